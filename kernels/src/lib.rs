@@ -1,0 +1,198 @@
+//! The hot arithmetic of baq.
+//!
+//! Every operation has one *contract* (its module documentation), one naive *reference*
+//! (the specification, sums in f64), and one variant per instruction set. The variants are
+//! collected in a table of function pointers, [`Kernels`], which is chosen once at start:
+//!
+//! ```
+//! let kernels = baq_kernels::best();
+//! let mut y = [0.0; 2];
+//! (kernels.unary)(baq_kernels::Unary::Relu, &[-1.0, 2.0], &mut y);
+//! assert_eq!(y, [0.0, 2.0]);
+//! ```
+//!
+//! Letters for shapes: J heads, B rows, K inputs, N outputs. All tensors are dense, row-major
+//! `f32`: activations `[J, B, N]`, weights `[J, K, N]`, biases `[J, 1, N]`.
+//!
+//! **Promise.** On one ISA every kernel gives the same bits for any number of threads.
+//! Across ISAs only the tolerance that a contract states holds.
+
+#![deny(missing_docs)]
+
+/// Instruction set of a kernel table, from the most portable to the fastest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust and `matrixmultiply`.
+    Portable,
+    /// AVX2 with FMA, 8 lanes.
+    Avx2,
+    /// AVX-512F, 16 lanes.
+    Avx512,
+}
+
+/// What follows a dense layer inside the same kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// y = z
+    Identity,
+    /// y = max(z, 0)
+    Relu,
+    /// y = tanh(z)
+    Tanh,
+}
+
+/// Sizes of a dense layer, for all of its heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Linear {
+    /// J, independent layers of the same size; weights are `[J, K, N]`.
+    pub heads: usize,
+    /// B, rows of the input.
+    pub rows: usize,
+    /// K, columns of the input.
+    pub inputs: usize,
+    /// N, columns of the output.
+    pub outputs: usize,
+    /// All heads read the same input `[1, B, K]` instead of their own `[J, B, K]`.
+    pub shared_input: bool,
+}
+
+/// Element-wise functions of one argument.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// e^x
+    Exp,
+    /// ln x
+    Log,
+    /// tanh x
+    Tanh,
+    /// max(x, 0)
+    Relu,
+    /// ln(1 + e^x)
+    Softplus,
+    /// 1 / (1 + e^-x)
+    Sigmoid,
+    /// x²
+    Square,
+    /// √x
+    Sqrt,
+    /// |x|
+    Abs,
+    /// -1, 0 or 1
+    Sign,
+    /// 1 / x
+    Recip,
+    /// scale · x + shift
+    Affine {
+        /// factor
+        scale: f32,
+        /// summand
+        shift: f32,
+    },
+    /// min(max(x, lo), hi)
+    Clamp {
+        /// lower bound, may be -∞
+        lo: f32,
+        /// upper bound, may be +∞
+        hi: f32,
+    },
+    /// 1 where lo <= x <= hi, else 0 (the derivative of `Clamp`)
+    Inside {
+        /// lower bound
+        lo: f32,
+        /// upper bound
+        hi: f32,
+    },
+}
+
+/// Element-wise functions of two arguments, either of which may be broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Binary {
+    /// a + b
+    Add,
+    /// a - b
+    Sub,
+    /// a · b
+    Mul,
+    /// a / b
+    Div,
+    /// min(a, b)
+    Min,
+    /// max(a, b)
+    Max,
+    /// 1 where a <= b, else 0
+    Le,
+    /// 1 where a < b, else 0
+    Lt,
+    /// a where b > 0, else 0: gradient a through a ReLU whose output was b
+    ReluGrad,
+    /// a · (1 - b²): gradient a through a tanh whose output was b
+    TanhGrad,
+    /// |b - 1(a < 0)| · a², the asymmetric square of expectile regression
+    Expectile,
+    /// 2 · |b - 1(a < 0)| · a, its derivative in a
+    ExpectileGrad,
+}
+
+/// Loops of an element-wise kernel with broadcasting: y is dense `[d0, d1, d2]`, each argument
+/// is walked with its own strides, 0 where it is broadcast. The innermost strides are 0 or 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Broadcast {
+    /// extents of the result
+    pub dims: [usize; 3],
+    /// strides of the first argument, in elements
+    pub a: [usize; 3],
+    /// strides of the second argument, in elements
+    pub b: [usize; 3],
+}
+
+/// One Adam step, with the bias corrections already computed by the caller.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// learning rate / (1 - β₁^t)
+    pub step_size: f32,
+    /// β₁
+    pub beta1: f32,
+    /// β₂
+    pub beta2: f32,
+    /// ε, added after the root
+    pub eps: f32,
+    /// 1 / √(1 - β₂^t)
+    pub rsqrt_bias2: f32,
+}
+
+/// The kernels of one instruction set. Obtained from [`best`] or [`for_isa`] only, which prove
+/// that the processor has the instructions; the entries are therefore safe to call.
+///
+/// Slices must have exactly the lengths that the sizes imply; a kernel panics otherwise.
+/// Outputs never alias inputs, and are overwritten without being read.
+pub struct Kernels {
+    /// which instruction set this is
+    pub isa: Isa,
+    /// y = act(x w + b). Arguments: sizes, x, w, b, act, y, scratch.
+    pub linear: fn(&Linear, &[f32], &[f32], Option<&[f32]>, Activation, &mut [f32], &mut [f32]),
+    /// dx = (dy wᵀ) ⊙ act′(x), where x `[J or 1, B, K]` is the *output* of the activation that
+    /// produced this layer's input (`None`: no activation). With a shared input the heads are summed
+    /// in head order. Arguments: sizes, dy, w, Some((act, x)), dx, scratch.
+    pub linear_dx: fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], &mut [f32]),
+    /// dw = xᵀ dy and, if asked, db = Σ_rows dy. Arguments: sizes, x, dy, dw, db, scratch.
+    pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, &mut [f32]),
+    /// floats of scratch that the three linear kernels of these sizes need at most
+    pub linear_scratch: fn(&Linear) -> usize,
+    /// y = f(x)
+    pub unary: fn(Unary, &[f32], &mut [f32]),
+    /// y = f(a, b) with broadcasting
+    pub binary: fn(Binary, &Broadcast, &[f32], &[f32], &mut [f32]),
+    /// y `[o, i]` = Σ over the middle axis of x `[o, n, i]`. Fixed order of additions.
+    pub sum: fn([usize; 3], &[f32], &mut [f32]),
+    /// y `[o, i]` = min over the middle axis of x `[o, n, i]`.
+    pub min: fn([usize; 3], &[f32], &mut [f32]),
+    /// Gradient g `[o, i]` of `min` goes to the first element of x equal to the minimum m `[o, i]`,
+    /// 0 to the others. Arguments: dims, x, m, g, dx.
+    pub min_grad: fn([usize; 3], &[f32], &[f32], &[f32], &mut [f32]),
+    /// y `[o]` = ln Σ e^x over the rows of x `[o, n]`, shifted by the row maximum.
+    pub log_sum_exp: fn([usize; 2], &[f32], &mut [f32]),
+    /// One Adam step in place. Arguments: constants, parameters, gradients, first and second moments.
+    pub adam: fn(&AdamStep, &mut [f32], &[f32], &mut [f32], &mut [f32]),
+    /// target ← target + rate · (source - target). Arguments: rate, target, source.
+    pub polyak: fn(f32, &mut [f32], &[f32]),
+}

@@ -1,0 +1,1 @@
+//! Adaptations: what may modify a base algorithm when it goes online.

@@ -1,0 +1,1 @@
+//! Checks of gradients and updates against other programs.

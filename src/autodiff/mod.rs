@@ -1,0 +1,1 @@
+//! Trace once, compile, replay.

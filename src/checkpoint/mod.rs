@@ -1,0 +1,1 @@
+//! The complete training state in one file.

@@ -1,0 +1,32 @@
+//! Offline-to-online reinforcement learning on CPUs.
+//!
+//! The rooms, from the bottom up; each may use only the ones before it (`tests/house.rs` checks):
+//!
+//! | module | what |
+//! |---|---|
+//! | [`baq_kernels`] | the hot arithmetic, one table of function pointers per instruction set |
+//! | [`baq_datasets`] | D4RL and Minari files to columns |
+//! | [`autodiff`] | trace a computation once, compile it, replay it; an f64 interpreter of the same graph |
+//! | [`config`] | one declaration per option |
+//! | [`nn`] | networks, policy heads, initialisation |
+//! | [`algo`], [`adapt`] | base algorithms and what may modify them online |
+//! | [`replay`] | transitions in memory, prioritised sampling, batch composition |
+//! | [`env`] | MuJoCo tasks and a toy task |
+//! | [`checkpoint`] | the complete training state in one file |
+//! | [`audit`] | golden traces and gradient checks |
+//! | [`train`] | offline and online loops, evaluation, collection |
+//! | [`cli`] | the command line |
+
+#![deny(missing_docs)]
+
+pub mod adapt;
+pub mod algo;
+pub mod audit;
+pub mod autodiff;
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod env;
+pub mod nn;
+pub mod replay;
+pub mod train;

@@ -1,0 +1,2 @@
+//! The `baq` command.
+fn main() {}
