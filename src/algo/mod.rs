@@ -1,1 +1,209 @@
-//! Base algorithms, one file each.
+//! Base algorithms: each file states its losses and their order, in the paper's symbols.
+//!
+//! A [`Learner`] traces one round; the [`Adaptation`] it is given may weigh its critic losses. Neither
+//! knows who the other is.
+
+pub mod bc;
+pub mod iql;
+
+use std::fmt::Debug;
+
+use crate::autodiff::{Adam, Axis, Role, Schedule, Tracer, Var};
+use crate::config::{AdamConfig, AnySection, Config, OnlineActorLr, section};
+use crate::nn::{Critics, Params, Policy};
+use crate::replay::columns;
+
+/// Sizes that a trace depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dims {
+    /// S, state dimension
+    pub s: usize,
+    /// A, action dimension
+    pub a: usize,
+    /// B, rows of a batch
+    pub batch: usize,
+}
+
+impl Dims {
+    /// (S, A)
+    pub fn sa(self) -> (usize, usize) {
+        (self.s, self.a)
+    }
+}
+
+/// The columns of a batch while tracing.
+#[derive(Clone, Copy)]
+pub struct Batch<'t> {
+    t: &'t Tracer,
+    dims: Dims,
+    /// state `[B, S]`
+    pub s: Var<'t>,
+    /// action `[B, A]`
+    pub a: Var<'t>,
+    /// scaled reward `[B, 1]`
+    pub r: Var<'t>,
+    /// 1 - terminated `[B, 1]`; a time limit bootstraps
+    pub m: Var<'t>,
+    /// next state `[B, S]`
+    pub s2: Var<'t>,
+    /// 1 where the transition was collected online `[B, 1]`; only in the online phase
+    pub online: Option<Var<'t>>,
+}
+
+impl<'t> Batch<'t> {
+    /// A batch of these sizes.
+    pub fn new(t: &'t Tracer, dims: Dims, phase: &Phase) -> Batch<'t> {
+        let column = |name, cols| t.input(name, dims.batch, cols);
+        Batch {
+            t,
+            dims,
+            s: column(columns::S, dims.s),
+            a: column(columns::A, dims.a),
+            r: column(columns::R, 1),
+            m: column(columns::M, 1),
+            s2: column(columns::S2, dims.s),
+            online: phase.online.then(|| column(columns::ONLINE, 1)),
+        }
+    }
+
+    /// Sizes.
+    pub fn dims(&self) -> Dims {
+        self.dims
+    }
+
+    /// An annotated column `[B, 1]`.
+    pub fn column(&self, name: &'static str) -> Var<'t> {
+        self.t.input(name, self.dims.batch, 1)
+    }
+}
+
+/// What a trace must know about the phase it is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Phase {
+    /// batches carry the origin of their rows
+    pub online: bool,
+    /// planned rounds: the length of `auto` schedules
+    pub rounds: u64,
+    /// rounds of the offline phase before this one; 0 offline
+    pub before: u64,
+    /// rule for learning rates at the switch; without effect offline
+    pub actor_lr: OnlineActorLr,
+}
+
+impl Phase {
+    /// Offline training of so many rounds.
+    pub fn offline(rounds: u64) -> Phase {
+        Phase { online: false, rounds, before: 0, actor_lr: OnlineActorLr::Restart }
+    }
+
+    /// The optimiser of a policy.
+    pub fn actor(&self, config: &AdamConfig) -> Adam {
+        self.adam(config, self.actor_lr)
+    }
+
+    /// The optimiser of a critic or a model: its schedule goes on across the switch.
+    pub fn critic(&self, config: &AdamConfig) -> Adam {
+        self.adam(config, OnlineActorLr::Continue)
+    }
+
+    fn adam(&self, config: &AdamConfig, rule: OnlineActorLr) -> Adam {
+        let offline = if self.online { self.before } else { self.rounds };
+        let (lr, ahead) = match rule {
+            _ if !self.online => (config.lr.over(self.rounds), 0),
+            OnlineActorLr::Constant => (Schedule::Constant(config.lr.ends()[0]), 0),
+            OnlineActorLr::Continue => (config.lr.over(offline), self.before),
+            OnlineActorLr::Restart => (config.lr.over(self.rounds), 0),
+        };
+        Adam { lr, ahead, beta1: config.beta1, beta2: config.beta2, eps: config.eps }
+    }
+
+    /// A hyper-parameter over the rounds of this phase.
+    pub fn hyper(&self, schedule: &Schedule) -> Schedule {
+        schedule.over(self.rounds)
+    }
+}
+
+/// A base algorithm with its networks declared.
+pub trait Learner: Debug + Send + Sync {
+    /// One round: losses and optimiser steps in the algorithm's order.
+    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase);
+
+    /// The policy that acts.
+    fn policy(&self) -> &Policy;
+
+    /// The trained critics, where there are any.
+    fn critics(&self) -> Option<&Critics> {
+        None
+    }
+
+    /// The loss on held-out transitions, for algorithms that clone behaviour.
+    fn validation<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>) -> Option<Var<'t>> {
+        None
+    }
+}
+
+/// What may modify a base algorithm. Every hook defaults to "nothing", which is `plain`.
+pub trait Adaptation: Debug + Send + Sync {
+    /// Weight `[B, 1]` of each transition in the critic losses, a constant for their gradients;
+    /// `q` `[J, B, 1]` are the values that the weighted loss regresses.
+    fn weight<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>, _q: Var<'t>, _phase: &Phase) -> Option<Var<'t>> {
+        None
+    }
+
+    /// Further updates and metrics at the end of a round.
+    fn finish_round<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>, _base: &dyn Learner, _phase: &Phase) {}
+}
+
+/// The adaptation that changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
+impl Adaptation for Plain {}
+
+/// One line of the registry.
+pub struct Entry {
+    /// key on the command line and section of the configuration
+    pub name: &'static str,
+    /// one line
+    pub about: &'static str,
+    /// its section with defaults
+    pub section: fn() -> Box<dyn AnySection>,
+    /// declares its networks
+    pub build: fn(&Config, Dims, &mut Params) -> Box<dyn Learner>,
+}
+
+/// All base algorithms.
+pub const ALGORITHMS: &[Entry] = &[
+    Entry {
+        name: "bc",
+        about: "behaviour cloning: imitate the data",
+        section: section::<bc::BcConfig>,
+        build: |c, dims, p| Box::new(bc::Bc::declare(&c.section(), "pi", dims, p)),
+    },
+    Entry {
+        name: "iql",
+        about: "implicit Q-learning: expectile values, advantage-weighted cloning",
+        section: section::<iql::IqlConfig>,
+        build: |c, dims, p| Box::new(iql::Iql::declare(&c.section(), dims, p)),
+    },
+];
+
+/// The registry's line of that name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    ALGORITHMS.iter().find(|e| e.name == name)
+}
+
+/// Mean of x `[B, 1]` over the rows where `flag` is 1; 0 where there are none.
+pub fn mean_where<'t>(x: Var<'t>, flag: Var<'t>) -> Var<'t> {
+    (x * flag).total() / flag.total().clamp(1.0, f64::INFINITY)
+}
+
+/// Largest |x|.
+pub fn max_abs(x: Var<'_>) -> Var<'_> {
+    x.abs().max(Axis::Rows).max(Axis::Cols).max(Axis::Heads)
+}
+
+/// The role of everything that is not a policy.
+pub const CRITIC: Role = Role::Critic;
+/// The role of policies and temperatures.
+pub const ACTOR: Role = Role::Actor;

@@ -1,1 +1,27 @@
-//! Trace once, compile, replay.
+//! Automatic differentiation: trace once, compile, replay.
+//!
+//! An algorithm runs once on shapes ([`Tracer`], [`Var`]) and leaves a [`Trace`]: a graph with
+//! optimiser steps at fixed places. [`Program::compile`] turns the parts that a round needs into a
+//! constant list of kernel calls; [`Program::run`] replays it on a [`Workspace`] in f32.
+//! [`reference`](mod@reference) interprets the same graph in f64.
+
+pub mod graph;
+mod memory;
+mod plan;
+pub mod print;
+pub mod reference;
+mod replay;
+pub mod schedule;
+mod store;
+mod trace;
+mod vjp;
+
+pub use graph::{Axis, NoiseKind, ParamId, Shape, Var};
+pub use plan::{Program, Select, Update};
+pub use replay::{Clock, NOISE_STREAMS, Noise, Workspace};
+pub use schedule::{Adam, Schedule};
+pub use store::Store;
+pub use trace::{
+    Effect, GroupId, GroupSpec, HyperSpec, InputSpec, Item, NoiseSpec, ParamSpec, ParamTable, Role,
+    Trace, Tracer,
+};

@@ -1,1 +1,11 @@
 //! Networks, policy heads, initialisation.
+
+pub mod init;
+mod mlp;
+mod params;
+mod policy;
+
+pub use init::Preset;
+pub use mlp::{Critics, Mlp, ValueNet};
+pub use params::Params;
+pub use policy::{Head, Policy};

@@ -1,0 +1,95 @@
+//! Behaviour cloning.
+//!
+//!   mse           L(φ) =  E[ mean_i (tanh f_i(s) - a_i)² ]
+//!   gaussian      L(φ) = -E[ Σ_i log N(a_i; tanh f_i(s), σ_i(s)) ],  log σ in [-5, 2]
+//!   tanh_gaussian L(φ) = -E[ log π(a given s) ] of a tanh-Gaussian, on clipped actions
+//!
+//! Order: policy.
+//! `mse` is the baseline of the published offline tables; `gaussian` is the model of the behaviour policy
+//! that BAQ measures distances from (arXiv:2511.03695, eq. 2). Cost: one forward and backward pass of
+//! one network.
+
+use super::{ACTOR, Adaptation, Batch, Dims, Learner, Phase};
+use crate::autodiff::{Axis, Tracer, Var};
+use crate::config::{AdamConfig, Dims as Widths, Metric};
+use crate::nn::{Head, Params, Policy, Preset};
+
+crate::choices! {
+    /// What is fitted to the recorded actions.
+    Model {
+        Mse          = "mse",           "the mean action, squared error";
+        Gaussian     = "gaussian",      "mean and spread, likelihood of a Gaussian around a tanh mean";
+        TanhGaussian = "tanh_gaussian", "mean and spread before a tanh, likelihood";
+    }
+}
+
+crate::config! {
+    BcConfig "bc", "Behaviour cloning" {
+        shape model:  Model      = Model::Mse, .., "what is fitted to the recorded actions";
+        shape hidden: Widths     = [256, 256], .., "hidden layers";
+        opt   actor:  AdamConfig = 3e-4,       .., "optimiser of the policy";
+    }
+}
+
+/// Mean squared distance of the mode from the recorded action.
+pub const MODE_MSE: Metric =
+    Metric::new("mode_mse", "E[ mean_i (pi_i(s) - a_i)^2 ]", "", "Distance of the policy from the data");
+/// Share of saturated actions.
+pub const SATURATION: Metric =
+    Metric::new("action_saturation", "share of |pi_i(s)| > 0.99", "", "Action saturation");
+/// Spread of the policy.
+pub const POLICY_STD: Metric = Metric::new("policy_std", "E[ mean_i sigma_i(s) ]", "", "Policy spread");
+
+/// Networks of behaviour cloning.
+#[derive(Debug)]
+pub struct Bc {
+    config: BcConfig,
+    pi: Policy,
+}
+
+impl Bc {
+    /// Declares the policy as the group `name`.
+    pub fn declare(config: &BcConfig, name: &str, dims: Dims, params: &mut Params) -> Bc {
+        let log_std = (-5.0, 2.0);
+        let head = match config.model {
+            Model::Mse => Head::Deterministic,
+            Model::Gaussian => Head::Gaussian { state_std: true, log_std },
+            Model::TanhGaussian => Head::TanhGaussian { log_std },
+        };
+        let pi = Policy::declare(params, name, dims.sa(), &config.hidden, head, Preset::Torch);
+        Bc { config: config.clone(), pi }
+    }
+
+    fn loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Var<'t> {
+        match self.config.model {
+            Model::Mse => (self.pi.mode(t, b.s) - b.a).square().mean(),
+            Model::Gaussian | Model::TanhGaussian => -self.pi.log_prob(t, b.s, b.a).mean(),
+        }
+    }
+}
+
+impl Learner for Bc {
+    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, _: &dyn Adaptation, phase: &Phase) {
+        let loss = self.loss(t, b);
+        policy_metrics(t, b, &self.pi);
+        t.train("policy", ACTOR, self.pi.group(), &phase.actor(&self.config.actor), loss);
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.pi
+    }
+
+    fn validation<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Option<Var<'t>> {
+        Some(self.loss(t, b))
+    }
+}
+
+/// Metrics that every policy has, before its update.
+pub fn policy_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, pi: &Policy) {
+    let mode = pi.mode(t, b.s);
+    t.metric(MODE_MSE.name, (mode - b.a).square().mean_over(Axis::Cols).mean());
+    t.metric(SATURATION.name, mode.abs().inside(0.99, f64::INFINITY).mean());
+    if let Some(std) = pi.mean_std(t, b.s) {
+        t.metric(POLICY_STD.name, std);
+    }
+}

@@ -1,0 +1,231 @@
+//! Implicit Q-learning. Kostrikov, Nair, Levine 2021, arXiv:2110.06169.
+//!
+//!   L_V(ψ) =  E[ w · L₂^τ( min_j Q̂_j(s,a) - V(s) ) ]                          eq. 5
+//!   L_π(φ) = -E[ min(e^{β A}, 100) · log π(a given s) ],  A = min_j Q̂_j - V      eq. 7
+//!   L_Q(θ) =  E[ w · Σ_j ( r + γ m V(s') - Q_j(s,a) )² ]                       eq. 6
+//!   Q̂ ← (1-ρ) Q̂ + ρ Q
+//!
+//! w is 1 unless an adaptation supplies it. With a deterministic actor, L_π = E[ min(e^{β A}, 100) · Σ_i (π_i(s) - a_i)² ].
+//!
+//! Order `official` (the authors' program): V, π, Q, Q̂; the advantage and the target use the new V.
+//! Order `corl` (the public PyTorch reference): V(s') and A are taken before V moves; V, Q, Q̂, π; the loss
+//! of Q is the mean over the critics instead of the sum.
+//!
+//! Declared differences: β A is cut at log 100 before the exponential, which is the same number
+//! without overflow. Cost per update (batch 256, 2x256): 0.53 GFLOP.
+
+use super::bc::policy_metrics;
+use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase, max_abs, mean_where};
+use crate::autodiff::{Axis, NoiseKind, Schedule, Shape, Tracer, Var};
+use crate::config::{AdamConfig, Dims as Widths, Metric};
+use crate::nn::{Critics, Head, Params, Policy, Preset, ValueNet};
+
+crate::choices! {
+    /// Order of the updates.
+    Order {
+        Official = "official", "V, policy, Q, target; advantage and target value from the new V";
+        Corl     = "corl",     "V, Q, target, policy; both from the old V; critic losses averaged";
+    }
+}
+
+crate::choices! {
+    /// Kind of policy.
+    Actor {
+        Gaussian      = "gaussian",      "tanh mean, spread independent of the state";
+        Deterministic = "deterministic", "tanh mean, weighted squared error";
+    }
+}
+
+crate::choices! {
+    /// Initial weights.
+    InitRule {
+        Orthogonal = "orthogonal", "orthogonal, gain sqrt(2) in every layer, biases 0";
+        Torch      = "torch",      "uniform within 1/sqrt(inputs), biases too";
+    }
+}
+
+crate::config! {
+    IqlConfig "iql", "Implicit Q-learning" {
+        hyper expectile:    Schedule   = 0.7,              0.0..=1.0, "tau of eq. 5; 0.5 is the mean, towards 1 the best supported action";
+        hyper temperature:  Schedule   = 3.0,              0.0..,     "beta of eq. 7; 0 is behaviour cloning";
+        hyper discount:     Schedule   = 0.99,             0.0..=1.0, "gamma";
+        hyper polyak:       Schedule   = 0.005,            0.0..=1.0, "rho, target update rate";
+        shape weight_bound: f64        = 100.0,            1.0..,     "largest weight of a cloned action";
+        shape order:        Order      = Order::Official,  ..,        "order of the updates";
+        shape actor_head:   Actor      = Actor::Gaussian,  ..,        "kind of policy";
+        shape log_std_min:  f64        = -5.0,             -20.0..2.0, "lower bound of log sigma; the upper one is 2";
+        shape init:         InitRule   = InitRule::Orthogonal, ..,    "initial weights";
+        shape hidden:       Widths     = [256, 256],       ..,        "hidden layers of every network";
+        shape critics:      usize      = 2,                1..64,     "J, number of critics";
+        opt   actor:        AdamConfig = Schedule::Cosine { from: 3e-4, to: 0.0, steps: Schedule::AUTO }, .., "optimiser of the policy";
+        opt   value:        AdamConfig = 3e-4,             ..,        "optimiser of V";
+        opt   critic:       AdamConfig = 3e-4,             ..,        "optimiser of Q";
+    }
+}
+
+/// Mean of V.
+pub const V_MEAN: Metric = Metric::new("v_mean", "E[ V(s) ]", "", "Values");
+/// Mean of Q on the batch's actions.
+pub const Q_DATA: Metric = Metric::new("q_data", "E[ min_j Q_j(s, a) ]", "", "Values");
+/// Mean of Q on the policy's actions.
+pub const Q_PI: Metric = Metric::new("q_pi", "E[ min_j Q_j(s, pi(s)) ]", "", "Values");
+/// Mean of Q on random actions.
+pub const Q_RAND: Metric = Metric::new("q_rand", "E[ min_j Q_j(s, u) ], u uniform", "", "Values");
+/// Largest value.
+pub const Q_MAX: Metric = Metric::new("q_max_abs", "max |Q_j(s, a)|", "", "Largest value");
+/// Mean advantage.
+pub const ADV_MEAN: Metric = Metric::new("advantage_mean", "E[ A ]", "", "Advantage");
+/// Share of clipped weights.
+pub const ADV_CLIP: Metric =
+    Metric::new("advantage_clip_fraction", "share of e^(beta A) >= bound", "", "Clipped advantages");
+/// Mean weight of the cloned actions.
+pub const ADV_WEIGHT: Metric =
+    Metric::new("advantage_weight_mean", "E[ min(e^(beta A), bound) ]", "", "Advantage weights");
+/// Root mean square TD error.
+pub const TD_RMS: Metric = Metric::new("td_rms", "sqrt E[ mean_j (y - Q_j)^2 ]", "", "TD error");
+/// The same on offline rows.
+pub const TD_RMS_OFFLINE: Metric =
+    Metric::new("td_rms_offline", "td_rms over offline rows of the batch", "", "TD error");
+/// The same on online rows.
+pub const TD_RMS_ONLINE: Metric =
+    Metric::new("td_rms_online", "td_rms over online rows of the batch", "", "TD error");
+
+/// Networks of IQL.
+#[derive(Debug)]
+pub struct Iql {
+    config: IqlConfig,
+    v: ValueNet,
+    q: Critics,
+    q_target: Critics,
+    pi: Policy,
+}
+
+impl Iql {
+    /// Declares V, Q, the target of Q and the policy.
+    pub fn declare(config: &IqlConfig, dims: Dims, params: &mut Params) -> Iql {
+        let c = config;
+        let preset = match c.init {
+            InitRule::Orthogonal => Preset::Orthogonal { last: 2f64.sqrt() },
+            InitRule::Torch => Preset::Torch,
+        };
+        let head = match c.actor_head {
+            Actor::Gaussian => Head::Gaussian { state_std: false, log_std: (c.log_std_min, 2.0) },
+            Actor::Deterministic => Head::Deterministic,
+        };
+        let v = ValueNet::declare(params, "v", dims.s, &c.hidden, preset);
+        let q = Critics::declare(params, "q", "q", c.critics, dims.sa(), &c.hidden, preset);
+        let q_target = Critics::declare(params, "q_target", "q^", c.critics, dims.sa(), &c.hidden, preset);
+        params.starts_equal(q.group(), q_target.group());
+        let pi = Policy::declare(params, "pi", dims.sa(), &c.hidden, head, preset);
+        Iql { config: config.clone(), v, q, q_target, pi }
+    }
+
+    /// A = min_j Q̂_j(s,a) - V(s) with V as it stands in the trace.
+    fn advantage<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Var<'t> {
+        self.q_target.min(t, b.s, b.a) - self.v.at(t, b.s)
+    }
+
+    fn value_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
+        let tau = t.hyper("iql.expectile", &phase.hyper(&self.config.expectile));
+        let w = ad.weight(t, b, self.q_target.all(t, b.s, b.a), phase);
+        self.advantage(t, b).expectile(tau).weighted_mean(w)
+    }
+
+    fn actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, advantage: Var<'t>, phase: &Phase) -> Var<'t> {
+        let beta = t.hyper("iql.temperature", &phase.hyper(&self.config.temperature));
+        let exponent = beta * advantage;
+        let bound = self.config.weight_bound.ln();
+        let weight = exponent.clamp(f64::NEG_INFINITY, bound).exp();
+        t.metric(ADV_MEAN.name, advantage.mean());
+        t.metric(ADV_CLIP.name, exponent.inside(bound, f64::INFINITY).mean());
+        t.metric(ADV_WEIGHT.name, weight.mean());
+        let cost = match self.config.actor_head {
+            Actor::Gaussian => -self.pi.log_prob(t, b.s, b.a),
+            Actor::Deterministic => (self.pi.mode(t, b.s) - b.a).square().sum(Axis::Cols),
+        };
+        (weight * cost).mean()
+    }
+
+    /// y = r + γ m V(s')
+    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase) -> Var<'t> {
+        let gamma = t.hyper("iql.discount", &phase.hyper(&self.config.discount));
+        b.r + gamma * b.m * self.v.at(t, b.s2)
+    }
+
+    fn critic_loss<'t>(
+        &self,
+        t: &'t Tracer,
+        b: &Batch<'t>,
+        y: Var<'t>,
+        ad: &dyn Adaptation,
+        phase: &Phase,
+    ) -> Var<'t> {
+        let q = self.q.all(t, b.s, b.a);
+        let squares = (q - y).square();
+        self.critic_metrics(t, b, q, squares);
+        let w = ad.weight(t, b, q, phase);
+        match self.config.order {
+            Order::Official => squares.sum(Axis::Heads).weighted_mean(w),
+            Order::Corl => squares.mean_over(Axis::Heads).weighted_mean(w),
+        }
+    }
+
+    fn critic_metrics<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, squares: Var<'t>) {
+        let uniform = t.noise("uniform action", NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
+        let q_min = |a| self.q.min(t, b.s, a).mean();
+        t.metric(V_MEAN.name, self.v.at(t, b.s).mean());
+        t.metric(Q_DATA.name, q_min(b.a));
+        t.metric(Q_PI.name, q_min(self.pi.mode(t, b.s)));
+        t.metric(Q_RAND.name, q_min(uniform * 2.0 - 1.0));
+        t.metric(Q_MAX.name, max_abs(q));
+        let squares = squares.mean_over(Axis::Heads);
+        t.metric(TD_RMS.name, squares.mean().sqrt());
+        if let Some(online) = b.online {
+            t.metric(TD_RMS_OFFLINE.name, mean_where(squares, 1.0 - online).sqrt());
+            t.metric(TD_RMS_ONLINE.name, mean_where(squares, online).sqrt());
+        }
+    }
+}
+
+impl Learner for Iql {
+    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
+        let c = &self.config;
+        policy_metrics(t, b, &self.pi);
+        let train_v = || {
+            let loss = self.value_loss(t, b, ad, phase);
+            t.train("value", CRITIC, self.v.group(), &phase.critic(&c.value), loss);
+        };
+        let train_pi = |advantage| {
+            let loss = self.actor_loss(t, b, advantage, phase);
+            t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
+        };
+        let train_q = |y| {
+            let loss = self.critic_loss(t, b, y, ad, phase);
+            t.train("q", CRITIC, self.q.group(), &phase.critic(&c.critic), loss);
+            let rate = phase.hyper(&c.polyak);
+            t.polyak(CRITIC, self.q.group(), self.q_target.group(), "iql.polyak", &rate);
+        };
+        match c.order {
+            Order::Official => {
+                train_v();
+                train_pi(self.advantage(t, b));
+                train_q(self.target(t, b, phase));
+            }
+            Order::Corl => {
+                let (advantage, y) = (self.advantage(t, b), self.target(t, b, phase));
+                train_v();
+                train_q(y);
+                train_pi(advantage);
+            }
+        }
+        ad.finish_round(t, b, self, phase);
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.pi
+    }
+
+    fn critics(&self) -> Option<&Critics> {
+        Some(&self.q)
+    }
+}

@@ -1,0 +1,253 @@
+//! Replay: a program runs on preallocated memory, in f32, with the kernels of one instruction set.
+//!
+//! Nothing is allocated, locked or decided here. A kernel's output buffer is taken out of its place
+//! while the kernel reads the others, and put back; that is how one slab serves safe Rust.
+
+use baq_kernels::{AdamStep, Buffer, Kernels, philox};
+
+use super::graph::{NoiseKind, ParamId};
+use super::plan::{Kernel, Loc, Program, Slot, Step};
+use super::schedule::Adam;
+use super::store::Store;
+
+/// Where in a run a replay stands. Randomness and schedules are functions of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Clock {
+    /// rounds since the beginning of the run, offline and online: the position of all noise
+    pub round: u64,
+    /// rounds since the beginning of the phase: the position of all schedules
+    pub phase_round: u64,
+}
+
+/// Where noise nodes get their numbers.
+#[derive(Clone, Copy, Debug)]
+pub enum Noise<'a> {
+    /// Element i of stream k at round t is a function of (seed, k, t, i).
+    Seed(u64),
+    /// Numbers recorded elsewhere, one slice for every noise stream of the trace.
+    Recorded(&'a [Vec<f32>]),
+}
+
+/// First stream id of noise nodes; lower ones belong to sampling and environments.
+pub const NOISE_STREAMS: u32 = 1 << 16;
+
+/// The memory of a program.
+pub struct Workspace {
+    kernels: &'static Kernels,
+    buffers: Vec<Buffer>,
+    scratch: Buffer,
+    hypers: Vec<f64>,
+}
+
+impl Workspace {
+    /// Allocates everything that the program will ever need, for the best instruction set.
+    pub fn new(program: &Program) -> Workspace {
+        Workspace::with_kernels(program, baq_kernels::best())
+    }
+
+    /// The same for a chosen instruction set.
+    pub fn with_kernels(program: &Program, kernels: &'static Kernels) -> Workspace {
+        let mut buffers: Vec<Buffer> = program.buffers.iter().map(|&n| Buffer::zeros(n)).collect();
+        for &(b, x) in &program.constants {
+            buffers[b][0] = x;
+        }
+        Workspace {
+            kernels,
+            buffers,
+            scratch: Buffer::zeros(program.scratch(kernels)),
+            hypers: vec![0.0; program.hypers.len()],
+        }
+    }
+
+    /// The buffer of a batch column, row-major; `None` if the program does not read that column.
+    pub fn input_mut(&mut self, program: &Program, name: &str) -> Option<&mut [f32]> {
+        let buffer = program.inputs.iter().find(|(i, _)| i.name == name)?.1?;
+        Some(&mut self.buffers[buffer])
+    }
+
+    /// A named result of the last replay.
+    pub fn output(&self, program: &Program, name: &str) -> &[f32] {
+        let (_, slot) = program
+            .outputs
+            .iter()
+            .find(|(n, _)| *n == name)
+            .unwrap_or_else(|| panic!("no output named {name}"));
+        let Loc::Buffer(b) = slot.loc else { panic!("output {name} is a parameter") };
+        &self.buffers[b][..slot.len]
+    }
+
+    /// The loss of an update in the last replay.
+    pub fn loss(&self, program: &Program, update: usize) -> f32 {
+        self.scalar(program.updates[update].loss)
+    }
+
+    /// Metrics of the last replay, in the order of [`Program::metrics`].
+    pub fn metrics<'a>(&'a self, program: &'a Program) -> impl Iterator<Item = f32> + 'a {
+        program.metrics.iter().map(|(_, slot)| self.scalar(*slot))
+    }
+
+    fn scalar(&self, slot: Slot) -> f32 {
+        match slot.loc {
+            Loc::Buffer(b) => self.buffers[b][0],
+            Loc::Param(_) | Loc::Gradient(_) => panic!("a loss or metric is a parameter"),
+        }
+    }
+
+    fn take(&mut self, store: &mut Store, out: Slot) -> Buffer {
+        std::mem::take(self.place(store, out.loc))
+    }
+
+    fn place<'a>(&'a mut self, store: &'a mut Store, loc: Loc) -> &'a mut Buffer {
+        match loc {
+            Loc::Buffer(b) => &mut self.buffers[b],
+            Loc::Gradient(p) => &mut store.gradients[p.index()],
+            Loc::Param(_) => unreachable!("invariant: kernels never write parameters"),
+        }
+    }
+
+    fn run(&mut self, program: &Program, store: &mut Store, kernel: &Kernel, out: Slot, clock: Clock, noise: Noise<'_>) {
+        let mut taken = self.take(store, out);
+        let mut bias = match kernel {
+            Kernel::LinearDw { db: Some(db), .. } => Some((*db, self.take(store, *db))),
+            _ => None,
+        };
+        let y = &mut taken[..out.len];
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let k = self.kernels;
+        let at = |s: &Slot| -> &[f32] {
+            match s.loc {
+                Loc::Buffer(b) => &self.buffers[b][..s.len],
+                Loc::Param(p) => &store.values[p.index()],
+                Loc::Gradient(p) => &store.gradients[p.index()],
+            }
+        };
+        match kernel {
+            Kernel::Linear { sizes, act, x, w, b } => {
+                (k.linear)(sizes, at(x), at(w), Some(at(b)), *act, y, &mut scratch)
+            }
+            Kernel::LinearDx { sizes, dy, w, mask } => {
+                let mask = mask.as_ref().map(|(act, x)| (*act, at(x)));
+                (k.linear_dx)(sizes, at(dy), at(w), mask, y, &mut scratch)
+            }
+            Kernel::LinearDw { sizes, x, dy, .. } => {
+                let db = bias.as_mut().map(|(slot, b)| &mut b[..slot.len]);
+                (k.linear_dw)(sizes, at(x), at(dy), y, db, &mut scratch)
+            }
+            Kernel::Unary { f, x } => (k.unary)(*f, at(x), y),
+            Kernel::Binary { f, how, a, b } => (k.binary)(*f, how, at(a), at(b), y),
+            Kernel::Sum { dims, x } => (k.sum)(*dims, at(x), y),
+            Kernel::Min { dims, x } => (k.min)(*dims, at(x), y),
+            Kernel::MinGrad { dims, x, min, g } => (k.min_grad)(*dims, at(x), at(min), at(g), y),
+            Kernel::LogSumExp { dims, x } => (k.log_sum_exp)(*dims, at(x), y),
+            Kernel::Concat { a_cols, b_cols, a, b } => {
+                let rows = at(a).chunks_exact(*a_cols).zip(at(b).chunks_exact(*b_cols));
+                for (row, (a, b)) in y.chunks_exact_mut(a_cols + b_cols).zip(rows) {
+                    row[..*a_cols].copy_from_slice(a);
+                    row[*a_cols..].copy_from_slice(b);
+                }
+            }
+            Kernel::Slice { start, cols, x_cols, x } => {
+                for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
+                    row.copy_from_slice(&x[*start..start + cols]);
+                }
+            }
+            Kernel::Pad { start, cols, x_cols, x } => {
+                for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
+                    row.fill(0.0);
+                    row[*start..start + x_cols].copy_from_slice(x);
+                }
+            }
+            Kernel::Repeat { k, cols, x } => {
+                for (rows, x) in y.chunks_exact_mut(k * cols).zip(at(x).chunks_exact(*cols)) {
+                    for row in rows.chunks_exact_mut(*cols) {
+                        row.copy_from_slice(x);
+                    }
+                }
+            }
+            Kernel::Copy { x } => y.copy_from_slice(at(x)),
+            Kernel::Noise { index } => match noise {
+                Noise::Seed(seed) => {
+                    let stream = NOISE_STREAMS + *index as u32;
+                    match program.noises[*index].kind {
+                        NoiseKind::Normal => philox::fill_normal(seed, stream, clock.round, y),
+                        NoiseKind::Uniform => philox::fill_uniform(seed, stream, clock.round, y),
+                    }
+                }
+                Noise::Recorded(draws) => y.copy_from_slice(&draws[*index]),
+            },
+        }
+        self.scratch = scratch;
+        *self.place(store, out.loc) = taken;
+        if let Some((slot, b)) = bias {
+            *self.place(store, slot.loc) = b;
+        }
+    }
+}
+
+impl Program {
+    /// Scratch floats with these kernels.
+    fn scratch(&self, kernels: &Kernels) -> usize {
+        self.steps
+            .iter()
+            .map(|s| match s {
+                Step::Run { kernel, .. } => match kernel {
+                    Kernel::Linear { sizes, .. }
+                    | Kernel::LinearDx { sizes, .. }
+                    | Kernel::LinearDw { sizes, .. } => (kernels.linear_scratch)(sizes),
+                    _ => 0,
+                },
+                _ => 0,
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// One pass: gradients, optimiser steps and target updates in their order. The batch columns must
+    /// have been written through [`Workspace::input_mut`]. Allocates nothing.
+    pub fn run(&self, workspace: &mut Workspace, store: &mut Store, clock: Clock, noise: Noise<'_>) {
+        for (i, (schedule, buffer)) in self.hypers.iter().enumerate() {
+            workspace.hypers[i] = schedule.at(clock.phase_round);
+            if let Some(b) = buffer {
+                workspace.buffers[*b][0] = workspace.hypers[i] as f32;
+            }
+        }
+        for step in &self.steps {
+            match step {
+                Step::Run { kernel, out } => workspace.run(self, store, kernel, *out, clock, noise),
+                Step::Train { group, optimiser, .. } => {
+                    store.steps[group.index()] += 1;
+                    let step = adam_step(optimiser, clock.phase_round, store.steps[group.index()]);
+                    for p in self.table.members(*group).map(ParamId::index) {
+                        (workspace.kernels.adam)(
+                            &step,
+                            &mut store.values[p],
+                            &store.gradients[p],
+                            &mut store.first[p],
+                            &mut store.second[p],
+                        );
+                    }
+                }
+                Step::Polyak { source, target, rate } => {
+                    let rate = workspace.hypers[*rate] as f32;
+                    for (s, t) in self.table.members(*source).zip(self.table.members(*target)) {
+                        // A target is declared after its source, so that the slice can be split between them.
+                        let (before, after) = store.values.split_at_mut(t.index());
+                        (workspace.kernels.polyak)(rate, &mut after[0], &before[s.index()]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn adam_step(optimiser: &Adam, phase_round: u64, count: u64) -> AdamStep {
+    let t = count as f64;
+    let (beta1, beta2) = (optimiser.beta1, optimiser.beta2);
+    AdamStep {
+        step_size: (optimiser.lr_at(phase_round) / (1.0 - beta1.powf(t))) as f32,
+        beta1: beta1 as f32,
+        beta2: beta2 as f32,
+        eps: optimiser.eps as f32,
+        rsqrt_bias2: (1.0 / (1.0 - beta2.powf(t)).sqrt()) as f32,
+    }
+}

@@ -1,0 +1,392 @@
+//! Tracing: an algorithm runs once, on shapes only, and leaves a [`Trace`].
+//!
+//! A trace is a graph plus *effects* (optimiser steps, target updates) at fixed places between its
+//! nodes. Nodes are executed in the order of tracing, so "compute before the critic moves" means
+//! "trace before the critic is trained".
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::graph::{Graph, NodeId, NoiseKind, Op, ParamId, Shape, Var};
+use super::schedule::{Adam, Schedule};
+use super::vjp;
+
+/// Index of a parameter group (one network, usually).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub(super) u32);
+
+impl GroupId {
+    /// Position in the table.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Declaration of one parameter tensor `[J, K, N]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamSpec {
+    /// which network it belongs to
+    pub group: GroupId,
+    /// its name inside the network, as in `layer1.weight`
+    pub name: String,
+    /// extents; biases are `[J, 1, N]`
+    pub shape: Shape,
+}
+
+/// Declaration of one group of parameters that are trained together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSpec {
+    /// path prefix: `q`, `pi`, ...
+    pub name: String,
+    /// the paths carry the head's number: `q.0.layer1.weight`
+    pub ensemble: bool,
+}
+
+/// All parameters of a learner, in order of declaration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParamTable {
+    params: Vec<ParamSpec>,
+    groups: Vec<GroupSpec>,
+}
+
+impl ParamTable {
+    /// Opens a group.
+    pub fn add_group(&mut self, name: &str, ensemble: bool) -> GroupId {
+        assert!(self.groups.iter().all(|g| g.name != name), "two groups named {name}");
+        self.groups.push(GroupSpec { name: name.into(), ensemble });
+        GroupId(self.groups.len() as u32 - 1)
+    }
+
+    /// Adds a tensor to the group that was opened last, so that a group is one range of parameters.
+    pub fn add(&mut self, group: GroupId, name: &str, shape: Shape) -> ParamId {
+        assert_eq!(group.index() + 1, self.groups.len(), "tensors join the group opened last");
+        self.params.push(ParamSpec { group, name: name.into(), shape });
+        ParamId(self.params.len() as u32 - 1)
+    }
+
+    /// All tensors.
+    pub fn params(&self) -> &[ParamSpec] {
+        &self.params
+    }
+
+    /// All groups.
+    pub fn groups(&self) -> &[GroupSpec] {
+        &self.groups
+    }
+
+    /// All tensor ids, in order.
+    pub fn ids(&self) -> impl Iterator<Item = ParamId> + use<> {
+        (0..self.params.len() as u32).map(ParamId)
+    }
+
+    /// The tensors of a group.
+    pub fn members(&self, group: GroupId) -> impl Iterator<Item = ParamId> + '_ {
+        self.ids().filter(move |p| self.params[p.index()].group == group)
+    }
+
+    /// One tensor's declaration.
+    pub fn param(&self, id: ParamId) -> &ParamSpec {
+        &self.params[id.index()]
+    }
+
+    /// One group's declaration.
+    pub fn group(&self, id: GroupId) -> &GroupSpec {
+        &self.groups[id.index()]
+    }
+
+    /// The group of that name.
+    pub fn find_group(&self, name: &str) -> Option<GroupId> {
+        self.groups.iter().position(|g| g.name == name).map(|i| GroupId(i as u32))
+    }
+
+    /// Number of trained numbers in a group.
+    pub fn group_len(&self, group: GroupId) -> usize {
+        self.members(group).map(|p| self.param(p).shape.len()).sum()
+    }
+
+    /// Paths of a tensor and the range of its elements that each names: one per head of an
+    /// ensemble (`q.0.layer1.weight`, `q.1.layer1.weight`), a single one otherwise.
+    pub fn paths(&self, id: ParamId) -> Vec<(String, Range<usize>)> {
+        let spec = self.param(id);
+        let group = self.group(spec.group);
+        if !group.ensemble {
+            return vec![(format!("{}.{}", group.name, spec.name), 0..spec.shape.len())];
+        }
+        let n = spec.shape.rows * spec.shape.cols;
+        (0..spec.shape.heads)
+            .map(|j| (format!("{}.{j}.{}", group.name, spec.name), j * n..(j + 1) * n))
+            .collect()
+    }
+}
+
+/// A column of the batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSpec {
+    /// column name, as in [`crate::replay`]
+    pub name: &'static str,
+    /// `[B, N]`
+    pub shape: Shape,
+}
+
+/// A scalar that is read at every replay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HyperSpec {
+    /// as the printer calls it
+    pub name: String,
+    /// value over the rounds of a phase
+    pub schedule: Schedule,
+}
+
+/// A stream of random numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoiseSpec {
+    /// as the printer calls it
+    pub name: String,
+    /// distribution
+    pub kind: NoiseKind,
+    /// numbers per update
+    pub shape: Shape,
+}
+
+/// When an effect happens: critic and actor updates may have different rates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// value functions, their targets, models of the data
+    Critic,
+    /// policies and temperatures
+    Actor,
+}
+
+/// A change of parameters.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// One Adam step on every tensor of a group.
+    Train {
+        /// as the printer calls it
+        name: &'static str,
+        /// what is trained
+        group: GroupId,
+        /// with
+        optimiser: Adam,
+        /// the loss, `[1, 1]`
+        loss: NodeId,
+        /// its gradients, in the order of the group's tensors
+        gradients: Vec<(ParamId, NodeId)>,
+    },
+    /// target ← (1 - ρ) target + ρ source
+    Polyak {
+        /// read
+        source: GroupId,
+        /// moved
+        target: GroupId,
+        /// ρ, index into the hypers
+        rate: usize,
+    },
+}
+
+/// An effect and its place.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// what
+    pub effect: Effect,
+    /// in which rounds
+    pub role: Role,
+    /// after the nodes before this index
+    pub after: usize,
+}
+
+/// A finished trace.
+#[derive(Debug)]
+pub struct Trace {
+    /// nodes in order of execution
+    pub graph: Graph,
+    /// parameters it was traced on
+    pub table: Arc<ParamTable>,
+    /// batch columns
+    pub inputs: Vec<InputSpec>,
+    /// scalars
+    pub hypers: Vec<HyperSpec>,
+    /// random streams
+    pub noises: Vec<NoiseSpec>,
+    /// effects in order
+    pub items: Vec<Item>,
+    /// what is computed only when metrics are asked for
+    pub metrics: Vec<(&'static str, NodeId)>,
+    /// named results
+    pub outputs: Vec<(&'static str, NodeId)>,
+}
+
+pub(super) struct Inner {
+    pub(super) graph: Graph,
+    pub(super) table: Arc<ParamTable>,
+    versions: Vec<u32>,
+    inputs: Vec<InputSpec>,
+    hypers: Vec<HyperSpec>,
+    noises: Vec<NoiseSpec>,
+    items: Vec<Item>,
+    metrics: Vec<(&'static str, NodeId)>,
+    outputs: Vec<(&'static str, NodeId)>,
+}
+
+impl Inner {
+    pub(super) fn input_name(&self, index: usize) -> &'static str {
+        self.inputs[index].name
+    }
+}
+
+/// Records what an algorithm would do.
+pub struct Tracer {
+    pub(super) inner: RefCell<Inner>,
+}
+
+impl Tracer {
+    /// A trace on these parameters.
+    pub fn new(table: Arc<ParamTable>) -> Tracer {
+        let versions = vec![0; table.groups().len()];
+        Tracer {
+            inner: RefCell::new(Inner {
+                graph: Graph::default(),
+                table,
+                versions,
+                inputs: Vec::new(),
+                hypers: Vec::new(),
+                noises: Vec::new(),
+                items: Vec::new(),
+                metrics: Vec::new(),
+                outputs: Vec::new(),
+            }),
+        }
+    }
+
+    fn var(&self, op: Op, shape: Shape) -> Var<'_> {
+        let id = self.inner.borrow_mut().graph.push(op, &[], shape);
+        Var { tracer: self, id }
+    }
+
+    /// A batch column `[B, N]`. Asking twice for a name gives the same column.
+    pub fn input(&self, name: &'static str, rows: usize, cols: usize) -> Var<'_> {
+        let shape = Shape::new(1, rows, cols);
+        let index = {
+            let inputs = &mut self.inner.borrow_mut().inputs;
+            match inputs.iter().position(|i| i.name == name) {
+                Some(i) => {
+                    assert_eq!(inputs[i].shape, shape, "column {name} was traced with another shape");
+                    i
+                }
+                None => {
+                    inputs.push(InputSpec { name, shape });
+                    inputs.len() - 1
+                }
+            }
+        };
+        self.var(Op::Input(index), shape)
+    }
+
+    /// A parameter tensor as it stands at this point of the trace.
+    pub fn param(&self, id: ParamId) -> Var<'_> {
+        let (version, shape) = {
+            let inner = self.inner.borrow();
+            let spec = inner.table.param(id);
+            (inner.versions[spec.group.index()], spec.shape)
+        };
+        self.var(Op::Param { id, version }, shape)
+    }
+
+    /// A literal.
+    pub fn constant(&self, x: f64) -> Var<'_> {
+        self.var(Op::Const(x.into()), Shape::SCALAR)
+    }
+
+    /// A scalar that follows its schedule from round to round.
+    pub fn hyper(&self, name: &str, schedule: &Schedule) -> Var<'_> {
+        let index = self.hyper_index(name, schedule);
+        self.var(Op::Hyper(index), Shape::SCALAR)
+    }
+
+    fn hyper_index(&self, name: &str, schedule: &Schedule) -> usize {
+        let hypers = &mut self.inner.borrow_mut().hypers;
+        match hypers.iter().position(|h| h.name == name) {
+            Some(i) => {
+                assert_eq!(&hypers[i].schedule, schedule, "hyper {name} was traced with another schedule");
+                i
+            }
+            None => {
+                hypers.push(HyperSpec { name: name.into(), schedule: *schedule });
+                hypers.len() - 1
+            }
+        }
+    }
+
+    /// Fresh random numbers; every call is a stream of its own.
+    pub fn noise(&self, name: &str, kind: NoiseKind, shape: Shape) -> Var<'_> {
+        let index = {
+            let noises = &mut self.inner.borrow_mut().noises;
+            noises.push(NoiseSpec { name: name.into(), kind, shape });
+            noises.len() - 1
+        };
+        self.var(Op::Noise(index), shape)
+    }
+
+    /// Trains a group on a loss: gradients with respect to this group only, then one Adam step.
+    /// Everything else that the loss reads is a constant.
+    pub fn train(&self, name: &'static str, role: Role, group: GroupId, optimiser: &Adam, loss: Var<'_>) {
+        assert_eq!(loss.shape(), Shape::SCALAR, "loss {name} is not a scalar");
+        let members: Vec<ParamId> = self.inner.borrow().table.members(group).collect();
+        let wrt: Vec<Var<'_>> = members.iter().map(|&p| self.param(p)).collect();
+        let gradients = vjp::gradients(loss, &wrt);
+        let mut inner = self.inner.borrow_mut();
+        let gradients = members
+            .iter()
+            .zip(gradients)
+            .map(|(&p, g)| {
+                let path = &inner.table.paths(p)[0].0;
+                (p, g.unwrap_or_else(|| panic!("loss {name} does not depend on {path}")).id)
+            })
+            .collect();
+        inner.versions[group.index()] += 1;
+        let after = inner.graph.nodes().len();
+        let effect = Effect::Train { name, group, optimiser: *optimiser, loss: loss.id, gradients };
+        inner.items.push(Item { effect, role, after });
+    }
+
+    /// Moves a target network towards its source.
+    pub fn polyak(&self, role: Role, source: GroupId, target: GroupId, name: &str, rate: &Schedule) {
+        assert!(source < target, "a target network is declared after its source");
+        let rate = self.hyper_index(name, rate);
+        let mut inner = self.inner.borrow_mut();
+        let shapes = |g| inner.table.members(g).map(|p| inner.table.param(p).shape).collect::<Vec<_>>();
+        assert_eq!(shapes(source), shapes(target), "target network of another shape");
+        inner.versions[target.index()] += 1;
+        let after = inner.graph.nodes().len();
+        inner.items.push(Item { effect: Effect::Polyak { source, target, rate }, role, after });
+    }
+
+    /// Reports a scalar whenever metrics are asked for.
+    pub fn metric(&self, name: &'static str, value: Var<'_>) {
+        assert_eq!(value.shape(), Shape::SCALAR, "metric {name} is not a scalar");
+        let metrics = &mut self.inner.borrow_mut().metrics;
+        assert!(metrics.iter().all(|(m, _)| *m != name), "two metrics {name}");
+        metrics.push((name, value.id));
+    }
+
+    /// Names a result of a program without effects (acting, annotating).
+    pub fn output(&self, name: &'static str, value: Var<'_>) {
+        self.inner.borrow_mut().outputs.push((name, value.id));
+    }
+
+    /// Ends the trace.
+    pub fn finish(self) -> Trace {
+        let inner = self.inner.into_inner();
+        Trace {
+            graph: inner.graph,
+            table: inner.table,
+            inputs: inner.inputs,
+            hypers: inner.hypers,
+            noises: inner.noises,
+            items: inner.items,
+            metrics: inner.metrics,
+            outputs: inner.outputs,
+        }
+    }
+}

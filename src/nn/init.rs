@@ -1,0 +1,161 @@
+//! Initial distributions of parameters.
+
+use rand::distr::{Distribution, Uniform};
+use rand_distr::StandardNormal;
+
+use crate::autodiff::Shape;
+use crate::rng::{Rng, Stream};
+
+/// Distribution of one tensor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// all equal
+    Constant(f64),
+    /// U(-bound, bound)
+    Uniform(f64),
+    /// `gain` times a matrix with orthonormal rows or columns, whichever are fewer
+    Orthogonal(f64),
+    /// normal of this standard deviation, redrawn beyond two of them
+    TruncatedNormal(f64),
+}
+
+/// Rule for all layers of a network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Preset {
+    /// weights and biases U(±1/√fan_in), as PyTorch's linear layers
+    Torch,
+    /// orthogonal weights, gain √2 in hidden layers and `last` in the last one; biases 0
+    Orthogonal {
+        /// gain of the last layer
+        last: f64,
+    },
+    /// hidden weights truncated normal with variance 1/fan_in, last ones uniform with variance
+    /// 0.01/fan_in; biases 0
+    Lecun,
+    /// hidden weights U(±1/√fan_out), last ones U(±last); biases 0
+    Rlkit {
+        /// bound of the last layer
+        last: f64,
+    },
+}
+
+impl Preset {
+    /// Distributions of (weight, bias) of a layer with K inputs and N outputs.
+    pub fn layer(self, inputs: usize, outputs: usize, last: bool) -> (Init, Init) {
+        let (k, n) = (inputs as f64, outputs as f64);
+        let zero = Init::Constant(0.0);
+        match (self, last) {
+            (Preset::Torch, _) => (Init::Uniform(1.0 / k.sqrt()), Init::Uniform(1.0 / k.sqrt())),
+            (Preset::Orthogonal { .. }, false) => (Init::Orthogonal(2f64.sqrt()), zero),
+            (Preset::Orthogonal { last }, true) => (Init::Orthogonal(last), zero),
+            (Preset::Lecun, false) => (Init::TruncatedNormal(lecun_sigma(k)), zero),
+            // A uniform variable on ±b has variance b²/3.
+            (Preset::Lecun, true) => (Init::Uniform((3.0 * 0.01 / k).sqrt()), zero),
+            (Preset::Rlkit { .. }, false) => (Init::Uniform(1.0 / n.sqrt()), zero),
+            (Preset::Rlkit { last }, true) => (Init::Uniform(last), zero),
+        }
+    }
+}
+
+/// Standard deviation before truncation at two of them that leaves a variance of 1/fan_in.
+fn lecun_sigma(fan_in: f64) -> f64 {
+    const STD_AFTER_TRUNCATION: f64 = 0.879_625_661_034_239_8;
+    1.0 / (fan_in.sqrt() * STD_AFTER_TRUNCATION)
+}
+
+/// Fills a tensor `[J, K, N]`; every head has draws of its own, a function of (seed, tensor, head).
+pub(super) fn fill(init: Init, shape: Shape, seed: u64, tensor: usize, out: &mut [f32]) {
+    let size = shape.rows * shape.cols;
+    for (head, out) in out.chunks_exact_mut(size).enumerate() {
+        let mut rng = Rng::new(seed, Stream::Init, ((tensor as u64) << 16) | head as u64);
+        match init {
+            Init::Constant(x) => out.fill(x as f32),
+            Init::Uniform(bound) => {
+                let u = Uniform::new_inclusive(-bound, bound).expect("invariant: bounds are finite");
+                out.fill_with(|| u.sample(&mut rng) as f32);
+            }
+            Init::TruncatedNormal(sigma) => out.fill_with(|| loop {
+                let z: f64 = StandardNormal.sample(&mut rng);
+                if z.abs() <= 2.0 {
+                    return (sigma * z) as f32;
+                }
+            }),
+            Init::Orthogonal(gain) => orthogonal(gain, shape.rows, shape.cols, &mut rng, out),
+        }
+    }
+}
+
+/// Orthonormalises normal vectors by modified Gram-Schmidt, twice for accuracy, along the shorter side.
+fn orthogonal(gain: f64, rows: usize, cols: usize, rng: &mut Rng, out: &mut [f32]) {
+    let (count, len) = (rows.min(cols), rows.max(cols));
+    let mut basis: Vec<Vec<f64>> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut v: Vec<f64> = (0..len).map(|_| StandardNormal.sample(rng)).collect();
+        for _ in 0..2 {
+            for u in &basis {
+                let dot: f64 = u.iter().zip(&v).map(|(a, b)| a * b).sum();
+                v.iter_mut().zip(u).for_each(|(x, u)| *x -= dot * u);
+            }
+        }
+        let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+        v.iter_mut().for_each(|x| *x /= norm);
+        basis.push(v);
+    }
+    for r in 0..rows {
+        for c in 0..cols {
+            let x = if rows <= cols { basis[r][c] } else { basis[c][r] };
+            out[r * cols + c] = (gain * x) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(init: Init, shape: Shape) -> Vec<f32> {
+        let mut out = vec![0.0; shape.len()];
+        fill(init, shape, 7, 3, &mut out);
+        out
+    }
+
+    #[test]
+    fn orthogonal_rows_or_columns_are_orthonormal_times_gain() {
+        for (k, n) in [(5, 8), (8, 5), (17, 17), (256, 1)] {
+            let w = filled(Init::Orthogonal(1.5), Shape::new(1, k, n));
+            let at = |i: usize, j: usize| if k <= n { w[i * n + j] } else { w[j * n + i] };
+            let (count, len) = (k.min(n), k.max(n));
+            for a in 0..count {
+                for b in 0..count {
+                    let dot: f64 = (0..len).map(|i| f64::from(at(a, i)) * f64::from(at(b, i))).sum();
+                    let want = if a == b { 2.25 } else { 0.0 };
+                    assert!((dot - want).abs() < 1e-5, "{k}x{n} ({a}, {b}): {dot}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn distributions_have_their_spread_and_heads_differ() {
+        let shape = Shape::new(2, 100, 100);
+        let variance = |w: &[f32]| w.iter().map(|x| f64::from(x * x)).sum::<f64>() / w.len() as f64;
+        for (init, want) in [
+            (Preset::Torch.layer(100, 100, false).0, 0.01 / 3.0),
+            (Preset::Lecun.layer(100, 100, false).0, 0.01),
+            (Preset::Lecun.layer(100, 100, true).0, 0.0001),
+            (Preset::Rlkit { last: 3e-3 }.layer(100, 100, true).0, 9e-6 / 3.0),
+        ] {
+            let w = filled(init, shape);
+            let got = variance(&w);
+            assert!((got / want - 1.0).abs() < 0.05, "{init:?}: variance {got}, expected {want}");
+            assert_ne!(w[..10_000], w[10_000..], "heads are equal");
+        }
+    }
+
+    #[test]
+    fn value_stability() {
+        let w = filled(Init::Uniform(1.0), Shape::new(1, 1, 3));
+        assert_eq!(w, filled(Init::Uniform(1.0), Shape::new(1, 1, 3)));
+        assert!(w.iter().all(|x| x.abs() <= 1.0) && w[0] != w[1]);
+    }
+}

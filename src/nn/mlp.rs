@@ -1,0 +1,127 @@
+//! Multi-layer perceptrons with ReLU hidden layers, one or several heads.
+
+use super::init::Preset;
+use super::params::Params;
+use crate::autodiff::{Axis, GroupId, ParamId, Shape, Tracer, Var};
+
+/// Weights and biases of a perceptron, `[J, K, N]` and `[J, 1, N]`.
+#[derive(Clone, Debug)]
+pub struct Mlp {
+    group: GroupId,
+    layers: Vec<(ParamId, ParamId)>,
+}
+
+impl Mlp {
+    /// Adds the layers `layer0.weight`, `layer0.bias`, ... to a group.
+    pub fn declare(
+        params: &mut Params,
+        group: GroupId,
+        heads: usize,
+        inputs: usize,
+        hidden: &[usize],
+        outputs: usize,
+        preset: Preset,
+    ) -> Mlp {
+        let widths: Vec<usize> =
+            std::iter::once(inputs).chain(hidden.iter().copied()).chain([outputs]).collect();
+        let last = widths.len() - 2;
+        let layers = widths
+            .windows(2)
+            .enumerate()
+            .map(|(i, w)| {
+                let (weight, bias) = preset.layer(w[0], w[1], i == last);
+                (
+                    params.tensor(group, &format!("layer{i}.weight"), Shape::new(heads, w[0], w[1]), weight),
+                    params.tensor(group, &format!("layer{i}.bias"), Shape::new(heads, 1, w[1]), bias),
+                )
+            })
+            .collect();
+        Mlp { group, layers }
+    }
+
+    /// The group that training it means.
+    pub fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// (weight, bias) of every layer, in order.
+    pub fn layers(&self) -> &[(ParamId, ParamId)] {
+        &self.layers
+    }
+
+    /// Output `[J, B, N]` for input `[J or 1, B, K]`; nothing follows the last layer.
+    pub fn forward<'t>(&self, t: &'t Tracer, x: Var<'t>) -> Var<'t> {
+        let last = self.layers.len() - 1;
+        self.layers.iter().enumerate().fold(x, |x, (i, &(w, b))| {
+            let z = x.linear(t.param(w), t.param(b));
+            if i == last { z } else { z.relu() }
+        })
+    }
+}
+
+/// V(s).
+#[derive(Clone, Debug)]
+pub struct ValueNet {
+    net: Mlp,
+}
+
+impl ValueNet {
+    /// A value network as a group of its own.
+    pub fn declare(params: &mut Params, name: &str, s_dim: usize, hidden: &[usize], preset: Preset) -> Self {
+        let group = params.group(name, false);
+        ValueNet { net: Mlp::declare(params, group, 1, s_dim, hidden, 1, preset) }
+    }
+
+    /// Its group.
+    pub fn group(&self) -> GroupId {
+        self.net.group()
+    }
+
+    /// V(s) `[B, 1]`
+    pub fn at<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
+        let label = format!("v({})", crate::autodiff::print::name_of(s));
+        self.net.forward(t, s).named(label)
+    }
+}
+
+/// J critics Q_j(s, a) in one object.
+#[derive(Clone, Debug)]
+pub struct Critics {
+    net: Mlp,
+    symbol: &'static str,
+}
+
+impl Critics {
+    /// J critics as one group; paths carry the critic's number.
+    pub fn declare(
+        params: &mut Params,
+        name: &str,
+        symbol: &'static str,
+        heads: usize,
+        (s_dim, a_dim): (usize, usize),
+        hidden: &[usize],
+        preset: Preset,
+    ) -> Self {
+        let group = params.group(name, true);
+        Critics { net: Mlp::declare(params, group, heads, s_dim + a_dim, hidden, 1, preset), symbol }
+    }
+
+    /// Their group.
+    pub fn group(&self) -> GroupId {
+        self.net.group()
+    }
+
+    /// Q_j(s, a) `[J, B, 1]`
+    pub fn all<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let name = crate::autodiff::print::name_of;
+        let label = format!("{}_j({}, {})", self.symbol, name(s), name(a));
+        self.net.forward(t, s.concat(a)).named(label)
+    }
+
+    /// min_j Q_j(s, a) `[B, 1]`
+    pub fn min<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let q = self.all(t, s, a);
+        let label = format!("min_j {}", crate::autodiff::print::name_of(q));
+        q.min(Axis::Heads).named(label)
+    }
+}

@@ -1,0 +1,45 @@
+//! Declaring parameters with their initial distribution.
+
+use std::sync::Arc;
+
+use super::init::{self, Init};
+use crate::autodiff::{GroupId, ParamId, ParamTable, Shape, Store};
+
+/// A table of parameters under construction, with the initial distribution of each tensor.
+#[derive(Default)]
+pub struct Params {
+    table: ParamTable,
+    inits: Vec<Init>,
+    copies: Vec<(GroupId, GroupId)>,
+}
+
+impl Params {
+    /// Opens a group; `ensemble` puts the head's number into the paths.
+    pub fn group(&mut self, name: &str, ensemble: bool) -> GroupId {
+        self.table.add_group(name, ensemble)
+    }
+
+    /// Adds a tensor `[J, K, N]` to the group opened last.
+    pub fn tensor(&mut self, group: GroupId, name: &str, shape: Shape, init: Init) -> ParamId {
+        self.inits.push(init);
+        self.table.add(group, name, shape)
+    }
+
+    /// `target` starts as a copy of `source`.
+    pub fn starts_equal(&mut self, source: GroupId, target: GroupId) {
+        self.copies.push((source, target));
+    }
+
+    /// The table, and a store filled with initial values that depend on the seed alone.
+    pub fn finish(self, seed: u64) -> (Arc<ParamTable>, Store) {
+        let table = Arc::new(self.table);
+        let mut store = Store::zeros(table.clone());
+        for (id, init) in table.ids().zip(&self.inits) {
+            init::fill(*init, table.param(id).shape, seed, id.index(), &mut store.values[id.index()]);
+        }
+        for (source, target) in self.copies {
+            store.copy_group(source, target);
+        }
+        (table, store)
+    }
+}

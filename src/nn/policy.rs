@@ -1,0 +1,159 @@
+//! Policies: a trunk and one of three heads.
+//!
+//! | head | mode | sample | log π(a given s) |
+//! |---|---|---|---|
+//! | `Deterministic` (D) | tanh f(s) | its mode | none |
+//! | `Gaussian` (G) | tanh f(s) | mode + σ ε, clipped to [-1, 1] when acting | Σ log N(a; mode, σ); the tanh sits on the mean, so there is no Jacobian term |
+//! | `TanhGaussian` (TG) | tanh μ(s) | tanh(μ + σ ε) | Σ log N(u; μ, σ) - log(1 - tanh² u) |
+//!
+//! log σ is clamped to bounds; in head G it is a free vector or a second output of the trunk.
+
+use std::f64::consts::{LN_2, PI};
+
+use super::init::{Init, Preset};
+use super::mlp::Mlp;
+use super::params::Params;
+use crate::autodiff::print::name_of;
+use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Tracer, Var};
+
+/// Largest |a| whose inverse tanh is taken.
+const ATANH_BOUND: f64 = 1.0 - 1e-6;
+
+/// What kind of distribution a policy is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Head {
+    /// tanh f(s)
+    Deterministic,
+    /// clipped Gaussian with mean tanh f(s)
+    Gaussian {
+        /// σ is a function of the state instead of a free vector
+        state_std: bool,
+        /// bounds of log σ
+        log_std: (f64, f64),
+    },
+    /// tanh of a Gaussian whose mean and spread depend on the state
+    TanhGaussian {
+        /// bounds of log σ
+        log_std: (f64, f64),
+    },
+}
+
+/// π(a given s)
+#[derive(Clone, Debug)]
+pub struct Policy {
+    net: Mlp,
+    head: Head,
+    free_log_std: Option<ParamId>,
+    a_dim: usize,
+}
+
+impl Policy {
+    /// A policy as a group of its own.
+    pub fn declare(
+        params: &mut Params,
+        name: &str,
+        (s_dim, a_dim): (usize, usize),
+        hidden: &[usize],
+        head: Head,
+        preset: Preset,
+    ) -> Policy {
+        let group = params.group(name, false);
+        let outputs = match head {
+            Head::Gaussian { state_std: true, .. } | Head::TanhGaussian { .. } => 2 * a_dim,
+            _ => a_dim,
+        };
+        let net = Mlp::declare(params, group, 1, s_dim, hidden, outputs, preset);
+        let free_log_std = match head {
+            Head::Gaussian { state_std: false, .. } => {
+                Some(params.tensor(group, "log_std", Shape::new(1, 1, a_dim), Init::Constant(0.0)))
+            }
+            _ => None,
+        };
+        Policy { net, head, free_log_std, a_dim }
+    }
+
+    /// Its group.
+    pub fn group(&self) -> GroupId {
+        self.net.group()
+    }
+
+    /// Its trunk.
+    pub fn net(&self) -> &Mlp {
+        &self.net
+    }
+
+    /// The free log σ, where the head has one.
+    pub fn free_log_std(&self) -> Option<ParamId> {
+        self.free_log_std
+    }
+
+    /// Which head.
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// (location before any squashing, log σ) `[B, A]`, `[B or 1, A]`; no log σ in head D.
+    fn parts<'t>(&self, t: &'t Tracer, s: Var<'t>) -> (Var<'t>, Option<Var<'t>>) {
+        let f = self.net.forward(t, s);
+        match self.head {
+            Head::Deterministic => (f, None),
+            Head::Gaussian { state_std, log_std: (lo, hi) } => {
+                let (mean, log_std) = match self.free_log_std {
+                    Some(p) if !state_std => (f, t.param(p)),
+                    _ => (f.slice(0, self.a_dim), f.slice(self.a_dim, self.a_dim)),
+                };
+                (mean, Some(log_std.clamp(lo, hi)))
+            }
+            Head::TanhGaussian { log_std: (lo, hi) } => {
+                let log_std = f.slice(self.a_dim, self.a_dim).clamp(lo, hi);
+                (f.slice(0, self.a_dim), Some(log_std))
+            }
+        }
+    }
+
+    /// The mode `[B, A]`, inside [-1, 1]: the action of an evaluation.
+    pub fn mode<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
+        let label = format!("pi({})", name_of(s));
+        self.parts(t, s).0.tanh().named(label)
+    }
+
+    /// A reparameterised sample `[B, A]`; head G may leave [-1, 1], head D returns its mode.
+    pub fn sample<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
+        let (mean, log_std) = self.parts(t, s);
+        let Some(log_std) = log_std else { return mean.tanh() };
+        let noise = t.noise("policy sample", NoiseKind::Normal, mean.shape());
+        match self.head {
+            Head::TanhGaussian { .. } => (mean + log_std.exp() * noise).tanh(),
+            _ => mean.tanh() + log_std.exp() * noise,
+        }
+    }
+
+    /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for head D, which has none.
+    pub fn log_prob<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let label = format!("log pi({} | {})", name_of(a), name_of(s));
+        let (mean, log_std) = self.parts(t, s);
+        let log_std = log_std.expect("invariant: a deterministic policy has no density");
+        match self.head {
+            Head::TanhGaussian { .. } => {
+                let a = a.clamp(-ATANH_BOUND, ATANH_BOUND);
+                let u = ((a + 1.0).log() - (1.0 - a).log()) * 0.5;
+                // log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), finite for any u
+                let squash = (LN_2 - u - (u * -2.0).softplus()) * 2.0;
+                (gaussian(u, mean, log_std) - squash).sum(Axis::Cols)
+            }
+            _ => gaussian(a, mean.tanh(), log_std).sum(Axis::Cols),
+        }
+        .named(label)
+    }
+
+    /// Mean of σ over the batch and the action dimensions; `None` in head D.
+    pub fn mean_std<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Option<Var<'t>> {
+        Some(self.parts(t, s).1?.exp().mean())
+    }
+}
+
+/// log N(x; mean, e^log_std), element by element.
+fn gaussian<'t>(x: Var<'t>, mean: Var<'t>, log_std: Var<'t>) -> Var<'t> {
+    let z = (x - mean) / log_std.exp();
+    z.square() * -0.5 - log_std - 0.5 * (2.0 * PI).ln()
+}

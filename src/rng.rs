@@ -1,0 +1,72 @@
+//! Where randomness comes from: a seed, a named stream and a position. No generator state is kept
+//! anywhere; the number that a purpose needs at an update is a function of these three.
+
+use baq_kernels::philox::Philox;
+use rand::rand_core::{Infallible, TryRng};
+
+/// Purposes of random numbers. Streams from [`crate::autodiff::NOISE_STREAMS`] up belong to noise nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Stream {
+    /// initial parameters; position = tensor and head
+    Init = 0,
+    /// rows of a batch; position = round
+    Batch = 1,
+    /// held-out rows; position = 0
+    Validation = 2,
+    /// exploration of the training environment; position = environment step
+    Explore = 3,
+    /// resets of the training environment; position = episode
+    TrainReset = 4,
+    /// resets of the evaluation environments; position = evaluation and episode
+    EvalReset = 5,
+    /// resets and actions of `baq collect`; position = episode
+    Collect = 6,
+    /// directions of finite differences
+    Check = 7,
+    /// the second half of a mixed batch; position = round
+    Mix = 8,
+}
+
+/// A generator for `rand` and `rand_distr` at one position of one stream.
+#[derive(Clone, Debug)]
+pub struct Rng {
+    philox: Philox,
+    block: [u32; 4],
+    used: usize,
+}
+
+impl Rng {
+    /// The beginning of (seed, stream, position).
+    pub fn new(seed: u64, stream: Stream, position: u64) -> Rng {
+        Rng { philox: Philox::new(seed, stream as u32, position), block: [0; 4], used: 4 }
+    }
+
+    fn word(&mut self) -> u32 {
+        if self.used == 4 {
+            self.block = self.philox.next_block();
+            self.used = 0;
+        }
+        self.used += 1;
+        self.block[self.used - 1]
+    }
+}
+
+impl TryRng for Rng {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(self.word())
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(u64::from(self.word()) | u64::from(self.word()) << 32)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        for chunk in out.chunks_mut(4) {
+            chunk.copy_from_slice(&self.word().to_le_bytes()[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
