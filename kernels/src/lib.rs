@@ -19,6 +19,9 @@
 
 #![deny(missing_docs)]
 
+pub mod gather;
+pub mod philox;
+
 /// Instruction set of a kernel table, from the most portable to the fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
