@@ -1,1 +1,3 @@
 //! The complete training state in one file.
+
+pub mod atomic;

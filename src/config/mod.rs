@@ -1,1 +1,32 @@
 //! One declaration per option.
+//!
+//! An option is declared once, by [`config!`](crate::config!); from the declaration come its
+//! parsing, its range check, its help and its place in the resolved file. [`resolve`] builds
+//! a [`Config`] from presets, files and `--set`; the sections are read out of it as plain
+//! structs. A run is its configuration, its dataset and its code version: nothing else.
+
+pub mod error;
+pub mod field;
+pub mod file;
+pub mod help;
+pub mod metric;
+pub mod presets;
+pub mod schedule;
+pub mod sections;
+pub mod value;
+
+pub use error::{ConfigError, nearest};
+pub use field::{Choice, Class, Field, Limits, Section, above};
+pub use file::{AnySection, Config, resolve, section};
+pub use help::{help_markdown, help_text};
+pub use metric::Metric;
+pub use presets::{PRESETS, Preset};
+pub use schedule::Schedule;
+pub use sections::{
+    BufferMode, DataConfig, DataMode, EnvVersion, Exploration, ObservationScaling, OfflineConfig,
+    OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
+};
+pub use value::{AdamConfig, AutoOr, Dims};
+
+#[cfg(test)]
+mod tests;

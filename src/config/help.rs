@@ -1,0 +1,76 @@
+//! Tables of options for the terminal and for documents.
+
+use super::field::Field;
+use super::file::AnySection;
+use super::value::render;
+use std::fmt::Write as _;
+
+fn range(field: &Field) -> String {
+    if field.limits.is_open() {
+        String::new()
+    } else {
+        field.limits.to_string()
+    }
+}
+
+/// The options of a section as plain text, with aligned columns.
+pub fn help_text(section: &dyn AnySection) -> String {
+    let mut out = format!("[{}] {}\n\n", section.name(), section.about());
+    let fields = section.fields();
+    let width = |texts: &mut dyn Iterator<Item = String>| {
+        texts.map(|t| t.chars().count()).max().unwrap_or(0)
+    };
+    let keys = width(&mut fields.iter().map(|f| f.key.to_string())).max("option".len());
+    let defaults = width(&mut fields.iter().map(|f| render(&f.default))).max("default".len());
+    let ranges = width(&mut fields.iter().map(range)).max("range".len());
+    let _ = writeln!(
+        out,
+        "  {:keys$}  {:defaults$}  {:ranges$}  class  meaning",
+        "option", "default", "range"
+    );
+    for field in fields {
+        let _ = writeln!(
+            out,
+            "  {:keys$}  {:defaults$}  {:ranges$}  {:5}  {}",
+            field.key,
+            render(&field.default),
+            range(field),
+            field.class.word(),
+            field.about
+        );
+        let words = field.choices.iter().map(|c| c.word.len()).max().unwrap_or(0);
+        for choice in field.choices {
+            let _ = writeln!(out, "  {:keys$}    {:words$}  {}", "", choice.word, choice.about);
+        }
+    }
+    let _ = write!(out, "\nSet one with --set {}.{}=VALUE.\n", section.name(),
+        fields.first().map_or("KEY", |f| f.key));
+    out
+}
+
+/// The options of a section as a Markdown table.
+pub fn help_markdown(section: &dyn AnySection) -> String {
+    let cell = |text: &str| text.replace('|', "\\|");
+    let mut out = format!(
+        "### `[{}]` {}\n\n| option | type | default | range | class | meaning |\n|---|---|---|---|---|---|\n",
+        section.name(),
+        section.about()
+    );
+    for field in section.fields() {
+        let mut about = field.about.to_string();
+        for choice in field.choices {
+            let _ = write!(about, "<br>`{}`: {}", choice.word, choice.about);
+        }
+        let _ = writeln!(
+            out,
+            "| `{}` | {} | `{}` | {} | {} | {} |",
+            field.key,
+            cell(&field.expected),
+            cell(&render(&field.default)),
+            range(field),
+            field.class.word(),
+            cell(&about)
+        );
+    }
+    out
+}

@@ -1,0 +1,59 @@
+//! Configurations that come with the program.
+
+use super::error::{ConfigError, nearest};
+
+/// An embedded configuration file.
+pub struct Preset {
+    /// Name for `--preset` and `inherit`.
+    pub name: &'static str,
+    /// What it reproduces, in one line.
+    pub about: &'static str,
+    /// The file.
+    pub text: &'static str,
+}
+
+/// All presets. `METHOD-DATASET` is a method's exception for one dataset.
+pub const PRESETS: &[Preset] = &[
+    Preset {
+        name: "iql",
+        about: "IQL as its authors run it on locomotion: rewards scaled, states as they are",
+        text: include_str!("presets/iql.toml"),
+    },
+    Preset {
+        name: "iql_corl",
+        about: "IQL as in CORL: states standardised, raw rewards, its order of updates",
+        text: include_str!("presets/iql_corl.toml"),
+    },
+    Preset {
+        name: "iql_corl-hopper-medium",
+        about: "CORL's exception for hopper-medium",
+        text: include_str!("presets/iql_corl-hopper-medium.toml"),
+    },
+    Preset {
+        name: "iql_corl-hopper-medium-replay",
+        about: "CORL's exception for hopper-medium-replay",
+        text: include_str!("presets/iql_corl-hopper-medium-replay.toml"),
+    },
+    Preset {
+        name: "iql_corl-hopper-medium-expert",
+        about: "CORL's exception for hopper-medium-expert",
+        text: include_str!("presets/iql_corl-hopper-medium-expert.toml"),
+    },
+    Preset {
+        name: "bc",
+        about: "behaviour cloning, Gaussian with state-dependent width, stopped by validation",
+        text: include_str!("presets/bc.toml"),
+    },
+];
+
+/// The preset called `name`.
+pub fn find(name: &str) -> Result<&'static Preset, ConfigError> {
+    PRESETS
+        .iter()
+        .find(|p| p.name == name)
+        .ok_or_else(|| ConfigError::UnknownPreset {
+            name: name.to_string(),
+            nearest: nearest(name, PRESETS.iter().map(|p| p.name)),
+            known: PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", "),
+        })
+}

@@ -1,0 +1,120 @@
+//! The sections that every run has. Those of algorithms and adaptations stand in their files.
+
+crate::choices! {
+    /// Whose physics and rewards an environment follows.
+    EnvVersion {
+        V4 = "v4", "Gymnasium's v4";
+        V5 = "v5", "Gymnasium's v5";
+        D4rl = "d4rl", "the v2 environments that D4RL's data were recorded in";
+    }
+}
+
+crate::choices! {
+    /// How rows of a file become transitions.
+    DataMode {
+        D4rl = "d4rl", "row for row as D4RL's Q-learning view: the next row is s', rows at time limits are dropped";
+        NextObservations = "next_observations", "s' is the stored next observation";
+    }
+}
+
+crate::choices! {
+    /// What is done to states before any network sees them.
+    ObservationScaling {
+        None = "none", "as stored";
+        Standardise = "standardise", "(s - mean) / (std + observation_eps), from the dataset, never updated online";
+    }
+}
+
+crate::choices! {
+    /// What is done to rewards when a batch is drawn. Reported returns are always raw.
+    RewardScaling {
+        None = "none", "as stored";
+        ReturnRange = "return_range", "r * 1000 / (max - min) of the returns, episodes split at endings and breaks of continuity";
+        ReturnRangeCorl = "return_range_corl", "as return_range, but episodes split at terminals and every 1000 rows, as CORL does";
+        Affine = "affine", "reward_scale * r + reward_bias";
+    }
+}
+
+crate::choices! {
+    /// What becomes of the policy's learning rate when the online phase begins.
+    OnlineActorLr {
+        Constant = "constant", "the schedule's first value, held";
+        Continue = "continue", "the offline schedule goes on counting; a cosine climbs again from 0";
+        Restart = "restart", "the schedule begins anew, over the online phase";
+    }
+}
+
+crate::choices! {
+    /// Where the transitions of an online batch come from.
+    BufferMode {
+        Append = "append", "one buffer, offline data first, online transitions after them";
+        Mix(share: f64 = 0.0..=1.0) = "mix", "this share of each batch from the offline set, the rest from online transitions";
+    }
+}
+
+crate::choices! {
+    /// How actions are chosen while collecting.
+    Exploration {
+        Sample = "sample", "sampled from the policy, clipped to [-1, 1]";
+        Noise = "noise", "the policy's mode plus clipped normal noise, for deterministic policies";
+        Greedy = "greedy", "the policy's mode";
+    }
+}
+
+crate::config! {
+    RunConfig "run", "What is trained, on what, and the seed of all randomness" {
+        run algo:        String     = "iql",           .., "base algorithm";
+        run adapt:       String     = "plain",         .., "what modifies the base algorithm online";
+        run dataset:     String     = "",              .., "file with the offline data";
+        run env:         String     = "",              .., "environment for evaluation and online training; empty: the dataset's, if its name tells";
+        run env_version: EnvVersion = EnvVersion::V4,  .., "whose physics and rewards the environment follows";
+        run seed:        u64        = 0,               .., "seed of initialisation, batches, noise and environments";
+    }
+}
+
+crate::config! {
+    DataConfig "data", "How the dataset's rows become transitions" {
+        run mode:                     DataMode           = DataMode::D4rl, ..,        "how rows become transitions";
+        run keep_timeout_transitions: bool               = false, ..,                 "keep rows at time limits, bootstrapped (needs mode next_observations)";
+        run clip_actions:             bool               = false, ..,                 "accept recorded actions outside [-1, 1] by clipping; otherwise they are refused";
+        run action_clip:              f64                = 1e-5, 0.0..0.5,            "recorded actions are clipped to 1 minus this";
+        run observation_scaling:      ObservationScaling = ObservationScaling::None, .., "what is done to states";
+        run observation_eps:          f64                = 1e-3, 0.0..,               "added to each standard deviation when standardising";
+        run reward_scaling:           RewardScaling      = RewardScaling::None, ..,   "what is done to rewards, offline and online alike";
+        run reward_scale:             f64                = 1.0, ..,                   "factor of reward_scaling affine";
+        run reward_bias:              f64                = 0.0, ..,                   "addend of reward_scaling affine";
+    }
+}
+
+crate::config! {
+    OfflineConfig "offline", "Training on the dataset" {
+        run   updates:             u64   = 1_000_000, 0..,     "gradient updates";
+        shape batch:               usize = 256,       1..,     "transitions per update";
+        run   eval_every:          u64   = 5_000,     1..,     "updates between evaluations";
+        run   eval_episodes:       usize = 10,        0..,     "episodes per evaluation; 0: no evaluation";
+        run   checkpoint_every:    u64   = 50_000,    1..,     "updates between checkpoints";
+        run   log_every:           u64   = 1_000,     1..,     "updates between rows of metrics";
+        run   validation_fraction: f64   = 0.05,      0.0..0.9, "share of the transitions held out to measure a cloned policy's loss";
+        run   patience:            u64   = 20_000,    0..,     "stop cloning when the validation loss has not fallen for this many updates; 0: never";
+    }
+}
+
+crate::config! {
+    OnlineConfig "online", "Fine-tuning in the environment, and the switch to it" {
+        run   env_steps:         u64           = 30_000,     0..,          "environment steps";
+        run   updates_per_step:  f64           = 1.0,        0.0..,        "gradient updates per environment step; fractions accumulate";
+        shape batch:             usize         = 256,        1..,          "transitions per update";
+        run   warmup_steps:      u64           = 0,          0..,          "environment steps collected before the first update";
+        run   eval_every:        u64           = 1_000,      1..,          "environment steps between evaluations; one more precedes the first step";
+        run   eval_episodes:     usize         = 10,         0..,          "episodes per evaluation; 0: no evaluation";
+        run   checkpoint_every:  u64           = 5_000,      1..,          "environment steps between checkpoints";
+        run   log_every:         u64           = 100,        1..,          "environment steps between rows of metrics";
+        run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant, .., "what becomes of the policy's learning rate at the switch";
+        run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
+        run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
+        run   capacity:          usize         = 2_000_000,  1..,          "transitions that the buffer holds; must exceed offline rows plus environment steps";
+        run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";
+        run   exploration_noise: f64           = 0.03,       0.0..,        "standard deviation of exploration noise";
+        run   exploration_clip:  f64           = 0.5,        0.0..,        "bound of exploration noise";
+    }
+}
