@@ -1,0 +1,499 @@
+//! Where libmujoco comes from on a machine that may never have seen it.
+//!
+//! Order: `MUJOCO_PATH`; our cache; the `mujoco` package of the active Python; the system's library
+//! folders; a download by pip, checked against a fixed SHA-256, into the cache. All of it happens
+//! when the first simulation is made, so that building needs neither MuJoCo nor a network.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use sha2::{Digest, Sha256};
+
+use super::ffi::one_line;
+
+/// The release that is fetched: the reference traces were recorded with it.
+pub const RELEASE: &str = "3.3.7";
+
+/// Both ways out of every failure in this file.
+pub const CURES: &str =
+    "run `pip install mujoco==3.3.7`, or `export MUJOCO_PATH=/path/to/libmujoco.so.3.3.7`";
+
+/// What pip downloads for one processor.
+struct Wheel {
+    arch: &'static str,
+    platform: &'static str,
+    wheel_sha256: &'static str,
+    library_sha256: &'static str,
+}
+
+/// Always the CPython 3.11 wheels, whatever Python runs pip: the library in them is the same.
+const WHEELS: [Wheel; 2] = [
+    Wheel {
+        arch: "x86_64",
+        platform: "manylinux_2_28_x86_64",
+        wheel_sha256: "9371506f0df2d82152685fc8d38465843abcea8d371745ea7c125001e8f3f2d8",
+        library_sha256: "23841520ecf60ad648405674a757f260949f7cf6b44deb284398b9851b3f061d",
+    },
+    Wheel {
+        arch: "aarch64",
+        platform: "manylinux_2_28_aarch64",
+        wheel_sha256: "9381bf5364eb2da86f0b1388c98b57e706123c8370660f977004fb5f94ef900f",
+        library_sha256: "8e810a626a3ce394cd638b299785427fb48d3af77b62f3fa71095b9cf6bda1f0",
+    },
+];
+
+/// How a library was found, for messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The user named it.
+    MujocoPath,
+    /// Fetched earlier, or just now.
+    Cache,
+    /// Part of the Python package.
+    Python,
+    /// In a library folder of the system.
+    System,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Origin::MujocoPath => "MUJOCO_PATH",
+            Origin::Cache => "cache",
+            Origin::Python => "Python package",
+            Origin::System => "system library",
+        })
+    }
+}
+
+/// Everything outside the program that the search depends on; tests make their own.
+pub struct Surroundings {
+    /// `MUJOCO_PATH`: the library or a folder that holds it.
+    pub mujoco_path: Option<PathBuf>,
+    /// Our own cache folder, `.../baq`; `None` when there is no home.
+    pub cache: Option<PathBuf>,
+    /// `BAQ_NO_FETCH=1` forbids the download.
+    pub no_fetch: bool,
+    /// Names of the Python interpreter, tried in order.
+    pub python: Vec<OsString>,
+    /// Library folders.
+    pub system: Vec<PathBuf>,
+    /// Operating system and processor, as Rust calls them.
+    pub platform: (&'static str, &'static str),
+}
+
+impl Surroundings {
+    /// Of this process.
+    pub fn here() -> Surroundings {
+        let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+        let cache = variable("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .filter(|p| p.is_absolute())
+            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")))
+            .map(|folder| folder.join("baq"));
+        Surroundings {
+            mujoco_path: variable("MUJOCO_PATH").map(PathBuf::from),
+            cache,
+            no_fetch: flag("BAQ_NO_FETCH"),
+            python: vec!["python3".into(), "python".into()],
+            system: [
+                "/usr/local/lib".to_string(),
+                "/usr/lib".to_string(),
+                format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH),
+            ]
+            .map(PathBuf::from)
+            .to_vec(),
+            platform: (std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+
+    fn cached_folder(&self) -> Option<PathBuf> {
+        self.cache
+            .as_ref()
+            .map(|cache| cache.join(format!("mujoco-{RELEASE}")))
+    }
+
+    /// The library that the user named; anything wrong with it is an error, never passed over.
+    pub fn named(&self) -> Result<Option<PathBuf>, String> {
+        let Some(path) = &self.mujoco_path else {
+            return Ok(None);
+        };
+        if path.is_file() {
+            return Ok(Some(path.clone()));
+        }
+        for folder in [path.clone(), path.join("lib"), path.join("mujoco")] {
+            if let Some(found) = library_in(&folder) {
+                return Ok(Some(found));
+            }
+        }
+        let what = if path.is_dir() {
+            "holds no libmujoco.so*"
+        } else {
+            "does not exist"
+        };
+        Err(format!(
+            "MUJOCO_PATH={} {what}; set it to the library (or its folder) or unset it to let baq search",
+            path.display()
+        ))
+    }
+
+    /// The library in our cache.
+    pub fn cached(&self) -> Option<PathBuf> {
+        library_in(&self.cached_folder()?)
+    }
+
+    /// The library inside the `mujoco` package of the first Python that has one.
+    pub fn in_python(&self) -> Option<PathBuf> {
+        let program = "import importlib.util as u; s = u.find_spec('mujoco'); \
+                       print(list(s.submodule_search_locations)[0] if s else '')";
+        self.python.iter().find_map(|python| {
+            let output = run(Command::new(python).args(["-c", program])).ok()?;
+            let folder = String::from_utf8(output.stdout).ok()?;
+            let folder = folder.trim_end_matches(['\r', '\n']);
+            (output.status.success() && !folder.is_empty())
+                .then(|| library_in(Path::new(folder)))
+                .flatten()
+        })
+    }
+
+    /// Libraries in the system's folders.
+    pub fn in_system(&self) -> Vec<PathBuf> {
+        self.system
+            .iter()
+            .filter_map(|folder| library_in(folder))
+            .collect()
+    }
+
+    /// Downloads the release into the cache and gives the library's path.
+    ///
+    /// Any number of processes may do so at once: each unpacks in its own temporary folder, and
+    /// the first rename wins. The error is one sentence without the cures.
+    pub fn fetch(&self) -> Result<PathBuf, String> {
+        if self.no_fetch {
+            return Err("and BAQ_NO_FETCH=1 forbids to download it".into());
+        }
+        let (os, arch) = self.platform;
+        let wheel = WHEELS
+            .iter()
+            .find(|wheel| os == "linux" && wheel.arch == arch)
+            .ok_or_else(|| {
+                format!(
+                    "and there is no package of MuJoCo {RELEASE} for {os} on {arch} to download"
+                )
+            })?;
+        let (Some(cache), Some(target)) = (&self.cache, self.cached_folder()) else {
+            return Err("and neither XDG_CACHE_HOME nor HOME says where to keep a download".into());
+        };
+        let python = self
+            .python
+            .iter()
+            .find(|python| {
+                run(Command::new(python).arg("--version")).is_ok_and(|o| o.status.success())
+            })
+            .ok_or("and there is no python3 to download it with")?;
+        fs::create_dir_all(cache)
+            .map_err(|e| format!("and the cache {} cannot be made ({e})", cache.display()))?;
+        let temporary = tempfile::Builder::new()
+            .prefix("fetching-")
+            .tempdir_in(cache)
+            .map_err(|e| format!("and the cache {} is not writable ({e})", cache.display()))?;
+        let broken = |what: &str, e: std::io::Error| {
+            format!("and {what} in {} failed ({e})", cache.display())
+        };
+
+        eprintln!(
+            "baq: downloading MuJoCo {RELEASE} (7 MB, once) to {}",
+            target.display()
+        );
+        let at = temporary.path();
+        let wish = at.join("requirements.txt");
+        fs::write(
+            &wish,
+            format!("mujoco=={RELEASE} --hash=sha256:{}\n", wheel.wheel_sha256),
+        )
+        .map_err(|e| broken("writing", e))?;
+        let pip = run(Command::new(python)
+            .args(["-m", "pip", "download", "--quiet", "--no-deps"])
+            .args([
+                "--disable-pip-version-check",
+                "--no-input",
+                "--retries",
+                "2",
+            ])
+            .args(["--require-hashes", "--only-binary=:all:"])
+            .args(["--platform", wheel.platform, "--python-version", "3.11"])
+            .args(["--implementation", "cp", "--abi", "cp311"])
+            .arg("--dest")
+            .arg(at)
+            .arg("--requirement")
+            .arg(&wish))
+        .map_err(|e| broken("starting python3 -m pip", e))?;
+        if !pip.status.success() {
+            return Err(pip_failure(&pip));
+        }
+        let file = files_in(at)
+            .into_iter()
+            .find(|p| p.extension().is_some_and(|e| e == "whl"))
+            .ok_or("and pip said it downloaded MuJoCo but left no wheel")?;
+        let unpacked = at.join("unpacked");
+        let zip = run(Command::new(python)
+            .args(["-m", "zipfile", "-e"])
+            .arg(&file)
+            .arg(&unpacked))
+        .map_err(|e| broken("starting python3 -m zipfile", e))?;
+        if !zip.status.success() {
+            return Err(format!(
+                "and the downloaded wheel cannot be unpacked ({})",
+                last_line(&zip.stderr)
+            ));
+        }
+
+        let library = library_in(&unpacked.join("mujoco"))
+            .ok_or("and the downloaded wheel holds no libmujoco.so")?;
+        let bytes = fs::read(&library).map_err(|e| broken("reading the download", e))?;
+        let found: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        if found != wheel.library_sha256 {
+            return Err(format!(
+                "and the downloaded library has SHA-256 {found}, expected {}",
+                wheel.library_sha256
+            ));
+        }
+        let staged = at.join("staged");
+        let name = format!("libmujoco.so.{RELEASE}");
+        fs::create_dir(&staged)
+            .and_then(|()| fs::rename(&library, staged.join(&name)))
+            .and_then(|()| fs::File::open(staged.join(&name))?.sync_all())
+            .map_err(|e| broken("unpacking", e))?;
+        match fs::rename(&staged, &target) {
+            Ok(()) => {}
+            // Another process was faster; its copy passed the same checks.
+            Err(_) if library_in(&target).is_some() => {}
+            Err(e) => return Err(broken("renaming the download", e)),
+        }
+        Ok(target.join(name))
+    }
+}
+
+/// True when an environment variable is set to something other than "" or "0".
+pub fn flag(name: &str) -> bool {
+    std::env::var_os(name).is_some_and(|v| !v.is_empty() && v != "0")
+}
+
+/// The library in a folder: the unversioned link, else the last name in order.
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    files_in(folder)
+        .into_iter()
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name == "libmujoco.so"
+                || name == "libmujoco.dylib"
+                || name.starts_with("libmujoco.so.")
+                || (name.starts_with("libmujoco.") && name.ends_with(".dylib"))
+        })
+        .max_by_key(|path| (path.extension().is_some_and(|e| e == "so"), path.clone()))
+}
+
+/// The files of a folder; none when it cannot be read.
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    files
+}
+
+fn run(command: &mut Command) -> std::io::Result<Output> {
+    command.stdin(Stdio::null()).output()
+}
+
+fn last_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    one_line(
+        text.lines()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .unwrap_or("no message"),
+    )
+}
+
+/// Says in one sentence what pip says in thirty lines.
+fn pip_failure(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    if text.contains("No module named pip") {
+        return "and python3 has no pip to download it with (Debian: `apt install python3-pip`)"
+            .into();
+    }
+    if text.contains("DO NOT MATCH THE HASHES") {
+        return "and the package that pip was given does not have the expected SHA-256: \
+                the package index or its cache is damaged or not to be trusted"
+            .into();
+    }
+    let unreachable = [
+        "NewConnectionError",
+        "Temporary failure in name resolution",
+        "Network is unreachable",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ProxyError",
+    ];
+    if unreachable.iter().any(|word| text.contains(word)) {
+        return "and pip cannot reach the package index to download it".into();
+    }
+    if text.contains("No matching distribution found") {
+        return format!("and the package index has no MuJoCo {RELEASE} for this machine");
+    }
+    format!(
+        "and pip could not download it ({})",
+        last_line(&output.stderr)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A machine with nothing on it but, perhaps, a fake Python made of a shell script.
+    fn machine(folder: &Path, python: Option<&str>) -> Surroundings {
+        let name = folder.join("python3");
+        if let Some(script) = python {
+            fs::write(&name, format!("#!/bin/sh\n{script}\n")).expect("invariant: writable");
+            fs::set_permissions(&name, fs::Permissions::from_mode(0o755)).expect("invariant: ours");
+        }
+        Surroundings {
+            mujoco_path: None,
+            cache: Some(folder.join("cache")),
+            no_fetch: false,
+            python: vec![name.into()],
+            system: vec![folder.join("lib")],
+            platform: ("linux", "x86_64"),
+        }
+    }
+
+    /// A Python whose pip prints `stderr` and fails.
+    fn failing_pip(stderr: &str) -> String {
+        format!("[ \"$1\" = --version ] && exit 0\necho '{stderr}' >&2\nexit 1")
+    }
+
+    #[test]
+    fn every_failure_of_the_download_has_its_own_sentence() {
+        for (python, expected) in [
+            (None, "no python3"),
+            (
+                Some(failing_pip("/bin/python3: No module named pip")),
+                "apt install python3-pip",
+            ),
+            (
+                Some(failing_pip("NewConnectionError: x")),
+                "cannot reach the package index",
+            ),
+            (
+                Some(failing_pip(
+                    "ERROR: No matching distribution found for mujoco",
+                )),
+                "has no MuJoCo",
+            ),
+            (
+                Some(failing_pip(
+                    "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM",
+                )),
+                "SHA-256",
+            ),
+            (
+                Some(failing_pip("a\nERROR: disk full")),
+                "(ERROR: disk full)",
+            ),
+            (Some("exit 0".to_string()), "left no wheel"),
+        ] {
+            let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+            let error = machine(folder.path(), python.as_deref())
+                .fetch()
+                .unwrap_err();
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(error.lines().count(), 1, "{error}");
+            let left = fs::read_dir(folder.path().join("cache")).map_or(0, |d| d.count());
+            assert_eq!(left, 0, "a failed download leaves nothing behind");
+        }
+    }
+
+    #[test]
+    fn a_wheel_with_another_library_is_refused() {
+        let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+        // pip: $1 -m, $2 pip; the folder follows --dest. zipfile: -m zipfile -e FILE FOLDER.
+        let python = "case \"$2\" in\n\
+             pip) while [ \"$1\" != --dest ]; do shift; done; : > \"$2/m.whl\" ;;\n\
+             zipfile) mkdir -p \"$5/mujoco\"; echo no > \"$5/mujoco/libmujoco.so.3.3.7\" ;;\n\
+             esac";
+        let error = machine(folder.path(), Some(python)).fetch().unwrap_err();
+        assert!(error.contains("expected 23841520"), "{error}");
+    }
+
+    #[test]
+    fn no_fetch_and_foreign_machines() {
+        let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+        let mut machine = machine(folder.path(), None);
+        machine.no_fetch = true;
+        assert!(machine.fetch().unwrap_err().contains("BAQ_NO_FETCH=1"));
+        machine.no_fetch = false;
+        machine.platform = ("linux", "riscv64");
+        assert!(machine.fetch().unwrap_err().contains("linux on riscv64"));
+        machine.platform = ("linux", "x86_64");
+        machine.cache = None;
+        assert!(machine.fetch().unwrap_err().contains("XDG_CACHE_HOME"));
+    }
+
+    #[test]
+    fn the_places_are_searched_as_promised() {
+        let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+        let at = folder.path();
+        let package = at.join("site/mujoco");
+        let mut machine = machine(at, Some(&format!("echo {}", package.display())));
+        assert_eq!(machine.named(), Ok(None));
+        assert_eq!(machine.cached(), None);
+        assert_eq!(
+            machine.in_python(),
+            None,
+            "the 4.0 stub package has no library"
+        );
+        assert!(machine.in_system().is_empty());
+
+        let put = |path: PathBuf| {
+            fs::create_dir_all(path.parent().expect("invariant: has a parent"))
+                .and_then(|()| fs::write(&path, ""))
+                .expect("invariant: writable");
+            path
+        };
+        let python = put(package.join("libmujoco.so.3.17.0"));
+        assert_eq!(machine.in_python(), Some(python));
+        put(at.join("lib/libmujoco.so.3.3.7"));
+        let link = put(at.join("lib/libmujoco.so"));
+        put(at.join("lib/libmujoco_other.so"));
+        assert_eq!(machine.in_system(), [link]);
+        let cached = put(at.join("cache/mujoco-3.3.7/libmujoco.so.3.3.7"));
+        assert_eq!(machine.cached(), Some(cached));
+
+        machine.mujoco_path = Some(at.join("site"));
+        assert_eq!(
+            machine.named(),
+            Ok(Some(package.join("libmujoco.so.3.17.0")))
+        );
+        machine.mujoco_path = Some(at.join("cache"));
+        assert!(
+            machine
+                .named()
+                .unwrap_err()
+                .contains("holds no libmujoco.so")
+        );
+        machine.mujoco_path = Some(at.join("nowhere"));
+        assert!(machine.named().unwrap_err().contains("does not exist"));
+    }
+}

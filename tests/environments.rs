@@ -1,0 +1,504 @@
+//! Environments against recordings of Gymnasium, and against their own promises.
+//!
+//! Without MuJoCo these tests fail and say how to get it; `BAQ_NO_MUJOCO=1` skips those that need
+//! it, saying so.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use baq::env::trace::{self, TraceReport};
+use baq::env::{self, Env, EnvError, mujoco};
+
+/// MuJoCo, or `None` when its absence is wanted.
+fn simulator(test: &str) -> Option<&'static mujoco::MuJoCo> {
+    if mujoco::flag("BAQ_NO_MUJOCO") {
+        eprintln!("SKIPPED {test}: BAQ_NO_MUJOCO is set");
+        return None;
+    }
+    match mujoco::library() {
+        Ok(library) => Some(library),
+        Err(e) => panic!("{e} (or skip these tests: BAQ_NO_MUJOCO=1)"),
+    }
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
+}
+
+const TRACES: [&str; 6] = [
+    "env-halfcheetah-v4",
+    "env-halfcheetah-v5",
+    "env-hopper-v4",
+    "env-hopper-v5",
+    "env-walker2d-v4",
+    "env-walker2d-v5",
+];
+
+/// A reproducible action of large swings, [A] in [-1, 1].
+fn action(t: usize, dim: usize) -> Vec<f32> {
+    (0..dim)
+        .map(|i| ((t * (i + 2)) as f32 * 0.37).sin())
+        .collect()
+}
+
+/// Observations and rewards, as bits, of `count` steps; a new episode after every end.
+fn run(env: &mut dyn Env, from: usize, count: usize, bits: &mut Vec<u64>) {
+    let mut obs = vec![0.0; env.obs_dim()];
+    for t in from..from + count {
+        let step = env.step(&action(t, env.act_dim()), &mut obs).unwrap();
+        bits.extend(obs.iter().map(|x| x.to_bits()));
+        bits.push(step.reward.to_bits());
+        bits.push(u64::from(step.terminated) + 2 * u64::from(step.truncated));
+        if step.ended() {
+            env.reset(5, t as u64, &mut obs);
+            bits.extend(obs.iter().map(|x| x.to_bits()));
+        }
+    }
+}
+
+fn usable_ids(test: &str) -> Vec<&'static str> {
+    let simulator = simulator(test).is_some();
+    env::ids()
+        .filter(|id| simulator || !env::spec(id).unwrap().needs_mujoco)
+        .collect()
+}
+
+#[test]
+fn recordings_of_gymnasium_are_reproduced() {
+    let Some(mujoco) = simulator("recordings_of_gymnasium_are_reproduced") else {
+        return;
+    };
+    for name in TRACES {
+        let report = trace::replay(&golden(&format!("{name}.safetensors"))).unwrap();
+        println!("{}", report.verdict());
+        assert!(report.steps >= 600, "{report}");
+        if report.recorded_with.as_deref() != Some(report.mujoco.as_str()) {
+            eprintln!("SKIPPED {name}: it needs MuJoCo 3.3.7, this is {mujoco}");
+            continue;
+        }
+        assert!(report.passed, "{report}");
+        // Same library, same arithmetic: not merely close.
+        for (quantity, worst) in report.quantities() {
+            assert_eq!(worst.difference, 0.0, "{name} {quantity}");
+        }
+    }
+}
+
+#[test]
+fn a_replay_finds_a_single_wrong_number() {
+    if simulator("a_replay_finds_a_single_wrong_number").is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let change = |key: &str, index: usize, change: &dyn Fn(&mut [u8])| -> TraceReport {
+        let mut bytes = fs::read(golden("env-hopper-v4.safetensors")).unwrap();
+        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+        let size = if json[key]["dtype"] == "U8" { 1 } else { 8 };
+        let start = json[key]["data_offsets"][0].as_u64().unwrap() as usize;
+        let at = 8 + header + start + size * index;
+        change(&mut bytes[at..at + size]);
+        let file = folder.path().join("t.safetensors");
+        fs::write(&file, bytes).unwrap();
+        fs::copy(golden("env-hopper-v4.json"), folder.path().join("t.json")).unwrap();
+        trace::replay(&file).unwrap()
+    };
+    let add = |delta: f64| {
+        move |b: &mut [u8]| {
+            let x = f64::from_le_bytes((&*b).try_into().unwrap());
+            b.copy_from_slice(&(x + delta).to_le_bytes());
+        }
+    };
+    let untouched = change("segment.2.rewards", 3, &|_| {});
+
+    let report = change("segment.2.rewards", 3, &add(2e-9));
+    assert!(!report.passed && report.positions == untouched.positions);
+    assert!((report.rewards.difference - 2e-9).abs() < 1e-12);
+    assert_eq!((report.rewards.segment, report.rewards.step), (2, 4));
+
+    // S = 11, 5 positions: row 1, component 5 is a velocity.
+    let report = change("segment.1.observations", 11 + 5, &add(f64::NAN));
+    assert_eq!(report.velocities.difference, f64::INFINITY);
+    assert_eq!((report.velocities.segment, report.velocities.step), (1, 1));
+    assert!(!report.passed && report.verdict().contains("DIFFERS"));
+
+    let report = change("segment.4.terminated", 0, &|b| b[0] ^= 1);
+    assert_eq!(report.termination_mismatches, 1);
+    assert_eq!(report.first_mismatch, Some((4, 1)));
+    assert!(!report.passed);
+
+    // A slightly different start must not go unnoticed either.
+    let report = change("segment.0.qpos", 1, &add(1e-6));
+    assert!(report.positions.difference >= 1e-7 && !report.passed);
+}
+
+#[test]
+fn a_wrong_trace_file_is_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("t.safetensors");
+    let beside = folder.path().join("t.json");
+    let complain = |expected: &str| {
+        let error = trace::replay(&file).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+    };
+    complain("cannot be read");
+    fs::write(&file, "no").unwrap();
+    complain("is not a safetensors file");
+    fs::copy(golden("env-hopper-v4.safetensors"), &file).unwrap();
+    complain("t.json");
+    fs::write(&beside, "{").unwrap();
+    complain("is not JSON");
+    fs::write(&beside, "{}").unwrap();
+    complain("key \"env\" is missing");
+    fs::write(&beside, r#"{"env": "Hoper-v4"}"#).unwrap();
+    complain("did you mean \"hopper-v4\"");
+    fs::write(&beside, r#"{"env": "Hopper-v4", "segments": 3}"#).unwrap();
+    complain("holds 39 segments, its JSON says 3");
+    fs::write(&beside, r#"{"env": "Walker2d-v4"}"#).unwrap();
+    complain("segment.0.qpos has shape [6], expected [9]");
+}
+
+#[test]
+fn a_saved_state_continues_to_the_last_bit() {
+    for id in usable_ids("a_saved_state_continues_to_the_last_bit") {
+        let mut env = env::make(id).unwrap();
+        let mut other = env::make(id).unwrap();
+        env.reset(3, 1, &mut vec![0.0; env.obs_dim()]);
+        run(env.as_mut(), 0, 137, &mut Vec::new());
+        let state = env.state();
+
+        // Into another instance with a different past, and back into the same one.
+        run(other.as_mut(), 9, 40, &mut Vec::new());
+        other.set_state(&state).unwrap();
+        assert_eq!(other.state(), state, "{id}");
+        let (mut a, mut b, mut c) = (Vec::new(), Vec::new(), Vec::new());
+        run(env.as_mut(), 137, 200, &mut a);
+        run(other.as_mut(), 137, 200, &mut b);
+        env.set_state(&state).unwrap();
+        run(env.as_mut(), 137, 200, &mut c);
+        assert!(a == b && a == c, "{id}");
+    }
+}
+
+/// Shows that the test above can fail: without the solver's memory some steps differ.
+#[test]
+fn the_state_needs_the_memory_of_the_solver() {
+    if simulator("the_state_needs_the_memory_of_the_solver").is_none() {
+        return;
+    }
+    let mut env = env::make("walker2d-v4").unwrap();
+    let mut obs = vec![0.0; 17];
+    let differing = (0..100)
+        .filter(|&t| {
+            let state = env.state();
+            let mut without = state.clone();
+            // steps, time, 9 positions, 9 velocities, then the warm start.
+            without[20..29].fill(0.0);
+            env.set_state(&without).unwrap();
+            env.step(&action(t, 6), &mut obs).unwrap();
+            let forgetful = obs.clone();
+            env.set_state(&state).unwrap();
+            env.step(&action(t, 6), &mut obs).unwrap();
+            obs != forgetful
+        })
+        .count();
+    assert!(differing > 0);
+}
+
+#[test]
+fn the_step_counter_is_part_of_the_state() {
+    for id in usable_ids("the_step_counter_is_part_of_the_state") {
+        let mut env = env::make(id).unwrap();
+        let mut obs = vec![0.0; env.obs_dim()];
+        let limit = env.max_episode_steps();
+        let still = vec![0.0; env.act_dim()];
+        env.reset(0, 0, &mut obs);
+        env.step(&still, &mut obs).unwrap();
+        let state = env.state();
+        for _ in 0..2 {
+            env.set_state(&state).unwrap();
+            for t in 2..=limit {
+                // A fallen robot is simulated on: only the clock matters here.
+                let step = env.step(&still, &mut obs).unwrap();
+                assert_eq!(step.truncated, t == limit, "{id} at {t}");
+            }
+        }
+        env.reset(0, 1, &mut obs);
+        assert!(!env.step(&still, &mut obs).unwrap().truncated, "{id}");
+    }
+}
+
+#[test]
+fn wrong_states_are_refused_and_change_nothing() {
+    for id in usable_ids("wrong_states_are_refused_and_change_nothing") {
+        let mut env = env::make(id).unwrap();
+        let state = env.state();
+        let mut nan = state.clone();
+        nan[2] = f64::NAN;
+        for wrong in [&state[1..], &nan[..]] {
+            let error = env.set_state(wrong).unwrap_err();
+            assert!(matches!(error, EnvError::State { .. }), "{error}");
+            assert!(error.to_string().starts_with(id), "{error}");
+        }
+        assert_eq!(env.state(), state);
+    }
+}
+
+#[test]
+fn an_action_that_is_not_finite_is_refused_before_anything_moves() {
+    for id in usable_ids("an_action_that_is_not_finite_is_refused_before_anything_moves") {
+        let mut env = env::make(id).unwrap();
+        let mut obs = vec![0.0; env.obs_dim()];
+        env.reset(1, 1, &mut obs);
+        let before = env.state();
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut action = vec![0.0; env.act_dim()];
+            *action.last_mut().unwrap() = bad;
+            let error = env.step(&action, &mut obs).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{id}: action[")), "{error}");
+            assert_eq!(env.state(), before);
+        }
+    }
+}
+
+#[test]
+fn a_simulation_that_blows_up_is_an_error_and_not_a_silent_restart() {
+    if simulator("a_simulation_that_blows_up_is_an_error_and_not_a_silent_restart").is_none() {
+        return;
+    }
+    let mut env = env::make("halfcheetah-v4").unwrap();
+    let mut obs = vec![0.0; 17];
+    run(env.as_mut(), 0, 20, &mut Vec::new());
+    let good = env.state();
+    for _ in 0..2 {
+        let mut state = good.clone();
+        state[11] = 1e12; // a velocity beyond what MuJoCo accepts
+        env.set_state(&state).unwrap();
+        let error = env.step(&[0.0; 6], &mut obs).unwrap_err().to_string();
+        assert!(error.contains("unstable"), "{error}");
+        assert_eq!(error.lines().count(), 1);
+    }
+    env.set_state(&good).unwrap();
+    env.step(&[0.0; 6], &mut obs).unwrap();
+    assert!(!Path::new("MUJOCO_LOG.TXT").exists());
+}
+
+#[test]
+fn resets_depend_on_seed_and_episode_only() {
+    for id in usable_ids("resets_depend_on_seed_and_episode_only") {
+        let mut env = env::make(id).unwrap();
+        let mut first = vec![0.0; env.obs_dim()];
+        let mut again = first.clone();
+        env.reset(11, 3, &mut first);
+        run(env.as_mut(), 0, 60, &mut Vec::new());
+        env.reset(11, 3, &mut again);
+        assert_eq!(first, again, "{id}");
+        for (seed, episode) in [(11, 4), (12, 3), (11, 1 << 40)] {
+            env.reset(seed, episode, &mut again);
+            assert_ne!(first, again, "{id}");
+        }
+    }
+}
+
+#[test]
+fn the_reset_noise_has_the_published_range() {
+    if simulator("the_reset_noise_has_the_published_range").is_none() {
+        return;
+    }
+    // id, height at rest, uniform range of positions, of velocities (None: normal, deviation 0.1)
+    for (id, height, positions, velocities) in [
+        ("hopper-v4", 1.25, 5e-3, Some(5e-3)),
+        ("walker2d-v5", 1.25, 5e-3, Some(5e-3)),
+        ("halfcheetah-v2", 0.0, 0.1, None),
+    ] {
+        let mut env = env::make(id).unwrap();
+        let mut obs = vec![0.0; env.obs_dim()];
+        let split = (env.obs_dim() - 1) / 2;
+        let (mut largest, mut sum, mut squares, mut fastest) = (0.0_f64, 0.0, 0.0, 0.0_f64);
+        let episodes = 400;
+        for episode in 0..episodes {
+            env.reset(1, episode, &mut obs);
+            obs[0] -= height;
+            for &x in &obs[..split] {
+                largest = largest.max(x.abs());
+                sum += x;
+            }
+            for &v in &obs[split..] {
+                squares += v * v;
+                fastest = fastest.max(v.abs());
+            }
+        }
+        let count = episodes as f64 * split as f64;
+        assert!(largest <= positions * (1.0 + 1e-9), "{id} {largest}");
+        assert!(largest > 0.98 * positions, "{id} {largest}");
+        // Five standard errors of the mean of a uniform variable.
+        assert!(
+            sum.abs() / count < 5.0 * positions / (3.0 * count).sqrt(),
+            "{id}"
+        );
+        let deviation = (squares / (episodes as f64 * (split + 1) as f64)).sqrt();
+        let expected = velocities.map_or(0.1, |range| range / 3.0_f64.sqrt());
+        assert!((deviation / expected - 1.0).abs() < 0.1, "{id} {deviation}");
+        match velocities {
+            Some(range) => assert!(fastest <= range, "{id} {fastest}"),
+            None => assert!(fastest > 0.25, "{id}: a normal variable has tails"),
+        }
+    }
+}
+
+#[test]
+fn generations_treat_excessive_actions_as_documented() {
+    if simulator("generations_treat_excessive_actions_as_documented").is_none() {
+        return;
+    }
+    let reward = |id: &str, a: f32| {
+        let mut env = env::make(id).unwrap();
+        let mut obs = vec![0.0; env.obs_dim()];
+        env.reset(2, 0, &mut obs);
+        let step = env.step(&vec![a; env.act_dim()], &mut obs).unwrap();
+        (step.reward, obs)
+    };
+    for (task, weight, dim) in [("halfcheetah", 0.1, 6.0), ("hopper", 1e-3, 3.0)] {
+        let (v2, v4, v5) = (
+            format!("{task}-v2"),
+            format!("{task}-v4"),
+            format!("{task}-v5"),
+        );
+        assert_eq!(reward(&v2, 2.0), reward(&v2, 1.0));
+        assert_eq!(reward(&v2, 0.5), reward(&v4, 0.5));
+        assert_eq!(reward(&v4, 2.0), reward(&v5, 2.0));
+        let (charged, moved) = reward(&v4, 2.0);
+        let (normal, same) = reward(&v4, 1.0);
+        assert_eq!(moved, same, "the motors are cut in every generation");
+        assert!((normal - charged - weight * dim * 3.0).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn only_v5_withholds_the_healthy_reward_at_the_fall() {
+    if simulator("only_v5_withholds_the_healthy_reward_at_the_fall").is_none() {
+        return;
+    }
+    let last = |id: &str| {
+        let mut env = env::make(id).unwrap();
+        let mut obs = vec![0.0; 11];
+        env.reset(2, 0, &mut obs);
+        (0..)
+            .map(|t| env.step(&action(t, 3), &mut obs).unwrap())
+            .find(|step| step.ended())
+            .unwrap()
+    };
+    let (v2, v4, v5) = (last("hopper-v2"), last("hopper-v4"), last("hopper-v5"));
+    assert!(v2.terminated && !v2.truncated);
+    assert_eq!(v2, v4);
+    assert!((v4.reward - v5.reward - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn threads_share_a_model_without_changing_a_bit() {
+    if simulator("threads_share_a_model_without_changing_a_bit").is_none() {
+        return;
+    }
+    let roll = |seed: u64| {
+        let mut env = env::make("walker2d-v5").unwrap();
+        let mut obs = vec![0.0; 17];
+        env.reset(seed, 0, &mut obs);
+        let mut bits = Vec::new();
+        run(env.as_mut(), seed as usize, 150, &mut bits);
+        bits
+    };
+    let alone: Vec<_> = (0..4).map(roll).collect();
+    let together: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|seed| scope.spawn(move || roll(seed))).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    assert_eq!(alone, together);
+    assert_ne!(alone[0], alone[1]);
+}
+
+#[test]
+fn properties_need_no_simulator_and_fit_it() {
+    assert_eq!(
+        env::spec("Hopper-v4").unwrap(),
+        env::spec("hopper").unwrap()
+    );
+    let spec = env::spec("HALFCHEETAH").unwrap();
+    assert_eq!(
+        (spec.id, spec.obs_dim, spec.act_dim),
+        ("halfcheetah-v4", 17, 6)
+    );
+    assert_eq!(env::spec("walker2d-v2").unwrap().score, Some("walker2d"));
+    assert_eq!(env::spec("toy").unwrap().max_episode_steps, 100);
+    assert_eq!(env::ids().count(), 10);
+    for id in usable_ids("properties_need_no_simulator_and_fit_it") {
+        let env = env::make(id).unwrap();
+        assert_eq!(env.spec(), env::spec(id).unwrap());
+    }
+}
+
+#[test]
+fn an_unknown_id_is_answered_with_the_nearest() {
+    for (wrong, nearest) in [
+        ("hoper-v4", "hopper-v4"),
+        ("HalfCheeta-v5", "halfcheetah-v5"),
+        ("walker-v2", "walker2d-v2"),
+        ("tyo", "toy"),
+        ("Hoper", "hopper-v4"),
+    ] {
+        let error = env::spec(wrong).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("did you mean \"{nearest}\"")),
+            "{error}"
+        );
+        assert!(env::make(wrong).is_err());
+    }
+}
+
+#[test]
+fn toy_can_be_solved_and_can_be_lost() {
+    let mut env = env::make("toy").unwrap();
+    let mut obs = vec![0.0; 3];
+    let (mut good, mut idle) = (0.0, 0.0);
+    let episodes = 50;
+    for episode in 0..episodes {
+        for (controlled, total) in [(true, &mut good), (false, &mut idle)] {
+            env.reset(0, episode, &mut obs);
+            loop {
+                let a = if controlled {
+                    4.0 * obs[2] - 2.0 * obs[1]
+                } else {
+                    0.0
+                };
+                let step = env.step(&[a as f32], &mut obs).unwrap();
+                *total += step.reward / episodes as f64;
+                if step.ended() {
+                    assert!(step.truncated && !step.terminated);
+                    break;
+                }
+            }
+        }
+    }
+    println!("toy: controlled {good:.1}, idle {idle:.1}");
+    assert!(good > 75.0 && idle < 0.6 * good, "{good} {idle}");
+
+    env.reset(0, 0, &mut obs);
+    let lost = (0..100)
+        .map(|_| env.step(&[1.0], &mut obs).unwrap())
+        .find(|step| step.ended())
+        .unwrap();
+    assert!(lost.terminated && !lost.truncated && lost.m() == 0.0);
+}
+
+#[test]
+fn both_flags_on_the_last_step_count_as_truncated() {
+    let mut env = env::make("toy").unwrap();
+    let mut obs = vec![0.0; 3];
+    // steps, x, v, goal: one step before the limit, one step before the edge.
+    env.set_state(&[99.0, 1.99, 1.0, 0.0]).unwrap();
+    let step = env.step(&[1.0], &mut obs).unwrap();
+    assert!(step.terminated && step.truncated && step.ended());
+    assert_eq!(step.m(), 1.0);
+}
