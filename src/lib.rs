@@ -29,4 +29,5 @@ pub mod config;
 pub mod env;
 pub mod nn;
 pub mod replay;
+pub mod rng;
 pub mod train;

@@ -40,10 +40,11 @@ pub const SATURATION: Metric =
 /// Spread of the policy.
 pub const POLICY_STD: Metric = Metric::new("policy_std", "E[ mean_i sigma_i(s) ]", "", "Policy spread");
 
-/// Networks of behaviour cloning.
+/// The network of behaviour cloning. Its head says what is fitted: a deterministic one by squared error,
+/// the others by likelihood.
 #[derive(Debug)]
 pub struct Bc {
-    config: BcConfig,
+    optimiser: AdamConfig,
     pi: Policy,
 }
 
@@ -57,13 +58,19 @@ impl Bc {
             Model::TanhGaussian => Head::TanhGaussian { log_std },
         };
         let pi = Policy::declare(params, name, dims.sa(), &config.hidden, head, Preset::Torch);
-        Bc { config: config.clone(), pi }
+        Bc { optimiser: config.actor, pi }
+    }
+
+    /// A model with the head and the layers of another policy.
+    pub fn like(other: &Policy, optimiser: AdamConfig, name: &str, dims: Dims, params: &mut Params) -> Bc {
+        let pi = Policy::declare(params, name, dims.sa(), other.hidden(), other.head(), Preset::Torch);
+        Bc { optimiser, pi }
     }
 
     fn loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Var<'t> {
-        match self.config.model {
-            Model::Mse => (self.pi.mode(t, b.s) - b.a).square().mean(),
-            Model::Gaussian | Model::TanhGaussian => -self.pi.log_prob(t, b.s, b.a).mean(),
+        match self.pi.head() {
+            Head::Deterministic => (self.pi.mode(t, b.s) - b.a).square().mean(),
+            Head::Gaussian { .. } | Head::TanhGaussian { .. } => -self.pi.log_prob(t, b.s, b.a).mean(),
         }
     }
 }
@@ -72,7 +79,7 @@ impl Learner for Bc {
     fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, _: &dyn Adaptation, phase: &Phase) {
         let loss = self.loss(t, b);
         policy_metrics(t, b, &self.pi);
-        t.train("policy", ACTOR, self.pi.group(), &phase.actor(&self.config.actor), loss);
+        t.train("policy", ACTOR, self.pi.group(), &phase.actor(&self.optimiser), loss);
     }
 
     fn policy(&self) -> &Policy {
@@ -89,7 +96,7 @@ pub fn policy_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, pi: &Policy) {
     let mode = pi.mode(t, b.s);
     t.metric(MODE_MSE.name, (mode - b.a).square().mean_over(Axis::Cols).mean());
     t.metric(SATURATION.name, mode.abs().inside(0.99, f64::INFINITY).mean());
-    if let Some(std) = pi.mean_std(t, b.s) {
-        t.metric(POLICY_STD.name, std);
+    if let Some(std) = pi.std(t, b.s) {
+        t.metric(POLICY_STD.name, std.mean());
     }
 }

@@ -9,7 +9,7 @@ pub mod iql;
 use std::fmt::Debug;
 
 use crate::autodiff::{Adam, Axis, Role, Schedule, Tracer, Var};
-use crate::config::{AdamConfig, AnySection, Config, OnlineActorLr, section};
+use crate::config::{AdamConfig, AnySection, Config, ConfigError, OnlineActorLr, section};
 use crate::nn::{Critics, Params, Policy};
 use crate::replay::columns;
 
@@ -152,6 +152,46 @@ pub trait Adaptation: Debug + Send + Sync {
 
     /// Further updates and metrics at the end of a round.
     fn finish_round<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>, _base: &dyn Learner, _phase: &Phase) {}
+
+    /// The model of the data that must be fitted before going online.
+    fn model(&self) -> Option<&bc::Bc> {
+        None
+    }
+
+    /// Columns of the replay that are computed once per transition, from (s, a) by frozen networks: their
+    /// names and values `[B, 1]`.
+    fn annotate<'t>(&self, _t: &'t Tracer, _s: Var<'t>, _a: Var<'t>) -> Vec<(&'static str, Var<'t>)> {
+        Vec::new()
+    }
+
+    /// How batches are drawn online.
+    fn sampling(&self) -> Sampling {
+        Sampling::default()
+    }
+
+    /// Sampling priority of a transition with these annotated values, in the order of `annotate`.
+    fn priority(&self, _annotated: &[f32], _online: bool) -> f64 {
+        1.0
+    }
+
+    /// Fixes constants that were left to the data: means over the offline data of the annotated values, in
+    /// the order of `annotate`. Called once, before the online phase is traced.
+    fn calibrate(&mut self, _offline_means: &[f64]) {}
+}
+
+/// How batches are drawn online.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Sampling {
+    /// in proportion to [`Adaptation::priority`] instead of uniformly
+    pub prioritised: bool,
+    /// one draw in each of B equal parts of the mass instead of B independent draws
+    pub stratified: bool,
+    /// share of online rows in a batch, whatever their mass
+    pub online_share: Option<f64>,
+    /// exponent of the importance-sampling correction over the rounds of the phase
+    pub importance: Option<Schedule>,
+    /// recompute the annotated values of every sampled row, because what computes them moves
+    pub refresh: bool,
 }
 
 /// The adaptation that changes nothing.
@@ -169,7 +209,7 @@ pub struct Entry {
     /// its section with defaults
     pub section: fn() -> Box<dyn AnySection>,
     /// declares its networks
-    pub build: fn(&Config, Dims, &mut Params) -> Box<dyn Learner>,
+    pub build: fn(&Config, Dims, &mut Params) -> Result<Box<dyn Learner>, ConfigError>,
 }
 
 /// All base algorithms.
@@ -178,13 +218,13 @@ pub const ALGORITHMS: &[Entry] = &[
         name: "bc",
         about: "behaviour cloning: imitate the data",
         section: section::<bc::BcConfig>,
-        build: |c, dims, p| Box::new(bc::Bc::declare(&c.section(), "pi", dims, p)),
+        build: |c, dims, p| Ok(Box::new(bc::Bc::declare(&c.section(), "pi", dims, p))),
     },
     Entry {
         name: "iql",
         about: "implicit Q-learning: expectile values, advantage-weighted cloning",
         section: section::<iql::IqlConfig>,
-        build: |c, dims, p| Box::new(iql::Iql::declare(&c.section(), dims, p)),
+        build: |c, dims, p| Ok(Box::new(iql::Iql::declare(&c.section(), dims, p))),
     },
 ];
 

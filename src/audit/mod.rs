@@ -1,1 +1,4 @@
 //! Checks of gradients and updates against other programs.
+
+pub mod golden;
+pub mod gradcheck;

@@ -112,7 +112,8 @@ impl Axis {
 pub struct NodeId(pub(super) u32);
 
 impl NodeId {
-    pub(super) fn index(self) -> usize {
+    /// Position in the graph, and in the values of a reference pass.
+    pub fn index(self) -> usize {
         self.0 as usize
     }
 }

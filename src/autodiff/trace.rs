@@ -390,3 +390,15 @@ impl Tracer {
         }
     }
 }
+
+impl Trace {
+    /// The loss of the update of that name, from the values of a reference pass.
+    pub fn loss(&self, name: &str, values: &super::reference::Values) -> f64 {
+        let loss = self.items.iter().find_map(|item| match &item.effect {
+            Effect::Train { name: n, loss, .. } if *n == name => Some(*loss),
+            _ => None,
+        });
+        let loss = loss.unwrap_or_else(|| panic!("no update named {name}"));
+        values[loss.index()].as_ref().expect("invariant: the pass has computed it")[0]
+    }
+}

@@ -11,7 +11,6 @@ pub mod file;
 pub mod help;
 pub mod metric;
 pub mod presets;
-pub mod schedule;
 pub mod sections;
 pub mod value;
 
@@ -21,7 +20,7 @@ pub use file::{AnySection, Config, resolve, section};
 pub use help::{help_markdown, help_text};
 pub use metric::Metric;
 pub use presets::{PRESETS, Preset};
-pub use schedule::Schedule;
+pub use crate::autodiff::Schedule;
 pub use sections::{
     BufferMode, DataConfig, DataMode, EnvVersion, Exploration, ObservationScaling, OfflineConfig,
     OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,

@@ -1,7 +1,7 @@
 //! The types an option may have, and how each is written in TOML.
 
 use super::field::{Choice, Limits};
-use super::schedule::Schedule;
+use crate::autodiff::Schedule;
 use toml::Value;
 
 /// A list of layer widths.

@@ -45,6 +45,7 @@ pub struct Policy {
     head: Head,
     free_log_std: Option<ParamId>,
     a_dim: usize,
+    hidden: Vec<usize>,
 }
 
 impl Policy {
@@ -69,7 +70,7 @@ impl Policy {
             }
             _ => None,
         };
-        Policy { net, head, free_log_std, a_dim }
+        Policy { net, head, free_log_std, a_dim, hidden: hidden.to_vec() }
     }
 
     /// Its group.
@@ -85,6 +86,11 @@ impl Policy {
     /// The free log σ, where the head has one.
     pub fn free_log_std(&self) -> Option<ParamId> {
         self.free_log_std
+    }
+
+    /// Widths of its hidden layers.
+    pub fn hidden(&self) -> &[usize] {
+        &self.hidden
     }
 
     /// Which head.
@@ -146,9 +152,9 @@ impl Policy {
         .named(label)
     }
 
-    /// Mean of σ over the batch and the action dimensions; `None` in head D.
-    pub fn mean_std<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Option<Var<'t>> {
-        Some(self.parts(t, s).1?.exp().mean())
+    /// σ `[B or 1, A]`; `None` in head D.
+    pub fn std<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Option<Var<'t>> {
+        Some(self.parts(t, s).1?.exp())
     }
 }
 

@@ -1,0 +1,278 @@
+//! Behavior-Adaptive Q-learning. arXiv:2511.03695.
+//!
+//!   π_BC: maximum likelihood on the offline data, then frozen                          eq. 2
+//!   w(s,a) = exp( - mean_i (π_BC(s)_i - a_i)² / k_q )                                  eq. 6
+//!   critic losses of the base: E[ w · (...) ]                                          eqs. 7-9
+//!   ρ(s,a) = ( ‖π_BC(s) - a‖ / k_ρ + 1 )^α,   P_i = ρ_i / Σ ρ                          eq. 10
+//!
+//! Order: the base's. π_BC never moves (except under `relax = follow`), so the two distances are computed
+//! once per transition and stored with it.
+//!
+//! Eq. 6 shrinks the loss of transitions far from π_BC while eq. 10 draws them more often; the expected
+//! contribution goes with ρ w, which favours *mildly* novel actions and suppresses far ones.
+//!
+//! Decisions where the text is silent: π_BC(s) is the mode; the constants k_q, k_ρ, α are ours; w multiplies
+//! the value and critic losses and nothing else; w has no gradient; priorities are not corrected unless
+//! `is_exponent` asks; the text's "gradual relaxation" has no equation and is offered as `relax`.
+//! Cost: one forward pass of π_BC per *new* transition.
+
+use crate::algo::bc::{Bc, BcConfig, Model};
+use crate::algo::{Adaptation, Batch, CRITIC, Dims, Learner, Phase, Sampling, mean_where};
+use crate::autodiff::{Axis, Schedule, Tracer, Var};
+use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric};
+use crate::nn::Params;
+use crate::replay::columns;
+
+crate::choices! {
+    /// Distance in the weight (eq. 6).
+    Distance {
+        Mean        = "mean",        "mean over dimensions of the squared error, as printed";
+        Sum         = "sum",         "sum over dimensions of the squared error";
+        Mahalanobis = "mahalanobis", "mean over dimensions of the squared error in units of the model's spread";
+    }
+}
+
+crate::choices! {
+    /// Norm in the priority (eq. 10).
+    Norm {
+        L2  = "l2",  "Euclidean, as printed";
+        L1  = "l1",  "sum of absolute values";
+        Rms = "rms", "Euclidean divided by the root of the dimension";
+    }
+}
+
+crate::choices! {
+    /// Scale k_ρ of the priority.
+    PriorityScale {
+        SqrtDim = "sqrt_dim", "root of the action dimension";
+        Auto    = "auto",     "offline mean of the norm";
+        Fixed(value: f64 = 1e-6..) = "fixed", "this value";
+    }
+}
+
+crate::choices! {
+    /// Sign of the exponent in eq. 10.
+    Favour {
+        Novel    = "novel",    "transitions far from the model: exponent alpha, as printed";
+        Familiar = "familiar", "transitions near the model: exponent -alpha";
+    }
+}
+
+crate::choices! {
+    /// What relaxes the weights during fine-tuning.
+    Relax {
+        None = "none",   "nothing: weights relax only as online data fills the buffer";
+        Widen(rounds: f64 = 1.0..) = "widen",  "k_q grows as 1 + t / rounds";
+        Fade(rounds: f64 = 1.0..)  = "fade",   "1 / k_q falls to 0 over so many rounds: then w = 1";
+        Follow(rate: f64 = 0.0..=1.0) = "follow", "the model drifts towards the policy at this rate per round";
+        Gate               = "gate",   "distances are scaled by the disagreement of the critics";
+    }
+}
+
+crate::choices! {
+    /// Priority of offline transitions.
+    OfflinePriority {
+        Eq10                  = "eq10",       "eq. 10, as for online ones";
+        One                   = "one",        "1";
+        MeanMatch(share: f64 = 0.0..=1.0) = "mean_match", "eq. 10, rescaled so that online transitions have this share of a batch";
+    }
+}
+
+crate::config! {
+    BaqConfig "baq", "Behavior-adaptive Q-learning" {
+        shape use_q_weight:     bool            = true,  ..,          "weigh the critic losses (eq. 6)";
+        run   use_priority:     bool            = true,  ..,          "draw transitions by priority (eq. 10)";
+        shape k_q:              AutoOr<f64>     = 0.5,   1e-6..,      "scale of the weight; auto: 4 times the offline mean of the distance";
+        run   k_rho:            PriorityScale   = PriorityScale::SqrtDim, .., "scale of the priority";
+        run   priority_exponent: f64            = 0.6,   0.0..=8.0,   "alpha of eq. 10";
+        run   favour:           Favour          = Favour::Novel, ..,  "which transitions are drawn more often";
+        shape distance:         Distance        = Distance::Mean, .., "distance in the weight";
+        run   norm:             Norm            = Norm::L2, ..,       "norm in the priority";
+        shape normalise_weight: bool            = false, ..,          "divide the weights by their mean over the batch";
+        run   offline_priority: OfflinePriority = OfflinePriority::Eq10, .., "priority of offline transitions";
+        run   stratified:       bool            = true,  ..,          "one draw in each equal part of the mass, instead of independent draws";
+        hyper is_exponent:      Schedule        = 0.0,   0.0..=1.0,   "exponent of the importance-sampling correction; 0: none";
+        shape relax:            Relax           = Relax::None, ..,    "what relaxes the weights during fine-tuning";
+        shape model:            Model           = Model::Gaussian, .., "likelihood that the behaviour model is fitted with";
+        shape model_hidden:     Widths          = [256, 256], ..,     "hidden layers of the behaviour model";
+        opt   model_optimiser:  AdamConfig      = 3e-4,  ..,          "optimiser of the behaviour model";
+        run   model_updates:    u64             = 100_000, 1..,       "updates that fit the behaviour model, unless a fitted one is given";
+    }
+}
+
+/// Mean distance of offline rows.
+pub const D2_OFFLINE: Metric =
+    Metric::new("d2_offline", "mean distance of eq. 6, offline rows of the batch", "", "Distance from pi_BC");
+/// Mean distance of online rows.
+pub const D2_ONLINE: Metric =
+    Metric::new("d2_online", "mean distance of eq. 6, online rows of the batch", "", "Distance from pi_BC");
+/// Mean weight of offline rows.
+pub const W_OFFLINE: Metric = Metric::new("w_offline", "mean w, offline rows of the batch", "", "Weights w");
+/// Mean weight of online rows.
+pub const W_ONLINE: Metric = Metric::new("w_online", "mean w, online rows of the batch", "", "Weights w");
+/// Effective sample size.
+pub const W_ESS: Metric =
+    Metric::new("w_effective_share", "(sum w)^2 / (B sum w^2)", "", "Effective sample share");
+/// Share of online rows.
+pub const ONLINE_SHARE: Metric =
+    Metric::new("online_share", "online rows / B", "", "Online share of a batch");
+
+/// BAQ over some base.
+#[derive(Debug)]
+pub struct Baq {
+    config: BaqConfig,
+    model: Bc,
+    dims: Dims,
+    k_q: f64,
+    k_rho: f64,
+}
+
+impl Baq {
+    /// Declares π_BC as the group `bc`, after the networks of the base.
+    pub fn declare(
+        config: &BaqConfig,
+        dims: Dims,
+        base: &dyn Learner,
+        params: &mut Params,
+    ) -> Result<Baq, ConfigError> {
+        let c = config;
+        if c.distance == Distance::Mahalanobis && c.model == Model::Mse {
+            return Err(ConfigError::Other(
+                "baq.distance = mahalanobis needs a behaviour model with a spread; set baq.model = gaussian".into(),
+            ));
+        }
+        let model = if let Relax::Follow(_) = c.relax {
+            // A model that drifts towards the policy has the policy's own form.
+            Bc::like(base.policy(), c.model_optimiser, "bc", dims, params)
+        } else {
+            let config =
+                BcConfig { model: c.model, hidden: c.model_hidden.clone(), actor: c.model_optimiser };
+            Bc::declare(&config, "bc", dims, params)
+        };
+        let k_rho = match c.k_rho {
+            PriorityScale::Fixed(k) => k,
+            PriorityScale::SqrtDim | PriorityScale::Auto => (dims.a as f64).sqrt(),
+        };
+        let k_q = c.k_q.or_else(|| 0.5);
+        Ok(Baq { config: c.clone(), model, dims, k_q, k_rho })
+    }
+
+    /// exp(-d² g / k_q) with the chosen relaxation; g is 1 or the gate.
+    fn eq6<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Var<'t> {
+        let d2 = b.column(columns::D2);
+        let k = self.k_q;
+        match self.config.relax {
+            Relax::None | Relax::Follow(_) => (d2 * (-1.0 / k)).exp(),
+            Relax::Widen(rounds) => {
+                let to = k * (1.0 + phase.rounds as f64 / rounds);
+                let k_t = Schedule::Linear { from: k, to, steps: phase.rounds.max(1) };
+                (-d2 / t.hyper("baq.k_q", &k_t)).exp()
+            }
+            Relax::Fade(rounds) => {
+                let inverse = Schedule::Linear { from: 1.0 / k, to: 0.0, steps: rounds as u64 };
+                (-d2 * t.hyper("baq.1/k_q", &inverse)).exp()
+            }
+            Relax::Gate => {
+                // The running mean of the disagreement is taken over the batch.
+                let spread = q.max(Axis::Heads) - q.min(Axis::Heads);
+                let gate = (spread / (spread.mean() + 1e-8)).clamp(0.0, 4.0);
+                (d2 * gate * (-1.0 / k)).exp()
+            }
+        }
+        .named("w")
+    }
+}
+
+impl Adaptation for Baq {
+    fn weight<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Option<Var<'t>> {
+        let w = self.config.use_q_weight.then(|| {
+            // No gradient passes the gate's critics.
+            let w = self.eq6(t, b, q.detach(), phase);
+            if self.config.normalise_weight { w / w.mean() } else { w }
+        });
+        let correction = self.sampling().importance.map(|_| b.column(columns::IMPORTANCE));
+        match (w, correction) {
+            (Some(w), Some(c)) => Some(w * c),
+            (w, c) => w.or(c),
+        }
+    }
+
+    fn finish_round<'t>(&self, t: &'t Tracer, b: &Batch<'t>, base: &dyn Learner, phase: &Phase) {
+        if let Some(online) = b.online {
+            let d2 = b.column(columns::D2);
+            let offline = 1.0 - online;
+            t.metric(D2_OFFLINE.name, mean_where(d2, offline));
+            t.metric(D2_ONLINE.name, mean_where(d2, online));
+            t.metric(ONLINE_SHARE.name, online.mean());
+            if let (true, Some(critics)) = (self.config.use_q_weight, base.critics()) {
+                let w = self.eq6(t, b, critics.all(t, b.s, b.a), phase);
+                t.metric(W_OFFLINE.name, mean_where(w, offline));
+                t.metric(W_ONLINE.name, mean_where(w, online));
+                t.metric(W_ESS.name, w.total().square() / w.square().total() / self.dims.batch as f64);
+            }
+        }
+        if let Relax::Follow(rate) = self.config.relax {
+            let (pi, model) = (base.policy().group(), self.model.policy().group());
+            t.polyak(CRITIC, pi, model, "baq.follow", &Schedule::Constant(rate));
+        }
+    }
+
+    fn model(&self) -> Option<&Bc> {
+        Some(&self.model)
+    }
+
+    fn annotate<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Vec<(&'static str, Var<'t>)> {
+        let pi = self.model.policy();
+        let error = pi.mode(t, s) - a;
+        let squares = error.square();
+        let d2 = match self.config.distance {
+            Distance::Mean => squares.mean_over(Axis::Cols),
+            Distance::Sum => squares.sum(Axis::Cols),
+            Distance::Mahalanobis => {
+                let std = pi.std(t, s).expect("invariant: checked when declared");
+                (error / std).square().mean_over(Axis::Cols)
+            }
+        };
+        let norm = match self.config.norm {
+            Norm::L2 => squares.sum(Axis::Cols).sqrt(),
+            Norm::Rms => squares.mean_over(Axis::Cols).sqrt(),
+            Norm::L1 => error.abs().sum(Axis::Cols),
+        };
+        vec![(columns::D2, d2), (columns::DISTANCE, norm)]
+    }
+
+    fn sampling(&self) -> Sampling {
+        let c = &self.config;
+        let importance = (c.use_priority && c.is_exponent != Schedule::Constant(0.0)).then_some(c.is_exponent);
+        let online_share = match c.offline_priority {
+            OfflinePriority::MeanMatch(share) => Some(share),
+            OfflinePriority::Eq10 | OfflinePriority::One => None,
+        };
+        Sampling {
+            prioritised: c.use_priority,
+            stratified: c.stratified,
+            online_share: online_share.filter(|_| c.use_priority),
+            importance,
+            refresh: matches!(c.relax, Relax::Follow(_)),
+        }
+    }
+
+    fn priority(&self, annotated: &[f32], online: bool) -> f64 {
+        let c = &self.config;
+        if !c.use_priority || (!online && c.offline_priority == OfflinePriority::One) {
+            return 1.0;
+        }
+        let exponent = match c.favour {
+            Favour::Novel => c.priority_exponent,
+            Favour::Familiar => -c.priority_exponent,
+        };
+        (f64::from(annotated[1]) / self.k_rho + 1.0).powf(exponent)
+    }
+
+    fn calibrate(&mut self, offline_means: &[f64]) {
+        self.k_q = self.config.k_q.or_else(|| (4.0 * offline_means[0]).max(1e-6));
+        if self.config.k_rho == PriorityScale::Auto {
+            self.k_rho = offline_means[1].max(1e-6);
+        }
+    }
+}
