@@ -3,6 +3,9 @@
 //! Order: `MUJOCO_PATH`; our cache; the `mujoco` package of the active Python; the system's library
 //! folders; a download by pip, checked against a fixed SHA-256, into the cache. All of it happens
 //! when the first simulation is made, so that building needs neither MuJoCo nor a network.
+//!
+//! Above 400 lines because a third are tests, on machines made of shell scripts, that read every
+//! message a user may get.
 
 use std::ffi::OsString;
 use std::fs;
