@@ -1,18 +1,26 @@
 //! Environments against recordings of Gymnasium, and against their own promises.
 //!
 //! Without MuJoCo these tests fail and say how to get it; `BAQ_NO_MUJOCO=1` skips those that need
-//! it, saying so.
+//! it, saying so. One long file, because all tests share the few functions at its top.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use baq::env::trace::{self, TraceReport};
 use baq::env::{self, Env, EnvError, mujoco};
 
+/// Past the test harness, which would swallow what a passing test prints.
+fn say(line: &str) {
+    std::io::stderr()
+        .write_all(format!("{line}\n").as_bytes())
+        .unwrap();
+}
+
 /// MuJoCo, or `None` when its absence is wanted.
 fn simulator(test: &str) -> Option<&'static mujoco::MuJoCo> {
     if mujoco::flag("BAQ_NO_MUJOCO") {
-        eprintln!("SKIPPED {test}: BAQ_NO_MUJOCO is set");
+        say(&format!("SKIPPED {test}: BAQ_NO_MUJOCO is set"));
         return None;
     }
     match mujoco::library() {
@@ -75,7 +83,9 @@ fn recordings_of_gymnasium_are_reproduced() {
         println!("{}", report.verdict());
         assert!(report.steps >= 600, "{report}");
         if report.recorded_with.as_deref() != Some(report.mujoco.as_str()) {
-            eprintln!("SKIPPED {name}: it needs MuJoCo 3.3.7, this is {mujoco}");
+            say(&format!(
+                "SKIPPED {name}: it needs MuJoCo 3.3.7, this is {mujoco}"
+            ));
             continue;
         }
         assert!(report.passed, "{report}");

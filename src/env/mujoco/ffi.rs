@@ -93,8 +93,11 @@ impl Api {
     /// Opens a libmujoco of at least 3.0.0; the error is half a sentence ("it ...").
     pub fn open(path: &Path) -> Result<&'static Api, String> {
         // SAFETY: loading runs the library's initialisers; the user chose this file as MuJoCo.
-        let library = unsafe { Library::new(path) }
-            .map_err(|e| format!("it cannot be loaded ({})", one_line(&e.to_string())))?;
+        let library = unsafe { Library::new(path) }.map_err(|e| {
+            // The loader's own words are one level down.
+            let why = std::error::Error::source(&e).map_or(e.to_string(), |s| s.to_string());
+            format!("it cannot be loaded ({})", one_line(&why))
+        })?;
         // SAFETY: `int mj_version(void)` in every release.
         let version = unsafe {
             let mj_version = symbol::<unsafe extern "C" fn() -> c_int>(&library, "mj_version")?;

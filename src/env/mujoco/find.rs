@@ -3,6 +3,9 @@
 //! Order: `MUJOCO_PATH`; our cache; the `mujoco` package of the active Python; the system's library
 //! folders; a download by pip, checked against a fixed SHA-256, into the cache. All of it happens
 //! when the first simulation is made, so that building needs neither MuJoCo nor a network.
+//!
+//! Above 400 lines because a third are tests, on machines made of shell scripts, that read every
+//! message a user may get.
 
 use std::ffi::OsString;
 use std::fs;
@@ -172,7 +175,9 @@ impl Surroundings {
     /// the first rename wins. The error is one sentence without the cures.
     pub fn fetch(&self) -> Result<PathBuf, String> {
         if self.no_fetch {
-            return Err("and BAQ_NO_FETCH=1 forbids to download it".into());
+            return Err(
+                "and BAQ_NO_FETCH=1 forbids to download it (unset it to allow that)".into(),
+            );
         }
         let (os, arch) = self.platform;
         let wheel = WHEELS
@@ -361,6 +366,14 @@ fn pip_failure(output: &Output) -> String {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+
+    /// One test at a time: Linux refuses to run a script while a child that another thread is just
+    /// starting still holds the descriptor through which it was written.
+    fn alone() -> MutexGuard<'static, ()> {
+        static LOCK: Mutex<()> = Mutex::new(());
+        LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// A machine with nothing on it but, perhaps, a fake Python made of a shell script.
     fn machine(folder: &Path, python: Option<&str>) -> Surroundings {
@@ -386,6 +399,7 @@ mod tests {
 
     #[test]
     fn every_failure_of_the_download_has_its_own_sentence() {
+        let _alone = alone();
         for (python, expected) in [
             (None, "no python3"),
             (
@@ -427,6 +441,7 @@ mod tests {
 
     #[test]
     fn a_wheel_with_another_library_is_refused() {
+        let _alone = alone();
         let folder = tempfile::tempdir().expect("invariant: a temporary folder");
         // pip: $1 -m, $2 pip; the folder follows --dest. zipfile: -m zipfile -e FILE FOLDER.
         let python = "case \"$2\" in\n\
@@ -439,6 +454,7 @@ mod tests {
 
     #[test]
     fn no_fetch_and_foreign_machines() {
+        let _alone = alone();
         let folder = tempfile::tempdir().expect("invariant: a temporary folder");
         let mut machine = machine(folder.path(), None);
         machine.no_fetch = true;
@@ -453,6 +469,7 @@ mod tests {
 
     #[test]
     fn the_places_are_searched_as_promised() {
+        let _alone = alone();
         let folder = tempfile::tempdir().expect("invariant: a temporary folder");
         let at = folder.path();
         let package = at.join("site/mujoco");
