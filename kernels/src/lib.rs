@@ -18,6 +18,23 @@
 //! Across ISAs only the tolerance that a contract states holds.
 
 #![deny(missing_docs)]
+// Register blocks are indexed by row and vector; iterators would hide which register is meant.
+#![allow(clippy::needless_range_loop)]
+
+pub mod adam;
+mod buffer;
+pub mod elementwise;
+pub mod linear;
+mod peak;
+pub mod polyak;
+pub mod reduce;
+mod simd;
+mod table;
+mod tile;
+
+pub use buffer::Buffer;
+pub use peak::peak_gflops;
+pub use table::{UnknownIsa, available, best, for_isa};
 
 pub mod gather;
 pub mod philox;
@@ -168,6 +185,7 @@ pub struct AdamStep {
 ///
 /// Slices must have exactly the lengths that the sizes imply; a kernel panics otherwise.
 /// Outputs never alias inputs, and are overwritten without being read.
+#[allow(clippy::type_complexity)] // the signatures are the documentation
 pub struct Kernels {
     /// which instruction set this is
     pub isa: Isa,
@@ -176,7 +194,8 @@ pub struct Kernels {
     /// dx = (dy wᵀ) ⊙ act′(x), where x `[J or 1, B, K]` is the *output* of the activation that
     /// produced this layer's input (`None`: no activation). With a shared input the heads are summed
     /// in head order. Arguments: sizes, dy, w, Some((act, x)), dx, scratch.
-    pub linear_dx: fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], &mut [f32]),
+    pub linear_dx:
+        fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], &mut [f32]),
     /// dw = xᵀ dy and, if asked, db = Σ_rows dy. Arguments: sizes, x, dy, dw, db, scratch.
     pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, &mut [f32]),
     /// floats of scratch that the three linear kernels of these sizes need at most

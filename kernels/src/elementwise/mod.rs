@@ -1,0 +1,89 @@
+//! Element-wise functions of one and of two arguments.
+//!
+//! **Formula.** See [`Unary`](crate::Unary) and [`Binary`](crate::Binary).
+//!
+//! **Shapes.** Unary: x and y of equal length. Binary: y dense `[d0, d1, d2]`; each argument is walked with its own
+//! strides and must reach the last element they name.
+//!
+//! **Aliasing.** y overlaps no argument; arguments may overlap each other.
+//!
+//! **Zero sizes.** Nothing to do; the arguments are then not looked at.
+//!
+//! **NaN.** A NaN argument gives NaN, in `Relu`, `Clamp`, `Sign`, `Min` and `Max` too. Comparisons (`Le`, `Lt`, `Inside`)
+//! with NaN give 0. `ReluGrad` gives 0 where b is NaN. `Log` of a negative number is NaN, of ±0 it is -∞.
+//!
+//! **Order of additions.** None: element i depends on element i only, with the same bits wherever it stands.
+//!
+//! **Tolerance to the reference.** Units in the last place of the correctly rounded result, over all arguments,
+//! subnormals included: `Exp` 1, `Log` 1, `Tanh` 3, `Softplus` 3, `Sigmoid` 2 (AVX2 and AVX-512; one more each for
+//! the portable variant, which has no fused multiply-add); `Sqrt`, `Recip`, `Add`, `Sub`, `Mul`, `Div`: exact; `Affine` and `TanhGrad`:
+//! one rounding per operation or fewer; the rest exact.
+
+pub(crate) mod generic;
+pub(crate) mod portable;
+pub mod reference;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+
+use crate::Broadcast;
+
+/// Drops axes of extent 1 and joins axes that both arguments walk evenly, so that most calls become one
+/// long row. Axes that are not needed come first, with extent 1.
+pub(crate) fn collapse(b: &Broadcast) -> Broadcast {
+    let mut out = Broadcast {
+        dims: [1; 3],
+        a: [0; 3],
+        b: [0; 3],
+    };
+    let mut at = 3; // the axis filled last
+    for axis in (0..3).rev() {
+        let (d, sa, sb) = (b.dims[axis], b.a[axis], b.b[axis]);
+        if d == 1 {
+            continue;
+        }
+        if at < 3 && sa == out.a[at] * out.dims[at] && sb == out.b[at] * out.dims[at] {
+            out.dims[at] *= d;
+        } else {
+            at -= 1;
+            (out.dims[at], out.a[at], out.b[at]) = (d, sa, sb);
+        }
+    }
+    out
+}
+
+/// Checks lengths; `false` if there is nothing to do.
+#[track_caller]
+pub(crate) fn check_binary(b: &Broadcast, x: &[f32], z: &[f32], y: &[f32]) -> bool {
+    let size = b.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    assert!(
+        size == Some(y.len()),
+        "y: {} elements, the dims are {:?}",
+        y.len(),
+        b.dims
+    );
+    if y.is_empty() {
+        return false;
+    }
+    for (name, strides, slice) in [("a", b.a, x), ("b", b.b, z)] {
+        let last = b
+            .dims
+            .iter()
+            .zip(strides)
+            .try_fold(0usize, |n, (&d, s)| n.checked_add((d - 1).checked_mul(s)?));
+        assert!(
+            last.is_some_and(|last| last < slice.len()),
+            "{name}: {} elements, dims {:?} and strides {strides:?} reach further",
+            slice.len(),
+            b.dims,
+        );
+        assert!(
+            strides[2] < 2,
+            "{name}: innermost stride {}, must be 0 or 1",
+            strides[2]
+        );
+    }
+    true
+}

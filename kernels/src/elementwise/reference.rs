@@ -1,0 +1,106 @@
+//! The specification of the element-wise functions: one element at a time, in f64.
+
+use crate::{Binary, Broadcast, Unary};
+
+/// One value of a unary function.
+pub fn unary_at(f: Unary, x: f64) -> f64 {
+    match f {
+        Unary::Exp => x.exp(),
+        Unary::Log => x.ln(),
+        Unary::Tanh => x.tanh(),
+        Unary::Relu => {
+            if x < 0.0 {
+                0.0
+            } else {
+                x
+            }
+        }
+        Unary::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        Unary::Sigmoid => {
+            if x < 0.0 {
+                x.exp() / (1.0 + x.exp())
+            } else {
+                1.0 / (1.0 + (-x).exp())
+            }
+        }
+        Unary::Square => x * x,
+        Unary::Sqrt => x.sqrt(),
+        Unary::Abs => x.abs(),
+        Unary::Sign => {
+            if x > 0.0 {
+                1.0
+            } else if x < 0.0 {
+                -1.0
+            } else {
+                x
+            }
+        }
+        Unary::Recip => 1.0 / x,
+        Unary::Affine { scale, shift } => scale as f64 * x + shift as f64,
+        Unary::Clamp { lo, hi } => {
+            let x = if x < lo as f64 { lo as f64 } else { x };
+            if x > hi as f64 { hi as f64 } else { x }
+        }
+        Unary::Inside { lo, hi } => f64::from(x >= lo as f64 && x <= hi as f64),
+    }
+}
+
+/// One value of a binary function.
+pub fn binary_at(f: Binary, a: f64, b: f64) -> f64 {
+    let expectile = (b - f64::from(a < 0.0)).abs();
+    match f {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::Min => {
+            if a.is_nan() || a < b {
+                a
+            } else {
+                b
+            }
+        }
+        Binary::Max => {
+            if a.is_nan() || a > b {
+                a
+            } else {
+                b
+            }
+        }
+        Binary::Le => f64::from(a <= b),
+        Binary::Lt => f64::from(a < b),
+        Binary::ReluGrad => {
+            if b > 0.0 {
+                a
+            } else {
+                0.0
+            }
+        }
+        Binary::TanhGrad => a * (1.0 - b * b),
+        Binary::Expectile => expectile * a * a,
+        Binary::ExpectileGrad => 2.0 * expectile * a,
+    }
+}
+
+/// y = f(x)
+pub fn unary(f: Unary, x: &[f32], y: &mut [f32]) {
+    assert_eq!(x.len(), y.len());
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = unary_at(f, x as f64) as f32;
+    }
+}
+
+/// y = f(a, b) with broadcasting
+pub fn binary(f: Binary, shape: &Broadcast, a: &[f32], b: &[f32], y: &mut [f32]) {
+    let [d0, d1, d2] = shape.dims;
+    assert_eq!(y.len(), d0 * d1 * d2);
+    for i in 0..d0 {
+        for j in 0..d1 {
+            for k in 0..d2 {
+                let at = |s: [usize; 3]| i * s[0] + j * s[1] + k * s[2];
+                let value = binary_at(f, a[at(shape.a)] as f64, b[at(shape.b)] as f64);
+                y[(i * d1 + j) * d2 + k] = value as f32;
+            }
+        }
+    }
+}

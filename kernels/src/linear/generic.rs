@@ -1,0 +1,1026 @@
+//! The linear family, written once for AVX2 and AVX-512.
+//!
+//! Three loops around two register kernels:
+//! - [`tile`] holds a block of c in registers and adds outer products, lanes along the columns of c. The
+//!   right operand is read as *panels*, strips of two vectors packed contiguously: rows of 256 floats are
+//!   1,024 bytes apart and would share 4 of the 64 sets of the L1 cache. Forward and dx pack the weights
+//!   once per call, dw packs one panel of dy at a time on the stack.
+//! - [`dots`] holds dot products, lanes along the summed index: for few columns and long sums.
+//!
+//! Both exist for several heights, so that 17 rows become 9 + 8 instead of 12 + 5 (see `even_parts`): fewer
+//! than eight running sums would wait for the latency of the multiply-add.
+
+use super::{check_dw, check_dx, check_linear};
+use crate::elementwise::generic::tanh;
+use crate::simd::Simd;
+use crate::tile::{Shared, even_parts, for_ranges};
+use crate::{Activation, Linear};
+use std::ops::Range;
+
+/// Length of the blocks into which sums are cut: a panel of 256 x 2 vectors is 32 KiB (AVX-512),
+/// which leaves room for the rows of the other operand in L1.
+const BLOCK: usize = 256;
+/// Rows of one parallel tile.
+const ROWS: usize = 64;
+/// Rows that one thread takes through all panels at a time; a multiple of `ROWS`.
+const CHUNK: usize = 256;
+
+/// What happens to a finished sum before it is stored.
+#[derive(Clone, Copy)]
+pub(crate) enum Finish {
+    /// nothing
+    Plain,
+    /// max(z, 0)
+    Relu,
+    /// z where the other array, laid out like c, is positive, else 0
+    ReluMask(*const f32),
+    /// z · (1 - other²)
+    TanhMask(*const f32),
+}
+
+impl Finish {
+    /// The same for an element `n` further on.
+    #[inline(always)]
+    fn at(self, n: usize) -> Self {
+        match self {
+            Self::Plain | Self::Relu => self,
+            Self::ReluMask(p) => Self::ReluMask(p.wrapping_add(n)),
+            Self::TanhMask(p) => Self::TanhMask(p.wrapping_add(n)),
+        }
+    }
+}
+
+/// Arguments of [`tile`].
+pub(crate) struct Tile {
+    /// length of the sums
+    pub inner: usize,
+    /// left operand
+    pub a: *const f32,
+    /// distance between rows of a, or between steps of the sum if a is transposed; the other is 1
+    pub a_stride: usize,
+    /// right operand
+    pub b: *const f32,
+    /// distance between steps of the sum
+    pub b_step: usize,
+    /// result
+    pub c: *mut f32,
+    /// distance between rows of c
+    pub c_stride: usize,
+    /// columns, at most the width of the tile
+    pub cols: usize,
+    /// where sums start, one per column; null for zero
+    pub start: *const f32,
+    /// add what c holds before finishing
+    pub add: bool,
+    /// last operation
+    pub finish: Finish,
+    /// column sums of b, if wanted
+    pub sums: *mut f32,
+}
+
+/// A register kernel for given rows and vectors per row.
+pub(crate) type TileFn = unsafe fn(&Tile);
+
+/// The register kernels of an instruction set, compiled with it enabled.
+pub(crate) trait Micro: Simd {
+    /// Rows of the tallest tile (of two vectors).
+    const TALL: usize;
+    /// Vectors of the widest kernel of [`tile`] for so few rows.
+    fn wide(rows: usize) -> usize;
+    /// The kernel for `rows` rows of `vectors` vectors (2 or `wide(rows)`); `transposed`: a is; `sums`:
+    /// also the sums of b's columns (two vectors, transposed only); `part`: fewer columns (two vectors only).
+    fn tile(rows: usize, vectors: usize, transposed: bool, sums: bool, part: bool) -> TileFn;
+    /// Columns of the widest kernel of [`dots`].
+    const DOTS: usize;
+    /// Rows of the kernel of [`dots`] for so many columns.
+    fn dots_rows(cols: usize) -> usize;
+    /// The kernel for so many columns, for one row or `dots_rows`.
+    fn dots(cols: usize, one_row: bool) -> unsafe fn(&Dots);
+}
+
+/// c = finish(start + a b [+ c]) for MR rows and NV vectors of columns.
+///
+/// TR: a is transposed. SUMS: also add up the columns of b. PART: `cols` is less than NV vectors.
+///
+/// # Safety
+/// The instruction set is present; a, b, c and the optional arrays cover the sizes.
+#[inline(always)]
+pub(crate) unsafe fn tile<
+    S: Simd,
+    const MR: usize,
+    const NV: usize,
+    const TR: bool,
+    const SUMS: bool,
+    const PART: bool,
+>(
+    t: &Tile,
+) {
+    // SAFETY: promised by the caller; partial vectors touch `cols` floats only.
+    unsafe {
+        macro_rules! load {
+            ($p:expr, $j:expr) => {
+                if PART {
+                    S::load_part(
+                        $p.wrapping_add($j * S::LANES),
+                        t.cols.saturating_sub($j * S::LANES),
+                    )
+                } else {
+                    S::load($p.add($j * S::LANES))
+                }
+            };
+        }
+        macro_rules! store {
+            ($p:expr, $j:expr, $v:expr) => {
+                if PART {
+                    S::store_part(
+                        $p.wrapping_add($j * S::LANES),
+                        $v,
+                        t.cols.saturating_sub($j * S::LANES),
+                    )
+                } else {
+                    S::store($p.add($j * S::LANES), $v)
+                }
+            };
+        }
+        let mut acc = [[S::zero(); NV]; MR];
+        if !t.start.is_null() {
+            for j in 0..NV {
+                let v = load!(t.start, j);
+                for row in &mut acc {
+                    row[j] = v;
+                }
+            }
+        }
+        let mut sums = [S::zero(); NV];
+        let (row, step) = if TR { (1, t.a_stride) } else { (t.a_stride, 1) };
+        let (mut a, mut b) = (t.a, t.b);
+        for _ in 0..t.inner {
+            let mut v = [S::zero(); NV];
+            for j in 0..NV {
+                v[j] = load!(b, j);
+                if SUMS {
+                    sums[j] = S::add(sums[j], v[j]);
+                }
+            }
+            for r in 0..MR {
+                let x = S::splat(*a.add(r * row));
+                for j in 0..NV {
+                    acc[r][j] = S::fma(x, v[j], acc[r][j]);
+                }
+            }
+            a = a.wrapping_add(step);
+            b = b.wrapping_add(t.b_step);
+        }
+        if t.add {
+            for r in 0..MR {
+                for j in 0..NV {
+                    acc[r][j] = S::add(load!(t.c.add(r * t.c_stride), j), acc[r][j]);
+                }
+            }
+        }
+        match t.finish {
+            Finish::Plain => {}
+            Finish::Relu => {
+                for row in &mut acc {
+                    for v in row {
+                        *v = S::max(S::zero(), *v);
+                    }
+                }
+            }
+            Finish::ReluMask(x) => {
+                for r in 0..MR {
+                    for j in 0..NV {
+                        let x = load!(x.add(r * t.c_stride), j);
+                        acc[r][j] = S::select(S::lt(S::zero(), x), acc[r][j], S::zero());
+                    }
+                }
+            }
+            Finish::TanhMask(x) => {
+                for r in 0..MR {
+                    for j in 0..NV {
+                        let x = load!(x.add(r * t.c_stride), j);
+                        acc[r][j] = S::mul(acc[r][j], S::fnma(x, x, S::splat(1.0)));
+                    }
+                }
+            }
+        }
+        for r in 0..MR {
+            for j in 0..NV {
+                store!(t.c.add(r * t.c_stride), j, acc[r][j]);
+            }
+        }
+        if SUMS {
+            for j in 0..NV {
+                let v = if t.add {
+                    S::add(load!(t.sums, j), sums[j])
+                } else {
+                    sums[j]
+                };
+                store!(t.sums, j, v);
+            }
+        }
+    }
+}
+
+/// Arguments of [`dots`].
+pub(crate) struct Dots {
+    /// length of the sums
+    pub inner: usize,
+    /// left operand, rows of `inner` floats
+    pub a: *const f32,
+    /// distance between rows of a
+    pub a_stride: usize,
+    /// right operand, one row of `inner` floats per column of c
+    pub w: *const f32,
+    /// distance between rows of w
+    pub w_stride: usize,
+    /// result
+    pub c: *mut f32,
+    /// distance between rows of c
+    pub c_stride: usize,
+    /// added to each column; null for none
+    pub bias: *const f32,
+    /// add to what c holds
+    pub add: bool,
+}
+
+/// c = a wᵀ + bias [+ c] for MR rows and NR columns.
+///
+/// # Safety
+/// The instruction set is present; the pointers cover the sizes.
+#[inline(always)]
+pub(crate) unsafe fn dots<S: Simd, const MR: usize, const NR: usize>(t: &Dots) {
+    // SAFETY: promised by the caller; the last, partial step reads `inner % LANES` floats only.
+    unsafe {
+        let mut acc = [[S::zero(); NR]; MR];
+        let whole = t.inner / S::LANES * S::LANES;
+        let mut at = 0;
+        while at < whole {
+            let mut w = [S::zero(); NR];
+            for (n, w) in w.iter_mut().enumerate() {
+                *w = S::load(t.w.add(n * t.w_stride + at));
+            }
+            for r in 0..MR {
+                let x = S::load(t.a.add(r * t.a_stride + at));
+                for n in 0..NR {
+                    acc[r][n] = S::fma(x, w[n], acc[r][n]);
+                }
+            }
+            at += S::LANES;
+        }
+        let rest = t.inner - whole;
+        if rest > 0 {
+            let mut w = [S::zero(); NR];
+            for (n, w) in w.iter_mut().enumerate() {
+                *w = S::load_part(t.w.add(n * t.w_stride + at), rest);
+            }
+            for r in 0..MR {
+                let x = S::load_part(t.a.add(r * t.a_stride + at), rest);
+                for n in 0..NR {
+                    acc[r][n] = S::fma(x, w[n], acc[r][n]);
+                }
+            }
+        }
+        let mut sums = [0.0f32; 64];
+        let flat = acc.as_flattened();
+        let mut i = 0;
+        while i < MR * NR {
+            let n = (MR * NR - i).min(S::LANES);
+            S::store(sums.as_mut_ptr().add(i), S::sum_each(&flat[i..i + n]));
+            i += S::LANES;
+        }
+        for r in 0..MR {
+            for n in 0..NR {
+                let c = t.c.add(r * t.c_stride + n);
+                let mut v = sums[r * NR + n];
+                if !t.bias.is_null() {
+                    v += *t.bias.add(n);
+                }
+                *c = if t.add { *c + v } else { v };
+            }
+        }
+    }
+}
+
+/// Whether c has so few columns that dot products are cheaper than padding them to vectors.
+fn narrow<S: Micro>(inner: usize, cols: usize) -> bool {
+    let as_dots = cols * (inner.div_ceil(S::LANES) + 3);
+    let as_tiles = 2 * inner * cols.div_ceil(2 * S::LANES);
+    as_dots < as_tiles
+}
+
+/// Floats of one head's packed panels.
+fn packed_len<S: Simd>(inner: usize, cols: usize) -> usize {
+    inner * cols.next_multiple_of(2 * S::LANES)
+}
+
+/// Floats that [`Micro`] kernels of these sizes need, with room to align.
+pub(crate) fn scratch<S: Micro>(s: &Linear) -> usize {
+    let head = packed_len::<S>(s.inputs, s.outputs).max(packed_len::<S>(s.outputs, s.inputs));
+    s.heads * head + 16
+}
+
+/// The first 64-byte boundary in the scratch.
+fn aligned(scratch: &mut [f32], need: usize) -> &mut [f32] {
+    let skip = scratch.as_ptr().align_offset(64).min(15);
+    &mut scratch[skip..][..need]
+}
+
+/// b `[inner, cols]` to panels of two vectors, zero-padded. `dst` has `packed_len` floats.
+#[inline(always)]
+unsafe fn pack<S: Simd>(b: *const f32, inner: usize, cols: usize, dst: *mut f32) {
+    let width = 2 * S::LANES;
+    for (panel, col) in (0..cols).step_by(width).enumerate() {
+        // SAFETY: the caller's b covers inner x cols, dst the padded panels.
+        unsafe {
+            let dst = dst.add(panel * width * inner);
+            pack_panel::<S>(b.add(col), inner, cols, (cols - col).min(width), dst);
+        }
+    }
+}
+
+/// One panel of `width` columns, zero-padded to two vectors.
+#[inline(always)]
+unsafe fn pack_panel<S: Simd>(
+    b: *const f32,
+    inner: usize,
+    stride: usize,
+    width: usize,
+    dst: *mut f32,
+) {
+    // SAFETY: the caller's b covers inner rows of `width` floats, dst inner rows of two vectors.
+    unsafe {
+        let (mut b, mut dst) = (b, dst);
+        for _ in 0..inner {
+            let (lo, hi) = if width == 2 * S::LANES {
+                (S::load(b), S::load(b.add(S::LANES)))
+            } else {
+                let hi = b.wrapping_add(S::LANES);
+                (
+                    S::load_part(b, width),
+                    S::load_part(hi, width.saturating_sub(S::LANES)),
+                )
+            };
+            S::store(dst, lo);
+            S::store(dst.add(S::LANES), hi);
+            b = b.wrapping_add(stride);
+            dst = dst.wrapping_add(2 * S::LANES);
+        }
+    }
+}
+
+/// The transpose of w `[cols, inner]` to panels `[inner, two vectors]`, zero-padded.
+#[inline(always)]
+unsafe fn pack_transposed<S: Simd>(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
+    // SAFETY: the caller's w covers cols x inner, dst `packed_len` floats; partial blocks are read by part.
+    unsafe {
+        let lanes = S::LANES;
+        for strip in 0..cols.next_multiple_of(2 * lanes) / lanes {
+            let first = strip * lanes;
+            let rows = cols.saturating_sub(first).min(lanes);
+            let dst = dst.add(strip / 2 * 2 * lanes * inner + strip % 2 * lanes);
+            for i in (0..inner).step_by(lanes) {
+                let n = (inner - i).min(lanes);
+                let mut block = [S::zero(); 16];
+                let block = &mut block[..lanes];
+                for (r, v) in block.iter_mut().enumerate().take(rows) {
+                    let p = w.add((first + r) * inner + i);
+                    *v = if n == lanes {
+                        S::load(p)
+                    } else {
+                        S::load_part(p, n)
+                    };
+                }
+                S::transpose(block);
+                for (r, &v) in block.iter().enumerate().take(n) {
+                    S::store(dst.add((i + r) * 2 * lanes), v);
+                }
+            }
+        }
+    }
+}
+
+/// The transpose of w `[inner, cols]` to `[cols, inner]`, for [`dots`].
+unsafe fn transpose_plain(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
+    for i in 0..inner {
+        for n in 0..cols {
+            // SAFETY: the caller's arrays cover inner x cols.
+            unsafe { *dst.add(n * inner + i) = *w.add(i * cols + n) };
+        }
+    }
+}
+
+/// Strips of columns: (first, vectors, columns) with `vectors` wide as long as they are full, then two.
+#[inline(always)]
+fn strips<S: Simd>(cols: usize, vectors: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        if at >= cols {
+            return None;
+        }
+        let nv = if cols - at >= vectors * S::LANES {
+            vectors
+        } else {
+            2
+        };
+        let n = (cols - at).min(nv * S::LANES);
+        let strip = (at, nv, n);
+        at += n;
+        Some(strip)
+    })
+}
+
+/// c `[.., cols]` = finish(a b + start [+ c]) for one head.
+#[derive(Clone, Copy)]
+struct Product {
+    inner: usize,
+    cols: usize,
+    /// `[rows, inner]`, dense
+    a: *const f32,
+    /// packed panels, or the plain `[inner, cols]` if `direct`
+    b: *const f32,
+    direct: bool,
+    /// `[rows, cols]`, dense
+    c: *mut f32,
+    start: *const f32,
+    add: bool,
+    finish: Finish,
+}
+
+/// Computes some rows of a product.
+#[inline(always)]
+unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
+    let width = 2 * S::LANES;
+    for chunk in rows.clone().step_by(CHUNK) {
+        let chunk_rows = (rows.end - chunk).min(CHUNK);
+        let mut k = 0;
+        loop {
+            let inner = (p.inner - k).min(BLOCK);
+            let last = k + inner == p.inner;
+            let tile = |row: usize,
+                        height: usize,
+                        col: usize,
+                        nv: usize,
+                        cols: usize,
+                        b: *const f32,
+                        b_step: usize| {
+                let at = row * p.cols + col;
+                let part = cols < nv * S::LANES;
+                // SAFETY: the caller's arrays cover these rows; col + cols <= p.cols.
+                unsafe {
+                    S::tile(height, nv, false, false, part)(&Tile {
+                        inner,
+                        a: p.a.add(row * p.inner + k),
+                        a_stride: p.inner,
+                        b,
+                        b_step,
+                        c: p.c.add(at),
+                        c_stride: p.cols,
+                        cols,
+                        start: if k == 0 && !p.start.is_null() {
+                            p.start.add(col)
+                        } else {
+                            std::ptr::null()
+                        },
+                        add: p.add || k > 0,
+                        finish: if last { p.finish.at(at) } else { Finish::Plain },
+                        sums: std::ptr::null_mut(),
+                    });
+                }
+            };
+            if p.direct {
+                for (row, height) in even_parts(chunk_rows, S::TALL) {
+                    for (col, nv, cols) in strips::<S>(p.cols, S::wide(height)) {
+                        let b = p.b.wrapping_add(k * p.cols + col);
+                        tile(chunk + row, height, col, nv, cols, b, p.cols);
+                    }
+                }
+            } else {
+                for col in (0..p.cols).step_by(width) {
+                    let b = p.b.wrapping_add(col * p.inner + k * width);
+                    for (row, height) in even_parts(chunk_rows, S::TALL) {
+                        tile(
+                            chunk + row,
+                            height,
+                            col,
+                            2,
+                            (p.cols - col).min(width),
+                            b,
+                            width,
+                        );
+                    }
+                }
+            }
+            k += inner;
+            if last {
+                break;
+            }
+        }
+    }
+}
+
+/// Some rows of c `[.., cols]` = a wᵀ + bias [+ c], w `[cols, inner]`.
+#[inline(always)]
+unsafe fn narrow_product<S: Micro>(p: &Product, rows: Range<usize>) {
+    for (col, cols) in even_parts(p.cols, S::DOTS) {
+        let (tall, many, one) = (
+            S::dots_rows(cols),
+            S::dots(cols, false),
+            S::dots(cols, true),
+        );
+        let mut row = rows.start;
+        while row < rows.end {
+            let (kernel, height) = if rows.end - row >= tall {
+                (many, tall)
+            } else {
+                (one, 1)
+            };
+            // SAFETY: the caller's arrays cover these rows and columns.
+            unsafe {
+                kernel(&Dots {
+                    inner: p.inner,
+                    a: p.a.add(row * p.inner),
+                    a_stride: p.inner,
+                    w: p.b.add(col * p.inner),
+                    w_stride: p.inner,
+                    c: p.c.add(row * p.cols + col),
+                    c_stride: p.cols,
+                    bias: if p.start.is_null() {
+                        p.start
+                    } else {
+                        p.start.add(col)
+                    },
+                    add: p.add,
+                });
+            }
+            row += height;
+        }
+    }
+    // SAFETY: these rows are dense, and complete.
+    unsafe { finish_dense::<S>(p, rows) }
+}
+
+/// Applies `finish` to complete rows in memory.
+#[inline(always)]
+unsafe fn finish_dense<S: Simd>(p: &Product, rows: Range<usize>) {
+    let at = rows.start * p.cols;
+    let len = rows.len() * p.cols;
+    let finish = p.finish.at(at);
+    // SAFETY: the caller's c, and the mask laid out like it, cover these rows.
+    unsafe {
+        let c = p.c.add(at);
+        for i in (0..len).step_by(S::LANES) {
+            let n = len - i;
+            let v = S::load_part(c.add(i), n);
+            let v = match finish {
+                Finish::Plain => return,
+                Finish::Relu => S::max(S::zero(), v),
+                Finish::ReluMask(x) => {
+                    S::select(S::lt(S::zero(), S::load_part(x.add(i), n)), v, S::zero())
+                }
+                Finish::TanhMask(x) => {
+                    let x = S::load_part(x.add(i), n);
+                    S::mul(v, S::fnma(x, x, S::splat(1.0)))
+                }
+            };
+            S::store_part(c.add(i), v, n);
+        }
+    }
+}
+
+/// tanh in place.
+#[inline(always)]
+unsafe fn tanh_dense<S: Simd>(y: *mut f32, len: usize) {
+    for i in (0..len).step_by(S::LANES) {
+        // SAFETY: the caller's array has `len` floats.
+        unsafe {
+            let v = S::load_part(y.add(i), len - i);
+            S::store_part(y.add(i), tanh::<S>(v), len - i);
+        }
+    }
+}
+
+/// See the contract.
+#[inline(always)]
+pub(crate) unsafe fn linear<S: Micro>(
+    s: &Linear,
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    act: Activation,
+    y: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let count = check_linear(s, x, w, b, y);
+    let Linear {
+        heads,
+        rows,
+        inputs,
+        outputs,
+        ..
+    } = *s;
+    if count.y == 0 {
+        return;
+    }
+    let narrow = narrow::<S>(inputs, outputs);
+    // Packing costs about one pass over the weights, which few rows do not earn back.
+    let direct = !narrow && rows <= 2 * S::TALL;
+    let head = if narrow {
+        inputs * outputs
+    } else {
+        packed_len::<S>(inputs, outputs)
+    };
+    let packed = if direct {
+        None
+    } else {
+        Some(Shared::new(aligned(scratch, heads * head)))
+    };
+    if let Some(packed) = packed {
+        for_ranges(heads, count.w, &|range| {
+            for j in range {
+                // SAFETY: head j exists in w, and has its own part of the scratch.
+                unsafe {
+                    let (w, dst) = (
+                        w.as_ptr().add(j * inputs * outputs),
+                        packed.ptr().add(j * head),
+                    );
+                    if narrow {
+                        transpose_plain(w, inputs, outputs, dst);
+                    } else {
+                        pack::<S>(w, inputs, outputs, dst);
+                    }
+                }
+            }
+        });
+    }
+    let blocks = rows.div_ceil(ROWS);
+    let out = Shared::new(y);
+    for_ranges(heads * blocks, count.work, &|range| {
+        for (j, rows) in head_rows(range, blocks, rows) {
+            // SAFETY: lengths were checked; a tile writes its own rows of its own head.
+            unsafe {
+                let p = Product {
+                    inner: inputs,
+                    cols: outputs,
+                    a: x.as_ptr().add(j * count.x_head),
+                    b: match packed {
+                        Some(packed) => packed.ptr().add(j * head),
+                        None => w.as_ptr().add(j * inputs * outputs),
+                    },
+                    direct,
+                    c: out.ptr().add(j * count.y / heads),
+                    start: b.map_or(std::ptr::null(), |b| b.as_ptr().add(j * outputs)),
+                    add: false,
+                    finish: if act == Activation::Relu {
+                        Finish::Relu
+                    } else {
+                        Finish::Plain
+                    },
+                };
+                if narrow {
+                    narrow_product::<S>(&p, rows.clone());
+                } else {
+                    product::<S>(&p, rows.clone());
+                }
+                if act == Activation::Tanh {
+                    tanh_dense::<S>(p.c.add(rows.start * outputs), rows.len() * outputs);
+                }
+            }
+        }
+    });
+}
+
+/// The row ranges, one per head, of consecutive tiles; `blocks` tiles of `ROWS` rows per head.
+fn head_rows(
+    tiles: Range<usize>,
+    blocks: usize,
+    rows: usize,
+) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let heads = tiles.start / blocks..tiles.end.div_ceil(blocks);
+    heads.map(move |j| {
+        let first = tiles.start.max(j * blocks) - j * blocks;
+        let last = tiles.end.min((j + 1) * blocks) - j * blocks;
+        (j, first * ROWS..(last * ROWS).min(rows))
+    })
+}
+
+/// See the contract.
+#[inline(always)]
+pub(crate) unsafe fn linear_dx<S: Micro>(
+    s: &Linear,
+    dy: &[f32],
+    w: &[f32],
+    mask: Option<(Activation, &[f32])>,
+    dx: &mut [f32],
+    scratch: &mut [f32],
+) {
+    let count = check_dx(s, dy, w, mask, dx);
+    let Linear {
+        heads,
+        rows,
+        inputs,
+        outputs,
+        shared_input,
+    } = *s;
+    if count.x == 0 || heads == 0 {
+        return dx.fill(0.0);
+    }
+    // Each row of w is contiguous along the sum already, so narrow dx needs no packing.
+    let narrow = narrow::<S>(outputs, inputs);
+    let head = packed_len::<S>(outputs, inputs);
+    let packed = if narrow {
+        None
+    } else {
+        Some(Shared::new(aligned(scratch, heads * head)))
+    };
+    if let Some(packed) = packed {
+        for_ranges(heads, count.w, &|range| {
+            for j in range {
+                // SAFETY: head j exists in w, and has its own part of the scratch.
+                unsafe {
+                    let (w, dst) = (
+                        w.as_ptr().add(j * inputs * outputs),
+                        packed.ptr().add(j * head),
+                    );
+                    pack_transposed::<S>(w, outputs, inputs, dst);
+                }
+            }
+        });
+    }
+    let finish = match mask {
+        None | Some((Activation::Identity, _)) => Finish::Plain,
+        Some((Activation::Relu, x)) => Finish::ReluMask(x.as_ptr()),
+        Some((Activation::Tanh, x)) => Finish::TanhMask(x.as_ptr()),
+    };
+    let finish = SharedFinish(finish);
+    let blocks = rows.div_ceil(ROWS);
+    let out = Shared::new(dx);
+    let results = if shared_input { 1 } else { heads };
+    for_ranges(results * blocks, count.work, &|range| {
+        for (result, rows) in head_rows(range, blocks, rows) {
+            let terms = if shared_input {
+                0..heads
+            } else {
+                result..result + 1
+            };
+            for j in terms.clone() {
+                let at = result * s.rows * inputs;
+                // SAFETY: lengths were checked; a tile writes its own rows of its own result.
+                unsafe {
+                    let p = Product {
+                        inner: outputs,
+                        cols: inputs,
+                        a: dy.as_ptr().add(j * s.rows * outputs),
+                        b: match packed {
+                            Some(packed) => packed.ptr().add(j * head),
+                            None => w.as_ptr().add(j * inputs * outputs),
+                        },
+                        direct: false,
+                        c: out.ptr().add(at),
+                        start: std::ptr::null(),
+                        add: j > terms.start,
+                        finish: if j + 1 == terms.end {
+                            finish.get().at(at)
+                        } else {
+                            Finish::Plain
+                        },
+                    };
+                    if narrow {
+                        narrow_product::<S>(&p, rows.clone());
+                    } else {
+                        product::<S>(&p, rows.clone());
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// [`Finish`] for several threads: they only read what it points to.
+struct SharedFinish(Finish);
+
+impl SharedFinish {
+    fn get(&self) -> Finish {
+        self.0
+    }
+}
+
+// SAFETY: the mask is read only, and borrowed for the whole call.
+unsafe impl Sync for SharedFinish {}
+
+/// A panel of dy, on the stack.
+#[repr(C, align(64))]
+struct Panel(std::mem::MaybeUninit<[f32; BLOCK * 32]>);
+
+/// See the contract.
+#[inline(always)]
+pub(crate) unsafe fn linear_dw<S: Micro>(
+    s: &Linear,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    mut db: Option<&mut [f32]>,
+    _scratch: &mut [f32],
+) {
+    let count = check_dw(s, x, dy, dw, db.as_deref());
+    let Linear {
+        heads,
+        rows,
+        inputs,
+        outputs,
+        ..
+    } = *s;
+    // Lanes along K when that wastes fewer: the result is then stored transposed.
+    let vectors = |n: usize| n.div_ceil(2 * S::LANES) * 2;
+    let transposed = vectors(inputs) * outputs < vectors(outputs) * inputs;
+    if let Some(db) = db.as_deref_mut()
+        && (transposed || inputs == 0)
+    {
+        for j in 0..heads {
+            // SAFETY: head j exists in dy and db.
+            unsafe {
+                let dy = dy.as_ptr().add(j * rows * outputs);
+                column_sums::<S>(dy, rows, outputs, db.as_mut_ptr().add(j * outputs));
+            }
+        }
+    }
+    if count.w == 0 {
+        return;
+    }
+    let out = Shared::new(dw);
+    if transposed {
+        let tallest = even_parts(outputs, S::TALL).next().map_or(1, |p| p.1);
+        let vectors = S::wide(tallest);
+        let strip = vectors * S::LANES;
+        let per_head = inputs.div_ceil(strip);
+        for_ranges(heads * per_head, count.work, &|range| {
+            for tile in range {
+                let (j, first) = (tile / per_head, tile % per_head * strip);
+                // SAFETY: lengths were checked; a tile writes its own rows of dw.
+                unsafe {
+                    let x = x.as_ptr().add(j * count.x_head + first);
+                    let dy = dy.as_ptr().add(j * rows * outputs);
+                    let dw = out.ptr().add((j * inputs + first) * outputs);
+                    dw_transposed::<S>(
+                        rows,
+                        x,
+                        inputs,
+                        (inputs - first).min(strip),
+                        vectors,
+                        dy,
+                        outputs,
+                        dw,
+                    );
+                }
+            }
+        });
+    } else {
+        let width = 2 * S::LANES;
+        let per_head = outputs.div_ceil(width);
+        let sums = db.map(Shared::new);
+        for_ranges(heads * per_head, count.work, &|range| {
+            for tile in range {
+                let (j, col) = (tile / per_head, tile % per_head * width);
+                // SAFETY: lengths were checked; a tile writes its own columns of dw and db.
+                unsafe {
+                    let x = x.as_ptr().add(j * count.x_head);
+                    let dy = dy.as_ptr().add(j * rows * outputs + col);
+                    let dw = out.ptr().add(j * inputs * outputs + col);
+                    let db = sums.map(|db| db.ptr().add(j * outputs + col));
+                    dw_panel::<S>(s, x, dy, (outputs - col).min(width), dw, db);
+                }
+            }
+        });
+    }
+}
+
+/// One panel of columns of dw, and of db.
+#[inline(always)]
+unsafe fn dw_panel<S: Micro>(
+    s: &Linear,
+    x: *const f32,
+    dy: *const f32,
+    cols: usize,
+    dw: *mut f32,
+    db: Option<*mut f32>,
+) {
+    let Linear {
+        rows,
+        inputs,
+        outputs,
+        ..
+    } = *s;
+    let width = 2 * S::LANES;
+    let mut panel = Panel(std::mem::MaybeUninit::uninit());
+    let mut first = 0;
+    loop {
+        let n = (rows - first).min(BLOCK);
+        // SAFETY: the caller's arrays cover all rows; the panel has room for BLOCK rows of two vectors.
+        unsafe {
+            let dy = dy.wrapping_add(first * outputs);
+            // One or two tiles read dy in place: packing would cost as much as it saves.
+            let (b, b_step) = if inputs > 2 * S::TALL {
+                let dst = panel.0.as_mut_ptr().cast::<f32>();
+                pack_panel::<S>(dy, n, outputs, cols, dst);
+                (dst.cast_const(), width)
+            } else {
+                (dy, outputs)
+            };
+            for (k, height) in even_parts(inputs, S::TALL) {
+                let sums = db.filter(|_| k == 0);
+                S::tile(height, 2, true, sums.is_some(), cols < width)(&Tile {
+                    inner: n,
+                    a: x.wrapping_add(first * inputs + k),
+                    a_stride: inputs,
+                    b,
+                    b_step,
+                    c: dw.add(k * outputs),
+                    c_stride: outputs,
+                    cols,
+                    start: std::ptr::null(),
+                    add: first > 0,
+                    finish: Finish::Plain,
+                    sums: sums.unwrap_or(std::ptr::null_mut()),
+                });
+            }
+        }
+        first += n;
+        if first >= rows {
+            break;
+        }
+    }
+}
+
+/// `count` rows of dw, lanes along them: dwᵀ = dyᵀ x.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn dw_transposed<S: Micro>(
+    rows: usize,
+    x: *const f32,
+    inputs: usize,
+    count: usize,
+    vectors: usize,
+    dy: *const f32,
+    outputs: usize,
+    dw: *mut f32,
+) {
+    let mut first = 0;
+    loop {
+        let n = (rows - first).min(BLOCK);
+        for (at, nv, cols) in strips::<S>(count, vectors) {
+            for (row, height) in even_parts(outputs, S::TALL) {
+                let mut block = [0.0f32; 512];
+                let stride = nv * S::LANES;
+                debug_assert!(height * stride <= block.len());
+                // SAFETY: the caller's arrays cover all rows; the block has height x stride floats.
+                unsafe {
+                    S::tile(height, nv, true, false, cols < stride)(&Tile {
+                        inner: n,
+                        a: dy.wrapping_add(first * outputs + row),
+                        a_stride: outputs,
+                        b: x.wrapping_add(first * inputs + at),
+                        b_step: inputs,
+                        c: block.as_mut_ptr(),
+                        c_stride: stride,
+                        cols,
+                        start: std::ptr::null(),
+                        add: false,
+                        finish: Finish::Plain,
+                        sums: std::ptr::null_mut(),
+                    });
+                    for k in 0..cols {
+                        let dw = dw.add((at + k) * outputs + row);
+                        for r in 0..height {
+                            let v = block[r * stride + k];
+                            *dw.add(r) = if first > 0 { *dw.add(r) + v } else { v };
+                        }
+                    }
+                }
+            }
+        }
+        first += n;
+        if first >= rows {
+            break;
+        }
+    }
+}
+
+/// Sums of the columns of dy `[rows, cols]`, in blocks of rows.
+#[inline(always)]
+unsafe fn column_sums<S: Simd>(dy: *const f32, rows: usize, cols: usize, out: *mut f32) {
+    for col in (0..cols).step_by(S::LANES) {
+        let n = cols - col;
+        // SAFETY: the caller's arrays cover rows x cols and cols.
+        unsafe {
+            let mut total = S::zero();
+            for first in (0..rows).step_by(BLOCK) {
+                let mut sum = S::zero();
+                for r in first..(first + BLOCK).min(rows) {
+                    sum = S::add(sum, S::load_part(dy.add(r * cols + col), n));
+                }
+                total = if first == 0 { sum } else { S::add(total, sum) };
+            }
+            S::store_part(out.add(col), total, n);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The only place that knows about threads.
+//!
+//! Work is cut into *tiles*, a numbered list fixed by the sizes alone. Tiles write disjoint
+//! outputs and no sum crosses a tile, so which thread runs which tiles, and how many threads
+//! there are, cannot change a bit. Small work and one-thread pools take the direct call.
+//!
+//! Run inside `ThreadPool::install`: a call from a thread outside the pool is correct too, but
+//! then rayon queues the job, which may allocate now and then.
+
+use std::ops::Range;
+
+/// Below this many floating point operations a second thread costs more than it gives.
+const WORTH_SHARING: usize = 1 << 20;
+
+/// Calls `f` on ranges that cover `0..tiles`, possibly from several threads.
+///
+/// `work` is the number of floating point operations of all tiles together.
+pub(crate) fn for_ranges(tiles: usize, work: usize, f: &(impl Fn(Range<usize>) + Sync)) {
+    if tiles < 2 || work < WORTH_SHARING || rayon::current_num_threads() < 2 {
+        f(0..tiles);
+    } else {
+        split(0..tiles, work / tiles, f);
+    }
+}
+
+/// Halves the range until a part is not worth splitting further.
+fn split(tiles: Range<usize>, work_each: usize, f: &(impl Fn(Range<usize>) + Sync)) {
+    let n = tiles.len();
+    if n < 2 || n * work_each < WORTH_SHARING {
+        return f(tiles);
+    }
+    let middle = tiles.start + n / 2;
+    rayon::join(
+        || split(tiles.start..middle, work_each, f),
+        || split(middle..tiles.end, work_each, f),
+    );
+}
+
+/// A pointer that tiles of one call may carry to other threads.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<T>(*mut T);
+
+impl<T> Shared<T> {
+    /// Shares a slice that is written; tiles must write disjoint parts.
+    pub(crate) fn new(slice: &mut [T]) -> Self {
+        Self(slice.as_mut_ptr())
+    }
+    /// Shares an array that is only read.
+    pub(crate) fn of(p: *const T) -> Self {
+        Self(p.cast_mut())
+    }
+    /// The first element.
+    pub(crate) fn ptr(&self) -> *mut T {
+        self.0
+    }
+}
+
+// SAFETY: the pointer is dereferenced only within the call that made it, while that call holds
+// the `&mut` borrow, and tiles touch disjoint elements.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+/// Lengths of the parts when `len` is cut into as few parts of at most `most` as possible, all
+/// within one of each other: 17 by 8 gives 6, 6, 5 rather than 8, 8, 1.
+pub(crate) fn even_parts(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let parts = len.div_ceil(most);
+    let (base, longer) = (
+        len.checked_div(parts).unwrap_or(0),
+        len.checked_rem(parts).unwrap_or(0),
+    );
+    (0..parts).scan(0, move |start, i| {
+        let n = base + usize::from(i < longer);
+        let at = *start;
+        *start += n;
+        Some((at, n))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn even_parts_cover_without_short_tail() {
+        assert_eq!(
+            even_parts(17, 8).collect::<Vec<_>>(),
+            [(0, 6), (6, 6), (12, 5)]
+        );
+        assert_eq!(even_parts(0, 8).count(), 0);
+        for len in 1..100 {
+            for most in 1..20 {
+                let parts: Vec<_> = even_parts(len, most).collect();
+                assert_eq!(parts.iter().map(|p| p.1).sum::<usize>(), len);
+                assert!(parts.iter().all(|p| p.1 <= most && p.1 > 0));
+                assert!(parts.windows(2).all(|p| p[0].0 + p[0].1 == p[1].0));
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_cover_each_tile_once() {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(3)
+            .build()
+            .expect("threads");
+        for tiles in [0, 1, 2, 7, 64] {
+            let mut seen = vec![0u8; tiles];
+            let out = Shared::new(&mut seen);
+            pool.install(|| {
+                for_ranges(tiles, tiles << 20, &|range| {
+                    for i in range {
+                        // SAFETY: each tile is an element of its own.
+                        unsafe { *out.ptr().add(i) += 1 };
+                    }
+                });
+            });
+            assert!(seen.iter().all(|&n| n == 1), "{tiles}: {seen:?}");
+        }
+    }
+}
