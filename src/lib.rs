@@ -11,7 +11,7 @@
 //! | [`nn`] | networks, policy heads, initialisation |
 //! | [`algo`], [`adapt`] | base algorithms and what may modify them online |
 //! | [`replay`] | transitions in memory, prioritised sampling, batch composition |
-//! | [`env`] | MuJoCo tasks and a toy task |
+//! | [`mod@env`] | MuJoCo tasks and a toy task |
 //! | [`checkpoint`] | the complete training state in one file |
 //! | [`audit`] | golden traces and gradient checks |
 //! | [`train`] | offline and online loops, evaluation, collection |

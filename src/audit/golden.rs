@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::adapt;
 use crate::algo::iql::{Actor, InitRule, IqlConfig, Order};
-use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
+use crate::algo::{self, Batch, Dims, Phase};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use crate::autodiff::{
     Clock, Noise, ParamId, ParamTable, Program, Role, Schedule, Select, Store, Trace, Tracer, Workspace,
@@ -278,15 +278,19 @@ fn setup(files: &Files) -> Result<Setup, GoldenError> {
         batch: files.number("batch")? as usize,
     };
     let mut config = Config::new(Vec::new());
-    let mut rounds = 1;
+    let rounds;
     match base {
         "iql" => {
             let lr = files.number("lr")?;
             rounds = files.number("actor_cosine_max_steps")? as u64;
             let constant = |key: &str| files.number(key).map(Schedule::Constant);
             let adam = |lr| AdamConfig::new(Schedule::Constant(lr));
+            // The reference forms |tau - 1(u < 0)| in single precision even where all else is double;
+            // its weighted variant does not.
+            let tau = files.number("iql_tau")?;
+            let tau = if adaptation == "plain" { f64::from(tau as f32) } else { tau };
             config.put(IqlConfig {
-                expectile: constant("iql_tau")?,
+                expectile: Schedule::Constant(tau),
                 temperature: constant("beta")?,
                 discount: constant("discount")?,
                 polyak: constant("tau")?,

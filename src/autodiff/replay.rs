@@ -47,14 +47,14 @@ impl Workspace {
 
     /// The same for a chosen instruction set.
     pub fn with_kernels(program: &Program, kernels: &'static Kernels) -> Workspace {
-        let mut buffers: Vec<Buffer> = program.buffers.iter().map(|&n| Buffer::zeros(n)).collect();
+        let mut buffers: Vec<Buffer> = program.buffers.iter().map(|&n| Buffer::new(n)).collect();
         for &(b, x) in &program.constants {
             buffers[b][0] = x;
         }
         Workspace {
             kernels,
             buffers,
-            scratch: Buffer::zeros(program.scratch(kernels)),
+            scratch: Buffer::new(program.scratch(kernels)),
             hypers: vec![0.0; program.hypers.len()],
         }
     }

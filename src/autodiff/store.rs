@@ -28,7 +28,7 @@ pub struct Store {
 impl Store {
     /// All zeros.
     pub fn zeros(table: Arc<ParamTable>) -> Store {
-        let buffers = || table.params().iter().map(|p| Buffer::zeros(p.shape.len())).collect::<Vec<_>>();
+        let buffers = || table.params().iter().map(|p| Buffer::new(p.shape.len())).collect::<Vec<_>>();
         let (values, gradients, first, second) = (buffers(), buffers(), buffers(), buffers());
         let steps = vec![0; table.groups().len()];
         Store { table, values, gradients, first, second, steps }

@@ -1,0 +1,34 @@
+//! Updates against traces of the public PyTorch reference implementation (CORL), run in f64 on
+//! synthetic batches with hidden layers of 32.
+
+use std::path::PathBuf;
+
+use baq::audit::golden;
+
+fn compare(name: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let report = golden::compare(&path).unwrap_or_else(|e| panic!("{e}"));
+    println!("{name}: f64 {:.1e}, f32 {:.1e}", report.worst_f64(), report.worst_f32());
+    assert_eq!(report.updates, 10);
+    assert!(report.tensors.iter().any(|d| d.after == 10), "nothing compared after 10 updates");
+    assert_eq!(report.losses.len(), 30, "every loss of every update is compared");
+    assert!(report.worst_f64() <= 1e-8, "{name}: f64 differs by {:e}", report.worst_f64());
+    assert!(report.worst_f32() <= 2e-4, "{name}: f32 differs by {:e}", report.worst_f32());
+    // The two executors are different programs: agreement to the last bit would mean one is checked with itself.
+    assert!(report.worst_f32() > report.worst_f64());
+}
+
+#[test]
+fn iql_gaussian() {
+    compare("iql-hopper.safetensors");
+}
+
+#[test]
+fn iql_deterministic() {
+    compare("iql-deterministic.safetensors");
+}
+
+#[test]
+fn baq_over_iql() {
+    compare("baq-iql-hopper.safetensors");
+}
