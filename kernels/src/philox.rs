@@ -70,6 +70,18 @@ impl Philox {
         words
     }
 
+    /// Uniform numbers on [0, 1) with 53 bits, two per block, beginning with the next block; the second
+    /// half of a last block that is not needed is dropped.
+    pub fn fill_uniform_f64(&mut self, out: &mut [f64]) {
+        for pair in out.chunks_mut(2) {
+            let w = self.next_block();
+            for (k, u) in pair.iter_mut().enumerate() {
+                let bits = (u64::from(w[2 * k]) << 32 | u64::from(w[2 * k + 1])) >> 11;
+                *u = bits as f64 * (1.0 / (1u64 << 53) as f64);
+            }
+        }
+    }
+
     /// The words of `LANES` consecutive blocks, word k of block b at `[k][b]`.
     #[inline(always)]
     fn next_lanes(&mut self) -> [[u32; LANES]; 4] {
@@ -111,14 +123,7 @@ pub fn fill_normal(seed: u64, stream: u32, position: u64, out: &mut [f32]) {
 /// Uniform on [0, 1) with 53 bits, for drawing rows and other choices. Element i is made of words
 /// 2 (i % 2) (upper) and 2 (i % 2) + 1 (lower) of block i / 2.
 pub fn fill_uniform_f64(seed: u64, stream: u32, position: u64, out: &mut [f64]) {
-    let mut source = Philox::new(seed, stream, position);
-    for pair in out.chunks_mut(2) {
-        let w = source.next_block();
-        for (k, u) in pair.iter_mut().enumerate() {
-            let bits = (u64::from(w[2 * k]) << 32 | u64::from(w[2 * k + 1])) >> 11;
-            *u = bits as f64 * (1.0 / (1u64 << 53) as f64);
-        }
-    }
+    Philox::new(seed, stream, position).fill_uniform_f64(out);
 }
 
 #[derive(Clone, Copy)]

@@ -21,7 +21,7 @@ use crate::algo::{Adaptation, Batch, CRITIC, Dims, Learner, Phase, Sampling, mea
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric};
 use crate::nn::Params;
-use crate::replay::columns;
+use crate::replay;
 
 crate::choices! {
     /// Distance in the weight (eq. 6).
@@ -159,7 +159,7 @@ impl Baq {
 
     /// exp(-d² g / k_q) with the chosen relaxation; g is 1 or the gate.
     fn eq6<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Var<'t> {
-        let d2 = b.column(columns::D2);
+        let d2 = b.column(replay::D2);
         let k = self.k_q;
         match self.config.relax {
             Relax::None | Relax::Follow(_) => (d2 * (-1.0 / k)).exp(),
@@ -190,7 +190,7 @@ impl Adaptation for Baq {
             let w = self.eq6(t, b, q.detach(), phase);
             if self.config.normalise_weight { w / w.mean() } else { w }
         });
-        let correction = self.sampling().importance.map(|_| b.column(columns::IMPORTANCE));
+        let correction = self.sampling().importance.map(|_| b.column(replay::IMPORTANCE));
         match (w, correction) {
             (Some(w), Some(c)) => Some(w * c),
             (w, c) => w.or(c),
@@ -199,7 +199,7 @@ impl Adaptation for Baq {
 
     fn finish_round<'t>(&self, t: &'t Tracer, b: &Batch<'t>, base: &dyn Learner, phase: &Phase) {
         if let Some(online) = b.online {
-            let d2 = b.column(columns::D2);
+            let d2 = b.column(replay::D2);
             let offline = 1.0 - online;
             t.metric(D2_OFFLINE.name, mean_where(d2, offline));
             t.metric(D2_ONLINE.name, mean_where(d2, online));
@@ -238,7 +238,7 @@ impl Adaptation for Baq {
             Norm::Rms => squares.mean_over(Axis::Cols).sqrt(),
             Norm::L1 => error.abs().sum(Axis::Cols),
         };
-        vec![(columns::D2, d2), (columns::DISTANCE, norm)]
+        vec![(replay::D2, d2), (replay::DISTANCE, norm)]
     }
 
     fn sampling(&self) -> Sampling {

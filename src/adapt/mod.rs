@@ -9,7 +9,7 @@ use crate::algo::{Adaptation, Dims, Learner, Plain};
 use crate::autodiff::{ParamTable, Trace, Tracer};
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
-use crate::replay::columns;
+use crate::replay;
 
 /// One line of the registry.
 pub struct Entry {
@@ -47,8 +47,8 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 /// Traces the annotated columns of `dims.batch` transitions as outputs; `None` without any.
 pub fn annotation(ad: &dyn Adaptation, table: &Arc<ParamTable>, dims: Dims) -> Option<Trace> {
     let t = Tracer::new(table.clone());
-    let s = t.input(columns::S, dims.batch, dims.s);
-    let a = t.input(columns::A, dims.batch, dims.a);
+    let s = t.input(replay::S, dims.batch, dims.s);
+    let a = t.input(replay::A, dims.batch, dims.a);
     let columns = ad.annotate(&t, s, a);
     for (name, value) in &columns {
         t.output(name, *value);

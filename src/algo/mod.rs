@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use crate::autodiff::{Adam, Axis, Role, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, AnySection, Config, ConfigError, OnlineActorLr, section};
 use crate::nn::{Critics, Params, Policy};
-use crate::replay::columns;
+use crate::replay;
 
 /// Sizes that a trace depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +57,12 @@ impl<'t> Batch<'t> {
         Batch {
             t,
             dims,
-            s: column(columns::S, dims.s),
-            a: column(columns::A, dims.a),
-            r: column(columns::R, 1),
-            m: column(columns::M, 1),
-            s2: column(columns::S2, dims.s),
-            online: phase.online.then(|| column(columns::ONLINE, 1)),
+            s: column(replay::S, dims.s),
+            a: column(replay::A, dims.a),
+            r: column(replay::R, 1),
+            m: column(replay::M, 1),
+            s2: column(replay::S2, dims.s),
+            online: phase.online.then(|| column(replay::ONLINE, 1)),
         }
     }
 

@@ -30,7 +30,7 @@ use crate::autodiff::{
 };
 use crate::config::{AdamConfig, AutoOr, Config, ConfigError};
 use crate::nn::Params;
-use crate::replay::columns;
+use crate::replay;
 
 /// Why a trace could not be compared.
 #[derive(Debug, Error)]
@@ -499,11 +499,11 @@ fn batch(files: &Files, update: usize, dims: Dims) -> Result<BTreeMap<&'static s
     };
     let terminals = column("terminals", 1)?;
     Ok(BTreeMap::from([
-        (columns::S, column("observations", dims.s)?),
-        (columns::A, column("actions", dims.a)?),
-        (columns::R, column("rewards", 1)?),
-        (columns::M, terminals.iter().map(|t| 1.0 - t).collect()),
-        (columns::S2, column("next_observations", dims.s)?),
+        (replay::S, column("observations", dims.s)?),
+        (replay::A, column("actions", dims.a)?),
+        (replay::R, column("rewards", 1)?),
+        (replay::M, terminals.iter().map(|t| 1.0 - t).collect()),
+        (replay::S2, column("next_observations", dims.s)?),
     ]))
 }
 
