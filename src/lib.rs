@@ -15,6 +15,7 @@
 //! | [`checkpoint`] | the complete training state in one file |
 //! | [`audit`] | golden traces and gradient checks |
 //! | [`train`] | offline and online loops, evaluation, collection |
+//! | [`report`] | runs as pictures and one self-contained page |
 //! | [`cli`] | the command line |
 
 #![deny(missing_docs)]
@@ -29,5 +30,6 @@ pub mod config;
 pub mod env;
 pub mod nn;
 pub mod replay;
+pub mod report;
 pub mod rng;
 pub mod train;

@@ -62,11 +62,25 @@ impl Schedule {
 
     /// The schedule with an `auto` length replaced by `phase_steps`.
     pub fn over(self, phase_steps: u64) -> Self {
-        let fill = |steps| if steps == Self::AUTO { phase_steps } else { steps };
+        let fill = |steps| {
+            if steps == Self::AUTO {
+                phase_steps
+            } else {
+                steps
+            }
+        };
         match self {
             Self::Constant(v) => Self::Constant(v),
-            Self::Linear { from, to, steps } => Self::Linear { from, to, steps: fill(steps) },
-            Self::Cosine { from, to, steps } => Self::Cosine { from, to, steps: fill(steps) },
+            Self::Linear { from, to, steps } => Self::Linear {
+                from,
+                to,
+                steps: fill(steps),
+            },
+            Self::Cosine { from, to, steps } => Self::Cosine {
+                from,
+                to,
+                steps: fill(steps),
+            },
         }
     }
 
@@ -117,7 +131,13 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let text = text.trim();
-        let number = |s: &str| s.trim().parse::<f64>().ok().filter(|v| v.is_finite()).ok_or(());
+        let number = |s: &str| {
+            s.trim()
+                .parse::<f64>()
+                .ok()
+                .filter(|v| v.is_finite())
+                .ok_or(())
+        };
         let Some((name, rest)) = text.split_once('(') else {
             return number(text).map(Self::Constant);
         };
@@ -210,8 +230,22 @@ mod tests {
             let s: Schedule = text.parse().unwrap();
             assert_eq!(s.to_string(), text);
         }
-        assert_eq!("cosine(3e-4)".parse(), "cosine(0.0003, 0, auto)".parse::<Schedule>());
-        for bad in ["", "x", "cosine(", "cosine()", "step(1,2,3)", "linear(1,2,0)", "linear(1,2,3,4)", "nan", "inf", "linear(1,2,1.5)"] {
+        assert_eq!(
+            "cosine(3e-4)".parse(),
+            "cosine(0.0003, 0, auto)".parse::<Schedule>()
+        );
+        for bad in [
+            "",
+            "x",
+            "cosine(",
+            "cosine()",
+            "step(1,2,3)",
+            "linear(1,2,0)",
+            "linear(1,2,3,4)",
+            "nan",
+            "inf",
+            "linear(1,2,1.5)",
+        ] {
             assert_eq!(bad.parse::<Schedule>(), Err(()), "{bad}");
         }
     }

@@ -47,6 +47,10 @@ mod tests {
         let target = folder.path().join("directory");
         fs::create_dir_all(target.join("full")).unwrap();
         assert!(write_atomic(&target, b"x").is_err());
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            2,
+            "no temporary file is left"
+        );
     }
 }

@@ -7,7 +7,10 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// A value of the wrong type, outside its range or not among its choices.
-    #[error("{place}: expected {expected}, got {got} (default {default}){}", did_you_mean(nearest))]
+    #[error(
+        "{place}: expected {expected}, got {got} (default {default}){}",
+        did_you_mean(nearest)
+    )]
     Value {
         /// `section.key`.
         place: String,
@@ -34,7 +37,10 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A section nobody declares.
-    #[error("[{section}]: no such section{}; known: {known}", did_you_mean(nearest))]
+    #[error(
+        "[{section}]: no such section{}; known: {known}",
+        did_you_mean(nearest)
+    )]
     UnknownSection {
         /// The section that is not there.
         section: String,

@@ -76,8 +76,12 @@ impl Limits {
 
     /// Whether `v` lies inside. NaN never does.
     pub fn contains(&self, v: f64) -> bool {
-        let low = self.low.is_none_or(|(l, closed)| v > l || (closed && v == l));
-        let high = self.high.is_none_or(|(h, closed)| v < h || (closed && v == h));
+        let low = self
+            .low
+            .is_none_or(|(l, closed)| v > l || (closed && v == l));
+        let high = self
+            .high
+            .is_none_or(|(h, closed)| v < h || (closed && v == h));
         !v.is_nan() && low && high
     }
 
@@ -415,14 +419,15 @@ macro_rules! choices {
 #[macro_export]
 macro_rules! __choice {
     ($argument:ident, $variant:path) => {
-        if $argument.is_none() { Some($variant) } else { None }
+        if $argument.is_none() {
+            Some($variant)
+        } else {
+            None
+        }
     };
     ($argument:ident, $variant:path, $argty:ty, $limits:expr) => {
-        $crate::config::field::argument::<$argty>(
-            $argument?,
-            $crate::config::Limits::from($limits),
-        )
-        .map($variant)
+        $crate::config::field::argument::<$argty>($argument?, $crate::config::Limits::from($limits))
+            .map($variant)
     };
 }
 

@@ -86,8 +86,7 @@ impl PartialEq for Config {
     fn eq(&self, other: &Self) -> bool {
         self.sections.len() == other.sections.len()
             && self.sections.iter().zip(&other.sections).all(|(a, b)| {
-                a.name() == b.name()
-                    && a.fields().iter().all(|f| a.get(f.key) == b.get(f.key))
+                a.name() == b.name() && a.fields().iter().all(|f| a.get(f.key) == b.get(f.key))
             })
     }
 }
@@ -161,7 +160,12 @@ impl Config {
         self.apply_table(origin, &table, 0)
     }
 
-    fn apply_table(&mut self, origin: &str, table: &Table, depth: usize) -> Result<(), ConfigError> {
+    fn apply_table(
+        &mut self,
+        origin: &str,
+        table: &Table,
+        depth: usize,
+    ) -> Result<(), ConfigError> {
         let other = |text: String| Err(ConfigError::Other(text).in_origin(origin));
         if let Some(parent) = table.get("inherit") {
             let Some(parent) = parent.as_str() else {
@@ -184,7 +188,9 @@ impl Config {
             }
             let section = self.find(name).map_err(|e| e.in_origin(origin))?;
             let Value::Table(values) = value else {
-                return other(format!("{name}: expected a section, `[{name}]` on its own line"));
+                return other(format!(
+                    "{name}: expected a section, `[{name}]` on its own line"
+                ));
             };
             for (key, value) in values {
                 section.set(key, value).map_err(|e| e.in_origin(origin))?;
@@ -195,8 +201,7 @@ impl Config {
 
     /// Applies one `section.key=value`. The value is read as TOML, or else as bare text.
     pub fn apply_set(&mut self, set: &str) -> Result<(), ConfigError> {
-        let malformed =
-            || ConfigError::Other(format!("--set {set}: expected section.key=value"));
+        let malformed = || ConfigError::Other(format!("--set {set}: expected section.key=value"));
         let (place, text) = set.split_once('=').ok_or_else(malformed)?;
         let (name, key) = place.trim().split_once('.').ok_or_else(malformed)?;
         let text = text.trim();
@@ -272,7 +277,9 @@ impl Config {
         for section in self.sections() {
             let _ = write!(out, "\n# {}\n[{}]\n", section.about(), section.name());
             for field in section.fields() {
-                let value = section.get(field.key).expect("invariant: fields() are readable");
+                let value = section
+                    .get(field.key)
+                    .expect("invariant: fields() are readable");
                 let _ = writeln!(
                     out,
                     "# {} ({}; default {})\n{} = {}",
@@ -294,7 +301,9 @@ impl Config {
             for field in section.fields() {
                 let place = format!("{}.{}", section.name(), field.key);
                 if !without.contains(&place.as_str()) {
-                    let value = section.get(field.key).expect("invariant: fields() are readable");
+                    let value = section
+                        .get(field.key)
+                        .expect("invariant: fields() are readable");
                     let _ = writeln!(out, "{} = {}", field.key, render(&value));
                 }
             }
@@ -327,7 +336,10 @@ impl Config {
 
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|e| {
-        ConfigError::Other(format!("{}: cannot read the configuration: {e}", path.display()))
+        ConfigError::Other(format!(
+            "{}: cannot read the configuration: {e}",
+            path.display()
+        ))
     })
 }
 

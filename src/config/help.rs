@@ -38,13 +38,26 @@ pub fn help_text(section: &dyn AnySection) -> String {
             field.class.word(),
             field.about
         );
-        let words = field.choices.iter().map(|c| c.word.len()).max().unwrap_or(0);
+        let words = field
+            .choices
+            .iter()
+            .map(|c| c.word.len())
+            .max()
+            .unwrap_or(0);
         for choice in field.choices {
-            let _ = writeln!(out, "  {:keys$}    {:words$}  {}", "", choice.word, choice.about);
+            let _ = writeln!(
+                out,
+                "  {:keys$}    {:words$}  {}",
+                "", choice.word, choice.about
+            );
         }
     }
-    let _ = write!(out, "\nSet one with --set {}.{}=VALUE.\n", section.name(),
-        fields.first().map_or("KEY", |f| f.key));
+    let _ = write!(
+        out,
+        "\nSet one with --set {}.{}=VALUE.\n",
+        section.name(),
+        fields.first().map_or("KEY", |f| f.key)
+    );
     out
 }
 

@@ -54,6 +54,10 @@ pub fn find(name: &str) -> Result<&'static Preset, ConfigError> {
         .ok_or_else(|| ConfigError::UnknownPreset {
             name: name.to_string(),
             nearest: nearest(name, PRESETS.iter().map(|p| p.name)),
-            known: PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", "),
+            known: PRESETS
+                .iter()
+                .map(|p| p.name)
+                .collect::<Vec<_>>()
+                .join(", "),
         })
 }

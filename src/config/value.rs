@@ -329,8 +329,10 @@ pub fn render(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Table(table) => {
-            let items: Vec<String> =
-                table.iter().map(|(k, v)| format!("{k} = {}", render(v))).collect();
+            let items: Vec<String> = table
+                .iter()
+                .map(|(k, v)| format!("{k} = {}", render(v)))
+                .collect();
             format!("{{ {} }}", items.join(", "))
         }
         other => other.to_string(),

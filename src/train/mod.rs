@@ -1,1 +1,4 @@
 //! Training loops.
+
+pub mod metrics;
+pub mod rundir;

@@ -1,0 +1,346 @@
+//! One page that holds everything: text, tables, pictures and style in a single file, no script.
+
+use super::axis::value;
+use super::canvas::Chart;
+use super::plot::Histogram;
+use super::summary::{self, Figures, Group, LAST, Run, Spread};
+use crate::train::metrics::{DatasetFacts, Evaluation, Phase};
+use std::fmt::Write as _;
+
+/// The style sheet: one column on a phone, two for charts on a desk; colours by the reader's
+/// preference. The chart colours are those of `canvas`, found by their attributes and exchanged
+/// in the dark.
+const STYLE: &str = include_str!("style.css");
+
+/// Text safe inside HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// A chart in two shapes, of which the style shows the one that suits the screen.
+fn figure(chart: &impl Chart, wide: (u32, u32)) -> String {
+    format!(
+        "<figure><div class=\"wide\">{}</div><div class=\"narrow\">{}</div></figure>\n",
+        chart.inline_svg(wide.0, wide.1),
+        chart.inline_svg(380, 330)
+    )
+}
+
+fn spread(s: &Option<Spread>) -> String {
+    match s {
+        None => "<td class=\"none\">\u{2013}</td>".into(),
+        Some(s) if s.low == s.high => format!("<td>{}</td>", value(s.mean)),
+        Some(s) => format!(
+            "<td>{} <small>{} to {}</small></td>",
+            value(s.mean),
+            value(s.low),
+            value(s.high)
+        ),
+    }
+}
+
+fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool) -> String {
+    let figure = |e: &Evaluation| if by_score { e.score } else { Some(e.mean()) };
+    let online = groups
+        .iter()
+        .flat_map(|g| &g.runs)
+        .flat_map(|r| &r.evaluations)
+        .any(|e| e.stamp.phase == Phase::Online);
+    let mut heads = vec![format!("offline, last {LAST}")];
+    if online {
+        heads.extend([
+            "at the switch".into(),
+            "lowest online".into(),
+            format!("online, last {LAST}"),
+        ]);
+    }
+    heads.extend(["last one".into(), "best one".into()]);
+    let mut html =
+        String::from("<div class=\"scroll\"><table><thead><tr><th>run</th><th>seeds</th>");
+    for head in &heads {
+        let _ = write!(html, "<th>{head}</th>");
+    }
+    html.push_str("</tr></thead><tbody>");
+    for group in groups {
+        let Figures {
+            offline,
+            switch,
+            lowest,
+            online: tuned,
+            last,
+            best,
+        } = group.result(figure);
+        let _ = write!(
+            html,
+            "<tr><th>{}</th><td>{}</td>{}",
+            escaped(&group.label),
+            group.runs.len(),
+            spread(&offline)
+        );
+        if online {
+            html.push_str(&[switch, lowest, tuned].map(|s| spread(&s)).concat());
+        }
+        html.push_str(&spread(&last));
+        html.push_str(&spread(&best).replace("<td", "<td class=\"aside\""));
+        html.push_str("</tr>");
+    }
+    if let Some(facts) = facts {
+        let (mean, best) = if by_score {
+            (facts.score_mean, facts.score_best_tenth)
+        } else {
+            (Some(facts.return_mean), Some(facts.return_best_tenth))
+        };
+        for (name, v) in [("data, mean", mean), ("data, best tenth", best)] {
+            if let Some(v) = v {
+                let _ = write!(
+                    html,
+                    "<tr class=\"data\"><th>{name}</th><td></td><td>{}</td>{}</tr>",
+                    value(v),
+                    "<td></td>".repeat(heads.len() - 1)
+                );
+            }
+        }
+    }
+    html.push_str("</tbody></table></div>\n");
+    html
+}
+
+fn dataset_table(facts: &DatasetFacts) -> String {
+    let mut rows = vec![
+        ("file", escaped(&facts.name)),
+        ("transitions", facts.transitions.to_string()),
+        ("episodes", facts.episodes.to_string()),
+        (
+            "return, mean \u{b1} std",
+            format!(
+                "{} \u{b1} {}",
+                value(facts.return_mean),
+                value(facts.return_std)
+            ),
+        ),
+        (
+            "return, least to greatest",
+            format!("{} to {}", value(facts.return_min), value(facts.return_max)),
+        ),
+        (
+            "return, best tenth of episodes",
+            value(facts.return_best_tenth),
+        ),
+    ];
+    if let (Some(mean), Some(best)) = (facts.score_mean, facts.score_best_tenth) {
+        rows.push((
+            "normalised score, mean and best tenth",
+            format!("{} and {}", value(mean), value(best)),
+        ));
+    }
+    if !facts.sha256.is_empty() {
+        rows.push((
+            "SHA-256",
+            format!("<code>{}</code>", escaped(&facts.sha256)),
+        ));
+    }
+    let mut html = String::from("<div class=\"scroll\"><table class=\"facts\"><tbody>");
+    for (name, text) in rows {
+        let _ = write!(html, "<tr><th>{name}</th><td>{text}</td></tr>");
+    }
+    html.push_str("</tbody></table></div>\n");
+    html
+}
+
+fn differences_table(groups: &[Group]) -> String {
+    let differing = summary::differences(groups);
+    if groups.len() < 2 || differing.is_empty() {
+        return String::new();
+    }
+    let mut html = String::from(
+        "<h2>What differs</h2>\n<div class=\"scroll\"><table><thead><tr><th>option</th>",
+    );
+    for group in groups {
+        let _ = write!(html, "<th>{}</th>", escaped(&group.label));
+    }
+    html.push_str("</tr></thead><tbody>");
+    for (place, values) in differing {
+        let _ = write!(html, "<tr><th><code>{}</code></th>", escaped(&place));
+        for v in values {
+            let _ = write!(
+                html,
+                "<td>{}</td>",
+                if v.is_empty() {
+                    "\u{2013}".into()
+                } else {
+                    escaped(&v)
+                }
+            );
+        }
+        html.push_str("</tr>");
+    }
+    html.push_str("</tbody></table></div>\n");
+    html
+}
+
+/// The diagnostics of one run.
+fn diagnostics(run: &Run) -> String {
+    let mut html = String::from("<div class=\"charts\">\n");
+    for chart in summary::metric_charts(run) {
+        html.push_str(&figure(&chart, (540, 340)));
+    }
+    for of in &run.distributions {
+        html.push_str(&figure(&Histogram { of }, (540, 340)));
+    }
+    html.push_str("</div>\n");
+    html
+}
+
+fn glossary(groups: &[Group]) -> String {
+    let mut seen: Vec<&str> = Vec::new();
+    let mut rows = String::new();
+    for about in groups.iter().flat_map(|g| &g.runs).flat_map(|r| &r.about) {
+        if !seen.contains(&about.name.as_str()) {
+            seen.push(&about.name);
+            let _ = write!(
+                rows,
+                "<tr><th><code>{}</code></th><td>{}</td><td>{}</td></tr>",
+                escaped(&about.name),
+                escaped(&about.formula),
+                escaped(&about.unit)
+            );
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "<details><summary>What the metrics mean</summary><div class=\"scroll\"><table class=\"facts\">\
+         <thead><tr><th>column</th><th>meaning</th><th>unit</th></tr></thead><tbody>{rows}</tbody></table></div></details>\n"
+    )
+}
+
+/// Computing time of a run, in words.
+fn duration(seconds: f64) -> String {
+    let s = seconds.round() as u64;
+    match s {
+        0..=119 => format!("{s} s"),
+        120..=7199 => format!("{} min", s / 60),
+        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// The facts under the title, for instance `hopper v4 · 2 seeds · 1M offline updates`.
+fn subtitle(groups: &[Group]) -> String {
+    let runs: Vec<&Run> = groups.iter().flat_map(|g| &g.runs).collect();
+    let mut facts: Vec<String> = Vec::new();
+    let mut envs: Vec<String> = runs
+        .iter()
+        .map(|r| {
+            format!(
+                "{} {}",
+                r.option("run", "env"),
+                r.option("run", "env_version")
+            )
+        })
+        .filter(|e| !e.starts_with(' '))
+        .collect();
+    envs.dedup();
+    facts.extend(envs.first().filter(|_| envs.len() == 1).cloned());
+    let mut seeds: Vec<String> = runs.iter().map(|r| r.option("run", "seed")).collect();
+    seeds.sort();
+    seeds.dedup();
+    seeds.retain(|s| !s.is_empty());
+    if !seeds.is_empty() {
+        let word = if seeds.len() == 1 { "seed" } else { "seeds" };
+        facts.push(format!("{word} {}", seeds.join(", ")));
+    }
+    let seconds: f64 = runs
+        .iter()
+        .filter_map(|r| r.timing.last())
+        .map(|t| t.seconds)
+        .sum();
+    if seconds > 0.0 {
+        facts.push(format!("{} of computing", duration(seconds)));
+    }
+    facts.join(" \u{b7} ")
+}
+
+/// The page for one run or a comparison of several. `notes` are paragraphs of plain text that
+/// stand under the title, such as a verdict or a warning.
+pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
+    let facts = groups
+        .iter()
+        .flat_map(|g| &g.runs)
+        .find_map(|r| r.dataset.as_ref());
+    let mut html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{0}</title>\n\
+         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{0}</h1>\n<p class=\"sub\">{1}</p>\n",
+        escaped(title),
+        escaped(&subtitle(groups))
+    );
+    for note in notes {
+        let _ = writeln!(html, "<p class=\"note\">{}</p>", escaped(note));
+    }
+    html.push_str("</header>\n<h2>Learning</h2>\n");
+    html.push_str(&figure(&summary::learning_curves(groups), (1080, 460)));
+    html.push_str("<h2>Results</h2>\n");
+    if summary::scored(groups) {
+        html.push_str("<h3>Normalised score</h3>\n");
+        html.push_str(&results_table(groups, facts, true));
+        html.push_str("<h3>Return</h3>\n");
+    }
+    html.push_str(&results_table(groups, facts, false));
+    let _ = writeln!(
+        html,
+        "<p class=\"hint\">Headline: mean of the last {LAST} evaluations of a phase. The best one is \
+         given for the record; choosing it afterwards would flatter. Small figures: lowest and \
+         highest seed.</p>"
+    );
+    html.push_str(&differences_table(groups));
+    if groups
+        .iter()
+        .flat_map(|g| &g.runs)
+        .any(|r| r.metrics.is_some() || !r.distributions.is_empty())
+    {
+        html.push_str("<h2>Diagnostics</h2>\n");
+    }
+    for (i, group) in groups.iter().enumerate() {
+        let Some(run) = group.runs.first() else {
+            continue;
+        };
+        if run.metrics.is_none() && run.distributions.is_empty() {
+            continue;
+        }
+        let inside = diagnostics(run);
+        if groups.len() == 1 {
+            html.push_str(&inside);
+        } else {
+            let _ = write!(
+                html,
+                "<details{}><summary>{}, seed {}</summary>\n{inside}</details>\n",
+                if i + 1 == groups.len() { " open" } else { "" },
+                escaped(&group.label),
+                escaped(&run.option("run", "seed"))
+            );
+        }
+    }
+    html.push_str(&glossary(groups));
+    if let Some(facts) = facts {
+        html.push_str("<h2>Data</h2>\n");
+        html.push_str(&dataset_table(facts));
+    }
+    html.push_str("<h2>Configuration</h2>\n");
+    for group in groups {
+        if let Some(run) = group.runs.first() {
+            let _ = write!(
+                html,
+                "<details><summary>{}</summary>\n<pre>{}</pre></details>\n",
+                escaped(&group.label),
+                escaped(&run.config)
+            );
+        }
+    }
+    html.push_str("</main>\n</body>\n</html>\n");
+    html
+}

@@ -1,0 +1,487 @@
+//! Runs read back from their directories, put together by experiment.
+
+use super::plot::{Curves, Series, XAxis};
+use crate::train::metrics::{
+    self, DatasetFacts, Distribution, Evaluation, MetricAbout, MetricTable, Phase, Timing,
+};
+use crate::train::rundir::{self, RunError};
+use std::path::{Path, PathBuf};
+
+/// How many evaluations at the end of a phase make its headline figure. Never the best one.
+pub const LAST: usize = 5;
+
+/// One run as its directory tells it. Only the configuration and the evaluations must be there.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Its resolved configuration as text.
+    pub config: String,
+    /// The same, parsed.
+    pub options: toml::Table,
+    /// Its evaluations.
+    pub evaluations: Vec<Evaluation>,
+    /// Its metrics, perhaps none.
+    pub metrics: Option<MetricTable>,
+    /// What the metrics mean.
+    pub about: Vec<MetricAbout>,
+    /// Its times.
+    pub timing: Vec<Timing>,
+    /// Its dataset, if known.
+    pub dataset: Option<DatasetFacts>,
+    /// Histograms by origin.
+    pub distributions: Vec<Distribution>,
+}
+
+/// `None` for a file that is not there; an error for one that is not understood.
+fn if_there<T>(
+    dir: &Path,
+    file: &str,
+    read: impl FnOnce(&Path) -> Result<T, RunError>,
+) -> Result<Option<T>, RunError> {
+    if dir.join(file).is_file() {
+        read(dir).map(Some)
+    } else {
+        Ok(None)
+    }
+}
+
+impl Run {
+    /// Reads a run directory; a run that is still being written may be read too.
+    pub fn load(dir: &Path) -> Result<Self, RunError> {
+        let path = dir.join(rundir::CONFIG);
+        let config = std::fs::read_to_string(&path)
+            .map_err(RunError::io(&path, "read the configuration of a run"))?;
+        let options = config
+            .parse::<toml::Table>()
+            .map_err(|e| RunError::Format {
+                path,
+                line: 1,
+                expected: "a configuration".into(),
+                got: e.message().replace('\n', "; "),
+            })?;
+        let evaluations = if_there(dir, rundir::EVALUATIONS_CSV, metrics::read_evaluations)?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            config,
+            options,
+            evaluations: evaluations.unwrap_or_default(),
+            metrics: if_there(dir, rundir::METRICS_CSV, MetricTable::read)?,
+            about: if_there(dir, rundir::METRICS_ABOUT, metrics::read_about)?.unwrap_or_default(),
+            timing: if_there(dir, rundir::TIMING, metrics::read_timing)?.unwrap_or_default(),
+            dataset: if_there(dir, rundir::DATASET, metrics::read_dataset)?,
+            distributions: if_there(dir, rundir::DISTRIBUTIONS, metrics::read_distributions)?
+                .unwrap_or_default(),
+        })
+    }
+
+    /// The value of `section.key` as text; empty when it is not set.
+    pub fn option(&self, section: &str, key: &str) -> String {
+        match self.options.get(section).and_then(|s| s.get(key)) {
+            None => String::new(),
+            Some(toml::Value::String(text)) => text.clone(),
+            Some(other) => crate::config::value::render(other),
+        }
+    }
+
+    /// All options as (`section.key`, text), without the seed.
+    fn settings(&self) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        for (section, values) in &self.options {
+            for key in values.as_table().into_iter().flat_map(toml::Table::keys) {
+                let place = format!("{section}.{key}");
+                if place != "run.seed" {
+                    all.push((place, self.option(section, key)));
+                }
+            }
+        }
+        all
+    }
+
+    fn phase(&self, phase: Phase) -> impl Iterator<Item = &Evaluation> {
+        self.evaluations
+            .iter()
+            .filter(move |e| e.stamp.phase == phase)
+    }
+
+    /// Evaluations as a curve: offline updates below zero, environment steps from zero on.
+    /// `None` where the value asked for is missing.
+    pub fn curve(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<(f64, f64)> {
+        let end = self
+            .phase(Phase::Offline)
+            .map(|e| e.stamp.update)
+            .max()
+            .unwrap_or(0);
+        let x = |e: &Evaluation| match e.stamp.phase {
+            Phase::Online => e.stamp.env_step as f64,
+            _ => e.stamp.update as f64 - end as f64,
+        };
+        let mut curve: Vec<(f64, f64)> = self
+            .evaluations
+            .iter()
+            .filter(|e| e.stamp.phase != Phase::Reference)
+            .filter_map(|e| value(e).map(|v| (x(e), v)))
+            .collect();
+        // The last offline and the first online evaluation stand at the same place; the
+        // switch itself is measured by the latter.
+        curve.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                kept.1 = next.1;
+            }
+            same
+        });
+        curve
+    }
+}
+
+/// Runs that differ by their seed only.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Short name in legends and tables.
+    pub label: String,
+    /// The runs, by seed.
+    pub runs: Vec<Run>,
+}
+
+/// Puts runs together by configuration, in the order of their first run, and names the groups
+/// by algorithm and adaptation, and by what else tells them apart where that is not enough.
+pub fn group(runs: Vec<Run>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for run in runs {
+        let settings = run.settings();
+        match groups.iter_mut().find(|g| g.runs[0].settings() == settings) {
+            Some(group) => group.runs.push(run),
+            None => groups.push(Group {
+                label: String::new(),
+                runs: vec![run],
+            }),
+        }
+    }
+    let base = |run: &Run| {
+        let (algo, adapt) = (run.option("run", "algo"), run.option("run", "adapt"));
+        let phase = run.phase(Phase::Online).next().is_some();
+        match (adapt.as_str(), phase) {
+            ("" | "plain", _) | (_, false) => algo,
+            _ => format!("{algo} + {adapt}"),
+        }
+    };
+    let differing = differences(&groups);
+    let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0])).collect();
+    for (i, group) in groups.iter_mut().enumerate() {
+        group.label = bases[i].clone();
+        let twins: Vec<usize> = (0..bases.len())
+            .filter(|j| *j != i && bases[*j] == bases[i])
+            .collect();
+        if !twins.is_empty() {
+            let telling: Vec<String> = differing
+                .iter()
+                .filter(|(place, values)| {
+                    !place.starts_with("run.") && twins.iter().any(|j| values[*j] != values[i])
+                })
+                .take(2)
+                .map(|(place, values)| {
+                    let key = place.split_once('.').map_or(place.as_str(), |p| p.1);
+                    format!(
+                        "{key} {}",
+                        if values[i].is_empty() {
+                            "\u{2013}"
+                        } else {
+                            &values[i]
+                        }
+                    )
+                })
+                .collect();
+            if !telling.is_empty() {
+                group.label = format!("{}, {}", group.label, telling.join(", "));
+            }
+        }
+    }
+    for group in &mut groups {
+        group
+            .runs
+            .sort_by_key(|r| r.option("run", "seed").parse::<u64>().unwrap_or(u64::MAX));
+    }
+    groups
+}
+
+/// Settings in which the groups differ: `section.key` and each group's value.
+pub fn differences(groups: &[Group]) -> Vec<(String, Vec<String>)> {
+    let all: Vec<Vec<(String, String)>> = groups.iter().map(|g| g.runs[0].settings()).collect();
+    let mut places: Vec<&String> = all.iter().flatten().map(|(place, _)| place).collect();
+    places.sort();
+    places.dedup();
+    places
+        .into_iter()
+        .map(|place| {
+            let value = |settings: &Vec<(String, String)>| {
+                settings
+                    .iter()
+                    .find(|s| s.0 == *place)
+                    .map_or(String::new(), |s| s.1.clone())
+            };
+            (place.clone(), all.iter().map(value).collect::<Vec<_>>())
+        })
+        .filter(|(_, values)| values.windows(2).any(|pair| pair[0] != pair[1]))
+        .collect()
+}
+
+/// Mean and smallest and largest over seeds of one figure.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// Mean over seeds.
+    pub mean: f64,
+    /// Smallest.
+    pub low: f64,
+    /// Largest.
+    pub high: f64,
+}
+
+impl Spread {
+    fn of(values: &[f64]) -> Option<Self> {
+        if values.is_empty() {
+            return None;
+        }
+        Some(Self {
+            mean: values.iter().sum::<f64>() / values.len() as f64,
+            low: values.iter().copied().fold(f64::INFINITY, f64::min),
+            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        })
+    }
+}
+
+/// The figures of one group in the table of results, in one unit (score or return).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    /// Mean of the last [`LAST`] offline evaluations.
+    pub offline: Option<Spread>,
+    /// The evaluation before the first environment step.
+    pub switch: Option<Spread>,
+    /// Lowest online evaluation.
+    pub lowest: Option<Spread>,
+    /// Mean of the last [`LAST`] online evaluations.
+    pub online: Option<Spread>,
+    /// The very last evaluation.
+    pub last: Option<Spread>,
+    /// The best evaluation, for the record only.
+    pub best: Option<Spread>,
+}
+
+impl Group {
+    /// Table figures of what `value` takes from an evaluation.
+    pub fn result(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Figures {
+        let over_seeds = |figure: &dyn Fn(&Run) -> Option<f64>| {
+            let values: Vec<f64> = self.runs.iter().filter_map(figure).collect();
+            Spread::of(&values)
+        };
+        let values = |run: &Run, phase| run.phase(phase).filter_map(&value).collect::<Vec<f64>>();
+        let tail = |run: &Run, phase| {
+            let mut all = values(run, phase);
+            if phase == Phase::Online && !all.is_empty() {
+                // The first one measures the offline policy.
+                all.remove(0);
+            }
+            let tail = &all[all.len().saturating_sub(LAST)..];
+            Spread::of(tail).map(|s| s.mean)
+        };
+        Figures {
+            offline: over_seeds(&|r| tail(r, Phase::Offline)),
+            switch: over_seeds(&|r| values(r, Phase::Online).first().copied()),
+            lowest: over_seeds(&|r| Spread::of(&values(r, Phase::Online)).map(|s| s.low)),
+            online: over_seeds(&|r| tail(r, Phase::Online)),
+            last: over_seeds(&|r| r.evaluations.iter().filter_map(&value).next_back()),
+            best: over_seeds(&|r| {
+                Spread::of(&r.evaluations.iter().filter_map(&value).collect::<Vec<_>>())
+                    .map(|s| s.high)
+            }),
+        }
+    }
+
+    /// The group's curves, one per seed.
+    fn curves(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
+        self.runs.iter().map(|r| r.curve(&value)).collect()
+    }
+}
+
+/// Whether every evaluation of every run has a normalised score.
+pub fn scored(groups: &[Group]) -> bool {
+    let mut evaluations = groups
+        .iter()
+        .flat_map(|g| &g.runs)
+        .flat_map(|r| &r.evaluations)
+        .peekable();
+    evaluations.peek().is_some() && evaluations.all(|e| e.score.is_some())
+}
+
+/// Learning curves of all groups, as normalised scores where there are such, else as returns.
+/// Groups that start from the same offline training share one grey line for it.
+pub fn learning_curves(groups: &[Group]) -> Curves {
+    let by_score = scored(groups);
+    let value = |e: &Evaluation| if by_score { e.score } else { Some(e.mean()) };
+    let mut series: Vec<Series> = Vec::new();
+    let mut shared: Vec<(Vec<Vec<(f64, f64)>>, String)> = Vec::new();
+    let offline = |curves: &[Vec<(f64, f64)>]| -> Vec<Vec<(f64, f64)>> {
+        curves
+            .iter()
+            .map(|c| c.iter().copied().filter(|p| p.0 < 0.0).collect())
+            .collect()
+    };
+    let all: Vec<Vec<Vec<(f64, f64)>>> = groups.iter().map(|g| g.curves(value)).collect();
+    for (i, curves) in all.iter().enumerate() {
+        let mine = offline(curves);
+        let before = mine.iter().any(|c| !c.is_empty());
+        let online = curves.iter().flatten().any(|p| p.0 > 0.0);
+        let is_shared = before
+            && online
+            && (0..all.len()).any(|j| {
+                j != i && offline(&all[j]) == mine && all[j].iter().flatten().any(|p| p.0 > 0.0)
+            });
+        let drawn: Vec<Vec<(f64, f64)>> = if is_shared {
+            if !shared.iter().any(|(curves, _)| *curves == mine) {
+                let algo = groups[i].runs[0].option("run", "algo");
+                // The line ends where the online ones begin.
+                let whole: Vec<Vec<(f64, f64)>> = curves
+                    .iter()
+                    .map(|c| c.iter().copied().filter(|p| p.0 <= 0.0).collect())
+                    .collect();
+                shared.push((mine, format!("{algo} offline (shared)")));
+                let mut line = Series::over_runs(format!("{algo} offline (shared)"), 0, &whole);
+                line.colour = None;
+                series.push(line);
+            }
+            curves
+                .iter()
+                .map(|c| c.iter().copied().filter(|p| p.0 >= 0.0).collect())
+                .collect()
+        } else {
+            curves.clone()
+        };
+        series.push(Series::over_runs(groups[i].label.clone(), i, &drawn));
+    }
+    let mut references = Vec::new();
+    if let Some(facts) = groups
+        .iter()
+        .flat_map(|g| &g.runs)
+        .find_map(|r| r.dataset.as_ref())
+    {
+        let figures = if by_score {
+            (facts.score_mean, facts.score_best_tenth)
+        } else {
+            (Some(facts.return_mean), Some(facts.return_best_tenth))
+        };
+        let known = [("data, mean", figures.0), ("data, best tenth", figures.1)];
+        references.extend(
+            known
+                .into_iter()
+                .filter_map(|(n, v)| v.map(|v| (n.to_string(), v))),
+        );
+    }
+    let seeds = groups.iter().map(|g| g.runs.len()).max().unwrap_or(0);
+    let episodes = groups
+        .iter()
+        .flat_map(|g| &g.runs)
+        .flat_map(|r| &r.evaluations)
+        .map(|e| e.returns.len())
+        .max()
+        .unwrap_or(0);
+    let mut caption =
+        format!("Each point: mean of {episodes} episodes of the deterministic policy.");
+    if seeds > 1 {
+        caption.push_str(" Line: mean over seeds; band: lowest to highest seed.");
+    }
+    Curves {
+        title: if by_score {
+            "Normalised score"
+        } else {
+            "Return"
+        }
+        .to_string(),
+        caption,
+        y_label: String::new(),
+        x: XAxis::Switch,
+        series,
+        references,
+    }
+}
+
+/// One chart per section of a run's metrics and per phase in which they were recorded.
+pub fn metric_charts(run: &Run) -> Vec<Curves> {
+    let Some(table) = &run.metrics else {
+        return Vec::new();
+    };
+    let mut sections: Vec<&str> = Vec::new();
+    for about in &run.about {
+        if !sections.contains(&about.section.as_str()) {
+            sections.push(&about.section);
+        }
+    }
+    let bounds: Vec<&String> = run
+        .about
+        .iter()
+        .filter_map(|a| a.band.as_ref())
+        .flat_map(|(l, h)| [l, h])
+        .collect();
+    let points = |name: &str, phase: Phase| -> Vec<(f64, f64)> {
+        let x = |s: &metrics::Stamp| match phase {
+            Phase::Online => s.env_step as f64,
+            _ => s.update as f64,
+        };
+        table
+            .column(name)
+            .iter()
+            .filter(|(s, _)| s.phase == phase)
+            .map(|(s, v)| (x(s), *v))
+            .collect()
+    };
+    let mut charts = Vec::new();
+    for phase in [Phase::Reference, Phase::Offline, Phase::Online] {
+        for section in &sections {
+            let mut series: Vec<Series> = Vec::new();
+            let mut banded = false;
+            let mut unit = "";
+            for about in run.about.iter().filter(|a| a.section == *section) {
+                let line = points(&about.name, phase);
+                if bounds.contains(&&about.name) || line.is_empty() {
+                    continue;
+                }
+                unit = &about.unit;
+                let mut s = Series::new(about.label.clone(), series.len(), line);
+                if let Some((low, high)) = &about.band {
+                    let (low, high) = (points(low, phase), points(high, phase));
+                    if low.len() == high.len() {
+                        s.band = low
+                            .iter()
+                            .zip(&high)
+                            .map(|(l, h)| (l.0, l.1, h.1))
+                            .collect();
+                        banded |= !s.band.is_empty();
+                    }
+                }
+                series.push(s);
+            }
+            if series.is_empty() {
+                continue;
+            }
+            charts.push(Curves {
+                title: format!("{section}, {}", phase.word()),
+                caption: if banded {
+                    "Band: 5% to 95% quantile."
+                } else {
+                    ""
+                }
+                .to_string(),
+                y_label: unit.to_string(),
+                x: XAxis::Plain(
+                    match phase {
+                        Phase::Online => "environment steps",
+                        _ => "updates",
+                    }
+                    .into(),
+                ),
+                series,
+                references: Vec::new(),
+            });
+        }
+    }
+    charts
+}

@@ -1,0 +1,346 @@
+//! Reports of invented runs.
+
+use super::*;
+use crate::config::Metric;
+use crate::train::metrics::{
+    DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Phase, Stamp, Timing,
+    TimingLog, write_dataset, write_distributions,
+};
+
+const LOSS_V: Metric = Metric::new("loss_v", "E[ L2_tau(u) ]", "", "Losses").label("value");
+const LOSS_Q: Metric = Metric::new("loss_q", "E[ (Q - y)^2 ]", "", "Losses").label("critic");
+const Q: Metric = Metric::new("q_mean", "mean Q(s, a)", "scaled return", "Values").label("mean Q");
+const V: Metric = Metric::new("v_mean", "mean V(s)", "scaled return", "Values").label("mean V");
+const CLIP: Metric = Metric::new(
+    "advantage_clip",
+    "share of e^(beta A) > 100",
+    "share",
+    "Advantage clip",
+)
+.label("clipped");
+const W05: Metric = Metric::new(
+    "w_on_q05",
+    "5% quantile of w, online",
+    "",
+    "Weights w by origin",
+);
+const W95: Metric = Metric::new(
+    "w_on_q95",
+    "95% quantile of w, online",
+    "",
+    "Weights w by origin",
+);
+const W50: Metric = Metric::new("w_on_q50", "median w, online", "", "Weights w by origin")
+    .label("online, median")
+    .band(&W05, &W95);
+const O05: Metric = Metric::new(
+    "w_off_q05",
+    "5% quantile of w, offline",
+    "",
+    "Weights w by origin",
+);
+const O95: Metric = Metric::new(
+    "w_off_q95",
+    "95% quantile of w, offline",
+    "",
+    "Weights w by origin",
+);
+const O50: Metric = Metric::new("w_off_q50", "median w, offline", "", "Weights w by origin")
+    .label("offline, median")
+    .band(&O05, &O95);
+const ALL: [&Metric; 11] = [
+    &LOSS_V, &LOSS_Q, &Q, &V, &CLIP, &O50, &W50, &W05, &W95, &O05, &O95,
+];
+
+/// Reproducible noise without a generator.
+fn noise(i: u64) -> f64 {
+    let x = i
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .rotate_left(29)
+        .wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    (x >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+}
+
+/// A run directory as training would leave it.
+fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) {
+    std::fs::create_dir_all(dir).unwrap();
+    let config = format!(
+        "# what is trained\n[run]\nalgo = \"{algo}\"\nadapt = \"{adapt}\"\nenv = \"hopper\"\nenv_version = \"v4\"\nseed = {seed}\n\n[offline]\nupdates = 200000\n"
+    );
+    std::fs::write(dir.join(rundir::CONFIG), config).unwrap();
+    let mut evaluations = EvaluationLog::create(dir, &[]).unwrap();
+    let mut metrics = MetricLog::create(dir, &ALL).unwrap();
+    let mut timing = TimingLog::create(dir).unwrap();
+    let mut evaluate = |stamp, level: f64, salt: u64| {
+        let returns: Vec<f64> = (0..10)
+            .map(|e| (level + 12.0 * noise(salt * 10 + e)) / 100.0 * 3254.6 - 20.3)
+            .collect();
+        let mean = returns.iter().sum::<f64>() / 10.0;
+        evaluations
+            .record(&Evaluation {
+                stamp,
+                score: Some(100.0 * (mean + 20.27) / 3254.57),
+                lengths: returns.iter().map(|r| (r.abs() / 3.3) as u64).collect(),
+                returns,
+            })
+            .unwrap();
+    };
+    let base: u64 = if algo == "bc" { 7 } else { 1 };
+    for i in 1..=40u64 {
+        let stamp = Stamp {
+            phase: Phase::Offline,
+            update: i * 5000,
+            env_step: 0,
+        };
+        let grown = 1.0 - (-(i as f64) / 8.0).exp();
+        evaluate(
+            stamp,
+            k * 62.0 * grown + 10.0 * noise(seed * 1000 + i * base),
+            i * base + 777 * seed,
+        );
+        metrics
+            .record(
+                stamp,
+                &[
+                    (
+                        &LOSS_V,
+                        3.0 * (-(i as f64) / 10.0).exp() + 0.4 + 0.2 * noise(i),
+                    ),
+                    (
+                        &LOSS_Q,
+                        9.0 * (-(i as f64) / 10.0).exp() + 1.4 + 0.5 * noise(i + 99),
+                    ),
+                    (&Q, 210.0 * grown + 3.0 * noise(i * 3)),
+                    (&V, 204.0 * grown + 3.0 * noise(i * 5)),
+                    (&CLIP, 0.02 + 0.01 * noise(i * 7)),
+                ],
+            )
+            .unwrap();
+        timing
+            .record(Timing {
+                stamp,
+                seconds: i as f64 * 1.9,
+                updates_per_second: 2600.0,
+            })
+            .unwrap();
+    }
+    if online {
+        for i in 0..=30u64 {
+            let stamp = Stamp {
+                phase: Phase::Online,
+                update: 200_000 + i * 1000,
+                env_step: i * 1000,
+            };
+            let gain = if adapt == "baq" { 26.0 } else { 15.0 };
+            let dip = if adapt == "baq" { 5.0 } else { 16.0 };
+            let t = i as f64 / 30.0;
+            let level = k * 62.0 + gain * t - dip * (t * 12.0) * (-t * 12.0).exp() * 2.7;
+            evaluate(
+                stamp,
+                level + 8.0 * noise(seed * 31 + i * 17),
+                5000 + i + 77 * seed + dip as u64,
+            );
+            let w = 0.72 + 0.12 * t;
+            metrics
+                .record(
+                    stamp,
+                    &[
+                        (&LOSS_V, 0.5 + 0.1 * noise(i)),
+                        (&LOSS_Q, 1.6 + 0.2 * noise(i + 9)),
+                        (&Q, 212.0 + 20.0 * t),
+                        (&V, 205.0 + 19.0 * t),
+                        (&W50, w),
+                        (&W05, w - 0.25),
+                        (&W95, 0.99),
+                        (&O50, 0.97),
+                        (&O05, 0.86),
+                        (&O95, 1.0),
+                    ],
+                )
+                .unwrap();
+        }
+        let off: Vec<f32> = (0..20_000)
+            .map(|i| 1.0 - 0.12 * (2.0 * noise(i)).powi(2) as f32)
+            .collect();
+        let on: Vec<f32> = (0..3_000)
+            .map(|i| 0.95 - 0.5 * (noise(i) + noise(i + 9999)).abs() as f32)
+            .collect();
+        write_distributions(
+            dir,
+            &[Distribution::of(
+                "Weights w at the end",
+                "w",
+                &[("offline", &off), ("online", &on)],
+                40,
+            )],
+        )
+        .unwrap();
+    }
+    evaluations.flush().unwrap();
+    metrics.flush().unwrap();
+    timing.flush().unwrap();
+    write_dataset(
+        dir,
+        &DatasetFacts {
+            name: "hopper-mixed <demo>.hdf5".into(),
+            sha256: "9f".repeat(32),
+            transitions: 200_000,
+            episodes: 912,
+            return_mean: 640.0,
+            return_std: 512.3,
+            return_min: 8.1,
+            return_max: 3102.0,
+            return_best_tenth: 1960.0,
+            score_mean: Some(20.3),
+            score_best_tenth: Some(60.8),
+        },
+    )
+    .unwrap();
+}
+
+/// Four experiments as the demo makes them.
+fn invented(at: &Path) -> Vec<PathBuf> {
+    let mut dirs = Vec::new();
+    for seed in [0, 1] {
+        for (algo, adapt, online, k) in [
+            ("bc", "plain", false, 0.55),
+            ("iql", "plain", true, 0.9),
+            ("iql", "baq", true, 0.9),
+        ] {
+            let dir = at.join(format!("{algo}-{adapt}-{seed}"));
+            invent(&dir, algo, adapt, seed, online, k);
+            dirs.push(dir);
+        }
+    }
+    dirs
+}
+
+#[test]
+fn a_comparison_is_one_page_without_outside_references() {
+    let folder = tempfile::tempdir().unwrap();
+    let dirs = invented(folder.path());
+    // `BAQ_KEEP=directory` keeps the pictures, to look at them.
+    let out = match std::env::var_os("BAQ_KEEP") {
+        Some(kept) => PathBuf::from(kept),
+        None => folder.path().join("report"),
+    };
+    let notes = ["The fine-tuned runs continue the same offline checkpoint.".to_string()];
+    let path = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes).unwrap();
+    let html = std::fs::read_to_string(&path).unwrap();
+    for needle in [
+        "<!doctype html>",
+        "prefers-color-scheme: dark",
+        "iql + baq",
+        "data, best tenth",
+        "offline (shared)",
+        "What differs",
+        "run.adapt",
+        "Weights w by origin, online",
+        "Weights w at the end",
+        "hopper-mixed &lt;demo&gt;.hdf5",
+        "seeds 0, 1",
+        "E[ L2_tau(u) ]",
+        "continue the same offline checkpoint",
+    ] {
+        assert!(html.contains(needle), "{needle}");
+    }
+    // The namespace of SVG is a name, not a reference.
+    let rest = html.replace("http://www.w3.org/2000/svg", "");
+    for foreign in ["http://", "https://", "<script", "src=", "url("] {
+        assert!(!rest.contains(foreign), "{foreign}");
+    }
+    assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
+    assert_eq!(
+        html.matches("<details").count(),
+        html.matches("</details>").count()
+    );
+    assert_eq!(html.matches("<div").count(), html.matches("</div>").count());
+    assert!(html.len() < 1_500_000, "{}", html.len());
+    let again = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes).unwrap();
+    assert_eq!(std::fs::read_to_string(again).unwrap(), html);
+    if out != folder.path().join("report") {
+        write(&out.join("one"), "BAQ on hopper", &dirs[2..3], &[]).unwrap();
+        let histogram = &Run::load(&dirs[2]).unwrap().distributions[0];
+        Histogram { of: histogram }
+            .png(&out.join("histogram.png"), 540, 340)
+            .unwrap();
+    }
+}
+
+#[test]
+fn seeds_are_grouped_and_figures_are_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs: Vec<Run> = invented(folder.path())
+        .iter()
+        .map(|d| Run::load(d).unwrap())
+        .collect();
+    let groups = group(runs);
+    let labels: Vec<&str> = groups.iter().map(|g| g.label.as_str()).collect();
+    assert_eq!(labels, ["bc", "iql", "iql + baq"]);
+    assert!(groups.iter().all(|g| g.runs.len() == 2));
+    // Headline by hand, from the file: mean over seeds of the mean of the last five.
+    let figures = groups[2].result(|e| e.score);
+    let by_hand: f64 = groups[2]
+        .runs
+        .iter()
+        .map(|r| {
+            let n = r.evaluations.len();
+            r.evaluations[n - 5..]
+                .iter()
+                .map(|e| e.score.unwrap())
+                .sum::<f64>()
+                / 5.0
+        })
+        .sum::<f64>()
+        / 2.0;
+    assert!((figures.online.unwrap().mean - by_hand).abs() < 1e-9);
+    let offline = figures.offline.unwrap();
+    assert!(offline.low <= offline.mean && offline.mean <= offline.high);
+    assert_eq!(groups[0].result(|e| e.score).online, None);
+    let curves = learning_curves(&groups);
+    let names: Vec<&str> = curves.series.iter().map(|s| s.label.as_str()).collect();
+    assert_eq!(names, ["bc", "iql offline (shared)", "iql", "iql + baq"]);
+    assert_eq!(curves.series[0].points.first().unwrap().0, -195_000.0);
+    assert_eq!(curves.series[3].points.last().unwrap().0, 30_000.0);
+    assert_eq!(curves.references.len(), 2);
+}
+
+#[test]
+fn runs_that_look_alike_are_told_apart_by_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs = Vec::new();
+    for (name, updates) in [("a", 100), ("b", 200)] {
+        let dir = folder.path().join(name);
+        invent(&dir, "iql", "plain", 0, false, 1.0);
+        let path = dir.join(rundir::CONFIG);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("200000", &updates.to_string())).unwrap();
+        runs.push(Run::load(&dir).unwrap());
+    }
+    let groups = group(runs);
+    assert_eq!(groups[0].label, "iql, updates 100");
+    assert_eq!(groups[1].label, "iql, updates 200");
+}
+
+#[test]
+fn a_bare_run_still_gets_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join(rundir::CONFIG),
+        "[run]\nalgo = \"iql\"\n",
+    )
+    .unwrap();
+    let path = write(folder.path(), "bare", &[folder.path().to_path_buf()], &[]).unwrap();
+    assert!(
+        std::fs::read_to_string(path)
+            .unwrap()
+            .contains("<h1>bare</h1>")
+    );
+    let missing = Run::load(&folder.path().join("none"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.contains("cannot read the configuration of a run"),
+        "{missing}"
+    );
+}
