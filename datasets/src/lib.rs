@@ -1,1 +1,57 @@
-//! datasets
+//! Offline reinforcement-learning data: files to columns.
+//!
+//! [`read`] turns a D4RL file or a Minari folder into [`Columns`], one transition per row; [`read_recording`] gives the
+//! rows as recorded. Around them: [`episodes`], [`returns`], [`scale`], [`scores`], [`checksums`], [`inspect`], and
+//! [`write`] for the way back. Nothing here knows networks or simulators.
+//!
+//! Two rules hold everywhere: a file is either read completely and checked, or refused with one line that says what to
+//! do; and raw values stay raw, scales are constants that the caller applies.
+
+pub mod backend;
+pub mod checksums;
+mod columns;
+pub mod d4rl;
+pub mod episodes;
+mod error;
+pub mod inspect;
+pub mod minari;
+mod recording;
+pub mod returns;
+pub mod scale;
+pub mod scores;
+pub mod synthetic;
+pub mod write;
+
+pub use columns::{Columns, Ending, Source};
+pub use error::{Error, Result};
+pub use recording::{Mode, Options, Recording};
+
+use std::path::Path;
+
+/// Reads a D4RL file, or a Minari folder, as training columns. Errors: see [`Error`].
+pub fn read(path: &Path, options: &Options) -> Result<Columns> {
+    read_recording(path, options)?.into_columns(options)
+}
+
+/// Reads all rows of a D4RL file, or of a Minari folder. Errors: see [`Error`].
+pub fn read_recording(path: &Path, options: &Options) -> Result<Recording> {
+    if minari::is_minari(path) {
+        minari::read(path, options.clip_actions)
+    } else {
+        d4rl::read(path, options.clip_actions)
+    }
+}
+
+/// Label of the embedded file in messages.
+pub const EMBEDDED_HOPPER: &str = "<embedded hopper-mixed-slice.hdf5>";
+
+/// The embedded slice of Hopper rollouts, a D4RL-layout file of some 3 MB; `data/README.md` says what is in it.
+pub fn embedded_hopper() -> &'static [u8] {
+    include_bytes!("../data/hopper-mixed-slice.hdf5")
+}
+
+/// The embedded slice as training columns. Errors: none for default options.
+pub fn read_embedded_hopper(options: &Options) -> Result<Columns> {
+    d4rl::read_bytes(EMBEDDED_HOPPER, embedded_hopper(), options.clip_actions)?
+        .into_columns(options)
+}

@@ -1,0 +1,338 @@
+//! Two ways into an HDF5 file behind one small trait.
+//!
+//! `pure` (no C, the default) and `libhdf5` (the C library, cargo feature of that name) answer the same six questions.
+//! What makes reading *safe* lives here and serves both: the signature and length test at opening, and
+//! `Storage::check`, which runs before any column is read.
+
+use crate::error::{Error, Result, one_line};
+use std::fmt;
+use std::path::Path;
+
+#[cfg(feature = "libhdf5")]
+pub mod libhdf5;
+pub mod pure;
+
+#[cfg(not(feature = "libhdf5"))]
+pub use pure::PureFile as DefaultBackend;
+
+#[cfg(feature = "libhdf5")]
+pub use libhdf5::LibFile as DefaultBackend;
+
+/// Element type of a stored column, as far as a reader has to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dtype {
+    /// IEEE 32-bit float.
+    F32,
+    /// IEEE 64-bit float.
+    F64,
+    /// Boolean stored as an HDF5 enumeration of one byte.
+    Bool,
+    /// Any signed or unsigned integer of 1, 2, 4 or 8 bytes.
+    Int,
+    /// Fixed or variable length string.
+    Text,
+    /// Anything else, in the library's words.
+    Other(String),
+}
+
+impl fmt::Display for Dtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dtype::F32 => f.write_str("f32"),
+            Dtype::F64 => f.write_str("f64"),
+            Dtype::Bool => f.write_str("bool"),
+            Dtype::Int => f.write_str("integer"),
+            Dtype::Text => f.write_str("string"),
+            Dtype::Other(name) => f.write_str(&one_line(name)),
+        }
+    }
+}
+
+/// Shape and element type of one dataset; says nothing about its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Info {
+    /// Extents, outermost first; empty for a scalar.
+    pub shape: Vec<u64>,
+    /// Element type.
+    pub dtype: Dtype,
+}
+
+/// An open HDF5 file.
+///
+/// Keys are paths without a leading slash (`observations`, `metadata/algorithm`). The `read_*` functions return the
+/// whole column in row-major order and run `Storage::check` first, so a damaged header can neither cause an absurd
+/// allocation nor silent zeros.
+pub trait Backend: Sized {
+    /// Name for messages and tests.
+    const NAME: &'static str;
+
+    /// Opens a file on disk. Errors: missing, not HDF5, cut short, undecodable.
+    fn open(path: &Path) -> Result<Self>;
+
+    /// Opens a file held in memory; `label` stands for its path in messages. Errors as [`Backend::open`].
+    fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self>;
+
+    /// Sorted names of the datasets and groups directly inside `group` (`""` is the root).
+    fn children(&self, group: &str) -> Result<Vec<String>>;
+
+    /// Shape and type of a dataset, or `None` if there is no dataset of this name. Its storage has passed
+    /// `Storage::check`, so the shape can be believed.
+    fn info(&self, key: &str) -> Result<Option<Info>>;
+
+    /// Whole column of a float dataset as f32 (f64 is rounded).
+    fn read_f32(&self, key: &str) -> Result<Vec<f32>>;
+
+    /// Whole column of a float dataset as f64.
+    fn read_f64(&self, key: &str) -> Result<Vec<f64>>;
+
+    /// Whole column of flags (bool, integer or float): true where the value is not zero. NaN is refused.
+    fn read_flags(&self, key: &str) -> Result<Vec<bool>>;
+
+    /// A scalar (or one-element) string.
+    fn read_string(&self, key: &str) -> Result<String>;
+}
+
+/// Where a dataset's bytes lie, as the file declares it.
+#[derive(Debug, Clone)]
+pub(crate) enum Layout {
+    /// Inside the object header.
+    Compact,
+    /// One run of bytes; `allocated` is false when it was never written.
+    Contiguous { allocated: bool },
+    /// A grid of chunks; `chunks` lists the allocated ones.
+    Chunked {
+        shape: Vec<u64>,
+        filtered: bool,
+        chunks: Vec<Chunk>,
+    },
+}
+
+/// One allocated chunk.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    /// First element, one coordinate per axis.
+    pub offset: Vec<u64>,
+    /// Stored bytes.
+    pub bytes: u64,
+}
+
+/// Declared storage of one dataset.
+#[derive(Debug, Clone)]
+pub(crate) struct Storage {
+    pub shape: Vec<u64>,
+    pub element_bytes: u64,
+    pub layout: Layout,
+}
+
+/// Deflate expands by at most 1032; the other filters of the D4RL world expand by less.
+const MAX_EXPANSION: u64 = 1040;
+
+/// 64 GiB: beyond this a declared size is called absurd even if most of it might just be unwritten.
+const LARGEST: u128 = 1 << 36;
+
+impl Storage {
+    /// Refuses what cannot be true for a file of `file_bytes`, and what was never written. Returns the element count.
+    pub fn check(&self, file: &str, key: &str, file_bytes: u64) -> Result<usize> {
+        let absurd = |declared: u128, limit: u64| Error::AbsurdSize {
+            file: file.into(),
+            key: key.into(),
+            declared: u64::try_from(declared).unwrap_or(u64::MAX),
+            limit,
+        };
+        let elements = product(&self.shape);
+        let declared = elements.saturating_mul(u128::from(self.element_bytes));
+        match &self.layout {
+            Layout::Compact => {
+                // An object header message holds at most 64 kB.
+                if declared > 65_536 {
+                    return Err(absurd(declared, 65_536));
+                }
+            }
+            Layout::Contiguous { allocated } => {
+                if declared > LARGEST {
+                    return Err(absurd(declared, file_bytes));
+                }
+                if !allocated && declared > 0 {
+                    return Err(Error::Unwritten {
+                        file: file.into(),
+                        key: key.into(),
+                        expected: 1,
+                        got: 0,
+                    });
+                }
+                if declared > u128::from(file_bytes) {
+                    return Err(absurd(declared, file_bytes));
+                }
+            }
+            Layout::Chunked {
+                shape: chunk,
+                filtered,
+                chunks,
+            } => {
+                self.check_chunks(file, key, file_bytes, chunk, *filtered, chunks, declared)?;
+            }
+        }
+        usize::try_from(elements).map_err(|_| absurd(declared, file_bytes))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn check_chunks(
+        &self,
+        file: &str,
+        key: &str,
+        file_bytes: u64,
+        chunk: &[u64],
+        filtered: bool,
+        chunks: &[Chunk],
+        declared: u128,
+    ) -> Result<()> {
+        let undecodable = |reason: &str| Error::Undecodable {
+            file: file.into(),
+            key: key.into(),
+            reason: reason.into(),
+        };
+        if chunk.len() != self.shape.len() || chunk.contains(&0) {
+            return Err(undecodable("chunk shape does not fit the dataset"));
+        }
+        let expansion = if filtered { MAX_EXPANSION } else { 1 };
+        let limit = file_bytes.saturating_mul(expansion);
+        let chunk_bytes = product(chunk).saturating_mul(u128::from(self.element_bytes));
+        let absurd = |bytes: u128| Error::AbsurdSize {
+            file: file.into(),
+            key: key.into(),
+            declared: u64::try_from(bytes).unwrap_or(u64::MAX),
+            limit,
+        };
+        if declared > LARGEST {
+            return Err(absurd(declared));
+        }
+        let grid: Vec<u64> = self
+            .shape
+            .iter()
+            .zip(chunk)
+            .map(|(n, c)| n.div_ceil(*c))
+            .collect();
+        let expected = product(&grid);
+        let mut seen: Vec<&[u64]> = Vec::with_capacity(chunks.len());
+        for c in chunks {
+            if c.bytes > file_bytes || u128::from(c.bytes.saturating_mul(expansion)) < chunk_bytes {
+                return Err(undecodable("a chunk's stored size cannot be right"));
+            }
+            let inside = c.offset.len() == chunk.len()
+                && c.offset
+                    .iter()
+                    .zip(&self.shape)
+                    .zip(chunk)
+                    .all(|((o, n), c)| o < n && o % c == 0);
+            if inside {
+                seen.push(&c.offset);
+            }
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        if seen.len() as u128 != expected {
+            let expected = u64::try_from(expected).unwrap_or(u64::MAX);
+            return Err(Error::Unwritten {
+                file: file.into(),
+                key: key.into(),
+                expected,
+                got: seen.len() as u64,
+            });
+        }
+        // One chunk may be larger than a small dataset, but never than what its stored bytes can expand to.
+        for bytes in [declared, if chunks.is_empty() { 0 } else { chunk_bytes }] {
+            if bytes > u128::from(limit) {
+                return Err(absurd(bytes));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn product(extents: &[u64]) -> u128 {
+    extents
+        .iter()
+        .fold(1u128, |p, &n| p.saturating_mul(u128::from(n)))
+}
+
+/// The eight bytes every HDF5 file carries at offset 0, 512, 1024, 2048, ...
+const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
+
+/// Tells a foreign file from an HDF5 file by its first bytes, naming the usual mistakes.
+pub(crate) fn check_signature(file: &str, head: &[u8]) -> Result<()> {
+    let mut at = 0;
+    while at + 8 <= head.len() {
+        if head[at..at + 8] == SIGNATURE {
+            return Ok(());
+        }
+        at = if at == 0 { 512 } else { at * 2 };
+    }
+    let text = String::from_utf8_lossy(&head[..head.len().min(64)]).to_lowercase();
+    let text = text.trim_start();
+    let (got, advice) = if head.is_empty() {
+        ("an empty file".to_string(), "fetch it again")
+    } else if text.starts_with("version https://git-lfs") {
+        (
+            "a git-lfs pointer".to_string(),
+            "run `git lfs pull` in its repository to get the data itself",
+        )
+    } else if text.starts_with("<!doctype") || text.starts_with("<html") {
+        (
+            "an HTML page".to_string(),
+            "the download saved a web page, fetch the file itself",
+        )
+    } else if head.starts_with(&[0x1f, 0x8b]) {
+        ("a gzip archive".to_string(), "unpack it with gunzip first")
+    } else if head.starts_with(b"PK\x03\x04") {
+        (
+            "a zip or npz archive".to_string(),
+            "convert it to the D4RL layout first",
+        )
+    } else {
+        let first: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        (format!("bytes {}", first.join(" ")), "check the path")
+    };
+    Err(Error::NotHdf5 {
+        file: file.into(),
+        got,
+        advice,
+    })
+}
+
+/// How many leading bytes [`check_signature`] wants to see.
+pub(crate) const HEAD_BYTES: usize = 64 * 1024;
+
+/// Numbers to flags; NaN has no truth value.
+fn flags_of(file: &str, key: &str, values: &[f64]) -> Result<Vec<bool>> {
+    let count = values.iter().filter(|v| v.is_nan()).count();
+    if let Some(row) = values.iter().position(|v| v.is_nan()) {
+        return Err(Error::NotFinite {
+            file: file.into(),
+            key: key.into(),
+            row,
+            value: f32::NAN,
+            count,
+        });
+    }
+    Ok(values.iter().map(|v| *v != 0.0).collect())
+}
+
+fn flag_dtype(file: &str, key: &str, got: &Dtype) -> Error {
+    let got = got.to_string();
+    Error::Dtype {
+        file: file.into(),
+        key: key.into(),
+        expected: "flags (bool, integer or float)",
+        got,
+    }
+}
+
+fn string_dtype(file: &str, key: &str, got: &Dtype, elements: usize) -> Error {
+    let got = format!("{got} x {elements}");
+    Error::Dtype {
+        file: file.into(),
+        key: key.into(),
+        expected: "one string",
+        got,
+    }
+}

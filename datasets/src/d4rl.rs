@@ -1,0 +1,243 @@
+//! D4RL v2 layout: one HDF5 file of equally long columns.
+//!
+//! | key | shape | type |
+//! |---|---|---|
+//! | `observations`, `next_observations` (optional) | (N, S) | f32 or f64 |
+//! | `actions` | (N, A) | f32 or f64 |
+//! | `rewards` | (N,) or (N, 1) | f32 or f64 |
+//! | `terminals`, `timeouts` (optional) | (N,) or (N, 1) | bool, integer or float; non-zero is true |
+//! | `infos/action_log_probs` (optional) | (N,) or (N, 1) | f32 or f64 |
+//! | `metadata/algorithm` (optional) | () | string |
+//!
+//! Chunks of these files are strips of one or two columns, so a column is always read whole. Every shape and type is
+//! looked at before the first byte of data.
+
+use crate::backend::{Backend, DefaultBackend, Dtype};
+use crate::columns::Source;
+use crate::error::{Error, Result};
+use crate::recording::Recording;
+use ndarray::{Array1, Array2};
+use std::path::Path;
+
+/// Reads all rows of a file with the default backend. `clip_actions` as in [`crate::Options`].
+/// Errors: every one of [`Error`] that concerns reading.
+pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
+    read_with::<DefaultBackend>(path, clip_actions)
+}
+
+/// As [`read`], through a chosen backend.
+pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recording> {
+    let file = B::open(path)?;
+    from_backend(&file, path, || Source::of_file(path), clip_actions)
+}
+
+/// As [`read`], from bytes in memory; `label` stands for the path in messages.
+pub fn read_bytes(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recording> {
+    read_bytes_with::<DefaultBackend>(label, bytes, clip_actions)
+}
+
+/// As [`read_bytes`], through a chosen backend.
+pub fn read_bytes_with<B: Backend>(
+    label: &str,
+    bytes: &[u8],
+    clip_actions: bool,
+) -> Result<Recording> {
+    let file = B::from_bytes(label, bytes)?;
+    from_backend(
+        &file,
+        Path::new(label),
+        || Ok(Source::of_bytes(label, bytes)),
+        clip_actions,
+    )
+}
+
+fn from_backend<B: Backend>(
+    file: &B,
+    path: &Path,
+    source: impl FnOnce() -> Result<Source>,
+    clip_actions: bool,
+) -> Result<Recording> {
+    let layout = Reader {
+        file,
+        label: path.display().to_string(),
+    };
+    let (n, obs_dim) = layout
+        .matrix("observations", None)?
+        .ok_or_else(|| layout.missing("observations", "(N, S) float"))?;
+    if n == 0 {
+        return Err(Error::TooFewRows {
+            file: layout.label,
+            key: "observations".into(),
+            expected: 1,
+            got: 0,
+        });
+    }
+    let (_, act_dim) = layout
+        .matrix("actions", Some(n))?
+        .ok_or_else(|| layout.missing("actions", "(N, A) float"))?;
+    if !layout.vector("rewards", n, false)? {
+        return Err(layout.missing("rewards", "(N,) float"));
+    }
+    if !layout.vector("terminals", n, true)? {
+        return Err(layout.missing("terminals", "(N,) flags"));
+    }
+    let has_timeouts = layout.vector("timeouts", n, true)?;
+    let has_log_probs = layout.vector("infos/action_log_probs", n, false)?;
+    let has_next = match layout.matrix("next_observations", Some(n))? {
+        None => false,
+        Some((_, width)) if width == obs_dim => true,
+        Some((_, width)) => {
+            return Err(layout.shape(
+                "next_observations",
+                format!("({n}, {obs_dim})"),
+                format!("({n}, {width})"),
+            ));
+        }
+    };
+    let algorithm = match file.info("metadata/algorithm")? {
+        Some(info) if info.dtype == Dtype::Text && info.shape.is_empty() => {
+            Some(file.read_string("metadata/algorithm")?)
+        }
+        _ => None,
+    };
+    Recording {
+        observations: layout.array("observations", n, obs_dim)?,
+        actions: layout.array("actions", n, act_dim)?,
+        rewards: Array1::from_vec(file.read_f32("rewards")?),
+        next_observations: if has_next {
+            Some(layout.array("next_observations", n, obs_dim)?)
+        } else {
+            None
+        },
+        terminals: file.read_flags("terminals")?,
+        timeouts: if has_timeouts {
+            Some(file.read_flags("timeouts")?)
+        } else {
+            None
+        },
+        action_log_probs: if has_log_probs {
+            Some(Array1::from_vec(file.read_f32("infos/action_log_probs")?))
+        } else {
+            None
+        },
+        algorithm,
+        env: None,
+        source: source()?,
+    }
+    .checked(clip_actions)
+}
+
+/// Shape and type questions about one open file.
+struct Reader<'a, B> {
+    file: &'a B,
+    label: String,
+}
+
+impl<B: Backend> Reader<'_, B> {
+    /// (rows, width) of a float matrix; `None` if the key is absent. Rows must equal `n` where given.
+    fn matrix(&self, key: &str, n: Option<usize>) -> Result<Option<(usize, usize)>> {
+        let Some(info) = self.file.info(key)? else {
+            return Ok(None);
+        };
+        let rows = n.map_or("N".to_string(), |n| n.to_string());
+        let (Some(&[r, w]), true) = (info.shape.first_chunk::<2>(), info.shape.len() == 2) else {
+            return Err(self.shape(key, format!("({rows}, D)"), tuple(&info.shape)));
+        };
+        let ok = n.is_none_or(|n| n as u64 == r) && (w > 0 || r == 0);
+        let (Ok(r), Ok(w), true) = (usize::try_from(r), usize::try_from(w), ok) else {
+            return Err(self.shape(key, format!("({rows}, D)"), tuple(&info.shape)));
+        };
+        self.float(key, &info.dtype)?;
+        Ok(Some((r, w)))
+    }
+
+    /// Whether the key is there; if so its shape must be (n,) or (n, 1) and its type float (or flags).
+    fn vector(&self, key: &str, n: usize, flags: bool) -> Result<bool> {
+        let Some(info) = self.file.info(key)? else {
+            return Ok(false);
+        };
+        let n64 = n as u64;
+        if info.shape != [n64] && info.shape != [n64, 1] {
+            return Err(self.shape(key, format!("({n},) or ({n}, 1)"), tuple(&info.shape)));
+        }
+        match info.dtype {
+            Dtype::Bool | Dtype::Int if flags => Ok(true),
+            Dtype::F32 | Dtype::F64 => Ok(true),
+            got => Err(Error::Dtype {
+                file: self.label.clone(),
+                key: key.into(),
+                expected: if flags {
+                    "flags (bool, integer or float)"
+                } else {
+                    "f32 or f64"
+                },
+                got: got.to_string(),
+            }),
+        }
+    }
+
+    fn float(&self, key: &str, got: &Dtype) -> Result<()> {
+        match got {
+            Dtype::F32 | Dtype::F64 => Ok(()),
+            got => Err(Error::Dtype {
+                file: self.label.clone(),
+                key: key.into(),
+                expected: "f32 or f64",
+                got: got.to_string(),
+            }),
+        }
+    }
+
+    fn array(&self, key: &str, n: usize, width: usize) -> Result<Array2<f32>> {
+        let values = self.file.read_f32(key)?;
+        let got = values.len();
+        Array2::from_shape_vec((n, width), values)
+            .map_err(|_| self.shape(key, format!("({n}, {width})"), format!("{got} elements")))
+    }
+
+    fn shape(&self, key: &str, expected: String, got: String) -> Error {
+        Error::Shape {
+            file: self.label.clone(),
+            key: key.into(),
+            expected,
+            got,
+        }
+    }
+
+    fn missing(&self, key: &str, expected: &'static str) -> Error {
+        let names = self.file.children("").unwrap_or_default();
+        let minari = names.iter().any(|name| name.starts_with("episode_"));
+        let many = names.len() > 12;
+        let mut present = names.into_iter().take(12).collect::<Vec<_>>().join(", ");
+        if many {
+            present.push_str(", ...");
+        }
+        if present.is_empty() {
+            present.push_str("nothing");
+        }
+        Error::MissingKey {
+            file: self.label.clone(),
+            key: key.into(),
+            expected,
+            present: crate::error::one_line(&present),
+            advice: if minari {
+                "this looks like Minari, give the folder that holds data/main_data.hdf5"
+            } else {
+                "check that this is a D4RL-layout file"
+            },
+        }
+    }
+}
+
+fn tuple(shape: &[u64]) -> String {
+    match shape {
+        [one] => format!("({one},)"),
+        more => format!(
+            "({})",
+            more.iter()
+                .map(u64::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    }
+}

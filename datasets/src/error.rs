@@ -1,0 +1,279 @@
+//! The one error type of this crate.
+//!
+//! Every message is a single line of the shape *file: key: expected ..., got ...; what to do*, ready to be shown to the
+//! person who named the file. Text that comes from a file or a library is flattened before it enters a message.
+
+use std::path::Path;
+
+/// Result of everything in this crate that reads or writes.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong with a user's data; see each variant for its cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused: missing file, directory, permissions, disk full.
+    #[error("{file}: {action}: {reason}; check the path and its permissions")]
+    Io {
+        /// Path as the user gave it.
+        file: String,
+        /// What was being tried, e.g. `cannot open`.
+        action: &'static str,
+        /// The system's own words.
+        reason: String,
+    },
+    /// A folder that is not a Minari dataset.
+    #[error(
+        "{file}: expected a file, or a Minari folder with data/{missing}, got a folder without it; give the HDF5 file itself"
+    )]
+    NotMinari {
+        /// Path as the user gave it.
+        file: String,
+        /// The absent file.
+        missing: &'static str,
+    },
+    /// The bytes are not HDF5 at all.
+    #[error("{file}: expected an HDF5 file, got {got}; {advice}")]
+    NotHdf5 {
+        /// Path as the user gave it.
+        file: String,
+        /// What the first bytes look like.
+        got: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// The HDF5 header promises more bytes than the file has.
+    #[error(
+        "{file}: expected {expected} bytes as the HDF5 header says, got {got}: the file is cut short; fetch it again"
+    )]
+    Truncated {
+        /// Path as the user gave it.
+        file: String,
+        /// End of the file according to its superblock, bytes.
+        expected: u64,
+        /// Its length on disk, bytes.
+        got: u64,
+    },
+    /// The HDF5 structure cannot be followed or decoded.
+    #[error(
+        "{file}: key `{key}`: cannot be decoded ({reason}); the file is damaged or uses an unsupported HDF5 feature, fetch it again or rewrite it with h5repack"
+    )]
+    Undecodable {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset, or `/` for the file as a whole.
+        key: String,
+        /// The library's words, flattened to one line.
+        reason: String,
+    },
+    /// A required dataset is absent.
+    #[error(
+        "{file}: key `{key}`: expected {expected}, got a file without it (it has: {present}); {advice}"
+    )]
+    MissingKey {
+        /// Path as the user gave it.
+        file: String,
+        /// The absent dataset.
+        key: String,
+        /// Shape and type that were expected.
+        expected: &'static str,
+        /// The keys that are there.
+        present: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// Rank or length is wrong.
+    #[error(
+        "{file}: key `{key}`: expected shape {expected}, got {got}; store the column in this shape"
+    )]
+    Shape {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// Expected shape in words, e.g. `(1000, D)`.
+        expected: String,
+        /// Declared shape.
+        got: String,
+    },
+    /// The element type is wrong.
+    #[error(
+        "{file}: key `{key}`: expected {expected}, got elements of type {got}; convert the column and try again"
+    )]
+    Dtype {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// Accepted types.
+        expected: &'static str,
+        /// Stored type.
+        got: String,
+    },
+    /// NaN or infinity, also after conversion to f32.
+    #[error(
+        "{file}: key `{key}`: expected finite numbers, got {value} in row {row} ({count} such values in all); repair or drop these rows"
+    )]
+    NotFinite {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// First offending row, counted from 0.
+        row: usize,
+        /// Its value.
+        value: f32,
+        /// Number of such elements in the column.
+        count: usize,
+    },
+    /// An action component outside [-1, 1].
+    #[error(
+        "{file}: key `{key}`: expected values in [-1, 1], got {value} in row {row} ({count} such values in all); --clip-actions clips them"
+    )]
+    ActionRange {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// First offending row, counted from 0.
+        row: usize,
+        /// Its value.
+        value: f32,
+        /// Number of such elements in the column.
+        count: usize,
+    },
+    /// Nothing is left to learn from.
+    #[error(
+        "{file}: key `{key}`: expected at least {expected} row(s), got {got}; collect or fetch more data"
+    )]
+    TooFewRows {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// Rows needed.
+        expected: usize,
+        /// Rows present.
+        got: usize,
+    },
+    /// The declared size cannot be true for this file.
+    #[error(
+        "{file}: key `{key}`: expected at most {limit} bytes for a file of this size, got a declared size of {declared} bytes; the file is damaged, fetch it again"
+    )]
+    AbsurdSize {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// Bytes the shape would take (saturated).
+        declared: u64,
+        /// The most that could be stored.
+        limit: u64,
+    },
+    /// Parts of a dataset were never written and would read as zeros.
+    #[error(
+        "{file}: key `{key}`: expected {expected} stored chunk(s), got {got}: the rest was never written and would read as zeros; write the file again to its end"
+    )]
+    Unwritten {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// Chunks the shape needs (1 for contiguous storage).
+        expected: u64,
+        /// Chunks present.
+        got: u64,
+    },
+    /// Widths differ from the environment's.
+    #[error(
+        "{file}: key `{key}`: expected width {expected} for {env}, got {got}; choose the environment this data was made in"
+    )]
+    Dims {
+        /// Path as the user gave it.
+        file: String,
+        /// `observations` or `actions`.
+        key: &'static str,
+        /// Environment name as given.
+        env: String,
+        /// Its width.
+        expected: usize,
+        /// The data's width.
+        got: usize,
+    },
+    /// The metadata.json of a Minari folder does not fit.
+    #[error("{file}: field `{field}`: expected {expected}, got {got}; {advice}")]
+    Metadata {
+        /// Path of the JSON file.
+        file: String,
+        /// JSON field.
+        field: &'static str,
+        /// Expected content.
+        expected: String,
+        /// Content found.
+        got: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// The target of a write is already there.
+    #[error(
+        "{file}: expected a path that is free, got an existing file; name another one, or remove it first"
+    )]
+    Exists {
+        /// Path as the user gave it.
+        file: String,
+    },
+    /// Columns handed to the writer do not belong together.
+    #[error("{file}: key `{key}`: expected {expected}, got {got}; nothing was written")]
+    Unwritable {
+        /// Path as the user gave it.
+        file: String,
+        /// Column.
+        key: String,
+        /// Expected shape or content.
+        expected: String,
+        /// Found shape or content.
+        got: String,
+    },
+    /// A scale cannot be derived from these columns.
+    #[error(
+        "{file}: reward scale `{transform}`: expected episodes with different returns, got a return range of {range}; use `none`"
+    )]
+    NoReturnRange {
+        /// Path as the user gave it.
+        file: String,
+        /// Name of the transform.
+        transform: &'static str,
+        /// Largest minus smallest return.
+        range: f64,
+    },
+}
+
+impl Error {
+    /// An operating-system error on `path`.
+    pub(crate) fn io(path: &Path, action: &'static str, source: &std::io::Error) -> Self {
+        Error::Io {
+            file: path.display().to_string(),
+            action,
+            reason: one_line(&source.to_string()),
+        }
+    }
+}
+
+/// Flattens foreign text: control characters become spaces, runs of blanks one blank, at most 200 characters.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut out = String::new();
+    for word in text
+        .split(|c: char| c.is_whitespace() || c.is_control())
+        .filter(|w| !w.is_empty())
+    {
+        if out.chars().count() + word.chars().count() > 200 {
+            out.push_str(" ...");
+            break;
+        }
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out
+}

@@ -1,0 +1,132 @@
+//! Transforms between raw data and what networks see. Files and replay keep raw values; the constants fitted here are
+//! applied when a batch is made and, the same ones, to everything the environment delivers later.
+
+use crate::columns::Columns;
+use crate::error::{Error, Result};
+use crate::returns;
+use ndarray::{Array2, ArrayView2, Axis};
+
+/// Bound of data actions in training, 1 - 1e-5: log pi of a tanh policy is finite up to it.
+pub const ACTION_LIMIT: f32 = 1.0 - 1e-5;
+
+/// Clips every component to [-limit, limit].
+pub fn clip_actions(actions: &mut Array2<f32>, limit: f32) {
+    actions.mapv_inplace(|a| a.clamp(-limit, limit));
+}
+
+/// Added to the standard deviation, outside the square root.
+pub const STD_EPSILON: f64 = 1e-3;
+
+/// s <- (s - mean) / std with constants per component, S of each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservationScale {
+    /// Mean over the data, S values.
+    pub mean: Vec<f32>,
+    /// Standard deviation over the data (divisor N) plus [`STD_EPSILON`], S values.
+    pub std: Vec<f32>,
+}
+
+impl ObservationScale {
+    /// Leaves S components as they are.
+    pub fn identity(obs_dim: usize) -> Self {
+        ObservationScale {
+            mean: vec![0.0; obs_dim],
+            std: vec![1.0; obs_dim],
+        }
+    }
+
+    /// Fits to observations [N, S] in f64, two passes in row order. No rows give the identity.
+    pub fn fit(observations: ArrayView2<f32>) -> Self {
+        let (n, s) = observations.dim();
+        if n == 0 {
+            return Self::identity(s);
+        }
+        let mut mean = vec![0.0f64; s];
+        for row in observations.axis_iter(Axis(0)) {
+            for (m, x) in mean.iter_mut().zip(row) {
+                *m += f64::from(*x);
+            }
+        }
+        mean.iter_mut().for_each(|m| *m /= n as f64);
+        let mut variance = vec![0.0f64; s];
+        for row in observations.axis_iter(Axis(0)) {
+            for ((v, m), x) in variance.iter_mut().zip(&mean).zip(row) {
+                *v += (f64::from(*x) - m).powi(2);
+            }
+        }
+        ObservationScale {
+            mean: mean.iter().map(|m| *m as f32).collect(),
+            std: variance
+                .iter()
+                .map(|v| ((v / n as f64).sqrt() + STD_EPSILON) as f32)
+                .collect(),
+        }
+    }
+
+    /// Scales one observation (or several laid end to end) in place.
+    pub fn apply(&self, observations: &mut [f32]) {
+        for row in observations.chunks_mut(self.mean.len().max(1)) {
+            for ((x, m), d) in row.iter_mut().zip(&self.mean).zip(&self.std) {
+                *x = (*x - m) / d;
+            }
+        }
+    }
+}
+
+/// Which reward scale to fit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum RewardTransform {
+    /// Raw rewards.
+    None,
+    /// r * 1000 / (largest - smallest return of the data), as IQL does for locomotion.
+    ReturnRange,
+    /// r * scale + shift with given constants: (1, -1) for IQL on AntMaze, (10, -5) for CQL and Cal-QL there.
+    Affine {
+        /// Factor.
+        scale: f32,
+        /// Added after the factor.
+        shift: f32,
+    },
+}
+
+/// r <- r * scale + shift, ready to apply.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RewardScale {
+    /// Factor.
+    pub scale: f32,
+    /// Added after the factor.
+    pub shift: f32,
+}
+
+impl RewardScale {
+    /// Leaves rewards as they are.
+    pub const IDENTITY: RewardScale = RewardScale {
+        scale: 1.0,
+        shift: 0.0,
+    };
+
+    /// Fits a transform to data. Error: [`RewardTransform::ReturnRange`] where all returns are equal.
+    pub fn fit(transform: RewardTransform, columns: &Columns) -> Result<Self> {
+        match transform {
+            RewardTransform::None => Ok(Self::IDENTITY),
+            RewardTransform::Affine { scale, shift } => Ok(RewardScale { scale, shift }),
+            RewardTransform::ReturnRange => {
+                let (lo, hi) = returns::return_range(columns).unwrap_or((0.0, 0.0));
+                let scale = (1000.0 / (hi - lo)) as f32;
+                if hi > lo && scale.is_finite() {
+                    return Ok(RewardScale { scale, shift: 0.0 });
+                }
+                Err(Error::NoReturnRange {
+                    file: columns.source.path.clone(),
+                    transform: "return-range",
+                    range: hi - lo,
+                })
+            }
+        }
+    }
+
+    /// The transformed reward.
+    pub fn apply(self, reward: f32) -> f32 {
+        reward * self.scale + self.shift
+    }
+}

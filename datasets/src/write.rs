@@ -1,0 +1,196 @@
+//! Writes columns as a D4RL-layout HDF5 file: gzip 4, flags as HDF5 booleans, every chunk written.
+//!
+//! The file appears whole or not at all: it is written under a temporary name beside its target, synchronised, renamed.
+//! The same columns give the same bytes.
+
+use crate::columns::{Columns, Ending};
+use crate::error::{Error, Result, one_line};
+use hdf5_pure::{Datatype, EnumTypeBuilder, FileBuilder, make_i8_type};
+use ndarray::Array2;
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+/// What goes beside the columns, and how.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// `metadata/algorithm`, e.g. the policy's name.
+    pub algorithm: Option<String>,
+    /// Replace an existing file; otherwise that is an error.
+    pub overwrite: bool,
+}
+
+const GZIP: u32 = 4;
+/// Rows per chunk: long enough to compress well, short enough to be decoded piece by piece.
+const CHUNK_ROWS: u64 = 4096;
+
+/// Writes all rows of `columns` to `path`; `Terminated` becomes `terminals`, `Truncated` becomes `timeouts`.
+///
+/// Errors: target exists and `overwrite` is off; columns of different length, empty, not finite or with actions outside
+/// [-1, 1] (such a file would be refused by the reader); the operating system's.
+pub fn d4rl(path: &Path, columns: &Columns, options: &Options) -> Result<()> {
+    check(path, columns)?;
+    if !options.overwrite && path.exists() {
+        return Err(Error::Exists {
+            file: path.display().to_string(),
+        });
+    }
+    let builder = layout(columns, options).map_err(|e| Error::Io {
+        file: path.display().to_string(),
+        action: "cannot encode",
+        reason: one_line(&e.to_string()),
+    })?;
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let result = write_and_rename(builder, &temporary, path);
+    if result.is_err() {
+        // Best effort: the error that is reported is the first one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
+}
+
+fn write_and_rename(builder: FileBuilder, temporary: &Path, path: &Path) -> Result<()> {
+    let fail = |e: &std::io::Error| Error::io(path, "cannot write", e);
+    let file = std::fs::File::create(temporary).map_err(|e| fail(&e))?;
+    let mut out = BufWriter::new(file);
+    builder.finish_to(&mut out).map_err(|e| Error::Io {
+        file: path.display().to_string(),
+        action: "cannot write",
+        reason: one_line(&e.to_string()),
+    })?;
+    out.flush().map_err(|e| fail(&e))?;
+    out.get_ref().sync_all().map_err(|e| fail(&e))?;
+    std::fs::rename(temporary, path).map_err(|e| fail(&e))?;
+    // The rename itself is durable only once the folder is synchronised.
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    if let Ok(folder) = std::fs::File::open(folder) {
+        folder.sync_all().map_err(|e| fail(&e))?;
+    }
+    Ok(())
+}
+
+fn check(path: &Path, columns: &Columns) -> Result<()> {
+    columns.check_lengths()?;
+    let file = path.display().to_string();
+    if columns.is_empty() {
+        return Err(Error::TooFewRows {
+            file,
+            key: "rewards".into(),
+            expected: 1,
+            got: 0,
+        });
+    }
+    let bad = |key: &str, expected: &str, got: f32| Error::Unwritable {
+        file: file.clone(),
+        key: key.into(),
+        expected: expected.into(),
+        got: got.to_string(),
+    };
+    let finite = [
+        (
+            "observations",
+            columns.observations.iter().find(|v| !v.is_finite()),
+        ),
+        ("actions", columns.actions.iter().find(|v| !v.is_finite())),
+        ("rewards", columns.rewards.iter().find(|v| !v.is_finite())),
+        (
+            "next_observations",
+            columns.next_observations.iter().find(|v| !v.is_finite()),
+        ),
+        (
+            "action_log_probs",
+            columns
+                .action_log_probs
+                .iter()
+                .flatten()
+                .find(|v| !v.is_finite()),
+        ),
+    ];
+    for (key, found) in finite {
+        if let Some(value) = found {
+            return Err(bad(key, "finite numbers", *value));
+        }
+    }
+    match columns.actions.iter().find(|a| a.abs() > 1.0) {
+        Some(value) => Err(bad("actions", "values in [-1, 1]", *value)),
+        None => Ok(()),
+    }
+}
+
+fn layout(
+    columns: &Columns,
+    options: &Options,
+) -> std::result::Result<FileBuilder, hdf5_pure::Error> {
+    let n = columns.len() as u64;
+    let rows = n.min(CHUNK_ROWS);
+    let mut file = FileBuilder::new();
+    for (key, array) in [
+        ("actions", &columns.actions),
+        ("next_observations", &columns.next_observations),
+    ] {
+        matrix(&mut file, key, array, rows);
+    }
+    matrix(&mut file, "observations", &columns.observations, rows);
+    let flat = |a: &ndarray::Array1<f32>| a.iter().copied().collect::<Vec<f32>>();
+    file.create_dataset("rewards")
+        .with_f32_data(&flat(&columns.rewards))
+        .with_shape(&[n])
+        .with_chunks(&[rows])
+        .with_deflate(GZIP);
+    let boolean: Datatype = EnumTypeBuilder::with_base(make_i8_type())
+        .value("FALSE", 0)
+        .value("TRUE", 1)
+        .build()
+        .map_err(hdf5_pure::Error::Format)?;
+    for (key, ending) in [
+        ("terminals", Ending::Terminated),
+        ("timeouts", Ending::Truncated),
+    ] {
+        let flags: Vec<u8> = columns
+            .endings
+            .iter()
+            .map(|e| u8::from(*e == ending))
+            .collect();
+        file.create_dataset(key)
+            .with_enum_u8_data(boolean.clone(), &flags)
+            .with_shape(&[n])
+            .with_chunks(&[rows])
+            .with_deflate(GZIP);
+    }
+    if let Some(p) = &columns.action_log_probs {
+        let mut infos = file.create_group("infos");
+        infos
+            .create_dataset("action_log_probs")
+            .with_f32_data(&flat(p))
+            .with_shape(&[n])
+            .with_chunks(&[rows])
+            .with_deflate(GZIP);
+        file.add_group(infos.finish());
+    }
+    if let Some(name) = options.algorithm.as_deref().filter(|name| !name.is_empty()) {
+        let mut metadata = file.create_group("metadata");
+        metadata
+            .create_dataset("algorithm")
+            .with_strings(&[name])
+            .map_err(hdf5_pure::Error::Format)?
+            .with_shape(&[]);
+        file.add_group(metadata.finish());
+    }
+    Ok(file)
+}
+
+fn matrix(file: &mut FileBuilder, key: &str, array: &Array2<f32>, rows: u64) {
+    let (n, width) = (array.nrows() as u64, array.ncols() as u64);
+    let data: Vec<f32> = array.iter().copied().collect();
+    file.create_dataset(key)
+        .with_f32_data(&data)
+        .with_shape(&[n, width])
+        .with_chunks(&[rows, width])
+        .with_deflate(GZIP);
+}
