@@ -76,17 +76,17 @@ fn hex(digest: &[u8]) -> String {
 /// N transitions as columns, f32, row-major; S and A are the widths of observations and actions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
-    /// s, [N, S].
+    /// s, `[N, S]`.
     pub observations: Array2<f32>,
-    /// a, [N, A], each component in [-1, 1].
+    /// a, `[N, A]`, each component in [-1, 1].
     pub actions: Array2<f32>,
-    /// r, [N], raw (unscaled).
+    /// r, `[N]`, raw (unscaled).
     pub rewards: Array1<f32>,
-    /// s', [N, S].
+    /// s', `[N, S]`.
     pub next_observations: Array2<f32>,
-    /// What followed each row, [N].
+    /// What followed each row, `[N]`.
     pub endings: Vec<Ending>,
-    /// log pi(a|s) of the behaviour policy where the file has it, [N].
+    /// log pi(a|s) of the behaviour policy where the file has it, `[N]`.
     pub action_log_probs: Option<Array1<f32>>,
     /// Origin of the rows.
     pub source: Source,
@@ -113,7 +113,7 @@ impl Columns {
         self.actions.ncols()
     }
 
-    /// m = 1 - terminated, [N]: the factor in front of every bootstrapped value.
+    /// m = 1 - terminated, `[N]`: the factor in front of every bootstrapped value.
     pub fn masks(&self) -> Array1<f32> {
         self.endings
             .iter()

@@ -142,6 +142,16 @@ pub enum Error {
         /// Number of such elements in the column.
         count: usize,
     },
+    /// Timeout transitions cannot be kept, their next state is not known.
+    #[error(
+        "{file}: option `keep_timeout_transitions`: expected mode next_observations and a file with key `next_observations`, got {got}; turn the option off"
+    )]
+    CannotKeepTimeouts {
+        /// Path as the user gave it.
+        file: String,
+        /// What stands against it.
+        got: &'static str,
+    },
     /// Nothing is left to learn from.
     #[error(
         "{file}: key `{key}`: expected at least {expected} row(s), got {got}; collect or fetch more data"

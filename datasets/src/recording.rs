@@ -45,19 +45,19 @@ impl Default for Options {
 /// All N rows of a file, checked: equal lengths, finite, actions in [-1, 1], N > 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recording {
-    /// [N, S].
+    /// `[N, S]`.
     pub observations: Array2<f32>,
-    /// [N, A].
+    /// `[N, A]`.
     pub actions: Array2<f32>,
-    /// [N], raw.
+    /// `[N]`, raw.
     pub rewards: Array1<f32>,
-    /// [N, S] where the format records them.
+    /// `[N, S]` where the format records them.
     pub next_observations: Option<Array2<f32>>,
-    /// The environment's own end, [N].
+    /// The environment's own end, `[N]`.
     pub terminals: Vec<bool>,
-    /// Time limit reached, [N]; `None` for files without such a column.
+    /// Time limit reached, `[N]`; `None` for files without such a column.
     pub timeouts: Option<Vec<bool>>,
-    /// log pi(a|s) of the behaviour policy where recorded, [N].
+    /// log pi(a|s) of the behaviour policy where recorded, `[N]`.
     pub action_log_probs: Option<Array1<f32>>,
     /// Name of the generating algorithm where recorded.
     pub algorithm: Option<String>,
@@ -120,7 +120,7 @@ impl Recording {
         }
     }
 
-    /// Which rows the standard Q-learning view keeps, [N]. `max_episode_steps` matters only without timeout column.
+    /// Which rows the standard Q-learning view keeps, `[N]`. `max_episode_steps` matters only without timeout column.
     pub fn qlearning_rows(&self, max_episode_steps: usize) -> Vec<bool> {
         let n = self.len();
         let mut keep = vec![false; n];
@@ -161,12 +161,13 @@ impl Recording {
         }
         let recorded = options.mode == Mode::NextObservations && self.next_observations.is_some();
         if options.keep_timeout_transitions && !recorded {
-            return Err(Error::MissingKey {
+            let got = match options.mode {
+                Mode::D4rl => "mode d4rl",
+                Mode::NextObservations => "a file without that key",
+            };
+            return Err(Error::CannotKeepTimeouts {
                 file: self.source.path,
-                key: "next_observations".into(),
-                expected: "recorded next observations, which keeping timeout transitions needs",
-                present: format!("mode {:?}, {n} rows", options.mode),
-                advice: "drop keep_timeout_transitions or use mode next_observations with such a file",
+                got,
             });
         }
         let keep = if options.keep_timeout_transitions {
@@ -288,15 +289,26 @@ fn compact(array: Array2<f32>, keep: &[bool], kept: usize, shift: usize) -> Arra
     if kept == keep.len() && shift == 0 {
         return array;
     }
-    let (mut data, _) = array.into_raw_vec_and_offset();
-    let mut to = 0;
-    for (i, _) in keep.iter().enumerate().filter(|(_, keep)| **keep) {
-        let from = (i + shift) * width;
+    let mut data = row_major(array);
+    let rows = (0..keep.len()).filter(|i| keep[*i]);
+    for (to, row) in rows.enumerate() {
+        let from = (row + shift) * width;
         data.copy_within(from..from + width, to * width);
-        to += 1;
     }
     data.truncate(kept * width);
     Array2::from_shape_vec((kept, width), data).expect("invariant: kept rows of equal width")
+}
+
+/// The elements in row-major order, without a copy where they lie so already (always, if a reader made the array).
+fn row_major(array: Array2<f32>) -> Vec<f32> {
+    if !array.is_standard_layout() {
+        return array.iter().copied().collect();
+    }
+    let n = array.len();
+    let (mut data, offset) = array.into_raw_vec_and_offset();
+    data.drain(..offset.unwrap_or(0));
+    data.truncate(n);
+    data
 }
 
 fn compact_1(array: Array1<f32>, keep: &[bool], kept: usize) -> Array1<f32> {

@@ -28,7 +28,7 @@ pub fn return_range(columns: &Columns) -> Option<(f64, f64)> {
     )
 }
 
-/// G_i = r_i + discount * G_(i+1) within a trajectory, 0 beyond its end, [N].
+/// G_i = r_i + discount * G_(i+1) within a trajectory, 0 beyond its end, `[N]`.
 ///
 /// At a cut (time limit, tail) the sum stops too: it is the recorded return, a lower bound where rewards are positive.
 /// Rewards of rows that the view dropped are not in it; keep timeout transitions to have them.

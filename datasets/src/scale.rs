@@ -35,7 +35,7 @@ impl ObservationScale {
         }
     }
 
-    /// Fits to observations [N, S] in f64, two passes in row order. No rows give the identity.
+    /// Fits to observations `[N, S]` in f64, two passes in row order. No rows give the identity.
     pub fn fit(observations: ArrayView2<f32>) -> Self {
         let (n, s) = observations.dim();
         if n == 0 {

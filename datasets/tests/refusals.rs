@@ -125,9 +125,7 @@ fn no_bad_fixture_is_forgotten() {
 
 fn cut_file<B: Backend>() {
     // The C library notices a cut file itself, in its own words.
-    let error = d4rl::read_with::<B>(&fixture("bad-cut.hdf5"), false)
-        .err()
-        .expect("cut");
+    let error = d4rl::read_with::<B>(&fixture("bad-cut.hdf5"), false).expect_err("cut");
     let text = error.to_string();
     assert!(
         !text.contains('\n') && (text.contains("cut short") || text.contains("truncated")),

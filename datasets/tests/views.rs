@@ -175,6 +175,26 @@ fn a_seam_without_flag_ends_a_trajectory() {
 }
 
 #[test]
+fn arrays_in_another_memory_order_are_understood() {
+    let rec = recording(vec![false, true, false, false], vec![false; 4], None);
+    let expected = rec.clone().into_columns(&Options::default()).expect("rows");
+    let mut odd = rec;
+    // Column-major, and a view into a longer buffer.
+    odd.actions = Array2::from_shape_fn((2, 4), |(k, i)| (i + k) as f32 / 8.0).reversed_axes();
+    let mut longer = Array2::from_elem((6, 1), -1.0);
+    longer
+        .slice_mut(ndarray::s![2.., ..])
+        .assign(&odd.observations);
+    odd.observations = longer.slice_move(ndarray::s![2.., ..]);
+    let columns = odd.into_columns(&Options::default()).expect("rows");
+    assert_eq!(columns.observations, expected.observations);
+    assert_eq!(
+        columns.actions,
+        array![[0.0, 0.125], [0.125, 0.25], [0.25, 0.375]]
+    );
+}
+
+#[test]
 fn a_first_row_that_times_out_and_a_lonely_row() {
     let rec = recording(vec![false; 3], vec![true, false, false], None);
     let columns = rec

@@ -336,3 +336,82 @@ fn string_dtype(file: &str, key: &str, got: &Dtype, elements: usize) -> Error {
         got,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: u64 = 10_000;
+
+    fn verdict(shape: &[u64], layout: Layout) -> String {
+        let storage = Storage {
+            shape: shape.to_vec(),
+            element_bytes: 4,
+            layout,
+        };
+        match storage.check("f", "k", FILE) {
+            Ok(n) => format!("{n}"),
+            Err(e) => format!("{e:?}")
+                .split_once(' ')
+                .map_or(String::new(), |(name, _)| name.to_string()),
+        }
+    }
+
+    fn chunked(filtered: bool, chunk: &[u64], chunks: &[(&[u64], u64)]) -> Layout {
+        let chunks = chunks
+            .iter()
+            .map(|(offset, bytes)| Chunk {
+                offset: offset.to_vec(),
+                bytes: *bytes,
+            })
+            .collect();
+        Layout::Chunked {
+            shape: chunk.to_vec(),
+            filtered,
+            chunks,
+        }
+    }
+
+    #[test]
+    fn contiguous_sizes() {
+        let there = || Layout::Contiguous { allocated: true };
+        assert_eq!(verdict(&[2500], there()), "2500");
+        assert_eq!(verdict(&[2501], there()), "AbsurdSize");
+        assert_eq!(verdict(&[1 << 40, 1 << 40], there()), "AbsurdSize");
+        assert_eq!(verdict(&[u64::MAX; 3], there()), "AbsurdSize");
+        assert_eq!(
+            verdict(&[10], Layout::Contiguous { allocated: false }),
+            "Unwritten"
+        );
+        assert_eq!(verdict(&[0], Layout::Contiguous { allocated: false }), "0");
+        assert_eq!(verdict(&[], there()), "1");
+        assert_eq!(verdict(&[20_000], Layout::Compact), "AbsurdSize");
+    }
+
+    #[test]
+    fn chunks_must_cover_the_grid_and_hold_what_they_promise() {
+        let plain = |chunks: &[(&[u64], u64)]| verdict(&[100], chunked(false, &[64], chunks));
+        assert_eq!(plain(&[(&[0], 256), (&[64], 256)]), "100");
+        assert_eq!(plain(&[(&[0], 256)]), "Unwritten");
+        // The same chunk twice, or one beyond the extent, is not the missing one.
+        assert_eq!(plain(&[(&[0], 256), (&[0], 256)]), "Unwritten");
+        assert_eq!(plain(&[(&[0], 256), (&[128], 256)]), "Unwritten");
+        assert_eq!(plain(&[(&[0], 256), (&[64], 255)]), "Undecodable");
+        assert_eq!(plain(&[(&[0], 256), (&[64], FILE + 1)]), "Undecodable");
+        assert_eq!(
+            verdict(&[100], chunked(true, &[64], &[(&[0], 9), (&[64], 9)])),
+            "100"
+        );
+        // 2^20 values do not come out of 100 bytes of deflate.
+        assert_eq!(
+            verdict(&[1 << 20], chunked(true, &[1 << 20], &[(&[0], 100)])),
+            "Undecodable"
+        );
+        assert_eq!(
+            verdict(&[1 << 40], chunked(true, &[1 << 20], &[(&[0], 100)])),
+            "AbsurdSize"
+        );
+        assert_eq!(verdict(&[4], chunked(false, &[0], &[])), "Undecodable");
+        assert_eq!(verdict(&[4, 4], chunked(false, &[4], &[])), "Undecodable");
+    }
+}
