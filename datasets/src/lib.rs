@@ -1,8 +1,8 @@
 //! Offline reinforcement-learning data: files to columns.
 //!
 //! [`read`] turns a D4RL file or a Minari folder into [`Columns`], one transition per row; [`read_recording`] gives the
-//! rows as recorded. Around them: [`episodes`], [`returns`], [`scale`], [`scores`], [`checksums`], [`inspect`], and
-//! [`write`] for the way back. Nothing here knows networks or simulators.
+//! rows as recorded. Around them: [`episodes`], [`returns`], [`scale`], [`scores`], [`checksums`], [`mod@inspect`], and
+//! [`mod@write`] for the way back. Nothing here knows networks or simulators.
 //!
 //! Two rules hold everywhere: a file is either read completely and checked, or refused with one line that says what to
 //! do; and raw values stay raw, scales are constants that the caller applies.
