@@ -70,3 +70,9 @@ impl TryRng for Rng {
         Ok(())
     }
 }
+
+/// A seed of its own for one purpose of a run.
+pub fn derive(seed: u64, stream: Stream) -> u64 {
+    let [lo, hi, ..] = Philox::new(seed, stream as u32, u64::MAX).next_block();
+    u64::from(lo) | u64::from(hi) << 32
+}

@@ -101,20 +101,20 @@ crate::config! {
 }
 
 /// Mean distance of offline rows.
-pub const D2_OFFLINE: Metric =
+pub static D2_OFFLINE: Metric =
     Metric::new("d2_offline", "mean distance of eq. 6, offline rows of the batch", "", "Distance from pi_BC");
 /// Mean distance of online rows.
-pub const D2_ONLINE: Metric =
+pub static D2_ONLINE: Metric =
     Metric::new("d2_online", "mean distance of eq. 6, online rows of the batch", "", "Distance from pi_BC");
 /// Mean weight of offline rows.
-pub const W_OFFLINE: Metric = Metric::new("w_offline", "mean w, offline rows of the batch", "", "Weights w");
+pub static W_OFFLINE: Metric = Metric::new("w_offline", "mean w, offline rows of the batch", "", "Weights w");
 /// Mean weight of online rows.
-pub const W_ONLINE: Metric = Metric::new("w_online", "mean w, online rows of the batch", "", "Weights w");
+pub static W_ONLINE: Metric = Metric::new("w_online", "mean w, online rows of the batch", "", "Weights w");
 /// Effective sample size.
-pub const W_ESS: Metric =
+pub static W_ESS: Metric =
     Metric::new("w_effective_share", "(sum w)^2 / (B sum w^2)", "", "Effective sample share");
 /// Share of online rows.
-pub const ONLINE_SHARE: Metric =
+pub static ONLINE_SHARE: Metric =
     Metric::new("online_share", "online rows / B", "", "Online share of a batch");
 
 /// BAQ over some base.
@@ -201,14 +201,14 @@ impl Adaptation for Baq {
         if let Some(online) = b.online {
             let d2 = b.column(replay::D2);
             let offline = 1.0 - online;
-            t.metric(D2_OFFLINE.name, mean_where(d2, offline));
-            t.metric(D2_ONLINE.name, mean_where(d2, online));
-            t.metric(ONLINE_SHARE.name, online.mean());
+            t.metric(&D2_OFFLINE, mean_where(d2, offline));
+            t.metric(&D2_ONLINE, mean_where(d2, online));
+            t.metric(&ONLINE_SHARE, online.mean());
             if let (true, Some(critics)) = (self.config.use_q_weight, base.critics()) {
                 let w = self.eq6(t, b, critics.all(t, b.s, b.a), phase);
-                t.metric(W_OFFLINE.name, mean_where(w, offline));
-                t.metric(W_ONLINE.name, mean_where(w, online));
-                t.metric(W_ESS.name, w.total().square() / w.square().total() / self.dims.batch as f64);
+                t.metric(&W_OFFLINE, mean_where(w, offline));
+                t.metric(&W_ONLINE, mean_where(w, online));
+                t.metric(&W_ESS, w.total().square() / w.square().total() / self.dims.batch as f64);
             }
         }
         if let Relax::Follow(rate) = self.config.relax {

@@ -31,14 +31,16 @@ crate::config! {
     }
 }
 
+/// Loss of the policy.
+pub static POLICY_LOSS: Metric = Metric::new("policy_loss", "L(phi)", "", "Loss of the policy");
 /// Mean squared distance of the mode from the recorded action.
-pub const MODE_MSE: Metric =
+pub static MODE_MSE: Metric =
     Metric::new("mode_mse", "E[ mean_i (pi_i(s) - a_i)^2 ]", "", "Distance of the policy from the data");
 /// Share of saturated actions.
-pub const SATURATION: Metric =
+pub static SATURATION: Metric =
     Metric::new("action_saturation", "share of |pi_i(s)| > 0.99", "", "Action saturation");
 /// Spread of the policy.
-pub const POLICY_STD: Metric = Metric::new("policy_std", "E[ mean_i sigma_i(s) ]", "", "Policy spread");
+pub static POLICY_STD: Metric = Metric::new("policy_std", "E[ mean_i sigma_i(s) ]", "", "Policy spread");
 
 /// The network of behaviour cloning. Its head says what is fitted: a deterministic one by squared error,
 /// the others by likelihood.
@@ -79,6 +81,7 @@ impl Learner for Bc {
     fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, _: &dyn Adaptation, phase: &Phase) {
         let loss = self.loss(t, b);
         policy_metrics(t, b, &self.pi);
+        t.metric(&POLICY_LOSS, loss);
         t.train("policy", ACTOR, self.pi.group(), &phase.actor(&self.optimiser), loss);
     }
 
@@ -94,9 +97,9 @@ impl Learner for Bc {
 /// Metrics that every policy has, before its update.
 pub fn policy_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, pi: &Policy) {
     let mode = pi.mode(t, b.s);
-    t.metric(MODE_MSE.name, (mode - b.a).square().mean_over(Axis::Cols).mean());
-    t.metric(SATURATION.name, mode.abs().inside(0.99, f64::INFINITY).mean());
+    t.metric(&MODE_MSE, (mode - b.a).square().mean_over(Axis::Cols).mean());
+    t.metric(&SATURATION, mode.abs().inside(0.99, f64::INFINITY).mean());
     if let Some(std) = pi.std(t, b.s) {
-        t.metric(POLICY_STD.name, std.mean());
+        t.metric(&POLICY_STD, std.mean());
     }
 }

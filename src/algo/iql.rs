@@ -63,31 +63,37 @@ crate::config! {
     }
 }
 
+/// Loss of V.
+pub static VALUE_LOSS: Metric = Metric::new("value_loss", "L_V, eq. 5", "", "Loss of V");
+/// Loss of the policy.
+pub static POLICY_LOSS: Metric = Metric::new("policy_loss", "L_pi, eq. 7", "", "Loss of the policy");
+/// Loss of Q.
+pub static CRITIC_LOSS: Metric = Metric::new("critic_loss", "L_Q, eq. 6", "", "Loss of Q");
 /// Mean of V.
-pub const V_MEAN: Metric = Metric::new("v_mean", "E[ V(s) ]", "", "Values");
+pub static V_MEAN: Metric = Metric::new("v_mean", "E[ V(s) ]", "", "Values");
 /// Mean of Q on the batch's actions.
-pub const Q_DATA: Metric = Metric::new("q_data", "E[ min_j Q_j(s, a) ]", "", "Values");
+pub static Q_DATA: Metric = Metric::new("q_data", "E[ min_j Q_j(s, a) ]", "", "Values");
 /// Mean of Q on the policy's actions.
-pub const Q_PI: Metric = Metric::new("q_pi", "E[ min_j Q_j(s, pi(s)) ]", "", "Values");
+pub static Q_PI: Metric = Metric::new("q_pi", "E[ min_j Q_j(s, pi(s)) ]", "", "Values");
 /// Mean of Q on random actions.
-pub const Q_RAND: Metric = Metric::new("q_rand", "E[ min_j Q_j(s, u) ], u uniform", "", "Values");
+pub static Q_RAND: Metric = Metric::new("q_rand", "E[ min_j Q_j(s, u) ], u uniform", "", "Values");
 /// Largest value.
-pub const Q_MAX: Metric = Metric::new("q_max_abs", "max |Q_j(s, a)|", "", "Largest value");
+pub static Q_MAX: Metric = Metric::new("q_max_abs", "max |Q_j(s, a)|", "", "Largest value");
 /// Mean advantage.
-pub const ADV_MEAN: Metric = Metric::new("advantage_mean", "E[ A ]", "", "Advantage");
+pub static ADV_MEAN: Metric = Metric::new("advantage_mean", "E[ A ]", "", "Advantage");
 /// Share of clipped weights.
-pub const ADV_CLIP: Metric =
+pub static ADV_CLIP: Metric =
     Metric::new("advantage_clip_fraction", "share of e^(beta A) >= bound", "", "Clipped advantages");
 /// Mean weight of the cloned actions.
-pub const ADV_WEIGHT: Metric =
+pub static ADV_WEIGHT: Metric =
     Metric::new("advantage_weight_mean", "E[ min(e^(beta A), bound) ]", "", "Advantage weights");
 /// Root mean square TD error.
-pub const TD_RMS: Metric = Metric::new("td_rms", "sqrt E[ mean_j (y - Q_j)^2 ]", "", "TD error");
+pub static TD_RMS: Metric = Metric::new("td_rms", "sqrt E[ mean_j (y - Q_j)^2 ]", "", "TD error");
 /// The same on offline rows.
-pub const TD_RMS_OFFLINE: Metric =
+pub static TD_RMS_OFFLINE: Metric =
     Metric::new("td_rms_offline", "td_rms over offline rows of the batch", "", "TD error");
 /// The same on online rows.
-pub const TD_RMS_ONLINE: Metric =
+pub static TD_RMS_ONLINE: Metric =
     Metric::new("td_rms_online", "td_rms over online rows of the batch", "", "TD error");
 
 /// Networks of IQL.
@@ -136,9 +142,9 @@ impl Iql {
         let exponent = beta * advantage;
         let bound = self.config.weight_bound.ln();
         let weight = exponent.clamp(f64::NEG_INFINITY, bound).exp();
-        t.metric(ADV_MEAN.name, advantage.mean());
-        t.metric(ADV_CLIP.name, exponent.inside(bound, f64::INFINITY).mean());
-        t.metric(ADV_WEIGHT.name, weight.mean());
+        t.metric(&ADV_MEAN, advantage.mean());
+        t.metric(&ADV_CLIP, exponent.inside(bound, f64::INFINITY).mean());
+        t.metric(&ADV_WEIGHT, weight.mean());
         let cost = match self.config.actor_head {
             Actor::Gaussian => -self.pi.log_prob(t, b.s, b.a),
             Actor::Deterministic => (self.pi.mode(t, b.s) - b.a).square().sum(Axis::Cols),
@@ -173,16 +179,16 @@ impl Iql {
     fn critic_metrics<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, squares: Var<'t>) {
         let uniform = t.noise("uniform action", NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
         let q_min = |a| self.q.min(t, b.s, a).mean();
-        t.metric(V_MEAN.name, self.v.at(t, b.s).mean());
-        t.metric(Q_DATA.name, q_min(b.a));
-        t.metric(Q_PI.name, q_min(self.pi.mode(t, b.s)));
-        t.metric(Q_RAND.name, q_min(uniform * 2.0 - 1.0));
-        t.metric(Q_MAX.name, max_abs(q));
+        t.metric(&V_MEAN, self.v.at(t, b.s).mean());
+        t.metric(&Q_DATA, q_min(b.a));
+        t.metric(&Q_PI, q_min(self.pi.mode(t, b.s)));
+        t.metric(&Q_RAND, q_min(uniform * 2.0 - 1.0));
+        t.metric(&Q_MAX, max_abs(q));
         let squares = squares.mean_over(Axis::Heads);
-        t.metric(TD_RMS.name, squares.mean().sqrt());
+        t.metric(&TD_RMS, squares.mean().sqrt());
         if let Some(online) = b.online {
-            t.metric(TD_RMS_OFFLINE.name, mean_where(squares, 1.0 - online).sqrt());
-            t.metric(TD_RMS_ONLINE.name, mean_where(squares, online).sqrt());
+            t.metric(&TD_RMS_OFFLINE, mean_where(squares, 1.0 - online).sqrt());
+            t.metric(&TD_RMS_ONLINE, mean_where(squares, online).sqrt());
         }
     }
 }
@@ -193,14 +199,17 @@ impl Learner for Iql {
         policy_metrics(t, b, &self.pi);
         let train_v = || {
             let loss = self.value_loss(t, b, ad, phase);
+            t.metric(&VALUE_LOSS, loss);
             t.train("value", CRITIC, self.v.group(), &phase.critic(&c.value), loss);
         };
         let train_pi = |advantage| {
             let loss = self.actor_loss(t, b, advantage, phase);
+            t.metric(&POLICY_LOSS, loss);
             t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
         };
         let train_q = |y| {
             let loss = self.critic_loss(t, b, y, ad, phase);
+            t.metric(&CRITIC_LOSS, loss);
             t.train("q", CRITIC, self.q.group(), &phase.critic(&c.critic), loss);
             let rate = phase.hyper(&c.polyak);
             t.polyak(CRITIC, self.q.group(), self.q_target.group(), "iql.polyak", &rate);

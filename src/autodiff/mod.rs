@@ -7,6 +7,7 @@
 
 pub mod graph;
 mod memory;
+mod metric;
 mod plan;
 pub mod print;
 pub mod reference;
@@ -17,6 +18,7 @@ mod trace;
 mod vjp;
 
 pub use graph::{Axis, NoiseKind, ParamId, Shape, Var};
+pub use metric::Metric;
 pub use plan::{Program, Select, Update};
 pub use replay::{Clock, NOISE_STREAMS, Noise, Workspace};
 pub use schedule::{Adam, Schedule};

@@ -10,6 +10,7 @@ use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
 
 use super::graph::{Axis, Graph, NodeId, Op, ParamId, Shape, Unary};
 use super::memory::{self, Layout, Lifetime};
+use super::metric::Metric;
 use super::schedule::{Adam, Schedule};
 use super::trace::{Effect, GroupId, InputSpec, NoiseSpec, ParamTable, Role, Trace};
 
@@ -82,7 +83,7 @@ pub(super) enum Kernel {
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     Run { kernel: Kernel, out: Slot },
-    Train { group: GroupId, optimiser: Adam, update: usize },
+    Train { group: GroupId, optimiser: Adam },
     Polyak { source: GroupId, target: GroupId, rate: usize },
 }
 
@@ -108,7 +109,7 @@ pub struct Program {
     pub(super) inputs: Vec<(InputSpec, Option<usize>)>,
     pub(super) noises: Vec<NoiseSpec>,
     pub(super) updates: Vec<Update>,
-    pub(super) metrics: Vec<(&'static str, Slot)>,
+    pub(super) metrics: Vec<(&'static Metric, Slot)>,
     pub(super) outputs: Vec<(&'static str, Slot)>,
 }
 
@@ -134,7 +135,7 @@ impl Program {
     }
 
     /// Metrics it computes.
-    pub fn metrics(&self) -> impl ExactSizeIterator<Item = &'static str> + '_ {
+    pub fn metrics(&self) -> impl ExactSizeIterator<Item = &'static Metric> + '_ {
         self.metrics.iter().map(|(m, _)| *m)
     }
 
@@ -424,8 +425,7 @@ impl<'a> Compiler<'a> {
                 match &item.effect {
                     Effect::Train { name, group, optimiser, loss, .. } => {
                         updates.push(Update { name, group: *group, loss: slot(*loss) });
-                        let update = updates.len() - 1;
-                        steps.push(Step::Train { group: *group, optimiser: *optimiser, update });
+                        steps.push(Step::Train { group: *group, optimiser: *optimiser });
                     }
                     &Effect::Polyak { source, target, rate } => {
                         steps.push(Step::Polyak { source, target, rate });

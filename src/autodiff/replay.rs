@@ -214,7 +214,7 @@ impl Program {
         for step in &self.steps {
             match step {
                 Step::Run { kernel, out } => workspace.run(self, store, kernel, *out, clock, noise),
-                Step::Train { group, optimiser, .. } => {
+                Step::Train { group, optimiser } => {
                     store.steps[group.index()] += 1;
                     let step = adam_step(optimiser, clock.phase_round, store.steps[group.index()]);
                     for p in self.table.members(*group).map(ParamId::index) {

@@ -9,6 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::graph::{Graph, NodeId, NoiseKind, Op, ParamId, Shape, Var};
+use super::metric::Metric;
 use super::schedule::{Adam, Schedule};
 use super::vjp;
 
@@ -212,7 +213,7 @@ pub struct Trace {
     /// effects in order
     pub items: Vec<Item>,
     /// what is computed only when metrics are asked for
-    pub metrics: Vec<(&'static str, NodeId)>,
+    pub metrics: Vec<(&'static Metric, NodeId)>,
     /// named results
     pub outputs: Vec<(&'static str, NodeId)>,
 }
@@ -225,7 +226,7 @@ pub(super) struct Inner {
     hypers: Vec<HyperSpec>,
     noises: Vec<NoiseSpec>,
     items: Vec<Item>,
-    metrics: Vec<(&'static str, NodeId)>,
+    metrics: Vec<(&'static Metric, NodeId)>,
     outputs: Vec<(&'static str, NodeId)>,
 }
 
@@ -363,11 +364,11 @@ impl Tracer {
     }
 
     /// Reports a scalar whenever metrics are asked for.
-    pub fn metric(&self, name: &'static str, value: Var<'_>) {
-        assert_eq!(value.shape(), Shape::SCALAR, "metric {name} is not a scalar");
+    pub fn metric(&self, metric: &'static Metric, value: Var<'_>) {
+        assert_eq!(value.shape(), Shape::SCALAR, "metric {} is not a scalar", metric.name);
         let metrics = &mut self.inner.borrow_mut().metrics;
-        assert!(metrics.iter().all(|(m, _)| *m != name), "two metrics {name}");
-        metrics.push((name, value.id));
+        assert!(metrics.iter().all(|(m, _)| m.name != metric.name), "two metrics {}", metric.name);
+        metrics.push((metric, value.id));
     }
 
     /// Names a result of a program without effects (acting, annotating).

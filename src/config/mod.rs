@@ -9,7 +9,6 @@ pub mod error;
 pub mod field;
 pub mod file;
 pub mod help;
-pub mod metric;
 pub mod presets;
 pub mod sections;
 pub mod value;
@@ -18,11 +17,10 @@ pub use error::{ConfigError, nearest};
 pub use field::{Choice, Class, Field, Limits, Section, above};
 pub use file::{AnySection, Config, resolve, section};
 pub use help::{help_markdown, help_text};
-pub use metric::Metric;
 pub use presets::{PRESETS, Preset};
-pub use crate::autodiff::Schedule;
+pub use crate::autodiff::{Metric, Schedule};
 pub use sections::{
-    BufferMode, DataConfig, DataMode, EnvVersion, Exploration, ObservationScaling, OfflineConfig,
+    BufferMode, DataConfig, DataMode, Exploration, ObservationScaling, OfflineConfig,
     OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
 };
 pub use value::{AdamConfig, AutoOr, Dims};

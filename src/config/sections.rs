@@ -1,15 +1,6 @@
 //! The sections that every run has. Those of algorithms and adaptations stand in their files.
 
 crate::choices! {
-    /// Whose physics and rewards an environment follows.
-    EnvVersion {
-        V4 = "v4", "Gymnasium's v4";
-        V5 = "v5", "Gymnasium's v5";
-        D4rl = "d4rl", "the v2 environments that D4RL's data were recorded in";
-    }
-}
-
-crate::choices! {
     /// How rows of a file become transitions.
     DataMode {
         D4rl = "d4rl", "row for row as D4RL's Q-learning view: the next row is s', rows at time limits are dropped";
@@ -21,7 +12,7 @@ crate::choices! {
     /// What is done to states before any network sees them.
     ObservationScaling {
         None = "none", "as stored";
-        Standardise = "standardise", "(s - mean) / (std + observation_eps), from the dataset, never updated online";
+        Standardise = "standardise", "(s - mean) / (std + 0.001), from the dataset, never updated online";
     }
 }
 
@@ -30,7 +21,6 @@ crate::choices! {
     RewardScaling {
         None = "none", "as stored";
         ReturnRange = "return_range", "r * 1000 / (max - min) of the returns, episodes split at endings and breaks of continuity";
-        ReturnRangeCorl = "return_range_corl", "as return_range, but episodes split at terminals and every 1000 rows, as CORL does";
         Affine = "affine", "reward_scale * r + reward_bias";
     }
 }
@@ -67,7 +57,6 @@ crate::config! {
         run adapt:       String     = "plain",         .., "what modifies the base algorithm online";
         run dataset:     String     = "",              .., "file with the offline data";
         run env:         String     = "",              .., "environment for evaluation and online training; empty: the dataset's, if its name tells";
-        run env_version: EnvVersion = EnvVersion::V4,  .., "whose physics and rewards the environment follows";
         run seed:        u64        = 0,               .., "seed of initialisation, batches, noise and environments";
     }
 }
@@ -79,7 +68,6 @@ crate::config! {
         run clip_actions:             bool               = false, ..,                 "accept recorded actions outside [-1, 1] by clipping; otherwise they are refused";
         run action_clip:              f64                = 1e-5, 0.0..0.5,            "recorded actions are clipped to 1 minus this";
         run observation_scaling:      ObservationScaling = ObservationScaling::None, .., "what is done to states";
-        run observation_eps:          f64                = 1e-3, 0.0..,               "added to each standard deviation when standardising";
         run reward_scaling:           RewardScaling      = RewardScaling::None, ..,   "what is done to rewards, offline and online alike";
         run reward_scale:             f64                = 1.0, ..,                   "factor of reward_scaling affine";
         run reward_bias:              f64                = 0.0, ..,                   "addend of reward_scaling affine";

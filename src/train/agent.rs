@@ -1,0 +1,233 @@
+//! An agent: a base algorithm, an adaptation, their parameters, and the programs that run on them.
+
+use std::sync::Arc;
+
+use super::TrainError;
+use crate::adapt;
+use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
+use crate::autodiff::{
+    Clock, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace,
+};
+use crate::config::{Config, Exploration, OnlineConfig, RunConfig, nearest};
+use crate::nn::Params;
+use crate::replay::{self, Ring, annotate};
+
+/// A learner with an adaptation and their parameters.
+pub struct Agent {
+    /// the base
+    pub learner: Box<dyn Learner>,
+    /// what modifies it
+    pub adaptation: Box<dyn Adaptation>,
+    /// declarations
+    pub table: Arc<ParamTable>,
+    /// numbers
+    pub store: Store,
+    /// sizes
+    pub dims: Dims,
+}
+
+impl Agent {
+    /// Declares and initialises what the configuration's `run` section names.
+    pub fn new(config: &Config, dims: Dims) -> Result<Agent, TrainError> {
+        let run: RunConfig = config.section();
+        let base = find_algorithm(&run.algo)?;
+        let modifier = find_adaptation(&run.adapt)?;
+        let mut params = Params::default();
+        let learner = (base.build)(config, dims, &mut params)?;
+        let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)?;
+        let (table, store) = params.finish(run.seed);
+        Ok(Agent { learner, adaptation, table, store, dims })
+    }
+
+    /// Traces one round.
+    pub fn trace(&self, phase: &Phase) -> Trace {
+        let t = Tracer::new(self.table.clone());
+        let b = Batch::new(&t, self.dims, phase);
+        self.learner.trace(&t, &b, self.adaptation.as_ref(), phase);
+        t.finish()
+    }
+
+    /// Traces the fitting of the adaptation's model of the data; `None` if it has none.
+    pub fn model_trace(&self, phase: &Phase) -> Option<Trace> {
+        let model = self.adaptation.model()?;
+        let t = Tracer::new(self.table.clone());
+        let b = Batch::new(&t, self.dims, phase);
+        model.trace(&t, &b, &algo::Plain, phase);
+        Some(t.finish())
+    }
+
+    /// Traces the loss on held-out rows as the output `loss`; `None` if the learner has none.
+    pub fn validation_trace(&self) -> Option<Trace> {
+        let t = Tracer::new(self.table.clone());
+        let b = Batch::new(&t, self.dims, &Phase::offline(1));
+        let loss = self.learner.validation(&t, &b)?;
+        t.output(LOSS, loss);
+        Some(t.finish())
+    }
+
+    /// Traces acting in `rows` states at once: input `s`, output `action`.
+    fn acting_trace(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Trace {
+        let t = Tracer::new(self.table.clone());
+        let s = t.input(replay::S, rows, self.dims.s);
+        let pi = self.learner.policy();
+        let action = match how {
+            Exploration::Greedy => pi.mode(&t, s),
+            Exploration::Sample => pi.sample(&t, s),
+            Exploration::Noise => {
+                let shape = Shape::new(1, rows, self.dims.a);
+                let noise = t.noise("exploration", crate::autodiff::NoiseKind::Normal, shape);
+                let (scale, clip) = (online.exploration_noise, online.exploration_clip);
+                pi.mode(&t, s) + (noise * scale).clamp(-clip, clip)
+            }
+        };
+        t.output(ACTION, action.clamp(-1.0, 1.0));
+        t.finish()
+    }
+
+    /// A program that acts.
+    pub fn actor(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Actor {
+        let program = Program::compile(&self.acting_trace(rows, how, online), Select::ALL);
+        let workspace = Workspace::new(&program);
+        Actor { program, workspace }
+    }
+
+    /// A program that annotates; `None` if the adaptation has no columns.
+    pub fn annotator(&self, rows: usize) -> Option<Annotator> {
+        let dims = Dims { batch: rows, ..self.dims };
+        let trace = adapt::annotation(self.adaptation.as_ref(), &self.table, dims)?;
+        let program = Program::compile(&trace, Select::ALL);
+        let workspace = Workspace::new(&program);
+        let columns = trace.outputs.iter().map(|(name, _)| *name).collect();
+        Some(Annotator { program, workspace, columns })
+    }
+}
+
+const ACTION: &str = "action";
+const LOSS: &str = "loss";
+
+/// The registry's algorithm of that name, or an error that names the nearest.
+pub fn find_algorithm(name: &str) -> Result<&'static algo::Entry, TrainError> {
+    algo::find(name).ok_or_else(|| unknown("algorithm", name, algo::ALGORITHMS.iter().map(|e| e.name)))
+}
+
+/// The registry's adaptation of that name, or an error that names the nearest.
+pub fn find_adaptation(name: &str) -> Result<&'static adapt::Entry, TrainError> {
+    adapt::find(name)
+        .ok_or_else(|| unknown("adaptation", name, adapt::ADAPTATIONS.iter().map(|e| e.name)))
+}
+
+fn unknown(what: &str, name: &str, all: impl Iterator<Item = &'static str> + Clone) -> TrainError {
+    let hint = nearest(name, all.clone()).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+    let known: Vec<&str> = all.collect();
+    TrainError::Input(format!("unknown {what} `{name}`{hint} known: {}", known.join(", ")))
+}
+
+/// A compiled policy for a fixed number of states.
+pub struct Actor {
+    program: Program,
+    workspace: Workspace,
+}
+
+impl Actor {
+    /// Actions `[B, A]` in states `[B, S]`, scaled as in training. `position` names the noise.
+    pub fn act(&mut self, store: &mut Store, states: &[f32], seed: u64, position: u64) -> &[f32] {
+        self.workspace
+            .input_mut(&self.program, replay::S)
+            .expect("invariant: a policy reads the state")
+            .copy_from_slice(states);
+        let clock = Clock { round: position, phase_round: 0 };
+        self.program.run(&mut self.workspace, store, clock, Noise::Seed(seed));
+        self.workspace.output(&self.program, ACTION)
+    }
+}
+
+/// Compiled annotated columns for a fixed number of rows.
+pub struct Annotator {
+    program: Program,
+    workspace: Workspace,
+    columns: Vec<&'static str>,
+}
+
+impl Annotator {
+    /// Names of the columns, in order.
+    pub fn columns(&self) -> &[&'static str] {
+        &self.columns
+    }
+
+    fn run(&mut self, store: &mut Store) {
+        self.program.run(&mut self.workspace, store, Clock::default(), Noise::Seed(0));
+    }
+
+    /// Computes the columns of these rows of the ring and writes them there.
+    pub fn rows(&mut self, store: &mut Store, ring: &mut Ring, rows: &[u32]) {
+        fill(&mut self.workspace, &self.program, ring, rows);
+        self.run(store);
+        for &name in &self.columns {
+            ring.scatter(rows, ring.column(name), self.workspace.output(&self.program, name));
+        }
+    }
+
+    /// The columns of one transition, for a program of one row.
+    pub fn one(&mut self, store: &mut Store, s: &[f32], a: &[f32], out: &mut [f32]) {
+        for (name, values) in [(replay::S, s), (replay::A, a)] {
+            if let Some(input) = self.workspace.input_mut(&self.program, name) {
+                input.copy_from_slice(values);
+            }
+        }
+        self.run(store);
+        for (k, name) in self.columns.iter().enumerate() {
+            out[k] = self.workspace.output(&self.program, name)[0];
+        }
+    }
+
+    /// Computes the columns of all offline rows, for a program of [`annotate::BLOCK`] rows.
+    pub fn offline(&mut self, store: &mut Store, ring: &mut Ring) {
+        let all: Vec<u32> = ring.offline_rows().map(|i| i as u32).collect();
+        let mut block = vec![0; annotate::BLOCK];
+        for rows in all.chunks(annotate::BLOCK) {
+            // A short last block is filled up with its last row; annotating a row twice changes nothing.
+            let last = rows[rows.len() - 1];
+            block.iter_mut().enumerate().for_each(|(k, r)| *r = *rows.get(k).unwrap_or(&last));
+            self.rows(store, ring, &block);
+        }
+    }
+}
+
+/// Copies the columns that a program reads from rows of the ring into its inputs.
+pub fn fill(workspace: &mut Workspace, program: &Program, ring: &Ring, rows: &[u32]) {
+    for input in program.inputs() {
+        let Some(column) = ring.layout().find(input.name) else { continue };
+        let out = workspace.input_mut(program, input.name).expect("invariant: the program lists it");
+        ring.gather(rows, &mut [replay::Part { offset: column.offset, len: column.len, out }]);
+    }
+}
+
+/// A compiled loss on held-out rows.
+pub struct Validation {
+    program: Program,
+    workspace: Workspace,
+    ring: Ring,
+}
+
+impl Validation {
+    /// For the rows of `ring`.
+    pub fn new(trace: &Trace, ring: Ring) -> Validation {
+        let program = Program::compile(trace, Select::ALL);
+        let workspace = Workspace::new(&program);
+        Validation { program, workspace, ring }
+    }
+
+    /// Mean loss over all full batches of the held-out rows.
+    pub fn loss(&mut self, store: &mut Store, batch: usize) -> f64 {
+        let rows: Vec<u32> = (0..self.ring.len() as u32).collect();
+        let mut sum = 0.0;
+        let mut count = 0;
+        for rows in rows.chunks_exact(batch) {
+            fill(&mut self.workspace, &self.program, &self.ring, rows);
+            self.program.run(&mut self.workspace, store, Clock::default(), Noise::Seed(0));
+            sum += f64::from(self.workspace.output(&self.program, LOSS)[0]);
+            count += 1;
+        }
+        sum / f64::from(count.max(1))
+    }
+}

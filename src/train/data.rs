@@ -1,0 +1,148 @@
+//! From a file to what training reads: scaled columns, and the constants that scale the environment alike.
+
+use std::path::Path;
+
+use baq_datasets::scale::{ObservationScale, RewardScale, RewardTransform};
+use baq_datasets::{Columns, Options, episodes, returns, scale, scores};
+
+use super::TrainError;
+use super::metrics::DatasetFacts;
+use crate::config::{Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig};
+use crate::env;
+use crate::replay::{self, Layout, Ring};
+
+/// Name that stands for the slice of rollouts inside the program.
+pub const EMBEDDED: &str = "embedded";
+
+/// Transforms between an environment and the networks, fixed by the offline data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scales {
+    /// of states
+    pub observation: ObservationScale,
+    /// of rewards
+    pub reward: RewardScale,
+}
+
+/// Offline data, ready to train on.
+pub struct Dataset {
+    /// scaled transitions
+    pub columns: Columns,
+    /// what scaled them
+    pub scales: Scales,
+    /// for the report
+    pub facts: DatasetFacts,
+}
+
+/// Reads and scales the data of a configuration.
+pub fn load(config: &Config) -> Result<Dataset, TrainError> {
+    let run: RunConfig = config.section();
+    let data: DataConfig = config.section();
+    let options = options(&data);
+    let mut columns = if run.dataset == EMBEDDED {
+        baq_datasets::read_embedded_hopper(&options)?
+    } else if run.dataset.is_empty() {
+        return Err(TrainError::Input(
+            "no dataset: name one with --data FILE, or --data embedded for the slice inside the program".into(),
+        ));
+    } else {
+        baq_datasets::read(Path::new(&run.dataset), &options)?
+    };
+    if !run.env.is_empty() {
+        let spec = env::spec(&run.env)?;
+        columns.check_dims(spec.id, spec.obs_dim, spec.act_dim)?;
+    }
+    let facts = facts(&columns, &run)?;
+
+    let transform = match data.reward_scaling {
+        RewardScaling::None => RewardTransform::None,
+        RewardScaling::ReturnRange => RewardTransform::ReturnRange,
+        RewardScaling::Affine => RewardTransform::Affine {
+            scale: data.reward_scale as f32,
+            shift: data.reward_bias as f32,
+        },
+    };
+    let scales = Scales {
+        observation: match data.observation_scaling {
+            ObservationScaling::None => ObservationScale::identity(columns.obs_dim()),
+            ObservationScaling::Standardise => {
+                ObservationScale::fit(columns.observations.view())
+            }
+        },
+        reward: RewardScale::fit(transform, &columns)?,
+    };
+    for states in [&mut columns.observations, &mut columns.next_observations] {
+        scales.observation.apply(states.as_slice_mut().expect("invariant: columns are dense"));
+    }
+    columns.rewards.mapv_inplace(|r| scales.reward.apply(r));
+    scale::clip_actions(&mut columns.actions, 1.0 - data.action_clip as f32);
+    Ok(Dataset { columns, scales, facts })
+}
+
+/// How rows of a file become transitions.
+pub fn options(data: &DataConfig) -> Options {
+    Options {
+        mode: match data.mode {
+            DataMode::D4rl => baq_datasets::Mode::D4rl,
+            DataMode::NextObservations => baq_datasets::Mode::NextObservations,
+        },
+        keep_timeout_transitions: data.keep_timeout_transitions,
+        clip_actions: data.clip_actions,
+        ..Options::default()
+    }
+}
+
+fn facts(columns: &Columns, run: &RunConfig) -> Result<DatasetFacts, TrainError> {
+    let per_episode = returns::episode_returns(columns);
+    let stats = returns::Stats::of(&per_episode)
+        .ok_or_else(|| TrainError::Input(format!("{}: no episodes", columns.source.path)))?;
+    let task = if run.env.is_empty() { None } else { env::spec(&run.env)?.score };
+    let score = |r: f64| task.and_then(|t| scores::normalized(t, r));
+    Ok(DatasetFacts {
+        name: columns.source.path.clone(),
+        sha256: columns.source.sha256.clone(),
+        transitions: columns.len() as u64,
+        episodes: episodes::of(columns).len() as u64,
+        return_mean: stats.mean,
+        return_std: stats.std,
+        return_min: stats.min,
+        return_max: stats.max,
+        return_best_tenth: stats.best_tenth,
+        score_mean: score(stats.mean),
+        score_best_tenth: score(stats.best_tenth),
+    })
+}
+
+impl Dataset {
+    /// The transitions `rows` in a ring of that capacity, with room for annotated columns.
+    pub fn ring(&self, rows: &[usize], capacity: usize, annotated: &[&str]) -> Result<Ring, TrainError> {
+        let c = &self.columns;
+        let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
+        let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
+        let mut ring = Ring::new(layout, capacity.max(rows.len()).max(1));
+        let matrix = |m: &ndarray::Array2<f32>| -> Vec<f32> {
+            rows.iter().flat_map(|&i| m.row(i).to_vec()).collect()
+        };
+        let vector = |v: &ndarray::Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
+        ring.load(
+            rows.len(),
+            &[
+                (replay::S, &matrix(&c.observations)),
+                (replay::A, &matrix(&c.actions)),
+                (replay::R, &vector(&c.rewards)),
+                (replay::M, &vector(&c.masks())),
+                (replay::S2, &matrix(&c.next_observations)),
+            ],
+        )?;
+        Ok(ring)
+    }
+}
+
+impl Scales {
+    /// An observation of the environment as the networks see it.
+    pub fn state(&self, observation: &[f64], out: &mut [f32]) {
+        for (o, x) in out.iter_mut().zip(observation) {
+            *o = *x as f32;
+        }
+        self.observation.apply(out);
+    }
+}

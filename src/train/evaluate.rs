@@ -1,0 +1,74 @@
+//! Evaluation: E episodes at once, one batched policy step for all of them.
+//!
+//! The environments, the noise and the seeds are its own, so that evaluating never changes
+//! training. Initial states are a function of (seed, number of the evaluation), equal for all methods.
+
+use super::TrainError;
+use super::agent::{Actor, Agent};
+use super::data::Scales;
+use super::metrics::{Evaluation, Stamp};
+use crate::autodiff::Store;
+use crate::config::{Exploration, OnlineConfig};
+use crate::env::{self, Env, Spec};
+use crate::rng::{Stream, derive};
+use baq_datasets::scores;
+
+/// Environments and a policy program for E episodes side by side.
+pub struct Evaluator {
+    spec: &'static Spec,
+    envs: Vec<Box<dyn Env>>,
+    actor: Actor,
+    observations: Vec<Vec<f64>>,
+    states: Vec<f32>,
+    seed: u64,
+}
+
+impl Evaluator {
+    /// `episodes` environments `id` for the agent's greedy policy.
+    pub fn new(agent: &Agent, id: &str, episodes: usize, seed: u64) -> Result<Evaluator, TrainError> {
+        let spec = env::spec(id)?;
+        let envs = (0..episodes).map(|_| env::make(id)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Evaluator {
+            spec,
+            envs,
+            actor: agent.actor(episodes, Exploration::Greedy, &OnlineConfig::default()),
+            observations: vec![vec![0.0; spec.obs_dim]; episodes],
+            states: vec![0.0; episodes * spec.obs_dim],
+            seed: derive(seed, Stream::EvalReset),
+        })
+    }
+
+    /// Plays one episode in each environment; `number` counts the evaluations of a run.
+    pub fn run(
+        &mut self,
+        store: &mut Store,
+        scales: &Scales,
+        number: u64,
+        stamp: Stamp,
+    ) -> Result<Evaluation, TrainError> {
+        let n = self.envs.len();
+        let (s_dim, a_dim) = (self.spec.obs_dim, self.spec.act_dim);
+        for (i, (env, obs)) in self.envs.iter_mut().zip(&mut self.observations).enumerate() {
+            env.reset(self.seed, number * n as u64 + i as u64, obs);
+        }
+        let mut returns = vec![0.0; n];
+        let mut lengths = vec![0u64; n];
+        let mut running = vec![true; n];
+        while running.iter().any(|r| *r) {
+            for (obs, state) in self.observations.iter().zip(self.states.chunks_exact_mut(s_dim)) {
+                scales.state(obs, state);
+            }
+            let actions = self.actor.act(store, &self.states, self.seed, 0);
+            for i in (0..n).filter(|&i| running[i]) {
+                let action = &actions[i * a_dim..(i + 1) * a_dim];
+                let step = self.envs[i].step(action, &mut self.observations[i])?;
+                returns[i] += step.reward;
+                lengths[i] += 1;
+                running[i] = !step.ended();
+            }
+        }
+        let mean = returns.iter().sum::<f64>() / n as f64;
+        let score = self.spec.score.and_then(|task| scores::normalized(task, mean));
+        Ok(Evaluation { stamp, score, returns, lengths })
+    }
+}

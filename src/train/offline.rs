@@ -1,0 +1,273 @@
+//! Offline training: rounds on a fixed dataset.
+//!
+//! One loop serves base algorithms and the model of the data that an adaptation needs; what differs is the
+//! trace. The state after round N is a function of (configuration, data, N).
+
+use super::agent::{Agent, Validation, fill};
+use super::data::Dataset;
+use super::evaluate::Evaluator;
+use super::metrics::{self, EvaluationLog, MetricLog, Stamp, Timing, TimingLog};
+use super::progress::{Progress, Stop};
+use super::rundir::RunDir;
+use super::state::{Counters, Saved, State};
+use super::{TrainError, data};
+use crate::algo::Phase;
+use crate::autodiff::{Clock, Metric, Noise, Program, Select, Trace, Workspace};
+use crate::config::{Config, OfflineConfig, RunConfig};
+use crate::replay::{Composer, Draw, Ring};
+use crate::rng::{Rng, Stream};
+use rand::seq::SliceRandom;
+
+/// Loss on held-out transitions.
+pub static VALIDATION_LOSS: Metric =
+    Metric::new("validation_loss", "loss on held-out transitions", "", "Held-out loss");
+
+/// Compiled rounds, with and without metrics.
+pub struct Rounds {
+    plain: (Program, Workspace),
+    measured: (Program, Workspace),
+}
+
+impl Rounds {
+    /// Compiles a trace.
+    pub fn new(trace: &Trace) -> Rounds {
+        let compile = |metrics| {
+            let program = Program::compile(trace, Select { critic: true, actor: true, metrics });
+            let workspace = Workspace::new(&program);
+            (program, workspace)
+        };
+        Rounds { plain: compile(false), measured: compile(true) }
+    }
+
+    /// The program of a round and its memory.
+    pub fn pick(&mut self, metrics: bool) -> (&Program, &mut Workspace) {
+        let (program, workspace) = if metrics { &mut self.measured } else { &mut self.plain };
+        (program, workspace)
+    }
+
+    /// Metrics that measured rounds report.
+    pub fn metrics(&self) -> Vec<&'static Metric> {
+        self.measured.0.metrics().collect()
+    }
+
+    /// Values of the last measured round.
+    pub fn values(&self) -> Vec<(&'static Metric, f64)> {
+        let (program, workspace) = &self.measured;
+        program.metrics().zip(workspace.metrics(program)).map(|(m, v)| (m, f64::from(v))).collect()
+    }
+}
+
+/// Rows for training and rows held out, both ascending; a function of the seed.
+pub fn split(rows: usize, held_out: f64, seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let count = (rows as f64 * held_out) as usize;
+    let mut order: Vec<usize> = (0..rows).collect();
+    order.shuffle(&mut Rng::new(seed, Stream::Validation, 0));
+    let mut out = order.split_off(rows - count);
+    order.sort_unstable();
+    out.sort_unstable();
+    (order, out)
+}
+
+/// How offline training ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// all rounds were done
+    Complete,
+    /// the held-out loss stopped falling
+    Patience,
+    /// a signal asked for it; the checkpoint can be resumed
+    Interrupted,
+}
+
+/// Trains an agent on a dataset inside a run directory.
+pub struct Offline<'a> {
+    config: &'a Config,
+    run: RunConfig,
+    options: OfflineConfig,
+    agent: Agent,
+    scales: data::Scales,
+    ring: Ring,
+    validation: Option<Validation>,
+    evaluator: Option<Evaluator>,
+    rounds: Rounds,
+    counters: Counters,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl<'a> Offline<'a> {
+    /// Prepares a run from its beginning, or from a saved state.
+    pub fn new(
+        config: &'a Config,
+        mut agent: Agent,
+        dataset: &Dataset,
+        saved: Option<&Saved>,
+    ) -> Result<Offline<'a>, TrainError> {
+        let run: RunConfig = config.section();
+        let options: OfflineConfig = config.section();
+        let validates = agent.validation_trace();
+        let held_out = if validates.is_some() { options.validation_fraction } else { 0.0 };
+        let (train, held) = split(dataset.columns.len(), held_out, run.seed);
+        if train.is_empty() {
+            return Err(TrainError::Input(format!("{}: no transitions to train on", dataset.facts.name)));
+        }
+        let validation = match validates {
+            Some(trace) if held.len() >= options.batch => {
+                Some(Validation::new(&trace, dataset.ring(&held, 0, &[])?))
+            }
+            _ => None,
+        };
+        let evaluator = if options.eval_episodes > 0 && !run.env.is_empty() {
+            Some(Evaluator::new(&agent, &run.env, options.eval_episodes, run.seed)?)
+        } else {
+            None
+        };
+        let phase = Phase::offline(options.updates);
+        let rounds = Rounds::new(&agent.trace(&phase));
+        let mut counters = Counters::default();
+        if let Some(saved) = saved {
+            saved.check_dataset(&dataset.facts)?;
+            counters = saved.restore(&mut agent)?;
+        }
+        Ok(Offline {
+            config,
+            run,
+            ring: dataset.ring(&train, 0, &[])?,
+            scales: dataset.scales.clone(),
+            validation,
+            evaluator,
+            rounds,
+            counters,
+            rows: vec![0; options.batch],
+            weights: vec![0.0; options.batch],
+            options,
+            agent,
+        })
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp { phase: metrics::Phase::Offline, update: self.counters.round, env_step: 0 }
+    }
+
+    fn save(&self, dir: &RunDir) -> Result<(), TrainError> {
+        let state = State {
+            config: self.config,
+            agent: &self.agent,
+            scales: &self.scales,
+            counters: &self.counters,
+            online: None,
+        };
+        state.save(dir)
+    }
+
+    /// One round. Allocates nothing unless it measures.
+    fn round(&mut self, measure: bool) {
+        let draw = Draw { seed: self.run.seed, stream: Stream::Batch as u32, update: self.counters.round };
+        Composer::Uniform { stratified: false }.compose(
+            draw,
+            &self.ring,
+            None,
+            0.0,
+            &mut self.rows,
+            &mut self.weights,
+        );
+        let (program, workspace) = self.rounds.pick(measure);
+        fill(workspace, program, &self.ring, &self.rows);
+        let clock = Clock { round: self.counters.round, phase_round: self.counters.round };
+        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        self.counters.round += 1;
+    }
+
+    /// Runs to the end, writing metrics, evaluations and checkpoints; `stop` is looked at every round.
+    pub fn run(&mut self, dir: &RunDir, resumed: bool, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+        let mut columns = self.rounds.metrics();
+        if self.validation.is_some() {
+            columns.push(&VALIDATION_LOSS);
+        }
+        let (mut log, mut evaluations, mut timing) = if resumed {
+            let stamp = self.stamp();
+            (
+                MetricLog::resume(dir.path(), &columns, stamp)?,
+                EvaluationLog::resume(dir.path(), stamp)?,
+                TimingLog::resume(dir.path(), stamp)?,
+            )
+        } else {
+            (
+                MetricLog::create(dir.path(), &columns)?,
+                EvaluationLog::create(dir.path(), &[])?,
+                TimingLog::create(dir.path())?,
+            )
+        };
+        let mut progress = Progress::new("offline", self.options.updates, self.counters.round, quiet);
+        let mut ended = Ended::Complete;
+        while self.counters.round < self.options.updates {
+            let next = self.counters.round + 1;
+            let measure = next.is_multiple_of(self.options.log_every) || next == self.options.updates;
+            self.round(measure);
+            progress.advance(1);
+            if measure {
+                let mut values = self.rounds.values();
+                check_finite(&values, next)?;
+                if let Some(validation) = &mut self.validation {
+                    let loss = validation.loss(&mut self.agent.store, self.options.batch);
+                    values.push((&VALIDATION_LOSS, loss));
+                    self.counters.judge(loss);
+                }
+                log.record(self.stamp(), &values)?;
+                let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
+                timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
+            }
+            let last = next == self.options.updates || self.out_of_patience();
+            if let Some(evaluator) = &mut self.evaluator
+                && (next.is_multiple_of(self.options.eval_every) || last)
+            {
+                let stamp = Stamp { phase: metrics::Phase::Offline, update: next, env_step: 0 };
+                let evaluation = evaluator.run(
+                    &mut self.agent.store,
+                    &self.scales,
+                    self.counters.evaluations,
+                    stamp,
+                )?;
+                self.counters.evaluations += 1;
+                progress.evaluated(&evaluation);
+                evaluations.record(&evaluation)?;
+            }
+            let interrupted = stop.requested();
+            if next.is_multiple_of(self.options.checkpoint_every) || last || interrupted {
+                log.flush()?;
+                evaluations.flush()?;
+                timing.flush()?;
+                self.save(dir)?;
+            }
+            if interrupted && !last {
+                ended = Ended::Interrupted;
+                break;
+            }
+            if last && next < self.options.updates {
+                ended = Ended::Patience;
+                break;
+            }
+        }
+        progress.finish();
+        Ok(ended)
+    }
+
+    fn out_of_patience(&self) -> bool {
+        self.options.patience > 0
+            && self.validation.is_some()
+            && self.counters.round >= self.counters.best_round + self.options.patience
+    }
+
+    /// The agent, trained so far.
+    pub fn into_agent(self) -> Agent {
+        self.agent
+    }
+}
+
+/// An error naming the first metric that is not finite.
+pub fn check_finite(values: &[(&'static Metric, f64)], round: u64) -> Result<(), TrainError> {
+    match values.iter().find(|(_, v)| !v.is_finite()) {
+        None => Ok(()),
+        Some((metric, value)) => Err(TrainError::Diverged { metric: metric.name, value: *value, round }),
+    }
+}

@@ -1,0 +1,91 @@
+//! Progress bars and the request to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::TrainError;
+use super::metrics::Evaluation;
+
+/// A flag that a signal raises. The training loops look at it after every round, save and return.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Raised by Ctrl-C and by SIGTERM; a second signal ends the process at once.
+    pub fn on_signal() -> Result<Stop, TrainError> {
+        let stop = Stop::default();
+        let flag = stop.clone();
+        ctrlc::set_handler(move || {
+            if flag.0.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        })
+        .map_err(|e| TrainError::Input(format!("cannot listen for Ctrl-C: {e}")))?;
+        Ok(stop)
+    }
+
+    /// Whether it was raised.
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A bar with rate, time to go and the last evaluation.
+pub struct Progress {
+    bar: ProgressBar,
+    start: Instant,
+    first: u64,
+    /// rounds that the bar does not show yet
+    pending: u64,
+}
+
+/// Rounds between redraws; drawing costs more than a round.
+const REDRAW: u64 = 50;
+
+impl Progress {
+    /// A bar of `total` rounds that begins at `done`; `quiet` draws nothing.
+    pub fn new(label: &str, total: u64, done: u64, quiet: bool) -> Progress {
+        let bar = ProgressBar::new(total).with_position(done);
+        if quiet {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let template = "{prefix:>12} {bar:28} {human_pos}/{human_len}  {per_sec}  {eta} left  {msg}";
+        bar.set_style(ProgressStyle::with_template(template).expect("invariant: the template is valid"));
+        bar.set_prefix(label.to_string());
+        bar.reset_eta();
+        Progress { bar, start: Instant::now(), first: done, pending: 0 }
+    }
+
+    /// So many rounds are done.
+    pub fn advance(&mut self, rounds: u64) {
+        self.pending += rounds;
+        if self.pending >= REDRAW {
+            self.bar.inc(std::mem::take(&mut self.pending));
+        }
+    }
+
+    /// Shows an evaluation.
+    pub fn evaluated(&self, e: &Evaluation) {
+        let score = e.score.map(|s| format!(" (score {s:.1})")).unwrap_or_default();
+        self.bar.set_message(format!("return {:.0}{score}", e.mean()));
+    }
+
+    /// Seconds since the bar was made.
+    pub fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    /// Rounds per second since the bar was made.
+    pub fn rate(&self) -> f64 {
+        (self.bar.position() + self.pending - self.first) as f64 / self.seconds().max(1e-9)
+    }
+
+    /// Leaves the bar as it stands.
+    pub fn finish(&mut self) {
+        self.bar.inc(std::mem::take(&mut self.pending));
+        self.bar.abandon();
+    }
+}
