@@ -151,3 +151,304 @@ fn importance(tree: &SumTree, is_beta: f64, rows: &[u32], weights: &mut [f32]) {
         *weight = (least / tree.leaf(row as usize)).powf(is_beta) as f32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{D2, Layout, Origin};
+    use super::*;
+
+    const DRAWS: usize = 1_000_000;
+
+    fn ring(capacity: usize, offline: usize, online: usize) -> Ring {
+        let mut ring = Ring::new(Layout::new(&[(D2, 1)]), capacity);
+        ring.load(offline, &[]).unwrap();
+        for _ in 0..online {
+            ring.push(&[0.0]);
+        }
+        ring
+    }
+
+    fn compose(
+        composer: Composer,
+        update: u64,
+        ring: &Ring,
+        tree: Option<&SumTree>,
+        batch: usize,
+    ) -> Vec<u32> {
+        let (mut rows, mut weights) = (vec![0; batch], vec![0.0; batch]);
+        let draw = Draw {
+            seed: 5,
+            stream: 2,
+            update,
+        };
+        composer.compose(draw, ring, tree, 0.0, &mut rows, &mut weights);
+        assert!(weights.iter().all(|&w| w == 1.0));
+        rows
+    }
+
+    /// Counts of at least a million draws in batches of 250.
+    fn frequencies(composer: Composer, ring: &Ring, tree: Option<&SumTree>) -> Vec<f64> {
+        let mut counts = vec![0.0; ring.len()];
+        for update in 0..DRAWS as u64 / 250 {
+            for row in compose(composer, update, ring, tree, 250) {
+                counts[row as usize] += 1.0;
+            }
+        }
+        counts
+    }
+
+    /// Normal deviate of Pearson's statistic (Wilson and Hilferty's cube root); 2.326 is p = 0.01.
+    fn deviate(counts: &[f64], p: &[f64]) -> f64 {
+        let total: f64 = counts.iter().sum();
+        let mut statistic = 0.0;
+        let mut cells = 0.0;
+        for (&c, &p) in counts.iter().zip(p) {
+            if p > 0.0 {
+                assert!(p * total > 10.0, "cells must be well filled");
+                statistic += (c - p * total).powi(2) / (p * total);
+                cells += 1.0;
+            } else {
+                assert_eq!(c, 0.0, "a row of probability 0 was drawn");
+            }
+        }
+        let k: f64 = cells - 1.0;
+        let v = 2.0 / (9.0 * k);
+        ((statistic / k).cbrt() - (1.0 - v)) / v.sqrt()
+    }
+
+    fn priorities(n: usize) -> Vec<f64> {
+        let mut noise = Philox::new(3, 9, 0);
+        (0..n)
+            .map(|_| {
+                let w = noise.next_block();
+                if w[0] % 10 == 0 {
+                    0.0
+                } else {
+                    (f64::from(w[1] % 1000) * 0.01 + 1.0).powf(0.6)
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn prioritised_frequencies() {
+        let ring = ring(1003, 1003, 0);
+        let masses = priorities(1003);
+        let mut tree = SumTree::new(1003);
+        tree.assign(0, &masses);
+        let total: f64 = masses.iter().sum();
+        let p: Vec<f64> = masses.iter().map(|m| m / total).collect();
+        let plain = frequencies(
+            Composer::Prioritised { stratified: false },
+            &ring,
+            Some(&tree),
+        );
+        let z = deviate(&plain, &p);
+        assert!(z.abs() < 2.326, "plain: {z}");
+        // strata only take variance away
+        let stratified = frequencies(
+            Composer::Prioritised { stratified: true },
+            &ring,
+            Some(&tree),
+        );
+        let z = deviate(&stratified, &p);
+        assert!(z < 2.326, "stratified: {z}");
+        // the test can fail: neighbouring priorities exchanged
+        let mut wrong = p.clone();
+        wrong.swap(1, 2);
+        wrong.swap(3, 4);
+        wrong.swap(10, 11);
+        assert!(deviate(&plain, &wrong) > 2.326);
+    }
+
+    #[test]
+    fn frequencies_after_wrap_around() {
+        // 700 offline rows, 900 online ones in 1000 slots; new rows are four times as heavy
+        let (mut ring, mut tree) = (ring(1000, 700, 0), SumTree::new(1000));
+        let masses = priorities(1600);
+        tree.assign(0, &masses[..700]);
+        let mut naive = masses[..700].to_vec();
+        naive.resize(1000, 0.0);
+        for k in 700..1600 {
+            let slot = ring.push_with_priority(&[0.0], &mut tree, 4.0 * masses[k]);
+            assert_eq!(slot, k % 1000);
+            naive[slot] = 4.0 * masses[k];
+        }
+        assert_eq!(ring.offline_rows(), 600..700);
+        let total: f64 = naive.iter().sum();
+        assert!((tree.total() / total - 1.0).abs() < 1e-9);
+        let p: Vec<f64> = naive.iter().map(|m| m / total).collect();
+        let counts = frequencies(
+            Composer::Prioritised { stratified: false },
+            &ring,
+            Some(&tree),
+        );
+        let z = deviate(&counts, &p);
+        assert!(z.abs() < 2.326, "{z}");
+    }
+
+    #[test]
+    fn a_full_batch_of_strata_is_exact() {
+        // integer masses that divide the batch: every row exactly its share, whatever the noise
+        let ring = ring(4, 4, 0);
+        let mut tree = SumTree::new(4);
+        tree.assign(0, &[1.0, 3.0, 0.0, 4.0]);
+        for update in 0..100 {
+            let rows = compose(
+                Composer::Prioritised { stratified: true },
+                update,
+                &ring,
+                Some(&tree),
+                64,
+            );
+            let count = |r| rows.iter().filter(|&&x| x == r).count();
+            assert_eq!([0, 1, 2, 3].map(count), [8, 24, 0, 32]);
+            assert!(rows.is_sorted());
+        }
+    }
+
+    #[test]
+    fn uniform_frequencies() {
+        let ring = ring(2000, 800, 203);
+        let p = vec![1.0 / 1003.0; 1003];
+        for stratified in [false, true] {
+            let z = deviate(
+                &frequencies(Composer::Uniform { stratified }, &ring, None),
+                &p,
+            );
+            assert!(z < 2.326, "{z}");
+        }
+    }
+
+    #[test]
+    fn equal_priorities_are_the_uniform_stream() {
+        for n in [1, 5, 1000, 65_537] {
+            let ring = ring(70_000, n, 0);
+            for mass in [1.0, 0.3, 1.0 / 3.0, 7e-9] {
+                let mut tree = SumTree::new(70_000);
+                tree.assign(0, &vec![mass; n]);
+                for stratified in [false, true] {
+                    for update in 0..20 {
+                        for batch in [1, 63, 256] {
+                            assert_eq!(
+                                compose(
+                                    Composer::Prioritised { stratified },
+                                    update,
+                                    &ring,
+                                    Some(&tree),
+                                    batch
+                                ),
+                                compose(
+                                    Composer::Uniform { stratified },
+                                    update,
+                                    &ring,
+                                    None,
+                                    batch
+                                ),
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn mixtures() {
+        let only_online: Ring = ring(50, 0, 30);
+        let only_offline = ring(50, 30, 0);
+        let both = ring(1000, 400, 100);
+        let wrapped = ring(500, 400, 300);
+        let share = |ring: &Ring, p: f64, batch: usize| {
+            let rows = compose(Composer::Mix(p), 3, ring, None, batch);
+            let offline = |&&row: &&u32| ring.origin(row as usize) == Origin::Offline;
+            let n = rows.iter().filter(offline).count();
+            assert_eq!(
+                rows.iter().take_while(offline).count(),
+                n,
+                "offline rows come first"
+            );
+            n
+        };
+        assert_eq!(share(&only_online, 0.5, 256), 0);
+        assert_eq!(share(&only_offline, 0.5, 256), 256);
+        for ring in [&both, &wrapped] {
+            assert_eq!(share(ring, 0.5, 256), 128);
+            assert_eq!(share(ring, 0.1, 256), 25);
+            assert_eq!(share(ring, 0.0, 256), 0);
+            assert_eq!(share(ring, 1.0, 256), 256);
+            assert_eq!(share(ring, 0.5, 1), 0);
+        }
+        let mut p = vec![0.5 / 400.0; 400];
+        p.extend(vec![0.5 / 100.0; 100]);
+        let z = deviate(&frequencies(Composer::Mix(0.5), &both, None), &p);
+        assert!(z.abs() < 2.326, "{z}");
+        // slots 0..200 and 400..500 are online now
+        let p: Vec<f64> = (0..500)
+            .map(|i| {
+                if (200..400).contains(&i) {
+                    0.5 / 200.0
+                } else {
+                    0.5 / 300.0
+                }
+            })
+            .collect();
+        let z = deviate(&frequencies(Composer::Mix(0.5), &wrapped, None), &p);
+        assert!(z.abs() < 2.326, "{z}");
+    }
+
+    #[test]
+    fn importance_weights() {
+        let ring = ring(4, 4, 0);
+        let mut tree = SumTree::new(4);
+        tree.assign(0, &[1.0, 4.0, 2.0, 4.0]);
+        let (mut rows, mut weights) = ([0; 64], [0.0; 64]);
+        let draw = Draw {
+            seed: 1,
+            stream: 1,
+            update: 1,
+        };
+        let composer = Composer::Prioritised { stratified: true };
+        composer.compose(draw, &ring, Some(&tree), 0.5, &mut rows, &mut weights);
+        for (&row, &w) in rows.iter().zip(&weights) {
+            assert_eq!(w, [1.0, 0.5, 0.5f32.sqrt(), 0.5][row as usize]);
+        }
+        composer.compose(draw, &ring, Some(&tree), 1.0, &mut rows, &mut weights);
+        let mean = |f: [f32; 4]| {
+            rows.iter()
+                .zip(&weights)
+                .map(|(&r, &w)| w * f[r as usize])
+                .sum::<f32>()
+                / weights.iter().sum::<f32>()
+        };
+        // full correction: the weighted mean is the uniform one, up to a stratum at each border
+        assert!((mean([1.0, 2.0, 3.0, 4.0]) - 2.5).abs() < 0.1);
+    }
+
+    #[test]
+    fn value_stability() {
+        let ring = ring(1000, 1000, 0);
+        let mut tree = SumTree::new(1000);
+        let masses: Vec<f64> = (0..1000).map(|i| f64::from(i % 7) + 0.1).collect();
+        tree.assign(0, &masses);
+        assert_eq!(
+            compose(Composer::Uniform { stratified: false }, 1, &ring, None, 6),
+            UNIFORM
+        );
+        let prioritised = |stratified| {
+            compose(
+                Composer::Prioritised { stratified },
+                1,
+                &ring,
+                Some(&tree),
+                6,
+            )
+        };
+        assert_eq!(prioritised(false), PLAIN);
+        assert_eq!(prioritised(true), STRATIFIED);
+    }
+    // by an independent Python program
+    const UNIFORM: [u32; 6] = [484, 647, 180, 86, 908, 981];
+    const PLAIN: [u32; 6] = [486, 648, 181, 87, 909, 982];
+    const STRATIFIED: [u32; 6] = [82, 276, 363, 515, 818, 997];
+}

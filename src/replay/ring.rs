@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use baq_kernels::Buffer;
 use baq_kernels::gather::{Part, gather};
 
 use super::{Column, Error, Layout, Origin, SumTree};
@@ -15,7 +16,8 @@ use super::{Column, Error, Layout, Origin, SumTree};
 #[derive(Debug)]
 pub struct Ring {
     layout: Layout,
-    records: Vec<f32>,
+    /// `[capacity, stride]`, aligned so that padded records do not straddle lines, on huge pages if large
+    records: Buffer,
     capacity: usize,
     /// rows loaded from the data file, at slots 0..offline until they are overwritten
     offline: usize,
@@ -36,13 +38,13 @@ pub struct RingState {
 }
 
 impl Ring {
-    /// An empty ring for `capacity` rows. Panics if the capacity is 0 or beyond 2^32 rows.
+    /// An empty ring for `capacity` rows, whose memory is taken at once. Panics if the capacity is 0 or beyond 2^32 rows.
     pub fn new(layout: Layout, capacity: usize) -> Self {
         assert!(
             capacity > 0 && u32::try_from(capacity).is_ok(),
             "capacity of the replay must be in 1..2^32, got {capacity}"
         );
-        let records = vec![0.0; capacity * layout.stride()];
+        let records = Buffer::new(capacity * layout.stride());
         Self {
             layout,
             records,
