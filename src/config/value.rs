@@ -1,6 +1,7 @@
 //! The types an option may have, and how each is written in TOML.
 
-use super::field::{Choice, Limits};
+use super::field::Choice;
+use super::limits::Limits;
 use crate::autodiff::Schedule;
 use toml::Value;
 
