@@ -1,7 +1,10 @@
 //! One declaration per option: the [`config!`](crate::config!) and [`choices!`](crate::choices!) macros and what they generate.
 
+pub mod limits;
+
+pub use limits::{Limits, above};
+
 use super::error::{ConfigError, nearest};
-use super::limits::Limits;
 use super::value::{FieldValue, render};
 use toml::Value;
 

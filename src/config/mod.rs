@@ -9,17 +9,15 @@ pub mod error;
 pub mod field;
 pub mod file;
 pub mod help;
-pub mod limits;
 pub mod metric;
 pub mod presets;
 pub mod sections;
 pub mod value;
 
 pub use error::{ConfigError, nearest};
-pub use field::{Choice, Class, Field, Section};
+pub use field::{Choice, Class, Field, Limits, Section, above};
 pub use file::{AnySection, Config, resolve, section};
 pub use help::{help_markdown, help_text};
-pub use limits::{Limits, above};
 pub use metric::Metric;
 pub use presets::{PRESETS, Preset};
 pub use crate::autodiff::Schedule;

@@ -1,7 +1,6 @@
 //! The types an option may have, and how each is written in TOML.
 
-use super::field::Choice;
-use super::limits::Limits;
+use super::field::{Choice, Limits};
 use crate::autodiff::Schedule;
 use toml::Value;
 
