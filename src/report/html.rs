@@ -295,11 +295,16 @@ pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
         html.push_str("<h3>Return</h3>\n");
     }
     html.push_str(&results_table(groups, facts, false));
+    let spreads = groups.iter().any(|g| g.runs.len() > 1);
     let _ = writeln!(
         html,
         "<p class=\"hint\">Headline: mean of the last {LAST} evaluations of a phase. The best one is \
-         given for the record; choosing it afterwards would flatter. Small figures: lowest and \
-         highest seed.</p>"
+         given for the record; choosing it afterwards would flatter.{}</p>",
+        if spreads {
+            " Small figures: lowest and highest seed."
+        } else {
+            ""
+        }
     );
     html.push_str(&differences_table(groups));
     if groups

@@ -260,8 +260,11 @@ fn keep_until(
     Ok(())
 }
 
-/// Complete lines of a CSV file as (line number, cells), after its header.
-pub(super) fn read_csv(path: &Path) -> Result<(Vec<String>, Vec<(usize, Vec<String>)>), RunError> {
+/// A CSV file's columns and its complete rows, each with its line number.
+type Lines = (Vec<String>, Vec<(usize, Vec<String>)>);
+
+/// Reads a CSV file; a torn last line is left out.
+pub(super) fn read_csv(path: &Path) -> Result<Lines, RunError> {
     let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
     let cells = |line: &str| line.split(',').map(str::to_string).collect::<Vec<_>>();
     let mut lines = text
