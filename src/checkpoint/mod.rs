@@ -1,3 +1,4 @@
 //! The complete training state in one file.
 
 pub mod atomic;
+pub mod container;

@@ -7,19 +7,28 @@ pub fn ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     if span <= 0.0 || !span.is_finite() {
         return vec![(low, label(low, 0.0, largest))];
     }
-    let raw = span / wanted.max(1) as f64;
+    // Two labels are the fewest that tell a scale.
+    (wanted.max(1)..)
+        .map(|wanted| multiples(low, high, span / wanted as f64))
+        .find(|(_, values)| values.len() >= 2)
+        .map(|(step, values)| {
+            let labelled = values.into_iter().map(|v| (v, label(v, step, largest)));
+            labelled.collect()
+        })
+        .unwrap_or_default()
+}
+
+/// The round step nearest to `raw` from above, or hardly below, and its multiples in the range.
+fn multiples(low: f64, high: f64, raw: f64) -> (f64, Vec<f64>) {
     let power = 10f64.powf(raw.log10().floor());
     let step = [1.0, 2.0, 2.5, 5.0, 10.0]
         .into_iter()
         .map(|m| m * power)
-        .find(|s| *s >= raw * 0.999)
+        .find(|s| *s >= raw * 0.85)
         .unwrap_or(10.0 * power);
     let first = (low / step - 1e-9).ceil() as i64;
     let last = (high / step + 1e-9).floor() as i64;
-    (first..=last)
-        .map(|i| i as f64 * step)
-        .map(|v| (v, label(v, step, largest)))
-        .collect()
+    (step, (first..=last).map(|i| i as f64 * step).collect())
 }
 
 /// A number as a tick label: `30k`, `1.5M`, `0.25`, `2e-5`. Digits as fine as `step` needs,
@@ -31,7 +40,7 @@ pub fn label(value: f64, step: f64, largest: f64) -> String {
     };
     if value.abs() <= step * 1e-6 {
         "0".into()
-    } else if largest >= 1e9 || largest < 1e-3 {
+    } else if !(1e-3..1e9).contains(&largest) {
         format!("{value:.1e}").replace(".0e", "e")
     } else if largest >= 1e6 {
         scaled(1e6, "M")
@@ -88,9 +97,10 @@ mod tests {
         };
         assert_eq!(labels(0.0, 30_000.0, 3), "0 10k 20k 30k");
         assert_eq!(labels(-1_000_000.0, 0.0, 2), "\u{2212}1.0M \u{2212}0.5M 0");
-        assert_eq!(labels(-3.0, 107.0, 5), "0 25 50 75 100");
+        assert_eq!(labels(-3.0, 107.0, 5), "0 20 40 60 80 100");
         assert_eq!(labels(0.0, 1.0, 4), "0 0.25 0.50 0.75 1.00");
         assert_eq!(labels(0.0, 4e-5, 2), "0 2e\u{2212}5 4e\u{2212}5");
+        assert_eq!(labels(0.0, 30_000.0, 1), "0 20k");
         assert_eq!(labels(5.0, 5.0, 3), "5.0");
         for (l, h) in [(0.1, 0.3), (-7.0, 1e6), (1e-9, 2e-9)] {
             let t = ticks(l, h, 5);

@@ -79,6 +79,8 @@ pub type Drawn = Result<(), String>;
 pub struct Canvas<'a, B: DrawingBackend> {
     backend: &'a mut B,
     scale: f64,
+    /// Whether title and caption are left to the page around the chart.
+    pub bare: bool,
     /// Width in pixels before scaling.
     pub width: f64,
     /// Height in pixels before scaling.
@@ -236,6 +238,10 @@ fn dashes(points: &[(f64, f64)], on: f64, off: f64) -> Vec<Vec<(f64, f64)>> {
 pub trait Chart {
     /// Its title; also the text for readers who do not see the picture.
     fn title(&self) -> &str;
+    /// A line about how to read it, or nothing.
+    fn caption(&self) -> &str {
+        ""
+    }
     /// Draws it on the whole canvas.
     fn draw<B: DrawingBackend>(&self, canvas: &mut Canvas<'_, B>) -> Drawn;
 
@@ -244,7 +250,8 @@ pub trait Chart {
         self.vector(width, height, true)
     }
 
-    /// As SVG for a page: no background, no fixed size, so that the page's style decides.
+    /// As SVG for a page, without title, caption, background or fixed size: the page has words
+    /// and a style of its own.
     fn inline_svg(&self, width: u32, height: u32) -> String {
         self.vector(width, height, false)
     }
@@ -261,6 +268,7 @@ pub trait Chart {
             let mut canvas = Canvas {
                 backend: &mut backend,
                 scale: f64::from(SCALE),
+                bare: !document,
                 width: f64::from(width),
                 height: f64::from(height),
             };
@@ -307,6 +315,7 @@ pub trait Chart {
             let mut canvas = Canvas {
                 backend: &mut backend,
                 scale: f64::from(scale),
+                bare: false,
                 width: f64::from(width),
                 height: f64::from(height),
             };

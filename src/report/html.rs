@@ -2,6 +2,7 @@
 
 use super::axis::value;
 use super::canvas::Chart;
+use super::curves;
 use super::plot::Histogram;
 use super::summary::{self, Figures, Group, LAST, Run, Spread};
 use crate::train::metrics::{DatasetFacts, Evaluation, Phase};
@@ -21,11 +22,15 @@ fn escaped(text: &str) -> String {
 }
 
 /// A chart in two shapes, of which the style shows the one that suits the screen.
-fn figure(chart: &impl Chart, wide: (u32, u32)) -> String {
+fn figure(chart: &impl Chart, wide: (u32, u32), narrow: (u32, u32)) -> String {
+    let mut words = format!("<b>{}</b>", escaped(chart.title()));
+    if !chart.caption().is_empty() {
+        let _ = write!(words, " <span>{}</span>", escaped(chart.caption()));
+    }
     format!(
-        "<figure><div class=\"wide\">{}</div><div class=\"narrow\">{}</div></figure>\n",
+        "<figure><figcaption>{words}</figcaption><div class=\"wide\">{}</div><div class=\"narrow\">{}</div></figure>\n",
         chart.inline_svg(wide.0, wide.1),
-        chart.inline_svg(380, 330)
+        chart.inline_svg(narrow.0, narrow.1)
     )
 }
 
@@ -87,24 +92,19 @@ fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool)
         html.push_str(&spread(&best).replace("<td", "<td class=\"aside\""));
         html.push_str("</tr>");
     }
-    if let Some(facts) = facts {
-        let (mean, best) = if by_score {
-            (facts.score_mean, facts.score_best_tenth)
-        } else {
-            (Some(facts.return_mean), Some(facts.return_best_tenth))
-        };
-        for (name, v) in [("data, mean", mean), ("data, best tenth", best)] {
-            if let Some(v) = v {
-                let _ = write!(
-                    html,
-                    "<tr class=\"data\"><th>{name}</th><td></td><td>{}</td>{}</tr>",
-                    value(v),
-                    "<td></td>".repeat(heads.len() - 1)
-                );
-            }
-        }
-    }
     html.push_str("</tbody></table></div>\n");
+    let data = facts.and_then(|f| match by_score {
+        true => f.score_mean.zip(f.score_best_tenth),
+        false => Some((f.return_mean, f.return_best_tenth)),
+    });
+    if let Some((mean, best)) = data {
+        let _ = writeln!(
+            html,
+            "<p class=\"hint\">The data themselves: mean {}, best tenth of the episodes {}.</p>",
+            value(mean),
+            value(best)
+        );
+    }
     html
 }
 
@@ -184,11 +184,11 @@ fn differences_table(groups: &[Group]) -> String {
 /// The diagnostics of one run.
 fn diagnostics(run: &Run) -> String {
     let mut html = String::from("<div class=\"charts\">\n");
-    for chart in summary::metric_charts(run) {
-        html.push_str(&figure(&chart, (540, 340)));
+    for chart in curves::metric_charts(run) {
+        html.push_str(&figure(&chart, (540, 300), (380, 270)));
     }
     for of in &run.distributions {
-        html.push_str(&figure(&Histogram { of }, (540, 340)));
+        html.push_str(&figure(&Histogram { of }, (540, 300), (380, 270)));
     }
     html.push_str("</div>\n");
     html
@@ -283,7 +283,11 @@ pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
         let _ = writeln!(html, "<p class=\"note\">{}</p>", escaped(note));
     }
     html.push_str("</header>\n<h2>Learning</h2>\n");
-    html.push_str(&figure(&summary::learning_curves(groups), (1080, 460)));
+    html.push_str(&figure(
+        &curves::learning_curves(groups),
+        (1080, 420),
+        (380, 380),
+    ));
     html.push_str("<h2>Results</h2>\n");
     if summary::scored(groups) {
         html.push_str("<h3>Normalised score</h3>\n");
@@ -291,11 +295,16 @@ pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
         html.push_str("<h3>Return</h3>\n");
     }
     html.push_str(&results_table(groups, facts, false));
+    let spreads = groups.iter().any(|g| g.runs.len() > 1);
     let _ = writeln!(
         html,
         "<p class=\"hint\">Headline: mean of the last {LAST} evaluations of a phase. The best one is \
-         given for the record; choosing it afterwards would flatter. Small figures: lowest and \
-         highest seed.</p>"
+         given for the record; choosing it afterwards would flatter.{}</p>",
+        if spreads {
+            " Small figures: lowest and highest seed."
+        } else {
+            ""
+        }
     );
     html.push_str(&differences_table(groups));
     if groups

@@ -5,14 +5,17 @@
 
 pub mod axis;
 pub mod canvas;
+pub mod curves;
+mod frame;
 pub mod html;
 pub mod plot;
 pub mod summary;
 
 pub use canvas::Chart;
+pub use curves::{learning_curves, metric_charts};
 pub use html::page;
 pub use plot::{Curves, Histogram, Series, XAxis};
-pub use summary::{Group, Run, group, learning_curves};
+pub use summary::{Group, Run, group};
 
 use crate::checkpoint::atomic::write_atomic;
 use crate::train::rundir::{self, RunError};

@@ -1,7 +1,7 @@
-//! Curves and histograms.
+//! Curves and histograms. Above 400 lines by its tests.
 
-use super::axis;
-use super::canvas::{Anchor, Canvas, Chart, Dash, Drawn, GRID, INK, MUTED, PALETTE, text_width};
+use super::canvas::{Canvas, Chart, Dash, Drawn, INK, MUTED, PALETTE};
+use super::frame::{Entry, Frame, Scale, extent, padded};
 use crate::train::metrics::Distribution;
 use plotters::prelude::{DrawingBackend, RGBColor};
 
@@ -82,205 +82,8 @@ pub struct Curves {
     pub series: Vec<Series>,
     /// Horizontal lines to compare with: name and height.
     pub references: Vec<(String, f64)>,
-}
-
-/// Maps x to pixels: one straight piece, or two that meet at the switch.
-struct Scale {
-    pieces: Vec<[f64; 4]>,
-}
-
-impl Scale {
-    /// Pieces as (from x, to x, from pixel, to pixel).
-    fn new(pieces: Vec<[f64; 4]>) -> Self {
-        Self { pieces }
-    }
-
-    fn pixel(&self, x: f64) -> f64 {
-        let piece = self
-            .pieces
-            .iter()
-            .find(|p| x <= p[1])
-            .or(self.pieces.last())
-            .expect("invariant: a scale has a piece");
-        let [x0, x1, p0, p1] = *piece;
-        p0 + (x - x0) / (x1 - x0) * (p1 - p0)
-    }
-}
-
-/// Smallest and largest finite value.
-fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.filter(|v| v.is_finite()).fold(None, |e, v| match e {
-        None => Some((v, v)),
-        Some((l, h)) => Some((l.min(v), h.max(v))),
-    })
-}
-
-/// Widens a range a little, so that lines do not run along the frame.
-fn padded((low, high): (f64, f64)) -> (f64, f64) {
-    if high > low {
-        let pad = 0.05 * (high - low);
-        // A quantity that is never negative keeps its zero at the foot.
-        let foot = if low >= 0.0 && low < pad * 2.0 {
-            0.0
-        } else {
-            low - pad
-        };
-        (foot, high + pad)
-    } else {
-        let half = (low.abs() * 0.1).max(0.5);
-        (low - half, low + half)
-    }
-}
-
-/// Type sizes; a narrow drawing is one for a phone.
-const TITLE: f64 = 16.0;
-const TEXT: f64 = 12.5;
-
-/// The frame of a chart: title, caption, legend above; what is left is for the plot.
-struct Frame {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    y: (f64, f64),
-}
-
-/// A legend's entry: name, colour, how its swatch is drawn.
-type Entry = (String, RGBColor, Dash);
-
-impl Frame {
-    fn y_pixel(&self, y: f64) -> f64 {
-        self.bottom - (y - self.y.0) / (self.y.1 - self.y.0) * (self.bottom - self.top)
-    }
-
-    /// Draws everything around the plot and the horizontal grid.
-    fn draw<B: DrawingBackend>(
-        canvas: &mut Canvas<'_, B>,
-        title: &str,
-        caption: &str,
-        y_label: &str,
-        legend: &[Entry],
-        y: (f64, f64),
-    ) -> Result<Self, String> {
-        let margin = 14.0;
-        let right = canvas.width - 18.0;
-        let mut top = 20.0;
-        canvas.text(title, (margin, top), TITLE, INK, Anchor::Left)?;
-        if !caption.is_empty() {
-            for line in wrapped(caption, TEXT, right - margin) {
-                top += 19.0;
-                canvas.text(&line, (margin, top), TEXT, MUTED, Anchor::Left)?;
-            }
-        }
-        if !legend.is_empty() {
-            top += 22.0;
-            let mut x = margin;
-            for (name, colour, dash) in legend {
-                let width = 26.0 + text_width(name, TEXT) + 16.0;
-                if x + width > right + 16.0 && x > margin {
-                    x = margin;
-                    top += 19.0;
-                }
-                canvas.line(&[(x, top), (x + 20.0, top)], *colour, 2.5, *dash)?;
-                canvas.text(name, (x + 26.0, top), TEXT, INK, Anchor::Left)?;
-                x += width;
-            }
-        }
-        if !y_label.is_empty() {
-            top += 23.0;
-            canvas.text(y_label, (margin, top), TEXT, MUTED, Anchor::Left)?;
-        }
-        top += 16.0;
-        let bottom = canvas.height - 48.0;
-        let wanted = (((bottom - top) / 48.0) as usize).clamp(2, 7);
-        let ticks = axis::ticks(y.0, y.1, wanted);
-        let widest = ticks
-            .iter()
-            .map(|t| text_width(&t.1, TEXT))
-            .fold(0.0, f64::max);
-        let frame = Self {
-            left: margin + widest + 8.0,
-            right,
-            top,
-            bottom,
-            y,
-        };
-        for (value, label) in ticks {
-            let height = frame.y_pixel(value);
-            canvas.line(
-                &[(frame.left, height), (right, height)],
-                GRID,
-                1.0,
-                Dash::Solid,
-            )?;
-            canvas.text(
-                &label,
-                (frame.left - 8.0, height),
-                TEXT,
-                MUTED,
-                Anchor::Right,
-            )?;
-        }
-        Ok(frame)
-    }
-
-    fn x_ticks<B: DrawingBackend>(
-        &self,
-        canvas: &mut Canvas<'_, B>,
-        piece: [f64; 4],
-        without_zero: bool,
-    ) -> Drawn {
-        let wanted = (((piece[3] - piece[2]) / 85.0) as usize).max(1);
-        for (value, label) in axis::ticks(piece[0], piece[1], wanted) {
-            if without_zero && value == 0.0 {
-                continue;
-            }
-            let t = (value - piece[0]) / (piece[1] - piece[0]);
-            let x = piece[2] + t * (piece[3] - piece[2]);
-            canvas.line(
-                &[(x, self.bottom), (x, self.bottom + 4.0)],
-                MUTED,
-                1.0,
-                Dash::Solid,
-            )?;
-            // The outermost labels must not be cut off by the edge.
-            let half = text_width(&label, TEXT) / 2.0;
-            let x = x.clamp(half + 2.0, canvas.width - half - 2.0);
-            canvas.text(&label, (x, self.bottom + 8.0), TEXT, MUTED, Anchor::Below)?;
-        }
-        Ok(())
-    }
-
-    fn x_label<B: DrawingBackend>(
-        &self,
-        canvas: &mut Canvas<'_, B>,
-        text: &str,
-        from: f64,
-        to: f64,
-    ) -> Drawn {
-        let half = text_width(text, TEXT) / 2.0;
-        let x = ((from + to) / 2.0).clamp(half + 2.0, canvas.width - half - 2.0);
-        canvas.text(text, (x, self.bottom + 26.0), TEXT, MUTED, Anchor::Below)
-    }
-}
-
-/// Breaks text into lines that fit.
-fn wrapped(text: &str, size: f64, width: f64) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let last = lines.last_mut().expect("invariant: there is always a line");
-        let longer = if last.is_empty() {
-            word.to_string()
-        } else {
-            format!("{last} {word}")
-        };
-        if !last.is_empty() && text_width(&longer, size) > width {
-            lines.push(word.to_string());
-        } else {
-            *last = longer;
-        }
-    }
-    lines
+    /// Where the axis begins if that is before the first point.
+    pub x_from: f64,
 }
 
 fn colour(index: Option<usize>) -> RGBColor {
@@ -310,18 +113,22 @@ impl Curves {
     }
 
     fn x_range(&self) -> (f64, f64) {
-        extent(
-            self.series
-                .iter()
-                .flat_map(|s| s.points.iter().map(|p| p.0)),
-        )
-        .unwrap_or((0.0, 1.0))
+        let points = self
+            .series
+            .iter()
+            .flat_map(|s| s.points.iter().map(|p| p.0));
+        let (low, high) = extent(points).unwrap_or((0.0, 1.0));
+        (low.min(self.x_from), high)
     }
 }
 
 impl Chart for Curves {
     fn title(&self) -> &str {
         &self.title
+    }
+
+    fn caption(&self) -> &str {
+        &self.caption
     }
 
     fn draw<B: DrawingBackend>(&self, canvas: &mut Canvas<'_, B>) -> Drawn {
@@ -428,6 +235,15 @@ impl Chart for Curves {
     }
 }
 
+/// A number of things, short: `912`, `20k`, `1.9M`.
+fn count(n: u64) -> String {
+    match n {
+        0..10_000 => n.to_string(),
+        10_000..1_000_000 => format!("{}k", (n + 500) / 1000),
+        _ => format!("{:.1}M", n as f64 / 1e6),
+    }
+}
+
 /// A histogram with one outline per origin, each as shares of its own total, so that a few
 /// thousand online transitions compare with a million offline ones.
 #[derive(Debug, Clone)]
@@ -458,16 +274,7 @@ impl Chart for Histogram<'_> {
             .iter()
             .enumerate()
             .map(|(i, (name, counts))| {
-                let n = counts.iter().sum::<u64>() as f64;
-                let n = axis::label(
-                    n,
-                    if n >= 1e6 {
-                        1e4
-                    } else {
-                        1.0f64.max(n / 1e3).round()
-                    },
-                    n,
-                );
+                let n = count(counts.iter().sum());
                 (format!("{name} ({n})"), colour(Some(i)), dash(Some(i)))
             })
             .collect();
@@ -485,15 +292,24 @@ impl Chart for Histogram<'_> {
         let piece = [*low, *high, frame.left, frame.right];
         let scale = Scale::new(vec![piece]);
         for (i, shares) in shares.iter().enumerate() {
-            let mut outline = vec![(frame.left, frame.bottom)];
-            for (edges, share) in self.of.edges.windows(2).zip(shares) {
-                let y = frame.y_pixel(*share);
-                outline.push((scale.pixel(edges[0]), y));
-                outline.push((scale.pixel(edges[1]), y));
+            // One outline per stretch of filled bins: a line along zero would say nothing.
+            let bins: Vec<(f64, f64, f64)> = self
+                .of
+                .edges
+                .windows(2)
+                .zip(shares)
+                .map(|(edges, share)| (scale.pixel(edges[0]), scale.pixel(edges[1]), *share))
+                .collect();
+            for filled in bins.split(|b| b.2 == 0.0).filter(|f| !f.is_empty()) {
+                let mut outline = vec![(filled[0].0, frame.bottom)];
+                for (from, to, share) in filled {
+                    let y = frame.y_pixel(*share);
+                    outline.extend([(*from, y), (*to, y)]);
+                }
+                outline.push((filled[filled.len() - 1].1, frame.bottom));
+                canvas.area(&outline, colour(Some(i)), 0.15)?;
+                canvas.line(&outline, colour(Some(i)), 1.8, dash(Some(i)))?;
             }
-            outline.push((frame.right, frame.bottom));
-            canvas.area(&outline, colour(Some(i)), 0.15)?;
-            canvas.line(&outline, colour(Some(i)), 1.8, dash(Some(i)))?;
         }
         frame.x_ticks(canvas, piece, false)?;
         frame.x_label(canvas, &self.of.x_label, frame.left, frame.right)?;
@@ -523,6 +339,7 @@ mod tests {
             x: XAxis::Switch,
             series: vec![Series::over_runs("two", 0, &[ramp(1.0), ramp(3.0)])],
             references: vec![("data".into(), 5.0)],
+            x_from: -50.0,
         }
     }
 
@@ -533,13 +350,6 @@ mod tests {
         assert_eq!(s.band[8], (40.0, 4.0, 12.0));
         let gap = Series::over_runs("", 0, &[vec![(0.0, 1.0), (1.0, 2.0)], vec![(1.0, 4.0)]]);
         assert_eq!(gap.points, [(1.0, 3.0)]);
-    }
-
-    #[test]
-    fn two_scales_meet_at_the_switch() {
-        let scale = Scale::new(vec![[-100.0, 0.0, 10.0, 60.0], [0.0, 4.0, 60.0, 100.0]]);
-        let pixels = [-100.0, -50.0, 0.0, 2.0, 4.0].map(|x| scale.pixel(x));
-        assert_eq!(pixels, [10.0, 35.0, 60.0, 80.0, 100.0]);
     }
 
     #[test]

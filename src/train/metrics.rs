@@ -1,4 +1,4 @@
-//! What a run writes down while it learns: metrics, evaluations, times, distributions.
+//! What a run writes down while it learns: metrics, evaluations, times.
 //!
 //! Metrics and evaluations are functions of the run alone, so that a resumed run's files equal
 //! an uninterrupted run's byte for byte; wall-clock times go to a file of their own. The rule
@@ -7,323 +7,21 @@
 //! the checkpoint's counters, and a torn last line, are dropped.
 //!
 //! CSV: absent = empty cell. JSONL: absent, NaN and infinities = null (JSON has no word for them).
+//!
+//! Above 400 lines by its tests, which resume all logs of a run together.
 
+pub use super::facts::{
+    DatasetFacts, Distribution, read_dataset, read_distributions, write_dataset,
+    write_distributions,
+};
+pub use super::sheet::{Phase, Stamp};
 pub use crate::config::Metric;
 
+use super::facts::{read_json, write_json};
 use super::rundir::{self, RunError};
-use crate::checkpoint::atomic::write_atomic;
+use super::sheet::{Cell, STAMP, Sheet, cell, optional, read_csv, row_stamp};
 use serde::{Deserialize, Serialize};
-use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
-
-/// A stage of a run, in order of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Training of a frozen reference policy for an adaptation.
-    Reference,
-    /// Training on the dataset.
-    Offline,
-    /// Fine-tuning in the environment.
-    Online,
-}
-
-impl Phase {
-    /// The word in files.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Reference => "reference",
-            Self::Offline => "offline",
-            Self::Online => "online",
-        }
-    }
-
-    fn of(word: &str) -> Option<Self> {
-        [Self::Reference, Self::Offline, Self::Online]
-            .into_iter()
-            .find(|p| p.word() == word)
-    }
-}
-
-/// Where in the run a row belongs; the order of rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Stamp {
-    /// Stage.
-    pub phase: Phase,
-    /// Gradient updates so far.
-    pub update: u64,
-    /// Environment steps so far.
-    pub env_step: u64,
-}
-
-const STAMP: [&str; 3] = ["phase", "update", "env_step"];
-
-/// One cell of a row.
-enum Cell<'a> {
-    Absent,
-    Number(f64),
-    Whole(u64),
-    Numbers(&'a [f64]),
-    Wholes(&'a [u64]),
-}
-
-/// Shortest text that reads back to the same value: as f32 when the value is one (most
-/// metrics are), else as f64.
-fn number(v: f64) -> String {
-    let short = v as f32;
-    if v.is_nan() {
-        "NaN".into()
-    } else if f64::from(short) == v {
-        format!("{short:?}")
-    } else {
-        format!("{v:?}")
-    }
-}
-
-fn joined<T: Copy>(items: &[T], separator: &str, text: impl Fn(T) -> String) -> String {
-    let items: Vec<String> = items.iter().map(|v| text(*v)).collect();
-    items.join(separator)
-}
-
-impl Cell<'_> {
-    fn csv(&self) -> String {
-        match self {
-            Self::Absent => String::new(),
-            Self::Number(v) => number(*v),
-            Self::Whole(v) => v.to_string(),
-            Self::Numbers(v) => joined(v, ";", number),
-            Self::Wholes(v) => joined(v, ";", |v| v.to_string()),
-        }
-    }
-
-    fn json(&self) -> String {
-        let finite = |v: f64| {
-            if v.is_finite() {
-                number(v)
-            } else {
-                "null".into()
-            }
-        };
-        match self {
-            Self::Absent => "null".into(),
-            Self::Number(v) => finite(*v),
-            Self::Whole(v) => v.to_string(),
-            Self::Numbers(v) => format!("[{}]", joined(v, ",", finite)),
-            Self::Wholes(v) => format!("[{}]", joined(v, ",", |v| v.to_string())),
-        }
-    }
-}
-
-/// A CSV file, and optionally its JSONL twin, that grow by whole rows.
-struct Sheet {
-    columns: Vec<String>,
-    csv: (PathBuf, BufWriter<File>),
-    jsonl: Option<(PathBuf, BufWriter<File>)>,
-}
-
-fn appending(path: &Path) -> Result<(PathBuf, BufWriter<File>), RunError> {
-    let file = OpenOptions::new()
-        .append(true)
-        .open(path)
-        .map_err(RunError::io(path, "open the file"))?;
-    Ok((path.to_path_buf(), BufWriter::new(file)))
-}
-
-impl Sheet {
-    fn create(csv: &Path, jsonl: Option<&Path>, columns: &[&str]) -> Result<Self, RunError> {
-        let header = format!("{},{}\n", STAMP.join(","), columns.join(","));
-        write_atomic(csv, header.as_bytes()).map_err(RunError::io(csv, "write the file"))?;
-        if let Some(path) = jsonl {
-            write_atomic(path, b"").map_err(RunError::io(path, "write the file"))?;
-        }
-        Self::append(csv, jsonl, columns)
-    }
-
-    fn resume(
-        csv: &Path,
-        jsonl: Option<&Path>,
-        columns: &[&str],
-        last: Stamp,
-    ) -> Result<Self, RunError> {
-        let header = format!("{},{}", STAMP.join(","), columns.join(","));
-        keep_until(csv, Some(&header), |line| csv_stamp(line), last)?;
-        if let Some(path) = jsonl {
-            keep_until(path, None, json_stamp, last)?;
-        }
-        Self::append(csv, jsonl, columns)
-    }
-
-    fn append(csv: &Path, jsonl: Option<&Path>, columns: &[&str]) -> Result<Self, RunError> {
-        Ok(Self {
-            columns: columns.iter().map(|c| c.to_string()).collect(),
-            csv: appending(csv)?,
-            jsonl: jsonl.map(appending).transpose()?,
-        })
-    }
-
-    fn push(&mut self, stamp: Stamp, cells: &[Cell<'_>]) -> Result<(), RunError> {
-        let Stamp {
-            phase,
-            update,
-            env_step,
-        } = stamp;
-        let mut line = format!("{},{update},{env_step}", phase.word());
-        for cell in cells {
-            line.push(',');
-            line.push_str(&cell.csv());
-        }
-        line.push('\n');
-        let (path, file) = &mut self.csv;
-        file.write_all(line.as_bytes())
-            .map_err(RunError::io(path, "write the file"))?;
-        if let Some((path, file)) = &mut self.jsonl {
-            line.clear();
-            let _ = write!(
-                line,
-                "{{\"phase\":\"{}\",\"update\":{update},\"env_step\":{env_step}",
-                phase.word()
-            );
-            for (column, cell) in self.columns.iter().zip(cells) {
-                let _ = write!(line, ",\"{column}\":{}", cell.json());
-            }
-            line.push_str("}\n");
-            file.write_all(line.as_bytes())
-                .map_err(RunError::io(path, "write the file"))?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), RunError> {
-        for (path, file) in [Some(&mut self.csv), self.jsonl.as_mut()]
-            .into_iter()
-            .flatten()
-        {
-            file.flush()
-                .and_then(|()| file.get_ref().sync_data())
-                .map_err(RunError::io(path, "write the file"))?;
-        }
-        Ok(())
-    }
-}
-
-fn csv_stamp(line: &str) -> Option<Stamp> {
-    let mut cells = line.split(',');
-    Some(Stamp {
-        phase: Phase::of(cells.next()?)?,
-        update: cells.next()?.parse().ok()?,
-        env_step: cells.next()?.parse().ok()?,
-    })
-}
-
-fn json_stamp(line: &str) -> Option<Stamp> {
-    let value: serde_json::Value = serde_json::from_str(line).ok()?;
-    Some(Stamp {
-        phase: Phase::of(value.get("phase")?.as_str()?)?,
-        update: value.get("update")?.as_u64()?,
-        env_step: value.get("env_step")?.as_u64()?,
-    })
-}
-
-/// Rewrites the file without the rows after `last` and without a torn last line.
-fn keep_until(
-    path: &Path,
-    header: Option<&str>,
-    stamp: impl Fn(&str) -> Option<Stamp>,
-    last: Stamp,
-) -> Result<(), RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
-    let format = |line: usize, expected: &str, got: &str| RunError::Format {
-        path: path.to_path_buf(),
-        line,
-        expected: expected.to_string(),
-        got: format!("`{}`", got.chars().take(80).collect::<String>()),
-    };
-    let mut kept = String::with_capacity(text.len());
-    for (i, line) in text.split_inclusive('\n').enumerate() {
-        let Some(line) = line.strip_suffix('\n') else {
-            break;
-        };
-        match header {
-            Some(header) if i == 0 => {
-                if line != header {
-                    return Err(format(1, &format!("the columns `{header}`"), line));
-                }
-            }
-            _ => {
-                let at = stamp(line).ok_or_else(|| format(i + 1, "a row of this run", line))?;
-                if at > last {
-                    break;
-                }
-            }
-        }
-        kept.push_str(line);
-        kept.push('\n');
-    }
-    if kept.len() != text.len() {
-        write_atomic(path, kept.as_bytes()).map_err(RunError::io(path, "write the file"))?;
-    }
-    Ok(())
-}
-
-/// Complete lines of a CSV file as (line number, cells), after its header.
-fn read_csv(path: &Path) -> Result<(Vec<String>, Vec<(usize, Vec<String>)>), RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
-    let cells = |line: &str| line.split(',').map(str::to_string).collect::<Vec<_>>();
-    let mut lines = text
-        .split_inclusive('\n')
-        .filter_map(|line| line.strip_suffix('\n'))
-        .enumerate();
-    let header = lines
-        .next()
-        .map(|(_, line)| cells(line))
-        .unwrap_or_default();
-    let expected = |line: usize, expected: String, got: String| RunError::Format {
-        path: path.to_path_buf(),
-        line,
-        expected,
-        got,
-    };
-    if header.len() < 3 || header[..3] != STAMP {
-        let got = format!("`{}`", header.join(","));
-        return Err(expected(1, format!("columns {},...", STAMP.join(",")), got));
-    }
-    let mut rows = Vec::new();
-    for (i, line) in lines {
-        let row = cells(line);
-        if row.len() != header.len() {
-            let got = row.len().to_string();
-            return Err(expected(i + 1, format!("{} cells", header.len()), got));
-        }
-        rows.push((i + 1, row));
-    }
-    Ok((header, rows))
-}
-
-fn cell<T: std::str::FromStr>(path: &Path, line: usize, text: &str) -> Result<T, RunError> {
-    text.parse().map_err(|_| RunError::Format {
-        path: path.to_path_buf(),
-        line,
-        expected: "a number".into(),
-        got: format!("`{text}`"),
-    })
-}
-
-fn optional(path: &Path, line: usize, text: &str) -> Result<Option<f64>, RunError> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    cell(path, line, text).map(Some)
-}
-
-fn row_stamp(path: &Path, line: usize, cells: &[String]) -> Result<Stamp, RunError> {
-    csv_stamp(&cells[..3].join(",")).ok_or_else(|| RunError::Format {
-        path: path.to_path_buf(),
-        line,
-        expected: STAMP.join(","),
-        got: format!("`{}`", cells[..3].join(",")),
-    })
-}
+use std::path::Path;
 
 /// Writes `metrics.csv` and `metrics.jsonl`; the columns are fixed when it is created.
 pub struct MetricLog {
@@ -367,9 +65,7 @@ impl MetricLog {
     pub fn create(dir: &Path, metrics: &[&Metric]) -> Result<Self, RunError> {
         let names = unique(metrics);
         let about: Vec<MetricAbout> = metrics.iter().map(|m| MetricAbout::from(*m)).collect();
-        let path = dir.join(rundir::METRICS_ABOUT);
-        let text = serde_json::to_string_pretty(&about).expect("invariant: text serialises");
-        write_atomic(&path, text.as_bytes()).map_err(RunError::io(&path, "write the file"))?;
+        write_json(&dir.join(rundir::METRICS_ABOUT), &about)?;
         let sheet = Sheet::create(
             &dir.join(rundir::METRICS_CSV),
             Some(&dir.join(rundir::METRICS_JSONL)),
@@ -658,126 +354,11 @@ pub fn read_timing(dir: &Path) -> Result<Vec<Timing>, RunError> {
         .collect()
 }
 
-/// How values of several origins are spread, in bins of equal width.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Distribution {
-    /// Title of its chart, for example `Weights w`.
-    pub title: String,
-    /// What the values are.
-    pub x_label: String,
-    /// Bin edges, one more than bins.
-    pub edges: Vec<f64>,
-    /// Name of each origin with the number of its values per bin.
-    pub groups: Vec<(String, Vec<u64>)>,
-}
-
-impl Distribution {
-    /// Counts finite values of each group in `bins` bins that span all groups.
-    pub fn of(title: &str, x_label: &str, groups: &[(&str, &[f32])], bins: usize) -> Self {
-        let finite = || {
-            groups
-                .iter()
-                .flat_map(|(_, values)| values.iter())
-                .filter(|v| v.is_finite())
-                .map(|v| f64::from(*v))
-        };
-        let (mut low, mut high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-            (l.min(v), h.max(v))
-        });
-        if low > high {
-            (low, high) = (0.0, 1.0);
-        } else if low == high {
-            // A constant gets a bin of visible width around it.
-            let half = (low.abs() * 0.05).max(0.05);
-            (low, high) = (low - half, high + half);
-        }
-        let bins = bins.max(1);
-        let width = (high - low) / bins as f64;
-        let count = |values: &[f32]| {
-            let mut counts = vec![0; bins];
-            for v in values.iter().filter(|v| v.is_finite()) {
-                let bin = ((f64::from(*v) - low) / width) as usize;
-                counts[bin.min(bins - 1)] += 1;
-            }
-            counts
-        };
-        Self {
-            title: title.into(),
-            x_label: x_label.into(),
-            edges: (0..=bins).map(|i| low + width * i as f64).collect(),
-            groups: groups
-                .iter()
-                .map(|(name, values)| (name.to_string(), count(values)))
-                .collect(),
-        }
-    }
-}
-
-/// Writes `distributions.json` of a run.
-pub fn write_distributions(dir: &Path, distributions: &[Distribution]) -> Result<(), RunError> {
-    write_json(&dir.join(rundir::DISTRIBUTIONS), distributions)
-}
-
-/// Reads `distributions.json` of a run.
-pub fn read_distributions(dir: &Path) -> Result<Vec<Distribution>, RunError> {
-    read_json(&dir.join(rundir::DISTRIBUTIONS))
-}
-
-/// What a report says about the dataset of a run.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct DatasetFacts {
-    /// File name or a short name.
-    pub name: String,
-    /// SHA-256 of the file in hex, or empty.
-    pub sha256: String,
-    /// Transitions as used in training.
-    pub transitions: u64,
-    /// Episodes, an unfinished last one included.
-    pub episodes: u64,
-    /// Mean undiscounted return over episodes.
-    pub return_mean: f64,
-    /// Standard deviation of the returns.
-    pub return_std: f64,
-    /// Smallest return.
-    pub return_min: f64,
-    /// Largest return.
-    pub return_max: f64,
-    /// Mean return of the best tenth of the episodes.
-    pub return_best_tenth: f64,
-    /// Normalised score of `return_mean`, where the task has one.
-    pub score_mean: Option<f64>,
-    /// Normalised score of `return_best_tenth`.
-    pub score_best_tenth: Option<f64>,
-}
-
-/// Writes `dataset.json` of a run.
-pub fn write_dataset(dir: &Path, facts: &DatasetFacts) -> Result<(), RunError> {
-    write_json(&dir.join(rundir::DATASET), facts)
-}
-
-/// Reads `dataset.json` of a run.
-pub fn read_dataset(dir: &Path) -> Result<DatasetFacts, RunError> {
-    read_json(&dir.join(rundir::DATASET))
-}
-
-fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), RunError> {
-    let text = serde_json::to_string_pretty(value).expect("invariant: plain data serialise");
-    write_atomic(path, text.as_bytes()).map_err(RunError::io(path, "write the file"))
-}
-
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
-    serde_json::from_str(&text).map_err(|e| RunError::Format {
-        path: path.to_path_buf(),
-        line: e.line(),
-        expected: "the JSON this program writes".into(),
-        got: e.to_string(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{self, OpenOptions};
+    use std::io::Write as _;
 
     const LOSS: Metric = Metric::new("loss", "mean squared error", "", "Losses");
     const Q: Metric = Metric::new("q_mean", "mean Q(s, a)", "return", "Values");
@@ -983,23 +564,6 @@ mod tests {
             text.contains("expected the columns `phase,update,env_step,loss`"),
             "{text}"
         );
-    }
-
-    #[test]
-    fn distributions_count_every_finite_value_once() {
-        let off = [0.0f32, 0.5, 1.0, f32::NAN];
-        let on = [2.0f32, 0.25];
-        let d = Distribution::of("w", "w", &[("offline", &off), ("online", &on)], 4);
-        assert_eq!(d.edges, [0.0, 0.5, 1.0, 1.5, 2.0]);
-        assert_eq!(d.groups[0].1, [1, 1, 1, 0]);
-        assert_eq!(d.groups[1].1, [1, 0, 0, 1]);
-        let constant = Distribution::of("w", "w", &[("offline", &[1.0; 7])], 3);
-        assert_eq!(constant.groups[0].1.iter().sum::<u64>(), 7);
-        let empty = Distribution::of("w", "w", &[("online", &[])], 2);
-        assert_eq!(empty.groups[0].1, [0, 0]);
-        let folder = tempfile::tempdir().unwrap();
-        write_distributions(folder.path(), std::slice::from_ref(&d)).unwrap();
-        assert_eq!(read_distributions(folder.path()).unwrap(), [d]);
     }
 
     #[test]

@@ -3,10 +3,12 @@
 pub mod agent;
 pub mod data;
 pub mod evaluate;
+pub mod facts;
 pub mod metrics;
 pub mod offline;
 pub mod progress;
 pub mod rundir;
+mod sheet;
 pub mod state;
 
 use thiserror::Error;
@@ -31,7 +33,7 @@ pub enum TrainError {
     Config(#[from] crate::config::ConfigError),
     /// checkpoint
     #[error(transparent)]
-    Checkpoint(#[from] crate::checkpoint::CheckpointError),
+    Checkpoint(#[from] crate::checkpoint::container::Error),
     /// a value that is not finite
     #[error(
         "diverged: {metric} is {value} after update {round}; the last checkpoint is good, lower the learning rate or scale the rewards"

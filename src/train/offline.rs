@@ -6,7 +6,7 @@
 use super::agent::{Agent, Validation, fill};
 use super::data::Dataset;
 use super::evaluate::Evaluator;
-use super::metrics::{self, EvaluationLog, MetricLog, Stamp, Timing, TimingLog};
+use super::metrics::{self, DatasetFacts, EvaluationLog, MetricLog, Stamp, Timing, TimingLog};
 use super::progress::{Progress, Stop};
 use super::rundir::RunDir;
 use super::state::{Counters, Saved, State};
@@ -86,6 +86,7 @@ pub struct Offline<'a> {
     options: OfflineConfig,
     agent: Agent,
     scales: data::Scales,
+    facts: DatasetFacts,
     ring: Ring,
     validation: Option<Validation>,
     evaluator: Option<Evaluator>,
@@ -134,6 +135,7 @@ impl<'a> Offline<'a> {
             run,
             ring: dataset.ring(&train, 0, &[])?,
             scales: dataset.scales.clone(),
+            facts: dataset.facts.clone(),
             validation,
             evaluator,
             rounds,
@@ -154,6 +156,7 @@ impl<'a> Offline<'a> {
             config: self.config,
             agent: &self.agent,
             scales: &self.scales,
+            dataset: &self.facts,
             counters: &self.counters,
             online: None,
         };

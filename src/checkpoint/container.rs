@@ -1,0 +1,643 @@
+//! Named tensors and strings in one file, in the safetensors layout (length of the header, JSON header,
+//! little-endian values), which Python and others read.
+//!
+//! The same content gives the same bytes: names and metadata are sorted. We write the header ourselves
+//! because the `safetensors` crate takes metadata as a hash map, whose order differs from run to run; it does
+//! read and validate. Values are ordered by element size, largest first, so that each is aligned.
+//! The metadata key `baq_sha256` is the digest of the whole file, computed with zeros in its own place:
+//! a flipped bit is an error, not a different policy. Files without it (written by others) are read
+//! unchecked.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::atomic::write_atomic;
+
+/// Metadata key of the digest.
+const DIGEST: &str = "baq_sha256";
+/// How the digest begins in the header. Inside a JSON string the quotes would be escaped, so this
+/// occurs once.
+const DIGEST_START: &str = "\"baq_sha256\":\"";
+/// Stands for the digest while it is computed.
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// The header is padded to a multiple of this, so that values are aligned in the file.
+const ALIGN: usize = 8;
+
+/// A file that cannot be written or read, or does not hold what is asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The system refused.
+    #[error("{}: cannot {what}: {error}", file.display())]
+    Io {
+        /// which file
+        file: PathBuf,
+        /// "read" or "write"
+        what: &'static str,
+        /// what the system says
+        error: io::Error,
+    },
+    /// Not the layout, truncated, or damaged.
+    #[error("{}: {what}; take an earlier checkpoint or write the file again", file.display())]
+    Damaged {
+        /// which file
+        file: PathBuf,
+        /// how one sees it
+        what: String,
+    },
+    /// A tensor or a string is absent or of another kind.
+    #[error("{}: {key}: expected {expected}, got {got}; the file belongs to another method, configuration or version", file.display())]
+    Entry {
+        /// which file
+        file: PathBuf,
+        /// name of the tensor, or of the string as "metadata NAME"
+        key: String,
+        /// what was asked for
+        expected: String,
+        /// what is there
+        got: String,
+    },
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Element types of a tensor: `f32`, `f64`, `u8`, `i64`, `u64`.
+pub trait Element: sealed::Sealed + Copy + 'static {
+    #[doc(hidden)]
+    const DTYPE: Dtype;
+    #[doc(hidden)]
+    fn wrap(values: Cow<'_, [Self]>) -> Values<'_>;
+    #[doc(hidden)]
+    fn read(bytes: &[u8]) -> Self;
+}
+
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Values<'a> {
+    F32(Cow<'a, [f32]>),
+    F64(Cow<'a, [f64]>),
+    U8(Cow<'a, [u8]>),
+    I64(Cow<'a, [i64]>),
+    U64(Cow<'a, [u64]>),
+}
+
+macro_rules! element {
+    ($($type:ty, $name:ident;)*) => {$(
+        impl sealed::Sealed for $type {}
+        impl Element for $type {
+            const DTYPE: Dtype = Dtype::$name;
+            fn wrap(values: Cow<'_, [Self]>) -> Values<'_> {
+                Values::$name(values)
+            }
+            fn read(bytes: &[u8]) -> Self {
+                Self::from_le_bytes(bytes.try_into().expect("invariant: as many bytes as the element has"))
+            }
+        }
+    )*
+        impl Values<'_> {
+            fn dtype(&self) -> Dtype {
+                match self { $(Self::$name(_) => Dtype::$name,)* }
+            }
+            fn len(&self) -> usize {
+                match self { $(Self::$name(v) => v.len(),)* }
+            }
+            fn append(&self, bytes: &mut Vec<u8>) {
+                match self { $(Self::$name(v) => {
+                    for x in v.iter() {
+                        bytes.extend_from_slice(&x.to_le_bytes());
+                    }
+                })* }
+            }
+        }
+    };
+}
+element! { f32, F32; f64, F64; u8, U8; i64, I64; u64, U64; }
+
+/// The JSON header; fields in this order, maps sorted.
+#[derive(Serialize)]
+struct Header<'a> {
+    #[serde(rename = "__metadata__")]
+    metadata: BTreeMap<&'a str, &'a str>,
+    #[serde(flatten)]
+    entries: BTreeMap<&'a str, Entry<'a>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    dtype: Dtype,
+    shape: &'a [usize],
+    data_offsets: [usize; 2],
+}
+
+/// Tensors and strings on their way into a file; large arrays can be borrowed.
+#[derive(Debug, Default)]
+pub struct Writer<'a> {
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, (Vec<usize>, Values<'a>)>,
+}
+
+impl<'a> Writer<'a> {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a string. Panics if the name is taken or is that of the digest.
+    pub fn text(&mut self, name: &str, value: impl Into<String>) {
+        assert_ne!(name, DIGEST, "invariant: the digest is not the caller's");
+        let old = self.metadata.insert(name.to_owned(), value.into());
+        assert!(old.is_none(), "invariant: metadata {name} is written once");
+    }
+
+    /// Adds a tensor, row-major. Panics if the name is taken or the shape has another number of elements.
+    pub fn tensor<T: Element>(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: impl Into<Cow<'a, [T]>>,
+    ) {
+        let values = values.into();
+        assert_eq!(
+            values.len(),
+            shape.iter().product::<usize>(),
+            "invariant: {name} has the elements of its shape {shape:?}"
+        );
+        assert_ne!(name, "__metadata__", "invariant: a name of the layout");
+        let old = self
+            .tensors
+            .insert(name.to_owned(), (shape.to_vec(), T::wrap(values)));
+        assert!(old.is_none(), "invariant: tensor {name} is written once");
+    }
+
+    /// The whole file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut order: Vec<_> = self.tensors.iter().collect();
+        // stable: by name inside one size
+        order.sort_by_key(|(_, (_, values))| std::cmp::Reverse(values.dtype().bitsize()));
+        let size = |values: &Values| values.len() * values.dtype().bitsize() / 8;
+        let total: usize = order.iter().map(|(_, (_, values))| size(values)).sum();
+
+        let mut blob = Vec::with_capacity(total);
+        let mut entries = BTreeMap::new();
+        for (name, (shape, values)) in order {
+            let start = blob.len();
+            values.append(&mut blob);
+            let data_offsets = [start, blob.len()];
+            entries.insert(
+                name.as_str(),
+                Entry {
+                    dtype: values.dtype(),
+                    shape,
+                    data_offsets,
+                },
+            );
+        }
+        let mut metadata: BTreeMap<&str, &str> = self
+            .metadata
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        metadata.insert(DIGEST, NO_DIGEST);
+
+        let header = Header { metadata, entries };
+        let mut header =
+            serde_json::to_vec(&header).expect("invariant: strings and numbers are JSON");
+        header.resize(header.len().next_multiple_of(ALIGN), b' ');
+        let mut bytes = Vec::with_capacity(8 + header.len() + blob.len());
+        bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(&blob);
+        let place =
+            digest_place(&bytes, 8 + header.len()).expect("invariant: the digest was inserted");
+        let digest = digest(&bytes, &place);
+        bytes[place].copy_from_slice(digest.as_bytes());
+        bytes
+    }
+
+    /// Replaces the file, or leaves the old one: temporary file, fsync, rename.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        write_atomic(path, &self.to_bytes()).map_err(|error| Error::Io {
+            file: path.to_owned(),
+            what: "write",
+            error,
+        })
+    }
+}
+
+/// A file that has been read and found whole.
+#[derive(Debug)]
+pub struct Reader {
+    file: PathBuf,
+    bytes: Vec<u8>,
+    /// where the values begin
+    start: usize,
+    metadata: Metadata,
+    names: Vec<String>,
+}
+
+impl Reader {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Damaged`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(|error| Error::Io {
+            file: path.to_owned(),
+            what: "read",
+            error,
+        })?;
+        Self::from_bytes(path, bytes)
+    }
+
+    /// Checks bytes that are said to come from `path`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`].
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let damaged = |what: String| Error::Damaged {
+            file: path.to_owned(),
+            what,
+        };
+        let (header, metadata) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| damaged(format!("not a whole safetensors file ({e})")))?;
+        let start = 8 + header;
+        let mut names = metadata.offset_keys();
+        names.sort_unstable();
+        let reader = Self {
+            file: path.to_owned(),
+            bytes,
+            start,
+            metadata,
+            names,
+        };
+        if let Some(expected) = reader.find_text(DIGEST) {
+            let got = digest_place(&reader.bytes, start).map(|place| digest(&reader.bytes, &place));
+            if got.as_deref() != Some(expected) {
+                return Err(damaged(
+                    "the content does not match its checksum".to_owned(),
+                ));
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Names of all tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.metadata.info(name).is_some()
+    }
+
+    /// A string of the metadata, if present.
+    pub fn find_text(&self, name: &str) -> Option<&str> {
+        self.metadata
+            .metadata()
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
+    }
+
+    /// A string of the metadata.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if it is absent.
+    pub fn text(&self, name: &str) -> Result<&str, Error> {
+        self.find_text(name)
+            .ok_or_else(|| self.entry(&format!("metadata {name}"), "a string", "nothing"))
+    }
+
+    /// Shape of a tensor.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if it is absent.
+    pub fn shape(&self, name: &str) -> Result<&[usize], Error> {
+        match self.metadata.info(name) {
+            Some(info) => Ok(&info.shape),
+            None => Err(self.entry(name, "a tensor", "nothing")),
+        }
+    }
+
+    /// Values of a tensor of exactly this shape.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] if it is absent or of another shape or element type.
+    pub fn tensor<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>, Error> {
+        Ok(self.elements(name, shape)?.collect())
+    }
+
+    /// As [`Reader::tensor`], into existing memory of the same number of elements.
+    ///
+    /// # Errors
+    /// As [`Reader::tensor`]; `out` is then unchanged.
+    pub fn tensor_into<T: Element>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        out: &mut [T],
+    ) -> Result<(), Error> {
+        assert_eq!(
+            out.len(),
+            shape.iter().product::<usize>(),
+            "invariant: memory for {name} has the elements of {shape:?}"
+        );
+        for (y, x) in out.iter_mut().zip(self.elements(name, shape)?) {
+            *y = x;
+        }
+        Ok(())
+    }
+
+    fn elements<T: Element>(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<impl Iterator<Item = T>, Error> {
+        let describe = |dtype: Dtype, shape: &[usize]| format!("{dtype:?} {shape:?}");
+        let expected = || describe(T::DTYPE, shape);
+        let Some(info) = self.metadata.info(name) else {
+            return Err(self.entry(name, &expected(), "nothing"));
+        };
+        if info.dtype != T::DTYPE || info.shape != shape {
+            return Err(self.entry(name, &expected(), &describe(info.dtype, &info.shape)));
+        }
+        let (from, to) = info.data_offsets;
+        let bytes = &self.bytes[self.start + from..self.start + to];
+        Ok(bytes.chunks_exact(size_of::<T>()).map(T::read))
+    }
+
+    fn entry(&self, key: &str, expected: &str, got: &str) -> Error {
+        Error::Entry {
+            file: self.file.clone(),
+            key: key.to_owned(),
+            expected: expected.to_owned(),
+            got: got.to_owned(),
+        }
+    }
+}
+
+/// Where the digest stands in a file whose header ends at `end`.
+fn digest_place(bytes: &[u8], end: usize) -> Option<Range<usize>> {
+    let key = DIGEST_START.as_bytes();
+    let start = bytes[..end].windows(key.len()).position(|w| w == key)? + key.len();
+    let place = start..start + NO_DIGEST.len();
+    (place.end <= end).then_some(place)
+}
+
+/// Digest of a file with zeros in the place of the digest, in hexadecimal.
+fn digest(bytes: &[u8], place: &Range<usize>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(&bytes[..place.start]);
+    hash.update(NO_DIGEST);
+    hash.update(&bytes[place.end..]);
+    hash.finalize()
+        .iter()
+        .fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+            text
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn example() -> Writer<'static> {
+        let mut w = Writer::new();
+        w.text("method", "iql");
+        w.text("config", "[iql]\nexpectile = 0.7\n");
+        w.text("a \"quoted\" key", "ü");
+        w.tensor(
+            "q.0.layer1.weight",
+            &[2, 3],
+            vec![1.0f32, -0.0, f32::NAN, f32::MIN_POSITIVE, 3.5, -7.25],
+        );
+        w.tensor("priorities", &[3], vec![0.1f64, 1e300, 5e-324]);
+        w.tensor("bytes", &[5], vec![0u8, 1, 2, 254, 255]);
+        w.tensor("signed", &[], vec![i64::MIN]);
+        w.tensor("unsigned", &[2, 1], vec![u64::MAX, 7]);
+        w.tensor("empty", &[0, 4], Vec::<f32>::new());
+        w
+    }
+
+    fn reader(bytes: Vec<u8>) -> Result<Reader, Error> {
+        Reader::from_bytes(Path::new("run/last.safetensors"), bytes)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        example().write(&path).unwrap();
+        let r = Reader::open(&path).unwrap();
+        assert_eq!(
+            r.names().collect::<Vec<_>>(),
+            [
+                "bytes",
+                "empty",
+                "priorities",
+                "q.0.layer1.weight",
+                "signed",
+                "unsigned"
+            ]
+        );
+        let bits: Vec<u32> = r
+            .tensor::<f32>("q.0.layer1.weight", &[2, 3])
+            .unwrap()
+            .iter()
+            .map(|x| x.to_bits())
+            .collect();
+        let expected = [1.0f32, -0.0, f32::NAN, f32::MIN_POSITIVE, 3.5, -7.25].map(f32::to_bits);
+        assert_eq!(bits, expected);
+        assert_eq!(
+            r.tensor::<f64>("priorities", &[3]).unwrap(),
+            [0.1, 1e300, 5e-324]
+        );
+        assert_eq!(r.tensor::<u8>("bytes", &[5]).unwrap(), [0, 1, 2, 254, 255]);
+        assert_eq!(r.tensor::<i64>("signed", &[]).unwrap(), [i64::MIN]);
+        let mut out = [0u64; 2];
+        r.tensor_into("unsigned", &[2, 1], &mut out).unwrap();
+        assert_eq!(out, [u64::MAX, 7]);
+        assert!(r.tensor::<f32>("empty", &[0, 4]).unwrap().is_empty());
+        assert_eq!(r.shape("unsigned").unwrap(), [2, 1]);
+        assert_eq!(r.text("config").unwrap(), "[iql]\nexpectile = 0.7\n");
+        assert_eq!(r.text("a \"quoted\" key").unwrap(), "ü");
+    }
+
+    #[test]
+    fn bytes_are_a_function_of_the_content() {
+        let mut other = Writer::new();
+        other.tensor("b", &[1], vec![2.0f32]);
+        other.text("y", "1");
+        other.text("x", "2");
+        other.tensor("a", &[1], vec![1u8]);
+        other.tensor("c", &[1], vec![1u64]);
+        let mut same = Writer::new();
+        let values = [2.0f32];
+        same.tensor("c", &[1], vec![1u64]);
+        same.tensor("a", &[1], &[1u8][..]);
+        same.text("x", "2");
+        same.text("y", "1");
+        same.tensor("b", &[1], &values[..]);
+        assert_eq!(other.to_bytes(), same.to_bytes());
+        // the layout, byte for byte: header length, header, then c, b, a by size
+        let bytes = same.to_bytes();
+        let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        assert_eq!(n % 8, 0);
+        let header = std::str::from_utf8(&bytes[8..8 + n]).unwrap();
+        assert!(
+            header.starts_with("{\"__metadata__\":{\"baq_sha256\":\""),
+            "{header}"
+        );
+        assert!(
+            header.trim_end().ends_with(
+                "\"x\":\"2\",\"y\":\"1\"},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[12,13]},\
+                 \"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[8,12]},\
+                 \"c\":{\"dtype\":\"U64\",\"shape\":[1],\"data_offsets\":[0,8]}}"
+            ),
+            "{header}"
+        );
+        assert_eq!(bytes[8 + n..], [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 64, 1]);
+    }
+
+    #[test]
+    fn foreign_files_without_checksum() {
+        let header = br#"{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header);
+        bytes.extend_from_slice(&1.5f32.to_le_bytes());
+        let r = reader(bytes).unwrap();
+        assert_eq!(r.tensor::<f32>("t", &[1]).unwrap(), [1.5]);
+        assert_eq!(r.find_text(DIGEST), None);
+    }
+
+    #[test]
+    fn messages() {
+        let r = reader(example().to_bytes()).unwrap();
+        let message = |e: Error| {
+            let text = e.to_string();
+            assert!(!text.contains('\n'));
+            text
+        };
+        let hint = "; the file belongs to another method, configuration or version";
+        assert_eq!(
+            message(r.tensor::<f32>("q.1.layer1.weight", &[2, 3]).unwrap_err()),
+            format!(
+                "run/last.safetensors: q.1.layer1.weight: expected F32 [2, 3], got nothing{hint}"
+            )
+        );
+        assert_eq!(
+            message(r.tensor::<f32>("q.0.layer1.weight", &[3, 2]).unwrap_err()),
+            format!(
+                "run/last.safetensors: q.0.layer1.weight: expected F32 [3, 2], got F32 [2, 3]{hint}"
+            )
+        );
+        assert_eq!(
+            message(
+                r.tensor_into("priorities", &[3], &mut [0.0f32; 3])
+                    .unwrap_err()
+            ),
+            format!("run/last.safetensors: priorities: expected F32 [3], got F64 [3]{hint}")
+        );
+        assert_eq!(
+            message(r.text("algo").unwrap_err()),
+            format!("run/last.safetensors: metadata algo: expected a string, got nothing{hint}")
+        );
+        let absent = Reader::open(Path::new("no/such.safetensors")).unwrap_err();
+        assert!(message(absent).starts_with("no/such.safetensors: cannot read: "));
+        let blocked = example()
+            .write(Path::new("no/such/folder.safetensors"))
+            .unwrap_err();
+        assert!(message(blocked).starts_with("no/such/folder.safetensors: cannot write: "));
+    }
+
+    #[test]
+    fn every_truncation_is_refused() {
+        let bytes = example().to_bytes();
+        for n in 0..bytes.len() {
+            let e = reader(bytes[..n].to_vec()).unwrap_err();
+            assert!(
+                e.to_string().contains("not a whole safetensors file"),
+                "{n}: {e}"
+            );
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert!(reader(longer).is_err());
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen() {
+        let bytes = example().to_bytes();
+        let key = digest_place(&bytes, bytes.len()).unwrap().start - DIGEST_START.len();
+        for k in 0..8 * bytes.len() {
+            let mut bad = bytes.clone();
+            bad[k / 8] ^= 1 << (k % 8);
+            // in the name of the digest itself a flip makes a file without digest
+            if !(key..key + DIGEST_START.len()).contains(&(k / 8)) {
+                let e = reader(bad).unwrap_err().to_string();
+                assert!(
+                    e.contains("checksum") || e.contains("not a whole"),
+                    "{k}: {e}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn absurd_headers() {
+        let bad = [
+            r#"{"t":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}"#,
+            r#"{"t":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#,
+            r#"{"t":{"dtype":"F32","shape":[1],"data_offsets":[0,18446744073709551615]}}"#,
+            r#"{"t":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#,
+            r#"{"t":{"dtype":"F31","shape":[1],"data_offsets":[0,4]}}"#,
+            r#"{"t":1}"#,
+            "[]",
+            "",
+        ];
+        for header in bad {
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.extend_from_slice(&[0; 4]);
+            assert!(reader(bytes).is_err(), "{header}");
+        }
+        assert!(reader(vec![255; 100]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(
+            flips in prop::collection::vec((0usize..2000, any::<u8>()), 1..5),
+            cut in 0usize..2000,
+        ) {
+            let mut bytes = example().to_bytes();
+            for (k, value) in flips {
+                let n = bytes.len();
+                bytes[k % n] = value;
+            }
+            bytes.truncate(cut.max(8));
+            if let Ok(r) = reader(bytes) {
+                for name in r.names().map(str::to_owned).collect::<Vec<_>>() {
+                    let shape = r.shape(&name).unwrap().to_vec();
+                    let _ = r.tensor::<f32>(&name, &shape);
+                    let _ = r.tensor::<u8>(&name, &shape);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What stands around every plot: words, legend, grid, axes.
+
+use super::axis;
+use super::canvas::{Anchor, Canvas, Dash, Drawn, GRID, INK, MUTED, text_width};
+use plotters::prelude::{DrawingBackend, RGBColor};
+
+/// Maps x to pixels: one straight piece, or two that meet at the switch.
+pub(super) struct Scale {
+    pieces: Vec<[f64; 4]>,
+}
+
+impl Scale {
+    /// Pieces as (from x, to x, from pixel, to pixel).
+    pub(super) fn new(pieces: Vec<[f64; 4]>) -> Self {
+        Self { pieces }
+    }
+
+    pub(super) fn pixel(&self, x: f64) -> f64 {
+        let piece = self
+            .pieces
+            .iter()
+            .find(|p| x <= p[1])
+            .or(self.pieces.last())
+            .expect("invariant: a scale has a piece");
+        let [x0, x1, p0, p1] = *piece;
+        p0 + (x - x0) / (x1 - x0) * (p1 - p0)
+    }
+}
+
+/// Smallest and largest finite value.
+pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    values.filter(|v| v.is_finite()).fold(None, |e, v| match e {
+        None => Some((v, v)),
+        Some((l, h)) => Some((l.min(v), h.max(v))),
+    })
+}
+
+/// Widens a range a little, so that lines do not run along the frame.
+pub(super) fn padded((low, high): (f64, f64)) -> (f64, f64) {
+    if high > low {
+        let pad = 0.05 * (high - low);
+        // A quantity that is never negative keeps its zero at the foot.
+        let foot = if low >= 0.0 && low < pad * 2.0 {
+            0.0
+        } else {
+            low - pad
+        };
+        (foot, high + pad)
+    } else {
+        let half = (low.abs() * 0.1).max(0.5);
+        (low - half, low + half)
+    }
+}
+
+/// Type sizes; a narrow drawing is one for a phone.
+const TITLE: f64 = 16.0;
+const TEXT: f64 = 12.5;
+
+/// The frame of a chart: title, caption, legend above; what is left is for the plot.
+pub(super) struct Frame {
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) top: f64,
+    pub(super) bottom: f64,
+    y: (f64, f64),
+}
+
+/// A legend's entry: name, colour, how its swatch is drawn.
+pub(super) type Entry = (String, RGBColor, Dash);
+
+impl Frame {
+    pub(super) fn y_pixel(&self, y: f64) -> f64 {
+        self.bottom - (y - self.y.0) / (self.y.1 - self.y.0) * (self.bottom - self.top)
+    }
+
+    /// Draws everything around the plot and the horizontal grid.
+    pub(super) fn draw<B: DrawingBackend>(
+        canvas: &mut Canvas<'_, B>,
+        title: &str,
+        caption: &str,
+        y_label: &str,
+        legend: &[Entry],
+        y: (f64, f64),
+    ) -> Result<Self, String> {
+        let margin = 14.0;
+        let right = canvas.width - 18.0;
+        let mut top = 20.0;
+        if canvas.bare {
+            top = -8.0;
+        } else {
+            canvas.text(title, (margin, top), TITLE, INK, Anchor::Left)?;
+            for line in wrapped(caption, TEXT, right - margin) {
+                top += 19.0;
+                canvas.text(&line, (margin, top), TEXT, MUTED, Anchor::Left)?;
+            }
+        }
+        if !legend.is_empty() {
+            top += 22.0;
+            let mut x = margin;
+            for (name, colour, dash) in legend {
+                let width = 26.0 + text_width(name, TEXT) + 16.0;
+                if x + width > right + 16.0 && x > margin {
+                    x = margin;
+                    top += 19.0;
+                }
+                canvas.line(&[(x, top), (x + 20.0, top)], *colour, 2.5, *dash)?;
+                canvas.text(name, (x + 26.0, top), TEXT, INK, Anchor::Left)?;
+                x += width;
+            }
+        }
+        if !y_label.is_empty() {
+            top += 23.0;
+            canvas.text(y_label, (margin, top), TEXT, MUTED, Anchor::Left)?;
+        }
+        top += 16.0;
+        let bottom = canvas.height - 48.0;
+        let wanted = (((bottom - top) / 48.0) as usize).clamp(2, 7);
+        let ticks = axis::ticks(y.0, y.1, wanted);
+        let widest = ticks
+            .iter()
+            .map(|t| text_width(&t.1, TEXT))
+            .fold(0.0, f64::max);
+        let frame = Self {
+            left: margin + widest + 8.0,
+            right,
+            top,
+            bottom,
+            y,
+        };
+        for (value, label) in ticks {
+            let height = frame.y_pixel(value);
+            canvas.line(
+                &[(frame.left, height), (right, height)],
+                GRID,
+                1.0,
+                Dash::Solid,
+            )?;
+            canvas.text(
+                &label,
+                (frame.left - 8.0, height),
+                TEXT,
+                MUTED,
+                Anchor::Right,
+            )?;
+        }
+        Ok(frame)
+    }
+
+    pub(super) fn x_ticks<B: DrawingBackend>(
+        &self,
+        canvas: &mut Canvas<'_, B>,
+        piece: [f64; 4],
+        without_zero: bool,
+    ) -> Drawn {
+        let wanted = (((piece[3] - piece[2]) / 85.0) as usize).max(1);
+        for (value, label) in axis::ticks(piece[0], piece[1], wanted) {
+            if without_zero && value == 0.0 {
+                continue;
+            }
+            let t = (value - piece[0]) / (piece[1] - piece[0]);
+            let x = piece[2] + t * (piece[3] - piece[2]);
+            canvas.line(
+                &[(x, self.bottom), (x, self.bottom + 4.0)],
+                MUTED,
+                1.0,
+                Dash::Solid,
+            )?;
+            // The outermost labels must not be cut off by the edge.
+            let half = text_width(&label, TEXT) / 2.0;
+            let x = x.clamp(half + 2.0, canvas.width - half - 2.0);
+            canvas.text(&label, (x, self.bottom + 8.0), TEXT, MUTED, Anchor::Below)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn x_label<B: DrawingBackend>(
+        &self,
+        canvas: &mut Canvas<'_, B>,
+        text: &str,
+        from: f64,
+        to: f64,
+    ) -> Drawn {
+        let half = text_width(text, TEXT) / 2.0;
+        let x = ((from + to) / 2.0).clamp(half + 2.0, canvas.width - half - 2.0);
+        canvas.text(text, (x, self.bottom + 26.0), TEXT, MUTED, Anchor::Below)
+    }
+}
+
+/// Breaks text into lines that fit.
+fn wrapped(text: &str, size: f64, width: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let Some(last) = lines.last_mut() else {
+            lines.push(word.to_string());
+            continue;
+        };
+        let longer = format!("{last} {word}");
+        if text_width(&longer, size) > width {
+            lines.push(word.to_string());
+        } else {
+            *last = longer;
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_scales_meet_at_the_switch() {
+        let scale = Scale::new(vec![[-100.0, 0.0, 10.0, 60.0], [0.0, 4.0, 60.0, 100.0]]);
+        let pixels = [-100.0, -50.0, 0.0, 2.0, 4.0].map(|x| scale.pixel(x));
+        assert_eq!(pixels, [10.0, 35.0, 60.0, 80.0, 100.0]);
+    }
+}

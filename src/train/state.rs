@@ -1,0 +1,330 @@
+//! The training state in one file: the smallest set from which the next round is determined.
+//!
+//! | tensor | what |
+//! |---|---|
+//! | `q.0.layer1.weight`, ... | parameters, targets and frozen models included, `[K, N]` |
+//! | `adam.first.*`, `adam.second.*` | moments |
+//! | `adam.steps` | steps of every group, in the order of the metadata `groups` |
+//! | `counters`, `credit` | see [`Counters`] |
+//! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online |
+//! | `replay.*`, `env.*` | online phase only: collected rows, environment |
+//!
+//! Metadata: `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`.
+//! Randomness needs nothing here: it is a function of the seed and the counters.
+
+use std::path::Path;
+
+use baq_datasets::scale::{ObservationScale, RewardScale};
+
+use super::TrainError;
+use super::agent::Agent;
+use super::data::Scales;
+use super::metrics::DatasetFacts;
+use super::rundir::{self, RunDir};
+use crate::algo::Dims;
+use crate::checkpoint::container::{Reader, Writer};
+use crate::config::Config;
+use crate::replay::ring::RingState;
+
+/// Version of the layout.
+const FORMAT: &str = "baq-checkpoint-1";
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Counters {
+    /// rounds since the beginning, offline and online
+    pub round: u64,
+    /// rounds of the offline phase; known online
+    pub offline_rounds: u64,
+    /// environment steps of the online phase
+    pub env_step: u64,
+    /// episodes begun online
+    pub episode: u64,
+    /// steps of the present episode
+    pub episode_step: u64,
+    /// evaluations so far
+    pub evaluations: u64,
+    /// round of the smallest held-out loss
+    pub best_round: u64,
+    /// the smallest held-out loss
+    pub best_loss: Option<f64>,
+    /// fractions of a round that are owed to the environment steps
+    pub credit: f64,
+}
+
+impl Counters {
+    /// Takes note of a held-out loss.
+    pub fn judge(&mut self, loss: f64) {
+        if self.best_loss.is_none_or(|best| loss < best) {
+            self.best_loss = Some(loss);
+            self.best_round = self.round;
+        }
+    }
+
+    fn whole(&self) -> [u64; 7] {
+        [
+            self.round,
+            self.offline_rounds,
+            self.env_step,
+            self.episode,
+            self.episode_step,
+            self.evaluations,
+            self.best_round,
+        ]
+    }
+
+    fn real(&self) -> [f64; 2] {
+        [self.credit, self.best_loss.unwrap_or(f64::NAN)]
+    }
+}
+
+/// What only the online phase has.
+pub struct OnlineState {
+    /// pointers of the ring
+    pub ring: RingState,
+    /// collected records `[n, width]`
+    pub records: Vec<f32>,
+    /// floats per record
+    pub width: usize,
+    /// annotated columns of the offline rows, where they move during training
+    pub annotated: Vec<(&'static str, Vec<f32>)>,
+    /// complete state of the environment
+    pub env: Vec<f64>,
+    /// its last observation, unscaled
+    pub observation: Vec<f64>,
+}
+
+/// A state to be saved.
+pub struct State<'a> {
+    /// resolved configuration
+    pub config: &'a Config,
+    /// parameters and moments
+    pub agent: &'a Agent,
+    /// transforms
+    pub scales: &'a Scales,
+    /// the data
+    pub dataset: &'a DatasetFacts,
+    /// counters
+    pub counters: &'a Counters,
+    /// the online part
+    pub online: Option<OnlineState>,
+}
+
+impl State<'_> {
+    /// Replaces the run's checkpoint, or leaves the old one whole.
+    pub fn save(self, dir: &RunDir) -> Result<(), TrainError> {
+        let mut w = Writer::new();
+        let store = &self.agent.store;
+        let table = &self.agent.table;
+        for id in table.ids() {
+            let shape = table.param(id).shape;
+            for (path, range) in table.paths(id) {
+                let i = id.index();
+                let shape = [shape.rows, shape.cols];
+                w.tensor(&path, &shape, &store.values[i][range.clone()]);
+                w.tensor(&format!("adam.first.{path}"), &shape, &store.first[i][range.clone()]);
+                w.tensor(&format!("adam.second.{path}"), &shape, &store.second[i][range]);
+            }
+        }
+        let groups: Vec<&str> = table.groups().iter().map(|g| g.name.as_str()).collect();
+        w.text("format", FORMAT);
+        w.text("groups", groups.join(" "));
+        w.text("config", self.config.to_toml());
+        w.text("dataset", self.dataset.name.as_str());
+        w.text("dataset.sha256", self.dataset.sha256.as_str());
+        w.text("phase", if self.online.is_some() { "online" } else { "offline" });
+        w.tensor("adam.steps", &[groups.len()], &store.steps);
+        let (whole, real) = (self.counters.whole(), self.counters.real());
+        w.tensor("counters", &[whole.len()], &whole[..]);
+        w.tensor("credit", &[real.len()], &real[..]);
+        let scale = &self.scales.observation;
+        w.tensor("scale.observation.mean", &[scale.mean.len()], &scale.mean[..]);
+        w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
+        let reward = [self.scales.reward.scale, self.scales.reward.shift];
+        w.tensor("scale.reward", &[2], &reward[..]);
+        w.tensor("dims", &[2], &[self.agent.dims.s as u64, self.agent.dims.a as u64][..]);
+        if let Some(o) = &self.online {
+            let pointers = [o.ring.capacity, o.ring.offline, o.ring.pushed];
+            w.tensor("replay.pointers", &[3], pointers.to_vec());
+            w.tensor("replay.records", &[o.records.len() / o.width, o.width], &o.records[..]);
+            for (name, values) in &o.annotated {
+                w.tensor(&format!("replay.offline.{name}"), &[values.len()], &values[..]);
+            }
+            w.tensor("env.state", &[o.env.len()], &o.env[..]);
+            w.tensor("env.observation", &[o.observation.len()], &o.observation[..]);
+        }
+        Ok(w.write(&dir.file(rundir::CHECKPOINT))?)
+    }
+}
+
+/// A saved state.
+pub struct Saved {
+    reader: Reader,
+    file: String,
+}
+
+impl Saved {
+    /// Opens a checkpoint, or that of a run directory.
+    pub fn open(path: &Path) -> Result<Saved, TrainError> {
+        let file = if path.is_dir() { path.join(rundir::CHECKPOINT) } else { path.to_path_buf() };
+        let reader = Reader::open(&file)?;
+        let file = file.display().to_string();
+        match reader.find_text("format") {
+            Some(FORMAT) => Ok(Saved { reader, file }),
+            other => Err(TrainError::Input(format!(
+                "{file}: expected a checkpoint of format {FORMAT}, got {}; give the checkpoint.safetensors of a run",
+                other.unwrap_or("another safetensors file"),
+            ))),
+        }
+    }
+
+    /// The file.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The resolved configuration text.
+    pub fn config(&self) -> Result<&str, TrainError> {
+        Ok(self.reader.text("config")?)
+    }
+
+    /// Whether the online phase had begun.
+    pub fn is_online(&self) -> Result<bool, TrainError> {
+        Ok(self.reader.text("phase")? == "online")
+    }
+
+    /// SHA-256 of the data it was trained on.
+    pub fn dataset_hash(&self) -> Result<&str, TrainError> {
+        Ok(self.reader.text("dataset.sha256")?)
+    }
+
+    /// Name of the data it was trained on.
+    pub fn dataset(&self) -> Result<&str, TrainError> {
+        Ok(self.reader.text("dataset")?)
+    }
+
+    /// An error if the data are not those that it was trained on.
+    pub fn check_dataset(&self, facts: &DatasetFacts) -> Result<(), TrainError> {
+        let expected = self.dataset_hash()?;
+        if expected == facts.sha256 {
+            return Ok(());
+        }
+        Err(TrainError::Input(format!(
+            "{}: trained on {} with sha256 {expected}, got {} with sha256 {}; give the same file again",
+            self.file,
+            self.dataset()?,
+            facts.name,
+            facts.sha256,
+        )))
+    }
+
+    /// (S, A) with a batch of `batch` rows.
+    pub fn dims(&self, batch: usize) -> Result<Dims, TrainError> {
+        let d = self.reader.tensor::<u64>("dims", &[2])?;
+        Ok(Dims { s: d[0] as usize, a: d[1] as usize, batch })
+    }
+
+    /// The transforms.
+    pub fn scales(&self) -> Result<Scales, TrainError> {
+        let n = self.dims(1)?.s;
+        let reward = self.reader.tensor::<f32>("scale.reward", &[2])?;
+        Ok(Scales {
+            observation: ObservationScale {
+                mean: self.reader.tensor("scale.observation.mean", &[n])?,
+                std: self.reader.tensor("scale.observation.std", &[n])?,
+            },
+            reward: RewardScale { scale: reward[0], shift: reward[1] },
+        })
+    }
+
+    /// Where the run stood.
+    pub fn counters(&self) -> Result<Counters, TrainError> {
+        let w = self.reader.tensor::<u64>("counters", &[7])?;
+        let r = self.reader.tensor::<f64>("credit", &[2])?;
+        Ok(Counters {
+            round: w[0],
+            offline_rounds: w[1],
+            env_step: w[2],
+            episode: w[3],
+            episode_step: w[4],
+            evaluations: w[5],
+            best_round: w[6],
+            best_loss: (!r[1].is_nan()).then_some(r[1]),
+            credit: r[0],
+        })
+    }
+
+    /// Names of the parameter groups.
+    pub fn groups(&self) -> Result<Vec<&str>, TrainError> {
+        Ok(self.reader.text("groups")?.split(' ').collect())
+    }
+
+    /// Fills every group of the agent, moments included, and gives the counters.
+    pub fn restore(&self, agent: &mut Agent) -> Result<Counters, TrainError> {
+        let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
+        for name in &groups {
+            self.restore_group(agent, name, name)?;
+        }
+        self.counters()
+    }
+
+    /// Fills one group of the agent from the saved group `from`, moments included.
+    pub fn restore_group(&self, agent: &mut Agent, from: &str, to: &str) -> Result<(), TrainError> {
+        let saved = self.groups()?;
+        let Some(position) = saved.iter().position(|g| *g == from) else {
+            return Err(TrainError::Input(format!(
+                "{}: no network `{from}`, it has {}; the checkpoint is of another method",
+                self.file,
+                saved.join(", "),
+            )));
+        };
+        let steps = self.reader.tensor::<u64>("adam.steps", &[saved.len()])?;
+        let group = agent.table.find_group(to).expect("invariant: the caller names a group of the agent");
+        let table = agent.table.clone();
+        for id in table.members(group) {
+            let shape = table.param(id).shape;
+            let shape = [shape.rows, shape.cols];
+            for (path, range) in table.paths(id) {
+                let source = format!("{from}{}", &path[to.len()..]);
+                let i = id.index();
+                let store = &mut agent.store;
+                for (prefix, out) in [
+                    ("", &mut store.values[i]),
+                    ("adam.first.", &mut store.first[i]),
+                    ("adam.second.", &mut store.second[i]),
+                ] {
+                    self.reader.tensor_into(&format!("{prefix}{source}"), &shape, &mut out[range.clone()])?;
+                }
+            }
+        }
+        agent.store.steps[group.index()] = steps[position];
+        Ok(())
+    }
+
+    /// The online part; `width` is that of a record, `annotated` the columns that were saved for offline
+    /// rows.
+    pub fn online(&self, width: usize, annotated: &[&'static str]) -> Result<OnlineState, TrainError> {
+        let r = &self.reader;
+        let p = r.tensor::<u64>("replay.pointers", &[3])?;
+        let ring = RingState { capacity: p[0], offline: p[1], pushed: p[2] };
+        let n = ring.pushed.min(ring.capacity) as usize;
+        let vector = |name: &str| -> Result<Vec<f64>, TrainError> {
+            let shape = r.shape(name)?.to_vec();
+            Ok(r.tensor(name, &shape)?)
+        };
+        Ok(OnlineState {
+            ring,
+            records: r.tensor("replay.records", &[n, width])?,
+            width,
+            annotated: annotated
+                .iter()
+                .map(|name| {
+                    let values = r.tensor(&format!("replay.offline.{name}"), &[ring.offline as usize])?;
+                    Ok((*name, values))
+                })
+                .collect::<Result<_, TrainError>>()?,
+            env: vector("env.state")?,
+            observation: vector("env.observation")?,
+        })
+    }
+}
