@@ -9,6 +9,17 @@
 //! Semantics of `min`, `max` and comparisons are those of x86: `min(a, b)` is `a < b ? a : b`, so a
 //! NaN in either argument yields `b`; comparisons with NaN are false.
 
+use std::ops::Range;
+
+/// Work on numbered tiles that an instruction set can be enabled around: see [`Simd::enter`].
+///
+/// A closure would not do: it is compiled without the instruction set of the function that
+/// calls it, so that every vector operation in it becomes a call.
+pub(crate) trait Job<S>: Sync {
+    /// Does these tiles. Implementations are `#[inline(always)]`.
+    unsafe fn run(&self, tiles: Range<usize>);
+}
+
 /// One instruction set seen as `LANES` floats at a time.
 pub(crate) trait Simd: Copy + 'static {
     /// Floats per vector, 8 or 16.
@@ -69,6 +80,9 @@ pub(crate) trait Simd: Copy + 'static {
     /// Transposes the `LANES` x `LANES` matrix whose rows are `v`.
     unsafe fn transpose(v: &mut [Self::V]);
 
+    /// `job.run(tiles)`, compiled with the instruction set enabled.
+    unsafe fn enter<J: Job<Self>>(job: &J, tiles: Range<usize>);
+
     /// All lanes 0.
     #[inline(always)]
     unsafe fn zero() -> Self::V {
@@ -121,6 +135,10 @@ impl Simd for Plain {
     type V = [f32; 8];
     type M = [bool; 8];
 
+    unsafe fn enter<J: Job<Self>>(job: &J, tiles: Range<usize>) {
+        // SAFETY: same requirements.
+        unsafe { job.run(tiles) }
+    }
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {
         [x; 8]
@@ -262,8 +280,9 @@ pub(crate) use x86::{Avx2, Avx512};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{MANTISSA, ONE, SQRT_HALF, Simd};
+    use super::{Job, MANTISSA, ONE, SQRT_HALF, Simd};
     use std::arch::x86_64::*;
+    use std::ops::Range;
 
     /// Methods that are one expression of intrinsics.
     macro_rules! methods {
@@ -295,6 +314,16 @@ mod x86 {
         const LANES: usize = 8;
         type V = __m256;
         type M = __m256;
+
+        unsafe fn enter<J: Job<Self>>(job: &J, tiles: Range<usize>) {
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn enabled<J: Job<Avx2>>(job: &J, tiles: Range<usize>) {
+                // SAFETY: this function enables the instruction set; the rest is the caller's promise.
+                unsafe { job.run(tiles) }
+            }
+            // SAFETY: the caller promises the instruction set.
+            unsafe { enabled(job, tiles) }
+        }
 
         methods! {
             fn splat(x: f32) -> __m256 = _mm256_set1_ps(x);
@@ -420,6 +449,16 @@ mod x86 {
         const LANES: usize = 16;
         type V = __m512;
         type M = __mmask16;
+
+        unsafe fn enter<J: Job<Self>>(job: &J, tiles: Range<usize>) {
+            #[target_feature(enable = "avx512f")]
+            unsafe fn enabled<J: Job<Avx512>>(job: &J, tiles: Range<usize>) {
+                // SAFETY: this function enables the instruction set; the rest is the caller's promise.
+                unsafe { job.run(tiles) }
+            }
+            // SAFETY: the caller promises the instruction set.
+            unsafe { enabled(job, tiles) }
+        }
 
         methods! {
             fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);

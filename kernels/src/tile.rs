@@ -7,6 +7,7 @@
 //! Run inside `ThreadPool::install`: a call from a thread outside the pool is correct too, but
 //! then rayon queues the job, which may allocate now and then.
 
+use crate::simd::{Job, Simd};
 use std::ops::Range;
 
 /// Below this many floating point operations a second thread costs more than it gives.
@@ -23,6 +24,15 @@ pub(crate) fn for_ranges(tiles: usize, work: usize, f: &(impl Fn(Range<usize>) +
     }
 }
 
+/// [`for_ranges`] for a job that needs an instruction set.
+///
+/// # Safety
+/// The instruction set is present, and the job's own requirements hold.
+pub(crate) unsafe fn run<S: Simd>(tiles: usize, work: usize, job: &impl Job<S>) {
+    // SAFETY: promised by the caller.
+    for_ranges(tiles, work, &|range| unsafe { S::enter(job, range) });
+}
+
 /// Halves the range until a part is not worth splitting further.
 fn split(tiles: Range<usize>, work_each: usize, f: &(impl Fn(Range<usize>) + Sync)) {
     let n = tiles.len();
@@ -37,17 +47,20 @@ fn split(tiles: Range<usize>, work_each: usize, f: &(impl Fn(Range<usize>) + Syn
 }
 
 /// A pointer that tiles of one call may carry to other threads.
-#[derive(Clone, Copy)]
 pub(crate) struct Shared<T>(*mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 impl<T> Shared<T> {
     /// Shares a slice that is written; tiles must write disjoint parts.
     pub(crate) fn new(slice: &mut [T]) -> Self {
         Self(slice.as_mut_ptr())
-    }
-    /// Shares an array that is only read.
-    pub(crate) fn of(p: *const T) -> Self {
-        Self(p.cast_mut())
     }
     /// The first element.
     pub(crate) fn ptr(&self) -> *mut T {

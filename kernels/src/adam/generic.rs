@@ -1,8 +1,9 @@
 //! Adam, written once for all instruction sets.
 
 use crate::AdamStep;
-use crate::simd::Simd;
-use crate::tile::{Shared, for_ranges};
+use crate::simd::{Job, Simd};
+use crate::tile::{Shared, run};
+use std::ops::Range;
 
 /// Elements of one parallel tile.
 const TILE: usize = 1 << 14;
@@ -24,27 +25,50 @@ pub(crate) unsafe fn adam<S: Simd>(
         m.len(),
         v.len(),
     );
-    let (theta, m, v) = (Shared::new(theta), Shared::new(m), Shared::new(v));
+    let job = Step {
+        step,
+        len,
+        theta: Shared::new(theta),
+        g,
+        m: Shared::new(m),
+        v: Shared::new(v),
+    };
     // A root and a quotient per element: about ten multiplications each.
-    for_ranges(len.div_ceil(TILE), len * 16, &|tiles| {
+    // SAFETY: the caller promises the instruction set.
+    unsafe { run::<S>(len.div_ceil(TILE), len * 16, &job) }
+}
+
+/// Arrays of equal length.
+struct Step<'a> {
+    step: &'a AdamStep,
+    len: usize,
+    theta: Shared<f32>,
+    g: &'a [f32],
+    m: Shared<f32>,
+    v: Shared<f32>,
+}
+
+impl<S: Simd> Job<S> for Step<'_> {
+    #[inline(always)]
+    unsafe fn run(&self, tiles: Range<usize>) {
         let first = tiles.start * TILE;
-        let n = (tiles.end * TILE).min(len) - first;
+        let n = (tiles.end * TILE).min(self.len) - first;
         // SAFETY: tiles are disjoint parts of arrays of equal length.
         unsafe {
-            run::<S>(
-                step,
-                theta.ptr().add(first),
-                g.as_ptr().add(first),
-                m.ptr().add(first),
-                v.ptr().add(first),
+            update::<S>(
+                self.step,
+                self.theta.ptr().add(first),
+                self.g.as_ptr().add(first),
+                self.m.ptr().add(first),
+                self.v.ptr().add(first),
                 n,
             )
         }
-    });
+    }
 }
 
 #[inline(always)]
-unsafe fn run<S: Simd>(
+unsafe fn update<S: Simd>(
     step: &AdamStep,
     theta: *mut f32,
     g: *const f32,

@@ -1,9 +1,11 @@
 //! The element-wise functions, written once for all instruction sets.
 
 use super::{check_binary, collapse};
-use crate::simd::Simd;
-use crate::tile::{Shared, for_ranges};
+use crate::simd::{Job, Simd};
+use crate::tile::{Shared, run};
 use crate::{Binary, Broadcast, Unary};
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Elements of one parallel tile.
 const TILE: usize = 1 << 14;
@@ -14,11 +16,11 @@ trait Op1: Copy + Sync {
 }
 
 /// A function of two vectors.
-trait Op2 {
+trait Op2: Sync {
     unsafe fn at<S: Simd>(a: S::V, b: S::V) -> S::V;
 }
 
-/// ln 2 in two parts; the first has 11 trailing zero bits, so that n · LN2_HI is exact.
+/// ln 2 in two parts; the first has 9 significant bits, so that n · LN2_HI is exact.
 const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
 
@@ -224,22 +226,28 @@ op2! {
     };
 }
 
-/// y = f(x) for a contiguous row.
-#[inline(always)]
-unsafe fn map<S: Simd>(f: impl Op1, x: *const f32, y: *mut f32, len: usize) {
-    // SAFETY: the caller promises the instruction set and `len` floats in both.
-    unsafe {
-        let mut i = 0;
-        while i + S::LANES <= len {
-            S::store(y.add(i), f.at::<S>(S::load(x.add(i))));
-            i += S::LANES;
-        }
-        if i < len {
-            S::store_part(
-                y.add(i),
-                f.at::<S>(S::load_part(x.add(i), len - i)),
-                len - i,
-            );
+/// y = f(x).
+struct Map<'a, F> {
+    f: F,
+    x: &'a [f32],
+    y: Shared<f32>,
+}
+
+impl<S: Simd, F: Op1> Job<S> for Map<'_, F> {
+    #[inline(always)]
+    unsafe fn run(&self, tiles: Range<usize>) {
+        let (mut i, end) = (tiles.start * TILE, (tiles.end * TILE).min(self.x.len()));
+        // SAFETY: tiles are disjoint parts of y, which is as long as x.
+        unsafe {
+            let (x, y) = (self.x.as_ptr(), self.y.ptr());
+            while i + S::LANES <= end {
+                S::store(y.add(i), self.f.at::<S>(S::load(x.add(i))));
+                i += S::LANES;
+            }
+            if i < end {
+                let n = end - i;
+                S::store_part(y.add(i), self.f.at::<S>(S::load_part(x.add(i), n)), n);
+            }
         }
     }
 }
@@ -253,35 +261,30 @@ pub(crate) unsafe fn unary<S: Simd>(f: Unary, x: &[f32], y: &mut [f32]) {
         x.len(),
         y.len()
     );
-    let (len, out) = (x.len(), Shared::new(y));
-    let cost = match f {
-        Unary::Exp | Unary::Log | Unary::Tanh | Unary::Softplus | Unary::Sigmoid => 16,
-        _ => 1,
-    };
-    for_ranges(len.div_ceil(TILE), len * cost, &|tiles| {
-        let first = tiles.start * TILE;
-        let n = (tiles.end * TILE).min(len) - first;
-        // SAFETY: tiles are disjoint parts of y, and x is as long.
-        unsafe {
-            let (x, y) = (x.as_ptr().add(first), out.ptr().add(first));
-            match f {
-                Unary::Exp => map::<S>(Exp {}, x, y, n),
-                Unary::Log => map::<S>(Log {}, x, y, n),
-                Unary::Tanh => map::<S>(Tanh {}, x, y, n),
-                Unary::Relu => map::<S>(Relu {}, x, y, n),
-                Unary::Softplus => map::<S>(Softplus {}, x, y, n),
-                Unary::Sigmoid => map::<S>(Sigmoid {}, x, y, n),
-                Unary::Square => map::<S>(Square {}, x, y, n),
-                Unary::Sqrt => map::<S>(Sqrt {}, x, y, n),
-                Unary::Abs => map::<S>(Abs {}, x, y, n),
-                Unary::Sign => map::<S>(Sign {}, x, y, n),
-                Unary::Recip => map::<S>(Recip {}, x, y, n),
-                Unary::Affine { scale, shift } => map::<S>(Affine { scale, shift }, x, y, n),
-                Unary::Clamp { lo, hi } => map::<S>(Clamp { lo, hi }, x, y, n),
-                Unary::Inside { lo, hi } => map::<S>(Inside { lo, hi }, x, y, n),
-            }
-        }
-    });
+    let y = Shared::new(y);
+    let tiles = x.len().div_ceil(TILE);
+    macro_rules! map {
+        ($cost:literal, $f:expr) => {
+            // SAFETY: the caller promises the instruction set.
+            unsafe { run::<S>(tiles, x.len() * $cost, &Map { f: $f, x, y }) }
+        };
+    }
+    match f {
+        Unary::Exp => map!(16, Exp {}),
+        Unary::Log => map!(16, Log {}),
+        Unary::Tanh => map!(16, Tanh {}),
+        Unary::Relu => map!(1, Relu {}),
+        Unary::Softplus => map!(16, Softplus {}),
+        Unary::Sigmoid => map!(16, Sigmoid {}),
+        Unary::Square => map!(1, Square {}),
+        Unary::Sqrt => map!(4, Sqrt {}),
+        Unary::Abs => map!(1, Abs {}),
+        Unary::Sign => map!(1, Sign {}),
+        Unary::Recip => map!(4, Recip {}),
+        Unary::Affine { scale, shift } => map!(1, Affine { scale, shift }),
+        Unary::Clamp { lo, hi } => map!(1, Clamp { lo, hi }),
+        Unary::Inside { lo, hi } => map!(1, Inside { lo, hi }),
+    }
 }
 
 /// `n` <= LANES elements of an argument with any stride.
@@ -331,38 +334,39 @@ unsafe fn zip<S: Simd, F: Op2>(
     }
 }
 
-/// All rows of one function.
-#[inline(always)]
-unsafe fn zip_all<S: Simd, F: Op2>(s: &Broadcast, a: *const f32, b: *const f32, y: &mut [f32]) {
-    let [d0, d1, d2] = s.dims;
-    let out = Shared::new(y);
-    let (a, b) = (Shared::of(a), Shared::of(b));
-    if (d0, d1, s.a[2], s.b[2]) == (1, 1, 1, 1) {
-        for_ranges(d2.div_ceil(TILE), d2, &|tiles| {
+/// y = F(a, b). Tiles are parts of the one row if all is contiguous, else rows.
+struct Zip<'a, F> {
+    shape: &'a Broadcast,
+    flat: bool,
+    a: &'a [f32],
+    b: &'a [f32],
+    y: Shared<f32>,
+    f: PhantomData<F>,
+}
+
+impl<S: Simd, F: Op2> Job<S> for Zip<'_, F> {
+    #[inline(always)]
+    unsafe fn run(&self, tiles: Range<usize>) {
+        let Broadcast {
+            dims: [_, d1, d2],
+            a: sa,
+            b: sb,
+        } = *self.shape;
+        let (a, b, y) = (self.a.as_ptr(), self.b.as_ptr(), self.y.ptr());
+        if self.flat {
             let first = tiles.start * TILE;
             let n = (tiles.end * TILE).min(d2) - first;
             // SAFETY: tiles are disjoint parts of y; a and b are as long.
+            unsafe { zip::<S, F>(a.add(first), 1, b.add(first), 1, y.add(first), n) };
+            return;
+        }
+        for row in tiles {
+            let (i, j) = (row / d1, row % d1);
+            // SAFETY: the lengths were checked against these strides; rows of y are disjoint.
             unsafe {
-                zip::<S, F>(
-                    a.ptr().add(first),
-                    1,
-                    b.ptr().add(first),
-                    1,
-                    out.ptr().add(first),
-                    n,
-                )
-            };
-        });
-        return;
-    }
-    for i in 0..d0 {
-        for j in 0..d1 {
-            // SAFETY: the lengths were checked against these strides.
-            unsafe {
-                let a = a.ptr().add(i * s.a[0] + j * s.a[1]);
-                let b = b.ptr().add(i * s.b[0] + j * s.b[1]);
-                let y = out.ptr().add((i * d1 + j) * d2);
-                zip::<S, F>(a, s.a[2], b, s.b[2], y, d2);
+                let a = a.add(i * sa[0] + j * sa[1]);
+                let b = b.add(i * sb[0] + j * sb[1]);
+                zip::<S, F>(a, sa[2], b, sb[2], y.add(row * d2), d2);
             }
         }
     }
@@ -380,23 +384,42 @@ pub(crate) unsafe fn binary<S: Simd>(
     if !check_binary(shape, a, b, y) {
         return;
     }
-    let s = &collapse(shape);
-    let (a, b) = (a.as_ptr(), b.as_ptr());
-    // SAFETY: the lengths were checked; the caller promises the instruction set.
-    unsafe {
-        match f {
-            Binary::Add => zip_all::<S, Add>(s, a, b, y),
-            Binary::Sub => zip_all::<S, Sub>(s, a, b, y),
-            Binary::Mul => zip_all::<S, Mul>(s, a, b, y),
-            Binary::Div => zip_all::<S, Div>(s, a, b, y),
-            Binary::Min => zip_all::<S, Min>(s, a, b, y),
-            Binary::Max => zip_all::<S, Max>(s, a, b, y),
-            Binary::Le => zip_all::<S, Le>(s, a, b, y),
-            Binary::Lt => zip_all::<S, Lt>(s, a, b, y),
-            Binary::ReluGrad => zip_all::<S, ReluGrad>(s, a, b, y),
-            Binary::TanhGrad => zip_all::<S, TanhGrad>(s, a, b, y),
-            Binary::Expectile => zip_all::<S, Expectile>(s, a, b, y),
-            Binary::ExpectileGrad => zip_all::<S, ExpectileGrad>(s, a, b, y),
-        }
+    let shape = &collapse(shape);
+    let [d0, d1, d2] = shape.dims;
+    let flat = (d0, d1, shape.a[2], shape.b[2]) == (1, 1, 1, 1);
+    let tiles = if flat { d2.div_ceil(TILE) } else { d0 * d1 };
+    let y = Shared::new(y);
+    macro_rules! zip {
+        ($f:ident) => {
+            // SAFETY: the lengths were checked; the caller promises the instruction set.
+            unsafe {
+                run::<S>(
+                    tiles,
+                    d0 * d1 * d2,
+                    &Zip::<$f> {
+                        shape,
+                        flat,
+                        a,
+                        b,
+                        y,
+                        f: PhantomData,
+                    },
+                )
+            }
+        };
+    }
+    match f {
+        Binary::Add => zip!(Add),
+        Binary::Sub => zip!(Sub),
+        Binary::Mul => zip!(Mul),
+        Binary::Div => zip!(Div),
+        Binary::Min => zip!(Min),
+        Binary::Max => zip!(Max),
+        Binary::Le => zip!(Le),
+        Binary::Lt => zip!(Lt),
+        Binary::ReluGrad => zip!(ReluGrad),
+        Binary::TanhGrad => zip!(TanhGrad),
+        Binary::Expectile => zip!(Expectile),
+        Binary::ExpectileGrad => zip!(ExpectileGrad),
     }
 }

@@ -12,8 +12,8 @@
 
 use super::{check_dw, check_dx, check_linear};
 use crate::elementwise::generic::tanh;
-use crate::simd::Simd;
-use crate::tile::{Shared, even_parts, for_ranges};
+use crate::simd::{Job, Simd};
+use crate::tile::{Shared, even_parts, run};
 use crate::{Activation, Linear};
 use std::ops::Range;
 
@@ -600,6 +600,148 @@ unsafe fn tanh_dense<S: Simd>(y: *mut f32, len: usize) {
     }
 }
 
+/// How the weights are laid out for a product.
+#[derive(Clone, Copy)]
+enum Layout {
+    /// as they are
+    Asis,
+    /// panels of two vectors
+    Panels,
+    /// panels of the transpose
+    TurnedPanels,
+    /// the transpose, dense
+    Turned,
+}
+
+/// Lays out the weights of all heads; tiles are heads.
+struct Pack<'a> {
+    layout: Layout,
+    w: &'a [f32],
+    inner: usize,
+    cols: usize,
+    dst: Shared<f32>,
+    /// floats per head of `dst`
+    head: usize,
+}
+
+impl<S: Simd> Job<S> for Pack<'_> {
+    #[inline(always)]
+    unsafe fn run(&self, heads: Range<usize>) {
+        for j in heads {
+            // SAFETY: head j exists in w, and has its own part of `dst`.
+            unsafe {
+                let w = self.w.as_ptr().add(j * self.inner * self.cols);
+                let dst = self.dst.ptr().add(j * self.head);
+                match self.layout {
+                    Layout::Asis => {}
+                    Layout::Panels => pack::<S>(w, self.inner, self.cols, dst),
+                    Layout::TurnedPanels => pack_transposed::<S>(w, self.inner, self.cols, dst),
+                    Layout::Turned => transpose_plain(w, self.inner, self.cols, dst),
+                }
+            }
+        }
+    }
+}
+
+/// Packs the weights of all heads into the scratch, if the layout asks for it: pointer and floats per head.
+#[inline(always)]
+unsafe fn packed<S: Simd>(
+    layout: Layout,
+    w: &[f32],
+    heads: usize,
+    inner: usize,
+    cols: usize,
+    scratch: &mut [f32],
+) -> (*const f32, usize) {
+    let head = match layout {
+        Layout::Asis => return (w.as_ptr(), inner * cols),
+        Layout::Turned => inner * cols,
+        Layout::Panels | Layout::TurnedPanels => packed_len::<S>(inner, cols),
+    };
+    let dst = Shared::new(aligned(scratch, heads * head));
+    let job = Pack {
+        layout,
+        w,
+        inner,
+        cols,
+        dst,
+        head,
+    };
+    // SAFETY: the caller promises the instruction set and that w has these sizes.
+    unsafe { run::<S>(heads, w.len(), &job) };
+    (dst.ptr(), head)
+}
+
+/// Products of all heads; tiles are blocks of rows, those of one result after those of the one before.
+struct Multiply {
+    /// the product of head 0
+    first: Product,
+    /// rows of one head
+    rows: usize,
+    /// distances between heads
+    a_head: usize,
+    b_head: usize,
+    c_head: usize,
+    start_head: usize,
+    narrow: bool,
+    /// how many heads are added into the one result; 1: each has its own
+    added: usize,
+    tanh: bool,
+}
+
+// SAFETY: a and b are only read; tiles write disjoint rows of c.
+unsafe impl Sync for Multiply {}
+
+impl<S: Micro> Job<S> for Multiply {
+    #[inline(always)]
+    unsafe fn run(&self, tiles: Range<usize>) {
+        for (result, rows) in head_rows(tiles, self.rows) {
+            for term in 0..self.added {
+                let j = result * self.added + term;
+                let p = Product {
+                    a: self.first.a.wrapping_add(j * self.a_head),
+                    b: self.first.b.wrapping_add(j * self.b_head),
+                    c: self.first.c.wrapping_add(result * self.c_head),
+                    start: if self.first.start.is_null() {
+                        self.first.start
+                    } else {
+                        self.first.start.wrapping_add(j * self.start_head)
+                    },
+                    add: term > 0,
+                    finish: if term + 1 == self.added {
+                        self.first.finish.at(result * self.c_head)
+                    } else {
+                        Finish::Plain
+                    },
+                    ..self.first
+                };
+                // SAFETY: lengths were checked; a tile writes its own rows of its own result.
+                unsafe {
+                    if self.narrow {
+                        narrow_product::<S>(&p, rows.clone());
+                    } else {
+                        product::<S>(&p, rows.clone());
+                    }
+                    if self.tanh {
+                        tanh_dense::<S>(p.c.add(rows.start * p.cols), rows.len() * p.cols);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The row ranges, one per result, of consecutive tiles of `ROWS` rows.
+fn head_rows(tiles: Range<usize>, rows: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let blocks = rows.div_ceil(ROWS).max(1);
+    let results = tiles.start / blocks..tiles.end.div_ceil(blocks);
+    results.map(move |j| {
+        let first = tiles.start.max(j * blocks) - j * blocks;
+        let last = tiles.end.min((j + 1) * blocks) - j * blocks;
+        (j, first * ROWS..(last * ROWS).min(rows))
+    })
+}
+
 /// See the contract.
 #[inline(always)]
 pub(crate) unsafe fn linear<S: Micro>(
@@ -625,83 +767,41 @@ pub(crate) unsafe fn linear<S: Micro>(
     let narrow = narrow::<S>(inputs, outputs);
     // Packing costs about one pass over the weights, which few rows do not earn back.
     let direct = !narrow && rows <= 2 * S::TALL;
-    let head = if narrow {
-        inputs * outputs
-    } else {
-        packed_len::<S>(inputs, outputs)
+    let layout = match (narrow, direct) {
+        (true, _) => Layout::Turned,
+        (_, true) => Layout::Asis,
+        _ => Layout::Panels,
     };
-    let packed = if direct {
-        None
-    } else {
-        Some(Shared::new(aligned(scratch, heads * head)))
-    };
-    if let Some(packed) = packed {
-        for_ranges(heads, count.w, &|range| {
-            for j in range {
-                // SAFETY: head j exists in w, and has its own part of the scratch.
-                unsafe {
-                    let (w, dst) = (
-                        w.as_ptr().add(j * inputs * outputs),
-                        packed.ptr().add(j * head),
-                    );
-                    if narrow {
-                        transpose_plain(w, inputs, outputs, dst);
-                    } else {
-                        pack::<S>(w, inputs, outputs, dst);
-                    }
-                }
-            }
-        });
-    }
-    let blocks = rows.div_ceil(ROWS);
-    let out = Shared::new(y);
-    for_ranges(heads * blocks, count.work, &|range| {
-        for (j, rows) in head_rows(range, blocks, rows) {
-            // SAFETY: lengths were checked; a tile writes its own rows of its own head.
-            unsafe {
-                let p = Product {
-                    inner: inputs,
-                    cols: outputs,
-                    a: x.as_ptr().add(j * count.x_head),
-                    b: match packed {
-                        Some(packed) => packed.ptr().add(j * head),
-                        None => w.as_ptr().add(j * inputs * outputs),
-                    },
-                    direct,
-                    c: out.ptr().add(j * count.y / heads),
-                    start: b.map_or(std::ptr::null(), |b| b.as_ptr().add(j * outputs)),
-                    add: false,
-                    finish: if act == Activation::Relu {
-                        Finish::Relu
-                    } else {
-                        Finish::Plain
-                    },
-                };
-                if narrow {
-                    narrow_product::<S>(&p, rows.clone());
+    // SAFETY: the lengths were checked; the caller promises the instruction set.
+    unsafe {
+        let (packed, head) = packed::<S>(layout, w, heads, inputs, outputs, scratch);
+        let job = Multiply {
+            first: Product {
+                inner: inputs,
+                cols: outputs,
+                a: x.as_ptr(),
+                b: packed,
+                direct,
+                c: y.as_mut_ptr(),
+                start: b.map_or(std::ptr::null(), |b| b.as_ptr()),
+                add: false,
+                finish: if act == Activation::Relu {
+                    Finish::Relu
                 } else {
-                    product::<S>(&p, rows.clone());
-                }
-                if act == Activation::Tanh {
-                    tanh_dense::<S>(p.c.add(rows.start * outputs), rows.len() * outputs);
-                }
-            }
-        }
-    });
-}
-
-/// The row ranges, one per head, of consecutive tiles; `blocks` tiles of `ROWS` rows per head.
-fn head_rows(
-    tiles: Range<usize>,
-    blocks: usize,
-    rows: usize,
-) -> impl Iterator<Item = (usize, Range<usize>)> {
-    let heads = tiles.start / blocks..tiles.end.div_ceil(blocks);
-    heads.map(move |j| {
-        let first = tiles.start.max(j * blocks) - j * blocks;
-        let last = tiles.end.min((j + 1) * blocks) - j * blocks;
-        (j, first * ROWS..(last * ROWS).min(rows))
-    })
+                    Finish::Plain
+                },
+            },
+            rows,
+            a_head: count.x_head,
+            b_head: head,
+            c_head: rows * outputs,
+            start_head: outputs,
+            narrow,
+            added: 1,
+            tanh: act == Activation::Tanh,
+        };
+        run::<S>(heads * rows.div_ceil(ROWS), count.work, &job);
+    }
 }
 
 /// See the contract.
@@ -727,90 +827,95 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
     }
     // Each row of w is contiguous along the sum already, so narrow dx needs no packing.
     let narrow = narrow::<S>(outputs, inputs);
-    let head = packed_len::<S>(outputs, inputs);
-    let packed = if narrow {
-        None
+    let layout = if narrow {
+        Layout::Asis
     } else {
-        Some(Shared::new(aligned(scratch, heads * head)))
+        Layout::TurnedPanels
     };
-    if let Some(packed) = packed {
-        for_ranges(heads, count.w, &|range| {
-            for j in range {
-                // SAFETY: head j exists in w, and has its own part of the scratch.
-                unsafe {
-                    let (w, dst) = (
-                        w.as_ptr().add(j * inputs * outputs),
-                        packed.ptr().add(j * head),
-                    );
-                    pack_transposed::<S>(w, outputs, inputs, dst);
-                }
-            }
-        });
-    }
-    let finish = match mask {
-        None | Some((Activation::Identity, _)) => Finish::Plain,
-        Some((Activation::Relu, x)) => Finish::ReluMask(x.as_ptr()),
-        Some((Activation::Tanh, x)) => Finish::TanhMask(x.as_ptr()),
-    };
-    let finish = SharedFinish(finish);
-    let blocks = rows.div_ceil(ROWS);
-    let out = Shared::new(dx);
-    let results = if shared_input { 1 } else { heads };
-    for_ranges(results * blocks, count.work, &|range| {
-        for (result, rows) in head_rows(range, blocks, rows) {
-            let terms = if shared_input {
-                0..heads
-            } else {
-                result..result + 1
-            };
-            for j in terms.clone() {
-                let at = result * s.rows * inputs;
-                // SAFETY: lengths were checked; a tile writes its own rows of its own result.
-                unsafe {
-                    let p = Product {
-                        inner: outputs,
-                        cols: inputs,
-                        a: dy.as_ptr().add(j * s.rows * outputs),
-                        b: match packed {
-                            Some(packed) => packed.ptr().add(j * head),
-                            None => w.as_ptr().add(j * inputs * outputs),
-                        },
-                        direct: false,
-                        c: out.ptr().add(at),
-                        start: std::ptr::null(),
-                        add: j > terms.start,
-                        finish: if j + 1 == terms.end {
-                            finish.get().at(at)
-                        } else {
-                            Finish::Plain
-                        },
-                    };
-                    if narrow {
-                        narrow_product::<S>(&p, rows.clone());
-                    } else {
-                        product::<S>(&p, rows.clone());
-                    }
-                }
-            }
-        }
-    });
-}
-
-/// [`Finish`] for several threads: they only read what it points to.
-struct SharedFinish(Finish);
-
-impl SharedFinish {
-    fn get(&self) -> Finish {
-        self.0
+    let (results, added) = if shared_input { (1, heads) } else { (heads, 1) };
+    // SAFETY: the lengths were checked; the caller promises the instruction set.
+    unsafe {
+        let (packed, head) = packed::<S>(layout, w, heads, outputs, inputs, scratch);
+        let job = Multiply {
+            first: Product {
+                inner: outputs,
+                cols: inputs,
+                a: dy.as_ptr(),
+                b: packed,
+                direct: false,
+                c: dx.as_mut_ptr(),
+                start: std::ptr::null(),
+                add: false,
+                finish: match mask {
+                    None | Some((Activation::Identity, _)) => Finish::Plain,
+                    Some((Activation::Relu, x)) => Finish::ReluMask(x.as_ptr()),
+                    Some((Activation::Tanh, x)) => Finish::TanhMask(x.as_ptr()),
+                },
+            },
+            rows,
+            a_head: rows * outputs,
+            b_head: head,
+            c_head: rows * inputs,
+            start_head: 0,
+            narrow,
+            added,
+            tanh: false,
+        };
+        run::<S>(results * rows.div_ceil(ROWS), count.work, &job);
     }
 }
-
-// SAFETY: the mask is read only, and borrowed for the whole call.
-unsafe impl Sync for SharedFinish {}
 
 /// A panel of dy, on the stack.
 #[repr(C, align(64))]
 struct Panel(std::mem::MaybeUninit<[f32; BLOCK * 32]>);
+
+/// Weight gradients; tiles are strips of them, those of one head after those of the one before.
+struct Gradient<'a> {
+    sizes: &'a Linear,
+    x: &'a [f32],
+    x_head: usize,
+    dy: &'a [f32],
+    dw: Shared<f32>,
+    db: Option<Shared<f32>>,
+    /// lanes along K
+    transposed: bool,
+    /// vectors of the widest tile
+    vectors: usize,
+    /// columns of dw per strip; if transposed, rows
+    strip: usize,
+    /// strips per head
+    strips: usize,
+}
+
+impl<S: Micro> Job<S> for Gradient<'_> {
+    #[inline(always)]
+    unsafe fn run(&self, tiles: Range<usize>) {
+        let Linear {
+            rows,
+            inputs,
+            outputs,
+            ..
+        } = *self.sizes;
+        for tile in tiles {
+            let (j, first) = (tile / self.strips, tile % self.strips * self.strip);
+            // SAFETY: lengths were checked; a tile writes its own rows or columns of dw and db.
+            unsafe {
+                let x = self.x.as_ptr().add(j * self.x_head);
+                let dy = self.dy.as_ptr().add(j * rows * outputs);
+                let dw = self.dw.ptr().add(j * inputs * outputs);
+                if self.transposed {
+                    let (x, dw) = (x.add(first), dw.add(first * outputs));
+                    let count = (inputs - first).min(self.strip);
+                    dw_transposed::<S>(rows, x, inputs, count, self.vectors, dy, outputs, dw);
+                } else {
+                    let db = self.db.map(|db| db.ptr().add(j * outputs + first));
+                    let count = (outputs - first).min(self.strip);
+                    dw_panel::<S>(self.sizes, x, dy.add(first), count, dw.add(first), db);
+                }
+            }
+        }
+    }
+}
 
 /// See the contract.
 #[inline(always)]
@@ -847,51 +952,24 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     if count.w == 0 {
         return;
     }
-    let out = Shared::new(dw);
-    if transposed {
-        let tallest = even_parts(outputs, S::TALL).next().map_or(1, |p| p.1);
-        let vectors = S::wide(tallest);
-        let strip = vectors * S::LANES;
-        let per_head = inputs.div_ceil(strip);
-        for_ranges(heads * per_head, count.work, &|range| {
-            for tile in range {
-                let (j, first) = (tile / per_head, tile % per_head * strip);
-                // SAFETY: lengths were checked; a tile writes its own rows of dw.
-                unsafe {
-                    let x = x.as_ptr().add(j * count.x_head + first);
-                    let dy = dy.as_ptr().add(j * rows * outputs);
-                    let dw = out.ptr().add((j * inputs + first) * outputs);
-                    dw_transposed::<S>(
-                        rows,
-                        x,
-                        inputs,
-                        (inputs - first).min(strip),
-                        vectors,
-                        dy,
-                        outputs,
-                        dw,
-                    );
-                }
-            }
-        });
-    } else {
-        let width = 2 * S::LANES;
-        let per_head = outputs.div_ceil(width);
-        let sums = db.map(Shared::new);
-        for_ranges(heads * per_head, count.work, &|range| {
-            for tile in range {
-                let (j, col) = (tile / per_head, tile % per_head * width);
-                // SAFETY: lengths were checked; a tile writes its own columns of dw and db.
-                unsafe {
-                    let x = x.as_ptr().add(j * count.x_head);
-                    let dy = dy.as_ptr().add(j * rows * outputs + col);
-                    let dw = out.ptr().add(j * inputs * outputs + col);
-                    let db = sums.map(|db| db.ptr().add(j * outputs + col));
-                    dw_panel::<S>(s, x, dy, (outputs - col).min(width), dw, db);
-                }
-            }
-        });
-    }
+    let tallest = even_parts(outputs, S::TALL).next().map_or(1, |p| p.1);
+    let vectors = if transposed { S::wide(tallest) } else { 2 };
+    let strip = vectors * S::LANES;
+    let strips = if transposed { inputs } else { outputs }.div_ceil(strip);
+    let job = Gradient {
+        sizes: s,
+        x,
+        x_head: count.x_head,
+        dy,
+        dw: Shared::new(dw),
+        db: db.map(Shared::new),
+        transposed,
+        vectors,
+        strip,
+        strips,
+    };
+    // SAFETY: the lengths were checked; the caller promises the instruction set.
+    unsafe { run::<S>(heads * strips, count.work, &job) }
 }
 
 /// One panel of columns of dw, and of db.

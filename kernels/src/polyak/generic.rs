@@ -1,7 +1,8 @@
 //! The slow copy, written once for all instruction sets.
 
-use crate::simd::Simd;
-use crate::tile::{Shared, for_ranges};
+use crate::simd::{Job, Simd};
+use crate::tile::{Shared, run};
+use std::ops::Range;
 
 /// Elements of one parallel tile.
 const TILE: usize = 1 << 14;
@@ -15,16 +16,36 @@ pub(crate) unsafe fn polyak<S: Simd>(rate: f32, target: &mut [f32], source: &[f3
         "target: {len} elements, source has {}",
         source.len()
     );
-    let target = Shared::new(target);
-    for_ranges(len.div_ceil(TILE), len * 4, &|tiles| {
-        let (first, end) = (tiles.start * TILE, (tiles.end * TILE).min(len));
-        // SAFETY: tiles are disjoint parts of arrays of equal length; the caller promises the instruction set.
+    let job = Blend {
+        rate,
+        target: Shared::new(target),
+        source,
+    };
+    // SAFETY: the caller promises the instruction set.
+    unsafe { run::<S>(len.div_ceil(TILE), len * 4, &job) }
+}
+
+/// Arrays of equal length.
+struct Blend<'a> {
+    rate: f32,
+    target: Shared<f32>,
+    source: &'a [f32],
+}
+
+impl<S: Simd> Job<S> for Blend<'_> {
+    #[inline(always)]
+    unsafe fn run(&self, tiles: Range<usize>) {
+        let (first, end) = (
+            tiles.start * TILE,
+            (tiles.end * TILE).min(self.source.len()),
+        );
+        // SAFETY: tiles are disjoint parts of arrays of equal length.
         unsafe {
-            let rate = S::splat(rate);
+            let rate = S::splat(self.rate);
             let mut i = first;
             while i < end {
                 let n = end - i;
-                let (t, s) = (target.ptr().add(i), source.as_ptr().add(i));
+                let (t, s) = (self.target.ptr().add(i), self.source.as_ptr().add(i));
                 if n >= S::LANES {
                     let old = S::load(t);
                     S::store(t, S::fma(rate, S::sub(S::load(s), old), old));
@@ -35,5 +56,5 @@ pub(crate) unsafe fn polyak<S: Simd>(rate: f32, target: &mut [f32], source: &[f3
                 i += S::LANES;
             }
         }
-    });
+    }
 }
