@@ -1,2 +1,7 @@
 //! The `baq` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    baq::cli::main()
+}

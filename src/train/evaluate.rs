@@ -59,7 +59,10 @@ impl Evaluator {
                 scales.state(obs, state);
             }
             let actions = self.actor.act(store, &self.states, self.seed, 0);
-            for i in (0..n).filter(|&i| running[i]) {
+            for i in 0..n {
+                if !running[i] {
+                    continue;
+                }
                 let action = &actions[i * a_dim..(i + 1) * a_dim];
                 let step = self.envs[i].step(action, &mut self.observations[i])?;
                 returns[i] += step.reward;

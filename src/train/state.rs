@@ -142,7 +142,7 @@ impl State<'_> {
         w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
         let reward = [self.scales.reward.scale, self.scales.reward.shift];
         w.tensor("scale.reward", &[2], &reward[..]);
-        w.tensor("dims", &[2], &[self.agent.dims.s as u64, self.agent.dims.a as u64][..]);
+        w.tensor("dims", &[2], vec![self.agent.dims.s as u64, self.agent.dims.a as u64]);
         if let Some(o) = &self.online {
             let pointers = [o.ring.capacity, o.ring.offline, o.ring.pushed];
             w.tensor("replay.pointers", &[3], pointers.to_vec());

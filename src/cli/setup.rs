@@ -1,0 +1,140 @@
+//! From arguments to a configuration.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::Common;
+use crate::adapt::ADAPTATIONS;
+use crate::algo::ALGORITHMS;
+use crate::config::{
+    AnySection, Config, DataConfig, OfflineConfig, OnlineConfig, RunConfig, nearest, presets, resolve, section,
+};
+use crate::env;
+use crate::train::TrainError;
+use crate::train::agent::{find_adaptation, find_algorithm};
+use crate::train::data::EMBEDDED;
+
+/// What a run is made of; the rest comes from presets, files and `--set`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct RunArgs {
+    /// preset to start from (default: the one named like the algorithm)
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<String>,
+    /// configuration file
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// set one option; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    pub sets: Vec<String>,
+    /// environment, as in hopper-v4; `none` for training without evaluation (default: by the data's name)
+    #[arg(long, value_name = "ENV")]
+    pub env: Option<String>,
+    /// data file or Minari folder; `embedded` is the slice inside the program
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<String>,
+    /// accept recorded actions outside [-1, 1] by clipping them
+    #[arg(long)]
+    pub clip_actions: bool,
+}
+
+/// Every section there is.
+pub fn known_sections() -> Vec<Box<dyn AnySection>> {
+    let mut all = vec![
+        section::<RunConfig>(),
+        section::<DataConfig>(),
+        section::<OfflineConfig>(),
+        section::<OnlineConfig>(),
+    ];
+    all.extend(ALGORITHMS.iter().map(|e| (e.section)()));
+    all.extend(ADAPTATIONS.iter().filter_map(|e| e.section).map(|s| s()));
+    all
+}
+
+/// A configuration read back from text that `origin` names.
+pub fn from_text(origin: &str, text: &str) -> Result<Config, TrainError> {
+    let mut config = Config::new(known_sections());
+    config.apply_text(origin, text)?;
+    Ok(config)
+}
+
+impl RunArgs {
+    /// Resolves presets, file, `--set` and these arguments. `algo` and `adapt` win over all of them.
+    pub fn resolve(
+        &self,
+        common: Common,
+        algo: Option<&str>,
+        adapt: Option<&str>,
+    ) -> Result<Config, TrainError> {
+        if let Some(name) = algo {
+            find_algorithm(name)?;
+        }
+        if let Some(name) = adapt {
+            find_adaptation(name)?;
+        }
+        let by_name = algo.filter(|name| presets::find(name).is_ok());
+        let preset = self.preset.as_deref().or(if self.config.is_none() { by_name } else { None });
+        let mut config = resolve(known_sections(), preset, self.config.as_deref(), &self.sets)?;
+
+        let mut run: RunConfig = config.section();
+        if let Some(name) = algo {
+            run.algo = name.into();
+        }
+        if let Some(name) = adapt {
+            run.adapt = name.into();
+        }
+        if let Some(data) = &self.data {
+            run.dataset.clone_from(data);
+        }
+        if let Some(seed) = common.seed {
+            run.seed = seed;
+        }
+        match self.env.as_deref() {
+            Some("none") => run.env = String::new(),
+            Some(name) => run.env = env::spec(name)?.id.into(),
+            None if run.env.is_empty() => run.env = guess_env(&run.dataset).into(),
+            None => run.env = env::spec(&run.env)?.id.into(),
+        }
+        let (base, modifier) = (find_algorithm(&run.algo)?, find_adaptation(&run.adapt)?);
+        let mut active = vec!["run", "data", "offline", "online", base.name];
+        if modifier.section.is_some() {
+            active.push(modifier.name);
+        }
+        config.put(run);
+        if self.clip_actions {
+            let mut data: DataConfig = config.section();
+            data.clip_actions = true;
+            config.put(data);
+        }
+        Ok(config.restrict(&active)?)
+    }
+}
+
+/// The environment that a data file's name tells, or nothing.
+fn guess_env(dataset: &str) -> &'static str {
+    if dataset == EMBEDDED {
+        return "hopper-v4";
+    }
+    let name = Path::new(dataset).file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
+    ["hopper", "halfcheetah", "walker2d"]
+        .into_iter()
+        .find(|task| name.contains(task))
+        .and_then(|task| env::spec(task).ok())
+        .map_or("", |spec| spec.id)
+}
+
+/// The folder of a run that was given no name: `runs/iql-hopper-medium-s0`.
+pub fn default_out(config: &Config) -> PathBuf {
+    let run: RunConfig = config.section();
+    let data = match run.dataset.as_str() {
+        EMBEDDED | "" => run.env.clone(),
+        file => Path::new(file).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    let method = if run.adapt == "plain" { run.algo.clone() } else { format!("{}-{}", run.algo, run.adapt) };
+    Path::new("runs").join(format!("{method}-{data}-s{}", run.seed))
+}
+
+/// "; did you mean `x`?" for the nearest of `all`, or nothing.
+pub fn hint<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, all).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+}
