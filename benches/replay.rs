@@ -18,32 +18,13 @@ struct Batch {
 
 impl Batch {
     fn new(ring: &Ring) -> Self {
-        let columns = ring
-            .layout()
-            .columns()
-            .map(|(_, c)| vec![0.0; B * c.len])
-            .collect();
-        Self {
-            rows: vec![0; B],
-            weights: vec![0.0; B],
-            columns,
-        }
+        let columns = ring.layout().columns().map(|(_, c)| vec![0.0; B * c.len]).collect();
+        Self { rows: vec![0; B], weights: vec![0.0; B], columns }
     }
 
     fn compose(&mut self, composer: Composer, update: u64, ring: &Ring, tree: &SumTree) {
-        let draw = Draw {
-            seed: 1,
-            stream: 1,
-            update,
-        };
-        composer.compose(
-            draw,
-            ring,
-            Some(tree),
-            0.0,
-            &mut self.rows,
-            &mut self.weights,
-        );
+        let draw = Draw { seed: 1, stream: 1, update };
+        composer.compose(draw, ring, Some(tree), 0.0, &mut self.rows, &mut self.weights);
     }
 
     fn gather(&mut self, ring: &Ring) {
@@ -52,11 +33,7 @@ impl Batch {
         let mut parts: [Part; 6] = std::array::from_fn(|_| {
             let c = places.next().expect("invariant: six columns");
             let out = columns.next().expect("invariant: six columns");
-            Part {
-                offset: c.offset,
-                len: c.len,
-                out,
-            }
+            Part { offset: c.offset, len: c.len, out }
         });
         ring.gather(&self.rows, &mut parts);
         black_box(&parts);
@@ -69,10 +46,7 @@ fn replay(c: &mut Criterion) {
         let d2: Vec<f32> = (0..n).map(|i| (i % 1000) as f32 * 0.001).collect();
         ring.load(n, &[(D2, &d2)]).expect("invariant: the rows fit");
         let mut tree = SumTree::new(n);
-        let masses: Vec<f64> = d2
-            .iter()
-            .map(|&d| (f64::from(d).sqrt() + 1.0).powf(0.6))
-            .collect();
+        let masses: Vec<f64> = d2.iter().map(|&d| (f64::from(d).sqrt() + 1.0).powf(0.6)).collect();
         tree.assign(0, &masses);
         let mut batch = Batch::new(&ring);
 
@@ -111,8 +85,7 @@ fn replay(c: &mut Criterion) {
                 b.iter(|| {
                     k += 1;
                     let rows = &rows[k % 512];
-                    let masses: [f64; B] =
-                        std::array::from_fn(|i| 1.0 + ((i + k) % 97) as f64 * 0.01);
+                    let masses: [f64; B] = std::array::from_fn(|i| 1.0 + ((i + k) % 97) as f64 * 0.01);
                     tree.update(rows, &masses);
                 });
             });

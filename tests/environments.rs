@@ -12,9 +12,7 @@ use baq::env::{self, Env, EnvError, mujoco};
 
 /// Past the test harness, which would swallow what a passing test prints.
 fn say(line: &str) {
-    std::io::stderr()
-        .write_all(format!("{line}\n").as_bytes())
-        .unwrap();
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// MuJoCo, or `None` when its absence is wanted.
@@ -30,9 +28,7 @@ fn simulator(test: &str) -> Option<&'static mujoco::MuJoCo> {
 }
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 const TRACES: [&str; 6] = [
@@ -46,9 +42,7 @@ const TRACES: [&str; 6] = [
 
 /// A reproducible action of large swings, [A] in [-1, 1].
 fn action(t: usize, dim: usize) -> Vec<f32> {
-    (0..dim)
-        .map(|i| ((t * (i + 2)) as f32 * 0.37).sin())
-        .collect()
+    (0..dim).map(|i| ((t * (i + 2)) as f32 * 0.37).sin()).collect()
 }
 
 /// Observations and rewards, as bits, of `count` steps; a new episode after every end.
@@ -68,9 +62,7 @@ fn run(env: &mut dyn Env, from: usize, count: usize, bits: &mut Vec<u64>) {
 
 fn usable_ids(test: &str) -> Vec<&'static str> {
     let simulator = simulator(test).is_some();
-    env::ids()
-        .filter(|id| simulator || !env::spec(id).unwrap().needs_mujoco)
-        .collect()
+    env::ids().filter(|id| simulator || !env::spec(id).unwrap().needs_mujoco).collect()
 }
 
 #[test]
@@ -83,9 +75,7 @@ fn recordings_of_gymnasium_are_reproduced() {
         println!("{}", report.verdict());
         assert!(report.steps >= 600, "{report}");
         if report.recorded_with.as_deref() != Some(report.mujoco.as_str()) {
-            say(&format!(
-                "SKIPPED {name}: it needs MuJoCo 3.3.7, this is {mujoco}"
-            ));
+            say(&format!("SKIPPED {name}: it needs MuJoCo 3.3.7, this is {mujoco}"));
             continue;
         }
         assert!(report.passed, "{report}");
@@ -345,10 +335,7 @@ fn the_reset_noise_has_the_published_range() {
         assert!(largest <= positions * (1.0 + 1e-9), "{id} {largest}");
         assert!(largest > 0.98 * positions, "{id} {largest}");
         // Five standard errors of the mean of a uniform variable.
-        assert!(
-            sum.abs() / count < 5.0 * positions / (3.0 * count).sqrt(),
-            "{id}"
-        );
+        assert!(sum.abs() / count < 5.0 * positions / (3.0 * count).sqrt(), "{id}");
         let deviation = (squares / (episodes as f64 * (split + 1) as f64)).sqrt();
         let expected = velocities.map_or(0.1, |range| range / 3.0_f64.sqrt());
         assert!((deviation / expected - 1.0).abs() < 0.1, "{id} {deviation}");
@@ -372,11 +359,7 @@ fn generations_treat_excessive_actions_as_documented() {
         (step.reward, obs)
     };
     for (task, weight, dim) in [("halfcheetah", 0.1, 6.0), ("hopper", 1e-3, 3.0)] {
-        let (v2, v4, v5) = (
-            format!("{task}-v2"),
-            format!("{task}-v4"),
-            format!("{task}-v5"),
-        );
+        let (v2, v4, v5) = (format!("{task}-v2"), format!("{task}-v4"), format!("{task}-v5"));
         assert_eq!(reward(&v2, 2.0), reward(&v2, 1.0));
         assert_eq!(reward(&v2, 0.5), reward(&v4, 0.5));
         assert_eq!(reward(&v4, 2.0), reward(&v5, 2.0));
@@ -396,10 +379,7 @@ fn only_v5_withholds_the_healthy_reward_at_the_fall() {
         let mut env = env::make(id).unwrap();
         let mut obs = vec![0.0; 11];
         env.reset(2, 0, &mut obs);
-        (0..)
-            .map(|t| env.step(&action(t, 3), &mut obs).unwrap())
-            .find(|step| step.ended())
-            .unwrap()
+        (0..).map(|t| env.step(&action(t, 3), &mut obs).unwrap()).find(|step| step.ended()).unwrap()
     };
     let (v2, v4, v5) = (last("hopper-v2"), last("hopper-v4"), last("hopper-v5"));
     assert!(v2.terminated && !v2.truncated);
@@ -431,15 +411,9 @@ fn threads_share_a_model_without_changing_a_bit() {
 
 #[test]
 fn properties_need_no_simulator_and_fit_it() {
-    assert_eq!(
-        env::spec("Hopper-v4").unwrap(),
-        env::spec("hopper").unwrap()
-    );
+    assert_eq!(env::spec("Hopper-v4").unwrap(), env::spec("hopper").unwrap());
     let spec = env::spec("HALFCHEETAH").unwrap();
-    assert_eq!(
-        (spec.id, spec.obs_dim, spec.act_dim),
-        ("halfcheetah-v4", 17, 6)
-    );
+    assert_eq!((spec.id, spec.obs_dim, spec.act_dim), ("halfcheetah-v4", 17, 6));
     assert_eq!(env::spec("walker2d-v2").unwrap().score, Some("walker2d"));
     assert_eq!(env::spec("toy").unwrap().max_episode_steps, 100);
     assert_eq!(env::ids().count(), 10);
@@ -459,10 +433,7 @@ fn an_unknown_id_is_answered_with_the_nearest() {
         ("Hoper", "hopper-v4"),
     ] {
         let error = env::spec(wrong).unwrap_err().to_string();
-        assert!(
-            error.contains(&format!("did you mean \"{nearest}\"")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("did you mean \"{nearest}\"")), "{error}");
         assert!(env::make(wrong).is_err());
     }
 }
@@ -477,11 +448,7 @@ fn toy_can_be_solved_and_can_be_lost() {
         for (controlled, total) in [(true, &mut good), (false, &mut idle)] {
             env.reset(0, episode, &mut obs);
             loop {
-                let a = if controlled {
-                    4.0 * obs[2] - 2.0 * obs[1]
-                } else {
-                    0.0
-                };
+                let a = if controlled { 4.0 * obs[2] - 2.0 * obs[1] } else { 0.0 };
                 let step = env.step(&[a as f32], &mut obs).unwrap();
                 *total += step.reward / episodes as f64;
                 if step.ended() {
@@ -495,10 +462,7 @@ fn toy_can_be_solved_and_can_be_lost() {
     assert!(good > 75.0 && idle < 0.6 * good, "{good} {idle}");
 
     env.reset(0, 0, &mut obs);
-    let lost = (0..100)
-        .map(|_| env.step(&[1.0], &mut obs).unwrap())
-        .find(|step| step.ended())
-        .unwrap();
+    let lost = (0..100).map(|_| env.step(&[1.0], &mut obs).unwrap()).find(|step| step.ended()).unwrap();
     assert!(lost.terminated && !lost.truncated && lost.m() == 0.0);
 }
 

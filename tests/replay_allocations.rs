@@ -38,10 +38,7 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_hundred_updates_allocate_nothing() {
     const B: usize = 256;
-    let mut ring = Ring::new(
-        Layout::transitions(11, 3, &[(D2, 1), (RETURN_TO_GO, 1)]),
-        5000,
-    );
+    let mut ring = Ring::new(Layout::transitions(11, 3, &[(D2, 1), (RETURN_TO_GO, 1)]), 5000);
     ring.load(4900, &[]).expect("the rows fit");
     let mut tree = SumTree::new(5000);
     tree.assign(0, &vec![1.0; 4900]);
@@ -65,25 +62,13 @@ fn a_hundred_updates_allocate_nothing() {
     for update in 0..200 {
         ring.push_with_priority(&record, &mut tree, 2.0 + update as f64);
         for composer in composers {
-            let draw = Draw {
-                seed: 1,
-                stream: 1,
-                update,
-            };
+            let draw = Draw { seed: 1, stream: 1, update };
             composer.compose(draw, &ring, Some(&tree), 0.5, &mut rows, &mut weights);
             ring.gather(
                 &rows,
                 &mut [
-                    Part {
-                        offset: s.offset,
-                        len: s.len,
-                        out: &mut s_out,
-                    },
-                    Part {
-                        offset: r.offset,
-                        len: r.len,
-                        out: &mut r_out,
-                    },
+                    Part { offset: s.offset, len: s.len, out: &mut s_out },
+                    Part { offset: r.offset, len: r.len, out: &mut r_out },
                 ],
             );
             refresh(&mut ring, d2, &rows, &mut values, |_, rows, values| {
@@ -99,8 +84,5 @@ fn a_hundred_updates_allocate_nothing() {
         return_to_go(&mut ring, 1, 0.99, 0.0);
     }
     assert_eq!(allocations() - before, 0);
-    assert!(
-        r_out.contains(&0.5) || s_out.contains(&0.5),
-        "online rows are drawn"
-    );
+    assert!(r_out.contains(&0.5) || s_out.contains(&0.5), "online rows are drawn");
 }

@@ -32,11 +32,9 @@ impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Verdict::Matches(known) => write!(f, "matches {}", known.name),
-            Verdict::SameSize(known) => write!(
-                f,
-                "same size as {} but different content: damaged or altered",
-                known.name
-            ),
+            Verdict::SameSize(known) => {
+                write!(f, "same size as {} but different content: damaged or altered", known.name)
+            }
             Verdict::Unknown => f.write_str("not a known D4RL file"),
         }
     }
@@ -49,11 +47,7 @@ pub fn known_files() -> Vec<Known> {
         .skip(1)
         .filter_map(|line| {
             let mut fields = line.split('\t');
-            Some(Known {
-                name: fields.next()?,
-                bytes: fields.next()?.parse().ok()?,
-                sha256: fields.next()?,
-            })
+            Some(Known { name: fields.next()?, bytes: fields.next()?.parse().ok()?, sha256: fields.next()? })
         })
         .collect()
 }
@@ -79,18 +73,10 @@ mod tests {
         let known = known_files();
         assert_eq!(known.len(), TABLE.lines().count() - 1);
         assert_eq!(known.len(), 26);
-        assert!(
-            known
-                .iter()
-                .all(|k| k.sha256.len() == 64 && k.bytes > 1_000_000)
-        );
+        assert!(known.iter().all(|k| k.sha256.len() == 64 && k.bytes > 1_000_000));
         let medium = known[1];
         assert_eq!(medium.name, "gym_mujoco_v2/hopper_medium-v2.hdf5");
-        let mut source = Source {
-            path: "x".into(),
-            sha256: medium.sha256.into(),
-            bytes: medium.bytes,
-        };
+        let mut source = Source { path: "x".into(), sha256: medium.sha256.into(), bytes: medium.bytes };
         assert_eq!(verdict(&source), Verdict::Matches(medium));
         source.sha256.replace_range(..1, "0");
         assert_eq!(verdict(&source), Verdict::SameSize(medium));

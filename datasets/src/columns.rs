@@ -32,11 +32,7 @@ pub struct Source {
 impl Source {
     /// Data made in memory; `label` stands for the path in messages.
     pub fn in_memory(label: &str) -> Self {
-        Source {
-            path: label.into(),
-            sha256: String::new(),
-            bytes: 0,
-        }
+        Source { path: label.into(), sha256: String::new(), bytes: 0 }
     }
 
     /// Hashes a file on disk in one pass. Error: the file cannot be read.
@@ -52,20 +48,12 @@ impl Source {
             hash.update(&buffer[..n]);
             bytes += n as u64;
         }
-        Ok(Source {
-            path: path.display().to_string(),
-            sha256: hex(&hash.finalize()),
-            bytes,
-        })
+        Ok(Source { path: path.display().to_string(), sha256: hex(&hash.finalize()), bytes })
     }
 
     /// Hashes bytes held in memory.
     pub fn of_bytes(label: &str, bytes: &[u8]) -> Self {
-        Source {
-            path: label.into(),
-            sha256: hex(&Sha256::digest(bytes)),
-            bytes: bytes.len() as u64,
-        }
+        Source { path: label.into(), sha256: hex(&Sha256::digest(bytes)), bytes: bytes.len() as u64 }
     }
 }
 
@@ -115,20 +103,12 @@ impl Columns {
 
     /// m = 1 - terminated, `[N]`: the factor in front of every bootstrapped value.
     pub fn masks(&self) -> Array1<f32> {
-        self.endings
-            .iter()
-            .map(|e| if *e == Ending::Terminated { 0.0 } else { 1.0 })
-            .collect()
+        self.endings.iter().map(|e| if *e == Ending::Terminated { 0.0 } else { 1.0 }).collect()
     }
 
     /// Compares the widths with an environment's. Error: the first one that differs, naming `env`.
     pub fn check_dims(&self, env: &str, obs_dim: usize, act_dim: usize) -> Result<()> {
-        check_dims(
-            &self.source.path,
-            env,
-            (self.obs_dim(), self.act_dim()),
-            (obs_dim, act_dim),
-        )
+        check_dims(&self.source.path, env, (self.obs_dim(), self.act_dim()), (obs_dim, act_dim))
     }
 
     /// Checks that all columns have N rows and next observations the width of observations.
@@ -136,69 +116,33 @@ impl Columns {
     pub fn check_lengths(&self) -> Result<()> {
         let n = self.len();
         let bad = |key: &str, expected: String, got: String| {
-            Err(Error::Unwritable {
-                file: self.source.path.clone(),
-                key: key.into(),
-                expected,
-                got,
-            })
+            Err(Error::Unwritable { file: self.source.path.clone(), key: key.into(), expected, got })
         };
-        for (key, array) in [
-            ("observations", &self.observations),
-            ("next_observations", &self.next_observations),
-        ] {
+        for (key, array) in
+            [("observations", &self.observations), ("next_observations", &self.next_observations)]
+        {
             if array.dim() != (n, self.obs_dim()) {
-                return bad(
-                    key,
-                    format!("shape ({n}, {})", self.obs_dim()),
-                    format!("{:?}", array.dim()),
-                );
+                return bad(key, format!("shape ({n}, {})", self.obs_dim()), format!("{:?}", array.dim()));
             }
         }
         if self.actions.nrows() != n {
-            return bad(
-                "actions",
-                format!("{n} rows"),
-                format!("{}", self.actions.nrows()),
-            );
+            return bad("actions", format!("{n} rows"), format!("{}", self.actions.nrows()));
         }
         if self.endings.len() != n {
-            return bad(
-                "endings",
-                format!("{n} rows"),
-                format!("{}", self.endings.len()),
-            );
+            return bad("endings", format!("{n} rows"), format!("{}", self.endings.len()));
         }
         match &self.action_log_probs {
-            Some(p) if p.len() != n => bad(
-                "action_log_probs",
-                format!("{n} rows"),
-                format!("{}", p.len()),
-            ),
+            Some(p) if p.len() != n => bad("action_log_probs", format!("{n} rows"), format!("{}", p.len())),
             _ => Ok(()),
         }
     }
 }
 
 /// Widths (S, A) of data against those of an environment.
-pub(crate) fn check_dims(
-    file: &str,
-    env: &str,
-    got: (usize, usize),
-    expected: (usize, usize),
-) -> Result<()> {
-    for (key, expected, got) in [
-        ("observations", expected.0, got.0),
-        ("actions", expected.1, got.1),
-    ] {
+pub(crate) fn check_dims(file: &str, env: &str, got: (usize, usize), expected: (usize, usize)) -> Result<()> {
+    for (key, expected, got) in [("observations", expected.0, got.0), ("actions", expected.1, got.1)] {
         if expected != got {
-            return Err(Error::Dims {
-                file: file.into(),
-                key,
-                env: env.into(),
-                expected,
-                got,
-            });
+            return Err(Error::Dims { file: file.into(), key, env: env.into(), expected, got });
         }
     }
     Ok(())

@@ -37,18 +37,9 @@ pub fn read_bytes(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recor
 }
 
 /// As [`read_bytes`], through a chosen backend.
-pub fn read_bytes_with<B: Backend>(
-    label: &str,
-    bytes: &[u8],
-    clip_actions: bool,
-) -> Result<Recording> {
+pub fn read_bytes_with<B: Backend>(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recording> {
     let file = B::from_bytes(label, bytes)?;
-    from_backend(
-        &file,
-        Path::new(label),
-        || Ok(Source::of_bytes(label, bytes)),
-        clip_actions,
-    )
+    from_backend(&file, Path::new(label), || Ok(Source::of_bytes(label, bytes)), clip_actions)
 }
 
 fn from_backend<B: Backend>(
@@ -57,13 +48,9 @@ fn from_backend<B: Backend>(
     source: impl FnOnce() -> Result<Source>,
     clip_actions: bool,
 ) -> Result<Recording> {
-    let layout = Reader {
-        file,
-        label: path.display().to_string(),
-    };
-    let (n, obs_dim) = layout
-        .matrix("observations", None)?
-        .ok_or_else(|| layout.missing("observations", "(N, S) float"))?;
+    let layout = Reader { file, label: path.display().to_string() };
+    let (n, obs_dim) =
+        layout.matrix("observations", None)?.ok_or_else(|| layout.missing("observations", "(N, S) float"))?;
     if n == 0 {
         return Err(Error::TooFewRows {
             file: layout.label,
@@ -72,9 +59,8 @@ fn from_backend<B: Backend>(
             got: 0,
         });
     }
-    let (_, act_dim) = layout
-        .matrix("actions", Some(n))?
-        .ok_or_else(|| layout.missing("actions", "(N, A) float"))?;
+    let (_, act_dim) =
+        layout.matrix("actions", Some(n))?.ok_or_else(|| layout.missing("actions", "(N, A) float"))?;
     if !layout.vector("rewards", n, false)? {
         return Err(layout.missing("rewards", "(N,) float"));
     }
@@ -104,17 +90,9 @@ fn from_backend<B: Backend>(
         observations: layout.array("observations", n, obs_dim)?,
         actions: layout.array("actions", n, act_dim)?,
         rewards: Array1::from_vec(file.read_f32("rewards")?),
-        next_observations: if has_next {
-            Some(layout.array("next_observations", n, obs_dim)?)
-        } else {
-            None
-        },
+        next_observations: if has_next { Some(layout.array("next_observations", n, obs_dim)?) } else { None },
         terminals: file.read_flags("terminals")?,
-        timeouts: if has_timeouts {
-            Some(file.read_flags("timeouts")?)
-        } else {
-            None
-        },
+        timeouts: if has_timeouts { Some(file.read_flags("timeouts")?) } else { None },
         action_log_probs: if has_log_probs {
             Some(Array1::from_vec(file.read_f32("infos/action_log_probs")?))
         } else {
@@ -166,11 +144,7 @@ impl<B: Backend> Reader<'_, B> {
             got => Err(Error::Dtype {
                 file: self.label.clone(),
                 key: key.into(),
-                expected: if flags {
-                    "flags (bool, integer or float)"
-                } else {
-                    "f32 or f64"
-                },
+                expected: if flags { "flags (bool, integer or float)" } else { "f32 or f64" },
                 got: got.to_string(),
             }),
         }
@@ -196,12 +170,7 @@ impl<B: Backend> Reader<'_, B> {
     }
 
     fn shape(&self, key: &str, expected: String, got: String) -> Error {
-        Error::Shape {
-            file: self.label.clone(),
-            key: key.into(),
-            expected,
-            got,
-        }
+        Error::Shape { file: self.label.clone(), key: key.into(), expected, got }
     }
 
     fn missing(&self, key: &str, expected: &'static str) -> Error {
@@ -232,12 +201,6 @@ impl<B: Backend> Reader<'_, B> {
 fn tuple(shape: &[u64]) -> String {
     match shape {
         [one] => format!("({one},)"),
-        more => format!(
-            "({})",
-            more.iter()
-                .map(u64::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        ),
+        more => format!("({})", more.iter().map(u64::to_string).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -40,12 +40,7 @@ pub const CONTINUITY: f64 = 1e-6;
 /// Trajectories of training columns, in order, covering all rows.
 pub fn of(columns: &Columns) -> Vec<Episode> {
     let next = Some(columns.next_observations.view());
-    split(
-        columns.len(),
-        |i| columns.endings[i],
-        columns.observations.view(),
-        next,
-    )
+    split(columns.len(), |i| columns.endings[i], columns.observations.view(), next)
 }
 
 /// Splits `n` rows by their flags and, where next observations are known, by continuity.
@@ -70,10 +65,7 @@ pub(crate) fn split(
                 gap.sum::<f64>() > CONTINUITY * CONTINUITY
             });
         if cut {
-            found.push(Episode {
-                rows: start..i + 1,
-                ending: flag,
-            });
+            found.push(Episode { rows: start..i + 1, ending: flag });
             start = i + 1;
         }
     }

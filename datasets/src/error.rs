@@ -67,9 +67,7 @@ pub enum Error {
         reason: String,
     },
     /// A required dataset is absent.
-    #[error(
-        "{file}: key `{key}`: expected {expected}, got a file without it (it has: {present}); {advice}"
-    )]
+    #[error("{file}: key `{key}`: expected {expected}, got a file without it (it has: {present}); {advice}")]
     MissingKey {
         /// Path as the user gave it.
         file: String,
@@ -83,9 +81,7 @@ pub enum Error {
         advice: &'static str,
     },
     /// Rank or length is wrong.
-    #[error(
-        "{file}: key `{key}`: expected shape {expected}, got {got}; store the column in this shape"
-    )]
+    #[error("{file}: key `{key}`: expected shape {expected}, got {got}; store the column in this shape")]
     Shape {
         /// Path as the user gave it.
         file: String,
@@ -261,21 +257,14 @@ pub enum Error {
 impl Error {
     /// An operating-system error on `path`.
     pub(crate) fn io(path: &Path, action: &'static str, source: &std::io::Error) -> Self {
-        Error::Io {
-            file: path.display().to_string(),
-            action,
-            reason: one_line(&source.to_string()),
-        }
+        Error::Io { file: path.display().to_string(), action, reason: one_line(&source.to_string()) }
     }
 }
 
 /// Flattens foreign text: control characters become spaces, runs of blanks one blank, at most 200 characters.
 pub(crate) fn one_line(text: &str) -> String {
     let mut out = String::new();
-    for word in text
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .filter(|w| !w.is_empty())
-    {
+    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()) {
         if out.chars().count() + word.chars().count() > 200 {
             out.push_str(" ...");
             break;

@@ -72,20 +72,12 @@ pub fn inspect(path: &Path, options: &Options, expected: Option<Expected>) -> Re
 }
 
 /// Summarises a recording that is already in memory. Error: widths that do not fit `expected`.
-pub fn summarize(
-    recording: &Recording,
-    options: &Options,
-    expected: Option<Expected>,
-) -> Result<Summary> {
+pub fn summarize(recording: &Recording, options: &Options, expected: Option<Expected>) -> Result<Summary> {
     if let Some(e) = expected {
         recording.check_dims(e.env, e.obs_dim, e.act_dim)?;
     }
     let episodes = recording.episodes();
-    let complete: Vec<_> = episodes
-        .iter()
-        .filter(|e| e.is_complete())
-        .cloned()
-        .collect();
+    let complete: Vec<_> = episodes.iter().filter(|e| e.is_complete()).cloned().collect();
     let lengths: Vec<f64> = complete.iter().map(|e| e.len() as f64).collect();
     let count = |flags: &[bool]| flags.iter().filter(|f| **f).count();
     let returns = Stats::of(&returns::of_episodes(recording.rewards.view(), &complete));
@@ -112,9 +104,7 @@ pub fn summarize(
         has_next_observations: recording.next_observations.is_some(),
         has_timeouts: recording.timeouts.is_some(),
         algorithm: recording.algorithm.clone(),
-        env: expected
-            .map(|e| e.env.to_string())
-            .or_else(|| recording.env.clone()),
+        env: expected.map(|e| e.env.to_string()).or_else(|| recording.env.clone()),
         source: recording.source.clone(),
         verdict: checksums::verdict(&recording.source),
     })
@@ -183,58 +173,29 @@ impl Summary {
         row("transitions", grouped(self.n_transitions as u64));
         row("Q-learning rows", grouped(self.n_qlearning as u64));
         let tail = self.n_episodes - self.n_complete;
-        row(
-            "episodes",
-            format!(
-                "{} ({} complete, {tail} unfinished)",
-                self.n_episodes, self.n_complete
-            ),
-        );
+        row("episodes", format!("{} ({} complete, {tail} unfinished)", self.n_episodes, self.n_complete));
         row("terminals", grouped(self.n_terminals as u64));
         row(
             "timeouts",
-            if self.has_timeouts {
-                grouped(self.n_timeouts as u64)
-            } else {
-                "no such column".into()
-            },
+            if self.has_timeouts { grouped(self.n_timeouts as u64) } else { "no such column".into() },
         );
-        let next = if self.has_next_observations {
-            "recorded"
-        } else {
-            "not recorded, the next row is used"
-        };
+        let next = if self.has_next_observations { "recorded" } else { "not recorded, the next row is used" };
         row("next observations", next.into());
-        row(
-            "dimensions",
-            format!("observations {}, actions {}", self.obs_dim, self.act_dim),
-        );
+        row("dimensions", format!("observations {}, actions {}", self.obs_dim, self.act_dim));
         row("largest |action|", format!("{}", self.max_abs_action));
         row("sum of rewards", format!("{:.3}", self.sum_rewards));
         match &self.returns {
             None => row("return", "no complete episode".into()),
             Some(r) => {
-                row(
-                    "return",
-                    format!(
-                        "{:.1} +- {:.1}, from {:.1} to {:.1}",
-                        r.mean, r.std, r.min, r.max
-                    ),
-                );
+                row("return", format!("{:.1} +- {:.1}, from {:.1} to {:.1}", r.mean, r.std, r.min, r.max));
                 row("return, best tenth", format!("{:.1}", r.best_tenth));
             }
         }
         if let Some((mean, best)) = self.scores {
-            row(
-                "normalised score",
-                format!("{mean:.1}, best tenth {best:.1}"),
-            );
+            row("normalised score", format!("{mean:.1}, best tenth {best:.1}"));
         }
         if let Some(l) = &self.lengths {
-            row(
-                "episode length",
-                format!("{:.1}, from {} to {}", l.mean, l.min, l.max),
-            );
+            row("episode length", format!("{:.1}, from {} to {}", l.mean, l.min, l.max));
         }
         out
     }

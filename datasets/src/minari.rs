@@ -23,10 +23,7 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
     let folder = data_folder(path);
     for missing in ["main_data.hdf5", "metadata.json"] {
         if !folder.join(missing).is_file() {
-            return Err(Error::NotMinari {
-                file: path.display().to_string(),
-                missing,
-            });
+            return Err(Error::NotMinari { file: path.display().to_string(), missing });
         }
     }
     let meta = Metadata::read(&folder.join("metadata.json"))?;
@@ -34,31 +31,16 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
     let file = B::open(&data)?;
     let label = data.display().to_string();
     let episodes = episode_groups(&file)?;
-    meta.check(
-        "total_episodes",
-        meta.total_episodes,
-        episodes.len(),
-        "episode groups in main_data.hdf5",
-    )?;
+    meta.check("total_episodes", meta.total_episodes, episodes.len(), "episode groups in main_data.hdf5")?;
 
     let mut rows = Rows::default();
     for group in &episodes {
         rows.append(&file, &label, group)?;
     }
-    meta.check(
-        "total_steps",
-        meta.total_steps,
-        rows.rewards.len(),
-        "rows in main_data.hdf5",
-    )?;
+    meta.check("total_steps", meta.total_steps, rows.rewards.len(), "rows in main_data.hdf5")?;
     let n = rows.rewards.len();
     let Some((obs_dim, act_dim)) = rows.dims.filter(|_| n > 0) else {
-        return Err(Error::TooFewRows {
-            file: label,
-            key: "rewards".into(),
-            expected: 1,
-            got: 0,
-        });
+        return Err(Error::TooFewRows { file: label, key: "rewards".into(), expected: 1, got: 0 });
     };
     let matrix = |data: Vec<f32>, width| {
         Array2::from_shape_vec((n, width), data)
@@ -81,8 +63,7 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
 
 /// True if `path` is a folder (of whatever content) or a `main_data.hdf5` next to a `metadata.json`.
 pub fn is_minari(path: &Path) -> bool {
-    path.is_dir()
-        || (path.ends_with("main_data.hdf5") && path.with_file_name("metadata.json").is_file())
+    path.is_dir() || (path.ends_with("main_data.hdf5") && path.with_file_name("metadata.json").is_file())
 }
 
 fn data_folder(path: &Path) -> PathBuf {
@@ -126,10 +107,7 @@ impl Rows {
                 file: label.into(),
                 key: key(name),
                 expected,
-                present: file
-                    .children(group)
-                    .map(|names| one_line(&names.join(", ")))
-                    .unwrap_or_default(),
+                present: file.children(group).map(|names| one_line(&names.join(", "))).unwrap_or_default(),
                 advice: "only Box spaces and complete episodes are supported",
             })
         };
@@ -147,11 +125,7 @@ impl Rows {
         let (rows, s) = match observations.shape[..] {
             [rows, s] if steps.checked_add(1) == Some(rows) && s > 0 => (rows, s),
             _ => {
-                return Err(bad(
-                    "observations",
-                    format!("({steps} + 1, S)"),
-                    &observations.shape,
-                ));
+                return Err(bad("observations", format!("({steps} + 1, S)"), &observations.shape));
             }
         };
         let actions = info("actions", "(T, A) float")?;
@@ -159,33 +133,18 @@ impl Rows {
             [t, a] if t == steps && a > 0 => a,
             _ => return Err(bad("actions", format!("({steps}, A)"), &actions.shape)),
         };
-        for (name, info) in [
-            ("observations", &observations),
-            ("actions", &actions),
-            ("rewards", &rewards),
-        ] {
+        for (name, info) in [("observations", &observations), ("actions", &actions), ("rewards", &rewards)] {
             if !matches!(info.dtype, Dtype::F32 | Dtype::F64) {
                 let got = info.dtype.to_string();
-                return Err(Error::Dtype {
-                    file: label.into(),
-                    key: key(name),
-                    expected: "f32 or f64",
-                    got,
-                });
+                return Err(Error::Dtype { file: label.into(), key: key(name), expected: "f32 or f64", got });
             }
         }
-        let (s, a) = (
-            usize::try_from(s).unwrap_or(usize::MAX),
-            usize::try_from(a).unwrap_or(usize::MAX),
-        );
+        let (s, a) = (usize::try_from(s).unwrap_or(usize::MAX), usize::try_from(a).unwrap_or(usize::MAX));
         let dims = *self.dims.get_or_insert((s, a));
         if dims != (s, a) {
             let expected = format!("width {} as in the first episode", dims.0);
-            let (name, got) = if dims.0 == s {
-                ("actions", &actions)
-            } else {
-                ("observations", &observations)
-            };
+            let (name, got) =
+                if dims.0 == s { ("actions", &actions) } else { ("observations", &observations) };
             return Err(bad(name, expected, &got.shape));
         }
         for name in ["terminations", "truncations"] {
@@ -196,19 +155,13 @@ impl Rows {
         }
         let values = file.read_f32(&key("observations"))?;
         if values.len() as u64 != rows.saturating_mul(s as u64) {
-            return Err(bad(
-                "observations",
-                format!("({rows}, {s})"),
-                &[values.len() as u64],
-            ));
+            return Err(bad("observations", format!("({rows}, {s})"), &[values.len() as u64]));
         }
-        self.observations
-            .extend_from_slice(&values[..values.len() - s]);
+        self.observations.extend_from_slice(&values[..values.len() - s]);
         self.next_observations.extend_from_slice(&values[s..]);
         self.actions.extend(file.read_f32(&key("actions"))?);
         self.rewards.extend(file.read_f32(&key("rewards"))?);
-        self.terminals
-            .extend(file.read_flags(&key("terminations"))?);
+        self.terminals.extend(file.read_flags(&key("terminations"))?);
         self.timeouts.extend(file.read_flags(&key("truncations"))?);
         Ok(())
     }
@@ -234,18 +187,9 @@ impl Metadata {
             got: one_line(&got),
             advice,
         };
-        let json = lenient_json(&text).map_err(|e| {
-            bad(
-                "(whole file)",
-                "a JSON object",
-                e.to_string(),
-                "fetch the dataset again",
-            )
-        })?;
-        let format = json
-            .get("data_format")
-            .and_then(Value::as_str)
-            .unwrap_or("hdf5");
+        let json = lenient_json(&text)
+            .map_err(|e| bad("(whole file)", "a JSON object", e.to_string(), "fetch the dataset again"))?;
+        let format = json.get("data_format").and_then(Value::as_str).unwrap_or("hdf5");
         if format != "hdf5" {
             let advice = "download or save the dataset again with data_format=\"hdf5\"";
             return Err(bad("data_format", "hdf5", format.into(), advice));
@@ -264,24 +208,13 @@ impl Metadata {
             };
             let kind = space.get("type").and_then(Value::as_str).unwrap_or("Box");
             if kind != "Box" {
-                return Err(bad(
-                    field,
-                    "a Box space",
-                    kind.into(),
-                    "only continuous control is supported",
-                ));
+                return Err(bad(field, "a Box space", kind.into(), "only continuous control is supported"));
             }
         }
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_string);
         let algorithm = text(json.get("algorithm_name"));
         let env = nested(&json, "env_spec").and_then(|spec| text(spec.get("id")));
-        Ok(Metadata {
-            file,
-            total_episodes,
-            total_steps,
-            algorithm,
-            env,
-        })
+        Ok(Metadata { file, total_episodes, total_steps, algorithm, env })
     }
 
     fn check(&self, field: &'static str, declared: u64, found: usize, what: &str) -> Result<()> {
@@ -314,9 +247,7 @@ pub fn lenient_json(text: &str) -> serde_json::Result<Value> {
     let (mut in_string, mut escaped) = (false, false);
     while let Some(c) = rest.chars().next() {
         if !in_string
-            && let Some(word) = ["-Infinity", "Infinity", "NaN"]
-                .iter()
-                .find(|w| rest.starts_with(**w))
+            && let Some(word) = ["-Infinity", "Infinity", "NaN"].iter().find(|w| rest.starts_with(**w))
         {
             out.push_str("null");
             rest = &rest[word.len()..];
@@ -340,7 +271,8 @@ mod tests {
 
     #[test]
     fn infinity_is_replaced_outside_strings_only() {
-        let text = r#"{"low": [-Infinity, 1.5], "high": [Infinity, NaN], "note": "a \"Infinity\" \\", "n": 3}"#;
+        let text =
+            r#"{"low": [-Infinity, 1.5], "high": [Infinity, NaN], "note": "a \"Infinity\" \\", "n": 3}"#;
         let json = lenient_json(text).expect("valid once the bare words are gone");
         assert_eq!(json["low"][0], Value::Null);
         assert_eq!(json["low"][1], 1.5);

@@ -90,23 +90,13 @@ impl Recording {
 
     /// Compares the widths with an environment's. Error: the first one that differs, naming `env`.
     pub fn check_dims(&self, env: &str, obs_dim: usize, act_dim: usize) -> Result<()> {
-        check_dims(
-            &self.source.path,
-            env,
-            (self.obs_dim(), self.act_dim()),
-            (obs_dim, act_dim),
-        )
+        check_dims(&self.source.path, env, (self.obs_dim(), self.act_dim()), (obs_dim, act_dim))
     }
 
     /// Consecutive trajectories, the unfinished tail included; see [`episodes`] for what separates them.
     pub fn episodes(&self) -> Vec<Episode> {
         let next = self.next_observations.as_ref().map(|n| n.view());
-        episodes::split(
-            self.len(),
-            |i| self.ending(i),
-            self.observations.view(),
-            next,
-        )
+        episodes::split(self.len(), |i| self.ending(i), self.observations.view(), next)
     }
 
     /// The flags of row i; a failure that falls on the time limit is a failure.
@@ -165,10 +155,7 @@ impl Recording {
                 Mode::D4rl => "mode d4rl",
                 Mode::NextObservations => "a file without that key",
             };
-            return Err(Error::CannotKeepTimeouts {
-                file: self.source.path,
-                got,
-            });
+            return Err(Error::CannotKeepTimeouts { file: self.source.path, got });
         }
         let keep = if options.keep_timeout_transitions {
             vec![true; n]
@@ -223,29 +210,14 @@ impl Recording {
     /// Finite everywhere and actions in [-1, 1] (or clipped). Error: the first offending row.
     pub(crate) fn checked(mut self, clip_actions: bool) -> Result<Self> {
         let file = self.source.path.clone();
-        check_finite(
-            &file,
-            "observations",
-            flat(&self.observations),
-            self.obs_dim(),
-        )?;
+        check_finite(&file, "observations", flat(&self.observations), self.obs_dim())?;
         check_finite(&file, "actions", flat(&self.actions), self.act_dim())?;
-        check_finite(
-            &file,
-            "rewards",
-            self.rewards.as_slice().unwrap_or_default(),
-            1,
-        )?;
+        check_finite(&file, "rewards", self.rewards.as_slice().unwrap_or_default(), 1)?;
         if let Some(next) = &self.next_observations {
             check_finite(&file, "next_observations", flat(next), self.obs_dim())?;
         }
         if let Some(p) = &self.action_log_probs {
-            check_finite(
-                &file,
-                "infos/action_log_probs",
-                p.as_slice().unwrap_or_default(),
-                1,
-            )?;
+            check_finite(&file, "infos/action_log_probs", p.as_slice().unwrap_or_default(), 1)?;
         }
         if clip_actions {
             self.actions.mapv_inplace(|a| a.clamp(-1.0, 1.0));

@@ -6,10 +6,7 @@ use ndarray::{Array1, ArrayView1};
 
 /// Undiscounted return of each episode, in order.
 pub fn of_episodes(rewards: ArrayView1<f32>, episodes: &[Episode]) -> Vec<f64> {
-    episodes
-        .iter()
-        .map(|e| e.rows.clone().map(|i| f64::from(rewards[i])).sum())
-        .collect()
+    episodes.iter().map(|e| e.rows.clone().map(|i| f64::from(rewards[i])).sum()).collect()
 }
 
 /// Undiscounted return of every trajectory of the columns, unfinished tail included.
@@ -21,11 +18,7 @@ pub fn episode_returns(columns: &Columns) -> Vec<f64> {
 pub fn return_range(columns: &Columns) -> Option<(f64, f64)> {
     let returns = episode_returns(columns);
     let first = *returns.first()?;
-    Some(
-        returns
-            .iter()
-            .fold((first, first), |(lo, hi), r| (lo.min(*r), hi.max(*r))),
-    )
+    Some(returns.iter().fold((first, first), |(lo, hi), r| (lo.min(*r), hi.max(*r))))
 }
 
 /// G_i = r_i + discount * G_(i+1) within a trajectory, 0 beyond its end, `[N]`.

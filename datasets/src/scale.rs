@@ -29,10 +29,7 @@ pub struct ObservationScale {
 impl ObservationScale {
     /// Leaves S components as they are.
     pub fn identity(obs_dim: usize) -> Self {
-        ObservationScale {
-            mean: vec![0.0; obs_dim],
-            std: vec![1.0; obs_dim],
-        }
+        ObservationScale { mean: vec![0.0; obs_dim], std: vec![1.0; obs_dim] }
     }
 
     /// Fits to observations `[N, S]` in f64, two passes in row order. No rows give the identity.
@@ -56,10 +53,7 @@ impl ObservationScale {
         }
         ObservationScale {
             mean: mean.iter().map(|m| *m as f32).collect(),
-            std: variance
-                .iter()
-                .map(|v| ((v / n as f64).sqrt() + STD_EPSILON) as f32)
-                .collect(),
+            std: variance.iter().map(|v| ((v / n as f64).sqrt() + STD_EPSILON) as f32).collect(),
         }
     }
 
@@ -100,10 +94,7 @@ pub struct RewardScale {
 
 impl RewardScale {
     /// Leaves rewards as they are.
-    pub const IDENTITY: RewardScale = RewardScale {
-        scale: 1.0,
-        shift: 0.0,
-    };
+    pub const IDENTITY: RewardScale = RewardScale { scale: 1.0, shift: 0.0 };
 
     /// Fits a transform to data. Error: [`RewardTransform::ReturnRange`] where all returns are equal.
     pub fn fit(transform: RewardTransform, columns: &Columns) -> Result<Self> {

@@ -38,14 +38,9 @@ pub fn reference(task: &str) -> Option<Reference> {
     if task.starts_with("maze2d") && task.ends_with("-v0") {
         return None;
     }
-    let fits = |name: &str| {
-        task.strip_prefix(name)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
-    };
-    TABLE
-        .iter()
-        .find(|(name, ..)| fits(name))
-        .map(|&(_, min, max)| Reference { min, max })
+    let fits =
+        |name: &str| task.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+    TABLE.iter().find(|(name, ..)| fits(name)).map(|&(_, min, max)| Reference { min, max })
 }
 
 /// Normalised score of a mean raw return; `None` for an unknown task.
@@ -76,14 +71,8 @@ mod tests {
     #[test]
     fn names_do_not_leak_into_each_other() {
         assert_eq!(reference("ant-medium-v2").map(|r| r.max), Some(3879.7));
-        assert_eq!(
-            reference("antmaze-large-diverse-v2").map(|r| r.max),
-            Some(1.0)
-        );
-        assert_eq!(
-            reference("maze2d-large-dense-v1").map(|r| r.min),
-            Some(30.569041)
-        );
+        assert_eq!(reference("antmaze-large-diverse-v2").map(|r| r.max), Some(1.0));
+        assert_eq!(reference("maze2d-large-dense-v1").map(|r| r.min), Some(30.569041));
         assert_eq!(reference("maze2d-large-v1").map(|r| r.min), Some(6.7));
         assert_eq!(reference("maze2d-large-v0"), None);
         assert_eq!(reference("hopperish"), None);

@@ -23,10 +23,7 @@ impl Sequence {
 /// terminates when |s'_0| > 0.6, is truncated after 50 steps, and the last one is an unfinished tail unless it happens
 /// to end there. `n` rows, S = `obs_dim`, A = `act_dim`, both at least 1.
 pub fn point(seed: u64, n: usize, obs_dim: usize, act_dim: usize) -> Columns {
-    assert!(
-        obs_dim > 0 && act_dim > 0,
-        "invariant: synthetic data need at least one component"
-    );
+    assert!(obs_dim > 0 && act_dim > 0, "invariant: synthetic data need at least one component");
     let mut noise = Sequence(seed);
     let (mut observations, mut next, mut actions) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rewards, mut endings) = (Vec::with_capacity(n), Vec::with_capacity(n));
@@ -36,12 +33,9 @@ pub fn point(seed: u64, n: usize, obs_dim: usize, act_dim: usize) -> Columns {
         if step == 0 {
             s = (0..obs_dim).map(|_| 0.5 * noise.next()).collect();
         }
-        let a: Vec<f32> = (0..act_dim)
-            .map(|k| (0.9 * noise.next() - 0.3 * s[k % obs_dim]).clamp(-1.0, 1.0))
-            .collect();
-        let s2: Vec<f32> = (0..obs_dim)
-            .map(|k| 0.9 * s[k] + 0.25 * a[k % act_dim])
-            .collect();
+        let a: Vec<f32> =
+            (0..act_dim).map(|k| (0.9 * noise.next() - 0.3 * s[k % obs_dim]).clamp(-1.0, 1.0)).collect();
+        let s2: Vec<f32> = (0..obs_dim).map(|k| 0.9 * s[k] + 0.25 * a[k % act_dim]).collect();
         rewards.push(1.0 - s2.iter().map(|x| x * x).sum::<f32>() / obs_dim as f32);
         step += 1;
         let ending = match (s2[0].abs() > 0.6, step == 50) {
@@ -58,9 +52,8 @@ pub fn point(seed: u64, n: usize, obs_dim: usize, act_dim: usize) -> Columns {
             step = 0;
         }
     }
-    let matrix = |data, width| {
-        Array2::from_shape_vec((n, width), data).expect("invariant: n rows were pushed")
-    };
+    let matrix =
+        |data, width| Array2::from_shape_vec((n, width), data).expect("invariant: n rows were pushed");
     Columns {
         observations: matrix(observations, obs_dim),
         actions: matrix(actions, act_dim),
@@ -82,16 +75,13 @@ pub fn point(seed: u64, n: usize, obs_dim: usize, act_dim: usize) -> Columns {
 pub fn toy() -> Columns {
     use Ending::{Running, Terminated, Truncated};
     let s = [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 13.0, 20.0, 21.0];
-    let column =
-        |data: Vec<f32>| Array2::from_shape_vec((9, 1), data).expect("invariant: nine rows");
+    let column = |data: Vec<f32>| Array2::from_shape_vec((9, 1), data).expect("invariant: nine rows");
     Columns {
         observations: column(s.to_vec()),
         actions: column(vec![0.5, -0.5, 0.0, 1.0, -1.0, 0.25, -0.25, 0.75, -0.75]),
         rewards: Array1::from_vec(vec![1.0, 2.0, 3.0, 1.0, 1.0, 1.0, 1.0, -5.0, 0.5]),
         next_observations: column(s.iter().map(|x| x + 1.0).collect()),
-        endings: vec![
-            Running, Running, Terminated, Running, Running, Running, Truncated, Running, Running,
-        ],
+        endings: vec![Running, Running, Terminated, Running, Running, Running, Truncated, Running, Running],
         action_log_probs: None,
         source: Source::in_memory("<toy>"),
     }

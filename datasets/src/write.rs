@@ -30,19 +30,14 @@ const CHUNK_ROWS: u64 = 4096;
 pub fn d4rl(path: &Path, columns: &Columns, options: &Options) -> Result<()> {
     check(path, columns)?;
     if !options.overwrite && path.exists() {
-        return Err(Error::Exists {
-            file: path.display().to_string(),
-        });
+        return Err(Error::Exists { file: path.display().to_string() });
     }
     let builder = layout(columns, options).map_err(|e| Error::Io {
         file: path.display().to_string(),
         action: "cannot encode",
         reason: one_line(&e.to_string()),
     })?;
-    let name = path
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let result = write_and_rename(builder, &temporary, path);
     if result.is_err() {
@@ -65,10 +60,7 @@ fn write_and_rename(builder: FileBuilder, temporary: &Path, path: &Path) -> Resu
     out.get_ref().sync_all().map_err(|e| fail(&e))?;
     std::fs::rename(temporary, path).map_err(|e| fail(&e))?;
     // The rename itself is durable only once the folder is synchronised.
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if let Ok(folder) = std::fs::File::open(folder) {
         folder.sync_all().map_err(|e| fail(&e))?;
     }
@@ -79,12 +71,7 @@ fn check(path: &Path, columns: &Columns) -> Result<()> {
     columns.check_lengths()?;
     let file = path.display().to_string();
     if columns.is_empty() {
-        return Err(Error::TooFewRows {
-            file,
-            key: "rewards".into(),
-            expected: 1,
-            got: 0,
-        });
+        return Err(Error::TooFewRows { file, key: "rewards".into(), expected: 1, got: 0 });
     }
     let bad = |key: &str, expected: &str, got: f32| Error::Unwritable {
         file: file.clone(),
@@ -93,24 +80,11 @@ fn check(path: &Path, columns: &Columns) -> Result<()> {
         got: got.to_string(),
     };
     let finite = [
-        (
-            "observations",
-            columns.observations.iter().find(|v| !v.is_finite()),
-        ),
+        ("observations", columns.observations.iter().find(|v| !v.is_finite())),
         ("actions", columns.actions.iter().find(|v| !v.is_finite())),
         ("rewards", columns.rewards.iter().find(|v| !v.is_finite())),
-        (
-            "next_observations",
-            columns.next_observations.iter().find(|v| !v.is_finite()),
-        ),
-        (
-            "action_log_probs",
-            columns
-                .action_log_probs
-                .iter()
-                .flatten()
-                .find(|v| !v.is_finite()),
-        ),
+        ("next_observations", columns.next_observations.iter().find(|v| !v.is_finite())),
+        ("action_log_probs", columns.action_log_probs.iter().flatten().find(|v| !v.is_finite())),
     ];
     for (key, found) in finite {
         if let Some(value) = found {
@@ -123,17 +97,11 @@ fn check(path: &Path, columns: &Columns) -> Result<()> {
     }
 }
 
-fn layout(
-    columns: &Columns,
-    options: &Options,
-) -> std::result::Result<FileBuilder, hdf5_pure::Error> {
+fn layout(columns: &Columns, options: &Options) -> std::result::Result<FileBuilder, hdf5_pure::Error> {
     let n = columns.len() as u64;
     let rows = n.min(CHUNK_ROWS);
     let mut file = FileBuilder::new();
-    for (key, array) in [
-        ("actions", &columns.actions),
-        ("next_observations", &columns.next_observations),
-    ] {
+    for (key, array) in [("actions", &columns.actions), ("next_observations", &columns.next_observations)] {
         matrix(&mut file, key, array, rows);
     }
     matrix(&mut file, "observations", &columns.observations, rows);
@@ -148,15 +116,8 @@ fn layout(
         .value("TRUE", 1)
         .build()
         .map_err(hdf5_pure::Error::Format)?;
-    for (key, ending) in [
-        ("terminals", Ending::Terminated),
-        ("timeouts", Ending::Truncated),
-    ] {
-        let flags: Vec<u8> = columns
-            .endings
-            .iter()
-            .map(|e| u8::from(*e == ending))
-            .collect();
+    for (key, ending) in [("terminals", Ending::Terminated), ("timeouts", Ending::Truncated)] {
+        let flags: Vec<u8> = columns.endings.iter().map(|e| u8::from(*e == ending)).collect();
         file.create_dataset(key)
             .with_enum_u8_data(boolean.clone(), &flags)
             .with_shape(&[n])

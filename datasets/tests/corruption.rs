@@ -11,13 +11,7 @@ use baq_datasets::{Options, d4rl};
 use common::fixture;
 use std::process::Command;
 
-const FILES: [&str; 5] = [
-    "gzip",
-    "latest",
-    "extensible",
-    "shuffle-fletcher32",
-    "plain",
-];
+const FILES: [&str; 5] = ["gzip", "latest", "extensible", "shuffle-fletcher32", "plain"];
 
 /// SplitMix64.
 fn next(state: &mut u64) -> u64 {
@@ -85,18 +79,11 @@ fn child() {
 fn damaged_files_are_survived() {
     let me = std::env::current_exe().expect("invariant: a test knows its binary");
     let out = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -v 1000000 && exec \"$0\" --ignored --exact child --test-threads 1",
-        ])
+        .args(["-c", "ulimit -v 1000000 && exec \"$0\" --ignored --exact child --test-threads 1"])
         .arg(&me)
         .output()
         .expect("sh");
-    let text = format!(
-        "{}{}",
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
+    let text = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(out.status.success(), "{}\n{text}", out.status);
     assert!(text.contains("1 passed"), "the child must have run: {text}");
 }
@@ -106,10 +93,7 @@ fn the_memory_limit_bites() {
     // Without this the test above could pass because the limit did nothing.
     let me = std::env::current_exe().expect("invariant: a test knows its binary");
     let out = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -v 1000000 && exec \"$0\" --ignored --exact greedy_child --test-threads 1",
-        ])
+        .args(["-c", "ulimit -v 1000000 && exec \"$0\" --ignored --exact greedy_child --test-threads 1"])
         .arg(&me)
         .output()
         .expect("sh");

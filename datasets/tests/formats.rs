@@ -32,11 +32,7 @@ fn read<B: Backend>(name: &str) -> Recording {
 fn rows_follow_the_formulas<B: Backend>() {
     for name in D4RL {
         let rec = read::<B>(name);
-        assert_eq!(
-            (rec.len(), rec.obs_dim(), rec.act_dim()),
-            (60, 3, 2),
-            "{name}"
-        );
+        assert_eq!((rec.len(), rec.obs_dim(), rec.act_dim()), (60, 3, 2), "{name}");
         for i in 0..60 {
             for k in 0..3 {
                 assert_eq!(rec.observations[[i, k]], s(i, k), "{name} s {i} {k}");
@@ -71,10 +67,7 @@ fn extras_are_read<B: Backend>() {
     assert_eq!(gzip.algorithm.as_deref(), Some("SAC"));
     assert_eq!(read::<B>("no-timeouts").algorithm.as_deref(), Some("Größe"));
     let toy = read::<B>("minari/toy/fixture-v0");
-    assert_eq!(
-        (toy.algorithm.as_deref(), toy.env.as_deref()),
-        (Some("formula"), Some("Toy-v0"))
-    );
+    assert_eq!((toy.algorithm.as_deref(), toy.env.as_deref()), (Some("formula"), Some("Toy-v0")));
     assert!(toy.source.path.ends_with("data/main_data.hdf5"));
     assert_eq!(toy.source.sha256.len(), 64);
 }
@@ -116,10 +109,7 @@ fn structure<B: Backend>() {
             "timeouts"
         ]
     );
-    assert_eq!(
-        file.children("infos").expect("group"),
-        ["action_log_probs", "qpos"]
-    );
+    assert_eq!(file.children("infos").expect("group"), ["action_log_probs", "qpos"]);
     assert_eq!(file.info("nothing").expect("absent is no error"), None);
     assert_eq!(file.info("infos").expect("a group is no dataset"), None);
     assert_eq!(file.info("rewards/x").expect("a dataset is no group"), None);
@@ -138,25 +128,15 @@ fn minari_is_found_by_folder_data_folder_and_file() {
     let root = fixture("minari/toy/fixture-v0");
     let whole = baq_datasets::read_recording(&root, &options).expect("folder");
     for path in [root.join("data"), root.join("data/main_data.hdf5")] {
-        assert_eq!(
-            baq_datasets::read_recording(&path, &options).expect("same data"),
-            whole
-        );
+        assert_eq!(baq_datasets::read_recording(&path, &options).expect("same data"), whole);
     }
 }
 
 #[test]
 fn all_fixtures_give_the_same_transitions() {
-    let options = Options {
-        mode: Mode::NextObservations,
-        ..Options::default()
-    };
+    let options = Options { mode: Mode::NextObservations, ..Options::default() };
     let columns = |name: &str| {
-        let path = if name.starts_with("minari") {
-            fixture(name)
-        } else {
-            fixture(&format!("{name}.hdf5"))
-        };
+        let path = if name.starts_with("minari") { fixture(name) } else { fixture(&format!("{name}.hdf5")) };
         let mut c = baq_datasets::read(&path, &options).expect("good fixture");
         c.source = baq_datasets::Source::in_memory("");
         c.action_log_probs = None;

@@ -9,66 +9,23 @@ use std::path::Path;
 
 /// Fixture, a word of the variant's debug form, and pieces the message must have.
 const CASES: &[(&str, &str, &[&str])] = &[
-    (
-        "absurd",
-        "AbsurdSize",
-        &["`observations`", "52776558133248"],
-    ),
-    (
-        "action-range",
-        "ActionRange",
-        &[
-            "`actions`",
-            "[-1, 1]",
-            "1.5",
-            "row 33",
-            "(2 such",
-            "--clip-actions",
-        ],
-    ),
+    ("absurd", "AbsurdSize", &["`observations`", "52776558133248"]),
+    ("action-range", "ActionRange", &["`actions`", "[-1, 1]", "1.5", "row 33", "(2 such", "--clip-actions"]),
     ("empty", "NotHdf5", &["expected an HDF5 file", "empty"]),
     ("gzip", "NotHdf5", &["gzip", "gunzip"]),
     ("html", "NotHdf5", &["HTML"]),
-    (
-        "integer-observations",
-        "Dtype",
-        &["`observations`", "f32 or f64", "integer"],
-    ),
-    (
-        "length",
-        "Shape",
-        &["`rewards`", "(60,) or (60, 1)", "(59,)"],
-    ),
-    (
-        "lfs-pointer",
-        "NotHdf5",
-        &["git-lfs pointer", "git lfs pull"],
-    ),
-    (
-        "missing-rewards",
-        "MissingKey",
-        &["`rewards`", "(N,)", "terminals, timeouts"],
-    ),
+    ("integer-observations", "Dtype", &["`observations`", "f32 or f64", "integer"]),
+    ("length", "Shape", &["`rewards`", "(60,) or (60, 1)", "(59,)"]),
+    ("lfs-pointer", "NotHdf5", &["git-lfs pointer", "git lfs pull"]),
+    ("missing-rewards", "MissingKey", &["`rewards`", "(N,)", "terminals, timeouts"]),
     ("nan", "NotFinite", &["`observations`", "NaN", "row 41"]),
     ("nan-flags", "NotFinite", &["`terminals`", "row 5"]),
-    (
-        "next-width",
-        "Shape",
-        &["`next_observations`", "(60, 3)", "(60, 2)"],
-    ),
+    ("next-width", "Shape", &["`next_observations`", "(60, 3)", "(60, 2)"]),
     ("overflow", "NotFinite", &["`rewards`", "inf", "row 7"]),
     ("rank", "Shape", &["`actions`", "(60, D)", "(60,)"]),
     ("text-rewards", "Dtype", &["`rewards`", "string"]),
-    (
-        "unwritten-chunk",
-        "Unwritten",
-        &["`rewards`", "expected 4", "got 3"],
-    ),
-    (
-        "unwritten-contiguous",
-        "Unwritten",
-        &["`rewards`", "expected 1", "got 0"],
-    ),
+    ("unwritten-chunk", "Unwritten", &["`rewards`", "expected 4", "got 3"]),
+    ("unwritten-contiguous", "Unwritten", &["`rewards`", "expected 1", "got 0"]),
     ("zero-rows", "TooFewRows", &["`observations`", "got 0"]),
 ];
 
@@ -85,19 +42,10 @@ fn refused<B: Backend>() {
 
 fn check(name: &str, error: &Error, variant: &str, pieces: &[&str], path: &Path) {
     let text = error.to_string();
-    assert!(
-        format!("{error:?}").starts_with(variant),
-        "{name}: {error:?}"
-    );
-    assert!(
-        text.starts_with(&path.display().to_string()),
-        "{name}: {text}"
-    );
+    assert!(format!("{error:?}").starts_with(variant), "{name}: {error:?}");
+    assert!(text.starts_with(&path.display().to_string()), "{name}: {text}");
     assert!(!text.contains('\n'), "{name}: {text}");
-    assert!(
-        text.contains("expected") && text.contains("got"),
-        "{name}: {text}"
-    );
+    assert!(text.contains("expected") && text.contains("got"), "{name}: {text}");
     for piece in pieces {
         assert!(text.contains(piece), "{name}: `{piece}` is not in: {text}");
     }
@@ -127,15 +75,9 @@ fn cut_file<B: Backend>() {
     // The C library notices a cut file itself, in its own words.
     let error = d4rl::read_with::<B>(&fixture("bad-cut.hdf5"), false).expect_err("cut");
     let text = error.to_string();
-    assert!(
-        !text.contains('\n') && (text.contains("cut short") || text.contains("truncated")),
-        "{text}"
-    );
+    assert!(!text.contains('\n') && (text.contains("cut short") || text.contains("truncated")), "{text}");
     if B::NAME == "pure" {
-        assert!(
-            text.contains("expected 24360") && text.contains("got 14616"),
-            "{text}"
-        );
+        assert!(text.contains("expected 24360") && text.contains("got 14616"), "{text}");
     }
 }
 
@@ -146,12 +88,7 @@ fn a_cut_file_is_called_so() {
 
 fn absent<B: Backend>() {
     let error = d4rl::read_with::<B>(Path::new("/no/such/file.hdf5"), false).expect_err("absent");
-    assert!(
-        error
-            .to_string()
-            .starts_with("/no/such/file.hdf5: cannot open"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("/no/such/file.hdf5: cannot open"), "{error}");
 }
 
 #[test]
@@ -161,38 +98,20 @@ fn a_missing_file_is_called_so() {
 
 #[test]
 fn clipping_is_an_explicit_choice() {
-    let options = Options {
-        clip_actions: true,
-        ..Options::default()
-    };
+    let options = Options { clip_actions: true, ..Options::default() };
     let columns = baq_datasets::read(&fixture("bad-action-range.hdf5"), &options).expect("clipped");
     // Row 44 is dropped, so file row 50 is row 49 here.
-    assert_eq!(
-        (columns.actions[[33, 1]], columns.actions[[49, 0]]),
-        (1.0, -1.0)
-    );
+    assert_eq!((columns.actions[[33, 1]], columns.actions[[49, 0]]), (1.0, -1.0));
 }
 
 #[test]
 fn dimensions_are_held_against_the_environment() {
     let columns = baq_datasets::read(&fixture("plain.hdf5"), &Options::default()).expect("good");
     columns.check_dims("toy", 3, 2).expect("fits");
-    let text = columns
-        .check_dims("Hopper-v4", 11, 3)
-        .expect_err("too narrow")
-        .to_string();
-    assert!(
-        text.contains("`observations`: expected width 11 for Hopper-v4, got 3"),
-        "{text}"
-    );
-    let text = columns
-        .check_dims("other", 3, 6)
-        .expect_err("actions")
-        .to_string();
-    assert!(
-        text.contains("`actions`: expected width 6 for other, got 2"),
-        "{text}"
-    );
+    let text = columns.check_dims("Hopper-v4", 11, 3).expect_err("too narrow").to_string();
+    assert!(text.contains("`observations`: expected width 11 for Hopper-v4, got 3"), "{text}");
+    let text = columns.check_dims("other", 3, 6).expect_err("actions").to_string();
+    assert!(text.contains("`actions`: expected width 6 for other, got 2"), "{text}");
 }
 
 #[test]
@@ -210,11 +129,7 @@ fn minari_folders_are_checked_against_their_metadata() {
             json.replace("\"total_steps\": 60", "\"total_steps\": 61"),
             &["`total_steps`", "expected 60", "got 61"],
         ),
-        (
-            "format",
-            json.replace("\"hdf5\"", "\"arrow\""),
-            &["`data_format`", "expected hdf5", "got arrow"],
-        ),
+        ("format", json.replace("\"hdf5\"", "\"arrow\""), &["`data_format`", "expected hdf5", "got arrow"]),
         (
             "space",
             json.replacen("\\\"Box\\\"", "\\\"Dict\\\"", 1),
@@ -225,26 +140,15 @@ fn minari_folders_are_checked_against_their_metadata() {
     for (name, changed, pieces) in cases {
         assert_ne!(changed, json, "{name} must change something");
         let folder = tempfile::tempdir().expect("temporary folder");
-        std::fs::copy(
-            source.join("main_data.hdf5"),
-            folder.path().join("main_data.hdf5"),
-        )
-        .expect("copy");
+        std::fs::copy(source.join("main_data.hdf5"), folder.path().join("main_data.hdf5")).expect("copy");
         std::fs::write(folder.path().join("metadata.json"), changed).expect("write");
-        let text = minari::read(folder.path(), false)
-            .expect_err(name)
-            .to_string();
-        assert!(
-            text.contains("metadata.json") && !text.contains('\n'),
-            "{text}"
-        );
+        let text = minari::read(folder.path(), false).expect_err(name).to_string();
+        assert!(text.contains("metadata.json") && !text.contains('\n'), "{text}");
         for piece in pieces {
             assert!(text.contains(piece), "{name}: `{piece}` is not in: {text}");
         }
     }
     let folder = tempfile::tempdir().expect("temporary folder");
-    let text = baq_datasets::read(folder.path(), &Options::default())
-        .expect_err("empty folder")
-        .to_string();
+    let text = baq_datasets::read(folder.path(), &Options::default()).expect_err("empty folder").to_string();
     assert!(text.contains("data/main_data.hdf5"), "{text}");
 }

@@ -20,21 +20,11 @@ fn kept() -> Vec<usize> {
 
 #[test]
 fn d4rl_mode_takes_the_next_row_whatever_it_is() {
-    let columns = fixture_columns(
-        "gzip.hdf5",
-        &Options {
-            mode: Mode::D4rl,
-            ..Options::default()
-        },
-    );
+    let columns = fixture_columns("gzip.hdf5", &Options { mode: Mode::D4rl, ..Options::default() });
     assert_eq!(columns.len(), 58);
     for (row, i) in kept().into_iter().enumerate() {
         assert_eq!(columns.observations[[row, 1]], s(i, 1));
-        assert_eq!(
-            columns.next_observations[[row, 1]],
-            s(i + 1, 1),
-            "file row {i}"
-        );
+        assert_eq!(columns.next_observations[[row, 1]], s(i + 1, 1), "file row {i}");
         assert_eq!(columns.rewards[row], r(i));
         assert_eq!(columns.endings[row] == Ending::Terminated, i == 19);
     }
@@ -46,11 +36,7 @@ fn default_mode_has_the_same_rows_with_the_true_next_state() {
     let columns = fixture_columns("gzip.hdf5", &Options::default());
     assert_eq!(columns.len(), 58);
     for (row, i) in kept().into_iter().enumerate() {
-        assert_eq!(
-            columns.next_observations[[row, 2]],
-            s2(i, 2),
-            "file row {i}"
-        );
+        assert_eq!(columns.next_observations[[row, 2]], s2(i, 2), "file row {i}");
     }
     assert_eq!(columns.endings[19], Ending::Terminated);
     // Row 44 is gone: the trajectory now stops after row 43.
@@ -64,63 +50,33 @@ fn default_mode_has_the_same_rows_with_the_true_next_state() {
 
 #[test]
 fn timeout_transitions_can_be_kept() {
-    let options = Options {
-        keep_timeout_transitions: true,
-        ..Options::default()
-    };
+    let options = Options { keep_timeout_transitions: true, ..Options::default() };
     let columns = fixture_columns("gzip.hdf5", &options);
     assert_eq!(columns.len(), 60);
-    assert_eq!(
-        (columns.endings[43], columns.endings[44]),
-        (Ending::Running, Ending::Truncated)
-    );
+    assert_eq!((columns.endings[43], columns.endings[44]), (Ending::Running, Ending::Truncated));
     assert_eq!(columns.next_observations[[44, 0]], s2(44, 0));
     assert_eq!(columns.masks()[44], 1.0);
     let text = baq_datasets::read(&fixture("no-next-observations.hdf5"), &options)
         .expect_err("no such key")
         .to_string();
-    assert!(
-        text.contains("`next_observations`") && text.contains("keep_timeout_transitions"),
-        "{text}"
-    );
-    let options = Options {
-        mode: Mode::D4rl,
-        ..options
-    };
+    assert!(text.contains("`next_observations`") && text.contains("keep_timeout_transitions"), "{text}");
+    let options = Options { mode: Mode::D4rl, ..options };
     assert!(baq_datasets::read(&fixture("gzip.hdf5"), &options).is_err());
 }
 
 #[test]
 fn without_a_timeout_column_the_counter_of_d4rl_is_followed() {
     // After the terminal in row 19 D4RL counts on from 1, so with limit 10 it drops 9; 19 is a 10th step too.
-    let options = Options {
-        max_episode_steps: 10,
-        ..Options::default()
-    };
+    let options = Options { max_episode_steps: 10, ..Options::default() };
     let rec = baq_datasets::read_recording(&fixture("no-timeouts.hdf5"), &options).expect("good");
-    let dropped: Vec<usize> = rec
-        .qlearning_rows(10)
-        .iter()
-        .enumerate()
-        .filter(|(_, keep)| !**keep)
-        .map(|(i, _)| i)
-        .collect();
+    let dropped: Vec<usize> =
+        rec.qlearning_rows(10).iter().enumerate().filter(|(_, keep)| !**keep).map(|(i, _)| i).collect();
     assert_eq!(dropped, [9, 19, 29, 39, 49, 59]);
     // With limit 12: 11, then the terminal 19 restarts the counter at 1, so 30 (not 31), 42, 54.
-    let dropped: Vec<usize> = rec
-        .qlearning_rows(12)
-        .iter()
-        .enumerate()
-        .filter(|(_, keep)| !**keep)
-        .map(|(i, _)| i)
-        .collect();
+    let dropped: Vec<usize> =
+        rec.qlearning_rows(12).iter().enumerate().filter(|(_, keep)| !**keep).map(|(i, _)| i).collect();
     assert_eq!(dropped, [11, 30, 42, 54, 59]);
-    assert_eq!(
-        rec.into_columns(&Options::default())
-            .expect("59 rows")
-            .len(),
-        59
-    );
+    assert_eq!(rec.into_columns(&Options::default()).expect("59 rows").len(), 59);
 }
 
 /// A recording of S = A = 1 with the given flags.
@@ -132,11 +88,7 @@ fn recording(terminals: Vec<bool>, timeouts: Vec<bool>, seam: Option<usize>) -> 
         actions: column(&|_| 0.0),
         rewards: Array1::from_elem(n, 1.0),
         next_observations: Some(column(&|i| {
-            if seam == Some(i) {
-                100.0
-            } else {
-                (i + 1) as f32
-            }
+            if seam == Some(i) { 100.0 } else { (i + 1) as f32 }
         })),
         terminals,
         timeouts: Some(timeouts),
@@ -152,15 +104,9 @@ fn both_flags_on_one_row() {
     // D4RL drops the row; kept, it is a failure of the environment, so nothing is bootstrapped from it.
     let rec = recording(vec![false, true, false], vec![false, true, false], None);
     assert_eq!(rec.qlearning_rows(1000), [true, false, false]);
-    let keep = Options {
-        keep_timeout_transitions: true,
-        ..Options::default()
-    };
+    let keep = Options { keep_timeout_transitions: true, ..Options::default() };
     let columns = rec.into_columns(&keep).expect("rows");
-    assert_eq!(
-        columns.endings,
-        [Ending::Running, Ending::Terminated, Ending::Running]
-    );
+    assert_eq!(columns.endings, [Ending::Running, Ending::Terminated, Ending::Running]);
 }
 
 #[test]
@@ -182,36 +128,24 @@ fn arrays_in_another_memory_order_are_understood() {
     // Column-major, and a view into a longer buffer.
     odd.actions = Array2::from_shape_fn((2, 4), |(k, i)| (i + k) as f32 / 8.0).reversed_axes();
     let mut longer = Array2::from_elem((6, 1), -1.0);
-    longer
-        .slice_mut(ndarray::s![2.., ..])
-        .assign(&odd.observations);
+    longer.slice_mut(ndarray::s![2.., ..]).assign(&odd.observations);
     odd.observations = longer.slice_move(ndarray::s![2.., ..]);
     let columns = odd.into_columns(&Options::default()).expect("rows");
     assert_eq!(columns.observations, expected.observations);
-    assert_eq!(
-        columns.actions,
-        array![[0.0, 0.125], [0.125, 0.25], [0.25, 0.375]]
-    );
+    assert_eq!(columns.actions, array![[0.0, 0.125], [0.125, 0.25], [0.25, 0.375]]);
 }
 
 #[test]
 fn a_first_row_that_times_out_and_a_lonely_row() {
     let rec = recording(vec![false; 3], vec![true, false, false], None);
-    let columns = rec
-        .into_columns(&Options::default())
-        .expect("row 1 is left");
+    let columns = rec.into_columns(&Options::default()).expect("row 1 is left");
     assert_eq!((columns.len(), columns.observations[[0, 0]]), (1, 1.0));
-    let error = recording(vec![false], vec![false], None)
-        .into_columns(&Options::default())
-        .expect_err("no pair");
+    let error =
+        recording(vec![false], vec![false], None).into_columns(&Options::default()).expect_err("no pair");
     assert!(error.to_string().contains("expected at least 2"), "{error}");
     // The last row is flagged: the row before it is a cut, not an open end.
-    let columns =
-        recording(vec![false; 3], vec![false, false, true], None).into_columns(&Options::default());
-    assert_eq!(
-        columns.expect("rows").endings,
-        [Ending::Running, Ending::Truncated]
-    );
+    let columns = recording(vec![false; 3], vec![false, false, true], None).into_columns(&Options::default());
+    assert_eq!(columns.expect("rows").endings, [Ending::Running, Ending::Truncated]);
 }
 
 #[test]
@@ -221,10 +155,7 @@ fn returns_of_the_toy_by_hand() {
     assert_eq!(returns::return_range(&toy), Some((-4.5, 6.0)));
     let to_go = returns::returns_to_go(&toy, 0.5);
     // 1 + 2/2 + 3/4, 2 + 3/2, 3 | 1 + 1/2 + 1/4 + 1/8, ... | -5 + 0.5/2, 0.5
-    assert_eq!(
-        to_go,
-        array![2.75, 3.5, 3.0, 1.875, 1.75, 1.5, 1.0, -4.75, 0.5]
-    );
+    assert_eq!(to_go, array![2.75, 3.5, 3.0, 1.875, 1.75, 1.5, 1.0, -4.75, 0.5]);
     assert_eq!(returns::returns_to_go(&toy, 1.0)[3], 4.0);
 }
 
@@ -233,29 +164,12 @@ fn return_scale_of_the_toy_by_hand() {
     let toy = synthetic::toy();
     // The tail counts: 1000 / (6 - -4.5).
     let fitted = RewardScale::fit(RewardTransform::ReturnRange, &toy).expect("a range");
-    assert_eq!(
-        fitted,
-        RewardScale {
-            scale: (1000.0f64 / 10.5) as f32,
-            shift: 0.0
-        }
-    );
+    assert_eq!(fitted, RewardScale { scale: (1000.0f64 / 10.5) as f32, shift: 0.0 });
     // A length counter of 7 would have merged the first two trajectories (return 10) and given 1000 / 14.5.
-    let affine = RewardScale::fit(
-        RewardTransform::Affine {
-            scale: 10.0,
-            shift: -5.0,
-        },
-        &toy,
-    )
-    .expect("constants");
+    let affine =
+        RewardScale::fit(RewardTransform::Affine { scale: 10.0, shift: -5.0 }, &toy).expect("constants");
     assert_eq!((affine.apply(1.0), affine.apply(0.0)), (5.0, -5.0));
-    assert_eq!(
-        RewardScale::fit(RewardTransform::None, &toy)
-            .expect("identity")
-            .apply(0.3),
-        0.3
-    );
+    assert_eq!(RewardScale::fit(RewardTransform::None, &toy).expect("identity").apply(0.3), 0.3);
     let mut flat = toy;
     flat.rewards.fill(0.0);
     let error = RewardScale::fit(RewardTransform::ReturnRange, &flat).expect_err("no range");
@@ -266,12 +180,7 @@ fn return_scale_of_the_toy_by_hand() {
 fn return_scale_survives_dropped_timeouts() {
     // The same toy as a recording: the view loses the timeout row, yet the trajectories stay apart.
     let toy = synthetic::toy();
-    let flags = |which: Ending| {
-        toy.endings
-            .iter()
-            .map(|e| *e == which)
-            .collect::<Vec<bool>>()
-    };
+    let flags = |which: Ending| toy.endings.iter().map(|e| *e == which).collect::<Vec<bool>>();
     let rec = Recording {
         observations: toy.observations.clone(),
         actions: toy.actions.clone(),
@@ -285,27 +194,11 @@ fn return_scale_survives_dropped_timeouts() {
         source: Source::in_memory("<toy>"),
     };
     for mode in [Mode::NextObservations, Mode::D4rl] {
-        let columns = rec
-            .clone()
-            .into_columns(&Options {
-                mode,
-                ..Options::default()
-            })
-            .expect("rows");
-        assert_eq!(
-            returns::episode_returns(&columns),
-            [6.0, 3.0, -5.0],
-            "{mode:?}"
-        );
+        let columns = rec.clone().into_columns(&Options { mode, ..Options::default() }).expect("rows");
+        assert_eq!(returns::episode_returns(&columns), [6.0, 3.0, -5.0], "{mode:?}");
     }
-    let keep = Options {
-        keep_timeout_transitions: true,
-        ..Options::default()
-    };
-    assert_eq!(
-        returns::episode_returns(&rec.into_columns(&keep).expect("rows")),
-        [6.0, 4.0, -4.5]
-    );
+    let keep = Options { keep_timeout_transitions: true, ..Options::default() };
+    assert_eq!(returns::episode_returns(&rec.into_columns(&keep).expect("rows")), [6.0, 4.0, -4.5]);
 }
 
 #[test]
@@ -335,11 +228,7 @@ fn actions_are_clipped_inside_the_tanh_range() {
 #[test]
 fn summary_of_a_fixture_by_hand() {
     let options = Options::default();
-    let expected = inspect::Expected {
-        env: "hopper",
-        obs_dim: 3,
-        act_dim: 2,
-    };
+    let expected = inspect::Expected { env: "hopper", obs_dim: 3, act_dim: 2 };
     let summary = inspect::inspect(&fixture("gzip.hdf5"), &options, Some(expected)).expect("good");
     let json = summary.to_json();
     for (key, value) in [
@@ -358,36 +247,21 @@ fn summary_of_a_fixture_by_hand() {
     let (first, second): (f32, f32) = ((0..20).map(r).sum(), (20..45).map(r).sum());
     assert_eq!(json["sum_rewards"], f64::from(total));
     assert_eq!(json["returns"]["mean"], f64::from(first + second) / 2.0);
-    assert_eq!(
-        json["returns"]["best_tenth_mean"],
-        f64::from(first.max(second))
-    );
+    assert_eq!(json["returns"]["best_tenth_mean"], f64::from(first.max(second)));
     assert_eq!(json["lengths"]["min"], 20);
     assert_eq!(json["checksum"]["verdict"], "unknown");
     let table = summary.to_table();
-    assert!(
-        table.contains("3 (2 complete, 1 unfinished)") && table.contains("normalised score"),
-        "{table}"
-    );
-    let wrong = inspect::Expected {
-        obs_dim: 11,
-        ..expected
-    };
+    assert!(table.contains("3 (2 complete, 1 unfinished)") && table.contains("normalised score"), "{table}");
+    let wrong = inspect::Expected { obs_dim: 11, ..expected };
     assert!(inspect::inspect(&fixture("gzip.hdf5"), &options, Some(wrong)).is_err());
     let bare = inspect::inspect(&fixture("no-timeouts.hdf5"), &options, None).expect("good");
-    assert_eq!(
-        (bare.n_qlearning, bare.n_timeouts, bare.has_timeouts),
-        (59, 0, false)
-    );
+    assert_eq!((bare.n_qlearning, bare.n_timeouts, bare.has_timeouts), (59, 0, false));
     assert!(bare.to_table().contains("no such column"));
 }
 
 #[test]
 fn synthetic_points_are_repeatable_and_whole() {
-    let (one, two) = (
-        synthetic::point(7, 500, 3, 2),
-        synthetic::point(7, 500, 3, 2),
-    );
+    let (one, two) = (synthetic::point(7, 500, 3, 2), synthetic::point(7, 500, 3, 2));
     assert_eq!(one, two);
     assert_ne!(one, synthetic::point(8, 500, 3, 2));
     one.check_lengths().expect("equal lengths");

@@ -15,10 +15,7 @@ fn sample() -> Columns {
 }
 
 fn options() -> write::Options {
-    write::Options {
-        algorithm: Some("tqc".into()),
-        overwrite: false,
-    }
+    write::Options { algorithm: Some("tqc".into()), overwrite: false }
 }
 
 fn round_trip<B: Backend>() {
@@ -28,10 +25,7 @@ fn round_trip<B: Backend>() {
     write::d4rl(&path, &columns, &options()).expect("written");
     let rec = d4rl::read_with::<B>(&path, false).expect("our own file");
     assert_eq!(rec.algorithm.as_deref(), Some("tqc"));
-    let keep = Options {
-        keep_timeout_transitions: true,
-        ..Options::default()
-    };
+    let keep = Options { keep_timeout_transitions: true, ..Options::default() };
     let mut back = rec.into_columns(&keep).expect("rows");
     back.source = columns.source.clone();
     assert_eq!(back, columns);
@@ -57,27 +51,14 @@ fn nothing_is_overwritten_or_left_behind() {
     let path = folder.path().join("out.hdf5");
     std::fs::write(&path, "precious").expect("write");
     let error = write::d4rl(&path, &sample(), &options()).expect_err("in use");
-    assert!(
-        error.to_string().contains("expected a path that is free"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("expected a path that is free"), "{error}");
     assert_eq!(std::fs::read(&path).expect("still there"), b"precious");
-    write::d4rl(
-        &path,
-        &sample(),
-        &write::Options {
-            overwrite: true,
-            ..options()
-        },
-    )
-    .expect("allowed");
+    write::d4rl(&path, &sample(), &write::Options { overwrite: true, ..options() }).expect("allowed");
     assert!(d4rl::read(&path, false).is_ok());
     let absent = folder.path().join("no/such/folder/out.hdf5");
     assert!(write::d4rl(&absent, &sample(), &options()).is_err());
-    let names: Vec<_> = std::fs::read_dir(folder.path())
-        .expect("folder")
-        .filter_map(|e| Some(e.ok()?.file_name()))
-        .collect();
+    let names: Vec<_> =
+        std::fs::read_dir(folder.path()).expect("folder").filter_map(|e| Some(e.ok()?.file_name())).collect();
     assert_eq!(names, ["out.hdf5"], "no temporary file stays");
 }
 
@@ -87,23 +68,12 @@ fn what_could_not_be_read_back_is_not_written() {
     let refuse = |change: &dyn Fn(&mut Columns), pieces: &[&str]| {
         let mut columns = sample();
         change(&mut columns);
-        let text = write::d4rl(target, &columns, &options())
-            .expect_err("refused")
-            .to_string();
+        let text = write::d4rl(target, &columns, &options()).expect_err("refused").to_string();
         assert!(pieces.iter().all(|p| text.contains(p)), "{text}");
     };
-    refuse(
-        &|c| c.actions[[3, 1]] = 1.5,
-        &["`actions`", "[-1, 1]", "1.5"],
-    );
-    refuse(
-        &|c| c.rewards[3] = f32::NAN,
-        &["`rewards`", "finite", "NaN"],
-    );
-    refuse(
-        &|c| c.endings.truncate(10),
-        &["`endings`", "5000 rows", "got 10"],
-    );
+    refuse(&|c| c.actions[[3, 1]] = 1.5, &["`actions`", "[-1, 1]", "1.5"]);
+    refuse(&|c| c.rewards[3] = f32::NAN, &["`rewards`", "finite", "NaN"]);
+    refuse(&|c| c.endings.truncate(10), &["`endings`", "5000 rows", "got 10"]);
     refuse(
         &|c| {
             *c = synthetic::point(0, 0, 2, 1);

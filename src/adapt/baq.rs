@@ -138,7 +138,8 @@ impl Baq {
         let c = config;
         if c.distance == Distance::Mahalanobis && c.model == Model::Mse {
             return Err(ConfigError::Other(
-                "baq.distance = mahalanobis needs a behaviour model with a spread; set baq.model = gaussian".into(),
+                "baq.distance = mahalanobis needs a behaviour model with a spread; set baq.model = gaussian"
+                    .into(),
             ));
         }
         let model = if let Relax::Follow(_) = c.relax {
@@ -243,7 +244,8 @@ impl Adaptation for Baq {
 
     fn sampling(&self) -> Sampling {
         let c = &self.config;
-        let importance = (c.use_priority && c.is_exponent != Schedule::Constant(0.0)).then_some(c.is_exponent);
+        let importance =
+            (c.use_priority && c.is_exponent != Schedule::Constant(0.0)).then_some(c.is_exponent);
         let online_share = match c.offline_priority {
             OfflinePriority::MeanMatch(share) => Some(share),
             OfflinePriority::Eq10 | OfflinePriority::One => None,

@@ -177,7 +177,8 @@ impl Iql {
     }
 
     fn critic_metrics<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, squares: Var<'t>) {
-        let uniform = t.noise("uniform action", NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
+        let uniform =
+            t.noise("uniform action", NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
         let q_min = |a| self.q.min(t, b.s, a).mean();
         t.metric(&V_MEAN, self.v.at(t, b.s).mean());
         t.metric(&Q_DATA, q_min(b.a));

@@ -371,9 +371,11 @@ fn parameters(files: &Files, table: &ParamTable, prefix: &str) -> Result<Vec<Opt
                     });
                 }
                 // [N, K] to [K, N]
-                out.extend((0..shape.rows).flat_map(|k| (0..shape.cols).map(move |n| (k, n))).map(|(k, n)| {
-                    if shape.rows == 1 { values[n] } else { values[n * shape.rows + k] }
-                }));
+                out.extend((0..shape.rows).flat_map(|k| (0..shape.cols).map(move |n| (k, n))).map(
+                    |(k, n)| {
+                        if shape.rows == 1 { values[n] } else { values[n * shape.rows + k] }
+                    },
+                ));
             }
             Ok(Some(out))
         })
@@ -507,11 +509,7 @@ fn batch(files: &Files, update: usize, dims: Dims) -> Result<BTreeMap<&'static s
     ]))
 }
 
-fn annotate_exact(
-    annotation: &Trace,
-    store: &ReferenceStore,
-    batch: &mut BTreeMap<&'static str, Vec<f64>>,
-) {
+fn annotate_exact(annotation: &Trace, store: &ReferenceStore, batch: &mut BTreeMap<&'static str, Vec<f64>>) {
     let inputs = ReferenceInputs {
         columns: annotation.inputs.iter().map(|i| batch[i.name].clone()).collect(),
         noise: Vec::new(),

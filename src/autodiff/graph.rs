@@ -50,21 +50,13 @@ impl Shape {
             (a, b) if a == b => a,
             _ => panic!("shapes {self} and {other} do not broadcast"),
         };
-        Shape::new(
-            join(self.heads, other.heads),
-            join(self.rows, other.rows),
-            join(self.cols, other.cols),
-        )
+        Shape::new(join(self.heads, other.heads), join(self.rows, other.rows), join(self.cols, other.cols))
     }
 
     /// Element strides, 0 along extents of 1.
     pub(super) fn strides(self) -> [usize; 3] {
         let step = |extent: usize, stride: usize| if extent == 1 { 0 } else { stride };
-        [
-            step(self.heads, self.rows * self.cols),
-            step(self.rows, self.cols),
-            step(self.cols, 1),
-        ]
+        [step(self.heads, self.rows * self.cols), step(self.rows, self.cols), step(self.cols, 1)]
     }
 }
 
@@ -459,10 +451,7 @@ impl<'t> Var<'t> {
     /// self and other side by side; rows and heads must agree
     pub fn concat(self, other: Var<'t>) -> Var<'t> {
         let (a, b) = (self.shape(), other.shape());
-        assert!(
-            (a.heads, a.rows) == (b.heads, b.rows),
-            "cannot put {a} beside {b}: rows and heads differ"
-        );
+        assert!((a.heads, a.rows) == (b.heads, b.rows), "cannot put {a} beside {b}: rows and heads differ");
         let shape = Shape { cols: a.cols + b.cols, ..a };
         self.push(Op::Concat, &[self.id, other.id], shape)
     }

@@ -62,11 +62,7 @@ mod tests {
             (x >> 33) % n
         };
         let values: Vec<Lifetime> = (0..200)
-            .map(|i| Lifetime {
-                len: 1 + next(50) as usize,
-                written: i,
-                last_read: i + next(12) as usize,
-            })
+            .map(|i| Lifetime { len: 1 + next(50) as usize, written: i, last_read: i + next(12) as usize })
             .collect();
         let mut layout = Layout::default();
         let buffers = assign(&values, &mut layout);

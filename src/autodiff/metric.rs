@@ -37,14 +37,7 @@ impl Metric {
         unit: &'static str,
         section: &'static str,
     ) -> Self {
-        Self {
-            name,
-            formula,
-            unit,
-            section,
-            label: "",
-            band: None,
-        }
+        Self { name, formula, unit, section, label: "", band: None }
     }
 
     /// With a short name for legends.

@@ -24,6 +24,6 @@ pub use replay::{Clock, NOISE_STREAMS, Noise, Workspace};
 pub use schedule::{Adam, Schedule};
 pub use store::Store;
 pub use trace::{
-    Effect, GroupId, GroupSpec, HyperSpec, InputSpec, Item, NoiseSpec, ParamSpec, ParamTable, Role,
-    Trace, Tracer,
+    Effect, GroupId, GroupSpec, HyperSpec, InputSpec, Item, NoiseSpec, ParamSpec, ParamTable, Role, Trace,
+    Tracer,
 };

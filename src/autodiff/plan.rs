@@ -58,25 +58,86 @@ pub(super) struct Slot {
 /// One kernel call.
 #[derive(Clone, Debug)]
 pub(super) enum Kernel {
-    Linear { sizes: Linear, act: Activation, x: Slot, w: Slot, b: Slot },
-    LinearDx { sizes: Linear, dy: Slot, w: Slot, mask: Option<(Activation, Slot)> },
-    LinearDw { sizes: Linear, x: Slot, dy: Slot, db: Option<Slot> },
-    Unary { f: kernels::Unary, x: Slot },
-    Binary { f: Binary, how: Broadcast, a: Slot, b: Slot },
-    Sum { dims: [usize; 3], x: Slot },
-    Min { dims: [usize; 3], x: Slot },
-    MinGrad { dims: [usize; 3], x: Slot, min: Slot, g: Slot },
-    LogSumExp { dims: [usize; 2], x: Slot },
+    Linear {
+        sizes: Linear,
+        act: Activation,
+        x: Slot,
+        w: Slot,
+        b: Slot,
+    },
+    LinearDx {
+        sizes: Linear,
+        dy: Slot,
+        w: Slot,
+        mask: Option<(Activation, Slot)>,
+    },
+    LinearDw {
+        sizes: Linear,
+        x: Slot,
+        dy: Slot,
+        db: Option<Slot>,
+    },
+    Unary {
+        f: kernels::Unary,
+        x: Slot,
+    },
+    Binary {
+        f: Binary,
+        how: Broadcast,
+        a: Slot,
+        b: Slot,
+    },
+    Sum {
+        dims: [usize; 3],
+        x: Slot,
+    },
+    Min {
+        dims: [usize; 3],
+        x: Slot,
+    },
+    MinGrad {
+        dims: [usize; 3],
+        x: Slot,
+        min: Slot,
+        g: Slot,
+    },
+    LogSumExp {
+        dims: [usize; 2],
+        x: Slot,
+    },
     /// rows of a and b side by side
-    Concat { a_cols: usize, b_cols: usize, a: Slot, b: Slot },
+    Concat {
+        a_cols: usize,
+        b_cols: usize,
+        a: Slot,
+        b: Slot,
+    },
     /// `cols` columns of x from `start`
-    Slice { start: usize, cols: usize, x_cols: usize, x: Slot },
+    Slice {
+        start: usize,
+        cols: usize,
+        x_cols: usize,
+        x: Slot,
+    },
     /// x from column `start` on, zeros elsewhere
-    Pad { start: usize, cols: usize, x_cols: usize, x: Slot },
+    Pad {
+        start: usize,
+        cols: usize,
+        x_cols: usize,
+        x: Slot,
+    },
     /// every row `k` times
-    Repeat { k: usize, cols: usize, x: Slot },
-    Copy { x: Slot },
-    Noise { index: usize },
+    Repeat {
+        k: usize,
+        cols: usize,
+        x: Slot,
+    },
+    Copy {
+        x: Slot,
+    },
+    Noise {
+        index: usize,
+    },
 }
 
 /// A step of a program.
@@ -443,9 +504,7 @@ impl<'a> Compiler<'a> {
                     let sizes = self.linear_sizes(args[0], args[1]);
                     Some(Kernel::Linear { sizes, act, x: slot(args[0]), w: slot(args[1]), b: slot(args[2]) })
                 }
-                Fate::Masks(dx, act, y) => {
-                    Some(self.linear_dx(dx, Some((act, slot(y))), &slot))
-                }
+                Fate::Masks(dx, act, y) => Some(self.linear_dx(dx, Some((act, slot(y))), &slot)),
                 Fate::Alone => match nodes[i].op {
                     Op::LinearDx => Some(self.linear_dx(id, None, &slot)),
                     Op::LinearDw => {

@@ -244,11 +244,9 @@ fn evaluate(
             let rows = arg(0).chunks_exact(shape(0).cols).zip(arg(1).chunks_exact(shape(1).cols));
             rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
         }
-        Op::Slice { start, cols } => arg(0)
-            .chunks_exact(shape(0).cols)
-            .flat_map(|row| &row[start..start + cols])
-            .copied()
-            .collect(),
+        Op::Slice { start, cols } => {
+            arg(0).chunks_exact(shape(0).cols).flat_map(|row| &row[start..start + cols]).copied().collect()
+        }
         Op::Pad { start, cols } => {
             let have = shape(0).cols;
             (0..len)

@@ -105,7 +105,15 @@ impl Workspace {
         }
     }
 
-    fn run(&mut self, program: &Program, store: &mut Store, kernel: &Kernel, out: Slot, clock: Clock, noise: Noise<'_>) {
+    fn run(
+        &mut self,
+        program: &Program,
+        store: &mut Store,
+        kernel: &Kernel,
+        out: Slot,
+        clock: Clock,
+        noise: Noise<'_>,
+    ) {
         let mut taken = self.take(store, out);
         let mut bias = match kernel {
             Kernel::LinearDw { db: Some(db), .. } => Some((*db, self.take(store, *db))),

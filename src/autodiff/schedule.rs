@@ -53,9 +53,7 @@ impl Schedule {
     /// at `2 * steps`, as schedulers do that are stepped on through the online phase.
     pub fn at_continued(&self, step: u64) -> f64 {
         match *self {
-            Self::Cosine { from, to, steps } if steps > 0 => {
-                cosine(from, to, fraction(step, steps))
-            }
+            Self::Cosine { from, to, steps } if steps > 0 => cosine(from, to, fraction(step, steps)),
             _ => self.at(step),
         }
     }
@@ -63,24 +61,12 @@ impl Schedule {
     /// The schedule with an `auto` length replaced by `phase_steps`.
     pub fn over(self, phase_steps: u64) -> Self {
         let fill = |steps| {
-            if steps == Self::AUTO {
-                phase_steps
-            } else {
-                steps
-            }
+            if steps == Self::AUTO { phase_steps } else { steps }
         };
         match self {
             Self::Constant(v) => Self::Constant(v),
-            Self::Linear { from, to, steps } => Self::Linear {
-                from,
-                to,
-                steps: fill(steps),
-            },
-            Self::Cosine { from, to, steps } => Self::Cosine {
-                from,
-                to,
-                steps: fill(steps),
-            },
+            Self::Linear { from, to, steps } => Self::Linear { from, to, steps: fill(steps) },
+            Self::Cosine { from, to, steps } => Self::Cosine { from, to, steps: fill(steps) },
         }
     }
 
@@ -131,13 +117,7 @@ impl FromStr for Schedule {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let text = text.trim();
-        let number = |s: &str| {
-            s.trim()
-                .parse::<f64>()
-                .ok()
-                .filter(|v| v.is_finite())
-                .ok_or(())
-        };
+        let number = |s: &str| s.trim().parse::<f64>().ok().filter(|v| v.is_finite()).ok_or(());
         let Some((name, rest)) = text.split_once('(') else {
             return number(text).map(Self::Constant);
         };
@@ -230,10 +210,7 @@ mod tests {
             let s: Schedule = text.parse().unwrap();
             assert_eq!(s.to_string(), text);
         }
-        assert_eq!(
-            "cosine(3e-4)".parse(),
-            "cosine(0.0003, 0, auto)".parse::<Schedule>()
-        );
+        assert_eq!("cosine(3e-4)".parse(), "cosine(0.0003, 0, auto)".parse::<Schedule>());
         for bad in [
             "",
             "x",

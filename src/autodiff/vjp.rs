@@ -48,9 +48,7 @@ pub(super) fn gradients<'t>(loss: Var<'t>, wrt: &[Var<'t>]) -> Vec<Option<Var<'t
             });
         }
     }
-    wrt.iter()
-        .map(|v| cotangents.get(v.id.index()).copied().flatten().map(|g| g.expand(v.shape())))
-        .collect()
+    wrt.iter().map(|v| cotangents.get(v.id.index()).copied().flatten().map(|g| g.expand(v.shape()))).collect()
 }
 
 fn at<'t>(like: Var<'t>, index: usize) -> Var<'t> {

@@ -8,7 +8,8 @@ use super::Common;
 use crate::adapt::ADAPTATIONS;
 use crate::algo::ALGORITHMS;
 use crate::config::{
-    AnySection, Config, DataConfig, OfflineConfig, OnlineConfig, RunConfig, nearest, presets, resolve, section,
+    AnySection, Config, DataConfig, OfflineConfig, OnlineConfig, RunConfig, nearest, presets, resolve,
+    section,
 };
 use crate::env;
 use crate::train::TrainError;

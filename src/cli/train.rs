@@ -73,8 +73,7 @@ impl Train {
         let offline: OfflineConfig = config.section();
         let dataset = data::load(&config)?;
         write_dataset(dir.path(), &dataset.facts)?;
-        let dims =
-            Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: offline.batch };
+        let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: offline.batch };
         let agent = Agent::new(&config, dims)?;
         let stop = Stop::on_signal()?;
         let mut training = Offline::new(&config, agent, &dataset, saved.as_ref())?;

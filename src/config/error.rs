@@ -7,10 +7,7 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigError {
     /// A value of the wrong type, outside its range or not among its choices.
-    #[error(
-        "{place}: expected {expected}, got {got} (default {default}){}",
-        did_you_mean(nearest)
-    )]
+    #[error("{place}: expected {expected}, got {got} (default {default}){}", did_you_mean(nearest))]
     Value {
         /// `section.key`.
         place: String,
@@ -24,10 +21,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A key that the section does not declare.
-    #[error(
-        "{section}.{key}: no such option{}; `baq help {section}` lists them",
-        did_you_mean(nearest)
-    )]
+    #[error("{section}.{key}: no such option{}; `baq help {section}` lists them", did_you_mean(nearest))]
     UnknownKey {
         /// Section that was addressed.
         section: String,
@@ -37,10 +31,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A section nobody declares.
-    #[error(
-        "[{section}]: no such section{}; known: {known}",
-        did_you_mean(nearest)
-    )]
+    #[error("[{section}]: no such section{}; known: {known}", did_you_mean(nearest))]
     UnknownSection {
         /// The section that is not there.
         section: String,
@@ -60,10 +51,7 @@ pub enum ConfigError {
         active: String,
     },
     /// A preset that is not embedded.
-    #[error(
-        "preset `{name}`: no such preset{}; known: {known}",
-        did_you_mean(nearest)
-    )]
+    #[error("preset `{name}`: no such preset{}; known: {known}", did_you_mean(nearest))]
     UnknownPreset {
         /// The name asked for.
         name: String,
@@ -95,10 +83,7 @@ fn did_you_mean(nearest: &Option<String>) -> String {
 impl ConfigError {
     /// The same error, located in `origin`.
     pub fn in_origin(self, origin: &str) -> Self {
-        Self::In {
-            origin: origin.to_string(),
-            cause: Box::new(self),
-        }
+        Self::In { origin: origin.to_string(), cause: Box::new(self) }
     }
 
     /// An undeclared `section.key`.

@@ -104,17 +104,13 @@ pub trait Section: Default + Clone + PartialEq + 'static {
 
 /// Reads and checks one value; used by [`config!`](crate::config!).
 pub fn parse<T: FieldValue>(section: &str, field: &Field, value: &Value) -> Result<T, ConfigError> {
-    T::from_toml(value)
-        .filter(|v| v.within(&field.limits))
-        .ok_or_else(|| ConfigError::Value {
-            place: format!("{section}.{}", field.key),
-            expected: field.accepts(),
-            got: render(value),
-            default: render(&field.default),
-            nearest: value
-                .as_str()
-                .and_then(|got| nearest(got, field.choices.iter().map(|c| c.word))),
-        })
+    T::from_toml(value).filter(|v| v.within(&field.limits)).ok_or_else(|| ConfigError::Value {
+        place: format!("{section}.{}", field.key),
+        expected: field.accepts(),
+        got: render(value),
+        default: render(&field.default),
+        nearest: value.as_str().and_then(|got| nearest(got, field.choices.iter().map(|c| c.word))),
+    })
 }
 
 /// Declares a section: a public struct with one field per option, its `Default`, and its
@@ -301,11 +297,7 @@ macro_rules! choices {
 #[macro_export]
 macro_rules! __choice {
     ($argument:ident, $variant:path) => {
-        if $argument.is_none() {
-            Some($variant)
-        } else {
-            None
-        }
+        if $argument.is_none() { Some($variant) } else { None }
     };
     ($argument:ident, $variant:path, $argty:ty, $limits:expr) => {
         $crate::config::field::argument::<$argty>($argument?, $crate::config::Limits::from($limits))

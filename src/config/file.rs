@@ -85,9 +85,11 @@ impl Clone for Config {
 impl PartialEq for Config {
     fn eq(&self, other: &Self) -> bool {
         self.sections.len() == other.sections.len()
-            && self.sections.iter().zip(&other.sections).all(|(a, b)| {
-                a.name() == b.name() && a.fields().iter().all(|f| a.get(f.key) == b.get(f.key))
-            })
+            && self
+                .sections
+                .iter()
+                .zip(&other.sections)
+                .all(|(a, b)| a.name() == b.name() && a.fields().iter().all(|f| a.get(f.key) == b.get(f.key)))
     }
 }
 
@@ -136,10 +138,7 @@ pub fn resolve(
 impl Config {
     /// These sections as they are.
     pub fn new(sections: Vec<Box<dyn AnySection>>) -> Self {
-        Self {
-            sections,
-            set_by_hand: Vec::new(),
-        }
+        Self { sections, set_by_hand: Vec::new() }
     }
 
     /// Applies an embedded preset and what it inherits.
@@ -160,27 +159,16 @@ impl Config {
         self.apply_table(origin, &table, 0)
     }
 
-    fn apply_table(
-        &mut self,
-        origin: &str,
-        table: &Table,
-        depth: usize,
-    ) -> Result<(), ConfigError> {
+    fn apply_table(&mut self, origin: &str, table: &Table, depth: usize) -> Result<(), ConfigError> {
         let other = |text: String| Err(ConfigError::Other(text).in_origin(origin));
         if let Some(parent) = table.get("inherit") {
             let Some(parent) = parent.as_str() else {
-                return other(format!(
-                    "inherit: expected the name of a preset, got {}",
-                    render(parent)
-                ));
+                return other(format!("inherit: expected the name of a preset, got {}", render(parent)));
             };
             if depth >= 8 {
-                return other(format!(
-                    "inherit = \"{parent}\" goes round in a circle (more than 8 levels)"
-                ));
+                return other(format!("inherit = \"{parent}\" goes round in a circle (more than 8 levels)"));
             }
-            self.apply_preset_at(parent, depth + 1)
-                .map_err(|e| e.in_origin(origin))?;
+            self.apply_preset_at(parent, depth + 1).map_err(|e| e.in_origin(origin))?;
         }
         for (name, value) in table {
             if name == "inherit" {
@@ -188,9 +176,7 @@ impl Config {
             }
             let section = self.find(name).map_err(|e| e.in_origin(origin))?;
             let Value::Table(values) = value else {
-                return other(format!(
-                    "{name}: expected a section, `[{name}]` on its own line"
-                ));
+                return other(format!("{name}: expected a section, `[{name}]` on its own line"));
             };
             for (key, value) in values {
                 section.set(key, value).map_err(|e| e.in_origin(origin))?;
@@ -225,11 +211,7 @@ impl Config {
 
     /// The values of section `S`, or its defaults when this configuration has no such section.
     pub fn section<S: Section>(&self) -> S {
-        self.sections
-            .iter()
-            .find_map(|s| s.as_any().downcast_ref::<S>())
-            .cloned()
-            .unwrap_or_default()
+        self.sections.iter().find_map(|s| s.as_any().downcast_ref::<S>()).cloned().unwrap_or_default()
     }
 
     /// Whether section `S` is part of this configuration.
@@ -239,11 +221,7 @@ impl Config {
 
     /// Replaces the values of section `S`, adding it at the end if it is not there.
     pub fn put<S: Section>(&mut self, values: S) {
-        match self
-            .sections
-            .iter_mut()
-            .find_map(|s| s.as_any_mut().downcast_mut::<S>())
-        {
+        match self.sections.iter_mut().find_map(|s| s.as_any_mut().downcast_mut::<S>()) {
             Some(place) => *place = values,
             None => self.sections.push(Box::new(Held(values))),
         }
@@ -277,9 +255,7 @@ impl Config {
         for section in self.sections() {
             let _ = write!(out, "\n# {}\n[{}]\n", section.about(), section.name());
             for field in section.fields() {
-                let value = section
-                    .get(field.key)
-                    .expect("invariant: fields() are readable");
+                let value = section.get(field.key).expect("invariant: fields() are readable");
                 let _ = writeln!(
                     out,
                     "# {} ({}; default {})\n{} = {}",
@@ -301,9 +277,7 @@ impl Config {
             for field in section.fields() {
                 let place = format!("{}.{}", section.name(), field.key);
                 if !without.contains(&place.as_str()) {
-                    let value = section
-                        .get(field.key)
-                        .expect("invariant: fields() are readable");
+                    let value = section.get(field.key).expect("invariant: fields() are readable");
                     let _ = writeln!(out, "{} = {}", field.key, render(&value));
                 }
             }
@@ -335,19 +309,13 @@ impl Config {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|e| {
-        ConfigError::Other(format!(
-            "{}: cannot read the configuration: {e}",
-            path.display()
-        ))
-    })
+    std::fs::read_to_string(path)
+        .map_err(|e| ConfigError::Other(format!("{}: cannot read the configuration: {e}", path.display())))
 }
 
 fn parse_table(text: &str) -> Result<Table, ConfigError> {
     text.parse::<Table>().map_err(|e| {
-        let line = e
-            .span()
-            .map(|s| 1 + text[..s.start.min(text.len())].matches('\n').count());
+        let line = e.span().map(|s| 1 + text[..s.start.min(text.len())].matches('\n').count());
         let message = e.message().replace('\n', "; ");
         ConfigError::Other(match line {
             Some(line) => format!("line {line}: not TOML: {message}"),

@@ -6,28 +6,19 @@ use super::value::render;
 use std::fmt::Write as _;
 
 fn range(field: &Field) -> String {
-    if field.limits.is_open() {
-        String::new()
-    } else {
-        field.limits.to_string()
-    }
+    if field.limits.is_open() { String::new() } else { field.limits.to_string() }
 }
 
 /// The options of a section as plain text, with aligned columns.
 pub fn help_text(section: &dyn AnySection) -> String {
     let mut out = format!("[{}] {}\n\n", section.name(), section.about());
     let fields = section.fields();
-    let width = |texts: &mut dyn Iterator<Item = String>| {
-        texts.map(|t| t.chars().count()).max().unwrap_or(0)
-    };
+    let width = |texts: &mut dyn Iterator<Item = String>| texts.map(|t| t.chars().count()).max().unwrap_or(0);
     let keys = width(&mut fields.iter().map(|f| f.key.to_string())).max("option".len());
     let defaults = width(&mut fields.iter().map(|f| render(&f.default))).max("default".len());
     let ranges = width(&mut fields.iter().map(range)).max("range".len());
-    let _ = writeln!(
-        out,
-        "  {:keys$}  {:defaults$}  {:ranges$}  class  meaning",
-        "option", "default", "range"
-    );
+    let _ =
+        writeln!(out, "  {:keys$}  {:defaults$}  {:ranges$}  class  meaning", "option", "default", "range");
     for field in fields {
         let _ = writeln!(
             out,
@@ -38,18 +29,9 @@ pub fn help_text(section: &dyn AnySection) -> String {
             field.class.word(),
             field.about
         );
-        let words = field
-            .choices
-            .iter()
-            .map(|c| c.word.len())
-            .max()
-            .unwrap_or(0);
+        let words = field.choices.iter().map(|c| c.word.len()).max().unwrap_or(0);
         for choice in field.choices {
-            let _ = writeln!(
-                out,
-                "  {:keys$}    {:words$}  {}",
-                "", choice.word, choice.about
-            );
+            let _ = writeln!(out, "  {:keys$}    {:words$}  {}", "", choice.word, choice.about);
         }
     }
     let _ = write!(

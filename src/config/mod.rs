@@ -13,15 +13,15 @@ pub mod presets;
 pub mod sections;
 pub mod value;
 
+pub use crate::autodiff::{Metric, Schedule};
 pub use error::{ConfigError, nearest};
 pub use field::{Choice, Class, Field, Limits, Section, above};
 pub use file::{AnySection, Config, resolve, section};
 pub use help::{help_markdown, help_text};
 pub use presets::{PRESETS, Preset};
-pub use crate::autodiff::{Metric, Schedule};
 pub use sections::{
-    BufferMode, DataConfig, DataMode, Exploration, ObservationScaling, OfflineConfig,
-    OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
+    BufferMode, DataConfig, DataMode, Exploration, ObservationScaling, OfflineConfig, OnlineActorLr,
+    OnlineConfig, RewardScaling, RunConfig,
 };
 pub use value::{AdamConfig, AutoOr, Dims};
 

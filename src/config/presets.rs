@@ -48,16 +48,9 @@ pub const PRESETS: &[Preset] = &[
 
 /// The preset called `name`.
 pub fn find(name: &str) -> Result<&'static Preset, ConfigError> {
-    PRESETS
-        .iter()
-        .find(|p| p.name == name)
-        .ok_or_else(|| ConfigError::UnknownPreset {
-            name: name.to_string(),
-            nearest: nearest(name, PRESETS.iter().map(|p| p.name)),
-            known: PRESETS
-                .iter()
-                .map(|p| p.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+    PRESETS.iter().find(|p| p.name == name).ok_or_else(|| ConfigError::UnknownPreset {
+        name: name.to_string(),
+        nearest: nearest(name, PRESETS.iter().map(|p| p.name)),
+        known: PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join(", "),
+    })
 }

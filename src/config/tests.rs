@@ -47,15 +47,9 @@ fn with(sets: &[&str]) -> Result<Config, String> {
 fn defaults_are_in_range_and_described() {
     for mut section in known() {
         for field in section.fields() {
-            section
-                .set(field.key, &field.default)
-                .unwrap_or_else(|e| panic!("{e}"));
+            section.set(field.key, &field.default).unwrap_or_else(|e| panic!("{e}"));
             assert_eq!(section.get(field.key), Some(field.default.clone()));
-            assert!(
-                field.about.len() > 2 && !field.about.ends_with('.'),
-                "{}",
-                field.key
-            );
+            assert!(field.about.len() > 2 && !field.about.ends_with('.'), "{}", field.key);
         }
     }
 }
@@ -82,22 +76,13 @@ fn set_understands_every_type() {
     assert_eq!(toy.hidden, [64]);
     assert_eq!(toy.order, Order::Corl);
     assert_eq!(toy.actor.lr, Schedule::Constant(1e-3));
-    assert_eq!(
-        (toy.actor.beta1, toy.actor.beta2, toy.actor.eps),
-        (0.9, 0.99, 1e-8)
-    );
+    assert_eq!((toy.actor.beta1, toy.actor.beta2, toy.actor.eps), (0.9, 0.99, 1e-8));
     assert_eq!(toy.title, "2024");
     let online: OnlineConfig = config.section();
-    assert_eq!(
-        (online.capacity, online.buffer),
-        (2_000_000, BufferMode::Mix(0.5))
-    );
+    assert_eq!((online.capacity, online.buffer), (2_000_000, BufferMode::Mix(0.5)));
     assert!(config.section::<DataConfig>().clip_actions);
     let run: RunConfig = config.section();
-    assert_eq!(
-        (run.seed, run.dataset.as_str()),
-        (u64::MAX, "/data/hopper medium.hdf5")
-    );
+    assert_eq!((run.seed, run.dataset.as_str()), (u64::MAX, "/data/hopper medium.hdf5"));
 }
 
 #[test]
@@ -125,10 +110,7 @@ fn the_resolved_file_reads_back_identically() {
 
 #[test]
 fn the_hash_can_leave_the_seed_out() {
-    let (a, b) = (
-        with(&["run.seed=1"]).unwrap(),
-        with(&["run.seed=2"]).unwrap(),
-    );
+    let (a, b) = (with(&["run.seed=1"]).unwrap(), with(&["run.seed=2"]).unwrap());
     assert_ne!(a.hash(&[]), b.hash(&[]));
     assert_eq!(a.hash(&["run.seed"]), b.hash(&["run.seed"]));
     assert_eq!(a.hash(&[]).len(), 12);
@@ -145,10 +127,7 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
             "iql.expectile=linear(0.5, 1.5, 9)",
             "iql.expectile: expected a number or a schedule in [0.5, 1), got \"linear(0.5, 1.5, 9)\" (default 0.7)",
         ),
-        (
-            "iql.k_q=0",
-            "iql.k_q: expected auto or a number in (0, inf), got 0 (default \"auto\")",
-        ),
+        ("iql.k_q=0", "iql.k_q: expected auto or a number in (0, inf), got 0 (default \"auto\")"),
         (
             "iql.hidden=[0]",
             "iql.hidden: expected a list of whole numbers in [1, 4096], got [0] (default [256, 256])",
@@ -173,26 +152,11 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
             "online.buffer=mix(2)",
             "online.buffer: expected one of append, mix(share), got \"mix(2)\" (default \"append\"); did you mean `mix(share)`?",
         ),
-        (
-            "offline.batch=-3",
-            "offline.batch: expected a whole number in [1, inf), got -3 (default 256)",
-        ),
-        (
-            "offline.batch=1.5",
-            "offline.batch: expected a whole number in [1, inf), got 1.5 (default 256)",
-        ),
-        (
-            "data.action_clip=nan",
-            "data.action_clip: expected a number in [0, 0.5), got NaN (default 1e-5)",
-        ),
-        (
-            "expectile=1",
-            "--set expectile=1: expected section.key=value",
-        ),
-        (
-            "iql.expectile",
-            "--set iql.expectile: expected section.key=value",
-        ),
+        ("offline.batch=-3", "offline.batch: expected a whole number in [1, inf), got -3 (default 256)"),
+        ("offline.batch=1.5", "offline.batch: expected a whole number in [1, inf), got 1.5 (default 256)"),
+        ("data.action_clip=nan", "data.action_clip: expected a number in [0, 0.5), got NaN (default 1e-5)"),
+        ("expectile=1", "--set expectile=1: expected section.key=value"),
+        ("iql.expectile", "--set iql.expectile: expected section.key=value"),
     ] {
         let got = with(&[set]).map(|_| ()).unwrap_err();
         assert_eq!(got, sentence);
@@ -204,21 +168,11 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
 fn a_setting_that_would_be_ignored_is_refused() {
     let config = with(&["baq.alpha=1"]).unwrap();
     assert_eq!(
-        config
-            .restrict(&["run", "iql"])
-            .map(|_| ())
-            .unwrap_err()
-            .to_string(),
+        config.restrict(&["run", "iql"]).map(|_| ()).unwrap_err().to_string(),
         "--set baq.alpha: section [baq] is not used by this run (it uses run, iql)"
     );
-    let config = with(&["iql.k_q=1"])
-        .unwrap()
-        .restrict(&["run", "iql"])
-        .unwrap();
-    assert_eq!(
-        config.sections().map(|s| s.name()).collect::<Vec<_>>(),
-        ["run", "iql"]
-    );
+    let config = with(&["iql.k_q=1"]).unwrap().restrict(&["run", "iql"]).unwrap();
+    assert_eq!(config.sections().map(|s| s.name()).collect::<Vec<_>>(), ["run", "iql"]);
     assert!(!config.has::<Other>() && config.has::<Toy>());
 }
 
@@ -229,10 +183,8 @@ fn files_inherit_presets_and_are_named_in_errors() {
     let read = |text: &str, preset: Option<&str>| {
         std::fs::write(&path, text).unwrap();
         // The toy section does not declare all of IQL's keys, so inherit nothing here.
-        resolve(known(), preset, Some(&path), &["run.seed=5".to_string()]).map_err(|e| {
-            e.to_string()
-                .replace(&path.display().to_string(), "mine.toml")
-        })
+        resolve(known(), preset, Some(&path), &["run.seed=5".to_string()])
+            .map_err(|e| e.to_string().replace(&path.display().to_string(), "mine.toml"))
     };
     let config = read("[iql]\nexpectile = 0.8\n[run]\nseed = 4\n", None).unwrap();
     assert_eq!(config.section::<Toy>().expectile, Schedule::Constant(0.8));
@@ -242,27 +194,18 @@ fn files_inherit_presets_and_are_named_in_errors() {
         error("[iql]\nexpectile = 3\n"),
         "mine.toml: iql.expectile: expected a number or a schedule in [0.5, 1), got 3 (default 0.7)"
     );
-    assert_eq!(
-        error("iql = 3\n"),
-        "mine.toml: iql: expected a section, `[iql]` on its own line"
-    );
+    assert_eq!(error("iql = 3\n"), "mine.toml: iql: expected a section, `[iql]` on its own line");
     assert!(error("[iql]\nexpectile = = 3\n").starts_with("mine.toml: line 2: not TOML: "));
-    assert!(error("inherit = \"iqll\"\n").starts_with(
-        "mine.toml: preset `iqll`: no such preset; did you mean `iql`?; known: iql, "
-    ));
+    assert!(
+        error("inherit = \"iqll\"\n")
+            .starts_with("mine.toml: preset `iqll`: no such preset; did you mean `iql`?; known: iql, ")
+    );
     assert_eq!(
-        read("inherit = \"bc\"\n", Some("iql_corl"))
-            .map(|_| ())
-            .unwrap_err(),
+        read("inherit = \"bc\"\n", Some("iql_corl")).map(|_| ()).unwrap_err(),
         "mine.toml: it inherits \"bc\" and --preset iql_corl was given too; keep one of them"
     );
     let missing = resolve(known(), None, Some(&folder.path().join("no.toml")), &[]);
-    assert!(
-        missing
-            .unwrap_err()
-            .to_string()
-            .contains("cannot read the configuration")
-    );
+    assert!(missing.unwrap_err().to_string().contains("cannot read the configuration"));
 }
 
 /// Presets are TOML, inherit what exists, and set only valid values in the sections of this
@@ -278,8 +221,7 @@ fn presets_are_valid() {
                 let parent = value.as_str().unwrap();
                 assert!(presets::find(parent).is_ok() && parent != preset.name);
             } else if ["run", "data", "offline", "online"].contains(&name.as_str()) {
-                let text =
-                    toml::to_string(&toml::Table::from_iter([(name.clone(), value.clone())]));
+                let text = toml::to_string(&toml::Table::from_iter([(name.clone(), value.clone())]));
                 config.apply_text(preset.name, &text.unwrap()).unwrap();
             }
         }

@@ -112,12 +112,7 @@ pub struct AdamConfig {
 impl AdamConfig {
     /// The usual moments with this learning rate.
     pub fn new(lr: Schedule) -> Self {
-        Self {
-            lr,
-            beta1: 0.9,
-            beta2: 0.999,
-            eps: 1e-8,
-        }
+        Self { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
     }
 }
 
@@ -329,10 +324,7 @@ pub fn render(value: &Value) -> String {
             format!("[{}]", items.join(", "))
         }
         Value::Table(table) => {
-            let items: Vec<String> = table
-                .iter()
-                .map(|(k, v)| format!("{k} = {}", render(v)))
-                .collect();
+            let items: Vec<String> = table.iter().map(|(k, v)| format!("{k} = {}", render(v))).collect();
             format!("{{ {} }}", items.join(", "))
         }
         other => other.to_string(),

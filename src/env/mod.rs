@@ -43,11 +43,7 @@ impl Step {
     /// `terminated` and `truncated` counts as truncated (m = 1): D4RL's data and the common online
     /// loops cannot tell the two apart at the limit and take it for the time limit.
     pub fn m(&self) -> f32 {
-        if self.terminated && !self.truncated {
-            0.0
-        } else {
-            1.0
-        }
+        if self.terminated && !self.truncated { 0.0 } else { 1.0 }
     }
 }
 
@@ -121,10 +117,7 @@ pub trait Env: Send {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum EnvError {
     /// No environment has this id.
-    #[error(
-        "unknown environment \"{id}\": did you mean \"{nearest}\"? (known: {})",
-        known()
-    )]
+    #[error("unknown environment \"{id}\": did you mean \"{nearest}\"? (known: {})", known())]
     Unknown {
         /// what was asked for
         id: String,
@@ -179,18 +172,12 @@ impl EnvError {
             .min_by_key(|&(distance, _)| distance)
             .map(|(_, id)| id)
             .expect("invariant: there are environments");
-        EnvError::Unknown {
-            id: id.to_string(),
-            nearest,
-        }
+        EnvError::Unknown { id: id.to_string(), nearest }
     }
 }
 
 fn all() -> impl Iterator<Item = &'static Spec> {
-    locomotion::TASKS
-        .iter()
-        .map(|task| &task.spec)
-        .chain([&toy::SPEC])
+    locomotion::TASKS.iter().map(|task| &task.spec).chain([&toy::SPEC])
 }
 
 /// The short name of a default task: `hopper` for `hopper-v4`.

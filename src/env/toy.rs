@@ -14,14 +14,8 @@ use super::{Env, EnvError, Spec, Step, check_state, stream};
 
 const EDGE: f64 = 2.0;
 
-pub(super) static SPEC: Spec = Spec {
-    id: "toy",
-    obs_dim: 3,
-    act_dim: 1,
-    max_episode_steps: 100,
-    score: None,
-    needs_mujoco: false,
-};
+pub(super) static SPEC: Spec =
+    Spec { id: "toy", obs_dim: 3, act_dim: 1, max_episode_steps: 100, score: None, needs_mujoco: false };
 
 pub(super) struct Toy {
     x: f64,
@@ -32,12 +26,7 @@ pub(super) struct Toy {
 
 impl Toy {
     pub fn new() -> Toy {
-        let mut toy = Toy {
-            x: 0.0,
-            v: 0.0,
-            goal: 0.0,
-            steps: 0,
-        };
+        let mut toy = Toy { x: 0.0, v: 0.0, goal: 0.0, steps: 0 };
         toy.reset(0, 0, &mut [0.0; 3]);
         toy
     }
@@ -57,12 +46,7 @@ impl Env for Toy {
         let mut u = [0.0_f32; 2];
         fill_uniform(seed, stream::RESET_UNIFORM, episode, &mut u);
         let [x, goal] = u.map(|u| 2.0 * f64::from(u) - 1.0);
-        *self = Toy {
-            x,
-            v: 0.0,
-            goal,
-            steps: 0,
-        };
+        *self = Toy { x, v: 0.0, goal, steps: 0 };
         self.observe(obs);
     }
 
@@ -70,11 +54,7 @@ impl Env for Toy {
         assert_eq!(action.len(), 1, "invariant: toy takes one number");
         let a = f64::from(action[0]);
         if !a.is_finite() {
-            return Err(EnvError::Action {
-                id: SPEC.id,
-                index: 0,
-                value: a,
-            });
+            return Err(EnvError::Action { id: SPEC.id, index: 0, value: a });
         }
         let a = a.clamp(-1.0, 1.0);
         self.v = 0.9 * self.v + 0.2 * a;
@@ -95,12 +75,7 @@ impl Env for Toy {
 
     fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError> {
         check_state(SPEC.id, state, 4)?;
-        *self = Toy {
-            steps: state[0] as usize,
-            x: state[1],
-            v: state[2],
-            goal: state[3],
-        };
+        *self = Toy { steps: state[0] as usize, x: state[1], v: state[2], goal: state[3] };
         Ok(())
     }
 }

@@ -33,28 +33,14 @@ pub struct Worst {
 }
 
 impl Worst {
-    const NONE: Worst = Worst {
-        difference: 0.0,
-        segment: 0,
-        step: 0,
-        component: 0,
-    };
+    const NONE: Worst = Worst { difference: 0.0, segment: 0, step: 0, component: 0 };
 
     fn compare(&mut self, ours: &[f64], theirs: &[f64], segment: usize, step: usize) {
         for (component, (a, b)) in ours.iter().zip(theirs).enumerate() {
             let difference = (a - b).abs();
-            let difference = if difference.is_nan() {
-                f64::INFINITY
-            } else {
-                difference
-            };
+            let difference = if difference.is_nan() { f64::INFINITY } else { difference };
             if difference > self.difference {
-                *self = Worst {
-                    difference,
-                    segment,
-                    step,
-                    component,
-                };
+                *self = Worst { difference, segment, step, component };
             }
         }
     }
@@ -92,20 +78,12 @@ pub struct TraceReport {
 impl TraceReport {
     /// Name and worst difference of every quantity.
     pub fn quantities(&self) -> [(&'static str, &Worst); 3] {
-        [
-            ("positions", &self.positions),
-            ("velocities", &self.velocities),
-            ("rewards", &self.rewards),
-        ]
+        [("positions", &self.positions), ("velocities", &self.velocities), ("rewards", &self.rewards)]
     }
 
     /// The verdict in one line.
     pub fn verdict(&self) -> String {
-        let worst = self
-            .quantities()
-            .map(|(_, worst)| worst.difference)
-            .into_iter()
-            .fold(0.0, f64::max);
+        let worst = self.quantities().map(|(_, worst)| worst.difference).into_iter().fold(0.0, f64::max);
         let versions = match &self.recorded_with {
             Some(theirs) if *theirs != self.mujoco => format!(
                 "; recorded with MuJoCo {theirs}, replayed with {}: small differences grow",
@@ -128,24 +106,12 @@ impl std::fmt::Display for TraceReport {
         for (name, worst) in self.quantities() {
             write!(f, "{name:<12} {:.3e}", worst.difference)?;
             if worst.difference > 0.0 {
-                let Worst {
-                    segment,
-                    step,
-                    component,
-                    ..
-                } = worst;
-                write!(
-                    f,
-                    "  (segment {segment}, step {step}, component {component})"
-                )?;
+                let Worst { segment, step, component, .. } = worst;
+                write!(f, "  (segment {segment}, step {step}, component {component})")?;
             }
             writeln!(f)?;
         }
-        write!(
-            f,
-            "{:<12} {} mismatches",
-            "terminated", self.termination_mismatches
-        )?;
+        write!(f, "{:<12} {} mismatches", "terminated", self.termination_mismatches)?;
         if let Some((segment, step)) = self.first_mismatch {
             write!(f, "  (first: segment {segment}, step {step})")?;
         }
@@ -191,9 +157,7 @@ pub fn replay(path: &Path) -> Result<TraceReport, EnvError> {
             let theirs = expected.next().expect("invariant: T+1 observations");
             let (p, v) = (..positions, positions..);
             report.positions.compare(&ours[p], &theirs[p], k, t);
-            report
-                .velocities
-                .compare(&ours[v.clone()], &theirs[v], k, t);
+            report.velocities.compare(&ours[v.clone()], &theirs[v], k, t);
         };
         task.start_from(&segment.qpos, &segment.qvel, &mut observation);
         compare(&mut report, &observation, 0);
@@ -210,10 +174,7 @@ pub fn replay(path: &Path) -> Result<TraceReport, EnvError> {
         report.steps += segment.rewards.len();
     }
     report.passed = report.termination_mismatches == 0
-        && report
-            .quantities()
-            .iter()
-            .all(|(_, worst)| worst.difference <= TOLERANCE);
+        && report.quantities().iter().all(|(_, worst)| worst.difference <= TOLERANCE);
     Ok(report)
 }
 
@@ -246,8 +207,7 @@ impl Recording {
     fn read(path: &Path) -> Result<Recording, EnvError> {
         let file = path.with_extension("safetensors");
         let beside = path.with_extension("json");
-        let read =
-            |file: &Path| fs::read(file).map_err(|e| wrong(file, format!("cannot be read ({e})")));
+        let read = |file: &Path| fs::read(file).map_err(|e| wrong(file, format!("cannot be read ({e})")));
         let bytes = read(&file)?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|e| wrong(&file, format!("is not a safetensors file ({e})")))?;
@@ -255,10 +215,7 @@ impl Recording {
         let json: serde_json::Value = serde_json::from_slice(&read(&beside)?)
             .map_err(|e| wrong(&beside, format!("is not JSON ({e})")))?;
         let id = json["env"].as_str().ok_or_else(|| {
-            wrong(
-                &beside,
-                "key \"env\" is missing, expected an id such as \"Hopper-v4\"".into(),
-            )
+            wrong(&beside, "key \"env\" is missing, expected an id such as \"Hopper-v4\"".into())
         })?;
         let spec = spec(id)?;
 
@@ -295,13 +252,7 @@ impl Recording {
     }
 }
 
-fn segment(
-    file: &Path,
-    tensors: &SafeTensors,
-    k: usize,
-    s: usize,
-    a: usize,
-) -> Result<Segment, EnvError> {
+fn segment(file: &Path, tensors: &SafeTensors, k: usize, s: usize, a: usize) -> Result<Segment, EnvError> {
     let dof = s.div_ceil(2);
     let read = |name, shape: &[usize]| floats(file, tensors, &format!("segment.{k}.{name}"), shape);
     let rewards = tensors
@@ -314,23 +265,13 @@ fn segment(
         actions: read("actions", &[t, a])?,
         observations: read("observations", &[t + 1, s])?,
         rewards: read("rewards", &[t])?,
-        terminated: read("terminated", &[t])?
-            .into_iter()
-            .map(|flag| flag != 0.0)
-            .collect(),
+        terminated: read("terminated", &[t])?.into_iter().map(|flag| flag != 0.0).collect(),
     })
 }
 
 /// One tensor of a known shape as f64. Flags may be stored as any of these types.
-fn floats(
-    file: &Path,
-    tensors: &SafeTensors,
-    key: &str,
-    shape: &[usize],
-) -> Result<Vec<f64>, EnvError> {
-    let tensor = tensors
-        .tensor(key)
-        .map_err(|_| wrong(file, format!("key {key} is missing")))?;
+fn floats(file: &Path, tensors: &SafeTensors, key: &str, shape: &[usize]) -> Result<Vec<f64>, EnvError> {
+    let tensor = tensors.tensor(key).map_err(|_| wrong(file, format!("key {key} is missing")))?;
     if tensor.shape() != shape {
         let got = tensor.shape();
         let problem = format!("key {key} has shape {got:?}, expected {shape:?}");
@@ -338,29 +279,15 @@ fn floats(
     }
     let bytes = tensor.data();
     match tensor.dtype() {
-        Dtype::F64 => Ok(bytes
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|&b| f64::from_le_bytes(b))
-            .collect()),
-        Dtype::F32 => Ok(bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|&b| f64::from(f32::from_le_bytes(b)))
-            .collect()),
+        Dtype::F64 => Ok(bytes.as_chunks::<8>().0.iter().map(|&b| f64::from_le_bytes(b)).collect()),
+        Dtype::F32 => {
+            Ok(bytes.as_chunks::<4>().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect())
+        }
         Dtype::U8 | Dtype::BOOL => Ok(bytes.iter().map(|&b| f64::from(b)).collect()),
-        other => Err(wrong(
-            file,
-            format!("key {key} has type {other:?}, expected F64, F32, U8 or BOOL"),
-        )),
+        other => Err(wrong(file, format!("key {key} has type {other:?}, expected F64, F32, U8 or BOOL"))),
     }
 }
 
 fn wrong(file: &Path, problem: String) -> EnvError {
-    EnvError::Trace {
-        file: file.to_path_buf(),
-        problem,
-    }
+    EnvError::Trace { file: file.to_path_buf(), problem }
 }

@@ -74,10 +74,12 @@ pub(super) fn fill(init: Init, shape: Shape, seed: u64, tensor: usize, out: &mut
                 let u = Uniform::new_inclusive(-bound, bound).expect("invariant: bounds are finite");
                 out.fill_with(|| u.sample(&mut rng) as f32);
             }
-            Init::TruncatedNormal(sigma) => out.fill_with(|| loop {
-                let z: f64 = StandardNormal.sample(&mut rng);
-                if z.abs() <= 2.0 {
-                    return (sigma * z) as f32;
+            Init::TruncatedNormal(sigma) => out.fill_with(|| {
+                loop {
+                    let z: f64 = StandardNormal.sample(&mut rng);
+                    if z.abs() <= 2.0 {
+                        return (sigma * z) as f32;
+                    }
                 }
             }),
             Init::Orthogonal(gain) => orthogonal(gain, shape.rows, shape.cols, &mut rng, out),

@@ -88,13 +88,7 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let labels = |l, h, n| {
-            ticks(l, h, n)
-                .into_iter()
-                .map(|t| t.1)
-                .collect::<Vec<_>>()
-                .join(" ")
-        };
+        let labels = |l, h, n| ticks(l, h, n).into_iter().map(|t| t.1).collect::<Vec<_>>().join(" ");
         assert_eq!(labels(0.0, 30_000.0, 3), "0 10k 20k 30k");
         assert_eq!(labels(-1_000_000.0, 0.0, 2), "\u{2212}1.0M \u{2212}0.5M 0");
         assert_eq!(labels(-3.0, 107.0, 5), "0 20 40 60 80 100");
@@ -105,10 +99,7 @@ mod tests {
         for (l, h) in [(0.1, 0.3), (-7.0, 1e6), (1e-9, 2e-9)] {
             let t = ticks(l, h, 5);
             assert!((2..=8).contains(&t.len()), "{t:?}");
-            assert!(
-                t.iter()
-                    .all(|(v, _)| *v >= l - (h - l) * 1e-6 && *v <= h + (h - l) * 1e-6)
-            );
+            assert!(t.iter().all(|(v, _)| *v >= l - (h - l) * 1e-6 && *v <= h + (h - l) * 1e-6));
         }
     }
 

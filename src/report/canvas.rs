@@ -20,11 +20,7 @@ mod ab_glyph_font {
     pub fn register() {
         static ONCE: Once = Once::new();
         ONCE.call_once(|| {
-            let ok = register_font(
-                super::FONT,
-                FontStyle::Normal,
-                epaint_default_fonts::UBUNTU_LIGHT,
-            );
+            let ok = register_font(super::FONT, FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT);
             assert!(ok.is_ok(), "invariant: the embedded font is a font");
         });
     }
@@ -89,10 +85,7 @@ pub struct Canvas<'a, B: DrawingBackend> {
 
 impl<B: DrawingBackend> Canvas<'_, B> {
     fn at(&self, (x, y): (f64, f64)) -> (i32, i32) {
-        (
-            (x * self.scale).round() as i32,
-            (y * self.scale).round() as i32,
-        )
+        ((x * self.scale).round() as i32, (y * self.scale).round() as i32)
     }
 
     fn stroke(&self, colour: RGBColor, width: f64) -> ShapeStyle {
@@ -104,13 +97,7 @@ impl<B: DrawingBackend> Canvas<'_, B> {
     }
 
     /// A line through the points.
-    pub fn line(
-        &mut self,
-        points: &[(f64, f64)],
-        colour: RGBColor,
-        width: f64,
-        dash: Dash,
-    ) -> Drawn {
+    pub fn line(&mut self, points: &[(f64, f64)], colour: RGBColor, width: f64, dash: Dash) -> Drawn {
         let strokes = match dash {
             Dash::Solid => vec![points.to_vec()],
             Dash::Dashed => dashes(points, 7.0, 4.0),
@@ -122,9 +109,7 @@ impl<B: DrawingBackend> Canvas<'_, B> {
                 continue;
             }
             let path: Vec<(i32, i32)> = stroke.iter().map(|p| self.at(*p)).collect();
-            self.backend
-                .draw_path(path, &style)
-                .map_err(|e| e.to_string())?;
+            self.backend.draw_path(path, &style).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
@@ -136,18 +121,14 @@ impl<B: DrawingBackend> Canvas<'_, B> {
         }
         let path: Vec<(i32, i32)> = points.iter().map(|p| self.at(*p)).collect();
         let style: ShapeStyle = colour.mix(alpha).filled();
-        self.backend
-            .fill_polygon(path, &style)
-            .map_err(|e| e.to_string())
+        self.backend.fill_polygon(path, &style).map_err(|e| e.to_string())
     }
 
     /// A filled rectangle.
     pub fn rectangle(&mut self, from: (f64, f64), to: (f64, f64), colour: RGBColor) -> Drawn {
         let style: ShapeStyle = colour.filled();
         let (from, to) = (self.at(from), self.at(to));
-        self.backend
-            .draw_rect(from, to, &style, true)
-            .map_err(|e| e.to_string())
+        self.backend.draw_rect(from, to, &style, true).map_err(|e| e.to_string())
     }
 
     /// A filled circle.
@@ -155,9 +136,7 @@ impl<B: DrawingBackend> Canvas<'_, B> {
         let style: ShapeStyle = colour.filled();
         let radius = (radius * self.scale).round() as u32;
         let centre = self.at(centre);
-        self.backend
-            .draw_circle(centre, radius, &style, true)
-            .map_err(|e| e.to_string())
+        self.backend.draw_circle(centre, radius, &style, true).map_err(|e| e.to_string())
     }
 
     /// One line of text; `size` is the height of an em in pixels.
@@ -174,13 +153,9 @@ impl<B: DrawingBackend> Canvas<'_, B> {
             Anchor::Below => Pos::new(HPos::Center, VPos::Top),
             Anchor::Right => Pos::new(HPos::Right, VPos::Center),
         };
-        let style = TextStyle::from(font(size * self.scale))
-            .color(&colour)
-            .pos(pos);
+        let style = TextStyle::from(font(size * self.scale)).color(&colour).pos(pos);
         let point = self.at(point);
-        self.backend
-            .draw_text(text, &style, point)
-            .map_err(|e| e.to_string())
+        self.backend.draw_text(text, &style, point).map_err(|e| e.to_string())
     }
 }
 
@@ -194,9 +169,7 @@ fn font(size: f64) -> FontDesc<'static> {
 pub fn text_width(text: &str, size: f64) -> f64 {
     register();
     // Measured large, since the answer comes in whole pixels.
-    let (width, _) = font(100.0)
-        .box_size(text)
-        .unwrap_or((60 * text.len() as u32, 0));
+    let (width, _) = font(100.0).box_size(text).unwrap_or((60 * text.len() as u32, 0));
     f64::from(width) * size / 100.0 * 1.1
 }
 
@@ -274,27 +247,14 @@ pub trait Chart {
             };
             if document {
                 let corner = (f64::from(width), f64::from(height));
-                canvas
-                    .rectangle((0.0, 0.0), corner, PAPER)
-                    .expect("invariant: text drawing cannot fail");
+                canvas.rectangle((0.0, 0.0), corner, PAPER).expect("invariant: text drawing cannot fail");
             }
-            self.draw(&mut canvas)
-                .expect("invariant: text drawing cannot fail");
-            backend
-                .present()
-                .expect("invariant: text drawing cannot fail");
+            self.draw(&mut canvas).expect("invariant: text drawing cannot fail");
+            backend.present().expect("invariant: text drawing cannot fail");
         }
         let body = svg.split_once('>').map_or("", |(_, body)| body);
-        let size = if document {
-            format!("width=\"{width}\" height=\"{height}\" ")
-        } else {
-            String::new()
-        };
-        let label = self
-            .title()
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('"', "&quot;");
+        let size = if document { format!("width=\"{width}\" height=\"{height}\" ") } else { String::new() };
+        let label = self.title().replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
         format!(
             "<svg {size}viewBox=\"0 0 {} {}\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" aria-label=\"{label}\" stroke-linejoin=\"round\">{body}",
             width * SCALE,
@@ -349,21 +309,15 @@ fn shrink(fine: &[u8], w: usize, h: usize, n: usize) -> Vec<u8> {
 
 /// plotters encodes only into a file whose name ends in `.png`.
 fn save(path: &Path, picture: &[u8], size: (u32, u32)) -> Drawn {
-    let text =
-        |e: &dyn std::fmt::Display| format!("{}: cannot write the picture: {e}", path.display());
+    let text = |e: &dyn std::fmt::Display| format!("{}: cannot write the picture: {e}", path.display());
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    let temporary = tempfile::Builder::new()
-        .suffix(".png")
-        .tempfile_in(folder)
-        .map_err(|e| text(&e))?;
+    let temporary = tempfile::Builder::new().suffix(".png").tempfile_in(folder).map_err(|e| text(&e))?;
     {
         let mut backend = plotters::prelude::BitMapBackend::new(temporary.path(), size);
-        backend
-            .blit_bitmap((0, 0), size, picture)
-            .map_err(|e| text(&e))?;
+        backend.blit_bitmap((0, 0), size, picture).map_err(|e| text(&e))?;
         backend.present().map_err(|e| text(&e))?;
     }
     let bytes = std::fs::read(temporary.path()).map_err(|e| text(&e))?;

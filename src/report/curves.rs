@@ -12,10 +12,7 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
     let mut series: Vec<Series> = Vec::new();
     let mut shared: Vec<Vec<Vec<(f64, f64)>>> = Vec::new();
     let offline = |curves: &[Vec<(f64, f64)>]| -> Vec<Vec<(f64, f64)>> {
-        curves
-            .iter()
-            .map(|c| c.iter().copied().filter(|p| p.0 < 0.0).collect())
-            .collect()
+        curves.iter().map(|c| c.iter().copied().filter(|p| p.0 < 0.0).collect()).collect()
     };
     let all: Vec<Vec<Vec<(f64, f64)>>> = groups.iter().map(|g| g.curves(value)).collect();
     for (i, curves) in all.iter().enumerate() {
@@ -24,48 +21,34 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
         let online = curves.iter().flatten().any(|p| p.0 > 0.0);
         let is_shared = before
             && online
-            && (0..all.len()).any(|j| {
-                j != i && offline(&all[j]) == mine && all[j].iter().flatten().any(|p| p.0 > 0.0)
-            });
+            && (0..all.len())
+                .any(|j| j != i && offline(&all[j]) == mine && all[j].iter().flatten().any(|p| p.0 > 0.0));
         let drawn: Vec<Vec<(f64, f64)>> = if is_shared {
             if !shared.contains(&mine) {
                 let algo = groups[i].runs[0].option("run", "algo");
                 // The line ends where the online ones begin.
-                let whole: Vec<Vec<(f64, f64)>> = curves
-                    .iter()
-                    .map(|c| c.iter().copied().filter(|p| p.0 <= 0.0).collect())
-                    .collect();
+                let whole: Vec<Vec<(f64, f64)>> =
+                    curves.iter().map(|c| c.iter().copied().filter(|p| p.0 <= 0.0).collect()).collect();
                 shared.push(mine);
                 let mut line = Series::over_runs(format!("{algo} offline (shared)"), 0, &whole);
                 line.colour = None;
                 series.push(line);
             }
-            curves
-                .iter()
-                .map(|c| c.iter().copied().filter(|p| p.0 >= 0.0).collect())
-                .collect()
+            curves.iter().map(|c| c.iter().copied().filter(|p| p.0 >= 0.0).collect()).collect()
         } else {
             curves.clone()
         };
         series.push(Series::over_runs(groups[i].label.clone(), i, &drawn));
     }
     let mut references = Vec::new();
-    if let Some(facts) = groups
-        .iter()
-        .flat_map(|g| &g.runs)
-        .find_map(|r| r.dataset.as_ref())
-    {
+    if let Some(facts) = groups.iter().flat_map(|g| &g.runs).find_map(|r| r.dataset.as_ref()) {
         let figures = if by_score {
             (facts.score_mean, facts.score_best_tenth)
         } else {
             (Some(facts.return_mean), Some(facts.return_best_tenth))
         };
         let known = [("data, mean", figures.0), ("data, best tenth", figures.1)];
-        references.extend(
-            known
-                .into_iter()
-                .filter_map(|(n, v)| v.map(|v| (n.to_string(), v))),
-        );
+        references.extend(known.into_iter().filter_map(|(n, v)| v.map(|v| (n.to_string(), v))));
     }
     let offline_updates = groups
         .iter()
@@ -82,18 +65,12 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
         .map(|e| e.returns.len())
         .max()
         .unwrap_or(0);
-    let mut caption =
-        format!("Each point: mean of {episodes} episodes of the deterministic policy.");
+    let mut caption = format!("Each point: mean of {episodes} episodes of the deterministic policy.");
     if seeds > 1 {
         caption.push_str(" Line: mean over seeds; band: lowest to highest seed.");
     }
     Curves {
-        title: if by_score {
-            "Normalised score"
-        } else {
-            "Return"
-        }
-        .to_string(),
+        title: if by_score { "Normalised score" } else { "Return" }.to_string(),
         caption,
         y_label: String::new(),
         x: XAxis::Switch,
@@ -114,23 +91,14 @@ pub fn metric_charts(run: &Run) -> Vec<Curves> {
             sections.push(&about.section);
         }
     }
-    let bounds: Vec<&String> = run
-        .about
-        .iter()
-        .filter_map(|a| a.band.as_ref())
-        .flat_map(|(l, h)| [l, h])
-        .collect();
+    let bounds: Vec<&String> =
+        run.about.iter().filter_map(|a| a.band.as_ref()).flat_map(|(l, h)| [l, h]).collect();
     let points = |name: &str, phase: Phase| -> Vec<(f64, f64)> {
         let x = |s: &Stamp| match phase {
             Phase::Online => s.env_step as f64,
             _ => s.update as f64,
         };
-        table
-            .column(name)
-            .iter()
-            .filter(|(s, _)| s.phase == phase)
-            .map(|(s, v)| (x(s), *v))
-            .collect()
+        table.column(name).iter().filter(|(s, _)| s.phase == phase).map(|(s, v)| (x(s), *v)).collect()
     };
     let mut charts = Vec::new();
     for phase in [Phase::Reference, Phase::Offline, Phase::Online] {
@@ -148,11 +116,7 @@ pub fn metric_charts(run: &Run) -> Vec<Curves> {
                 if let Some((low, high)) = &about.band {
                     let (low, high) = (points(low, phase), points(high, phase));
                     if low.len() == high.len() {
-                        s.band = low
-                            .iter()
-                            .zip(&high)
-                            .map(|(l, h)| (l.0, l.1, h.1))
-                            .collect();
+                        s.band = low.iter().zip(&high).map(|(l, h)| (l.0, l.1, h.1)).collect();
                         banded |= !s.band.is_empty();
                     }
                 }
@@ -163,12 +127,7 @@ pub fn metric_charts(run: &Run) -> Vec<Curves> {
             }
             charts.push(Curves {
                 title: format!("{section}, {}", phase.word()),
-                caption: if banded {
-                    "Band: 5% to 95% quantile."
-                } else {
-                    ""
-                }
-                .to_string(),
+                caption: if banded { "Band: 5% to 95% quantile." } else { "" }.to_string(),
                 y_label: unit.to_string(),
                 x: XAxis::Plain(
                     match phase {

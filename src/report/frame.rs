@@ -40,11 +40,7 @@ pub(super) fn padded((low, high): (f64, f64)) -> (f64, f64) {
     if high > low {
         let pad = 0.05 * (high - low);
         // A quantity that is never negative keeps its zero at the foot.
-        let foot = if low >= 0.0 && low < pad * 2.0 {
-            0.0
-        } else {
-            low - pad
-        };
+        let foot = if low >= 0.0 && low < pad * 2.0 { 0.0 } else { low - pad };
         (foot, high + pad)
     } else {
         let half = (low.abs() * 0.1).max(0.5);
@@ -116,32 +112,12 @@ impl Frame {
         let bottom = canvas.height - 48.0;
         let wanted = (((bottom - top) / 48.0) as usize).clamp(2, 7);
         let ticks = axis::ticks(y.0, y.1, wanted);
-        let widest = ticks
-            .iter()
-            .map(|t| text_width(&t.1, TEXT))
-            .fold(0.0, f64::max);
-        let frame = Self {
-            left: margin + widest + 8.0,
-            right,
-            top,
-            bottom,
-            y,
-        };
+        let widest = ticks.iter().map(|t| text_width(&t.1, TEXT)).fold(0.0, f64::max);
+        let frame = Self { left: margin + widest + 8.0, right, top, bottom, y };
         for (value, label) in ticks {
             let height = frame.y_pixel(value);
-            canvas.line(
-                &[(frame.left, height), (right, height)],
-                GRID,
-                1.0,
-                Dash::Solid,
-            )?;
-            canvas.text(
-                &label,
-                (frame.left - 8.0, height),
-                TEXT,
-                MUTED,
-                Anchor::Right,
-            )?;
+            canvas.line(&[(frame.left, height), (right, height)], GRID, 1.0, Dash::Solid)?;
+            canvas.text(&label, (frame.left - 8.0, height), TEXT, MUTED, Anchor::Right)?;
         }
         Ok(frame)
     }
@@ -159,12 +135,7 @@ impl Frame {
             }
             let t = (value - piece[0]) / (piece[1] - piece[0]);
             let x = piece[2] + t * (piece[3] - piece[2]);
-            canvas.line(
-                &[(x, self.bottom), (x, self.bottom + 4.0)],
-                MUTED,
-                1.0,
-                Dash::Solid,
-            )?;
+            canvas.line(&[(x, self.bottom), (x, self.bottom + 4.0)], MUTED, 1.0, Dash::Solid)?;
             // The outermost labels must not be cut off by the edge.
             let half = text_width(&label, TEXT) / 2.0;
             let x = x.clamp(half + 2.0, canvas.width - half - 2.0);

@@ -15,10 +15,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// Text safe inside HTML.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A chart in two shapes, of which the style shows the one that suits the screen.
@@ -38,12 +35,7 @@ fn spread(s: &Option<Spread>) -> String {
     match s {
         None => "<td class=\"none\">\u{2013}</td>".into(),
         Some(s) if s.low == s.high => format!("<td>{}</td>", value(s.mean)),
-        Some(s) => format!(
-            "<td>{} <small>{} to {}</small></td>",
-            value(s.mean),
-            value(s.low),
-            value(s.high)
-        ),
+        Some(s) => format!("<td>{} <small>{} to {}</small></td>", value(s.mean), value(s.low), value(s.high)),
     }
 }
 
@@ -56,28 +48,16 @@ fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool)
         .any(|e| e.stamp.phase == Phase::Online);
     let mut heads = vec![format!("offline, last {LAST}")];
     if online {
-        heads.extend([
-            "at the switch".into(),
-            "lowest online".into(),
-            format!("online, last {LAST}"),
-        ]);
+        heads.extend(["at the switch".into(), "lowest online".into(), format!("online, last {LAST}")]);
     }
     heads.extend(["last one".into(), "best one".into()]);
-    let mut html =
-        String::from("<div class=\"scroll\"><table><thead><tr><th>run</th><th>seeds</th>");
+    let mut html = String::from("<div class=\"scroll\"><table><thead><tr><th>run</th><th>seeds</th>");
     for head in &heads {
         let _ = write!(html, "<th>{head}</th>");
     }
     html.push_str("</tr></thead><tbody>");
     for group in groups {
-        let Figures {
-            offline,
-            switch,
-            lowest,
-            online: tuned,
-            last,
-            best,
-        } = group.result(figure);
+        let Figures { offline, switch, lowest, online: tuned, last, best } = group.result(figure);
         let _ = write!(
             html,
             "<tr><th>{}</th><td>{}</td>{}",
@@ -115,32 +95,16 @@ fn dataset_table(facts: &DatasetFacts) -> String {
         ("episodes", facts.episodes.to_string()),
         (
             "return, mean \u{b1} std",
-            format!(
-                "{} \u{b1} {}",
-                value(facts.return_mean),
-                value(facts.return_std)
-            ),
+            format!("{} \u{b1} {}", value(facts.return_mean), value(facts.return_std)),
         ),
-        (
-            "return, least to greatest",
-            format!("{} to {}", value(facts.return_min), value(facts.return_max)),
-        ),
-        (
-            "return, best tenth of episodes",
-            value(facts.return_best_tenth),
-        ),
+        ("return, least to greatest", format!("{} to {}", value(facts.return_min), value(facts.return_max))),
+        ("return, best tenth of episodes", value(facts.return_best_tenth)),
     ];
     if let (Some(mean), Some(best)) = (facts.score_mean, facts.score_best_tenth) {
-        rows.push((
-            "normalised score, mean and best tenth",
-            format!("{} and {}", value(mean), value(best)),
-        ));
+        rows.push(("normalised score, mean and best tenth", format!("{} and {}", value(mean), value(best))));
     }
     if !facts.sha256.is_empty() {
-        rows.push((
-            "SHA-256",
-            format!("<code>{}</code>", escaped(&facts.sha256)),
-        ));
+        rows.push(("SHA-256", format!("<code>{}</code>", escaped(&facts.sha256))));
     }
     let mut html = String::from("<div class=\"scroll\"><table class=\"facts\"><tbody>");
     for (name, text) in rows {
@@ -155,9 +119,8 @@ fn differences_table(groups: &[Group]) -> String {
     if groups.len() < 2 || differing.is_empty() {
         return String::new();
     }
-    let mut html = String::from(
-        "<h2>What differs</h2>\n<div class=\"scroll\"><table><thead><tr><th>option</th>",
-    );
+    let mut html =
+        String::from("<h2>What differs</h2>\n<div class=\"scroll\"><table><thead><tr><th>option</th>");
     for group in groups {
         let _ = write!(html, "<th>{}</th>", escaped(&group.label));
     }
@@ -165,15 +128,7 @@ fn differences_table(groups: &[Group]) -> String {
     for (place, values) in differing {
         let _ = write!(html, "<tr><th><code>{}</code></th>", escaped(&place));
         for v in values {
-            let _ = write!(
-                html,
-                "<td>{}</td>",
-                if v.is_empty() {
-                    "\u{2013}".into()
-                } else {
-                    escaped(&v)
-                }
-            );
+            let _ = write!(html, "<td>{}</td>", if v.is_empty() { "\u{2013}".into() } else { escaped(&v) });
         }
         html.push_str("</tr>");
     }
@@ -234,13 +189,7 @@ fn subtitle(groups: &[Group]) -> String {
     let mut facts: Vec<String> = Vec::new();
     let mut envs: Vec<String> = runs
         .iter()
-        .map(|r| {
-            format!(
-                "{} {}",
-                r.option("run", "env"),
-                r.option("run", "env_version")
-            )
-        })
+        .map(|r| format!("{} {}", r.option("run", "env"), r.option("run", "env_version")))
         .filter(|e| !e.starts_with(' '))
         .collect();
     envs.dedup();
@@ -253,11 +202,7 @@ fn subtitle(groups: &[Group]) -> String {
         let word = if seeds.len() == 1 { "seed" } else { "seeds" };
         facts.push(format!("{word} {}", seeds.join(", ")));
     }
-    let seconds: f64 = runs
-        .iter()
-        .filter_map(|r| r.timing.last())
-        .map(|t| t.seconds)
-        .sum();
+    let seconds: f64 = runs.iter().filter_map(|r| r.timing.last()).map(|t| t.seconds).sum();
     if seconds > 0.0 {
         facts.push(format!("{} of computing", duration(seconds)));
     }
@@ -267,10 +212,7 @@ fn subtitle(groups: &[Group]) -> String {
 /// The page for one run or a comparison of several. `notes` are paragraphs of plain text that
 /// stand under the title, such as a verdict or a warning.
 pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
-    let facts = groups
-        .iter()
-        .flat_map(|g| &g.runs)
-        .find_map(|r| r.dataset.as_ref());
+    let facts = groups.iter().flat_map(|g| &g.runs).find_map(|r| r.dataset.as_ref());
     let mut html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
@@ -283,11 +225,7 @@ pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
         let _ = writeln!(html, "<p class=\"note\">{}</p>", escaped(note));
     }
     html.push_str("</header>\n<h2>Learning</h2>\n");
-    html.push_str(&figure(
-        &curves::learning_curves(groups),
-        (1080, 420),
-        (380, 380),
-    ));
+    html.push_str(&figure(&curves::learning_curves(groups), (1080, 420), (380, 380)));
     html.push_str("<h2>Results</h2>\n");
     if summary::scored(groups) {
         html.push_str("<h3>Normalised score</h3>\n");
@@ -300,18 +238,10 @@ pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
         html,
         "<p class=\"hint\">Headline: mean of the last {LAST} evaluations of a phase. The best one is \
          given for the record; choosing it afterwards would flatter.{}</p>",
-        if spreads {
-            " Small figures: lowest and highest seed."
-        } else {
-            ""
-        }
+        if spreads { " Small figures: lowest and highest seed." } else { "" }
     );
     html.push_str(&differences_table(groups));
-    if groups
-        .iter()
-        .flat_map(|g| &g.runs)
-        .any(|r| r.metrics.is_some() || !r.distributions.is_empty())
-    {
+    if groups.iter().flat_map(|g| &g.runs).any(|r| r.metrics.is_some() || !r.distributions.is_empty()) {
         html.push_str("<h2>Diagnostics</h2>\n");
     }
     for (i, group) in groups.iter().enumerate() {

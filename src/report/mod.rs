@@ -24,12 +24,7 @@ use std::path::{Path, PathBuf};
 /// Reads the runs and writes `report.html`, `curves.svg` and `curves.png` into `out`, replacing
 /// older ones. Runs that differ only by their seed are drawn as one line with a band. Gives
 /// back the page's path.
-pub fn write(
-    out: &Path,
-    title: &str,
-    runs: &[PathBuf],
-    notes: &[String],
-) -> Result<PathBuf, RunError> {
+pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Result<PathBuf, RunError> {
     let runs: Result<Vec<Run>, RunError> = runs.iter().map(|dir| Run::load(dir)).collect();
     let groups = group(runs?);
     std::fs::create_dir_all(out).map_err(RunError::io(out, "create the directory"))?;

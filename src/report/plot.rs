@@ -21,12 +21,7 @@ pub struct Series {
 impl Series {
     /// A line without a band.
     pub fn new(label: impl Into<String>, colour: usize, points: Vec<(f64, f64)>) -> Self {
-        Self {
-            label: label.into(),
-            points,
-            band: Vec::new(),
-            colour: Some(colour),
-        }
+        Self { label: label.into(), points, band: Vec::new(), colour: Some(colour) }
     }
 
     /// The mean over several runs, at every x that all of them have, in a band from the
@@ -100,23 +95,14 @@ fn dash(index: Option<usize>) -> Dash {
 
 impl Curves {
     fn y_range(&self) -> (f64, f64) {
-        let lines = self
-            .series
-            .iter()
-            .flat_map(|s| s.points.iter().map(|p| p.1));
-        let bands = self
-            .series
-            .iter()
-            .flat_map(|s| s.band.iter().flat_map(|b| [b.1, b.2]));
+        let lines = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.1));
+        let bands = self.series.iter().flat_map(|s| s.band.iter().flat_map(|b| [b.1, b.2]));
         let references = self.references.iter().map(|r| r.1);
         extent(lines.chain(bands).chain(references)).map_or((0.0, 1.0), padded)
     }
 
     fn x_range(&self) -> (f64, f64) {
-        let points = self
-            .series
-            .iter()
-            .flat_map(|s| s.points.iter().map(|p| p.0));
+        let points = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.0));
         let (low, high) = extent(points).unwrap_or((0.0, 1.0));
         (low.min(self.x_from), high)
     }
@@ -142,14 +128,7 @@ impl Chart for Curves {
         for (i, (name, _)) in self.references.iter().enumerate() {
             legend.push((name.clone(), MUTED, patterns[i % 2]));
         }
-        let frame = Frame::draw(
-            canvas,
-            &self.title,
-            &self.caption,
-            &self.y_label,
-            &legend,
-            self.y_range(),
-        )?;
+        let frame = Frame::draw(canvas, &self.title, &self.caption, &self.y_label, &legend, self.y_range())?;
         let (low, high) = self.x_range();
         let scale = match &self.x {
             XAxis::Switch if low < 0.0 && high > 0.0 => {
@@ -183,33 +162,15 @@ impl Chart for Curves {
                 Scale::new(vec![piece])
             }
         };
-        canvas.line(
-            &[(frame.left, frame.bottom), (frame.right, frame.bottom)],
-            MUTED,
-            1.0,
-            Dash::Solid,
-        )?;
+        canvas.line(&[(frame.left, frame.bottom), (frame.right, frame.bottom)], MUTED, 1.0, Dash::Solid)?;
         for (i, (_, y)) in self.references.iter().enumerate() {
             let y = frame.y_pixel(*y);
-            canvas.line(
-                &[(frame.left, y), (frame.right, y)],
-                MUTED,
-                1.5,
-                patterns[i % 2],
-            )?;
+            canvas.line(&[(frame.left, y), (frame.right, y)], MUTED, 1.5, patterns[i % 2])?;
         }
         for s in &self.series {
-            let mut outline: Vec<(f64, f64)> = s
-                .band
-                .iter()
-                .map(|b| (scale.pixel(b.0), frame.y_pixel(b.2)))
-                .collect();
-            outline.extend(
-                s.band
-                    .iter()
-                    .rev()
-                    .map(|b| (scale.pixel(b.0), frame.y_pixel(b.1))),
-            );
+            let mut outline: Vec<(f64, f64)> =
+                s.band.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2))).collect();
+            outline.extend(s.band.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1))));
             if outline.iter().all(|p| p.1.is_finite()) {
                 canvas.area(&outline, colour(s.colour), 0.18)?;
             }
@@ -217,10 +178,8 @@ impl Chart for Curves {
         for s in &self.series {
             let few = s.points.len() <= 40;
             for run in s.points.split(|p| !p.1.is_finite()) {
-                let pixels: Vec<(f64, f64)> = run
-                    .iter()
-                    .map(|p| (scale.pixel(p.0), frame.y_pixel(p.1)))
-                    .collect();
+                let pixels: Vec<(f64, f64)> =
+                    run.iter().map(|p| (scale.pixel(p.0), frame.y_pixel(p.1))).collect();
                 let width = if few { 2.0 } else { 1.6 };
                 canvas.line(&pixels, colour(s.colour), width, dash(s.colour))?;
                 // A line of one point would not show at all.
@@ -313,12 +272,7 @@ impl Chart for Histogram<'_> {
         }
         frame.x_ticks(canvas, piece, false)?;
         frame.x_label(canvas, &self.of.x_label, frame.left, frame.right)?;
-        canvas.line(
-            &[(frame.left, frame.bottom), (frame.right, frame.bottom)],
-            MUTED,
-            1.0,
-            Dash::Solid,
-        )
+        canvas.line(&[(frame.left, frame.bottom), (frame.right, frame.bottom)], MUTED, 1.0, Dash::Solid)
     }
 }
 
@@ -327,11 +281,7 @@ mod tests {
     use super::*;
 
     fn curves() -> Curves {
-        let ramp = |k: f64| {
-            (-4..=4)
-                .map(|i| (f64::from(i) * 10.0, k * f64::from(i)))
-                .collect::<Vec<_>>()
-        };
+        let ramp = |k: f64| (-4..=4).map(|i| (f64::from(i) * 10.0, k * f64::from(i))).collect::<Vec<_>>();
         Curves {
             title: "A <title> & \"more\"".into(),
             caption: String::new(),
@@ -356,9 +306,7 @@ mod tests {
     fn svg_is_well_formed_and_inline_has_no_paper() {
         let c = curves();
         let document = c.svg(640, 360);
-        assert!(
-            document.starts_with("<svg width=\"640\" height=\"360\" viewBox=\"0 0 6400 3600\"")
-        );
+        assert!(document.starts_with("<svg width=\"640\" height=\"360\" viewBox=\"0 0 6400 3600\""));
         assert!(document.contains("#FFFFFF") && document.trim_end().ends_with("</svg>"));
         assert!(!document.contains("<title> &") && document.contains("&lt;title&gt;"));
         let inline = c.inline_svg(640, 360);
@@ -376,27 +324,16 @@ mod tests {
         curves().png(&path, 320, 200).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(&bytes[1..4], b"PNG");
-        assert_eq!(
-            bytes[16..24],
-            [0, 0, 2, 128, 0, 0, 1, 144],
-            "640 by 400 dots"
-        );
+        assert_eq!(bytes[16..24], [0, 0, 2, 128, 0, 0, 1, 144], "640 by 400 dots");
         assert!(bytes.len() > 5_000, "{}", bytes.len());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(
-            curves()
-                .png(&folder.path().join("no/a.png"), 320, 200)
-                .is_err()
-        );
+        assert!(curves().png(&folder.path().join("no/a.png"), 320, 200).is_err());
     }
 
     #[test]
     fn nothing_to_draw_still_draws() {
         let empty = Curves {
-            series: vec![
-                Series::new("none", 0, Vec::new()),
-                Series::new("nan", 1, vec![(0.0, f64::NAN)]),
-            ],
+            series: vec![Series::new("none", 0, Vec::new()), Series::new("nan", 1, vec![(0.0, f64::NAN)])],
             references: Vec::new(),
             ..curves()
         };

@@ -38,27 +38,21 @@ fn if_there<T>(
     file: &str,
     read: impl FnOnce(&Path) -> Result<T, RunError>,
 ) -> Result<Option<T>, RunError> {
-    if dir.join(file).is_file() {
-        read(dir).map(Some)
-    } else {
-        Ok(None)
-    }
+    if dir.join(file).is_file() { read(dir).map(Some) } else { Ok(None) }
 }
 
 impl Run {
     /// Reads a run directory; a run that is still being written may be read too.
     pub fn load(dir: &Path) -> Result<Self, RunError> {
         let path = dir.join(rundir::CONFIG);
-        let config = std::fs::read_to_string(&path)
-            .map_err(RunError::io(&path, "read the configuration of a run"))?;
-        let options = config
-            .parse::<toml::Table>()
-            .map_err(|e| RunError::Format {
-                path,
-                line: 1,
-                expected: "a configuration".into(),
-                got: e.message().replace('\n', "; "),
-            })?;
+        let config =
+            std::fs::read_to_string(&path).map_err(RunError::io(&path, "read the configuration of a run"))?;
+        let options = config.parse::<toml::Table>().map_err(|e| RunError::Format {
+            path,
+            line: 1,
+            expected: "a configuration".into(),
+            got: e.message().replace('\n', "; "),
+        })?;
         let evaluations = if_there(dir, rundir::EVALUATIONS_CSV, metrics::read_evaluations)?;
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -98,19 +92,13 @@ impl Run {
     }
 
     pub(super) fn phase(&self, phase: Phase) -> impl Iterator<Item = &Evaluation> {
-        self.evaluations
-            .iter()
-            .filter(move |e| e.stamp.phase == phase)
+        self.evaluations.iter().filter(move |e| e.stamp.phase == phase)
     }
 
     /// Evaluations as a curve: offline updates below zero, environment steps from zero on.
     /// `None` where the value asked for is missing.
     pub fn curve(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<(f64, f64)> {
-        let end = self
-            .phase(Phase::Offline)
-            .map(|e| e.stamp.update)
-            .max()
-            .unwrap_or(0);
+        let end = self.phase(Phase::Offline).map(|e| e.stamp.update).max().unwrap_or(0);
         let x = |e: &Evaluation| match e.stamp.phase {
             Phase::Online => e.stamp.env_step as f64,
             _ => e.stamp.update as f64 - end as f64,
@@ -151,10 +139,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
         let settings = run.settings();
         match groups.iter_mut().find(|g| g.runs[0].settings() == settings) {
             Some(group) => group.runs.push(run),
-            None => groups.push(Group {
-                label: String::new(),
-                runs: vec![run],
-            }),
+            None => groups.push(Group { label: String::new(), runs: vec![run] }),
         }
     }
     let base = |run: &Run| {
@@ -169,9 +154,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0])).collect();
     for (i, group) in groups.iter_mut().enumerate() {
         group.label = bases[i].clone();
-        let twins: Vec<usize> = (0..bases.len())
-            .filter(|j| *j != i && bases[*j] == bases[i])
-            .collect();
+        let twins: Vec<usize> = (0..bases.len()).filter(|j| *j != i && bases[*j] == bases[i]).collect();
         if !twins.is_empty() {
             let telling: Vec<String> = differing
                 .iter()
@@ -181,14 +164,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
                 .take(2)
                 .map(|(place, values)| {
                     let key = place.split_once('.').map_or(place.as_str(), |p| p.1);
-                    format!(
-                        "{key} {}",
-                        if values[i].is_empty() {
-                            "\u{2013}"
-                        } else {
-                            &values[i]
-                        }
-                    )
+                    format!("{key} {}", if values[i].is_empty() { "\u{2013}" } else { &values[i] })
                 })
                 .collect();
             if !telling.is_empty() {
@@ -197,9 +173,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
         }
     }
     for group in &mut groups {
-        group
-            .runs
-            .sort_by_key(|r| r.option("run", "seed").parse::<u64>().unwrap_or(u64::MAX));
+        group.runs.sort_by_key(|r| r.option("run", "seed").parse::<u64>().unwrap_or(u64::MAX));
     }
     groups
 }
@@ -214,10 +188,7 @@ pub fn differences(groups: &[Group]) -> Vec<(String, Vec<String>)> {
         .into_iter()
         .map(|place| {
             let value = |settings: &Vec<(String, String)>| {
-                settings
-                    .iter()
-                    .find(|s| s.0 == *place)
-                    .map_or(String::new(), |s| s.1.clone())
+                settings.iter().find(|s| s.0 == *place).map_or(String::new(), |s| s.1.clone())
             };
             (place.clone(), all.iter().map(value).collect::<Vec<_>>())
         })
@@ -290,27 +261,19 @@ impl Group {
             online: over_seeds(&|r| tail(r, Phase::Online)),
             last: over_seeds(&|r| r.evaluations.iter().filter_map(&value).next_back()),
             best: over_seeds(&|r| {
-                Spread::of(&r.evaluations.iter().filter_map(&value).collect::<Vec<_>>())
-                    .map(|s| s.high)
+                Spread::of(&r.evaluations.iter().filter_map(&value).collect::<Vec<_>>()).map(|s| s.high)
             }),
         }
     }
 
     /// The group's curves, one per seed.
-    pub(super) fn curves(
-        &self,
-        value: impl Fn(&Evaluation) -> Option<f64>,
-    ) -> Vec<Vec<(f64, f64)>> {
+    pub(super) fn curves(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
         self.runs.iter().map(|r| r.curve(&value)).collect()
     }
 }
 
 /// Whether every evaluation of every run has a normalised score.
 pub fn scored(groups: &[Group]) -> bool {
-    let mut evaluations = groups
-        .iter()
-        .flat_map(|g| &g.runs)
-        .flat_map(|r| &r.evaluations)
-        .peekable();
+    let mut evaluations = groups.iter().flat_map(|g| &g.runs).flat_map(|r| &r.evaluations).peekable();
     evaluations.peek().is_some() && evaluations.all(|e| e.score.is_some())
 }

@@ -3,61 +3,31 @@
 use super::*;
 use crate::config::Metric;
 use crate::train::metrics::{
-    DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Phase, Stamp, Timing,
-    TimingLog, write_dataset, write_distributions,
+    DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Phase, Stamp, Timing, TimingLog,
+    write_dataset, write_distributions,
 };
 
 const LOSS_V: Metric = Metric::new("loss_v", "E[ L2_tau(u) ]", "", "Losses").label("value");
 const LOSS_Q: Metric = Metric::new("loss_q", "E[ (Q - y)^2 ]", "", "Losses").label("critic");
 const Q: Metric = Metric::new("q_mean", "mean Q(s, a)", "scaled return", "Values").label("mean Q");
 const V: Metric = Metric::new("v_mean", "mean V(s)", "scaled return", "Values").label("mean V");
-const CLIP: Metric = Metric::new(
-    "advantage_clip",
-    "share of e^(beta A) > 100",
-    "share",
-    "Advantage clip",
-)
-.label("clipped");
-const W05: Metric = Metric::new(
-    "w_on_q05",
-    "5% quantile of w, online",
-    "",
-    "Weights w by origin",
-);
-const W95: Metric = Metric::new(
-    "w_on_q95",
-    "95% quantile of w, online",
-    "",
-    "Weights w by origin",
-);
+const CLIP: Metric =
+    Metric::new("advantage_clip", "share of e^(beta A) > 100", "share", "Advantage clip").label("clipped");
+const W05: Metric = Metric::new("w_on_q05", "5% quantile of w, online", "", "Weights w by origin");
+const W95: Metric = Metric::new("w_on_q95", "95% quantile of w, online", "", "Weights w by origin");
 const W50: Metric = Metric::new("w_on_q50", "median w, online", "", "Weights w by origin")
     .label("online, median")
     .band(&W05, &W95);
-const O05: Metric = Metric::new(
-    "w_off_q05",
-    "5% quantile of w, offline",
-    "",
-    "Weights w by origin",
-);
-const O95: Metric = Metric::new(
-    "w_off_q95",
-    "95% quantile of w, offline",
-    "",
-    "Weights w by origin",
-);
+const O05: Metric = Metric::new("w_off_q05", "5% quantile of w, offline", "", "Weights w by origin");
+const O95: Metric = Metric::new("w_off_q95", "95% quantile of w, offline", "", "Weights w by origin");
 const O50: Metric = Metric::new("w_off_q50", "median w, offline", "", "Weights w by origin")
     .label("offline, median")
     .band(&O05, &O95);
-const ALL: [&Metric; 11] = [
-    &LOSS_V, &LOSS_Q, &Q, &V, &CLIP, &O50, &W50, &W05, &W95, &O05, &O95,
-];
+const ALL: [&Metric; 11] = [&LOSS_V, &LOSS_Q, &Q, &V, &CLIP, &O50, &W50, &W05, &W95, &O05, &O95];
 
 /// Reproducible noise without a generator.
 fn noise(i: u64) -> f64 {
-    let x = i
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        .rotate_left(29)
-        .wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let x = i.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     (x >> 11) as f64 / (1u64 << 53) as f64 - 0.5
 }
 
@@ -72,9 +42,8 @@ fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) 
     let mut metrics = MetricLog::create(dir, &ALL).unwrap();
     let mut timing = TimingLog::create(dir).unwrap();
     let mut evaluate = |stamp, level: f64, salt: u64| {
-        let returns: Vec<f64> = (0..10)
-            .map(|e| (level + 12.0 * noise(salt * 10 + e)) / 100.0 * 3254.6 - 20.3)
-            .collect();
+        let returns: Vec<f64> =
+            (0..10).map(|e| (level + 12.0 * noise(salt * 10 + e)) / 100.0 * 3254.6 - 20.3).collect();
         let mean = returns.iter().sum::<f64>() / 10.0;
         evaluations
             .record(&Evaluation {
@@ -87,59 +56,31 @@ fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) 
     };
     let base: u64 = if algo == "bc" { 7 } else { 1 };
     for i in 1..=40u64 {
-        let stamp = Stamp {
-            phase: Phase::Offline,
-            update: i * 5000,
-            env_step: 0,
-        };
+        let stamp = Stamp { phase: Phase::Offline, update: i * 5000, env_step: 0 };
         let grown = 1.0 - (-(i as f64) / 8.0).exp();
-        evaluate(
-            stamp,
-            k * 62.0 * grown + 10.0 * noise(seed * 1000 + i * base),
-            i * base + 777 * seed,
-        );
+        evaluate(stamp, k * 62.0 * grown + 10.0 * noise(seed * 1000 + i * base), i * base + 777 * seed);
         metrics
             .record(
                 stamp,
                 &[
-                    (
-                        &LOSS_V,
-                        3.0 * (-(i as f64) / 10.0).exp() + 0.4 + 0.2 * noise(i),
-                    ),
-                    (
-                        &LOSS_Q,
-                        9.0 * (-(i as f64) / 10.0).exp() + 1.4 + 0.5 * noise(i + 99),
-                    ),
+                    (&LOSS_V, 3.0 * (-(i as f64) / 10.0).exp() + 0.4 + 0.2 * noise(i)),
+                    (&LOSS_Q, 9.0 * (-(i as f64) / 10.0).exp() + 1.4 + 0.5 * noise(i + 99)),
                     (&Q, 210.0 * grown + 3.0 * noise(i * 3)),
                     (&V, 204.0 * grown + 3.0 * noise(i * 5)),
                     (&CLIP, 0.02 + 0.01 * noise(i * 7)),
                 ],
             )
             .unwrap();
-        timing
-            .record(Timing {
-                stamp,
-                seconds: i as f64 * 1.9,
-                updates_per_second: 2600.0,
-            })
-            .unwrap();
+        timing.record(Timing { stamp, seconds: i as f64 * 1.9, updates_per_second: 2600.0 }).unwrap();
     }
     if online {
         for i in 0..=30u64 {
-            let stamp = Stamp {
-                phase: Phase::Online,
-                update: 200_000 + i * 1000,
-                env_step: i * 1000,
-            };
+            let stamp = Stamp { phase: Phase::Online, update: 200_000 + i * 1000, env_step: i * 1000 };
             let gain = if adapt == "baq" { 26.0 } else { 15.0 };
             let dip = if adapt == "baq" { 5.0 } else { 16.0 };
             let t = i as f64 / 30.0;
             let level = k * 62.0 + gain * t - dip * (t * 12.0) * (-t * 12.0).exp() * 2.7;
-            evaluate(
-                stamp,
-                level + 8.0 * noise(seed * 31 + i * 17),
-                5000 + i + 77 * seed + dip as u64,
-            );
+            evaluate(stamp, level + 8.0 * noise(seed * 31 + i * 17), 5000 + i + 77 * seed + dip as u64);
             let w = 0.72 + 0.12 * t;
             metrics
                 .record(
@@ -159,20 +100,12 @@ fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) 
                 )
                 .unwrap();
         }
-        let off: Vec<f32> = (0..20_000)
-            .map(|i| 1.0 - 0.12 * (2.0 * noise(i)).powi(2) as f32)
-            .collect();
-        let on: Vec<f32> = (0..3_000)
-            .map(|i| 0.95 - 0.5 * (noise(i) + noise(i + 9999)).abs() as f32)
-            .collect();
+        let off: Vec<f32> = (0..20_000).map(|i| 1.0 - 0.12 * (2.0 * noise(i)).powi(2) as f32).collect();
+        let on: Vec<f32> =
+            (0..3_000).map(|i| 0.95 - 0.5 * (noise(i) + noise(i + 9999)).abs() as f32).collect();
         write_distributions(
             dir,
-            &[Distribution::of(
-                "Weights w at the end",
-                "w",
-                &[("offline", &off), ("online", &on)],
-                40,
-            )],
+            &[Distribution::of("Weights w at the end", "w", &[("offline", &off), ("online", &on)], 40)],
         )
         .unwrap();
     }
@@ -202,11 +135,9 @@ fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) 
 fn invented(at: &Path) -> Vec<PathBuf> {
     let mut dirs = Vec::new();
     for seed in [0, 1] {
-        for (algo, adapt, online, k) in [
-            ("bc", "plain", false, 0.55),
-            ("iql", "plain", true, 0.9),
-            ("iql", "baq", true, 0.9),
-        ] {
+        for (algo, adapt, online, k) in
+            [("bc", "plain", false, 0.55), ("iql", "plain", true, 0.9), ("iql", "baq", true, 0.9)]
+        {
             let dir = at.join(format!("{algo}-{adapt}-{seed}"));
             invent(&dir, algo, adapt, seed, online, k);
             dirs.push(dir);
@@ -250,10 +181,7 @@ fn a_comparison_is_one_page_without_outside_references() {
         assert!(!rest.contains(foreign), "{foreign}");
     }
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
-    assert_eq!(
-        html.matches("<details").count(),
-        html.matches("</details>").count()
-    );
+    assert_eq!(html.matches("<details").count(), html.matches("</details>").count());
     assert_eq!(html.matches("<div").count(), html.matches("</div>").count());
     assert!(html.len() < 1_500_000, "{}", html.len());
     let again = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes).unwrap();
@@ -261,19 +189,14 @@ fn a_comparison_is_one_page_without_outside_references() {
     if out != folder.path().join("report") {
         write(&out.join("one"), "BAQ on hopper", &dirs[2..3], &[]).unwrap();
         let histogram = &Run::load(&dirs[2]).unwrap().distributions[0];
-        Histogram { of: histogram }
-            .png(&out.join("histogram.png"), 540, 340)
-            .unwrap();
+        Histogram { of: histogram }.png(&out.join("histogram.png"), 540, 340).unwrap();
     }
 }
 
 #[test]
 fn seeds_are_grouped_and_figures_are_right() {
     let folder = tempfile::tempdir().unwrap();
-    let runs: Vec<Run> = invented(folder.path())
-        .iter()
-        .map(|d| Run::load(d).unwrap())
-        .collect();
+    let runs: Vec<Run> = invented(folder.path()).iter().map(|d| Run::load(d).unwrap()).collect();
     let groups = group(runs);
     let labels: Vec<&str> = groups.iter().map(|g| g.label.as_str()).collect();
     assert_eq!(labels, ["bc", "iql", "iql + baq"]);
@@ -285,11 +208,7 @@ fn seeds_are_grouped_and_figures_are_right() {
         .iter()
         .map(|r| {
             let n = r.evaluations.len();
-            r.evaluations[n - 5..]
-                .iter()
-                .map(|e| e.score.unwrap())
-                .sum::<f64>()
-                / 5.0
+            r.evaluations[n - 5..].iter().map(|e| e.score.unwrap()).sum::<f64>() / 5.0
         })
         .sum::<f64>()
         / 2.0;
@@ -325,22 +244,9 @@ fn runs_that_look_alike_are_told_apart_by_what_differs() {
 #[test]
 fn a_bare_run_still_gets_a_page() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(
-        folder.path().join(rundir::CONFIG),
-        "[run]\nalgo = \"iql\"\n",
-    )
-    .unwrap();
+    std::fs::write(folder.path().join(rundir::CONFIG), "[run]\nalgo = \"iql\"\n").unwrap();
     let path = write(folder.path(), "bare", &[folder.path().to_path_buf()], &[]).unwrap();
-    assert!(
-        std::fs::read_to_string(path)
-            .unwrap()
-            .contains("<h1>bare</h1>")
-    );
-    let missing = Run::load(&folder.path().join("none"))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        missing.contains("cannot read the configuration of a run"),
-        "{missing}"
-    );
+    assert!(std::fs::read_to_string(path).unwrap().contains("<h1>bare</h1>"));
+    let missing = Run::load(&folder.path().join("none")).unwrap_err().to_string();
+    assert!(missing.contains("cannot read the configuration of a run"), "{missing}");
 }

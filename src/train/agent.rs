@@ -5,9 +5,7 @@ use std::sync::Arc;
 use super::TrainError;
 use crate::adapt;
 use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
-use crate::autodiff::{
-    Clock, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace,
-};
+use crate::autodiff::{Clock, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace};
 use crate::config::{Config, Exploration, OnlineConfig, RunConfig, nearest};
 use crate::nn::Params;
 use crate::replay::{self, Ring, annotate};
@@ -112,8 +110,7 @@ pub fn find_algorithm(name: &str) -> Result<&'static algo::Entry, TrainError> {
 
 /// The registry's adaptation of that name, or an error that names the nearest.
 pub fn find_adaptation(name: &str) -> Result<&'static adapt::Entry, TrainError> {
-    adapt::find(name)
-        .ok_or_else(|| unknown("adaptation", name, adapt::ADAPTATIONS.iter().map(|e| e.name)))
+    adapt::find(name).ok_or_else(|| unknown("adaptation", name, adapt::ADAPTATIONS.iter().map(|e| e.name)))
 }
 
 fn unknown(what: &str, name: &str, all: impl Iterator<Item = &'static str> + Clone) -> TrainError {

@@ -42,7 +42,8 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
         baq_datasets::read_embedded_hopper(&options)?
     } else if run.dataset.is_empty() {
         return Err(TrainError::Input(
-            "no dataset: name one with --data FILE, or --data embedded for the slice inside the program".into(),
+            "no dataset: name one with --data FILE, or --data embedded for the slice inside the program"
+                .into(),
         ));
     } else {
         baq_datasets::read(Path::new(&run.dataset), &options)?
@@ -56,17 +57,14 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     let transform = match data.reward_scaling {
         RewardScaling::None => RewardTransform::None,
         RewardScaling::ReturnRange => RewardTransform::ReturnRange,
-        RewardScaling::Affine => RewardTransform::Affine {
-            scale: data.reward_scale as f32,
-            shift: data.reward_bias as f32,
-        },
+        RewardScaling::Affine => {
+            RewardTransform::Affine { scale: data.reward_scale as f32, shift: data.reward_bias as f32 }
+        }
     };
     let scales = Scales {
         observation: match data.observation_scaling {
             ObservationScaling::None => ObservationScale::identity(columns.obs_dim()),
-            ObservationScaling::Standardise => {
-                ObservationScale::fit(columns.observations.view())
-            }
+            ObservationScaling::Standardise => ObservationScale::fit(columns.observations.view()),
         },
         reward: RewardScale::fit(transform, &columns)?,
     };
@@ -119,9 +117,8 @@ impl Dataset {
         let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
         let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
         let mut ring = Ring::new(layout, capacity.max(rows.len()).max(1));
-        let matrix = |m: &ndarray::Array2<f32>| -> Vec<f32> {
-            rows.iter().flat_map(|&i| m.row(i).to_vec()).collect()
-        };
+        let matrix =
+            |m: &ndarray::Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
         let vector = |v: &ndarray::Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
         ring.load(
             rows.len(),

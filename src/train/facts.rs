@@ -30,9 +30,8 @@ impl Distribution {
                 .filter(|v| v.is_finite())
                 .map(|v| f64::from(*v))
         };
-        let (mut low, mut high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| {
-            (l.min(v), h.max(v))
-        });
+        let (mut low, mut high) =
+            finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         if low > high {
             (low, high) = (0.0, 1.0);
         } else if low == high {
@@ -54,10 +53,7 @@ impl Distribution {
             title: title.into(),
             x_label: x_label.into(),
             edges: (0..=bins).map(|i| low + width * i as f64).collect(),
-            groups: groups
-                .iter()
-                .map(|(name, values)| (name.to_string(), count(values)))
-                .collect(),
+            groups: groups.iter().map(|(name, values)| (name.to_string(), count(values))).collect(),
         }
     }
 }

@@ -11,8 +11,7 @@
 //! Above 400 lines by its tests, which resume all logs of a run together.
 
 pub use super::facts::{
-    DatasetFacts, Distribution, read_dataset, read_distributions, write_dataset,
-    write_distributions,
+    DatasetFacts, Distribution, read_dataset, read_distributions, write_dataset, write_distributions,
 };
 pub use super::sheet::{Phase, Stamp};
 pub use crate::config::Metric;
@@ -66,15 +65,9 @@ impl MetricLog {
         let names = unique(metrics);
         let about: Vec<MetricAbout> = metrics.iter().map(|m| MetricAbout::from(*m)).collect();
         write_json(&dir.join(rundir::METRICS_ABOUT), &about)?;
-        let sheet = Sheet::create(
-            &dir.join(rundir::METRICS_CSV),
-            Some(&dir.join(rundir::METRICS_JSONL)),
-            &names,
-        )?;
-        Ok(Self {
-            metrics: names,
-            sheet,
-        })
+        let sheet =
+            Sheet::create(&dir.join(rundir::METRICS_CSV), Some(&dir.join(rundir::METRICS_JSONL)), &names)?;
+        Ok(Self { metrics: names, sheet })
     }
 
     /// The files of an interrupted run, cut back to the checkpoint's counters.
@@ -86,10 +79,7 @@ impl MetricLog {
             &names,
             checkpoint,
         )?;
-        Ok(Self {
-            metrics: names,
-            sheet,
-        })
+        Ok(Self { metrics: names, sheet })
     }
 
     /// Appends one row; metrics not given stay empty. Panics on a metric without a column.
@@ -98,10 +88,7 @@ impl MetricLog {
         for (metric, value) in values {
             let column = self.metrics.iter().position(|n| *n == metric.name);
             let column = column.unwrap_or_else(|| {
-                panic!(
-                    "invariant: metric {} was given to MetricLog::create",
-                    metric.name
-                )
+                panic!("invariant: metric {} was given to MetricLog::create", metric.name)
             });
             cells[column] = Cell::Number(*value);
         }
@@ -143,16 +130,10 @@ impl MetricTable {
         let (header, lines) = read_csv(&path)?;
         let mut rows = Vec::with_capacity(lines.len());
         for (line, cells) in &lines {
-            let values: Result<Vec<_>, _> = cells[3..]
-                .iter()
-                .map(|c| optional(&path, *line, c))
-                .collect();
+            let values: Result<Vec<_>, _> = cells[3..].iter().map(|c| optional(&path, *line, c)).collect();
             rows.push((row_stamp(&path, *line, cells)?, values?));
         }
-        Ok(Self {
-            columns: header[3..].to_vec(),
-            rows,
-        })
+        Ok(Self { columns: header[3..].to_vec(), rows })
     }
 
     /// The rows in which the column `name` has a value.
@@ -160,10 +141,7 @@ impl MetricTable {
         let Some(i) = self.columns.iter().position(|c| c == name) else {
             return Vec::new();
         };
-        self.rows
-            .iter()
-            .filter_map(|(stamp, values)| values[i].map(|v| (*stamp, v)))
-            .collect()
+        self.rows.iter().filter_map(|(stamp, values)| values[i].map(|v| (*stamp, v))).collect()
     }
 }
 
@@ -199,14 +177,7 @@ impl Evaluation {
     }
 }
 
-const EVALUATION: [&str; 6] = [
-    "episodes",
-    "return_mean",
-    "return_std",
-    "score",
-    "returns",
-    "lengths",
-];
+const EVALUATION: [&str; 6] = ["episodes", "return_mean", "return_std", "score", "returns", "lengths"];
 
 /// Writes `evaluations.csv` and `evaluations.jsonl`.
 pub struct EvaluationLog {
@@ -287,10 +258,7 @@ pub fn read_evaluations(dir: &Path) -> Result<Vec<Evaluation>, RunError> {
 }
 
 fn list<T: std::str::FromStr>(path: &Path, line: usize, text: &str) -> Result<Vec<T>, RunError> {
-    text.split(';')
-        .filter(|t| !t.is_empty())
-        .map(|t| cell(path, line, t))
-        .collect()
+    text.split(';').filter(|t| !t.is_empty()).map(|t| cell(path, line, t)).collect()
 }
 
 const TIME: [&str; 2] = ["seconds", "updates_per_second"];
@@ -326,10 +294,7 @@ impl TimingLog {
 
     /// Appends one row.
     pub fn record(&mut self, t: Timing) -> Result<(), RunError> {
-        self.sheet.push(
-            t.stamp,
-            &[Cell::Number(t.seconds), Cell::Number(t.updates_per_second)],
-        )
+        self.sheet.push(t.stamp, &[Cell::Number(t.seconds), Cell::Number(t.updates_per_second)])
     }
 
     /// Everything recorded so far is on the disk when this returns.
@@ -364,11 +329,7 @@ mod tests {
     const Q: Metric = Metric::new("q_mean", "mean Q(s, a)", "return", "Values");
 
     fn at(phase: Phase, update: u64, env_step: u64) -> Stamp {
-        Stamp {
-            phase,
-            update,
-            env_step,
-        }
+        Stamp { phase, update, env_step }
     }
 
     fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
@@ -387,11 +348,8 @@ mod tests {
     /// Ten offline and ten online rows, from `first` on.
     fn run(metrics: &mut MetricLog, evaluations: &mut EvaluationLog, first: u64, end: u64) {
         for i in first..end {
-            let stamp = if i < 10 {
-                at(Phase::Offline, i * 100, 0)
-            } else {
-                at(Phase::Online, i * 100, i - 10)
-            };
+            let stamp =
+                if i < 10 { at(Phase::Offline, i * 100, 0) } else { at(Phase::Online, i * 100, i - 10) };
             let loss = f64::from(1.0 / (1.0 + i as f32));
             let mut values = vec![(&LOSS, loss)];
             if i % 2 == 0 {
@@ -429,15 +387,8 @@ mod tests {
             run(&mut m, &mut e, 0, killed);
             drop((m, e));
             // A kill in the middle of a write leaves half a line in every file.
-            for name in [
-                rundir::METRICS_CSV,
-                rundir::METRICS_JSONL,
-                rundir::EVALUATIONS_CSV,
-            ] {
-                let mut file = OpenOptions::new()
-                    .append(true)
-                    .open(dir.join(name))
-                    .unwrap();
+            for name in [rundir::METRICS_CSV, rundir::METRICS_JSONL, rundir::EVALUATIONS_CSV] {
+                let mut file = OpenOptions::new().append(true).open(dir.join(name)).unwrap();
                 file.write_all(b"online,19").unwrap();
             }
             let stamp = match checkpoint {
@@ -450,11 +401,7 @@ mod tests {
                 assert_ne!(files(dir), expected, "something was cut off");
             }
             run(&mut m, &mut e, checkpoint + 1, 20);
-            assert_eq!(
-                files(dir),
-                expected,
-                "checkpoint {checkpoint}, killed at {killed}"
-            );
+            assert_eq!(files(dir), expected, "checkpoint {checkpoint}, killed at {killed}");
         }
     }
 
@@ -463,20 +410,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
         let mut m = MetricLog::create(dir, &[&LOSS, &Q]).unwrap();
-        let values = [
-            0.1f32 as f64,
-            0.1,
-            1.0 / 3.0,
-            -1e-30,
-            f64::INFINITY,
-            12345.678,
-        ];
+        let values = [0.1f32 as f64, 0.1, 1.0 / 3.0, -1e-30, f64::INFINITY, 12345.678];
         for (i, v) in values.iter().enumerate() {
-            m.record(at(Phase::Offline, i as u64, 0), &[(&Q, *v)])
-                .unwrap();
+            m.record(at(Phase::Offline, i as u64, 0), &[(&Q, *v)]).unwrap();
         }
-        m.record(at(Phase::Online, 9, 1), &[(&LOSS, f64::NAN)])
-            .unwrap();
+        m.record(at(Phase::Online, 9, 1), &[(&LOSS, f64::NAN)]).unwrap();
         m.flush().unwrap();
         let table = MetricTable::read(dir).unwrap();
         assert_eq!(table.columns, ["loss", "q_mean"]);
@@ -509,11 +447,7 @@ mod tests {
             returns: vec![1.0, 2.0, 1.0 / 3.0],
             lengths: vec![10, 20, 1000],
         };
-        let second = Evaluation {
-            stamp: at(Phase::Online, 5000, 0),
-            score: None,
-            ..first.clone()
-        };
+        let second = Evaluation { stamp: at(Phase::Online, 5000, 0), score: None, ..first.clone() };
         let mut log = EvaluationLog::create(dir, std::slice::from_ref(&first)).unwrap();
         log.record(&second).unwrap();
         log.flush().unwrap();
@@ -521,11 +455,7 @@ mod tests {
         assert_eq!(first.mean(), (3.0 + 1.0 / 3.0) / 3.0);
 
         let mut log = TimingLog::create(dir).unwrap();
-        let t = Timing {
-            stamp: first.stamp,
-            seconds: 1.25,
-            updates_per_second: 4000.0,
-        };
+        let t = Timing { stamp: first.stamp, seconds: 1.25, updates_per_second: 4000.0 };
         log.record(t).unwrap();
         log.flush().unwrap();
         assert_eq!(read_timing(dir).unwrap(), [t]);
@@ -556,14 +486,8 @@ mod tests {
         );
         fs::write(&path, "phase,update,env_step,other\n").unwrap();
         let stamp = at(Phase::Offline, 0, 0);
-        let text = MetricLog::resume(dir, &[&LOSS], stamp)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            text.contains("expected the columns `phase,update,env_step,loss`"),
-            "{text}"
-        );
+        let text = MetricLog::resume(dir, &[&LOSS], stamp).err().unwrap().to_string();
+        assert!(text.contains("expected the columns `phase,update,env_step,loss`"), "{text}");
     }
 
     #[test]

@@ -182,7 +182,13 @@ impl<'a> Offline<'a> {
     }
 
     /// Runs to the end, writing metrics, evaluations and checkpoints; `stop` is looked at every round.
-    pub fn run(&mut self, dir: &RunDir, resumed: bool, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+    pub fn run(
+        &mut self,
+        dir: &RunDir,
+        resumed: bool,
+        stop: &Stop,
+        quiet: bool,
+    ) -> Result<Ended, TrainError> {
         let mut columns = self.rounds.metrics();
         if self.validation.is_some() {
             columns.push(&VALIDATION_LOSS);
@@ -225,12 +231,8 @@ impl<'a> Offline<'a> {
                 && (next.is_multiple_of(self.options.eval_every) || last)
             {
                 let stamp = Stamp { phase: metrics::Phase::Offline, update: next, env_step: 0 };
-                let evaluation = evaluator.run(
-                    &mut self.agent.store,
-                    &self.scales,
-                    self.counters.evaluations,
-                    stamp,
-                )?;
+                let evaluation =
+                    evaluator.run(&mut self.agent.store, &self.scales, self.counters.evaluations, stamp)?;
                 self.counters.evaluations += 1;
                 progress.evaluated(&evaluation);
                 evaluations.record(&evaluation)?;

@@ -92,11 +92,7 @@ pub enum RunError {
 impl RunError {
     /// For `map_err` on operations with files.
     pub fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> Self + 'a {
-        move |source| Self::Io {
-            path: path.to_path_buf(),
-            action,
-            source,
-        }
+        move |source| Self::Io { path: path.to_path_buf(), action, source }
     }
 }
 
@@ -118,24 +114,15 @@ impl RunDir {
         let lock = lock(path)?;
         // Someone may have come first between the look and the lock.
         refuse_occupied(path)?;
-        Ok(Self {
-            path: path.to_path_buf(),
-            _lock: lock,
-        })
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
     /// The directory of an interrupted run: it must have a configuration and no living writer.
     pub fn resume(path: &Path) -> Result<Self, RunError> {
         if !path.join(CONFIG).is_file() {
-            return Err(RunError::NoRun {
-                path: path.to_path_buf(),
-                missing: CONFIG,
-            });
+            return Err(RunError::NoRun { path: path.to_path_buf(), missing: CONFIG });
         }
-        Ok(Self {
-            path: path.to_path_buf(),
-            _lock: lock(path)?,
-        })
+        Ok(Self { path: path.to_path_buf(), _lock: lock(path)? })
     }
 
     /// The directory.
@@ -162,28 +149,17 @@ impl RunDir {
 }
 
 fn refuse_occupied(path: &Path) -> Result<(), RunError> {
-    let occupied = |what: String, hint| {
-        Err(RunError::Occupied {
-            path: path.to_path_buf(),
-            what,
-            hint,
-        })
-    };
+    let occupied = |what: String, hint| Err(RunError::Occupied { path: path.to_path_buf(), what, hint });
     if !path.is_dir() {
         return occupied("is a file, expected a directory".into(), "");
     }
     if path.join(CONFIG).exists() {
-        return occupied(
-            format!("already holds a run ({CONFIG})"),
-            " or continue this one with --resume",
-        );
+        return occupied(format!("already holds a run ({CONFIG})"), " or continue this one with --resume");
     }
     let entries = fs::read_dir(path).map_err(RunError::io(path, "read the directory"))?;
     let mut names = Vec::new();
     for entry in entries {
-        let name = entry
-            .map_err(RunError::io(path, "read the directory"))?
-            .file_name();
+        let name = entry.map_err(RunError::io(path, "read the directory"))?.file_name();
         if name != LOCK {
             names.push(name.to_string_lossy().into_owned());
         }
@@ -242,8 +218,7 @@ mod tests {
         let path = at.join("runs").join("a");
         let run = RunDir::create(&path).unwrap();
         let pid = std::process::id();
-        let busy =
-            format!("F/runs/a: in use by process {pid}; wait for it or choose another --out");
+        let busy = format!("F/runs/a: in use by process {pid}; wait for it or choose another --out");
         assert_eq!(message(RunDir::create(&path), at), busy);
         run.write(CONFIG, b"[run]\n").unwrap();
         assert_eq!(
@@ -265,19 +240,12 @@ mod tests {
             message(RunDir::create(at), at),
             "F: is not empty (it holds precious); choose another --out"
         );
-        assert_eq!(
-            fs::read_dir(at).unwrap().count(),
-            1,
-            "not even a lock was added"
-        );
+        assert_eq!(fs::read_dir(at).unwrap().count(), 1, "not even a lock was added");
         assert_eq!(
             message(RunDir::create(&at.join("precious")), at),
             "F/precious: is a file, expected a directory; choose another --out"
         );
-        assert_eq!(
-            message(RunDir::resume(at), at),
-            "F: no run to resume (config.toml is missing)"
-        );
+        assert_eq!(message(RunDir::resume(at), at), "F: no run to resume (config.toml is missing)");
         // An empty directory made by hand is fine.
         fs::create_dir(at.join("empty")).unwrap();
         RunDir::create(&at.join("empty")).unwrap();

@@ -30,9 +30,7 @@ impl Phase {
     }
 
     fn of(word: &str) -> Option<Self> {
-        [Self::Reference, Self::Offline, Self::Online]
-            .into_iter()
-            .find(|p| p.word() == word)
+        [Self::Reference, Self::Offline, Self::Online].into_iter().find(|p| p.word() == word)
     }
 }
 
@@ -89,11 +87,7 @@ impl Cell<'_> {
 
     fn json(&self) -> String {
         let finite = |v: f64| {
-            if v.is_finite() {
-                number(v)
-            } else {
-                "null".into()
-            }
+            if v.is_finite() { number(v) } else { "null".into() }
         };
         match self {
             Self::Absent => "null".into(),
@@ -113,19 +107,12 @@ pub(super) struct Sheet {
 }
 
 fn appending(path: &Path) -> Result<(PathBuf, BufWriter<File>), RunError> {
-    let file = OpenOptions::new()
-        .append(true)
-        .open(path)
-        .map_err(RunError::io(path, "open the file"))?;
+    let file = OpenOptions::new().append(true).open(path).map_err(RunError::io(path, "open the file"))?;
     Ok((path.to_path_buf(), BufWriter::new(file)))
 }
 
 impl Sheet {
-    pub(super) fn create(
-        csv: &Path,
-        jsonl: Option<&Path>,
-        columns: &[&str],
-    ) -> Result<Self, RunError> {
+    pub(super) fn create(csv: &Path, jsonl: Option<&Path>, columns: &[&str]) -> Result<Self, RunError> {
         let header = format!("{},{}\n", STAMP.join(","), columns.join(","));
         write_atomic(csv, header.as_bytes()).map_err(RunError::io(csv, "write the file"))?;
         if let Some(path) = jsonl {
@@ -157,11 +144,7 @@ impl Sheet {
     }
 
     pub(super) fn push(&mut self, stamp: Stamp, cells: &[Cell<'_>]) -> Result<(), RunError> {
-        let Stamp {
-            phase,
-            update,
-            env_step,
-        } = stamp;
+        let Stamp { phase, update, env_step } = stamp;
         let mut line = format!("{},{update},{env_step}", phase.word());
         for cell in cells {
             line.push(',');
@@ -169,30 +152,22 @@ impl Sheet {
         }
         line.push('\n');
         let (path, file) = &mut self.csv;
-        file.write_all(line.as_bytes())
-            .map_err(RunError::io(path, "write the file"))?;
+        file.write_all(line.as_bytes()).map_err(RunError::io(path, "write the file"))?;
         if let Some((path, file)) = &mut self.jsonl {
             line.clear();
-            let _ = write!(
-                line,
-                "{{\"phase\":\"{}\",\"update\":{update},\"env_step\":{env_step}",
-                phase.word()
-            );
+            let _ =
+                write!(line, "{{\"phase\":\"{}\",\"update\":{update},\"env_step\":{env_step}", phase.word());
             for (column, cell) in self.columns.iter().zip(cells) {
                 let _ = write!(line, ",\"{column}\":{}", cell.json());
             }
             line.push_str("}\n");
-            file.write_all(line.as_bytes())
-                .map_err(RunError::io(path, "write the file"))?;
+            file.write_all(line.as_bytes()).map_err(RunError::io(path, "write the file"))?;
         }
         Ok(())
     }
 
     pub(super) fn flush(&mut self) -> Result<(), RunError> {
-        for (path, file) in [Some(&mut self.csv), self.jsonl.as_mut()]
-            .into_iter()
-            .flatten()
-        {
+        for (path, file) in [Some(&mut self.csv), self.jsonl.as_mut()].into_iter().flatten() {
             file.flush()
                 .and_then(|()| file.get_ref().sync_data())
                 .map_err(RunError::io(path, "write the file"))?;
@@ -267,14 +242,8 @@ type Lines = (Vec<String>, Vec<(usize, Vec<String>)>);
 pub(super) fn read_csv(path: &Path) -> Result<Lines, RunError> {
     let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
     let cells = |line: &str| line.split(',').map(str::to_string).collect::<Vec<_>>();
-    let mut lines = text
-        .split_inclusive('\n')
-        .filter_map(|line| line.strip_suffix('\n'))
-        .enumerate();
-    let header = lines
-        .next()
-        .map(|(_, line)| cells(line))
-        .unwrap_or_default();
+    let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).enumerate();
+    let header = lines.next().map(|(_, line)| cells(line)).unwrap_or_default();
     let expected = |line: usize, expected: String, got: String| RunError::Format {
         path: path.to_path_buf(),
         line,
@@ -297,11 +266,7 @@ pub(super) fn read_csv(path: &Path) -> Result<Lines, RunError> {
     Ok((header, rows))
 }
 
-pub(super) fn cell<T: std::str::FromStr>(
-    path: &Path,
-    line: usize,
-    text: &str,
-) -> Result<T, RunError> {
+pub(super) fn cell<T: std::str::FromStr>(path: &Path, line: usize, text: &str) -> Result<T, RunError> {
     text.parse().map_err(|_| RunError::Format {
         path: path.to_path_buf(),
         line,

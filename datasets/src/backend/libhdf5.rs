@@ -5,9 +5,7 @@
 
 use super::{Backend, Chunk, Dtype, HEAD_BYTES, Info, Layout, Storage, check_signature};
 use crate::error::{Error, Result, one_line};
-use hdf5::types::{
-    FixedAscii, FixedUnicode, FloatSize, TypeDescriptor, VarLenAscii, VarLenUnicode,
-};
+use hdf5::types::{FixedAscii, FixedUnicode, FloatSize, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, H5Type};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -29,11 +27,7 @@ impl LibFile {
     }
 
     fn refuse(&self, key: &str, reason: &str) -> Error {
-        Error::Undecodable {
-            file: self.label.clone(),
-            key: key.into(),
-            reason: reason.into(),
-        }
+        Error::Undecodable { file: self.label.clone(), key: key.into(), reason: reason.into() }
     }
 
     fn dataset(&self, key: &str) -> Result<Option<Dataset>> {
@@ -51,10 +45,7 @@ impl LibFile {
         if self.file.group(key).is_ok() {
             return Ok(None);
         }
-        self.file
-            .dataset(key)
-            .map(Some)
-            .map_err(|e| self.fail(key, &e))
+        self.file.dataset(key).map(Some).map_err(|e| self.fail(key, &e))
     }
 
     /// Dataset, its type and element count, after the checks that must precede reading.
@@ -74,20 +65,15 @@ impl LibFile {
         let dtype = dataset.dtype().map_err(|e| self.fail(key, &e))?;
         let layout = match dataset.layout() {
             hdf5::plist::dataset_create::Layout::Compact => Layout::Compact,
-            hdf5::plist::dataset_create::Layout::Contiguous => Layout::Contiguous {
-                allocated: dataset.offset().is_some(),
-            },
+            hdf5::plist::dataset_create::Layout::Contiguous => {
+                Layout::Contiguous { allocated: dataset.offset().is_some() }
+            }
             hdf5::plist::dataset_create::Layout::Chunked => {
-                let shape = dataset
-                    .chunk()
-                    .ok_or_else(|| self.refuse(key, "chunk shape is missing"))?;
+                let shape = dataset.chunk().ok_or_else(|| self.refuse(key, "chunk shape is missing"))?;
                 let mut chunks = Vec::new();
                 dataset
                     .chunks_visit(|c| {
-                        chunks.push(Chunk {
-                            offset: c.offset.to_vec(),
-                            bytes: c.size,
-                        });
+                        chunks.push(Chunk { offset: c.offset.to_vec(), bytes: c.size });
                         0
                     })
                     .map_err(|e| self.fail(key, &e))?;
@@ -99,11 +85,7 @@ impl LibFile {
             }
             other => return Err(self.refuse(key, &format!("storage layout {other:?}"))),
         };
-        let storage = Storage {
-            shape: extents(dataset),
-            element_bytes: dtype.size() as u64,
-            layout,
-        };
+        let storage = Storage { shape: extents(dataset), element_bytes: dtype.size() as u64, layout };
         let elements = storage.check(&self.label, key, self.bytes)?;
         let descriptor = dtype.to_descriptor().map_err(|e| self.fail(key, &e))?;
         Ok((descriptor, elements))
@@ -136,10 +118,7 @@ impl Backend for LibFile {
         let mut file = std::fs::File::open(path).map_err(open)?;
         let bytes = file.metadata().map_err(open)?.len();
         let mut head = Vec::new();
-        (&mut file)
-            .take(HEAD_BYTES as u64)
-            .read_to_end(&mut head)
-            .map_err(open)?;
+        (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(open)?;
         check_signature(&label, &head)?;
         let file = File::open(path).map_err(|e| undecodable(&label, "/", &e))?;
         Ok(LibFile { file, label, bytes })
@@ -149,24 +128,14 @@ impl Backend for LibFile {
     fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         check_signature(label, &bytes[..bytes.len().min(HEAD_BYTES)])?;
-        let name = format!(
-            "baq-{}-{}.hdf5.tmp",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("baq-{}-{}.hdf5.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let write = |e| Error::io(&path, "cannot write", &e);
-        std::fs::File::create_new(&path)
-            .and_then(|mut f| f.write_all(bytes))
-            .map_err(write)?;
+        std::fs::File::create_new(&path).and_then(|mut f| f.write_all(bytes)).map_err(write)?;
         let opened = File::open(&path);
         std::fs::remove_file(&path).map_err(write)?;
         let file = opened.map_err(|e| undecodable(label, "/", &e))?;
-        Ok(LibFile {
-            file,
-            label: label.into(),
-            bytes: bytes.len() as u64,
-        })
+        Ok(LibFile { file, label: label.into(), bytes: bytes.len() as u64 })
     }
 
     fn children(&self, group: &str) -> Result<Vec<String>> {
@@ -175,8 +144,7 @@ impl Backend for LibFile {
         } else {
             self.file.group(group).and_then(|g| g.member_names())
         };
-        let mut names =
-            names.map_err(|e| self.fail(if group.is_empty() { "/" } else { group }, &e))?;
+        let mut names = names.map_err(|e| self.fail(if group.is_empty() { "/" } else { group }, &e))?;
         names.sort();
         Ok(names)
     }
@@ -186,10 +154,7 @@ impl Backend for LibFile {
             return Ok(None);
         };
         let (descriptor, _) = self.check(key, &dataset)?;
-        Ok(Some(Info {
-            shape: extents(&dataset),
-            dtype: classify(&descriptor),
-        }))
+        Ok(Some(Info { shape: extents(&dataset), dtype: classify(&descriptor) }))
     }
 
     fn read_f32(&self, key: &str) -> Result<Vec<f32>> {
@@ -203,11 +168,7 @@ impl Backend for LibFile {
     fn read_flags(&self, key: &str) -> Result<Vec<bool>> {
         let (dataset, descriptor, _) = self.guarded(key)?;
         match classify(&descriptor) {
-            Dtype::Bool => Ok(self
-                .whole::<i8>(key, &dataset)?
-                .iter()
-                .map(|v| *v != 0)
-                .collect()),
+            Dtype::Bool => Ok(self.whole::<i8>(key, &dataset)?.iter().map(|v| *v != 0).collect()),
             Dtype::Int | Dtype::F32 | Dtype::F64 => {
                 super::flags_of(&self.label, key, &self.whole::<f64>(key, &dataset)?)
             }
@@ -217,33 +178,24 @@ impl Backend for LibFile {
 
     fn read_string(&self, key: &str) -> Result<String> {
         let (dataset, descriptor, elements) = self.guarded(key)?;
-        let long = |n: usize| {
-            self.refuse(
-                key,
-                &format!("a string of {n} bytes, longer than {MAX_STRING}"),
-            )
-        };
+        let long = |n: usize| self.refuse(key, &format!("a string of {n} bytes, longer than {MAX_STRING}"));
         let text = match descriptor {
             _ if elements != 1 => None,
             TypeDescriptor::FixedAscii(n) | TypeDescriptor::FixedUnicode(n) if n > MAX_STRING => {
                 return Err(long(n));
             }
-            TypeDescriptor::FixedAscii(_) => self
-                .whole::<FixedAscii<MAX_STRING>>(key, &dataset)?
-                .first()
-                .map(|s| s.as_str().to_string()),
-            TypeDescriptor::FixedUnicode(_) => self
-                .whole::<FixedUnicode<MAX_STRING>>(key, &dataset)?
-                .first()
-                .map(|s| s.as_str().to_string()),
-            TypeDescriptor::VarLenAscii => self
-                .whole::<VarLenAscii>(key, &dataset)?
-                .first()
-                .map(|s| s.as_str().to_string()),
-            TypeDescriptor::VarLenUnicode => self
-                .whole::<VarLenUnicode>(key, &dataset)?
-                .first()
-                .map(|s| s.as_str().to_string()),
+            TypeDescriptor::FixedAscii(_) => {
+                self.whole::<FixedAscii<MAX_STRING>>(key, &dataset)?.first().map(|s| s.as_str().to_string())
+            }
+            TypeDescriptor::FixedUnicode(_) => {
+                self.whole::<FixedUnicode<MAX_STRING>>(key, &dataset)?.first().map(|s| s.as_str().to_string())
+            }
+            TypeDescriptor::VarLenAscii => {
+                self.whole::<VarLenAscii>(key, &dataset)?.first().map(|s| s.as_str().to_string())
+            }
+            TypeDescriptor::VarLenUnicode => {
+                self.whole::<VarLenUnicode>(key, &dataset)?.first().map(|s| s.as_str().to_string())
+            }
             _ => None,
         };
         text.ok_or_else(|| super::string_dtype(&self.label, key, &classify(&descriptor), elements))
@@ -255,11 +207,7 @@ fn extents(dataset: &Dataset) -> Vec<u64> {
 }
 
 fn undecodable(label: &str, key: &str, error: &hdf5::Error) -> Error {
-    Error::Undecodable {
-        file: label.into(),
-        key: key.into(),
-        reason: one_line(&error.to_string()),
-    }
+    Error::Undecodable { file: label.into(), key: key.into(), reason: one_line(&error.to_string()) }
 }
 
 fn classify(descriptor: &TypeDescriptor) -> Dtype {

@@ -100,11 +100,7 @@ pub(crate) enum Layout {
     /// One run of bytes; `allocated` is false when it was never written.
     Contiguous { allocated: bool },
     /// A grid of chunks; `chunks` lists the allocated ones.
-    Chunked {
-        shape: Vec<u64>,
-        filtered: bool,
-        chunks: Vec<Chunk>,
-    },
+    Chunked { shape: Vec<u64>, filtered: bool, chunks: Vec<Chunk> },
 }
 
 /// One allocated chunk.
@@ -153,22 +149,13 @@ impl Storage {
                     return Err(absurd(declared, file_bytes));
                 }
                 if !allocated && declared > 0 {
-                    return Err(Error::Unwritten {
-                        file: file.into(),
-                        key: key.into(),
-                        expected: 1,
-                        got: 0,
-                    });
+                    return Err(Error::Unwritten { file: file.into(), key: key.into(), expected: 1, got: 0 });
                 }
                 if declared > u128::from(file_bytes) {
                     return Err(absurd(declared, file_bytes));
                 }
             }
-            Layout::Chunked {
-                shape: chunk,
-                filtered,
-                chunks,
-            } => {
+            Layout::Chunked { shape: chunk, filtered, chunks } => {
                 self.check_chunks(file, key, file_bytes, chunk, *filtered, chunks, declared)?;
             }
         }
@@ -186,11 +173,8 @@ impl Storage {
         chunks: &[Chunk],
         declared: u128,
     ) -> Result<()> {
-        let undecodable = |reason: &str| Error::Undecodable {
-            file: file.into(),
-            key: key.into(),
-            reason: reason.into(),
-        };
+        let undecodable =
+            |reason: &str| Error::Undecodable { file: file.into(), key: key.into(), reason: reason.into() };
         if chunk.len() != self.shape.len() || chunk.contains(&0) {
             return Err(undecodable("chunk shape does not fit the dataset"));
         }
@@ -206,12 +190,7 @@ impl Storage {
         if declared > LARGEST {
             return Err(absurd(declared));
         }
-        let grid: Vec<u64> = self
-            .shape
-            .iter()
-            .zip(chunk)
-            .map(|(n, c)| n.div_ceil(*c))
-            .collect();
+        let grid: Vec<u64> = self.shape.iter().zip(chunk).map(|(n, c)| n.div_ceil(*c)).collect();
         let expected = product(&grid);
         let mut seen: Vec<&[u64]> = Vec::with_capacity(chunks.len());
         for c in chunks {
@@ -219,11 +198,7 @@ impl Storage {
                 return Err(undecodable("a chunk's stored size cannot be right"));
             }
             let inside = c.offset.len() == chunk.len()
-                && c.offset
-                    .iter()
-                    .zip(&self.shape)
-                    .zip(chunk)
-                    .all(|((o, n), c)| o < n && o % c == 0);
+                && c.offset.iter().zip(&self.shape).zip(chunk).all(|((o, n), c)| o < n && o % c == 0);
             if inside {
                 seen.push(&c.offset);
             }
@@ -250,9 +225,7 @@ impl Storage {
 }
 
 fn product(extents: &[u64]) -> u128 {
-    extents
-        .iter()
-        .fold(1u128, |p, &n| p.saturating_mul(u128::from(n)))
+    extents.iter().fold(1u128, |p, &n| p.saturating_mul(u128::from(n)))
 }
 
 /// The eight bytes every HDF5 file carries at offset 0, 512, 1024, 2048, ...
@@ -272,31 +245,18 @@ pub(crate) fn check_signature(file: &str, head: &[u8]) -> Result<()> {
     let (got, advice) = if head.is_empty() {
         ("an empty file".to_string(), "fetch it again")
     } else if text.starts_with("version https://git-lfs") {
-        (
-            "a git-lfs pointer".to_string(),
-            "run `git lfs pull` in its repository to get the data itself",
-        )
+        ("a git-lfs pointer".to_string(), "run `git lfs pull` in its repository to get the data itself")
     } else if text.starts_with("<!doctype") || text.starts_with("<html") {
-        (
-            "an HTML page".to_string(),
-            "the download saved a web page, fetch the file itself",
-        )
+        ("an HTML page".to_string(), "the download saved a web page, fetch the file itself")
     } else if head.starts_with(&[0x1f, 0x8b]) {
         ("a gzip archive".to_string(), "unpack it with gunzip first")
     } else if head.starts_with(b"PK\x03\x04") {
-        (
-            "a zip or npz archive".to_string(),
-            "convert it to the D4RL layout first",
-        )
+        ("a zip or npz archive".to_string(), "convert it to the D4RL layout first")
     } else {
         let first: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
         (format!("bytes {}", first.join(" ")), "check the path")
     };
-    Err(Error::NotHdf5 {
-        file: file.into(),
-        got,
-        advice,
-    })
+    Err(Error::NotHdf5 { file: file.into(), got, advice })
 }
 
 /// How many leading bytes [`check_signature`] wants to see.
@@ -306,35 +266,19 @@ pub(crate) const HEAD_BYTES: usize = 64 * 1024;
 fn flags_of(file: &str, key: &str, values: &[f64]) -> Result<Vec<bool>> {
     let count = values.iter().filter(|v| v.is_nan()).count();
     if let Some(row) = values.iter().position(|v| v.is_nan()) {
-        return Err(Error::NotFinite {
-            file: file.into(),
-            key: key.into(),
-            row,
-            value: f32::NAN,
-            count,
-        });
+        return Err(Error::NotFinite { file: file.into(), key: key.into(), row, value: f32::NAN, count });
     }
     Ok(values.iter().map(|v| *v != 0.0).collect())
 }
 
 fn flag_dtype(file: &str, key: &str, got: &Dtype) -> Error {
     let got = got.to_string();
-    Error::Dtype {
-        file: file.into(),
-        key: key.into(),
-        expected: "flags (bool, integer or float)",
-        got,
-    }
+    Error::Dtype { file: file.into(), key: key.into(), expected: "flags (bool, integer or float)", got }
 }
 
 fn string_dtype(file: &str, key: &str, got: &Dtype, elements: usize) -> Error {
     let got = format!("{got} x {elements}");
-    Error::Dtype {
-        file: file.into(),
-        key: key.into(),
-        expected: "one string",
-        got,
-    }
+    Error::Dtype { file: file.into(), key: key.into(), expected: "one string", got }
 }
 
 #[cfg(test)]
@@ -344,32 +288,17 @@ mod tests {
     const FILE: u64 = 10_000;
 
     fn verdict(shape: &[u64], layout: Layout) -> String {
-        let storage = Storage {
-            shape: shape.to_vec(),
-            element_bytes: 4,
-            layout,
-        };
+        let storage = Storage { shape: shape.to_vec(), element_bytes: 4, layout };
         match storage.check("f", "k", FILE) {
             Ok(n) => format!("{n}"),
-            Err(e) => format!("{e:?}")
-                .split_once(' ')
-                .map_or(String::new(), |(name, _)| name.to_string()),
+            Err(e) => format!("{e:?}").split_once(' ').map_or(String::new(), |(name, _)| name.to_string()),
         }
     }
 
     fn chunked(filtered: bool, chunk: &[u64], chunks: &[(&[u64], u64)]) -> Layout {
-        let chunks = chunks
-            .iter()
-            .map(|(offset, bytes)| Chunk {
-                offset: offset.to_vec(),
-                bytes: *bytes,
-            })
-            .collect();
-        Layout::Chunked {
-            shape: chunk.to_vec(),
-            filtered,
-            chunks,
-        }
+        let chunks =
+            chunks.iter().map(|(offset, bytes)| Chunk { offset: offset.to_vec(), bytes: *bytes }).collect();
+        Layout::Chunked { shape: chunk.to_vec(), filtered, chunks }
     }
 
     #[test]
@@ -379,10 +308,7 @@ mod tests {
         assert_eq!(verdict(&[2501], there()), "AbsurdSize");
         assert_eq!(verdict(&[1 << 40, 1 << 40], there()), "AbsurdSize");
         assert_eq!(verdict(&[u64::MAX; 3], there()), "AbsurdSize");
-        assert_eq!(
-            verdict(&[10], Layout::Contiguous { allocated: false }),
-            "Unwritten"
-        );
+        assert_eq!(verdict(&[10], Layout::Contiguous { allocated: false }), "Unwritten");
         assert_eq!(verdict(&[0], Layout::Contiguous { allocated: false }), "0");
         assert_eq!(verdict(&[], there()), "1");
         assert_eq!(verdict(&[20_000], Layout::Compact), "AbsurdSize");
@@ -398,19 +324,10 @@ mod tests {
         assert_eq!(plain(&[(&[0], 256), (&[128], 256)]), "Unwritten");
         assert_eq!(plain(&[(&[0], 256), (&[64], 255)]), "Undecodable");
         assert_eq!(plain(&[(&[0], 256), (&[64], FILE + 1)]), "Undecodable");
-        assert_eq!(
-            verdict(&[100], chunked(true, &[64], &[(&[0], 9), (&[64], 9)])),
-            "100"
-        );
+        assert_eq!(verdict(&[100], chunked(true, &[64], &[(&[0], 9), (&[64], 9)])), "100");
         // 2^20 values do not come out of 100 bytes of deflate.
-        assert_eq!(
-            verdict(&[1 << 20], chunked(true, &[1 << 20], &[(&[0], 100)])),
-            "Undecodable"
-        );
-        assert_eq!(
-            verdict(&[1 << 40], chunked(true, &[1 << 20], &[(&[0], 100)])),
-            "AbsurdSize"
-        );
+        assert_eq!(verdict(&[1 << 20], chunked(true, &[1 << 20], &[(&[0], 100)])), "Undecodable");
+        assert_eq!(verdict(&[1 << 40], chunked(true, &[1 << 20], &[(&[0], 100)])), "AbsurdSize");
         assert_eq!(verdict(&[4], chunked(false, &[0], &[])), "Undecodable");
         assert_eq!(verdict(&[4, 4], chunked(false, &[4], &[])), "Undecodable");
     }

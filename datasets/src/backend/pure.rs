@@ -18,37 +18,20 @@ pub struct PureFile {
 }
 
 impl PureFile {
-    fn finish(
-        file: std::result::Result<File, hdf5_pure::Error>,
-        label: String,
-        bytes: u64,
-    ) -> Result<Self> {
+    fn finish(file: std::result::Result<File, hdf5_pure::Error>, label: String, bytes: u64) -> Result<Self> {
         let file = file.map_err(|e| undecodable(&label, "/", &e))?;
         let end = file.superblock().eof_address;
         if end > bytes {
-            return Err(Error::Truncated {
-                file: label,
-                expected: end,
-                got: bytes,
-            });
+            return Err(Error::Truncated { file: label, expected: end, got: bytes });
         }
-        Ok(PureFile {
-            file,
-            label,
-            bytes,
-            groups: OnceCell::new(),
-        })
+        Ok(PureFile { file, label, bytes, groups: OnceCell::new() })
     }
 
     fn groups(&self) -> Result<&BTreeMap<String, Group>> {
         if let Some(groups) = self.groups.get() {
             return Ok(groups);
         }
-        let found = self
-            .file
-            .root()
-            .iter_groups()
-            .map_err(|e| undecodable(&self.label, "/", &e))?;
+        let found = self.file.root().iter_groups().map_err(|e| undecodable(&self.label, "/", &e))?;
         Ok(self.groups.get_or_init(|| found.collect()))
     }
 
@@ -63,8 +46,7 @@ impl PureFile {
         match found {
             Ok(dataset) => Ok(Some(dataset)),
             Err(
-                hdf5_pure::Error::Format(FormatError::PathNotFound(_))
-                | hdf5_pure::Error::NotADataset(_),
+                hdf5_pure::Error::Format(FormatError::PathNotFound(_)) | hdf5_pure::Error::NotADataset(_),
             ) => Ok(None),
             Err(hdf5_pure::Error::NotAGroup(_)) => Ok(None),
             Err(e) => Err(undecodable(&self.label, key, &e)),
@@ -92,9 +74,9 @@ impl PureFile {
         let fail = |e: hdf5_pure::Error| undecodable(&self.label, key, &e);
         let layout = match dataset.layout().map_err(fail)? {
             hdf5_pure::Layout::Compact { .. } => Layout::Compact,
-            hdf5_pure::Layout::Contiguous { address, .. } => Layout::Contiguous {
-                allocated: address.is_some(),
-            },
+            hdf5_pure::Layout::Contiguous { address, .. } => {
+                Layout::Contiguous { allocated: address.is_some() }
+            }
             hdf5_pure::Layout::Chunked { chunk_shape, .. } => Layout::Chunked {
                 shape: chunk_shape,
                 filtered: !dataset.filters().is_empty(),
@@ -102,10 +84,7 @@ impl PureFile {
                     .chunks()
                     .map_err(fail)?
                     .into_iter()
-                    .map(|c| Chunk {
-                        offset: c.offset,
-                        bytes: c.storage_size,
-                    })
+                    .map(|c| Chunk { offset: c.offset, bytes: c.storage_size })
                     .collect(),
             },
             other => return Err(self.refuse(key, &format!("storage layout {other}"))),
@@ -120,11 +99,7 @@ impl PureFile {
     }
 
     fn refuse(&self, key: &str, reason: &str) -> Error {
-        Error::Undecodable {
-            file: self.label.clone(),
-            key: key.into(),
-            reason: reason.into(),
-        }
+        Error::Undecodable { file: self.label.clone(), key: key.into(), reason: reason.into() }
     }
 
     fn whole<T>(
@@ -135,10 +110,7 @@ impl PureFile {
     ) -> Result<Vec<T>> {
         let values = read.map_err(|e| undecodable(&self.label, key, &e))?;
         if values.len() != elements {
-            return Err(self.refuse(
-                key,
-                &format!("{} of {elements} elements came back", values.len()),
-            ));
+            return Err(self.refuse(key, &format!("{} of {elements} elements came back", values.len())));
         }
         Ok(values)
     }
@@ -165,32 +137,20 @@ impl Backend for PureFile {
         let mut file = std::fs::File::open(path).map_err(open)?;
         let bytes = file.metadata().map_err(open)?.len();
         let mut head = Vec::new();
-        (&mut file)
-            .take(HEAD_BYTES as u64)
-            .read_to_end(&mut head)
-            .map_err(open)?;
+        (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(open)?;
         check_signature(&label, &head)?;
         Self::finish(File::open_streaming(path), label, bytes)
     }
 
     fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self> {
         check_signature(label, &bytes[..bytes.len().min(HEAD_BYTES)])?;
-        Self::finish(
-            File::from_bytes(bytes.to_vec()),
-            label.into(),
-            bytes.len() as u64,
-        )
+        Self::finish(File::from_bytes(bytes.to_vec()), label.into(), bytes.len() as u64)
     }
 
     fn children(&self, group: &str) -> Result<Vec<String>> {
-        let fail = |e: hdf5_pure::Error| {
-            undecodable(&self.label, if group.is_empty() { "/" } else { group }, &e)
-        };
-        let node = if group.is_empty() {
-            self.file.root()
-        } else {
-            self.file.group(group).map_err(fail)?
-        };
+        let fail =
+            |e: hdf5_pure::Error| undecodable(&self.label, if group.is_empty() { "/" } else { group }, &e);
+        let node = if group.is_empty() { self.file.root() } else { self.file.group(group).map_err(fail)? };
         let mut names = node.datasets().map_err(fail)?;
         names.extend(node.groups().map_err(fail)?);
         names.sort();
@@ -202,12 +162,7 @@ impl Backend for PureFile {
             return Ok(None);
         };
         let (dtype, _) = self.check(key, &dataset)?;
-        Ok(Some(Info {
-            shape: dataset
-                .shape()
-                .map_err(|e| undecodable(&self.label, key, &e))?,
-            dtype,
-        }))
+        Ok(Some(Info { shape: dataset.shape().map_err(|e| undecodable(&self.label, key, &e))?, dtype }))
     }
 
     fn read_f32(&self, key: &str) -> Result<Vec<f32>> {
@@ -225,16 +180,12 @@ impl Backend for PureFile {
     fn read_flags(&self, key: &str) -> Result<Vec<bool>> {
         let (dataset, dtype, elements) = self.guarded(key)?;
         match dtype {
-            Dtype::Bool => Ok(self
-                .whole(key, elements, dataset.read_i8())?
-                .iter()
-                .map(|v| *v != 0)
-                .collect()),
-            Dtype::Int | Dtype::F32 | Dtype::F64 => super::flags_of(
-                &self.label,
-                key,
-                &self.whole(key, elements, dataset.read_f64())?,
-            ),
+            Dtype::Bool => {
+                Ok(self.whole(key, elements, dataset.read_i8())?.iter().map(|v| *v != 0).collect())
+            }
+            Dtype::Int | Dtype::F32 | Dtype::F64 => {
+                super::flags_of(&self.label, key, &self.whole(key, elements, dataset.read_f64())?)
+            }
             got => Err(super::flag_dtype(&self.label, key, &got)),
         }
     }
@@ -245,20 +196,12 @@ impl Backend for PureFile {
             return Err(super::string_dtype(&self.label, key, &dtype, elements));
         }
         let mut values = self.whole(key, elements, dataset.read_string())?;
-        Ok(values
-            .pop()
-            .unwrap_or_default()
-            .trim_end_matches('\0')
-            .to_string())
+        Ok(values.pop().unwrap_or_default().trim_end_matches('\0').to_string())
     }
 }
 
 fn undecodable(label: &str, key: &str, error: &hdf5_pure::Error) -> Error {
-    Error::Undecodable {
-        file: label.into(),
-        key: key.into(),
-        reason: one_line(&error.to_string()),
-    }
+    Error::Undecodable { file: label.into(), key: key.into(), reason: one_line(&error.to_string()) }
 }
 
 fn classify(dtype: &DType) -> Dtype {
@@ -268,9 +211,7 @@ fn classify(dtype: &DType) -> Dtype {
         DType::I8 | DType::I16 | DType::I32 | DType::I64 => Dtype::Int,
         DType::U8 | DType::U16 | DType::U32 | DType::U64 => Dtype::Int,
         DType::String | DType::VariableLengthString => Dtype::Text,
-        DType::Enum(names) if names.len() == 2 && names[0] == "FALSE" && names[1] == "TRUE" => {
-            Dtype::Bool
-        }
+        DType::Enum(names) if names.len() == 2 && names[0] == "FALSE" && names[1] == "TRUE" => Dtype::Bool,
         other => Dtype::Other(other.to_string()),
     }
 }

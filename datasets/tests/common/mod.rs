@@ -5,9 +5,7 @@ use std::path::PathBuf;
 
 /// Path of a fixture.
 pub fn fixture(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// Observation component k of row i.
@@ -17,11 +15,7 @@ pub fn s(i: usize, k: usize) -> f32 {
 
 /// Recorded next observation.
 pub fn s2(i: usize, k: usize) -> f32 {
-    if [19, 44, 59].contains(&i) {
-        s(i, k) + 1.0 / 64.0
-    } else {
-        s(i + 1, k)
-    }
+    if [19, 44, 59].contains(&i) { s(i, k) + 1.0 / 64.0 } else { s(i + 1, k) }
 }
 
 /// Action component k of row i.

@@ -12,37 +12,24 @@ pub struct Limits {
 
 /// Everything greater than `low`, which is itself excluded (Rust's ranges cannot say this).
 pub fn above(low: f64) -> Limits {
-    Limits {
-        low: Some((low, false)),
-        high: None,
-    }
+    Limits { low: Some((low, false)), high: None }
 }
 
 impl Limits {
     /// With an upper end that is excluded.
     pub fn below(self, high: f64) -> Self {
-        Self {
-            high: Some((high, false)),
-            ..self
-        }
+        Self { high: Some((high, false)), ..self }
     }
 
     /// With an upper end that is included.
     pub fn up_to(self, high: f64) -> Self {
-        Self {
-            high: Some((high, true)),
-            ..self
-        }
+        Self { high: Some((high, true)), ..self }
     }
 
     /// Whether `v` lies inside. NaN never does.
     pub fn contains(&self, v: f64) -> bool {
-        let low = self
-            .low
-            .is_none_or(|(l, closed)| v > l || (closed && v == l));
-        let high = self
-            .high
-            .is_none_or(|(h, closed)| v < h || (closed && v == h));
+        let low = self.low.is_none_or(|(l, closed)| v > l || (closed && v == l));
+        let high = self.high.is_none_or(|(h, closed)| v < h || (closed && v == h));
         !v.is_nan() && low && high
     }
 
@@ -69,10 +56,7 @@ impl fmt::Display for Limits {
 
 impl From<RangeFull> for Limits {
     fn from(_: RangeFull) -> Self {
-        Self {
-            low: None,
-            high: None,
-        }
+        Self { low: None, high: None }
     }
 }
 
@@ -80,42 +64,27 @@ macro_rules! limits_from {
     ($t:ty) => {
         impl From<Range<$t>> for Limits {
             fn from(r: Range<$t>) -> Self {
-                Self {
-                    low: Some((r.start as f64, true)),
-                    high: Some((r.end as f64, false)),
-                }
+                Self { low: Some((r.start as f64, true)), high: Some((r.end as f64, false)) }
             }
         }
         impl From<RangeInclusive<$t>> for Limits {
             fn from(r: RangeInclusive<$t>) -> Self {
-                Self {
-                    low: Some((*r.start() as f64, true)),
-                    high: Some((*r.end() as f64, true)),
-                }
+                Self { low: Some((*r.start() as f64, true)), high: Some((*r.end() as f64, true)) }
             }
         }
         impl From<RangeFrom<$t>> for Limits {
             fn from(r: RangeFrom<$t>) -> Self {
-                Self {
-                    low: Some((r.start as f64, true)),
-                    high: None,
-                }
+                Self { low: Some((r.start as f64, true)), high: None }
             }
         }
         impl From<RangeTo<$t>> for Limits {
             fn from(r: RangeTo<$t>) -> Self {
-                Self {
-                    low: None,
-                    high: Some((r.end as f64, false)),
-                }
+                Self { low: None, high: Some((r.end as f64, false)) }
             }
         }
         impl From<RangeToInclusive<$t>> for Limits {
             fn from(r: RangeToInclusive<$t>) -> Self {
-                Self {
-                    low: None,
-                    high: Some((r.end as f64, true)),
-                }
+                Self { low: None, high: Some((r.end as f64, true)) }
             }
         }
     };

@@ -86,10 +86,7 @@ impl Generation {
     }
 
     const fn health(self, healthy: fn(&[f64], &[f64]) -> bool) -> Option<Health> {
-        Some(Health {
-            healthy,
-            always_paid: !matches!(self, Generation::V5),
-        })
+        Some(Health { healthy, always_paid: !matches!(self, Generation::V5) })
     }
 }
 
@@ -151,11 +148,7 @@ impl Locomotion {
 
     /// [`Env::step`] for an action in f64.
     pub fn step_f64(&mut self, action: &[f64], obs: &mut [f64]) -> Result<Step, EnvError> {
-        assert_eq!(
-            action.len(),
-            self.control.len(),
-            "invariant: length of the action"
-        );
+        assert_eq!(action.len(), self.control.len(), "invariant: length of the action");
         for (control, &a) in self.control.iter_mut().zip(action) {
             *control = a;
         }
@@ -166,11 +159,7 @@ impl Locomotion {
     fn advance(&mut self, obs: &mut [f64]) -> Result<Step, EnvError> {
         let task = self.task;
         if let Some(index) = self.control.iter().position(|a| !a.is_finite()) {
-            return Err(EnvError::Action {
-                id: task.spec.id,
-                index,
-                value: self.control[index],
-            });
+            return Err(EnvError::Action { id: task.spec.id, index, value: self.control[index] });
         }
         if task.cut_actions {
             for a in &mut self.control {
@@ -204,11 +193,7 @@ impl Locomotion {
         let (to_positions, to_velocities) = obs.split_at_mut(positions.len());
         to_positions.copy_from_slice(positions);
         let limit = self.task.velocity_limit;
-        assert_eq!(
-            to_velocities.len(),
-            self.dof(),
-            "invariant: length of the observation"
-        );
+        assert_eq!(to_velocities.len(), self.dof(), "invariant: length of the observation");
         for (to, v) in to_velocities.iter_mut().zip(self.sim.qvel()) {
             *to = v.clamp(-limit, limit);
         }
@@ -247,11 +232,7 @@ impl Env for Locomotion {
     }
 
     fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
-        assert_eq!(
-            action.len(),
-            self.control.len(),
-            "invariant: length of the action"
-        );
+        assert_eq!(action.len(), self.control.len(), "invariant: length of the action");
         for (control, &a) in self.control.iter_mut().zip(action) {
             *control = f64::from(a);
         }

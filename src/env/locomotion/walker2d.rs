@@ -22,12 +22,7 @@ pub(super) const fn task(id: &'static str, generation: Generation) -> Task {
             score: Some("walker2d"),
             needs_mujoco: true,
         },
-        model: ModelText {
-            name,
-            mjcf: include_str!("walker2d.xml"),
-            edit,
-            edit_since_3_5: None,
-        },
+        model: ModelText { name, mjcf: include_str!("walker2d.xml"), edit, edit_since_3_5: None },
         frame_skip: 4,
         control_cost: 1e-3,
         health: generation.health(healthy),

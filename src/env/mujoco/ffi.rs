@@ -64,8 +64,7 @@ impl std::fmt::Display for Version {
 /// The functions of one loaded libmujoco. It is never unloaded.
 pub struct Api {
     version: Version,
-    load_xml:
-        unsafe extern "C" fn(*const c_char, *const c_void, *mut c_char, c_int) -> *mut RawModel,
+    load_xml: unsafe extern "C" fn(*const c_char, *const c_void, *mut c_char, c_int) -> *mut RawModel,
     delete_model: unsafe extern "C" fn(*mut RawModel),
     make_data: unsafe extern "C" fn(*const RawModel) -> *mut RawData,
     delete_data: unsafe extern "C" fn(*mut RawData),
@@ -84,9 +83,7 @@ pub struct Api {
 unsafe fn symbol<F: Copy>(library: &Library, name: &str) -> Result<F, String> {
     // SAFETY: the caller vouches for the type; the address is copied out and stays valid because
     // the library is never unloaded once it is accepted.
-    unsafe { library.get::<F>(name) }
-        .map(|found| *found)
-        .map_err(|_| format!("it has no function {name}"))
+    unsafe { library.get::<F>(name) }.map(|found| *found).map_err(|_| format!("it has no function {name}"))
 }
 
 impl Api {
@@ -182,20 +179,12 @@ impl Model {
         let mut error = [0 as c_char; 1024];
         // SAFETY: `name` is zero-terminated, a null VFS means the file system (the struct changed
         // its size between releases, so we never make one), and `error` is as long as we say.
-        let raw = unsafe {
-            (api.load_xml)(
-                name.as_ptr(),
-                ptr::null(),
-                error.as_mut_ptr(),
-                error.len() as c_int,
-            )
-        };
-        NonNull::new(raw)
-            .map(|raw| Model { api, raw })
-            .ok_or_else(|| {
-                // SAFETY: MuJoCo terminates the message, and the buffer began as zeros.
-                one_line(&unsafe { CStr::from_ptr(error.as_ptr()) }.to_string_lossy())
-            })
+        let raw =
+            unsafe { (api.load_xml)(name.as_ptr(), ptr::null(), error.as_mut_ptr(), error.len() as c_int) };
+        NonNull::new(raw).map(|raw| Model { api, raw }).ok_or_else(|| {
+            // SAFETY: MuJoCo terminates the message, and the buffer began as zeros.
+            one_line(&unsafe { CStr::from_ptr(error.as_ptr()) }.to_string_lossy())
+        })
     }
 
     /// Numbers in the named parts of the state, a sum of [`TIME`], [`QPOS`], ... bits.
@@ -258,37 +247,19 @@ impl Data {
 
     /// Reads parts of the state, in the order of their bits; `out` must have exactly their size.
     pub fn get(&self, parts: u32, out: &mut [f64]) {
-        assert_eq!(
-            out.len(),
-            self.model.size(parts),
-            "invariant: size of the state"
-        );
+        assert_eq!(out.len(), self.model.size(parts), "invariant: size of the state");
         // SAFETY: `out` has room for all numbers of these parts.
         unsafe {
-            (self.model.api.get_state)(
-                self.model.raw.as_ptr(),
-                self.raw.as_ptr(),
-                out.as_mut_ptr(),
-                parts,
-            )
+            (self.model.api.get_state)(self.model.raw.as_ptr(), self.raw.as_ptr(), out.as_mut_ptr(), parts)
         }
     }
 
     /// Writes parts of the state; `from` must have exactly their size.
     pub fn set(&mut self, parts: u32, from: &[f64]) {
-        assert_eq!(
-            from.len(),
-            self.model.size(parts),
-            "invariant: size of the state"
-        );
+        assert_eq!(from.len(), self.model.size(parts), "invariant: size of the state");
         // SAFETY: `from` holds all numbers of these parts.
         unsafe {
-            (self.model.api.set_state)(
-                self.model.raw.as_ptr(),
-                self.raw.as_ptr(),
-                from.as_ptr(),
-                parts,
-            )
+            (self.model.api.set_state)(self.model.raw.as_ptr(), self.raw.as_ptr(), from.as_ptr(), parts)
         }
     }
 }

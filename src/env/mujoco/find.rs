@@ -113,9 +113,7 @@ impl Surroundings {
     }
 
     fn cached_folder(&self) -> Option<PathBuf> {
-        self.cache
-            .as_ref()
-            .map(|cache| cache.join(format!("mujoco-{RELEASE}")))
+        self.cache.as_ref().map(|cache| cache.join(format!("mujoco-{RELEASE}")))
     }
 
     /// The library that the user named; anything wrong with it is an error, never passed over.
@@ -131,11 +129,7 @@ impl Surroundings {
                 return Ok(Some(found));
             }
         }
-        let what = if path.is_dir() {
-            "holds no libmujoco.so*"
-        } else {
-            "does not exist"
-        };
+        let what = if path.is_dir() { "holds no libmujoco.so*" } else { "does not exist" };
         Err(format!(
             "MUJOCO_PATH={} {what}; set it to the library (or its folder) or unset it to let baq search",
             path.display()
@@ -155,18 +149,13 @@ impl Surroundings {
             let output = run(Command::new(python).args(["-c", program])).ok()?;
             let folder = String::from_utf8(output.stdout).ok()?;
             let folder = folder.trim_end_matches(['\r', '\n']);
-            (output.status.success() && !folder.is_empty())
-                .then(|| library_in(Path::new(folder)))
-                .flatten()
+            (output.status.success() && !folder.is_empty()).then(|| library_in(Path::new(folder))).flatten()
         })
     }
 
     /// Libraries in the system's folders.
     pub fn in_system(&self) -> Vec<PathBuf> {
-        self.system
-            .iter()
-            .filter_map(|folder| library_in(folder))
-            .collect()
+        self.system.iter().filter_map(|folder| library_in(folder)).collect()
     }
 
     /// Downloads the release into the cache and gives the library's path.
@@ -175,28 +164,19 @@ impl Surroundings {
     /// the first rename wins. The error is one sentence without the cures.
     pub fn fetch(&self) -> Result<PathBuf, String> {
         if self.no_fetch {
-            return Err(
-                "and BAQ_NO_FETCH=1 forbids to download it (unset it to allow that)".into(),
-            );
+            return Err("and BAQ_NO_FETCH=1 forbids to download it (unset it to allow that)".into());
         }
         let (os, arch) = self.platform;
-        let wheel = WHEELS
-            .iter()
-            .find(|wheel| os == "linux" && wheel.arch == arch)
-            .ok_or_else(|| {
-                format!(
-                    "and there is no package of MuJoCo {RELEASE} for {os} on {arch} to download"
-                )
-            })?;
+        let wheel = WHEELS.iter().find(|wheel| os == "linux" && wheel.arch == arch).ok_or_else(|| {
+            format!("and there is no package of MuJoCo {RELEASE} for {os} on {arch} to download")
+        })?;
         let (Some(cache), Some(target)) = (&self.cache, self.cached_folder()) else {
             return Err("and neither XDG_CACHE_HOME nor HOME says where to keep a download".into());
         };
         let python = self
             .python
             .iter()
-            .find(|python| {
-                run(Command::new(python).arg("--version")).is_ok_and(|o| o.status.success())
-            })
+            .find(|python| run(Command::new(python).arg("--version")).is_ok_and(|o| o.status.success()))
             .ok_or("and there is no python3 to download it with")?;
         fs::create_dir_all(cache)
             .map_err(|e| format!("and the cache {} cannot be made ({e})", cache.display()))?;
@@ -204,29 +184,17 @@ impl Surroundings {
             .prefix("fetching-")
             .tempdir_in(cache)
             .map_err(|e| format!("and the cache {} is not writable ({e})", cache.display()))?;
-        let broken = |what: &str, e: std::io::Error| {
-            format!("and {what} in {} failed ({e})", cache.display())
-        };
+        let broken =
+            |what: &str, e: std::io::Error| format!("and {what} in {} failed ({e})", cache.display());
 
-        eprintln!(
-            "baq: downloading MuJoCo {RELEASE} (7 MB, once) to {}",
-            target.display()
-        );
+        eprintln!("baq: downloading MuJoCo {RELEASE} (7 MB, once) to {}", target.display());
         let at = temporary.path();
         let wish = at.join("requirements.txt");
-        fs::write(
-            &wish,
-            format!("mujoco=={RELEASE} --hash=sha256:{}\n", wheel.wheel_sha256),
-        )
-        .map_err(|e| broken("writing", e))?;
+        fs::write(&wish, format!("mujoco=={RELEASE} --hash=sha256:{}\n", wheel.wheel_sha256))
+            .map_err(|e| broken("writing", e))?;
         let pip = run(Command::new(python)
             .args(["-m", "pip", "download", "--quiet", "--no-deps"])
-            .args([
-                "--disable-pip-version-check",
-                "--no-input",
-                "--retries",
-                "2",
-            ])
+            .args(["--disable-pip-version-check", "--no-input", "--retries", "2"])
             .args(["--require-hashes", "--only-binary=:all:"])
             .args(["--platform", wheel.platform, "--python-version", "3.11"])
             .args(["--implementation", "cp", "--abi", "cp311"])
@@ -243,25 +211,16 @@ impl Surroundings {
             .find(|p| p.extension().is_some_and(|e| e == "whl"))
             .ok_or("and pip said it downloaded MuJoCo but left no wheel")?;
         let unpacked = at.join("unpacked");
-        let zip = run(Command::new(python)
-            .args(["-m", "zipfile", "-e"])
-            .arg(&file)
-            .arg(&unpacked))
-        .map_err(|e| broken("starting python3 -m zipfile", e))?;
+        let zip = run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked))
+            .map_err(|e| broken("starting python3 -m zipfile", e))?;
         if !zip.status.success() {
-            return Err(format!(
-                "and the downloaded wheel cannot be unpacked ({})",
-                last_line(&zip.stderr)
-            ));
+            return Err(format!("and the downloaded wheel cannot be unpacked ({})", last_line(&zip.stderr)));
         }
 
-        let library = library_in(&unpacked.join("mujoco"))
-            .ok_or("and the downloaded wheel holds no libmujoco.so")?;
+        let library =
+            library_in(&unpacked.join("mujoco")).ok_or("and the downloaded wheel holds no libmujoco.so")?;
         let bytes = fs::read(&library).map_err(|e| broken("reading the download", e))?;
-        let found: String = Sha256::digest(&bytes)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         if found != wheel.library_sha256 {
             return Err(format!(
                 "and the downloaded library has SHA-256 {found}, expected {}",
@@ -322,20 +281,14 @@ fn run(command: &mut Command) -> std::io::Result<Output> {
 
 fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    one_line(
-        text.lines()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .unwrap_or("no message"),
-    )
+    one_line(text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no message"))
 }
 
 /// Says in one sentence what pip says in thirty lines.
 fn pip_failure(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     if text.contains("No module named pip") {
-        return "and python3 has no pip to download it with (Debian: `apt install python3-pip`)"
-            .into();
+        return "and python3 has no pip to download it with (Debian: `apt install python3-pip`)".into();
     }
     if text.contains("DO NOT MATCH THE HASHES") {
         return "and the package that pip was given does not have the expected SHA-256: \
@@ -356,10 +309,7 @@ fn pip_failure(output: &Output) -> String {
     if text.contains("No matching distribution found") {
         return format!("and the package index has no MuJoCo {RELEASE} for this machine");
     }
-    format!(
-        "and pip could not download it ({})",
-        last_line(&output.stderr)
-    )
+    format!("and pip could not download it ({})", last_line(&output.stderr))
 }
 
 #[cfg(test)]
@@ -402,36 +352,15 @@ mod tests {
         let _alone = alone();
         for (python, expected) in [
             (None, "no python3"),
-            (
-                Some(failing_pip("/bin/python3: No module named pip")),
-                "apt install python3-pip",
-            ),
-            (
-                Some(failing_pip("NewConnectionError: x")),
-                "cannot reach the package index",
-            ),
-            (
-                Some(failing_pip(
-                    "ERROR: No matching distribution found for mujoco",
-                )),
-                "has no MuJoCo",
-            ),
-            (
-                Some(failing_pip(
-                    "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM",
-                )),
-                "SHA-256",
-            ),
-            (
-                Some(failing_pip("a\nERROR: disk full")),
-                "(ERROR: disk full)",
-            ),
+            (Some(failing_pip("/bin/python3: No module named pip")), "apt install python3-pip"),
+            (Some(failing_pip("NewConnectionError: x")), "cannot reach the package index"),
+            (Some(failing_pip("ERROR: No matching distribution found for mujoco")), "has no MuJoCo"),
+            (Some(failing_pip("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM")), "SHA-256"),
+            (Some(failing_pip("a\nERROR: disk full")), "(ERROR: disk full)"),
             (Some("exit 0".to_string()), "left no wheel"),
         ] {
             let folder = tempfile::tempdir().expect("invariant: a temporary folder");
-            let error = machine(folder.path(), python.as_deref())
-                .fetch()
-                .unwrap_err();
+            let error = machine(folder.path(), python.as_deref()).fetch().unwrap_err();
             assert!(error.contains(expected), "{error}");
             assert_eq!(error.lines().count(), 1, "{error}");
             let left = fs::read_dir(folder.path().join("cache")).map_or(0, |d| d.count());
@@ -476,11 +405,7 @@ mod tests {
         let mut machine = machine(at, Some(&format!("echo {}", package.display())));
         assert_eq!(machine.named(), Ok(None));
         assert_eq!(machine.cached(), None);
-        assert_eq!(
-            machine.in_python(),
-            None,
-            "the 4.0 stub package has no library"
-        );
+        assert_eq!(machine.in_python(), None, "the 4.0 stub package has no library");
         assert!(machine.in_system().is_empty());
 
         let put = |path: PathBuf| {
@@ -499,17 +424,9 @@ mod tests {
         assert_eq!(machine.cached(), Some(cached));
 
         machine.mujoco_path = Some(at.join("site"));
-        assert_eq!(
-            machine.named(),
-            Ok(Some(package.join("libmujoco.so.3.17.0")))
-        );
+        assert_eq!(machine.named(), Ok(Some(package.join("libmujoco.so.3.17.0"))));
         machine.mujoco_path = Some(at.join("cache"));
-        assert!(
-            machine
-                .named()
-                .unwrap_err()
-                .contains("holds no libmujoco.so")
-        );
+        assert!(machine.named().unwrap_err().contains("holds no libmujoco.so"));
         machine.mujoco_path = Some(at.join("nowhere"));
         assert!(machine.named().unwrap_err().contains("does not exist"));
     }

@@ -45,13 +45,7 @@ impl MuJoCo {
     fn open(path: &Path, origin: Origin) -> Result<MuJoCo, String> {
         let api = Api::open(path)?;
         let (warmstart, control) = state_bits(api)?;
-        Ok(MuJoCo {
-            api,
-            warmstart,
-            control,
-            path: path.to_path_buf(),
-            origin,
-        })
+        Ok(MuJoCo { api, warmstart, control, path: path.to_path_buf(), origin })
     }
 
     /// Compiles MJCF text, by way of a temporary file (see [`Model::load`]).
@@ -77,8 +71,8 @@ pub fn library() -> Result<&'static MuJoCo, EnvError> {
     if let Some(library) = *library {
         return Ok(library);
     }
-    let found = search(&find::Surroundings::here())
-        .map_err(|e| EnvError::MuJoCo(format!("{e}; {}", find::CURES)))?;
+    let found =
+        search(&find::Surroundings::here()).map_err(|e| EnvError::MuJoCo(format!("{e}; {}", find::CURES)))?;
     Ok(*library.insert(Box::leak(Box::new(found))))
 }
 
@@ -108,17 +102,12 @@ fn search(surroundings: &find::Surroundings) -> Result<MuJoCo, String> {
         }
     }
     let fetched = match cached {
-        Some(_) => {
-            Err("no usable MuJoCo was found; delete the cached one to fetch it again".into())
-        }
-        None => surroundings
-            .fetch()
-            .map_err(|e| format!("MuJoCo was not found {e}")),
+        Some(_) => Err("no usable MuJoCo was found; delete the cached one to fetch it again".into()),
+        None => surroundings.fetch().map_err(|e| format!("MuJoCo was not found {e}")),
     };
     fetched
         .and_then(|path| {
-            MuJoCo::open(&path, Origin::Cache)
-                .map_err(|e| format!("{} cannot be used: {e}", path.display()))
+            MuJoCo::open(&path, Origin::Cache).map_err(|e| format!("{} cannot be used: {e}", path.display()))
         })
         .map_err(|e| {
             passed_over.insert(0, e);

@@ -27,12 +27,7 @@ impl ModelText {
         let margin = self.edit_since_3_5.filter(|_| version >= Version(3, 5, 0));
         let mut text = self.mjcf.to_string();
         for (from, to) in self.edit.into_iter().chain(margin) {
-            assert_eq!(
-                text.matches(from).count(),
-                1,
-                "invariant: {from} occurs once in {}",
-                self.name
-            );
+            assert_eq!(text.matches(from).count(), 1, "invariant: {from} occurs once in {}", self.name);
             text = text.replace(from, to);
         }
         text
@@ -56,28 +51,15 @@ impl Sim {
     pub fn new(text: &ModelText) -> Result<Sim, EnvError> {
         let mujoco = library()?;
         let model = model(mujoco, text)?;
-        let (nq, nv, nu) = (
-            model.size(QPOS),
-            model.size(QVEL),
-            model.size(mujoco.control),
-        );
-        let mut data = Data::new(model).ok_or_else(|| {
-            EnvError::MuJoCo(format!("{mujoco} has no memory for model {}", text.name))
-        })?;
+        let (nq, nv, nu) = (model.size(QPOS), model.size(QVEL), model.size(mujoco.control));
+        let mut data = Data::new(model)
+            .ok_or_else(|| EnvError::MuJoCo(format!("{mujoco} has no memory for model {}", text.name)))?;
         // The time step without looking into the struct: 0 + dt is exact.
         let mut timestep = [0.0];
         data.step(1);
         data.get(TIME, &mut timestep);
         data.reset();
-        let mut sim = Sim {
-            mujoco,
-            data,
-            now: vec![0.0; 1 + nq + nv],
-            nq,
-            nv,
-            nu,
-            timestep: timestep[0],
-        };
+        let mut sim = Sim { mujoco, data, now: vec![0.0; 1 + nq + nv], nq, nv, nu, timestep: timestep[0] };
         sim.look();
         Ok(sim)
     }
@@ -129,10 +111,7 @@ impl Sim {
         if drift < 0.5 * self.timestep && self.now[1..].iter().all(|x| x.is_finite()) {
             return Ok(());
         }
-        Err(EnvError::Unstable {
-            time: expected,
-            warning: ffi::take_warning(),
-        })
+        Err(EnvError::Unstable { time: expected, warning: ffi::take_warning() })
     }
 
     /// Appends everything on which the next step depends.
