@@ -5,7 +5,13 @@ use crate::simd::Avx512;
 use crate::{Activation, Linear};
 
 #[target_feature(enable = "avx512f")]
-unsafe fn tile<const MR: usize, const NV: usize, const TR: bool, const SUMS: bool, const PART: bool>(
+unsafe fn tile<
+    const MR: usize,
+    const NV: usize,
+    const TR: bool,
+    const SUMS: bool,
+    const PART: bool,
+>(
     t: &Tile,
 ) {
     // SAFETY: this function enables the instruction set; the caller promises the rest.
@@ -74,7 +80,10 @@ impl Micro for Avx512 {
             ],
         ];
         if vectors > 2 {
-            assert!(vectors == Self::wide(rows) && !sums && !part, "invariant: a wide kernel that exists");
+            assert!(
+                vectors == Self::wide(rows) && !sums && !part,
+                "invariant: a wide kernel that exists"
+            );
             WIDE[usize::from(transposed)][rows - 1]
         } else {
             let table = match (transposed, sums) {
@@ -91,11 +100,27 @@ impl Micro for Avx512 {
     }
 
     fn dots(cols: usize, one_row: bool) -> unsafe fn(&Dots) {
-        const MANY: [unsafe fn(&Dots); 6] =
-            [dots::<16, 1>, dots::<8, 2>, dots::<8, 3>, dots::<4, 4>, dots::<4, 5>, dots::<4, 6>];
-        const ONE: [unsafe fn(&Dots); 6] =
-            [dots::<1, 1>, dots::<1, 2>, dots::<1, 3>, dots::<1, 4>, dots::<1, 5>, dots::<1, 6>];
-        if one_row { ONE[cols - 1] } else { MANY[cols - 1] }
+        const MANY: [unsafe fn(&Dots); 6] = [
+            dots::<16, 1>,
+            dots::<8, 2>,
+            dots::<8, 3>,
+            dots::<4, 4>,
+            dots::<4, 5>,
+            dots::<4, 6>,
+        ];
+        const ONE: [unsafe fn(&Dots); 6] = [
+            dots::<1, 1>,
+            dots::<1, 2>,
+            dots::<1, 3>,
+            dots::<1, 4>,
+            dots::<1, 5>,
+            dots::<1, 6>,
+        ];
+        if one_row {
+            ONE[cols - 1]
+        } else {
+            MANY[cols - 1]
+        }
     }
 }
 

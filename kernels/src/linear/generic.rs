@@ -120,7 +120,10 @@ pub(crate) unsafe fn tile<
         macro_rules! load {
             ($p:expr, $j:expr) => {
                 if PART {
-                    S::load_part($p.wrapping_add($j * S::LANES), t.cols.saturating_sub($j * S::LANES))
+                    S::load_part(
+                        $p.wrapping_add($j * S::LANES),
+                        t.cols.saturating_sub($j * S::LANES),
+                    )
                 } else {
                     S::load($p.add($j * S::LANES))
                 }
@@ -129,7 +132,11 @@ pub(crate) unsafe fn tile<
         macro_rules! store {
             ($p:expr, $j:expr, $v:expr) => {
                 if PART {
-                    S::store_part($p.wrapping_add($j * S::LANES), $v, t.cols.saturating_sub($j * S::LANES))
+                    S::store_part(
+                        $p.wrapping_add($j * S::LANES),
+                        $v,
+                        t.cols.saturating_sub($j * S::LANES),
+                    )
                 } else {
                     S::store($p.add($j * S::LANES), $v)
                 }
@@ -204,7 +211,11 @@ pub(crate) unsafe fn tile<
         }
         if SUMS {
             for j in 0..NV {
-                let v = if t.add { S::add(load!(t.sums, j), sums[j]) } else { sums[j] };
+                let v = if t.add {
+                    S::add(load!(t.sums, j), sums[j])
+                } else {
+                    sums[j]
+                };
                 store!(t.sums, j, v);
             }
         }
@@ -330,7 +341,13 @@ unsafe fn pack<S: Simd>(b: *const f32, inner: usize, cols: usize, dst: *mut f32)
 
 /// One panel of `width` columns, zero-padded to two vectors.
 #[inline(always)]
-unsafe fn pack_panel<S: Simd>(b: *const f32, inner: usize, stride: usize, width: usize, dst: *mut f32) {
+unsafe fn pack_panel<S: Simd>(
+    b: *const f32,
+    inner: usize,
+    stride: usize,
+    width: usize,
+    dst: *mut f32,
+) {
     // SAFETY: the caller's b covers inner rows of `width` floats, dst inner rows of two vectors.
     unsafe {
         let (mut b, mut dst) = (b, dst);
@@ -339,7 +356,10 @@ unsafe fn pack_panel<S: Simd>(b: *const f32, inner: usize, stride: usize, width:
                 (S::load(b), S::load(b.add(S::LANES)))
             } else {
                 let hi = b.wrapping_add(S::LANES);
-                (S::load_part(b, width), S::load_part(hi, width.saturating_sub(S::LANES)))
+                (
+                    S::load_part(b, width),
+                    S::load_part(hi, width.saturating_sub(S::LANES)),
+                )
             };
             S::store(dst, lo);
             S::store(dst.add(S::LANES), hi);
@@ -365,7 +385,11 @@ unsafe fn pack_transposed<S: Simd>(w: *const f32, inner: usize, cols: usize, dst
                 let block = &mut block[..lanes];
                 for (r, v) in block.iter_mut().enumerate().take(rows) {
                     let p = w.add((first + r) * inner + i);
-                    *v = if n == lanes { S::load(p) } else { S::load_part(p, n) };
+                    *v = if n == lanes {
+                        S::load(p)
+                    } else {
+                        S::load_part(p, n)
+                    };
                 }
                 S::transpose(block);
                 for (r, &v) in block.iter().enumerate().take(n) {
@@ -394,7 +418,11 @@ fn strips<S: Simd>(cols: usize, vectors: usize) -> impl Iterator<Item = (usize, 
         if at >= cols {
             return None;
         }
-        let nv = if cols - at >= vectors * S::LANES { vectors } else { 2 };
+        let nv = if cols - at >= vectors * S::LANES {
+            vectors
+        } else {
+            2
+        };
         let n = (cols - at).min(nv * S::LANES);
         let strip = (at, nv, n);
         at += n;
@@ -449,7 +477,11 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
                         c: p.c.add(at),
                         c_stride: p.cols,
                         cols,
-                        start: if k == 0 && !p.start.is_null() { p.start.add(col) } else { std::ptr::null() },
+                        start: if k == 0 && !p.start.is_null() {
+                            p.start.add(col)
+                        } else {
+                            std::ptr::null()
+                        },
                         add: p.add || k > 0,
                         finish: if last { p.finish.at(at) } else { Finish::Plain },
                         sums: std::ptr::null_mut(),
@@ -467,7 +499,15 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
                 for col in (0..p.cols).step_by(width) {
                     let b = p.b.wrapping_add(col * p.inner + k * width);
                     for (row, height) in even_parts(chunk_rows, S::TALL) {
-                        tile(chunk + row, height, col, 2, (p.cols - col).min(width), b, width);
+                        tile(
+                            chunk + row,
+                            height,
+                            col,
+                            2,
+                            (p.cols - col).min(width),
+                            b,
+                            width,
+                        );
                     }
                 }
             }
@@ -483,10 +523,18 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
 #[inline(always)]
 unsafe fn narrow_product<S: Micro>(p: &Product, rows: Range<usize>) {
     for (col, cols) in even_parts(p.cols, S::DOTS) {
-        let (tall, many, one) = (S::dots_rows(cols), S::dots(cols, false), S::dots(cols, true));
+        let (tall, many, one) = (
+            S::dots_rows(cols),
+            S::dots(cols, false),
+            S::dots(cols, true),
+        );
         let mut row = rows.start;
         while row < rows.end {
-            let (kernel, height) = if rows.end - row >= tall { (many, tall) } else { (one, 1) };
+            let (kernel, height) = if rows.end - row >= tall {
+                (many, tall)
+            } else {
+                (one, 1)
+            };
             // SAFETY: the caller's arrays cover these rows and columns.
             unsafe {
                 kernel(&Dots {
@@ -497,7 +545,11 @@ unsafe fn narrow_product<S: Micro>(p: &Product, rows: Range<usize>) {
                     w_stride: p.inner,
                     c: p.c.add(row * p.cols + col),
                     c_stride: p.cols,
-                    bias: if p.start.is_null() { p.start } else { p.start.add(col) },
+                    bias: if p.start.is_null() {
+                        p.start
+                    } else {
+                        p.start.add(col)
+                    },
                     add: p.add,
                 });
             }
@@ -523,7 +575,9 @@ unsafe fn finish_dense<S: Simd>(p: &Product, rows: Range<usize>) {
             let v = match finish {
                 Finish::Plain => return,
                 Finish::Relu => S::max(S::zero(), v),
-                Finish::ReluMask(x) => S::select(S::lt(S::zero(), S::load_part(x.add(i), n)), v, S::zero()),
+                Finish::ReluMask(x) => {
+                    S::select(S::lt(S::zero(), S::load_part(x.add(i), n)), v, S::zero())
+                }
                 Finish::TanhMask(x) => {
                     let x = S::load_part(x.add(i), n);
                     S::mul(v, S::fnma(x, x, S::splat(1.0)))
@@ -605,7 +659,14 @@ unsafe fn packed<S: Simd>(
         Layout::Panels | Layout::TurnedPanels => packed_len::<S>(inner, cols),
     };
     let dst = Shared::new(aligned(scratch, heads * head));
-    let job = Pack { layout, w, inner, cols, dst, head };
+    let job = Pack {
+        layout,
+        w,
+        inner,
+        cols,
+        dst,
+        head,
+    };
     // SAFETY: the caller promises the instruction set and that w has these sizes.
     unsafe { run::<S>(heads, w.len(), &job) };
     (dst.ptr(), head)
@@ -693,7 +754,13 @@ pub(crate) unsafe fn linear<S: Micro>(
     scratch: &mut [f32],
 ) {
     let count = check_linear(s, x, w, b, y);
-    let Linear { heads, rows, inputs, outputs, .. } = *s;
+    let Linear {
+        heads,
+        rows,
+        inputs,
+        outputs,
+        ..
+    } = *s;
     if count.y == 0 {
         return;
     }
@@ -718,7 +785,11 @@ pub(crate) unsafe fn linear<S: Micro>(
                 c: y.as_mut_ptr(),
                 start: b.map_or(std::ptr::null(), |b| b.as_ptr()),
                 add: false,
-                finish: if act == Activation::Relu { Finish::Relu } else { Finish::Plain },
+                finish: if act == Activation::Relu {
+                    Finish::Relu
+                } else {
+                    Finish::Plain
+                },
             },
             rows,
             a_head: count.x_head,
@@ -744,13 +815,23 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
     scratch: &mut [f32],
 ) {
     let count = check_dx(s, dy, w, mask, dx);
-    let Linear { heads, rows, inputs, outputs, shared_input } = *s;
+    let Linear {
+        heads,
+        rows,
+        inputs,
+        outputs,
+        shared_input,
+    } = *s;
     if count.x == 0 || heads == 0 {
         return dx.fill(0.0);
     }
     // Each row of w is contiguous along the sum already, so narrow dx needs no packing.
     let narrow = narrow::<S>(outputs, inputs);
-    let layout = if narrow { Layout::Asis } else { Layout::TurnedPanels };
+    let layout = if narrow {
+        Layout::Asis
+    } else {
+        Layout::TurnedPanels
+    };
     let (results, added) = if shared_input { (1, heads) } else { (heads, 1) };
     // SAFETY: the lengths were checked; the caller promises the instruction set.
     unsafe {
@@ -809,7 +890,12 @@ struct Gradient<'a> {
 impl<S: Micro> Job<S> for Gradient<'_> {
     #[inline(always)]
     unsafe fn run(&self, tiles: Range<usize>) {
-        let Linear { rows, inputs, outputs, .. } = *self.sizes;
+        let Linear {
+            rows,
+            inputs,
+            outputs,
+            ..
+        } = *self.sizes;
         for tile in tiles {
             let (j, first) = (tile / self.strips, tile % self.strips * self.strip);
             // SAFETY: lengths were checked; a tile writes its own rows or columns of dw and db.
@@ -842,7 +928,13 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     _scratch: &mut [f32],
 ) {
     let count = check_dw(s, x, dy, dw, db.as_deref());
-    let Linear { heads, rows, inputs, outputs, .. } = *s;
+    let Linear {
+        heads,
+        rows,
+        inputs,
+        outputs,
+        ..
+    } = *s;
     // Lanes along K when that wastes fewer: the result is then stored transposed.
     let vectors = |n: usize| n.div_ceil(2 * S::LANES) * 2;
     let transposed = vectors(inputs) * outputs < vectors(outputs) * inputs;
@@ -890,7 +982,12 @@ unsafe fn dw_panel<S: Micro>(
     dw: *mut f32,
     db: Option<*mut f32>,
 ) {
-    let Linear { rows, inputs, outputs, .. } = *s;
+    let Linear {
+        rows,
+        inputs,
+        outputs,
+        ..
+    } = *s;
     let width = 2 * S::LANES;
     let mut panel = Panel(std::mem::MaybeUninit::uninit());
     let mut first = 0;

@@ -21,7 +21,10 @@ struct Counter<V> {
 impl<V: Copy> Counter<V> {
     #[inline(always)]
     fn new(zero: V) -> Self {
-        Self { groups: [zero; usize::BITS as usize], tiles: 0 }
+        Self {
+            groups: [zero; usize::BITS as usize],
+            tiles: 0,
+        }
     }
 
     #[inline(always)]
@@ -148,7 +151,11 @@ unsafe fn sum_columns<S: Simd, const NV: usize>(
             for r in first..(first + STEP_TILE).min(n) {
                 let x = x.add(r * stride);
                 for j in 0..NV {
-                    let v = if NV == 1 { S::load_part(x, cols) } else { S::load(x.add(j * S::LANES)) };
+                    let v = if NV == 1 {
+                        S::load_part(x, cols)
+                    } else {
+                        S::load(x.add(j * S::LANES))
+                    };
                     sum[j] = S::add(sum[j], v);
                 }
             }
@@ -156,7 +163,11 @@ unsafe fn sum_columns<S: Simd, const NV: usize>(
         }
         let total = counter.total(zero, add);
         for (j, &v) in total.iter().enumerate() {
-            if NV == 1 { S::store_part(y, v, cols) } else { S::store(y.add(j * S::LANES), v) }
+            if NV == 1 {
+                S::store_part(y, v, cols)
+            } else {
+                S::store(y.add(j * S::LANES), v)
+            }
         }
     }
 }
@@ -170,7 +181,10 @@ pub(crate) unsafe fn min<S: Simd>(dims: [usize; 3], x: &[f32], y: &mut [f32]) {
     if inner == 1 {
         for (o, y) in y.iter_mut().enumerate() {
             let row = &x[o * n..(o + 1) * n];
-            *y = row.iter().fold(f32::INFINITY, |m, &v| if m.is_nan() || m < v { m } else { v });
+            *y = row.iter().fold(
+                f32::INFINITY,
+                |m, &v| if m.is_nan() || m < v { m } else { v },
+            );
         }
         return;
     }
@@ -193,7 +207,13 @@ pub(crate) unsafe fn min<S: Simd>(dims: [usize; 3], x: &[f32], y: &mut [f32]) {
 
 /// See the contract.
 #[inline(always)]
-pub(crate) unsafe fn min_grad<S: Simd>(dims: [usize; 3], x: &[f32], m: &[f32], g: &[f32], dx: &mut [f32]) {
+pub(crate) unsafe fn min_grad<S: Simd>(
+    dims: [usize; 3],
+    x: &[f32],
+    m: &[f32],
+    g: &[f32],
+    dx: &mut [f32],
+) {
     let [outer, n, inner] = dims;
     check("x", x.len(), &dims);
     check("dx", dx.len(), &dims);
@@ -262,7 +282,10 @@ pub(crate) unsafe fn log_sum_exp<S: Simd>(dims: [usize; 2], x: &[f32], y: &mut [
                 sum = S::add(sum, exp::<S>(S::sub(S::load(row.as_ptr().add(i)), shifts)));
             }
             sum = S::add(sum, exp::<S>(S::sub(S::load(tail.as_ptr()), shifts)));
-            S::store(lanes.as_mut_ptr(), S::add(shifts, log::<S>(S::sum_each(&[sum]))));
+            S::store(
+                lanes.as_mut_ptr(),
+                S::add(shifts, log::<S>(S::sum_each(&[sum]))),
+            );
             *y = lanes[0];
         }
     }
