@@ -24,8 +24,10 @@ pub enum Stream {
     Collect = 6,
     /// directions of finite differences
     Check = 7,
-    /// the second half of a mixed batch; position = round
-    Mix = 8,
+    /// rows of a batch of the behaviour model; position = update
+    Model = 8,
+    /// the offline rows that an online buffer begins with; position = 0
+    Subset = 9,
 }
 
 /// A generator for `rand` and `rand_distr` at one position of one stream.

@@ -117,6 +117,16 @@ pub static W_ESS: Metric =
 pub static ONLINE_SHARE: Metric =
     Metric::new("online_share", "online rows / B", "", "Online share of a batch");
 
+/// Mean priority of offline rows.
+pub static RHO_OFFLINE: Metric =
+    Metric::new("rho_offline", "mean rho of eq. 10, offline rows of the batch", "", "Priorities rho");
+/// Mean priority of online rows.
+pub static RHO_ONLINE: Metric =
+    Metric::new("rho_online", "mean rho of eq. 10, online rows of the batch", "", "Priorities rho");
+
+/// Name of w among [`Adaptation::quantities`].
+pub const WEIGHT: &str = "weight w";
+
 /// BAQ over some base.
 #[derive(Debug)]
 pub struct Baq {
@@ -156,6 +166,14 @@ impl Baq {
         };
         let k_q = c.k_q.or_else(|| 0.5);
         Ok(Baq { config: c.clone(), model, dims, k_q, k_rho })
+    }
+
+    /// The signed exponent of eq. 10.
+    fn exponent(&self) -> f64 {
+        match self.config.favour {
+            Favour::Novel => self.config.priority_exponent,
+            Favour::Familiar => -self.config.priority_exponent,
+        }
     }
 
     /// exp(-d² g / k_q) with the chosen relaxation; g is 1 or the gate.
@@ -205,6 +223,10 @@ impl Adaptation for Baq {
             t.metric(&D2_OFFLINE, mean_where(d2, offline));
             t.metric(&D2_ONLINE, mean_where(d2, online));
             t.metric(&ONLINE_SHARE, online.mean());
+            let exponent = self.exponent();
+            let rho = ((b.column(replay::DISTANCE) / self.k_rho + 1.0).log() * exponent).exp();
+            t.metric(&RHO_OFFLINE, mean_where(rho, offline));
+            t.metric(&RHO_ONLINE, mean_where(rho, online));
             if let (true, Some(critics)) = (self.config.use_q_weight, base.critics()) {
                 let w = self.eq6(t, b, critics.all(t, b.s, b.a), phase);
                 t.metric(&W_OFFLINE, mean_where(w, offline));
@@ -264,11 +286,16 @@ impl Adaptation for Baq {
         if !c.use_priority || (!online && c.offline_priority == OfflinePriority::One) {
             return 1.0;
         }
-        let exponent = match c.favour {
-            Favour::Novel => c.priority_exponent,
-            Favour::Familiar => -c.priority_exponent,
-        };
-        (f64::from(annotated[1]) / self.k_rho + 1.0).powf(exponent)
+        (f64::from(annotated[1]) / self.k_rho + 1.0).powf(self.exponent())
+    }
+
+    fn quantities(&self, annotated: &[f32], online: bool) -> Vec<(&'static str, f64)> {
+        let d2 = f64::from(annotated[0]);
+        vec![
+            ("distance d2", d2),
+            (WEIGHT, (-d2 / self.k_q).exp()),
+            ("priority rho", self.priority(annotated, online)),
+        ]
     }
 
     fn calibrate(&mut self, offline_means: &[f64]) {

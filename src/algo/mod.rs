@@ -174,6 +174,12 @@ pub trait Adaptation: Debug + Send + Sync {
         1.0
     }
 
+    /// What the calibration of the adaptation looks at: named quantities of a transition with these annotated
+    /// values, in the order of `annotate`.
+    fn quantities(&self, _annotated: &[f32], _online: bool) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
     /// Fixes constants that were left to the data: means over the offline data of the annotated values, in
     /// the order of `annotate`. Called once, before the online phase is traced.
     fn calibrate(&mut self, _offline_means: &[f64]) {}

@@ -43,6 +43,15 @@ crate::choices! {
 }
 
 crate::choices! {
+    /// Offline transitions that the online buffer begins with.
+    OfflineRows {
+        All = "all", "all of them";
+        Subset(rows: f64 = 1.0..) = "subset", "so many, drawn at random";
+        None = "none", "none";
+    }
+}
+
+crate::choices! {
     /// How actions are chosen while collecting.
     Exploration {
         Sample = "sample", "sampled from the policy, clipped to [-1, 1]";
@@ -100,6 +109,7 @@ crate::config! {
         run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant, .., "what becomes of the policy's learning rate at the switch";
         run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
+        run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
         run   capacity:          usize         = 2_000_000,  1..,          "transitions that the buffer holds; must exceed offline rows plus environment steps";
         run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";
         run   exploration_noise: f64           = 0.03,       0.0..,        "standard deviation of exploration noise";

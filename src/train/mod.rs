@@ -6,6 +6,7 @@ pub mod evaluate;
 pub mod facts;
 pub mod metrics;
 pub mod offline;
+pub mod online;
 pub mod progress;
 pub mod rundir;
 mod sheet;

@@ -50,6 +50,10 @@ pub struct Counters {
     pub best_loss: Option<f64>,
     /// fractions of a round that are owed to the environment steps
     pub credit: f64,
+    /// raw reward of the present episode so far
+    pub episode_return: f64,
+    /// raw return of the last finished online episode
+    pub last_return: Option<f64>,
 }
 
 impl Counters {
@@ -73,8 +77,10 @@ impl Counters {
         ]
     }
 
-    fn real(&self) -> [f64; 2] {
-        [self.credit, self.best_loss.unwrap_or(f64::NAN)]
+    /// Absent values are NaN in the file.
+    fn real(&self) -> [f64; 4] {
+        let or_nan = |x: Option<f64>| x.unwrap_or(f64::NAN);
+        [self.credit, or_nan(self.best_loss), self.episode_return, or_nan(self.last_return)]
     }
 }
 
@@ -240,7 +246,8 @@ impl Saved {
     /// Where the run stood.
     pub fn counters(&self) -> Result<Counters, TrainError> {
         let w = self.reader.tensor::<u64>("counters", &[7])?;
-        let r = self.reader.tensor::<f64>("credit", &[2])?;
+        let r = self.reader.tensor::<f64>("credit", &[4])?;
+        let present = |x: f64| (!x.is_nan()).then_some(x);
         Ok(Counters {
             round: w[0],
             offline_rounds: w[1],
@@ -249,8 +256,10 @@ impl Saved {
             episode_step: w[4],
             evaluations: w[5],
             best_round: w[6],
-            best_loss: (!r[1].is_nan()).then_some(r[1]),
+            best_loss: present(r[1]),
             credit: r[0],
+            episode_return: r[2],
+            last_return: present(r[3]),
         })
     }
 

@@ -1,0 +1,533 @@
+//! Online fine-tuning: an environment step, then the rounds it pays for.
+//!
+//!   a ~ exploration policy(s); (r, s') from the environment; m = 0 only if the task itself ended
+//!   store (s, a, r, s', m) with its annotated columns and its priority, then learn
+//!
+//! The state after step N is a function of (configuration, data, offline checkpoint, N).
+
+use baq_datasets::scores;
+
+use super::TrainError;
+use super::agent::{Actor, Agent, Annotator, fill};
+use super::data::{Dataset, Scales};
+use super::evaluate::Evaluator;
+use super::metrics::{
+    self, DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Stamp, Timing, TimingLog,
+    write_distributions,
+};
+use super::offline::{Ended, Rounds, check_finite};
+use super::progress::{Progress, Stop};
+use super::rundir::RunDir;
+use super::state::{Counters, OnlineState, Saved, State};
+use crate::algo::{Phase, Sampling};
+use crate::autodiff::{Clock, Metric, Noise};
+use crate::config::{BufferMode, Config, OfflineRows, OnlineConfig, RunConfig};
+use crate::env::{self, Env};
+use crate::replay::stats::{ByOrigin, by_origin};
+use crate::replay::{self, Composer, Draw, Origin, Ring, SumTree, annotate};
+use crate::rng::{Rng, Stream, derive};
+use rand::seq::SliceRandom;
+
+/// Return of the last finished episode.
+pub static EPISODE_RETURN: Metric =
+    Metric::new("episode_return", "raw return of the last training episode", "", "Training episodes");
+
+/// Fits the adaptation's model of the data; returns whether a signal stopped it.
+pub fn fit_model(
+    agent: &mut Agent,
+    ring: &Ring,
+    seed: u64,
+    updates: u64,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<bool, TrainError> {
+    let Some(trace) = agent.model_trace(&Phase::offline(updates)) else { return Ok(false) };
+    let mut rounds = Rounds::new(&trace);
+    let mut progress = Progress::new("model", updates, 0, quiet);
+    let mut rows = vec![0; agent.dims.batch];
+    let mut weights = vec![0.0; agent.dims.batch];
+    for update in 0..updates {
+        let draw = Draw { seed, stream: Stream::Model as u32, update };
+        Composer::Uniform { stratified: false }.compose(draw, ring, None, 0.0, &mut rows, &mut weights);
+        let (program, workspace) = rounds.pick(update + 1 == updates);
+        fill(workspace, program, ring, &rows);
+        let clock = Clock { round: update, phase_round: update };
+        program.run(workspace, &mut agent.store, clock, Noise::Seed(seed));
+        progress.advance(1);
+        if stop.requested() {
+            return Ok(true);
+        }
+    }
+    check_finite(&rounds.values(), updates)?;
+    progress.finish();
+    Ok(false)
+}
+
+/// The offline transitions that the online buffer begins with.
+pub fn ring(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Ring, TrainError> {
+    let run: RunConfig = config.section();
+    let online: OnlineConfig = config.section();
+    let mut rows: Vec<usize> = (0..dataset.columns.len()).collect();
+    let keep = match online.offline_rows {
+        OfflineRows::All => rows.len(),
+        OfflineRows::Subset(n) => (n as usize).min(rows.len()),
+        OfflineRows::None => 0,
+    };
+    if keep < rows.len() {
+        rows.shuffle(&mut Rng::new(run.seed, Stream::Subset, 0));
+        rows.truncate(keep);
+        rows.sort_unstable();
+    }
+    let needed = rows.len() as u64 + online.env_steps;
+    if (online.capacity as u64) < needed {
+        return Err(TrainError::Input(format!(
+            "online.capacity: expected at least {needed} ({} offline transitions and {} environment steps), got {}; raise it, or old transitions are overwritten unasked",
+            rows.len(),
+            online.env_steps,
+            online.capacity,
+        )));
+    }
+    let columns = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
+    dataset.ring(&rows, online.capacity, &columns)
+}
+
+/// Programs and columns of an adaptation that annotates transitions.
+struct Annotation {
+    one: Annotator,
+    batch: Annotator,
+    values: Vec<f32>,
+}
+
+/// Fine-tunes an agent in an environment inside a run directory.
+pub struct Online<'a> {
+    config: &'a Config,
+    run: RunConfig,
+    options: OnlineConfig,
+    agent: Agent,
+    scales: Scales,
+    facts: DatasetFacts,
+    env: Box<dyn Env>,
+    env_seed: u64,
+    act_seed: u64,
+    actor: Actor,
+    evaluator: Option<Evaluator>,
+    rounds: Rounds,
+    ring: Ring,
+    tree: Option<SumTree>,
+    sampling: Sampling,
+    composer: Composer,
+    annotation: Option<Annotation>,
+    counters: Counters,
+    observation: Vec<f64>,
+    next: Vec<f64>,
+    state: Vec<f32>,
+    record: Vec<f32>,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+    priorities: Vec<f64>,
+}
+
+impl<'a> Online<'a> {
+    /// Prepares the online phase: annotates the data, fixes the adaptation's constants, compiles.
+    /// `ring` holds the offline transitions. With a saved online state it goes on from there.
+    pub fn new(
+        config: &'a Config,
+        mut agent: Agent,
+        dataset: &Dataset,
+        mut ring: Ring,
+        counters: Counters,
+        saved: Option<&Saved>,
+    ) -> Result<Online<'a>, TrainError> {
+        let run: RunConfig = config.section();
+        let options: OnlineConfig = config.section();
+        if run.env.is_empty() {
+            return Err(TrainError::Input(
+                "run.env: expected an environment, got none; name one with --env, as in hopper-v4".into(),
+            ));
+        }
+        let env = env::make(&run.env)?;
+        dataset.columns.check_dims(env.spec().id, env.obs_dim(), env.act_dim())?;
+
+        let names: Vec<&'static str> =
+            agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
+        let sampling = agent.adaptation.sampling();
+        let mut online = None;
+        if let Some(saved) = saved {
+            let moving = if sampling.refresh { &names[..] } else { &[] };
+            let state = saved.online(ring.layout().width(), moving)?;
+            ring.restore(state.ring, &state.records)?;
+            online = Some(state);
+        }
+        if let Some(mut block) = agent.annotator(annotate::BLOCK)
+            && !ring.offline_rows().is_empty()
+        {
+            block.offline(&mut agent.store, &mut ring);
+            let offline = ring.offline_rows();
+            let means: Vec<f64> = names
+                .iter()
+                .map(|name| {
+                    let column = ring.column(name);
+                    let sum: f64 = offline.clone().map(|i| f64::from(ring.get(i, column)[0])).sum();
+                    sum / offline.len() as f64
+                })
+                .collect();
+            agent.adaptation.calibrate(&means);
+        }
+        if let Some(state) = &online {
+            // Annotated values that move have been saved.
+            for (name, values) in &state.annotated {
+                let (column, slots) = (ring.column(name), ring.offline_rows());
+                ring.write_column(column, slots, values);
+            }
+        }
+        let phase = Phase {
+            online: true,
+            rounds: (options.env_steps as f64 * options.updates_per_step) as u64,
+            before: counters.offline_rounds,
+            actor_lr: options.actor_lr,
+        };
+        let rounds = Rounds::new(&agent.trace(&phase));
+        let annotation = match (agent.annotator(1), agent.annotator(agent.dims.batch)) {
+            (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
+            _ => None,
+        };
+        let composer = composer(options.buffer, &sampling)?;
+        let tree = composer.is_prioritised().then(|| {
+            let mut tree = SumTree::new(ring.capacity());
+            let masses: Vec<f64> = (0..ring.len()).map(|i| priority(&agent, &ring, &names, i)).collect();
+            tree.assign(0, &masses);
+            tree
+        });
+        let evaluator = match options.eval_episodes {
+            0 => None,
+            n => Some(Evaluator::new(&agent, &run.env, n, run.seed)?),
+        };
+        let batch = agent.dims.batch;
+        let width = ring.layout().width();
+        let mut this = Online {
+            env_seed: derive(run.seed, Stream::TrainReset),
+            act_seed: derive(run.seed, Stream::Explore),
+            actor: agent.actor(1, options.exploration, &options),
+            observation: vec![0.0; env.obs_dim()],
+            next: vec![0.0; env.obs_dim()],
+            state: vec![0.0; env.obs_dim()],
+            record: vec![0.0; width],
+            rows: vec![0; batch],
+            weights: vec![0.0; batch],
+            priorities: vec![0.0; batch],
+            scales: dataset.scales.clone(),
+            facts: dataset.facts.clone(),
+            config,
+            run,
+            options,
+            evaluator,
+            rounds,
+            ring,
+            tree,
+            sampling,
+            composer,
+            annotation,
+            counters,
+            agent,
+            env,
+        };
+        match online {
+            Some(state) => {
+                this.env.set_state(&state.env)?;
+                this.observation = state.observation;
+            }
+            None => this.begin_episode(),
+        }
+        Ok(this)
+    }
+
+    fn stamp(&self) -> Stamp {
+        let c = &self.counters;
+        Stamp { phase: metrics::Phase::Online, update: c.round, env_step: c.env_step }
+    }
+
+    fn begin_episode(&mut self) {
+        self.env.reset(self.env_seed, self.counters.episode, &mut self.observation);
+        self.counters.episode += 1;
+        self.counters.episode_step = 0;
+        self.counters.episode_return = 0.0;
+    }
+
+    /// One environment step; the transition goes into the buffer.
+    fn step(&mut self) -> Result<(), TrainError> {
+        self.scales.state(&self.observation, &mut self.state);
+        let position = self.counters.env_step;
+        let action = self.actor.act(&mut self.agent.store, &self.state, self.act_seed, position);
+        let step = self.env.step(action, &mut self.next)?;
+
+        let layout = self.ring.layout();
+        let mut put = |name: &str, values: &[f32]| {
+            let c = layout.column(name);
+            self.record[c.offset..c.offset + c.len].copy_from_slice(values);
+        };
+        put(replay::S, &self.state);
+        put(replay::A, action);
+        put(replay::R, &[self.scales.reward.apply(step.reward as f32)]);
+        put(replay::M, &[step.m()]);
+        let mut mass = 1.0;
+        if let Some(a) = &mut self.annotation {
+            a.one.one(&mut self.agent.store, &self.state, action, &mut a.values);
+            for (name, value) in a.one.columns().iter().zip(&a.values) {
+                put(name, &[*value]);
+            }
+            mass = self.agent.adaptation.priority(&a.values, true);
+        }
+        self.scales.state(&self.next, &mut self.state);
+        put(replay::S2, &self.state);
+        match &mut self.tree {
+            Some(tree) => self.ring.push_with_priority(&self.record, tree, mass),
+            None => self.ring.push(&self.record),
+        };
+
+        std::mem::swap(&mut self.observation, &mut self.next);
+        self.counters.env_step += 1;
+        self.counters.episode_step += 1;
+        self.counters.episode_return += step.reward;
+        if step.ended() {
+            self.counters.last_return = Some(self.counters.episode_return);
+            self.begin_episode();
+        }
+        Ok(())
+    }
+
+    /// One round on a batch of the buffer.
+    fn round(&mut self, measure: bool) {
+        let c = &self.counters;
+        let phase_round = c.round - c.offline_rounds;
+        let draw = Draw { seed: self.run.seed, stream: Stream::Batch as u32, update: c.round };
+        let exponent = self.sampling.importance.map_or(0.0, |s| {
+            s.over(((self.options.env_steps as f64) * self.options.updates_per_step) as u64).at(phase_round)
+        });
+        self.composer.compose(
+            draw,
+            &self.ring,
+            self.tree.as_ref(),
+            exponent,
+            &mut self.rows,
+            &mut self.weights,
+        );
+        if let (true, Some(a)) = (self.sampling.refresh, &mut self.annotation) {
+            a.batch.rows(&mut self.agent.store, &mut self.ring, &self.rows);
+            if let Some(tree) = &mut self.tree {
+                let names = a.batch.columns();
+                for (p, &row) in self.priorities.iter_mut().zip(&self.rows) {
+                    *p = priority(&self.agent, &self.ring, names, row as usize);
+                }
+                tree.update(&self.rows, &self.priorities);
+            }
+        }
+        let (program, workspace) = self.rounds.pick(measure);
+        fill(workspace, program, &self.ring, &self.rows);
+        if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
+            for (x, &row) in online.iter_mut().zip(&self.rows) {
+                *x = if self.ring.origin(row as usize) == Origin::Online { 1.0 } else { 0.0 };
+            }
+        }
+        if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
+            importance.copy_from_slice(&self.weights);
+        }
+        let clock = Clock { round: c.round, phase_round };
+        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        self.counters.round += 1;
+    }
+
+    fn evaluate(&mut self, progress: &Progress) -> Result<Option<Evaluation>, TrainError> {
+        let stamp = self.stamp();
+        let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
+        let number = self.counters.evaluations;
+        let evaluation = evaluator.run(&mut self.agent.store, &self.scales, number, stamp)?;
+        self.counters.evaluations += 1;
+        progress.evaluated(&evaluation);
+        Ok(Some(evaluation))
+    }
+
+    fn save(&self, dir: &RunDir) -> Result<(), TrainError> {
+        let annotated = match (&self.annotation, self.sampling.refresh) {
+            (Some(a), true) => {
+                let slots = self.ring.offline_rows();
+                a.one
+                    .columns()
+                    .iter()
+                    .map(|name| {
+                        let mut values = vec![0.0; slots.len()];
+                        self.ring.read_column(self.ring.column(name), slots.clone(), &mut values);
+                        (*name, values)
+                    })
+                    .collect()
+            }
+            _ => Vec::new(),
+        };
+        let online = OnlineState {
+            ring: self.ring.state(),
+            records: self.ring.online_records(),
+            width: self.ring.layout().width(),
+            annotated,
+            env: self.env.state(),
+            observation: self.observation.clone(),
+        };
+        let state = State {
+            config: self.config,
+            agent: &self.agent,
+            scales: &self.scales,
+            dataset: &self.facts,
+            counters: &self.counters,
+            online: Some(online),
+        };
+        state.save(dir)
+    }
+
+    /// Runs to the end, writing metrics, evaluations and checkpoints. `earlier` are the evaluations of the
+    /// offline phase, for the whole curve.
+    pub fn run(
+        &mut self,
+        dir: &RunDir,
+        earlier: &[Evaluation],
+        resumed: bool,
+        stop: &Stop,
+        quiet: bool,
+    ) -> Result<Ended, TrainError> {
+        let mut columns = self.rounds.metrics();
+        columns.push(&EPISODE_RETURN);
+        let stamp = self.stamp();
+        let total = self.options.env_steps;
+        let mut progress = Progress::new("online", total, self.counters.env_step, quiet);
+        let (mut log, mut evaluations, mut timing);
+        if resumed {
+            log = MetricLog::resume(dir.path(), &columns, stamp)?;
+            evaluations = EvaluationLog::resume(dir.path(), stamp)?;
+            timing = TimingLog::resume(dir.path(), stamp)?;
+        } else {
+            log = MetricLog::create(dir.path(), &columns)?;
+            evaluations = EvaluationLog::create(dir.path(), earlier)?;
+            timing = TimingLog::create(dir.path())?;
+            if let Some(e) = self.evaluate(&progress)? {
+                evaluations.record(&e)?;
+            }
+            evaluations.flush()?;
+            log.flush()?;
+            timing.flush()?;
+            self.save(dir)?;
+        }
+        let mut ended = Ended::Complete;
+        while self.counters.env_step < total {
+            self.step()?;
+            let now = self.counters.env_step;
+            let last = now == total;
+            let measure = now.is_multiple_of(self.options.log_every) || last;
+            if now > self.options.warmup_steps {
+                self.counters.credit += self.options.updates_per_step;
+            }
+            let mut measured = false;
+            while self.counters.credit >= 1.0 {
+                self.counters.credit -= 1.0;
+                // The last round of a step is the one that is measured.
+                let of_interest = measure && self.counters.credit < 1.0;
+                self.round(of_interest);
+                measured |= of_interest;
+            }
+            progress.advance(1);
+            if measure {
+                let mut values = if measured { self.rounds.values() } else { Vec::new() };
+                check_finite(&values, self.counters.round)?;
+                if let Some(r) = self.counters.last_return {
+                    values.push((&EPISODE_RETURN, r));
+                }
+                log.record(self.stamp(), &values)?;
+                let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
+                timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
+            }
+            if (now.is_multiple_of(self.options.eval_every) || last)
+                && let Some(e) = self.evaluate(&progress)?
+            {
+                evaluations.record(&e)?;
+            }
+            let interrupted = stop.requested();
+            if now.is_multiple_of(self.options.checkpoint_every) || last || interrupted {
+                log.flush()?;
+                evaluations.flush()?;
+                timing.flush()?;
+                self.save(dir)?;
+            }
+            if interrupted && !last {
+                ended = Ended::Interrupted;
+                break;
+            }
+        }
+        progress.finish();
+        if ended == Ended::Complete {
+            write_distributions(dir.path(), &self.distributions())?;
+        }
+        Ok(ended)
+    }
+
+    /// Quantities of the adaptation over the whole buffer, split by origin.
+    pub fn calibration(&self) -> Vec<(&'static str, ByOrigin)> {
+        let Some(a) = &self.annotation else { return Vec::new() };
+        let columns: Vec<_> = a.one.columns().iter().map(|n| self.ring.column(n)).collect();
+        let of = |slot: usize| {
+            let values: Vec<f32> = columns.iter().map(|c| self.ring.get(slot, *c)[0]).collect();
+            let online = self.ring.origin(slot) == Origin::Online;
+            self.agent.adaptation.quantities(&values, online)
+        };
+        if self.ring.is_empty() {
+            return Vec::new();
+        }
+        let names: Vec<&'static str> = of(0).into_iter().map(|(name, _)| name).collect();
+        names
+            .into_iter()
+            .enumerate()
+            .map(|(k, name)| (name, by_origin(&self.ring, |slot| of(slot)[k].1)))
+            .collect()
+    }
+
+    fn distributions(&self) -> Vec<Distribution> {
+        let Some(a) = &self.annotation else { return Vec::new() };
+        let columns: Vec<_> = a.one.columns().iter().map(|n| self.ring.column(n)).collect();
+        let mut all: Vec<(&'static str, [Vec<f32>; 2])> = Vec::new();
+        for slot in 0..self.ring.len() {
+            let values: Vec<f32> = columns.iter().map(|c| self.ring.get(slot, *c)[0]).collect();
+            let online = self.ring.origin(slot) == Origin::Online;
+            for (k, (name, x)) in self.agent.adaptation.quantities(&values, online).into_iter().enumerate() {
+                if all.len() == k {
+                    all.push((name, Default::default()));
+                }
+                all[k].1[usize::from(online)].push(x as f32);
+            }
+        }
+        all.iter()
+            .map(|(name, [offline, online])| {
+                Distribution::of(name, name, &[("offline", offline), ("online", online)], 40)
+            })
+            .collect()
+    }
+
+    /// Normalised score of a mean return in this environment, where there is one.
+    pub fn score(&self, mean_return: f64) -> Option<f64> {
+        self.env.spec().score.and_then(|task| scores::normalized(task, mean_return))
+    }
+}
+
+fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
+    match (buffer, sampling.prioritised) {
+        (BufferMode::Append, false) => Ok(Composer::Uniform { stratified: false }),
+        (BufferMode::Append, true) => Ok(Composer::Prioritised { stratified: sampling.stratified }),
+        (BufferMode::Mix(share), false) => Ok(Composer::Mix(share)),
+        (BufferMode::Mix(_), true) => Err(TrainError::Input(
+            "online.buffer: expected append with prioritised sampling, got mix; set online.buffer=append or switch priorities off".into(),
+        )),
+    }
+}
+
+fn priority(agent: &Agent, ring: &Ring, names: &[&'static str], slot: usize) -> f64 {
+    // Two columns at most today; the array keeps this off the heap.
+    let mut values = [0.0; 8];
+    for (v, name) in values.iter_mut().zip(names) {
+        *v = ring.get(slot, ring.column(name))[0];
+    }
+    agent.adaptation.priority(&values[..names.len()], ring.origin(slot) == Origin::Online)
+}
