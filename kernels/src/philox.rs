@@ -15,6 +15,8 @@
 //! order and never a fused multiply-add or a library function, so their bits are the same on every
 //! instruction set and every machine. Different `fill_*` functions with equal coordinates share
 //! their words: give each noise its own stream.
+//!
+//! Above 400 lines because the tests stand beside the code.
 
 #![allow(
     clippy::needless_range_loop,

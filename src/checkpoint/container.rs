@@ -7,6 +7,8 @@
 //! The metadata key `baq_sha256` is the digest of the whole file, computed with zeros in its own place:
 //! a flipped bit is an error, not a different policy. Files without it (written by others) are read
 //! unchecked.
+//!
+//! Above 400 lines because writer, reader and the tests that damage files belong together.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

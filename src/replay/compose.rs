@@ -9,6 +9,8 @@
 //!
 //! Equal numbers select equal rows whether by floor(u n) or by a tree whose priorities are all equal,
 //! so a prioritised batch with equal priorities is the uniform batch, bit by bit.
+//!
+//! Above 400 lines because the tests stand beside the code.
 
 use baq_kernels::philox::Philox;
 
@@ -221,7 +223,7 @@ mod tests {
         (0..n)
             .map(|_| {
                 let w = noise.next_block();
-                if w[0] % 10 == 0 {
+                if w[0].is_multiple_of(10) {
                     0.0
                 } else {
                     (f64::from(w[1] % 1000) * 0.01 + 1.0).powf(0.6)
@@ -269,10 +271,10 @@ mod tests {
         tree.assign(0, &masses[..700]);
         let mut naive = masses[..700].to_vec();
         naive.resize(1000, 0.0);
-        for k in 700..1600 {
-            let slot = ring.push_with_priority(&[0.0], &mut tree, 4.0 * masses[k]);
+        for (k, &mass) in masses.iter().enumerate().skip(700) {
+            let slot = ring.push_with_priority(&[0.0], &mut tree, 4.0 * mass);
             assert_eq!(slot, k % 1000);
-            naive[slot] = 4.0 * masses[k];
+            naive[slot] = 4.0 * mass;
         }
         assert_eq!(ring.offline_rows(), 600..700);
         let total: f64 = naive.iter().sum();

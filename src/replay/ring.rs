@@ -4,6 +4,8 @@
 //! back to slot 0 and overwrites the oldest row there, whatever its origin. With a capacity of at
 //! least (offline rows + online steps) nothing is ever lost. Sampling is bounded by the *current
 //! size*, never by the write position.
+//!
+//! Above 400 lines because the tests stand beside the code.
 
 use std::ops::Range;
 

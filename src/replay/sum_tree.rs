@@ -13,6 +13,8 @@
 //! If all leaves are equal, a target u · total would select floor(u · n) up to rounding; the tree knows
 //! when they are equal and then selects exactly that row, so that equal priorities reproduce the
 //! uniform stream bit by bit (see [`super::compose`]).
+//!
+//! Above 400 lines because the tests stand beside the code.
 
 use baq_kernels::gather::prefetch;
 
@@ -416,7 +418,7 @@ mod tests {
         for k in 0..100_000 {
             let w = noise.next_block();
             // thirty orders of magnitude, and sometimes nothing
-            let mass = if w[1] % 11 == 0 {
+            let mass = if w[1].is_multiple_of(11) {
                 0.0
             } else {
                 10f64.powi((w[2] % 31) as i32 - 15) * f64::from(w[3])
@@ -454,7 +456,7 @@ mod tests {
             let masses: Vec<f64> = (0..n)
                 .map(|_| {
                     let w = noise.next_block();
-                    if w[0] % 2 == 0 {
+                    if w[0].is_multiple_of(2) {
                         0.0
                     } else {
                         0.1 * 10f64.powi((w[1] % 16) as i32)
