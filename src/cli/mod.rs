@@ -4,6 +4,7 @@
 //! `--json` stdout holds one JSON object and nothing else; without it the last line says what to do next
 //! or gives the verdict.
 
+pub mod finetune;
 pub mod setup;
 pub mod train;
 
@@ -41,6 +42,8 @@ pub struct Common {
 enum Command {
     /// Train on a data set
     Train(train::Train),
+    /// Go on in an environment
+    Finetune(finetune::Finetune),
 }
 
 /// How a command that ran to its end ended.
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
     // The whole command runs inside the pool, where sharing work allocates nothing.
     let outcome = pool.install(|| match cli.command {
         Command::Train(c) => c.run(cli.common),
+        Command::Finetune(c) => c.run(cli.common),
     });
     match outcome {
         Ok(Verdict::Done) => ExitCode::SUCCESS,

@@ -75,8 +75,40 @@ impl RunArgs {
         }
         let by_name = algo.filter(|name| presets::find(name).is_ok());
         let preset = self.preset.as_deref().or(if self.config.is_none() { by_name } else { None });
-        let mut config = resolve(known_sections(), preset, self.config.as_deref(), &self.sets)?;
+        let config = resolve(known_sections(), preset, self.config.as_deref(), &self.sets)?;
+        self.finish(config, common, algo, adapt)
+    }
 
+    /// The same on top of an existing configuration, as that of the run one starts from.
+    pub fn resolve_from(
+        &self,
+        mut config: Config,
+        common: Common,
+        algo: &str,
+        adapt: &str,
+    ) -> Result<Config, TrainError> {
+        find_adaptation(adapt)?;
+        if let Some(name) = &self.preset {
+            config.apply_preset(name)?;
+        }
+        if let Some(path) = &self.config {
+            let name = path.display().to_string();
+            let text = std::fs::read_to_string(path).map_err(|e| TrainError::Input(format!("{name}: {e}")))?;
+            config.apply_text(&name, &text)?;
+        }
+        for set in &self.sets {
+            config.apply_set(set)?;
+        }
+        self.finish(config, common, Some(algo), Some(adapt))
+    }
+
+    fn finish(
+        &self,
+        mut config: Config,
+        common: Common,
+        algo: Option<&str>,
+        adapt: Option<&str>,
+    ) -> Result<Config, TrainError> {
         let mut run: RunConfig = config.section();
         if let Some(name) = algo {
             run.algo = name.into();

@@ -1,6 +1,7 @@
 //! Training loops and what surrounds them.
 
 pub mod agent;
+pub mod calibration;
 pub mod data;
 pub mod evaluate;
 pub mod facts;

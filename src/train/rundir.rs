@@ -26,7 +26,9 @@ pub const TIMING: &str = "timing.csv";
 pub const DATASET: &str = "dataset.json";
 /// Histograms of weights and priorities by origin.
 pub const DISTRIBUTIONS: &str = "distributions.json";
-/// The report.
+/// Means and quantiles of weights and priorities by origin.
+pub const CALIBRATION: &str = "calibration.json";
+/// The page.
 pub const REPORT: &str = "report.html";
 /// Learning curve for documents.
 pub const CURVES_SVG: &str = "curves.svg";

@@ -1,0 +1,268 @@
+//! `baq finetune`: from an offline run to an environment.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::setup::{self, RunArgs};
+use super::{Common, Outcome, Verdict};
+use crate::adapt::baq::BaqConfig;
+use crate::algo::Learner as _;
+use crate::config::{Config, OnlineConfig, RunConfig};
+use crate::report;
+use crate::train::agent::Agent;
+use crate::train::data::{self, Dataset};
+use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations, write_dataset};
+use crate::train::offline::Ended;
+use crate::train::online::{self, Online};
+use crate::train::progress::Stop;
+use crate::train::rundir::{self, RunDir};
+use crate::train::state::{Counters, Saved};
+use crate::train::{TrainError, calibration};
+
+/// Fine-tune in an environment
+#[derive(Debug, Args)]
+pub struct Finetune {
+    /// offline run (its directory or checkpoint) to start from
+    #[arg(long, value_name = "RUN", required_unless_present = "resume")]
+    from: Option<PathBuf>,
+    /// adaptation: plain or baq
+    #[arg(long, default_value = "baq")]
+    adapt: String,
+    /// run of `baq train --algo bc` that serves as the behaviour model (default: fit one)
+    #[arg(long, value_name = "RUN")]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunArgs,
+    /// environment steps
+    #[arg(long, value_name = "N")]
+    env_steps: Option<u64>,
+    /// run directory to create (default: runs/METHOD-DATA-sSEED)
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// go on with an interrupted run; takes everything from its directory
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env"])]
+    resume: Option<PathBuf>,
+    /// no progress bar
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Where a fine-tuning run came from; kept in its directory for `--resume`.
+const ORIGIN: &str = "origin.safetensors";
+/// The fitted behaviour model's origin, where it was given.
+const MODEL: &str = "model.safetensors";
+
+impl Finetune {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let stop = Stop::on_signal()?;
+        let quiet = self.quiet || common.json;
+        let (config, dir, origin, model, saved, dataset) = match &self.resume {
+            Some(path) => {
+                let dir = RunDir::resume(path)?;
+                let name = dir.file(rundir::CONFIG).display().to_string();
+                let config = setup::from_text(&name, &dir.read(rundir::CONFIG)?)?;
+                let origin = Saved::open(&dir.file(ORIGIN))?;
+                let open = |file: &str| match dir.file(file).exists() {
+                    true => Saved::open(&dir.file(file)).map(Some),
+                    false => Ok(None),
+                };
+                let (model, saved) = (open(MODEL)?, open(rundir::CHECKPOINT)?);
+                let dataset = data::load(&config)?;
+                (config, dir, origin, model, saved, dataset)
+            }
+            None => {
+                let from = self.from.as_deref().expect("invariant: clap asks for --from or --resume");
+                let origin = Saved::open(from)?;
+                let config = self.configuration(&origin, common)?;
+                let model = self.model.as_deref().map(Saved::open).transpose()?;
+                let dataset = data::load(&config)?;
+                // Everything that can be wrong is found before anything is created.
+                prepare(&config, &origin, model.as_ref(), &dataset)?;
+                let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
+                let dir = RunDir::create(&out)?;
+                copy(origin.file(), &dir, ORIGIN)?;
+                if let Some(model) = &model {
+                    copy(model.file(), &dir, MODEL)?;
+                }
+                let earlier = from.is_dir().then(|| read_evaluations(from)).transpose()?.unwrap_or_default();
+                write_earlier(&dir, &earlier)?;
+                dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
+                (config, dir, origin, model, None, dataset)
+            }
+        };
+        write_dataset(dir.path(), &dataset.facts)?;
+        let run: RunConfig = config.section();
+        let shown = dir.path().display();
+        let interrupted = || {
+            if !common.json {
+                println!("interrupted; go on with: baq finetune --resume {shown}");
+            }
+            Ok(Verdict::Done)
+        };
+
+        let mut agent = prepare(&config, &origin, model.as_ref(), &dataset)?;
+        let ring = online::ring(&dataset, &agent, &config)?;
+        let counters = match &saved {
+            Some(saved) => {
+                saved.check_dataset(&dataset.facts)?;
+                saved.restore(&mut agent)?
+            }
+            None => {
+                if needs_model(&agent, &origin, model.as_ref())? {
+                    let baq: BaqConfig = config.section();
+                    let every: Vec<usize> = (0..dataset.columns.len()).collect();
+                    let all = dataset.ring(&every, 0, &[])?;
+                    if online::fit_model(&mut agent, &all, run.seed, baq.model_updates, &stop, quiet)? {
+                        return interrupted();
+                    }
+                }
+                let offline = origin.counters()?;
+                Counters {
+                    round: offline.round,
+                    offline_rounds: offline.round,
+                    evaluations: offline.evaluations,
+                    ..Counters::default()
+                }
+            }
+        };
+        let earlier = read_earlier(&dir)?;
+        let mut training = Online::new(&config, agent, &dataset, ring, counters, saved.as_ref())?;
+        drop(dataset);
+        let ended = training.run(&dir, &earlier, saved.is_some(), &stop, quiet)?;
+        if ended == Ended::Interrupted {
+            return interrupted();
+        }
+
+        let calibration = training.calibration();
+        dir.write(rundir::CALIBRATION, calibration::to_json(&calibration).to_string().as_bytes())?;
+        let notes = calibration::lines(&calibration);
+        let title = format!("{} with {} on {}", run.algo, run.adapt, run.env);
+        let page = report::write(dir.path(), &title, &[dir.path().to_path_buf()], &notes)?;
+        let curve = Curve::of(&read_evaluations(dir.path())?);
+        if common.json {
+            let out = json!({
+                "run": dir.path(), "report": page, "adapt": run.adapt,
+                "return_at_switch": curve.switch, "lowest_return": curve.lowest,
+                "mean_return_last_5": curve.last, "score_last_5": curve.last.and_then(|r| training.score(r)),
+                "calibration": calibration::to_json(&calibration),
+            });
+            println!("{out}");
+        } else {
+            notes.iter().for_each(|n| println!("{n}"));
+            if let (Some(a), Some(b), Some(c)) = (curve.switch, curve.lowest, curve.last) {
+                println!("return at the switch {a:.1}, lowest since {b:.1}, mean of the last 5 {c:.1}");
+            }
+            println!("report: {}", page.display());
+            println!("next: baq report {shown} OTHER_RUN ... puts several runs on one page");
+        }
+        Ok(Verdict::Done)
+    }
+
+    /// The offline run's configuration, with this command's arguments on top.
+    fn configuration(&self, origin: &Saved, common: Common) -> Result<Config, TrainError> {
+        let text = origin.config()?;
+        let offline = setup::from_text(origin.file(), text)?;
+        let run: RunConfig = offline.section();
+        self.run.resolve_from(offline, common, &run.algo, &self.adapt).and_then(|mut config| {
+            if let Some(n) = self.env_steps {
+                let mut online: OnlineConfig = config.section();
+                online.env_steps = n;
+                config.put(online);
+            }
+            Ok(config)
+        })
+    }
+}
+
+/// The agent with the offline run's parameters and, where one is given, the behaviour model's.
+fn prepare(
+    config: &Config,
+    origin: &Saved,
+    model: Option<&Saved>,
+    dataset: &Dataset,
+) -> Result<Agent, TrainError> {
+    let online: OnlineConfig = config.section();
+    origin.check_dataset(&dataset.facts)?;
+    let dims = origin.dims(online.batch)?;
+    let mut agent = Agent::new(config, dims)?;
+    let saved: Vec<String> = origin.groups()?.iter().map(|g| g.to_string()).collect();
+    let own = own_group(&agent);
+    let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
+    for name in &groups {
+        // The adaptation's own networks need not be there; those of the base must.
+        if Some(name) != own.as_ref() || saved.contains(name) {
+            origin.restore_group(&mut agent, name, name)?;
+        }
+    }
+    if let (Some(own), Some(model)) = (&own, model) {
+        model.check_dataset(&dataset.facts)?;
+        if model.scales()? != dataset.scales {
+            return Err(TrainError::Input(format!(
+                "{}: expected a behaviour model trained on states scaled as in {}, got another scaling; train it with the same data.* options",
+                model.file(),
+                origin.file(),
+            )));
+        }
+        model.restore_group(&mut agent, "pi", own)?;
+    }
+    if online.reset_optimisers {
+        for name in groups {
+            let group = agent.table.find_group(&name).expect("invariant: listed by the table");
+            agent.store.reset_optimiser(group);
+        }
+    }
+    Ok(agent)
+}
+
+/// The group of the adaptation's model.
+fn own_group(agent: &Agent) -> Option<String> {
+    let model = agent.adaptation.model()?;
+    Some(agent.table.group(model.policy().group()).name.clone())
+}
+
+fn needs_model(agent: &Agent, origin: &Saved, model: Option<&Saved>) -> Result<bool, TrainError> {
+    let Some(own) = own_group(agent) else { return Ok(false) };
+    Ok(model.is_none() && !origin.groups()?.contains(&own.as_str()))
+}
+
+fn copy(from: &str, dir: &RunDir, name: &str) -> Result<(), TrainError> {
+    let bytes = std::fs::read(from).map_err(|e| TrainError::Input(format!("{from}: {e}")))?;
+    Ok(dir.write(name, &bytes)?)
+}
+
+/// The offline evaluations, kept so that a resumed run draws the same curve.
+const EARLIER: &str = "offline_evaluations";
+
+fn write_earlier(dir: &RunDir, earlier: &[Evaluation]) -> Result<(), TrainError> {
+    let folder = dir.file(EARLIER);
+    std::fs::create_dir_all(&folder)?;
+    EvaluationLog::create(&folder, earlier)?.flush()?;
+    Ok(())
+}
+
+fn read_earlier(dir: &RunDir) -> Result<Vec<Evaluation>, TrainError> {
+    Ok(read_evaluations(&dir.file(EARLIER))?)
+}
+
+/// Figures of an online curve.
+struct Curve {
+    switch: Option<f64>,
+    lowest: Option<f64>,
+    last: Option<f64>,
+}
+
+impl Curve {
+    fn of(evaluations: &[Evaluation]) -> Curve {
+        let online: Vec<f64> =
+            evaluations.iter().filter(|e| e.stamp.phase == Phase::Online).map(Evaluation::mean).collect();
+        let tail = &online[online.len().saturating_sub(5)..];
+        Curve {
+            switch: online.first().copied(),
+            lowest: online.iter().copied().reduce(f64::min),
+            last: (!tail.is_empty()).then(|| tail.iter().sum::<f64>() / tail.len() as f64),
+        }
+    }
+}
