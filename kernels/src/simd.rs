@@ -80,9 +80,6 @@ pub(crate) trait Simd: Copy + 'static {
     /// Transposes the `LANES` x `LANES` matrix whose rows are `v`.
     unsafe fn transpose(v: &mut [Self::V]);
 
-    /// Asks for the cache line of `p`, any address, to come to L2.
-    #[inline(always)]
-    unsafe fn prefetch(_p: *const f32) {}
     /// `job.run(tiles)`, compiled with the instruction set enabled.
     unsafe fn enter<J: Job<Self>>(job: &J, tiles: Range<usize>);
 
@@ -329,7 +326,6 @@ mod x86 {
         }
 
         methods! {
-            fn prefetch(p: *const f32) = _mm_prefetch::<_MM_HINT_T1>(p.cast());
             fn splat(x: f32) -> __m256 = _mm256_set1_ps(x);
             fn load(p: *const f32) -> __m256 = _mm256_loadu_ps(p);
             fn load_part(p: *const f32, n: usize) -> __m256 = _mm256_maskload_ps(p, mask8(n));
@@ -465,7 +461,6 @@ mod x86 {
         }
 
         methods! {
-            fn prefetch(p: *const f32) = _mm_prefetch::<_MM_HINT_T1>(p.cast());
             fn splat(x: f32) -> __m512 = _mm512_set1_ps(x);
             fn load(p: *const f32) -> __m512 = _mm512_loadu_ps(p);
             fn load_part(p: *const f32, n: usize) -> __m512 = _mm512_maskz_loadu_ps(mask16(n), p);

@@ -76,8 +76,6 @@ pub(crate) struct Tile {
     pub add: bool,
     /// last operation
     pub finish: Finish,
-    /// rows from here to those worth fetching from memory meanwhile; 0 for none
-    pub ahead: usize,
     /// column sums of b, if wanted
     pub sums: *mut f32,
 }
@@ -160,22 +158,6 @@ pub(crate) unsafe fn tile<
         let mut sums = [S::zero(); NV];
         let (row, step) = if TR { (1, t.a_stride) } else { (t.a_stride, 1) };
         let (mut a, mut b) = (t.a, t.b);
-        if t.ahead > 0 {
-            // The same tile of rows to come, to L2: two lines per row and array are all that one of the
-            // panels has to ask for.
-            for r in 0..MR {
-                for j in 0..2 {
-                    let at = (r + t.ahead) * t.c_stride + j * S::LANES;
-                    S::prefetch(t.c.wrapping_add(at));
-                    match t.finish {
-                        Finish::ReluMask(x) | Finish::TanhMask(x) => {
-                            S::prefetch(x.wrapping_add(at))
-                        }
-                        _ => {}
-                    }
-                }
-            }
-        }
         for _ in 0..t.inner {
             // Whichever operand has fewer registers waits in registers for the other.
             if MR < NV {
@@ -390,19 +372,6 @@ fn aligned(scratch: &mut [f32], need: usize) -> &mut [f32] {
     &mut scratch[skip..][..need]
 }
 
-/// b `[inner, cols]` to panels of two vectors, zero-padded. `dst` has `packed_len` floats.
-#[inline(always)]
-unsafe fn pack<S: Simd>(b: *const f32, inner: usize, cols: usize, dst: *mut f32) {
-    let width = 2 * S::LANES;
-    for (panel, col) in (0..cols).step_by(width).enumerate() {
-        // SAFETY: the caller's b covers inner x cols, dst the padded panels.
-        unsafe {
-            let dst = dst.add(panel * width * inner);
-            pack_panel::<S>(b.add(col), inner, cols, (cols - col).min(width), dst);
-        }
-    }
-}
-
 /// One panel of `width` columns, zero-padded to two vectors.
 #[inline(always)]
 unsafe fn pack_panel<S: Simd>(
@@ -433,18 +402,16 @@ unsafe fn pack_panel<S: Simd>(
     }
 }
 
-/// The transpose of w `[cols, inner]` to panels `[inner, two vectors]`, zero-padded.
+/// One panel of the transpose of w `[width, inner]`, zero-padded.
 #[inline(always)]
-unsafe fn pack_transposed<S: Simd>(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
-    let lanes = S::LANES;
-    for strip in 0..cols.next_multiple_of(2 * lanes) / lanes {
-        let first = strip * lanes;
-        let rows = cols.saturating_sub(first).min(lanes);
-        // SAFETY: the caller's w covers cols x inner, dst `packed_len` floats.
+unsafe fn pack_turned<S: Simd>(w: *const f32, inner: usize, width: usize, dst: *mut f32) {
+    for half in 0..2 {
+        let first = half * S::LANES;
+        let rows = width.saturating_sub(first).min(S::LANES);
+        // SAFETY: the caller's w covers width x inner, dst inner rows of two vectors.
         unsafe {
-            let dst = dst.add(strip / 2 * 2 * lanes * inner + strip % 2 * lanes);
-            let w = w.wrapping_add(first * inner);
-            turn_rows::<S>(w, inner, rows, inner, dst, 2 * lanes, lanes);
+            let (w, dst) = (w.wrapping_add(first * inner), dst.add(first));
+            turn_rows::<S>(w, inner, rows, inner, dst, 2 * S::LANES, S::LANES);
         }
     }
 }
@@ -543,12 +510,6 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
     let width = 2 * S::LANES;
     for chunk in rows.clone().step_by(CHUNK) {
         let chunk_rows = (rows.end - chunk).min(CHUNK);
-        let ahead =
-            if rows.end - chunk >= 2 * CHUNK && !p.direct && std::env::var("NOAHEAD").is_err() {
-                CHUNK
-            } else {
-                0
-            };
         let mut k = 0;
         loop {
             let inner = (p.inner - k).min(BLOCK);
@@ -580,7 +541,6 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
                         },
                         add: p.add || k > 0,
                         finish: if last { p.finish.at(at) } else { Finish::Plain },
-                        ahead,
                         sums: std::ptr::null_mut(),
                     });
                 }
@@ -712,7 +672,7 @@ enum Layout {
     TurnedDense,
 }
 
-/// Lays out the weights of all heads; tiles are heads.
+/// Lays out the weights of all heads; tiles are the panels of all heads, or heads if there are no panels.
 struct Pack<'a> {
     layout: Layout,
     w: &'a [f32],
@@ -721,22 +681,28 @@ struct Pack<'a> {
     dst: Shared<f32>,
     /// floats per head of `dst`
     head: usize,
+    /// tiles per head
+    panels: usize,
 }
 
 impl<S: Simd> Job<S> for Pack<'_> {
     #[inline(always)]
-    unsafe fn run(&self, heads: Range<usize>) {
-        for j in heads {
-            // SAFETY: head j exists in w, and has its own part of `dst`.
+    unsafe fn run(&self, tiles: Range<usize>) {
+        let (inner, cols) = (self.inner, self.cols);
+        for tile in tiles {
+            let (j, panel) = (tile / self.panels, tile % self.panels);
+            let col = panel * 2 * S::LANES;
+            let width = (cols - col).min(2 * S::LANES);
+            // SAFETY: head j exists in w; each tile has its own part of `dst`.
             unsafe {
-                let w = self.w.as_ptr().add(j * self.inner * self.cols);
-                let dst = self.dst.ptr().add(j * self.head);
+                let w = self.w.as_ptr().add(j * inner * cols);
+                let dst = self.dst.ptr().add(j * self.head + col * inner);
                 match self.layout {
                     Layout::Asis => {}
-                    Layout::Panels => pack::<S>(w, self.inner, self.cols, dst),
-                    Layout::TurnedPanels => pack_transposed::<S>(w, self.inner, self.cols, dst),
-                    Layout::Turned => turn::<S>(w, self.inner, self.cols, dst),
-                    Layout::TurnedDense => turn::<S>(w, self.cols, self.inner, dst),
+                    Layout::Panels => pack_panel::<S>(w.add(col), inner, cols, width, dst),
+                    Layout::TurnedPanels => pack_turned::<S>(w.add(col * inner), inner, width, dst),
+                    Layout::Turned => turn::<S>(w, inner, cols, dst),
+                    Layout::TurnedDense => turn::<S>(w, cols, inner, dst),
                 }
             }
         }
@@ -753,10 +719,12 @@ unsafe fn packed<S: Simd>(
     cols: usize,
     scratch: &mut [f32],
 ) -> (*const f32, usize) {
-    let head = match layout {
+    let (head, panels) = match layout {
         Layout::Asis => return (w.as_ptr(), inner * cols),
-        Layout::Turned | Layout::TurnedDense => inner * cols,
-        Layout::Panels | Layout::TurnedPanels => packed_len::<S>(inner, cols),
+        Layout::Turned | Layout::TurnedDense => (inner * cols, 1),
+        Layout::Panels | Layout::TurnedPanels => {
+            (packed_len::<S>(inner, cols), cols.div_ceil(2 * S::LANES))
+        }
     };
     let dst = Shared::new(aligned(scratch, heads * head));
     let job = Pack {
@@ -766,9 +734,11 @@ unsafe fn packed<S: Simd>(
         cols,
         dst,
         head,
+        panels,
     };
+    // A float moved costs about as much time as sixteen operations.
     // SAFETY: the caller promises the instruction set and that w has these sizes.
-    unsafe { run::<S>(heads, w.len(), &job) };
+    unsafe { run::<S>(heads * panels, w.len() * 16, &job) };
     (dst.ptr(), head)
 }
 
@@ -1137,7 +1107,6 @@ unsafe fn dw_panel<S: Micro>(
                 start: std::ptr::null(),
                 add: block.add,
                 finish: Finish::Plain,
-                ahead: 0,
                 sums: sums.unwrap_or(std::ptr::null_mut()),
             });
         }
@@ -1181,7 +1150,6 @@ unsafe fn dw_transposed<S: Micro>(
                     start: std::ptr::null(),
                     add,
                     finish: Finish::Plain,
-                    ahead: 0,
                     sums: std::ptr::null_mut(),
                 });
                 if outputs == 1 {
