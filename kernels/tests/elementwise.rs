@@ -118,11 +118,7 @@ fn unary_within_the_documented_ulps_over_all_floats() {
                 }
             }
             println!("{} {f:?}: {worst:.3} ulp at {at:e}", k.isa);
-            assert!(
-                worst <= bound(f),
-                "{} {f:?}: {worst} ulp at {at:e}",
-                k.isa
-            );
+            assert!(worst <= bound(f), "{} {f:?}: {worst} ulp at {at:e}", k.isa);
         }
     }
 }
@@ -139,8 +135,8 @@ fn unary_at_every_size() {
                 y.check_fence();
                 for i in 0..len {
                     let want = reference::unary_at(f, x[i] as f64);
-                    let close = ulps(y[i], want) <= bound(f).max(0.51)
-                        || (y[i] as f64 - want).abs() < 2e-7;
+                    let close =
+                        ulps(y[i], want) <= bound(f).max(0.51) || (y[i] as f64 - want).abs() < 2e-7;
                     assert!(
                         close,
                         "{} {f:?} of {}: {} instead of {want}",
