@@ -75,7 +75,7 @@ unsafe impl<T: Send> Send for Shared<T> {}
 unsafe impl<T: Send> Sync for Shared<T> {}
 
 /// Lengths of the parts when `len` is cut into as few parts of at most `most` as possible, all
-/// within one of each other: 17 by 8 gives 6, 6, 5 rather than 8, 8, 1.
+/// within one of each other, the shorter first: 17 by 8 gives 5, 6, 6 rather than 8, 8, 1.
 pub(crate) fn even_parts(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = len.div_ceil(most);
     let (base, longer) = (
@@ -83,7 +83,7 @@ pub(crate) fn even_parts(len: usize, most: usize) -> impl Iterator<Item = (usize
         len.checked_rem(parts).unwrap_or(0),
     );
     (0..parts).scan(0, move |start, i| {
-        let n = base + usize::from(i < longer);
+        let n = base + usize::from(parts - i <= longer);
         let at = *start;
         *start += n;
         Some((at, n))
@@ -98,7 +98,7 @@ mod tests {
     fn even_parts_cover_without_short_tail() {
         assert_eq!(
             even_parts(17, 8).collect::<Vec<_>>(),
-            [(0, 6), (6, 6), (12, 5)]
+            [(0, 5), (5, 6), (11, 6)]
         );
         assert_eq!(even_parts(0, 8).count(), 0);
         for len in 1..100 {

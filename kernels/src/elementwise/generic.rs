@@ -319,11 +319,28 @@ unsafe fn zip<S: Simd, F: Op2>(
     // SAFETY: the caller promises the instruction set and `len` elements in all three.
     unsafe {
         let mut i = 0;
-        if (sa, sb) == (1, 1) {
-            while i + S::LANES <= len {
-                S::store(y.add(i), F::at::<S>(S::load(a.add(i)), S::load(b.add(i))));
-                i += S::LANES;
+        match (sa, sb) {
+            (1, 1) => {
+                while i + S::LANES <= len {
+                    S::store(y.add(i), F::at::<S>(S::load(a.add(i)), S::load(b.add(i))));
+                    i += S::LANES;
+                }
             }
+            (1, 0) => {
+                let b = S::splat(*b);
+                while i + S::LANES <= len {
+                    S::store(y.add(i), F::at::<S>(S::load(a.add(i)), b));
+                    i += S::LANES;
+                }
+            }
+            (0, 1) => {
+                let a = S::splat(*a);
+                while i + S::LANES <= len {
+                    S::store(y.add(i), F::at::<S>(a, S::load(b.add(i))));
+                    i += S::LANES;
+                }
+            }
+            _ => {}
         }
         while i < len {
             let n = len - i;

@@ -41,6 +41,7 @@ macro_rules! tall {
 impl Micro for Avx2 {
     const TALL: usize = 6;
     const DOTS: usize = 3;
+    const UNPACKED: usize = 24;
 
     fn wide(rows: usize) -> usize {
         match rows {

@@ -46,7 +46,8 @@ macro_rules! tall {
 
 impl Micro for Avx512 {
     const TALL: usize = 12;
-    const DOTS: usize = 6;
+    const DOTS: usize = 4;
+    const UNPACKED: usize = 24;
 
     fn wide(rows: usize) -> usize {
         match rows {
@@ -96,26 +97,13 @@ impl Micro for Avx512 {
     }
 
     fn dots_rows(cols: usize) -> usize {
-        [16, 8, 8, 4, 4, 4][cols - 1]
+        [16, 8, 4, 4][cols - 1]
     }
 
     fn dots(cols: usize, one_row: bool) -> unsafe fn(&Dots) {
-        const MANY: [unsafe fn(&Dots); 6] = [
-            dots::<16, 1>,
-            dots::<8, 2>,
-            dots::<8, 3>,
-            dots::<4, 4>,
-            dots::<4, 5>,
-            dots::<4, 6>,
-        ];
-        const ONE: [unsafe fn(&Dots); 6] = [
-            dots::<1, 1>,
-            dots::<1, 2>,
-            dots::<1, 3>,
-            dots::<1, 4>,
-            dots::<1, 5>,
-            dots::<1, 6>,
-        ];
+        const MANY: [unsafe fn(&Dots); 4] =
+            [dots::<16, 1>, dots::<8, 2>, dots::<4, 3>, dots::<4, 4>];
+        const ONE: [unsafe fn(&Dots); 4] = [dots::<1, 1>, dots::<1, 2>, dots::<1, 3>, dots::<1, 4>];
         if one_row {
             ONE[cols - 1]
         } else {

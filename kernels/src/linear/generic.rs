@@ -20,10 +20,12 @@ use std::ops::Range;
 /// Length of the blocks into which sums are cut: a panel of 256 x 2 vectors is 32 KiB (AVX-512),
 /// which leaves room for the rows of the other operand in L1.
 const BLOCK: usize = 256;
+/// Rows that stay in L1 while [`dots`] goes through the columns; a multiple of its heights.
+const DOTS_CHUNK: usize = 16;
 /// Rows of one parallel tile.
 const ROWS: usize = 64;
 /// Rows that one thread takes through all panels at a time; a multiple of `ROWS`.
-const CHUNK: usize = 256;
+const CHUNK: usize = 128;
 
 /// What happens to a finished sum before it is stored.
 #[derive(Clone, Copy)]
@@ -90,6 +92,8 @@ pub(crate) trait Micro: Simd {
     /// The kernel for `rows` rows of `vectors` vectors (2 or `wide(rows)`); `transposed`: a is; `sums`:
     /// also the sums of b's columns (two vectors, transposed only); `part`: fewer columns (two vectors only).
     fn tile(rows: usize, vectors: usize, transposed: bool, sums: bool, part: bool) -> TileFn;
+    /// Rows of dw up to which panels of dy are not packed.
+    const UNPACKED: usize;
     /// Columns of the widest kernel of [`dots`].
     const DOTS: usize;
     /// Rows of the kernel of [`dots`] for so many columns.
@@ -155,17 +159,34 @@ pub(crate) unsafe fn tile<
         let (row, step) = if TR { (1, t.a_stride) } else { (t.a_stride, 1) };
         let (mut a, mut b) = (t.a, t.b);
         for _ in 0..t.inner {
-            let mut v = [S::zero(); NV];
-            for j in 0..NV {
-                v[j] = load!(b, j);
-                if SUMS {
-                    sums[j] = S::add(sums[j], v[j]);
+            // Whichever operand has fewer registers waits in registers for the other.
+            if MR < NV {
+                let mut x = [S::zero(); MR];
+                for r in 0..MR {
+                    x[r] = S::splat(*a.add(r * row));
                 }
-            }
-            for r in 0..MR {
-                let x = S::splat(*a.add(r * row));
                 for j in 0..NV {
-                    acc[r][j] = S::fma(x, v[j], acc[r][j]);
+                    let v = load!(b, j);
+                    if SUMS {
+                        sums[j] = S::add(sums[j], v);
+                    }
+                    for r in 0..MR {
+                        acc[r][j] = S::fma(x[r], v, acc[r][j]);
+                    }
+                }
+            } else {
+                let mut v = [S::zero(); NV];
+                for j in 0..NV {
+                    v[j] = load!(b, j);
+                    if SUMS {
+                        sums[j] = S::add(sums[j], v[j]);
+                    }
+                }
+                for r in 0..MR {
+                    let x = S::splat(*a.add(r * row));
+                    for j in 0..NV {
+                        acc[r][j] = S::fma(x, v[j], acc[r][j]);
+                    }
                 }
             }
             a = a.wrapping_add(step);
@@ -221,6 +242,10 @@ pub(crate) unsafe fn tile<
         }
     }
 }
+
+/// Floats on the stack, at the start of a cache line.
+#[repr(C, align(64))]
+struct Lines<const N: usize>([f32; N]);
 
 /// Arguments of [`dots`].
 pub(crate) struct Dots {
@@ -281,23 +306,34 @@ pub(crate) unsafe fn dots<S: Simd, const MR: usize, const NR: usize>(t: &Dots) {
                 }
             }
         }
-        let mut sums = [0.0f32; 64];
+        // Aligned: a store across two cache lines could not be forwarded to the reads below.
+        let mut sums = Lines([0.0; 32]);
         let flat = acc.as_flattened();
         let mut i = 0;
         while i < MR * NR {
             let n = (MR * NR - i).min(S::LANES);
-            S::store(sums.as_mut_ptr().add(i), S::sum_each(&flat[i..i + n]));
+            S::store(sums.0.as_mut_ptr().add(i), S::sum_each(&flat[i..i + n]));
             i += S::LANES;
         }
+        let bias: [f32; NR] = if t.bias.is_null() {
+            [0.0; NR]
+        } else {
+            t.bias.cast::<[f32; NR]>().read()
+        };
         for r in 0..MR {
-            for n in 0..NR {
-                let c = t.c.add(r * t.c_stride + n);
-                let mut v = sums[r * NR + n];
-                if !t.bias.is_null() {
-                    v += *t.bias.add(n);
+            let c = t.c.add(r * t.c_stride).cast::<[f32; NR]>();
+            let mut v: [f32; NR] = sums.0.as_ptr().add(r * NR).cast::<[f32; NR]>().read();
+            if !t.bias.is_null() {
+                for n in 0..NR {
+                    v[n] += bias[n];
                 }
-                *c = if t.add { *c + v } else { v };
             }
+            if t.add {
+                for n in 0..NR {
+                    v[n] += (*c)[n];
+                }
+            }
+            c.write(v);
         }
     }
 }
@@ -307,6 +343,16 @@ fn narrow<S: Micro>(inner: usize, cols: usize) -> bool {
     let as_dots = cols * (inner.div_ceil(S::LANES) + 3);
     let as_tiles = 2 * inner * cols.div_ceil(2 * S::LANES);
     as_dots < as_tiles
+}
+
+/// Sums up to here are short: storing c, not multiplying, sets the pace.
+const SHORT: usize = 32;
+/// Rows of a tile for short sums, few so that the tile is wide and goes along the rows of c.
+const FLAT: usize = 3;
+
+/// Most rows of a tile that reads b in place.
+fn tallest<S: Micro>(inner: usize) -> usize {
+    if inner <= SHORT { FLAT } else { S::TALL }
 }
 
 /// Floats of one head's packed panels.
@@ -324,19 +370,6 @@ pub(crate) fn scratch<S: Micro>(s: &Linear) -> usize {
 fn aligned(scratch: &mut [f32], need: usize) -> &mut [f32] {
     let skip = scratch.as_ptr().align_offset(64).min(15);
     &mut scratch[skip..][..need]
-}
-
-/// b `[inner, cols]` to panels of two vectors, zero-padded. `dst` has `packed_len` floats.
-#[inline(always)]
-unsafe fn pack<S: Simd>(b: *const f32, inner: usize, cols: usize, dst: *mut f32) {
-    let width = 2 * S::LANES;
-    for (panel, col) in (0..cols).step_by(width).enumerate() {
-        // SAFETY: the caller's b covers inner x cols, dst the padded panels.
-        unsafe {
-            let dst = dst.add(panel * width * inner);
-            pack_panel::<S>(b.add(col), inner, cols, (cols - col).min(width), dst);
-        }
-    }
 }
 
 /// One panel of `width` columns, zero-padded to two vectors.
@@ -369,43 +402,65 @@ unsafe fn pack_panel<S: Simd>(
     }
 }
 
-/// The transpose of w `[cols, inner]` to panels `[inner, two vectors]`, zero-padded.
+/// One panel of the transpose of w `[width, inner]`, zero-padded.
 #[inline(always)]
-unsafe fn pack_transposed<S: Simd>(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
-    // SAFETY: the caller's w covers cols x inner, dst `packed_len` floats; partial blocks are read by part.
-    unsafe {
-        let lanes = S::LANES;
-        for strip in 0..cols.next_multiple_of(2 * lanes) / lanes {
-            let first = strip * lanes;
-            let rows = cols.saturating_sub(first).min(lanes);
-            let dst = dst.add(strip / 2 * 2 * lanes * inner + strip % 2 * lanes);
-            for i in (0..inner).step_by(lanes) {
-                let n = (inner - i).min(lanes);
-                let mut block = [S::zero(); 16];
-                let block = &mut block[..lanes];
-                for (r, v) in block.iter_mut().enumerate().take(rows) {
-                    let p = w.add((first + r) * inner + i);
-                    *v = if n == lanes {
-                        S::load(p)
-                    } else {
-                        S::load_part(p, n)
-                    };
-                }
-                S::transpose(block);
-                for (r, &v) in block.iter().enumerate().take(n) {
-                    S::store(dst.add((i + r) * 2 * lanes), v);
-                }
-            }
+unsafe fn pack_turned<S: Simd>(w: *const f32, inner: usize, width: usize, dst: *mut f32) {
+    for half in 0..2 {
+        let first = half * S::LANES;
+        let rows = width.saturating_sub(first).min(S::LANES);
+        // SAFETY: the caller's w covers width x inner, dst inner rows of two vectors.
+        unsafe {
+            let (w, dst) = (w.wrapping_add(first * inner), dst.add(first));
+            turn_rows::<S>(w, inner, rows, inner, dst, 2 * S::LANES, S::LANES);
         }
     }
 }
 
-/// The transpose of w `[inner, cols]` to `[cols, inner]`, for [`dots`].
-unsafe fn transpose_plain(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
-    for i in 0..inner {
-        for n in 0..cols {
-            // SAFETY: the caller's arrays cover inner x cols.
-            unsafe { *dst.add(n * inner + i) = *w.add(i * cols + n) };
+/// The transpose of w `[inner, cols]` to `[cols, inner]`, dense.
+#[inline(always)]
+unsafe fn turn<S: Simd>(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
+    for i in (0..inner).step_by(S::LANES) {
+        let rows = (inner - i).min(S::LANES);
+        // SAFETY: the caller's arrays cover inner x cols.
+        unsafe { turn_rows::<S>(w.add(i * cols), cols, rows, cols, dst.add(i), inner, rows) }
+    }
+}
+
+/// dst`[c, r]` = src`[r, c]` for at most LANES rows and any columns; of each row of dst `width` floats are
+/// written, zeros after the last row of src.
+#[inline(always)]
+unsafe fn turn_rows<S: Simd>(
+    src: *const f32,
+    src_stride: usize,
+    rows: usize,
+    cols: usize,
+    dst: *mut f32,
+    dst_stride: usize,
+    width: usize,
+) {
+    for c in (0..cols).step_by(S::LANES) {
+        let n = (cols - c).min(S::LANES);
+        // SAFETY: the caller's arrays cover the sizes; partial blocks are read and written by part.
+        unsafe {
+            let mut block = [S::zero(); 16];
+            let block = &mut block[..S::LANES];
+            for (r, v) in block.iter_mut().enumerate().take(rows) {
+                let p = src.add(r * src_stride + c);
+                *v = if n == S::LANES {
+                    S::load(p)
+                } else {
+                    S::load_part(p, n)
+                };
+            }
+            S::transpose(block);
+            for (r, &v) in block.iter().enumerate().take(n) {
+                let p = dst.add((c + r) * dst_stride);
+                if width == S::LANES {
+                    S::store(p, v)
+                } else {
+                    S::store_part(p, v, width)
+                }
+            }
         }
     }
 }
@@ -437,9 +492,11 @@ struct Product {
     cols: usize,
     /// `[rows, inner]`, dense
     a: *const f32,
-    /// packed panels, or the plain `[inner, cols]` if `direct`
+    /// packed panels, or the dense `[inner, cols]` if `direct`
     b: *const f32,
     direct: bool,
+    /// most rows of a tile if `direct`
+    tall: usize,
     /// `[rows, cols]`, dense
     c: *mut f32,
     start: *const f32,
@@ -489,7 +546,7 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
                 }
             };
             if p.direct {
-                for (row, height) in even_parts(chunk_rows, S::TALL) {
+                for (row, height) in even_parts(chunk_rows, p.tall) {
                     for (col, nv, cols) in strips::<S>(p.cols, S::wide(height)) {
                         let b = p.b.wrapping_add(k * p.cols + col);
                         tile(chunk + row, height, col, nv, cols, b, p.cols);
@@ -522,38 +579,38 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
 /// Some rows of c `[.., cols]` = a wᵀ + bias [+ c], w `[cols, inner]`.
 #[inline(always)]
 unsafe fn narrow_product<S: Micro>(p: &Product, rows: Range<usize>) {
-    for (col, cols) in even_parts(p.cols, S::DOTS) {
-        let (tall, many, one) = (
-            S::dots_rows(cols),
-            S::dots(cols, false),
-            S::dots(cols, true),
-        );
-        let mut row = rows.start;
-        while row < rows.end {
-            let (kernel, height) = if rows.end - row >= tall {
-                (many, tall)
-            } else {
-                (one, 1)
-            };
-            // SAFETY: the caller's arrays cover these rows and columns.
-            unsafe {
-                kernel(&Dots {
-                    inner: p.inner,
-                    a: p.a.add(row * p.inner),
-                    a_stride: p.inner,
-                    w: p.b.add(col * p.inner),
-                    w_stride: p.inner,
-                    c: p.c.add(row * p.cols + col),
-                    c_stride: p.cols,
-                    bias: if p.start.is_null() {
-                        p.start
-                    } else {
-                        p.start.add(col)
-                    },
-                    add: p.add,
-                });
+    for chunk in rows.clone().step_by(DOTS_CHUNK) {
+        let end = rows.end.min(chunk + DOTS_CHUNK);
+        for (col, cols) in even_parts(p.cols, S::DOTS) {
+            let tall = S::dots_rows(cols);
+            let (many, one) = (S::dots(cols, false), S::dots(cols, true));
+            let mut row = chunk;
+            while row < end {
+                let (kernel, height) = if end - row >= tall {
+                    (many, tall)
+                } else {
+                    (one, 1)
+                };
+                // SAFETY: the caller's arrays cover these rows and columns.
+                unsafe {
+                    kernel(&Dots {
+                        inner: p.inner,
+                        a: p.a.add(row * p.inner),
+                        a_stride: p.inner,
+                        w: p.b.add(col * p.inner),
+                        w_stride: p.inner,
+                        c: p.c.add(row * p.cols + col),
+                        c_stride: p.cols,
+                        bias: if p.start.is_null() {
+                            p.start
+                        } else {
+                            p.start.add(col)
+                        },
+                        add: p.add,
+                    });
+                }
+                row += height;
             }
-            row += height;
         }
     }
     // SAFETY: these rows are dense, and complete.
@@ -609,11 +666,13 @@ enum Layout {
     Panels,
     /// panels of the transpose
     TurnedPanels,
-    /// the transpose, dense
+    /// `[inner, cols]` to `[cols, inner]`
     Turned,
+    /// `[cols, inner]` to `[inner, cols]`
+    TurnedDense,
 }
 
-/// Lays out the weights of all heads; tiles are heads.
+/// Lays out the weights of all heads; tiles are the panels of all heads, or heads if there are no panels.
 struct Pack<'a> {
     layout: Layout,
     w: &'a [f32],
@@ -622,21 +681,28 @@ struct Pack<'a> {
     dst: Shared<f32>,
     /// floats per head of `dst`
     head: usize,
+    /// tiles per head
+    panels: usize,
 }
 
 impl<S: Simd> Job<S> for Pack<'_> {
     #[inline(always)]
-    unsafe fn run(&self, heads: Range<usize>) {
-        for j in heads {
-            // SAFETY: head j exists in w, and has its own part of `dst`.
+    unsafe fn run(&self, tiles: Range<usize>) {
+        let (inner, cols) = (self.inner, self.cols);
+        for tile in tiles {
+            let (j, panel) = (tile / self.panels, tile % self.panels);
+            let col = panel * 2 * S::LANES;
+            let width = (cols - col).min(2 * S::LANES);
+            // SAFETY: head j exists in w; each tile has its own part of `dst`.
             unsafe {
-                let w = self.w.as_ptr().add(j * self.inner * self.cols);
-                let dst = self.dst.ptr().add(j * self.head);
+                let w = self.w.as_ptr().add(j * inner * cols);
+                let dst = self.dst.ptr().add(j * self.head + col * inner);
                 match self.layout {
                     Layout::Asis => {}
-                    Layout::Panels => pack::<S>(w, self.inner, self.cols, dst),
-                    Layout::TurnedPanels => pack_transposed::<S>(w, self.inner, self.cols, dst),
-                    Layout::Turned => transpose_plain(w, self.inner, self.cols, dst),
+                    Layout::Panels => pack_panel::<S>(w.add(col), inner, cols, width, dst),
+                    Layout::TurnedPanels => pack_turned::<S>(w.add(col * inner), inner, width, dst),
+                    Layout::Turned => turn::<S>(w, inner, cols, dst),
+                    Layout::TurnedDense => turn::<S>(w, cols, inner, dst),
                 }
             }
         }
@@ -653,10 +719,12 @@ unsafe fn packed<S: Simd>(
     cols: usize,
     scratch: &mut [f32],
 ) -> (*const f32, usize) {
-    let head = match layout {
+    let (head, panels) = match layout {
         Layout::Asis => return (w.as_ptr(), inner * cols),
-        Layout::Turned => inner * cols,
-        Layout::Panels | Layout::TurnedPanels => packed_len::<S>(inner, cols),
+        Layout::Turned | Layout::TurnedDense => (inner * cols, 1),
+        Layout::Panels | Layout::TurnedPanels => {
+            (packed_len::<S>(inner, cols), cols.div_ceil(2 * S::LANES))
+        }
     };
     let dst = Shared::new(aligned(scratch, heads * head));
     let job = Pack {
@@ -666,9 +734,11 @@ unsafe fn packed<S: Simd>(
         cols,
         dst,
         head,
+        panels,
     };
+    // A float moved costs about as much time as sixteen operations.
     // SAFETY: the caller promises the instruction set and that w has these sizes.
-    unsafe { run::<S>(heads, w.len(), &job) };
+    unsafe { run::<S>(heads * panels, w.len() * 16, &job) };
     (dst.ptr(), head)
 }
 
@@ -766,11 +836,11 @@ pub(crate) unsafe fn linear<S: Micro>(
     }
     let narrow = narrow::<S>(inputs, outputs);
     // Packing costs about one pass over the weights, which few rows do not earn back.
-    let direct = !narrow && rows <= 2 * S::TALL;
+    let direct = !narrow && (rows <= 2 * S::TALL || inputs <= SHORT);
     let layout = match (narrow, direct) {
-        (true, _) => Layout::Turned,
-        (_, true) => Layout::Asis,
-        _ => Layout::Panels,
+        (true, _) if outputs > 1 => Layout::Turned,
+        (false, false) => Layout::Panels,
+        _ => Layout::Asis,
     };
     // SAFETY: the lengths were checked; the caller promises the instruction set.
     unsafe {
@@ -782,6 +852,7 @@ pub(crate) unsafe fn linear<S: Micro>(
                 a: x.as_ptr(),
                 b: packed,
                 direct,
+                tall: tallest::<S>(inputs),
                 c: y.as_mut_ptr(),
                 start: b.map_or(std::ptr::null(), |b| b.as_ptr()),
                 add: false,
@@ -827,10 +898,11 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
     }
     // Each row of w is contiguous along the sum already, so narrow dx needs no packing.
     let narrow = narrow::<S>(outputs, inputs);
-    let layout = if narrow {
-        Layout::Asis
-    } else {
-        Layout::TurnedPanels
+    let direct = !narrow && outputs <= SHORT;
+    let layout = match (narrow, direct) {
+        (false, false) => Layout::TurnedPanels,
+        (false, true) if outputs > 1 => Layout::TurnedDense,
+        _ => Layout::Asis,
     };
     let (results, added) = if shared_input { (1, heads) } else { (heads, 1) };
     // SAFETY: the lengths were checked; the caller promises the instruction set.
@@ -842,7 +914,8 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
                 cols: inputs,
                 a: dy.as_ptr(),
                 b: packed,
-                direct: false,
+                direct,
+                tall: tallest::<S>(outputs),
                 c: dx.as_mut_ptr(),
                 start: std::ptr::null(),
                 add: false,
@@ -896,25 +969,51 @@ impl<S: Micro> Job<S> for Gradient<'_> {
             outputs,
             ..
         } = *self.sizes;
-        for tile in tiles {
-            let (j, first) = (tile / self.strips, tile % self.strips * self.strip);
-            // SAFETY: lengths were checked; a tile writes its own rows or columns of dw and db.
-            unsafe {
-                let x = self.x.as_ptr().add(j * self.x_head);
-                let dy = self.dy.as_ptr().add(j * rows * outputs);
-                let dw = self.dw.ptr().add(j * inputs * outputs);
-                if self.transposed {
-                    let (x, dw) = (x.add(first), dw.add(first * outputs));
-                    let count = (inputs - first).min(self.strip);
-                    dw_transposed::<S>(rows, x, inputs, count, self.vectors, dy, outputs, dw);
-                } else {
-                    let db = self.db.map(|db| db.ptr().add(j * outputs + first));
-                    let count = (outputs - first).min(self.strip);
-                    dw_panel::<S>(self.sizes, x, dy.add(first), count, dw.add(first), db);
+        for j in tiles.start / self.strips..tiles.end.div_ceil(self.strips) {
+            // Blocks outside, strips inside: a block of x stays in L2 for all strips.
+            let mut first = 0;
+            loop {
+                let n = (rows - first).min(BLOCK);
+                for tile in tiles.start.max(j * self.strips)..tiles.end.min((j + 1) * self.strips) {
+                    let at = (tile - j * self.strips) * self.strip;
+                    // SAFETY: lengths were checked; a tile writes its own rows or columns of dw and db.
+                    unsafe {
+                        let x = self.x.as_ptr().add(j * self.x_head + first * inputs);
+                        let dy = self.dy.as_ptr().add((j * rows + first) * outputs);
+                        let dw = self.dw.ptr().add(j * inputs * outputs);
+                        let block = Block {
+                            rows: n,
+                            inputs,
+                            outputs,
+                            add: first > 0,
+                        };
+                        if self.transposed {
+                            let count = (inputs - at).min(self.strip);
+                            let dw = dw.add(at * outputs);
+                            dw_transposed::<S>(&block, x.add(at), count, self.vectors, dy, dw);
+                        } else {
+                            let count = (outputs - at).min(self.strip);
+                            let db = self.db.map(|db| db.ptr().add(j * outputs + at));
+                            dw_panel::<S>(&block, x, dy.add(at), count, dw.add(at), db);
+                        }
+                    }
+                }
+                first += n;
+                if first >= rows {
+                    break;
                 }
             }
         }
     }
+}
+
+/// A block of rows on its way into dw.
+struct Block {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    /// not the first block: add to what is there
+    add: bool,
 }
 
 /// See the contract.
@@ -952,7 +1051,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     if count.w == 0 {
         return;
     }
-    let tallest = even_parts(outputs, S::TALL).next().map_or(1, |p| p.1);
+    let tallest = even_parts(outputs, S::TALL).last().map_or(1, |p| p.1);
     let vectors = if transposed { S::wide(tallest) } else { 2 };
     let strip = vectors * S::LANES;
     let strips = if transposed { inputs } else { outputs }.div_ceil(strip);
@@ -975,110 +1074,127 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
 /// One panel of columns of dw, and of db.
 #[inline(always)]
 unsafe fn dw_panel<S: Micro>(
-    s: &Linear,
+    block: &Block,
     x: *const f32,
     dy: *const f32,
     cols: usize,
     dw: *mut f32,
     db: Option<*mut f32>,
 ) {
-    let Linear {
-        rows,
-        inputs,
-        outputs,
-        ..
-    } = *s;
     let width = 2 * S::LANES;
     let mut panel = Panel(std::mem::MaybeUninit::uninit());
-    let mut first = 0;
-    loop {
-        let n = (rows - first).min(BLOCK);
-        // SAFETY: the caller's arrays cover all rows; the panel has room for BLOCK rows of two vectors.
-        unsafe {
-            let dy = dy.wrapping_add(first * outputs);
-            // One or two tiles read dy in place: packing would cost as much as it saves.
-            let (b, b_step) = if inputs > 2 * S::TALL {
-                let dst = panel.0.as_mut_ptr().cast::<f32>();
-                pack_panel::<S>(dy, n, outputs, cols, dst);
-                (dst.cast_const(), width)
-            } else {
-                (dy, outputs)
-            };
-            for (k, height) in even_parts(inputs, S::TALL) {
-                let sums = db.filter(|_| k == 0);
-                S::tile(height, 2, true, sums.is_some(), cols < width)(&Tile {
-                    inner: n,
-                    a: x.wrapping_add(first * inputs + k),
-                    a_stride: inputs,
-                    b,
-                    b_step,
-                    c: dw.add(k * outputs),
-                    c_stride: outputs,
-                    cols,
-                    start: std::ptr::null(),
-                    add: first > 0,
-                    finish: Finish::Plain,
-                    sums: sums.unwrap_or(std::ptr::null_mut()),
-                });
-            }
-        }
-        first += n;
-        if first >= rows {
-            break;
+    // SAFETY: the caller's arrays cover the block; the panel has room for BLOCK rows of two vectors.
+    unsafe {
+        // Few tiles read dy in place: packing would cost as much as it saves.
+        let (b, b_step) = if block.inputs > S::UNPACKED {
+            let dst = panel.0.as_mut_ptr().cast::<f32>();
+            pack_panel::<S>(dy, block.rows, block.outputs, cols, dst);
+            (dst.cast_const(), width)
+        } else {
+            (dy, block.outputs)
+        };
+        for (k, height) in even_parts(block.inputs, S::TALL) {
+            let sums = db.filter(|_| k == 0);
+            S::tile(height, 2, true, sums.is_some(), cols < width)(&Tile {
+                inner: block.rows,
+                a: x.wrapping_add(k),
+                a_stride: block.inputs,
+                b,
+                b_step,
+                c: dw.add(k * block.outputs),
+                c_stride: block.outputs,
+                cols,
+                start: std::ptr::null(),
+                add: block.add,
+                finish: Finish::Plain,
+                sums: sums.unwrap_or(std::ptr::null_mut()),
+            });
         }
     }
 }
 
 /// `count` rows of dw, lanes along them: dwᵀ = dyᵀ x.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 unsafe fn dw_transposed<S: Micro>(
-    rows: usize,
+    block: &Block,
     x: *const f32,
-    inputs: usize,
     count: usize,
     vectors: usize,
     dy: *const f32,
-    outputs: usize,
     dw: *mut f32,
 ) {
-    let mut first = 0;
-    loop {
-        let n = (rows - first).min(BLOCK);
-        for (at, nv, cols) in strips::<S>(count, vectors) {
-            for (row, height) in even_parts(outputs, S::TALL) {
-                let mut block = [0.0f32; 512];
-                let stride = nv * S::LANES;
-                debug_assert!(height * stride <= block.len());
-                // SAFETY: the caller's arrays cover all rows; the block has height x stride floats.
-                unsafe {
-                    S::tile(height, nv, true, false, cols < stride)(&Tile {
-                        inner: n,
-                        a: dy.wrapping_add(first * outputs + row),
-                        a_stride: outputs,
-                        b: x.wrapping_add(first * inputs + at),
-                        b_step: inputs,
-                        c: block.as_mut_ptr(),
-                        c_stride: stride,
-                        cols,
-                        start: std::ptr::null(),
-                        add: false,
-                        finish: Finish::Plain,
-                        sums: std::ptr::null_mut(),
-                    });
-                    for k in 0..cols {
-                        let dw = dw.add((at + k) * outputs + row);
-                        for r in 0..height {
-                            let v = block[r * stride + k];
-                            *dw.add(r) = if first > 0 { *dw.add(r) + v } else { v };
-                        }
-                    }
+    let outputs = block.outputs;
+    for (at, nv, cols) in strips::<S>(count, vectors) {
+        for (row, height) in even_parts(outputs, S::TALL) {
+            let mut turned = Lines([0.0; 512]);
+            let stride = nv * S::LANES;
+            debug_assert!(height * stride <= turned.0.len());
+            // SAFETY: the caller's arrays cover the block; `turned` has height x stride floats.
+            unsafe {
+                let dw = dw.add(at * outputs + row);
+                // A single row is its own transpose.
+                let (c, add) = if outputs == 1 {
+                    (dw, block.add)
+                } else {
+                    (turned.0.as_mut_ptr(), false)
+                };
+                S::tile(height, nv, true, false, cols < stride)(&Tile {
+                    inner: block.rows,
+                    a: dy.wrapping_add(row),
+                    a_stride: outputs,
+                    b: x.wrapping_add(at),
+                    b_step: block.inputs,
+                    c,
+                    c_stride: stride,
+                    cols,
+                    start: std::ptr::null(),
+                    add,
+                    finish: Finish::Plain,
+                    sums: std::ptr::null_mut(),
+                });
+                if outputs == 1 {
+                    continue;
+                }
+                for k in (0..cols).step_by(S::LANES) {
+                    let n = (cols - k).min(S::LANES);
+                    let (src, dst) = (c.add(k).cast_const(), dw.add(k * outputs));
+                    turn_into::<S>(src, stride, height, n, dst, outputs, block.add);
                 }
             }
         }
-        first += n;
-        if first >= rows {
-            break;
+    }
+}
+
+/// dst`[c, r]` = src`[r, c]`, or += if `add`, for any number of rows and at most LANES columns.
+#[inline(always)]
+unsafe fn turn_into<S: Simd>(
+    src: *const f32,
+    src_stride: usize,
+    rows: usize,
+    cols: usize,
+    dst: *mut f32,
+    dst_stride: usize,
+    add: bool,
+) {
+    for first in (0..rows).step_by(S::LANES) {
+        let n = (rows - first).min(S::LANES);
+        // SAFETY: the caller's src holds whole vectors, dst covers the sizes.
+        unsafe {
+            let mut block = [S::zero(); 16];
+            let block = &mut block[..S::LANES];
+            for (r, v) in block.iter_mut().enumerate().take(n) {
+                *v = S::load(src.add((first + r) * src_stride));
+            }
+            S::transpose(block);
+            for (c, &v) in block.iter().enumerate().take(cols) {
+                let p = dst.add(c * dst_stride + first);
+                let v = if add {
+                    S::add(S::load_part(p, n), v)
+                } else {
+                    v
+                };
+                S::store_part(p, v, n);
+            }
         }
     }
 }

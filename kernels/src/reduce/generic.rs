@@ -11,10 +11,13 @@ const STEP_TILE: usize = 64;
 /// Columns that are summed together, in vectors: hides the latency of the addition.
 const TOGETHER: usize = 4;
 
+/// Sizes of groups of tiles; 2³² tiles would not fit any memory.
+const GROUPS: usize = 32;
+
 /// Joins the sums of tiles like the carries of a binary counter.
 struct Counter<V> {
     /// slot k holds the sum of a group of 2ᵏ tiles where bit k of `tiles` is set
-    groups: [V; usize::BITS as usize],
+    groups: [V; GROUPS],
     tiles: usize,
 }
 
@@ -22,7 +25,7 @@ impl<V: Copy> Counter<V> {
     #[inline(always)]
     fn new(zero: V) -> Self {
         Self {
-            groups: [zero; usize::BITS as usize],
+            groups: [zero; GROUPS],
             tiles: 0,
         }
     }
@@ -41,7 +44,7 @@ impl<V: Copy> Counter<V> {
     #[inline(always)]
     fn total(&self, zero: V, add: impl Fn(V, V) -> V) -> V {
         let mut sum = None;
-        for k in 0..usize::BITS as usize {
+        for k in 0..GROUPS {
             if self.tiles >> k & 1 == 1 {
                 sum = Some(match sum {
                     None => self.groups[k],
@@ -138,6 +141,10 @@ unsafe fn sum_columns<S: Simd, const NV: usize>(
     // SAFETY: the caller promises the instruction set and the sizes.
     unsafe {
         let zero = [S::zero(); NV];
+        if n <= STEP_TILE {
+            let sum = tile_columns::<S, NV>(x, n, stride, cols);
+            return store_columns::<S, NV>(y, sum, cols);
+        }
         let add = |a: [S::V; NV], b: [S::V; NV]| {
             let mut y = a;
             for j in 0..NV {
@@ -147,22 +154,48 @@ unsafe fn sum_columns<S: Simd, const NV: usize>(
         };
         let mut counter = Counter::new(zero);
         for first in (0..n).step_by(STEP_TILE) {
-            let mut sum = zero;
-            for r in first..(first + STEP_TILE).min(n) {
-                let x = x.add(r * stride);
-                for j in 0..NV {
-                    let v = if NV == 1 {
-                        S::load_part(x, cols)
-                    } else {
-                        S::load(x.add(j * S::LANES))
-                    };
-                    sum[j] = S::add(sum[j], v);
-                }
-            }
-            counter.push(sum, add);
+            let steps = (n - first).min(STEP_TILE);
+            counter.push(
+                tile_columns::<S, NV>(x.add(first * stride), steps, stride, cols),
+                add,
+            );
         }
-        let total = counter.total(zero, add);
-        for (j, &v) in total.iter().enumerate() {
+        store_columns::<S, NV>(y, counter.total(zero, add), cols);
+    }
+}
+
+/// The column sums of one tile, from zero.
+#[inline(always)]
+unsafe fn tile_columns<S: Simd, const NV: usize>(
+    x: *const f32,
+    steps: usize,
+    stride: usize,
+    cols: usize,
+) -> [S::V; NV] {
+    // SAFETY: the caller promises the instruction set and the sizes.
+    unsafe {
+        let mut sum = [S::zero(); NV];
+        for r in 0..steps {
+            let x = x.add(r * stride);
+            for j in 0..NV {
+                let v = if NV == 1 {
+                    S::load_part(x, cols)
+                } else {
+                    S::load(x.add(j * S::LANES))
+                };
+                sum[j] = S::add(sum[j], v);
+            }
+        }
+        sum
+    }
+}
+
+/// Stores NV vectors, or one with at most `cols` columns.
+#[inline(always)]
+unsafe fn store_columns<S: Simd, const NV: usize>(y: *mut f32, v: [S::V; NV], cols: usize) {
+    for (j, v) in v.into_iter().enumerate() {
+        // SAFETY: the caller promises the instruction set and the sizes.
+        unsafe {
             if NV == 1 {
                 S::store_part(y, v, cols)
             } else {
@@ -261,32 +294,45 @@ pub(crate) unsafe fn log_sum_exp<S: Simd>(dims: [usize; 2], x: &[f32], y: &mut [
     let [outer, n] = dims;
     check("x", x.len(), &dims);
     check("y", y.len(), &[outer]);
-    for (o, y) in y.iter_mut().enumerate() {
-        let row = &x[o * n..(o + 1) * n];
-        // SAFETY: loads stay within the row or the padded tail; the caller promises the instruction set.
+    let whole = n / S::LANES * S::LANES;
+    // As many rows as there are lanes share one pass of maxima, one of final additions and one logarithm.
+    for first in (0..outer).step_by(S::LANES) {
+        let rows = (outer - first).min(S::LANES);
+        // SAFETY: loads stay within a row or its padded tail; the caller promises the instruction set.
         unsafe {
-            let whole = n / S::LANES * S::LANES;
-            let mut tail = [f32::NEG_INFINITY; 16];
-            tail[..n - whole].copy_from_slice(&row[whole..]);
-            let mut top = S::load(tail.as_ptr());
-            for i in (0..whole).step_by(S::LANES) {
-                top = S::max(top, S::load(row.as_ptr().add(i)));
+            let mut tails = [[f32::NEG_INFINITY; 16]; 16];
+            let mut tops = [S::splat(f32::NEG_INFINITY); 16];
+            for i in 0..rows {
+                let row = x.as_ptr().add((first + i) * n);
+                std::ptr::copy_nonoverlapping(row.add(whole), tails[i].as_mut_ptr(), n - whole);
+                let mut top = S::load(tails[i].as_ptr());
+                for k in (0..whole).step_by(S::LANES) {
+                    top = S::max(top, S::load(row.add(k)));
+                }
+                tops[i] = top;
             }
-            let mut lanes = [f32::NEG_INFINITY; 16];
-            S::store(lanes.as_mut_ptr(), top);
-            let top = lanes.iter().fold(f32::NEG_INFINITY, |m, &v| m.max(v));
-            let shift = if top.is_finite() { top } else { 0.0 };
-            let shifts = S::splat(shift);
-            let mut sum = S::zero();
-            for i in (0..whole).step_by(S::LANES) {
-                sum = S::add(sum, exp::<S>(S::sub(S::load(row.as_ptr().add(i)), shifts)));
+            S::transpose(&mut tops[..S::LANES]);
+            let mut top = tops[0];
+            for &other in &tops[1..S::LANES] {
+                top = S::max(top, other);
             }
-            sum = S::add(sum, exp::<S>(S::sub(S::load(tail.as_ptr()), shifts)));
-            S::store(
-                lanes.as_mut_ptr(),
-                S::add(shifts, log::<S>(S::sum_each(&[sum]))),
-            );
-            *y = lanes[0];
+            // A maximum of ±∞ (or NaN) must not be subtracted from itself.
+            let finite = S::lt(S::abs(top), S::splat(f32::INFINITY));
+            let shifts = S::select(finite, top, S::zero());
+            let mut shift = [0.0; 16];
+            S::store(shift.as_mut_ptr(), shifts);
+            let mut sums = [S::zero(); 16];
+            for i in 0..rows {
+                let row = x.as_ptr().add((first + i) * n);
+                let shift = S::splat(shift[i]);
+                let mut sum = S::zero();
+                for k in (0..whole).step_by(S::LANES) {
+                    sum = S::add(sum, exp::<S>(S::sub(S::load(row.add(k)), shift)));
+                }
+                sums[i] = S::add(sum, exp::<S>(S::sub(S::load(tails[i].as_ptr()), shift)));
+            }
+            let total = log::<S>(S::sum_each(&sums[..S::LANES]));
+            S::store_part(y.as_mut_ptr().add(first), S::add(shifts, total), rows);
         }
     }
 }
