@@ -54,8 +54,8 @@ fn replay(c: &mut Criterion) {
         let mut update = 0;
         for (name, composer) in [
             ("uniform", Composer::Uniform { stratified: false }),
-            ("plain", Composer::Prioritised { stratified: false }),
-            ("stratified", Composer::Prioritised { stratified: true }),
+            ("plain", Composer::Prioritised { stratified: false, online_share: None }),
+            ("stratified", Composer::Prioritised { stratified: true, online_share: None }),
         ] {
             group.bench_function(format!("{name}/rows"), |b| {
                 b.iter(|| {
@@ -76,7 +76,7 @@ fn replay(c: &mut Criterion) {
             let name = if stratified { "ascending" } else { "scattered" };
             let rows: Vec<Vec<u32>> = (0..512)
                 .map(|k| {
-                    batch.compose(Composer::Prioritised { stratified }, k, &ring, &tree);
+                    batch.compose(Composer::Prioritised { stratified, online_share: None }, k, &ring, &tree);
                     batch.rows.clone()
                 })
                 .collect();

@@ -49,8 +49,8 @@ fn a_hundred_updates_allocate_nothing() {
     let record = vec![0.5; ring.layout().width()];
     let composers = [
         Composer::Uniform { stratified: false },
-        Composer::Prioritised { stratified: true },
-        Composer::Prioritised { stratified: false },
+        Composer::Prioritised { stratified: true, online_share: None },
+        Composer::Prioritised { stratified: false, online_share: None },
         Composer::Mix(0.5),
     ];
 

@@ -152,6 +152,11 @@ impl Baq {
                     .into(),
             ));
         }
+        if let (OfflinePriority::MeanMatch(_), true) = (c.offline_priority, c.is_exponent != Schedule::Constant(0.0)) {
+            return Err(ConfigError::Other(
+                "baq.is_exponent corrects eq. 10's probabilities, which baq.offline_priority = mean_match replaces; use one of them".into(),
+            ));
+        }
         let model = if let Relax::Follow(_) = c.relax {
             // A model that drifts towards the policy has the policy's own form.
             Bc::like(base.policy(), c.model_optimiser, "bc", dims, params)

@@ -43,6 +43,9 @@ pub enum Composer {
     Prioritised {
         /// one draw per equal share, see the module
         stratified: bool,
+        /// rescales offline and online priorities so that online rows have this share of the mass; without
+        /// effect while there are none of one kind
+        online_share: Option<f64>,
     },
     /// The first floor(p B) rows from the offline part, the rest from the online part, each uniformly
     /// and plain. While one part is empty the whole batch comes from the other.
@@ -83,9 +86,23 @@ impl Composer {
                     }
                 });
             }
-            Self::Prioritised { stratified } => {
+            Self::Prioritised {
+                stratified,
+                online_share,
+            } => {
                 let tree = tree.expect("invariant: a prioritised batch has a tree");
-                draw.numbers(stratified, rows, |_, u, rows| tree.select(u, rows));
+                let parts = online_share.and_then(|share| Parts::of(ring, tree, share));
+                let mut stretched = [0.0; GROUP];
+                draw.numbers(stratified, rows, |_, u, rows| match parts {
+                    None => tree.select(u, rows),
+                    Some(parts) => {
+                        let stretched = &mut stretched[..u.len()];
+                        for (y, &u) in stretched.iter_mut().zip(u) {
+                            *y = parts.stretch(u);
+                        }
+                        tree.select(stretched, rows);
+                    }
+                });
                 if is_beta != 0.0 {
                     importance(tree, is_beta, rows, weights);
                 }
@@ -118,6 +135,40 @@ impl Composer {
     }
 }
 
+/// Two parts of the mass, offline first, and the share that the second one is to have.
+#[derive(Clone, Copy)]
+struct Parts {
+    /// mass of the offline part / total mass
+    offline: f64,
+    share: f64,
+}
+
+impl Parts {
+    fn of(ring: &Ring, tree: &SumTree, share: f64) -> Option<Self> {
+        let rows = ring.offline_rows();
+        assert_eq!(
+            rows.start, 0,
+            "invariant: shares of origin are kept in rings that are not overwritten"
+        );
+        let offline = tree.prefix(rows.end) / tree.total();
+        (offline > 0.0 && offline < 1.0).then_some(Self { offline, share })
+    }
+
+    /// The piecewise linear map of [0, 1) to itself that gives the offline part 1 - share.
+    fn stretch(self, u: f64) -> f64 {
+        let kept = 1.0 - self.share;
+        let y = if u < kept {
+            u / kept * self.offline
+        } else {
+            self.offline + (u - kept) / self.share * (1.0 - self.offline)
+        };
+        y.min(BELOW_ONE)
+    }
+}
+
+/// The largest number below 1.
+const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
+
 impl Draw {
     /// Calls `f(first, u, rows)` for consecutive groups of rows with their numbers in [0, 1).
     fn numbers(
@@ -126,7 +177,6 @@ impl Draw {
         rows: &mut [u32],
         mut f: impl FnMut(usize, &[f64], &mut [u32]),
     ) {
-        const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
         let batch = rows.len() as f64;
         let mut source = Philox::new(self.seed, self.stream, self.update);
         let mut group = [0.0; GROUP];
@@ -241,7 +291,7 @@ mod tests {
         let total: f64 = masses.iter().sum();
         let p: Vec<f64> = masses.iter().map(|m| m / total).collect();
         let plain = frequencies(
-            Composer::Prioritised { stratified: false },
+            Composer::Prioritised { stratified: false, online_share: None },
             &ring,
             Some(&tree),
         );
@@ -249,7 +299,7 @@ mod tests {
         assert!(z.abs() < 2.326, "plain: {z}");
         // strata only take variance away
         let stratified = frequencies(
-            Composer::Prioritised { stratified: true },
+            Composer::Prioritised { stratified: true, online_share: None },
             &ring,
             Some(&tree),
         );
@@ -261,6 +311,27 @@ mod tests {
         wrong.swap(3, 4);
         wrong.swap(10, 11);
         assert!(deviate(&plain, &wrong) > 2.326);
+    }
+
+    #[test]
+    fn a_share_of_online_rows_leaves_the_order_inside_each_part() {
+        let mut ring = ring(1003, 900, 0);
+        let mut tree = SumTree::new(1003);
+        let masses = priorities(1003);
+        tree.assign(0, &masses[..900]);
+        for &mass in &masses[900..] {
+            ring.push_with_priority(&[0.0], &mut tree, mass);
+        }
+        let (offline, online): (f64, f64) = (masses[..900].iter().sum(), masses[900..].iter().sum());
+        assert!((tree.prefix(900) - offline).abs() < 1e-9 * offline);
+        let p: Vec<f64> = masses
+            .iter()
+            .enumerate()
+            .map(|(i, m)| if i < 900 { 0.7 * m / offline } else { 0.3 * m / online })
+            .collect();
+        let composer = Composer::Prioritised { stratified: false, online_share: Some(0.3) };
+        let z = deviate(&frequencies(composer, &ring, Some(&tree)), &p);
+        assert!(z.abs() < 2.326, "{z}");
     }
 
     #[test]
@@ -281,7 +352,7 @@ mod tests {
         assert!((tree.total() / total - 1.0).abs() < 1e-9);
         let p: Vec<f64> = naive.iter().map(|m| m / total).collect();
         let counts = frequencies(
-            Composer::Prioritised { stratified: false },
+            Composer::Prioritised { stratified: false, online_share: None },
             &ring,
             Some(&tree),
         );
@@ -297,7 +368,7 @@ mod tests {
         tree.assign(0, &[1.0, 3.0, 0.0, 4.0]);
         for update in 0..100 {
             let rows = compose(
-                Composer::Prioritised { stratified: true },
+                Composer::Prioritised { stratified: true, online_share: None },
                 update,
                 &ring,
                 Some(&tree),
@@ -334,7 +405,7 @@ mod tests {
                         for batch in [1, 63, 256] {
                             assert_eq!(
                                 compose(
-                                    Composer::Prioritised { stratified },
+                                    Composer::Prioritised { stratified, online_share: None },
                                     update,
                                     &ring,
                                     Some(&tree),
@@ -410,7 +481,7 @@ mod tests {
             stream: 1,
             update: 1,
         };
-        let composer = Composer::Prioritised { stratified: true };
+        let composer = Composer::Prioritised { stratified: true, online_share: None };
         composer.compose(draw, &ring, Some(&tree), 0.5, &mut rows, &mut weights);
         for (&row, &w) in rows.iter().zip(&weights) {
             assert_eq!(w, [1.0, 0.5, 0.5f32.sqrt(), 0.5][row as usize]);
@@ -439,7 +510,7 @@ mod tests {
         );
         let prioritised = |stratified| {
             compose(
-                Composer::Prioritised { stratified },
+                Composer::Prioritised { stratified, online_share: None },
                 1,
                 &ring,
                 Some(&tree),

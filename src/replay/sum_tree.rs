@@ -213,6 +213,20 @@ impl SumTree {
         }
     }
 
+    /// Sum of the leaves before `row`: O(log n).
+    pub fn prefix(&self, row: usize) -> f64 {
+        let mut at = row;
+        let mut sum = 0.0;
+        for level in 0..self.levels {
+            let (node, child) = (at / CHILDREN, at % CHILDREN);
+            if child > 0 {
+                sum += self.nodes[self.starts[level] + node].prefixes()[child - 1];
+            }
+            at = node;
+        }
+        sum
+    }
+
     /// n if leaves 0..n have equal mass and the others none: then a draw is uniform over n rows.
     #[inline]
     pub fn flat(&self) -> Option<usize> {

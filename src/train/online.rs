@@ -515,7 +515,10 @@ impl<'a> Online<'a> {
 fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
     match (buffer, sampling.prioritised) {
         (BufferMode::Append, false) => Ok(Composer::Uniform { stratified: false }),
-        (BufferMode::Append, true) => Ok(Composer::Prioritised { stratified: sampling.stratified }),
+        (BufferMode::Append, true) => Ok(Composer::Prioritised {
+            stratified: sampling.stratified,
+            online_share: sampling.online_share,
+        }),
         (BufferMode::Mix(share), false) => Ok(Composer::Mix(share)),
         (BufferMode::Mix(_), true) => Err(TrainError::Input(
             "online.buffer: expected append with prioritised sampling, got mix; set online.buffer=append or switch priorities off".into(),
