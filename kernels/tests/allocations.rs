@@ -1,0 +1,79 @@
+//! The SIMD kernels allocate nothing, whatever the number of threads.
+
+mod common;
+
+use baq_kernels::{Activation, AdamStep, Binary, Broadcast, Isa, Kernels, Linear, Unary};
+use common::{Numbers, variants, with_threads};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: everything is passed on to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: same requirements.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
+        // SAFETY: same requirements.
+        unsafe { System.dealloc(p, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Allocations of the third of three rounds of every kernel.
+fn allocations(k: &Kernels) -> usize {
+    let mut n = Numbers::new(1);
+    let layers =
+        [[2, 256, 256, 256], [2, 256, 17, 256], [2, 700, 256, 1], [1, 256, 256, 6], [1, 1, 256, 256]];
+    let mut layers = layers.map(|[heads, rows, inputs, outputs]| {
+        let s = Linear { heads, rows, inputs, outputs, shared_input: false };
+        let (x, w) = (n.units(heads * rows * inputs), n.units(heads * inputs * outputs));
+        let (b, y, scratch) =
+            (n.units(heads * outputs), n.units(heads * rows * outputs), n.units((k.linear_scratch)(&s)));
+        (s, x, w, b, y, scratch)
+    });
+    let mut arrays = [(); 4].map(|()| n.units(300_000));
+    let step = AdamStep { step_size: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, rsqrt_bias2: 1.0 };
+    let mut counted = 0;
+    for _ in 0..3 {
+        let before = COUNT.load(Ordering::Relaxed);
+        for (s, x, w, b, y, scratch) in &mut layers {
+            (k.linear)(s, x, w, Some(b), Activation::Tanh, y, scratch);
+            (k.linear_dw)(s, x, y, w, Some(b), scratch);
+            (k.linear_dx)(s, y, w, None, x, scratch);
+        }
+        let [a, b, c, d] = &mut arrays;
+        let shape = Broadcast { dims: [1, 1, 300_000], a: [0, 0, 1], b: [0, 0, 0] };
+        (k.unary)(Unary::Softplus, a, b);
+        (k.binary)(Binary::Expectile, &shape, a, b, c);
+        (k.sum)([100, 3000, 1], a, &mut b[..100]);
+        (k.sum)([1, 1000, 300], a, &mut b[..300]);
+        (k.min)([2, 2, 75_000], a, &mut b[..150_000]);
+        (k.min_grad)([2, 2, 75_000], a, &b[..150_000], &c[..150_000], d);
+        (k.log_sum_exp)([10_000, 30], a, &mut b[..10_000]);
+        (k.adam)(&step, a, b, c, d);
+        (k.polyak)(0.5, a, b);
+        counted = COUNT.load(Ordering::Relaxed) - before;
+    }
+    counted
+}
+
+#[test]
+fn steady_state_allocates_nothing() {
+    for k in variants() {
+        for threads in [1, 2] {
+            let count = with_threads(threads, || allocations(k));
+            println!("{} with {threads} threads: {count} allocations", k.isa);
+            if k.isa > Isa::Portable {
+                assert_eq!(count, 0, "{} with {threads} threads", k.isa);
+            }
+        }
+    }
+}
