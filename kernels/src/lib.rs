@@ -183,8 +183,11 @@ pub struct AdamStep {
 /// The kernels of one instruction set. Obtained from [`best`] or [`for_isa`] only, which prove
 /// that the processor has the instructions; the entries are therefore safe to call.
 ///
-/// Slices must have exactly the lengths that the sizes imply; a kernel panics otherwise.
+/// Slices must have exactly the lengths that the sizes imply (scratch may be longer); a kernel panics otherwise.
 /// Outputs never alias inputs, and are overwritten without being read.
+///
+/// Large calls share their work among the threads of the current rayon pool; run them inside
+/// `ThreadPool::install`. Nothing allocates, except that the portable linear kernels do inside `matrixmultiply`.
 #[allow(clippy::type_complexity)] // the signatures are the documentation
 pub struct Kernels {
     /// which instruction set this is

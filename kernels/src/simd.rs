@@ -8,6 +8,8 @@
 //! Those that take pointers also need them valid for the number of floats named.
 //! Semantics of `min`, `max` and comparisons are those of x86: `min(a, b)` is `a < b ? a : b`, so a
 //! NaN in either argument yields `b`; comparisons with NaN are false.
+//!
+//! Longer than most files, so that the three implementations of a method stand in one place.
 
 use std::ops::Range;
 

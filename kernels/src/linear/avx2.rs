@@ -1,6 +1,7 @@
 //! The linear family for AVX2 with FMA.
 
-use super::generic::{self, Dots, Micro, Tile, TileFn};
+use super::micro::{self, Dots, Micro, Tile, TileFn};
+use super::pack;
 use crate::simd::Avx2;
 use crate::{Activation, Linear};
 
@@ -9,13 +10,13 @@ unsafe fn tile<const MR: usize, const NV: usize, const TR: bool, const SUMS: boo
     t: &Tile,
 ) {
     // SAFETY: this function enables the instruction set; the caller promises the rest.
-    unsafe { generic::tile::<Avx2, MR, NV, TR, SUMS, PART>(t) }
+    unsafe { micro::tile::<Avx2, MR, NV, TR, SUMS, PART>(t) }
 }
 
 #[target_feature(enable = "avx2,fma")]
 unsafe fn dots<const MR: usize, const NR: usize>(t: &Dots) {
     // SAFETY: this function enables the instruction set; the caller promises the rest.
-    unsafe { generic::dots::<Avx2, MR, NR>(t) }
+    unsafe { micro::dots::<Avx2, MR, NR>(t) }
 }
 
 /// Kernels of two vectors for 1 to 6 rows: 12 running sums, two vectors of b, one of a.
@@ -86,7 +87,7 @@ impl Micro for Avx2 {
 }
 
 pub(crate) fn linear_scratch(s: &Linear) -> usize {
-    generic::scratch::<Avx2>(s)
+    pack::scratch::<Avx2>(s)
 }
 
 crate::simd::variants! {

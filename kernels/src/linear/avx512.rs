@@ -1,6 +1,7 @@
 //! The linear family for AVX-512F.
 
-use super::generic::{self, Dots, Micro, Tile, TileFn};
+use super::micro::{self, Dots, Micro, Tile, TileFn};
+use super::pack;
 use crate::simd::Avx512;
 use crate::{Activation, Linear};
 
@@ -9,13 +10,13 @@ unsafe fn tile<const MR: usize, const NV: usize, const TR: bool, const SUMS: boo
     t: &Tile,
 ) {
     // SAFETY: this function enables the instruction set; the caller promises the rest.
-    unsafe { generic::tile::<Avx512, MR, NV, TR, SUMS, PART>(t) }
+    unsafe { micro::tile::<Avx512, MR, NV, TR, SUMS, PART>(t) }
 }
 
 #[target_feature(enable = "avx512f")]
 unsafe fn dots<const MR: usize, const NR: usize>(t: &Dots) {
     // SAFETY: this function enables the instruction set; the caller promises the rest.
-    unsafe { generic::dots::<Avx512, MR, NR>(t) }
+    unsafe { micro::dots::<Avx512, MR, NR>(t) }
 }
 
 /// Kernels of two vectors for 1 to 12 rows: 24 running sums, two vectors of b, one of a.
@@ -99,7 +100,7 @@ impl Micro for Avx512 {
 }
 
 pub(crate) fn linear_scratch(s: &Linear) -> usize {
-    generic::scratch::<Avx512>(s)
+    pack::scratch::<Avx512>(s)
 }
 
 crate::simd::variants! {

@@ -1,0 +1,241 @@
+//! dw = xᵀ dy with db, for AVX2 and AVX-512.
+//!
+//! Lanes run along the longer side of dw. Along N, a panel of dy is packed on the stack unless dw has few
+//! rows, and the first tile of rows also adds up its columns: db for two more additions per step. Along K (narrow layers)
+//! the tile is transposed on its way to dw.
+
+use super::check_dw;
+use super::generic::{BLOCK, strips};
+use super::micro::{Finish, Lines, Micro, Tile};
+use super::pack::{pack_panel, turn_into};
+use crate::Linear;
+use crate::simd::{Job, Simd};
+use crate::tile::{Shared, even_parts, run};
+use std::ops::Range;
+
+/// A panel of dy, on the stack.
+#[repr(C, align(64))]
+struct Panel(std::mem::MaybeUninit<[f32; BLOCK * 32]>);
+
+/// Weight gradients; tiles are strips of them, those of one head after those of the one before.
+struct Gradient<'a> {
+    sizes: &'a Linear,
+    x: &'a [f32],
+    x_head: usize,
+    dy: &'a [f32],
+    dw: Shared<f32>,
+    db: Option<Shared<f32>>,
+    /// lanes along K
+    transposed: bool,
+    /// vectors of the widest tile
+    vectors: usize,
+    /// columns of dw per strip; if transposed, rows
+    strip: usize,
+    /// strips per head
+    strips: usize,
+}
+
+impl<S: Micro> Job<S> for Gradient<'_> {
+    #[inline(always)]
+    unsafe fn run(&self, tiles: Range<usize>) {
+        let Linear { rows, inputs, outputs, .. } = *self.sizes;
+        for j in tiles.start / self.strips..tiles.end.div_ceil(self.strips) {
+            // Blocks outside, strips inside: a block of x stays in L2 for all strips.
+            let mut first = 0;
+            loop {
+                let n = (rows - first).min(BLOCK);
+                for tile in tiles.start.max(j * self.strips)..tiles.end.min((j + 1) * self.strips) {
+                    let at = (tile - j * self.strips) * self.strip;
+                    // SAFETY: lengths were checked; a tile writes its own rows or columns of dw and db.
+                    unsafe {
+                        let x = self.x.as_ptr().add(j * self.x_head + first * inputs);
+                        let dy = self.dy.as_ptr().add((j * rows + first) * outputs);
+                        let dw = self.dw.ptr().add(j * inputs * outputs);
+                        let block = Block { rows: n, inputs, outputs, add: first > 0 };
+                        if self.transposed {
+                            let count = (inputs - at).min(self.strip);
+                            let dw = dw.add(at * outputs);
+                            dw_transposed::<S>(&block, x.add(at), count, self.vectors, dy, dw);
+                        } else {
+                            let count = (outputs - at).min(self.strip);
+                            let db = self.db.map(|db| db.ptr().add(j * outputs + at));
+                            dw_panel::<S>(&block, x, dy.add(at), count, dw.add(at), db);
+                        }
+                    }
+                }
+                first += n;
+                if first >= rows {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A block of rows on its way into dw.
+struct Block {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+    /// not the first block: add to what is there
+    add: bool,
+}
+
+/// See the contract.
+#[inline(always)]
+pub(crate) unsafe fn linear_dw<S: Micro>(
+    s: &Linear,
+    x: &[f32],
+    dy: &[f32],
+    dw: &mut [f32],
+    mut db: Option<&mut [f32]>,
+    _scratch: &mut [f32],
+) {
+    let count = check_dw(s, x, dy, dw, db.as_deref());
+    let Linear { heads, rows, inputs, outputs, .. } = *s;
+    // Lanes along K when that wastes fewer: the result is then stored transposed.
+    let vectors = |n: usize| n.div_ceil(2 * S::LANES) * 2;
+    let transposed = vectors(inputs) * outputs < vectors(outputs) * inputs;
+    if let Some(db) = db.as_deref_mut()
+        && (transposed || inputs == 0)
+    {
+        for j in 0..heads {
+            // SAFETY: head j exists in dy and db.
+            unsafe {
+                let dy = dy.as_ptr().add(j * rows * outputs);
+                column_sums::<S>(dy, rows, outputs, db.as_mut_ptr().add(j * outputs));
+            }
+        }
+    }
+    if count.w == 0 {
+        return;
+    }
+    let tallest = even_parts(outputs, S::TALL).last().map_or(1, |p| p.1);
+    let vectors = if transposed { S::wide(tallest) } else { 2 };
+    let strip = vectors * S::LANES;
+    let strips = if transposed { inputs } else { outputs }.div_ceil(strip);
+    let job = Gradient {
+        sizes: s,
+        x,
+        x_head: count.x_head,
+        dy,
+        dw: Shared::new(dw),
+        db: db.map(Shared::new),
+        transposed,
+        vectors,
+        strip,
+        strips,
+    };
+    // SAFETY: the lengths were checked; the caller promises the instruction set.
+    unsafe { run::<S>(heads * strips, count.work, &job) }
+}
+
+/// One panel of columns of dw, and of db.
+#[inline(always)]
+unsafe fn dw_panel<S: Micro>(
+    block: &Block,
+    x: *const f32,
+    dy: *const f32,
+    cols: usize,
+    dw: *mut f32,
+    db: Option<*mut f32>,
+) {
+    let width = 2 * S::LANES;
+    let mut panel = Panel(std::mem::MaybeUninit::uninit());
+    // SAFETY: the caller's arrays cover the block; the panel has room for BLOCK rows of two vectors.
+    unsafe {
+        // Few tiles read dy in place: packing would cost as much as it saves.
+        let (b, b_step) = if block.inputs > S::UNPACKED {
+            let dst = panel.0.as_mut_ptr().cast::<f32>();
+            pack_panel::<S>(dy, block.rows, block.outputs, cols, dst);
+            (dst.cast_const(), width)
+        } else {
+            (dy, block.outputs)
+        };
+        for (k, height) in even_parts(block.inputs, S::TALL) {
+            let sums = db.filter(|_| k == 0);
+            S::tile(height, 2, true, sums.is_some(), cols < width)(&Tile {
+                inner: block.rows,
+                a: x.wrapping_add(k),
+                a_stride: block.inputs,
+                b,
+                b_step,
+                c: dw.add(k * block.outputs),
+                c_stride: block.outputs,
+                cols,
+                start: std::ptr::null(),
+                add: block.add,
+                finish: Finish::Plain,
+                sums: sums.unwrap_or(std::ptr::null_mut()),
+            });
+        }
+    }
+}
+
+/// `count` rows of dw, lanes along them: dwᵀ = dyᵀ x.
+#[inline(always)]
+unsafe fn dw_transposed<S: Micro>(
+    block: &Block,
+    x: *const f32,
+    count: usize,
+    vectors: usize,
+    dy: *const f32,
+    dw: *mut f32,
+) {
+    let outputs = block.outputs;
+    for (at, nv, cols) in strips::<S>(count, vectors) {
+        for (row, height) in even_parts(outputs, S::TALL) {
+            let mut turned = Lines([0.0; 512]);
+            let stride = nv * S::LANES;
+            debug_assert!(height * stride <= turned.0.len());
+            // SAFETY: the caller's arrays cover the block; `turned` has height x stride floats.
+            unsafe {
+                let dw = dw.add(at * outputs + row);
+                // A single row is its own transpose.
+                let (c, add) = if outputs == 1 { (dw, block.add) } else { (turned.0.as_mut_ptr(), false) };
+                S::tile(height, nv, true, false, cols < stride)(&Tile {
+                    inner: block.rows,
+                    a: dy.wrapping_add(row),
+                    a_stride: outputs,
+                    b: x.wrapping_add(at),
+                    b_step: block.inputs,
+                    c,
+                    c_stride: stride,
+                    cols,
+                    start: std::ptr::null(),
+                    add,
+                    finish: Finish::Plain,
+                    sums: std::ptr::null_mut(),
+                });
+                if outputs == 1 {
+                    continue;
+                }
+                for k in (0..cols).step_by(S::LANES) {
+                    let n = (cols - k).min(S::LANES);
+                    let (src, dst) = (c.add(k).cast_const(), dw.add(k * outputs));
+                    turn_into::<S>(src, stride, height, n, dst, outputs, block.add);
+                }
+            }
+        }
+    }
+}
+
+/// Sums of the columns of dy `[rows, cols]`, in blocks of rows.
+#[inline(always)]
+unsafe fn column_sums<S: Simd>(dy: *const f32, rows: usize, cols: usize, out: *mut f32) {
+    for col in (0..cols).step_by(S::LANES) {
+        let n = cols - col;
+        // SAFETY: the caller's arrays cover rows x cols and cols.
+        unsafe {
+            let mut total = S::zero();
+            for first in (0..rows).step_by(BLOCK) {
+                let mut sum = S::zero();
+                for r in first..(first + BLOCK).min(rows) {
+                    sum = S::add(sum, S::load_part(dy.add(r * cols + col), n));
+                }
+                total = if first == 0 { sum } else { S::add(total, sum) };
+            }
+            S::store_part(out.add(col), total, n);
+        }
+    }
+}
