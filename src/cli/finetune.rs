@@ -1,16 +1,17 @@
 //! `baq finetune`: from an offline run to an environment.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use baq_datasets::scores;
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict};
 use crate::adapt::baq::BaqConfig;
 use crate::algo::Learner as _;
+use crate::algo::bc::BcConfig;
 use crate::config::{Config, OnlineConfig, RunConfig};
-use crate::report;
 use crate::train::agent::Agent;
 use crate::train::data::{self, Dataset};
 use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations, write_dataset};
@@ -20,6 +21,7 @@ use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::{Counters, Saved};
 use crate::train::{TrainError, calibration};
+use crate::{env, report};
 
 /// Fine-tune in an environment
 #[derive(Debug, Args)]
@@ -51,107 +53,58 @@ pub struct Finetune {
 
 /// Where a fine-tuning run came from; kept in its directory for `--resume`.
 const ORIGIN: &str = "origin.safetensors";
-/// The fitted behaviour model's origin, where it was given.
+/// The behaviour model's origin, where it was given.
 const MODEL: &str = "model.safetensors";
+/// The offline evaluations, kept so that a resumed run draws the same curve.
+const EARLIER: &str = "offline_evaluations";
 
 impl Finetune {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
         let quiet = self.quiet || common.json;
-        let (config, dir, origin, model, saved, dataset) = match &self.resume {
+        let (dir, ended, config) = match &self.resume {
             Some(path) => {
                 let dir = RunDir::resume(path)?;
-                let name = dir.file(rundir::CONFIG).display().to_string();
-                let config = setup::from_text(&name, &dir.read(rundir::CONFIG)?)?;
-                let origin = Saved::open(&dir.file(ORIGIN))?;
-                let open = |file: &str| match dir.file(file).exists() {
-                    true => Saved::open(&dir.file(file)).map(Some),
-                    false => Ok(None),
-                };
-                let (model, saved) = (open(MODEL)?, open(rundir::CHECKPOINT)?);
-                let dataset = data::load(&config)?;
-                (config, dir, origin, model, saved, dataset)
+                let config = setup::of_run(&dir)?;
+                (path.clone(), tune(&config, &dir, &stop, quiet)?, config)
             }
             None => {
-                let from = self.from.as_deref().expect("invariant: clap asks for --from or --resume");
-                let origin = Saved::open(from)?;
-                let config = self.configuration(&origin, common)?;
-                let model = self.model.as_deref().map(Saved::open).transpose()?;
-                let dataset = data::load(&config)?;
-                // Everything that can be wrong is found before anything is created.
-                prepare(&config, &origin, model.as_ref(), &dataset)?;
-                let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
-                let dir = RunDir::create(&out)?;
-                copy(origin.file(), &dir, ORIGIN)?;
-                if let Some(model) = &model {
-                    copy(model.file(), &dir, MODEL)?;
+                let from = self.from.clone().expect("invariant: clap asks for --from or --resume");
+                let start = Start { from, model: self.model.clone() };
+                let mut config = start.configuration(&self.run, common, &self.adapt)?;
+                if let Some(n) = self.env_steps {
+                    let mut online: OnlineConfig = config.section();
+                    online.env_steps = n;
+                    config.put(online);
                 }
-                let earlier = from.is_dir().then(|| read_evaluations(from)).transpose()?.unwrap_or_default();
-                write_earlier(&dir, &earlier)?;
-                dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
-                (config, dir, origin, model, None, dataset)
+                let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
+                (out.clone(), start.run(&config, &out, &stop, quiet)?, config)
             }
         };
-        write_dataset(dir.path(), &dataset.facts)?;
-        let run: RunConfig = config.section();
-        let shown = dir.path().display();
-        let interrupted = || {
+        let shown = dir.display();
+        if ended == Ended::Interrupted {
             if !common.json {
                 println!("interrupted; go on with: baq finetune --resume {shown}");
             }
-            Ok(Verdict::Done)
-        };
-
-        let mut agent = prepare(&config, &origin, model.as_ref(), &dataset)?;
-        let ring = online::ring(&dataset, &agent, &config)?;
-        let counters = match &saved {
-            Some(saved) => {
-                saved.check_dataset(&dataset.facts)?;
-                saved.restore(&mut agent)?
-            }
-            None => {
-                if needs_model(&agent, &origin, model.as_ref())? {
-                    let baq: BaqConfig = config.section();
-                    let every: Vec<usize> = (0..dataset.columns.len()).collect();
-                    let all = dataset.ring(&every, 0, &[])?;
-                    if online::fit_model(&mut agent, &all, run.seed, baq.model_updates, &stop, quiet)? {
-                        return interrupted();
-                    }
-                }
-                let offline = origin.counters()?;
-                Counters {
-                    round: offline.round,
-                    offline_rounds: offline.round,
-                    evaluations: offline.evaluations,
-                    ..Counters::default()
-                }
-            }
-        };
-        let earlier = read_earlier(&dir)?;
-        let mut training = Online::new(&config, agent, &dataset, ring, counters, saved.as_ref())?;
-        drop(dataset);
-        let ended = training.run(&dir, &earlier, saved.is_some(), &stop, quiet)?;
-        if ended == Ended::Interrupted {
-            return interrupted();
+            return Ok(Verdict::Done);
         }
-
-        let calibration = training.calibration();
-        dir.write(rundir::CALIBRATION, calibration::to_json(&calibration).to_string().as_bytes())?;
-        let notes = calibration::lines(&calibration);
-        let title = format!("{} with {} on {}", run.algo, run.adapt, run.env);
-        let page = report::write(dir.path(), &title, &[dir.path().to_path_buf()], &notes)?;
-        let curve = Curve::of(&read_evaluations(dir.path())?);
+        let run: RunConfig = config.section();
+        let page = dir.join(rundir::REPORT);
+        let curve = Curve::of(&read_evaluations(&dir)?);
+        let calibration = read_calibration(&dir)?;
         if common.json {
+            let task = env::spec(&run.env)?.score;
+            let score = |r| task.and_then(|t| scores::normalized(t, r));
             let out = json!({
-                "run": dir.path(), "report": page, "adapt": run.adapt,
+                "run": dir, "report": page, "adapt": run.adapt,
                 "return_at_switch": curve.switch, "lowest_return": curve.lowest,
-                "mean_return_last_5": curve.last, "score_last_5": curve.last.and_then(|r| training.score(r)),
-                "calibration": calibration::to_json(&calibration),
+                "mean_return_last_5": curve.last, "score_last_5": curve.last.and_then(score),
+                "calibration": calibration,
             });
             println!("{out}");
         } else {
-            notes.iter().for_each(|n| println!("{n}"));
+            calibration::lines(&calibration).iter().for_each(|n| println!("{n}"));
             if let (Some(a), Some(b), Some(c)) = (curve.switch, curve.lowest, curve.last) {
                 println!("return at the switch {a:.1}, lowest since {b:.1}, mean of the last 5 {c:.1}");
             }
@@ -160,21 +113,120 @@ impl Finetune {
         }
         Ok(Verdict::Done)
     }
+}
 
-    /// The offline run's configuration, with this command's arguments on top.
-    fn configuration(&self, origin: &Saved, common: Common) -> Result<Config, TrainError> {
-        let text = origin.config()?;
-        let offline = setup::from_text(origin.file(), text)?;
+/// What a fine-tuning run starts from.
+pub struct Start {
+    /// the offline run: its directory or its checkpoint
+    pub from: PathBuf,
+    /// a run of behaviour cloning that serves as the model of the data
+    pub model: Option<PathBuf>,
+}
+
+impl Start {
+    /// The offline run's configuration, with arguments on top.
+    pub fn configuration(&self, args: &RunArgs, common: Common, adapt: &str) -> Result<Config, TrainError> {
+        let origin = Saved::open(&self.from)?;
+        let offline = setup::from_text(origin.file(), origin.config()?)?;
         let run: RunConfig = offline.section();
-        self.run.resolve_from(offline, common, &run.algo, &self.adapt).and_then(|mut config| {
-            if let Some(n) = self.env_steps {
-                let mut online: OnlineConfig = config.section();
-                online.env_steps = n;
-                config.put(online);
-            }
-            Ok(config)
-        })
+        let mut config = args.resolve_from(offline, common, &run.algo, adapt)?;
+        if let Some(path) = &self.model
+            && config.has::<BaqConfig>()
+        {
+            // The model's own form, whatever this configuration says.
+            let model = Saved::open(path)?;
+            let trained: BcConfig = setup::from_text(model.file(), model.config()?)?.section();
+            let mut baq: BaqConfig = config.section();
+            (baq.model, baq.model_hidden) = (trained.model, trained.hidden);
+            config.put(baq);
+        }
+        Ok(config)
     }
+
+    /// Fine-tunes from the beginning in a new run directory.
+    pub fn run(&self, config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+        let origin = Saved::open(&self.from)?;
+        let model = self.model.as_deref().map(Saved::open).transpose()?;
+        // What can be wrong with the input is found before anything is created.
+        prepare(config, &origin, model.as_ref(), &data::load(config)?)?;
+        let earlier = match self.from.is_dir() {
+            true => read_evaluations(&self.from)?,
+            false => Vec::new(),
+        };
+        let dir = RunDir::create(out)?;
+        copy(origin.file(), &dir, ORIGIN)?;
+        if let Some(model) = &model {
+            copy(model.file(), &dir, MODEL)?;
+        }
+        let folder = dir.file(EARLIER);
+        std::fs::create_dir_all(&folder)?;
+        EvaluationLog::create(&folder, &earlier)?.flush()?;
+        // Written last: a directory with a configuration can be resumed.
+        dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
+        tune(config, &dir, stop, quiet)
+    }
+}
+
+/// Fine-tunes in a directory that [`Start::run`] has prepared, from its checkpoint if there is one.
+fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+    let run: RunConfig = config.section();
+    let open = |file: &str| match dir.file(file).exists() {
+        true => Saved::open(&dir.file(file)).map(Some),
+        false => Ok(None),
+    };
+    let origin = Saved::open(&dir.file(ORIGIN))?;
+    let (model, saved) = (open(MODEL)?, open(rundir::CHECKPOINT)?);
+    let dataset = data::load(config)?;
+    write_dataset(dir.path(), &dataset.facts)?;
+
+    let mut agent = prepare(config, &origin, model.as_ref(), &dataset)?;
+    let ring = online::ring(&dataset, &agent, config)?;
+    let counters = match &saved {
+        Some(saved) => {
+            saved.check_dataset(&dataset.facts)?;
+            saved.restore(&mut agent)?
+        }
+        None => {
+            if needs_model(&agent, &origin, model.as_ref())? {
+                let baq: BaqConfig = config.section();
+                let every: Vec<usize> = (0..dataset.columns.len()).collect();
+                let all = dataset.ring(&every, 0, &[])?;
+                if online::fit_model(&mut agent, &all, run.seed, baq.model_updates, stop, quiet)? {
+                    return Ok(Ended::Interrupted);
+                }
+            }
+            let offline = origin.counters()?;
+            Counters {
+                round: offline.round,
+                offline_rounds: offline.round,
+                evaluations: offline.evaluations,
+                ..Counters::default()
+            }
+        }
+    };
+    let mut training = Online::new(config, agent, &dataset, ring, counters, saved.as_ref())?;
+    drop(dataset);
+    let earlier = read_evaluations(&dir.file(EARLIER))?;
+    let ended = training.run(dir, &earlier, saved.is_some(), stop, quiet)?;
+    if ended != Ended::Interrupted {
+        let calibration = calibration::to_json(&training.calibration());
+        dir.write(rundir::CALIBRATION, calibration.to_string().as_bytes())?;
+        let title = format!("{} with {} on {}", run.algo, run.adapt, run.env);
+        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &calibration::lines(&calibration))?;
+    }
+    Ok(ended)
+}
+
+fn read_calibration(run: &Path) -> Result<Value, TrainError> {
+    let file = run.join(rundir::CALIBRATION);
+    let fail = |e: String| TrainError::Input(format!("{}: {e}", file.display()));
+    let text = std::fs::read_to_string(&file).map_err(|e| fail(e.to_string()))?;
+    serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
+}
+
+/// The calibration of a finished run as lines of text.
+pub fn calibration_notes(run: &Path) -> Result<Vec<String>, TrainError> {
+    Ok(calibration::lines(&read_calibration(run)?))
 }
 
 /// The agent with the offline run's parameters and, where one is given, the behaviour model's.
@@ -199,7 +251,7 @@ fn prepare(
     }
     if let (Some(own), Some(model)) = (&own, model) {
         model.check_dataset(&dataset.facts)?;
-        if model.scales()? != dataset.scales {
+        if model.scales()?.observation != dataset.scales.observation {
             return Err(TrainError::Input(format!(
                 "{}: expected a behaviour model trained on states scaled as in {}, got another scaling; train it with the same data.* options",
                 model.file(),
@@ -231,20 +283,6 @@ fn needs_model(agent: &Agent, origin: &Saved, model: Option<&Saved>) -> Result<b
 fn copy(from: &str, dir: &RunDir, name: &str) -> Result<(), TrainError> {
     let bytes = std::fs::read(from).map_err(|e| TrainError::Input(format!("{from}: {e}")))?;
     Ok(dir.write(name, &bytes)?)
-}
-
-/// The offline evaluations, kept so that a resumed run draws the same curve.
-const EARLIER: &str = "offline_evaluations";
-
-fn write_earlier(dir: &RunDir, earlier: &[Evaluation]) -> Result<(), TrainError> {
-    let folder = dir.file(EARLIER);
-    std::fs::create_dir_all(&folder)?;
-    EvaluationLog::create(&folder, earlier)?.flush()?;
-    Ok(())
-}
-
-fn read_earlier(dir: &RunDir) -> Result<Vec<Evaluation>, TrainError> {
-    Ok(read_evaluations(&dir.file(EARLIER))?)
 }
 
 /// Figures of an online curve.

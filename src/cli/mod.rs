@@ -4,6 +4,7 @@
 //! `--json` stdout holds one JSON object and nothing else; without it the last line says what to do next
 //! or gives the verdict.
 
+pub mod demo;
 pub mod finetune;
 pub mod setup;
 pub mod train;
@@ -44,6 +45,8 @@ enum Command {
     Train(train::Train),
     /// Go on in an environment
     Finetune(finetune::Finetune),
+    /// The whole way on the embedded data, in a few minutes
+    Demo(demo::Demo),
 }
 
 /// How a command that ran to its end ended.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
     let outcome = pool.install(|| match cli.command {
         Command::Train(c) => c.run(cli.common),
         Command::Finetune(c) => c.run(cli.common),
+        Command::Demo(c) => c.run(cli.common),
     });
     match outcome {
         Ok(Verdict::Done) => ExitCode::SUCCESS,

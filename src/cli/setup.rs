@@ -15,6 +15,7 @@ use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::{find_adaptation, find_algorithm};
 use crate::train::data::EMBEDDED;
+use crate::train::rundir::{self, RunDir};
 
 /// What a run is made of; the rest comes from presets, files and `--set`.
 #[derive(Clone, Debug, Default, Args)]
@@ -52,7 +53,17 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
     all
 }
 
-/// A configuration read back from text that `origin` names.
+/// The configuration of an interrupted run, exactly as its directory states it.
+pub fn of_run(dir: &RunDir) -> Result<Config, TrainError> {
+    let origin = dir.file(rundir::CONFIG).display().to_string();
+    let text = dir.read(rundir::CONFIG)?;
+    let config = from_text(&origin, &text)?;
+    let table: toml::Table = text.parse().map_err(|e| TrainError::Input(format!("{origin}: {e}")))?;
+    let active: Vec<&str> = table.keys().map(String::as_str).collect();
+    Ok(config.restrict(&active)?)
+}
+
+/// A configuration read back from text that `origin` names, with the defaults of all other sections.
 pub fn from_text(origin: &str, text: &str) -> Result<Config, TrainError> {
     let mut config = Config::new(known_sections());
     config.apply_text(origin, text)?;

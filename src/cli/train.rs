@@ -1,6 +1,6 @@
 //! `baq train`: offline training.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict};
 use crate::algo::Dims;
-use crate::config::{OfflineConfig, RunConfig};
+use crate::config::{Config, OfflineConfig, RunConfig};
 use crate::report;
 use crate::train::agent::Agent;
 use crate::train::metrics::{read_evaluations, write_dataset};
@@ -16,7 +16,8 @@ use crate::train::offline::{Ended, Offline};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::Saved;
-use crate::train::{TrainError, data};
+use crate::train::data::{self, Dataset};
+use crate::train::TrainError;
 
 /// Train on a data set.
 #[derive(Debug, Args)]
@@ -43,16 +44,19 @@ pub struct Train {
 impl Train {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
-        let (config, dir, saved) = match &self.resume {
+        let stop = Stop::on_signal()?;
+        let quiet = self.quiet || common.json;
+        let (dir, ended, config) = match &self.resume {
             Some(path) => {
                 let dir = RunDir::resume(path)?;
-                let origin = dir.file(rundir::CONFIG).display().to_string();
-                let config = setup::from_text(&origin, &dir.read(rundir::CONFIG)?)?;
+                let config = setup::of_run(&dir)?;
                 let saved = match dir.file(rundir::CHECKPOINT).exists() {
                     true => Some(Saved::open(path)?),
                     false => None,
                 };
-                (config, dir, saved)
+                let dataset = data::load(&config)?;
+                let ended = train(&config, &dir, dataset, saved.as_ref(), &stop, quiet)?;
+                (path.clone(), ended, config)
             }
             None => {
                 let mut config = self.run.resolve(common, Some(&self.algo), None)?;
@@ -61,39 +65,26 @@ impl Train {
                     offline.updates = n;
                     config.put(offline);
                 }
-                // Everything that can be wrong with the input is found before anything is created.
-                data::load(&config)?;
                 let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
-                let dir = RunDir::create(&out)?;
-                dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
-                (config, dir, None)
+                let ended = offline(&config, &out, &stop, quiet)?;
+                (out, ended, config)
             }
         };
-        let run: RunConfig = config.section();
-        let offline: OfflineConfig = config.section();
-        let dataset = data::load(&config)?;
-        write_dataset(dir.path(), &dataset.facts)?;
-        let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: offline.batch };
-        let agent = Agent::new(&config, dims)?;
-        let stop = Stop::on_signal()?;
-        let mut training = Offline::new(&config, agent, &dataset, saved.as_ref())?;
-        drop(dataset);
-        let ended = training.run(&dir, saved.is_some(), &stop, self.quiet || common.json)?;
-        let shown = dir.path().display();
+        let shown = dir.display();
         if ended == Ended::Interrupted {
             if !common.json {
                 println!("interrupted; go on with: baq train --resume {shown}");
             }
             return Ok(Verdict::Done);
         }
-        let title = format!("{} on {}", run.algo, run.dataset);
-        let page = report::write(dir.path(), &title, &[dir.path().to_path_buf()], &[])?;
-        let evaluations = read_evaluations(dir.path())?;
+        let evaluations = read_evaluations(&dir)?;
         let last = &evaluations[evaluations.len().saturating_sub(5)..];
         let mean = last.iter().map(|e| e.mean()).sum::<f64>() / last.len().max(1) as f64;
+        let page = dir.join(rundir::REPORT);
         if common.json {
+            let updates: OfflineConfig = config.section();
             let out = json!({
-                "run": dir.path(), "report": page, "updates": offline.updates,
+                "run": dir, "report": page, "updates": updates.updates,
                 "ended": if ended == Ended::Patience { "patience" } else { "complete" },
                 "mean_return_last_5": if last.is_empty() { None } else { Some(mean) },
                 "evaluations": evaluations.len(),
@@ -108,6 +99,38 @@ impl Train {
         }
         Ok(Verdict::Done)
     }
+}
+
+/// Trains from the beginning in a new run directory.
+pub fn offline(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+    // What can be wrong with the input is found before anything is created.
+    let dataset = data::load(config)?;
+    let dir = RunDir::create(out)?;
+    dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
+    train(config, &dir, dataset, None, stop, quiet)
+}
+
+fn train(
+    config: &Config,
+    dir: &RunDir,
+    dataset: Dataset,
+    saved: Option<&Saved>,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<Ended, TrainError> {
+    let run: RunConfig = config.section();
+    let options: OfflineConfig = config.section();
+    write_dataset(dir.path(), &dataset.facts)?;
+    let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: options.batch };
+    let agent = Agent::new(config, dims)?;
+    let mut training = Offline::new(config, agent, &dataset, saved)?;
+    drop(dataset);
+    let ended = training.run(dir, saved.is_some(), stop, quiet)?;
+    if ended != Ended::Interrupted {
+        let title = format!("{} on {}", run.algo, run.dataset);
+        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &[])?;
+    }
+    Ok(ended)
 }
 
 impl From<std::io::Error> for TrainError {

@@ -29,33 +29,37 @@ pub fn to_json(quantities: &[(&'static str, ByOrigin)]) -> Value {
         .into()
 }
 
-/// As lines of text, the last one the verdict.
-pub fn lines(quantities: &[(&'static str, ByOrigin)]) -> Vec<String> {
+/// As lines of text, the last one the verdict. Takes what [`to_json`] gives.
+pub fn lines(calibration: &Value) -> Vec<String> {
+    let quantities = calibration.as_object().into_iter().flatten();
+    let number = |v: &Value, key: &str| v[key].as_f64().unwrap_or(f64::NAN);
     let mut out = Vec::new();
     for (name, by) in quantities {
-        for (origin, s) in [("offline", &by.offline), ("online", &by.online)] {
-            if let Some(s) = s {
+        for origin in ["offline", "online"] {
+            let s = &by[origin];
+            if s.is_object() {
                 out.push(format!(
                     "{name:<13} {origin:<8} mean {:.3}  5 % {:.3}  median {:.3}  95 % {:.3}",
-                    s.mean, s.q05, s.q50, s.q95
+                    number(s, "mean"),
+                    number(s, "q05"),
+                    number(s, "q50"),
+                    number(s, "q95"),
                 ));
             }
         }
     }
-    if let Some((_, by)) = quantities.iter().find(|(name, _)| *name == WEIGHT) {
-        out.push(verdict(by));
+    if let Some(w) = calibration.get(WEIGHT) {
+        out.push(verdict(w));
     }
     out
 }
 
-fn verdict(w: &ByOrigin) -> String {
-    let outside = |s: &Option<Summary>, (lo, hi): (f64, f64)| match s {
-        Some(s) if !(lo..=hi).contains(&s.mean) => Some((s.mean, lo, hi)),
-        _ => None,
-    };
+fn verdict(w: &Value) -> String {
     let mut complaints = Vec::new();
-    for (origin, s, range) in [("offline", &w.offline, OFFLINE), ("online", &w.online, ONLINE)] {
-        if let Some((mean, lo, hi)) = outside(s, range) {
+    for (origin, (lo, hi)) in [("offline", OFFLINE), ("online", ONLINE)] {
+        if let Some(mean) = w[origin]["mean"].as_f64()
+            && !(lo..=hi).contains(&mean)
+        {
             complaints.push(format!("{origin} mean of w is {mean:.3}, aim at {lo} to {hi}"));
         }
     }
@@ -69,16 +73,15 @@ fn verdict(w: &ByOrigin) -> String {
 mod tests {
     use super::*;
 
-    fn summary(mean: f64) -> Option<Summary> {
-        Some(Summary { count: 10, mean, q05: mean, q50: mean, q95: mean })
-    }
-
     #[test]
     fn the_verdict_names_what_is_outside_its_range() {
-        let good = ByOrigin { offline: summary(0.9), online: summary(0.6) };
-        assert!(verdict(&good).contains("target ranges"));
-        let bad = ByOrigin { offline: summary(0.999), online: summary(0.6) };
-        let text = verdict(&bad);
+        let summary = |mean: f64| Some(Summary { count: 10, mean, q05: mean, q50: mean, q95: mean });
+        let last = |offline, online| {
+            let by = ByOrigin { offline: summary(offline), online: summary(online) };
+            lines(&to_json(&[(WEIGHT, by)])).pop().expect("a verdict")
+        };
+        assert!(last(0.9, 0.6).contains("target ranges"));
+        let text = last(0.999, 0.6);
         assert!(text.contains("offline mean of w is 0.999") && text.contains("k_q=auto"), "{text}");
         assert!(!text.contains("online mean"), "{text}");
     }

@@ -5,8 +5,6 @@
 //!
 //! The state after step N is a function of (configuration, data, offline checkpoint, N).
 
-use baq_datasets::scores;
-
 use super::TrainError;
 use super::agent::{Actor, Agent, Annotator, fill};
 use super::data::{Dataset, Scales};
@@ -504,11 +502,6 @@ impl<'a> Online<'a> {
                 Distribution::of(name, name, &[("offline", offline), ("online", online)], 40)
             })
             .collect()
-    }
-
-    /// Normalised score of a mean return in this environment, where there is one.
-    pub fn score(&self, mean_return: f64) -> Option<f64> {
-        self.env.spec().score.and_then(|task| scores::normalized(task, mean_return))
     }
 }
 

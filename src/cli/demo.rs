@@ -1,0 +1,179 @@
+//! `baq demo`: the whole way on the slice of rollouts inside the program, in a few minutes.
+//!
+//! Behaviour cloning and IQL on the data, then two fine-tuning runs from the same checkpoint, plain and
+//! BAQ, and one page that compares them.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::finetune::{self, Start};
+use super::setup::RunArgs;
+use super::{Common, Outcome, Verdict, train};
+use crate::config::{Config, OfflineConfig, OnlineConfig};
+use crate::report;
+use crate::train::TrainError;
+use crate::train::data::EMBEDDED;
+use crate::train::metrics::{Phase, read_dataset, read_evaluations};
+use crate::train::offline::Ended;
+use crate::train::progress::Stop;
+use crate::train::rundir::RunDir;
+
+/// Pre-train and fine-tune on the embedded data
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// folder for the four runs and the page; it must not exist
+    #[arg(long, value_name = "DIR", default_value = "runs/demo")]
+    out: PathBuf,
+    /// updates of IQL; the other lengths follow
+    #[arg(long, value_name = "N", default_value_t = 24_000, value_parser = clap::value_parser!(u64).range(100..))]
+    updates: u64,
+    /// environment steps of each fine-tuning run
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
+    env_steps: u64,
+    /// environment
+    #[arg(long, value_name = "ENV", default_value = "hopper-v4")]
+    env: String,
+    /// no progress bars
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Demo {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let stop = Stop::on_signal()?;
+        let quiet = self.quiet || common.json;
+        let folder = |name: &str| self.out.join(name);
+        // The folder itself is claimed like a run, so that nothing in it is ever overwritten.
+        let claimed = RunDir::create(&self.out)?;
+        let say = |text: &str| {
+            if !common.json {
+                println!("{text}");
+            }
+        };
+
+        say("1/4  behaviour cloning on 27,107 recorded transitions of Hopper");
+        let mut bc = self.arguments(&[]).resolve(common, Some("bc"), None)?;
+        self.shorten(&mut bc, self.updates / 2);
+        if train::offline(&bc, &folder("bc"), &stop, quiet)? == Ended::Interrupted {
+            return self.interrupted(common);
+        }
+        say("2/4  implicit Q-learning on the same data");
+        let mut iql = self.arguments(&[]).resolve(common, Some("iql"), None)?;
+        self.shorten(&mut iql, self.updates);
+        if train::offline(&iql, &folder("iql"), &stop, quiet)? == Ended::Interrupted {
+            return self.interrupted(common);
+        }
+        for (step, adapt) in [("3/4", "plain"), ("4/4", "baq")] {
+            say(&format!("{step}  {} environment steps from that policy, {adapt}", self.env_steps));
+            let start = Start { from: folder("iql"), model: (adapt == "baq").then(|| folder("bc")) };
+            let mut config = start.configuration(&self.arguments(&[]), common, adapt)?;
+            self.shorten_online(&mut config);
+            if start.run(&config, &folder(adapt), &stop, quiet)? == Ended::Interrupted {
+                return self.interrupted(common);
+            }
+        }
+        drop(claimed);
+
+        let runs: Vec<PathBuf> = ["bc", "iql", "plain", "baq"].map(folder).to_vec();
+        let notes = finetune::calibration_notes(&folder("baq"))?;
+        let page = report::write(&self.out, "baq demo: Hopper, offline to online", &runs, &notes)?;
+        let rows = self.rows(&runs)?;
+        if common.json {
+            println!("{}", json!({"report": page, "runs": rows.iter().map(Row::json).collect::<Vec<_>>()}));
+            return Ok(Verdict::Done);
+        }
+        println!("\n{:<22} {:>14} {:>8}", "", "mean return", "score");
+        for row in &rows {
+            println!("{:<22} {:>14.0} {:>8.1}", row.label, row.mean, row.score.unwrap_or(f64::NAN));
+        }
+        println!("\nopen {} in a browser", page.display());
+        println!("next: baq train --algo iql --data YOUR_FILE.hdf5");
+        Ok(Verdict::Done)
+    }
+
+    fn arguments(&self, sets: &[String]) -> RunArgs {
+        RunArgs {
+            data: Some(EMBEDDED.into()),
+            env: Some(self.env.clone()),
+            sets: sets.to_vec(),
+            ..RunArgs::default()
+        }
+    }
+
+    fn shorten(&self, config: &mut Config, updates: u64) {
+        let every = (updates / 8).max(1);
+        let mut offline: OfflineConfig = config.section();
+        offline.updates = updates;
+        offline.eval_every = every;
+        offline.checkpoint_every = every;
+        offline.log_every = (updates / 48).max(1);
+        offline.patience = 0;
+        config.put(offline);
+    }
+
+    fn shorten_online(&self, config: &mut Config) {
+        let mut online: OnlineConfig = config.section();
+        online.env_steps = self.env_steps;
+        online.eval_every = (self.env_steps / 10).max(1);
+        online.checkpoint_every = (self.env_steps / 2).max(1);
+        online.log_every = (self.env_steps / 100).max(1);
+        config.put(online);
+    }
+
+    fn interrupted(&self, common: Common) -> Outcome {
+        if !common.json {
+            println!(
+                "interrupted; what was finished is in {0}, start over with: baq demo --out ANOTHER_FOLDER",
+                self.out.display()
+            );
+        }
+        Ok(Verdict::Done)
+    }
+
+    /// The table that is printed: the data, and the last evaluations of each run.
+    fn rows(&self, runs: &[PathBuf]) -> Result<Vec<Row>, TrainError> {
+        let facts = read_dataset(&runs[0])?;
+        let mut rows = vec![
+            Row { label: "data, mean".into(), mean: facts.return_mean, score: facts.score_mean },
+            Row {
+                label: "data, best tenth".into(),
+                mean: facts.return_best_tenth,
+                score: facts.score_best_tenth,
+            },
+        ];
+        for (label, run, phase) in [
+            ("behaviour cloning", &runs[0], Phase::Offline),
+            ("IQL, offline", &runs[1], Phase::Offline),
+            ("IQL, fine-tuned", &runs[2], Phase::Online),
+            ("IQL + BAQ, fine-tuned", &runs[3], Phase::Online),
+        ] {
+            rows.push(Row::of(label, run, phase)?);
+        }
+        Ok(rows)
+    }
+}
+
+struct Row {
+    label: String,
+    mean: f64,
+    score: Option<f64>,
+}
+
+impl Row {
+    /// Mean over the last three evaluations of a phase.
+    fn of(label: &str, run: &Path, phase: Phase) -> Result<Row, TrainError> {
+        let all = read_evaluations(run)?;
+        let of_phase: Vec<_> = all.iter().filter(|e| e.stamp.phase == phase).collect();
+        let last = &of_phase[of_phase.len().saturating_sub(3)..];
+        let n = last.len().max(1) as f64;
+        let score: Option<f64> = last.iter().map(|e| e.score).sum::<Option<f64>>().map(|s| s / n);
+        Ok(Row { label: label.into(), mean: last.iter().map(|e| e.mean()).sum::<f64>() / n, score })
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({"label": self.label, "mean_return": self.mean, "score": self.score})
+    }
+}

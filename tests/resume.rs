@@ -1,0 +1,127 @@
+//! A killed run, resumed, ends with the very bytes of an uninterrupted one; so do runs with other thread
+//! counts.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use baq_datasets::{synthetic, write};
+use tempfile::TempDir;
+
+/// Files that two equal runs have in common, to the byte.
+const FILES: [&str; 5] =
+    ["checkpoint.safetensors", "metrics.csv", "metrics.jsonl", "evaluations.csv", "evaluations.jsonl"];
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        // The toy task has states of 3 and actions of 1.
+        let columns = synthetic::point(5, 4_000, 3, 1);
+        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default()).unwrap();
+        Place(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn baq(&self, args: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+        command.current_dir(self.0.path()).args(args.split_whitespace());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, args: &str) {
+        let out = self.baq(args).output().unwrap();
+        assert!(out.status.success(), "baq {args}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    /// Starts a run, waits for a checkpoint newer than the one before, and ends the process.
+    fn start_and_end(&self, args: &str, out: &str, signal: &str) {
+        let checkpoint = self.path(out).join("checkpoint.safetensors");
+        let before = modified(&checkpoint);
+        let mut child: Child = self.baq(args).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while modified(&checkpoint) == before {
+            assert!(child.try_wait().unwrap().is_none(), "baq {args} ended before its first checkpoint");
+            assert!(Instant::now() < deadline, "baq {args}: no checkpoint in two minutes");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Some way into the stretch between two checkpoints.
+        std::thread::sleep(Duration::from_millis(15));
+        assert!(child.try_wait().unwrap().is_none(), "baq {args} ended before it could be killed");
+        let kill = Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap();
+        assert!(kill.success());
+        child.wait().unwrap();
+    }
+
+    fn assert_equal(&self, a: &str, b: &str) {
+        for file in FILES {
+            let read = |run: &str| std::fs::read(self.path(run).join(file)).unwrap();
+            assert!(read(a) == read(b), "{file} of {a} and {b} differ");
+        }
+    }
+}
+
+fn modified(path: &Path) -> Option<std::time::SystemTime> {
+    std::fs::metadata(path).and_then(|m| m.modified()).ok()
+}
+
+const TRAIN: &str = "--data toy.hdf5 --env toy --quiet --threads 1 --updates 4000 --set iql.hidden=[32,32] \
+    --set offline.checkpoint_every=250 --set offline.eval_every=500 --set offline.log_every=50 \
+    --set offline.eval_episodes=2";
+const FINETUNE: &str = "--from offline --adapt baq --quiet --threads 1 --env-steps 3000 \
+    --set baq.model_updates=200 --set baq.model_hidden=[16] --set online.checkpoint_every=250 \
+    --set online.eval_every=500 --set online.log_every=50 --set online.eval_episodes=2 \
+    --set online.capacity=8000";
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let place = Place::new();
+    place.run(&format!("train {TRAIN} --out offline"));
+    place.start_and_end(&format!("train {TRAIN} --out killed"), "killed", "-KILL");
+    place.start_and_end("train --resume killed --threads 1 --quiet", "killed", "-KILL");
+    place.start_and_end("train --resume killed --threads 1 --quiet", "killed", "-TERM");
+    place.run("train --resume killed --threads 1 --quiet");
+    place.assert_equal("offline", "killed");
+
+    place.run(&format!("finetune {FINETUNE} --out online"));
+    place.start_and_end(&format!("finetune {FINETUNE} --out killed2"), "killed2", "-KILL");
+    place.start_and_end("finetune --resume killed2 --threads 1 --quiet", "killed2", "-KILL");
+    place.run("finetune --resume killed2 --threads 1 --quiet");
+    place.assert_equal("online", "killed2");
+}
+
+#[test]
+fn a_moving_model_resumes_to_the_same_bytes() {
+    // `follow` refreshes annotated columns and priorities of sampled rows: more state to carry.
+    let place = Place::new();
+    place.run(&format!("train {TRAIN} --out offline"));
+    let options = format!("{FINETUNE} --set baq.relax=follow(0.01)");
+    place.run(&format!("finetune {options} --out online"));
+    place.start_and_end(&format!("finetune {options} --out killed"), "killed", "-KILL");
+    place.run("finetune --resume killed --threads 1 --quiet");
+    place.assert_equal("online", "killed");
+}
+
+#[test]
+fn thread_counts_give_the_same_bytes() {
+    let place = Place::new();
+    let train = "train --data toy.hdf5 --env toy --quiet --updates 60 --set offline.log_every=20 \
+        --set offline.eval_every=60 --set offline.eval_episodes=2";
+    let finetune = "finetune --from t1 --adapt baq --quiet --env-steps 60 --set baq.model_updates=20 \
+        --set online.log_every=20 --set online.eval_every=30 --set online.eval_episodes=2 --set online.capacity=8000";
+    for n in [1, 2, 4] {
+        place.run(&format!("{train} --threads {n} --out t{n}"));
+    }
+    place.assert_equal("t1", "t2");
+    place.assert_equal("t1", "t4");
+    for n in [1, 2, 4] {
+        place.run(&format!("{finetune} --threads {n} --out f{n}"));
+    }
+    place.assert_equal("f1", "f2");
+    place.assert_equal("f1", "f4");
+}
