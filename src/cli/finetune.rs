@@ -212,7 +212,8 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
         let calibration = calibration::to_json(&training.calibration());
         dir.write(rundir::CALIBRATION, calibration.to_string().as_bytes())?;
         let title = format!("{} with {} on {}", run.algo, run.adapt, run.env);
-        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &calibration::lines(&calibration))?;
+        let verdict: Vec<String> = calibration::lines(&calibration).pop().into_iter().collect();
+        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &verdict)?;
     }
     Ok(ended)
 }
@@ -224,9 +225,9 @@ fn read_calibration(run: &Path) -> Result<Value, TrainError> {
     serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
 }
 
-/// The calibration of a finished run as lines of text.
-pub fn calibration_notes(run: &Path) -> Result<Vec<String>, TrainError> {
-    Ok(calibration::lines(&read_calibration(run)?))
+/// The verdict on a finished run's calibration.
+pub fn calibration_verdict(run: &Path) -> Result<String, TrainError> {
+    Ok(calibration::lines(&read_calibration(run)?).pop().unwrap_or_default())
 }
 
 /// The agent with the offline run's parameters and, where one is given, the behaviour model's.

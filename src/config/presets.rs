@@ -20,6 +20,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/iql.toml"),
     },
     Preset {
+        name: "iql_small",
+        about: "IQL for a few ten thousand transitions: states standardised, temperature 1",
+        text: include_str!("presets/iql_small.toml"),
+    },
+    Preset {
         name: "iql_corl",
         about: "IQL as in CORL: states standardised, raw rewards, its order of updates",
         text: include_str!("presets/iql_corl.toml"),
