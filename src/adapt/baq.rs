@@ -152,7 +152,9 @@ impl Baq {
                     .into(),
             ));
         }
-        if let (OfflinePriority::MeanMatch(_), true) = (c.offline_priority, c.is_exponent != Schedule::Constant(0.0)) {
+        if let (OfflinePriority::MeanMatch(_), true) =
+            (c.offline_priority, c.is_exponent != Schedule::Constant(0.0))
+        {
             return Err(ConfigError::Other(
                 "baq.is_exponent corrects eq. 10's probabilities, which baq.offline_priority = mean_match replaces; use one of them".into(),
             ));

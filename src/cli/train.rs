@@ -10,14 +10,14 @@ use super::{Common, Outcome, Verdict};
 use crate::algo::Dims;
 use crate::config::{Config, OfflineConfig, RunConfig};
 use crate::report;
+use crate::train::TrainError;
 use crate::train::agent::Agent;
+use crate::train::data::{self, Dataset};
 use crate::train::metrics::{read_evaluations, write_dataset};
 use crate::train::offline::{Ended, Offline};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::Saved;
-use crate::train::data::{self, Dataset};
-use crate::train::TrainError;
 
 /// Train on a data set.
 #[derive(Debug, Args)]
