@@ -25,9 +25,7 @@ impl Buffer {
         let layout = Self::layout(len);
         // SAFETY: the layout has a size above zero.
         let start = unsafe { alloc(layout) };
-        let Some(start) = NonNull::new(start.cast::<f32>()) else {
-            handle_alloc_error(layout)
-        };
+        let Some(start) = NonNull::new(start.cast::<f32>()) else { handle_alloc_error(layout) };
         if layout.align() == HUGE {
             request_huge_pages(start.as_ptr().cast(), layout.size());
         }
@@ -39,9 +37,7 @@ impl Buffer {
     fn layout(len: usize) -> Layout {
         let layout = Layout::array::<f32>(len).expect("invariant: buffers fit the address space");
         let align = if layout.size() >= HUGE { HUGE } else { LINE };
-        layout
-            .align_to(align)
-            .expect("invariant: buffers fit the address space")
+        layout.align_to(align).expect("invariant: buffers fit the address space")
     }
 }
 
@@ -63,10 +59,7 @@ fn request_huge_pages(_: *mut u8, _: usize) {}
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self {
-            start: NonNull::dangling(),
-            len: 0,
-        }
+        Self { start: NonNull::dangling(), len: 0 }
     }
 }
 

@@ -51,10 +51,7 @@ pub fn gather(records: &[f32], stride: usize, rows: &[u32], parts: &mut [Part]) 
         assert!(row < n, "row {row} of a table of {n}");
         let record = &records[row * stride..][..stride];
         for part in parts.iter_mut() {
-            copy(
-                &record[part.offset..][..part.len],
-                &mut part.out[b * part.len..][..part.len],
-            );
+            copy(&record[part.offset..][..part.len], &mut part.out[b * part.len..][..part.len]);
         }
     }
 }
@@ -107,31 +104,16 @@ mod tests {
                 let records: Vec<f32> = (0..n * stride).map(|i| i as f32).collect();
                 let rows: Vec<u32> = (0..batch).map(|b| (b * 37 % n) as u32).collect();
                 let split = stride / 3;
-                let (mut a, mut b, mut c) = (
-                    vec![-1.0; batch * split],
-                    vec![-1.0; batch * (stride - split)],
-                    vec![-1.0; batch],
-                );
+                let (mut a, mut b, mut c) =
+                    (vec![-1.0; batch * split], vec![-1.0; batch * (stride - split)], vec![-1.0; batch]);
                 gather(
                     &records,
                     stride,
                     &rows,
                     &mut [
-                        Part {
-                            offset: 0,
-                            len: split,
-                            out: &mut a,
-                        },
-                        Part {
-                            offset: split,
-                            len: stride - split,
-                            out: &mut b,
-                        },
-                        Part {
-                            offset: stride - 1,
-                            len: 1,
-                            out: &mut c,
-                        },
+                        Part { offset: 0, len: split, out: &mut a },
+                        Part { offset: split, len: stride - split, out: &mut b },
+                        Part { offset: stride - 1, len: 1, out: &mut c },
                     ],
                 );
                 for (i, &row) in rows.iter().enumerate() {
@@ -153,61 +135,25 @@ mod tests {
         let nan = f32::from_bits(0x7FC0_1234);
         let records = [nan, -0.0];
         let mut out = [0.0; 2];
-        gather(
-            &records,
-            2,
-            &[0],
-            &mut [Part {
-                offset: 0,
-                len: 2,
-                out: &mut out,
-            }],
-        );
+        gather(&records, 2, &[0], &mut [Part { offset: 0, len: 2, out: &mut out }]);
         assert_eq!(out.map(f32::to_bits), [0x7FC0_1234, 0x8000_0000]);
     }
 
     #[test]
     #[should_panic(expected = "row 2 of a table of 2")]
     fn a_row_outside() {
-        gather(
-            &[0.0; 4],
-            2,
-            &[1, 2],
-            &mut [Part {
-                offset: 0,
-                len: 1,
-                out: &mut [0.0; 2],
-            }],
-        );
+        gather(&[0.0; 4], 2, &[1, 2], &mut [Part { offset: 0, len: 1, out: &mut [0.0; 2] }]);
     }
 
     #[test]
     #[should_panic(expected = "part 1..3 is outside a record of 2")]
     fn a_part_outside() {
-        gather(
-            &[0.0; 4],
-            2,
-            &[1],
-            &mut [Part {
-                offset: 1,
-                len: 2,
-                out: &mut [0.0; 2],
-            }],
-        );
+        gather(&[0.0; 4], 2, &[1], &mut [Part { offset: 1, len: 2, out: &mut [0.0; 2] }]);
     }
 
     #[test]
     #[should_panic(expected = "output of a part")]
     fn an_output_too_short() {
-        gather(
-            &[0.0; 4],
-            2,
-            &[1, 0],
-            &mut [Part {
-                offset: 0,
-                len: 1,
-                out: &mut [0.0; 1],
-            }],
-        );
+        gather(&[0.0; 4], 2, &[1, 0], &mut [Part { offset: 0, len: 1, out: &mut [0.0; 1] }]);
     }
 }

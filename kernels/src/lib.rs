@@ -194,8 +194,7 @@ pub struct Kernels {
     /// dx = (dy wᵀ) ⊙ act′(x), where x `[J or 1, B, K]` is the *output* of the activation that
     /// produced this layer's input (`None`: no activation). With a shared input the heads are summed
     /// in head order. Arguments: sizes, dy, w, Some((act, x)), dx, scratch.
-    pub linear_dx:
-        fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], &mut [f32]),
+    pub linear_dx: fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], &mut [f32]),
     /// dw = xᵀ dy and, if asked, db = Σ_rows dy. Arguments: sizes, x, dy, dw, db, scratch.
     pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, &mut [f32]),
     /// floats of scratch that the three linear kernels of these sizes need at most

@@ -18,10 +18,7 @@
 //!
 //! Above 400 lines because the tests stand beside the code.
 
-#![allow(
-    clippy::needless_range_loop,
-    reason = "loops over lanes say what is vectorised"
-)]
+#![allow(clippy::needless_range_loop, reason = "loops over lanes say what is vectorised")]
 
 const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
 const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
@@ -137,9 +134,7 @@ enum Law {
 fn dispatch(source: Philox, out: &mut [f32], law: Law) {
     #[cfg(target_arch = "x86_64")]
     {
-        if std::arch::is_x86_feature_detected!("avx512f")
-            && std::arch::is_x86_feature_detected!("avx512dq")
-        {
+        if std::arch::is_x86_feature_detected!("avx512f") && std::arch::is_x86_feature_detected!("avx512dq") {
             // SAFETY: the processor was just found to have AVX-512F and AVX-512DQ.
             return unsafe { fill_avx512(source, out, law) };
         }
@@ -206,12 +201,10 @@ fn normal(word: u32) -> f32 {
     let q = ((0x7FFF_FFFF - v) as f32 + 0.5) * UNIT; // 1/2 - t without cancellation
 
     let r = 0.180_625 - q * q;
-    let centre = q
-        * (((59.109_374_720 * r + 159.291_132_02) * r + 50.434_271_938) * r + 3.387_132_717_9)
+    let centre = q * (((59.109_374_720 * r + 159.291_132_02) * r + 50.434_271_938) * r + 3.387_132_717_9)
         / (((67.187_563_600 * r + 78.757_757_664) * r + 17.895_169_469) * r + 1.0);
     let r = (-ln(t)).sqrt() - 1.6;
-    let tail = (((0.170_238_211_03 * r + 1.306_728_481_6) * r + 2.756_815_390_0) * r
-        + 1.423_437_277_7)
+    let tail = (((0.170_238_211_03 * r + 1.306_728_481_6) * r + 2.756_815_390_0) * r + 1.423_437_277_7)
         / ((0.120_211_329_75 * r + 0.737_001_642_50) * r + 1.0);
 
     let z = if q <= 0.425 { centre } else { tail };
@@ -239,19 +232,13 @@ mod tests {
     #[test]
     fn published_vectors() {
         // Random123, kat_vectors, philox 4x32 10.
-        assert_eq!(
-            philox4x32([0; 4], [0; 2]),
-            [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]
-        );
+        assert_eq!(philox4x32([0; 4], [0; 2]), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
         assert_eq!(
             philox4x32([u32::MAX; 4], [u32::MAX; 2]),
             [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
         );
         assert_eq!(
-            philox4x32(
-                [0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344],
-                [0xa409_3822, 0x299f_31d0]
-            ),
+            philox4x32([0x243f_6a88, 0x85a3_08d3, 0x1319_8a2e, 0x0370_7344], [0xa409_3822, 0x299f_31d0]),
             [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
         );
     }
@@ -260,10 +247,7 @@ mod tests {
     fn coordinates_enter_where_the_header_says() {
         let mut p = Philox::new(0x299f_31d0_a409_3822, 0x0370_7344, 0x1319_8a2e_85a3_08d3);
         p.counter[0] = 0x243f_6a88;
-        assert_eq!(
-            p.next_block(),
-            [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]
-        );
+        assert_eq!(p.next_block(), [0xd16c_fe09, 0x94fd_cceb, 0x5001_e420, 0x2412_6ea1]);
         assert_eq!(p.counter[0], 0x243f_6a89);
     }
 
@@ -332,22 +316,8 @@ mod tests {
         assert_eq!(d.map(f64::to_bits), D_BITS);
     }
     // U and D from an independent Python program; N within 3 units in the last place of its quantiles.
-    const U_BITS: [u32; 6] = [
-        0x3F4C_73CD,
-        0x3D22_F280,
-        0x3ED5_84B8,
-        0x3E69_B844,
-        0x3E81_CFE0,
-        0x3F38_0E03,
-    ];
-    const N_BITS: [u32; 6] = [
-        0xBF07_3F58,
-        0x3FE0_6985,
-        0x3E56_87A4,
-        0x3F3E_A14F,
-        0x3F29_D432,
-        0xBF46_941B,
-    ];
+    const U_BITS: [u32; 6] = [0x3F4C_73CD, 0x3D22_F280, 0x3ED5_84B8, 0x3E69_B844, 0x3E81_CFE0, 0x3F38_0E03];
+    const N_BITS: [u32; 6] = [0xBF07_3F58, 0x3FE0_6985, 0x3E56_87A4, 0x3F3E_A14F, 0x3F29_D432, 0xBF46_941B];
     const D_BITS: [u64; 3] = [0x3FE98E79A60145E5, 0x3FDAB0973CCE9B84, 0x3FD039FC0F6E0380];
 
     #[test]
@@ -373,10 +343,7 @@ mod tests {
     fn quantiles() {
         for (word, z) in QUANTILES {
             let got = f64::from(normal(word));
-            assert!(
-                (got / z - 1.0).abs() < 1e-6,
-                "{word:#x}: {got}, expected {z}"
-            );
+            assert!((got / z - 1.0).abs() < 1e-6, "{word:#x}: {got}, expected {z}");
             assert_eq!(normal(word ^ 0x8000_0000), -normal(word));
         }
     }
@@ -413,25 +380,18 @@ mod tests {
         let n = 1 << 20;
         let mut z = vec![0.0; n];
         fill_normal(3, 1, 4, &mut z);
-        let mean =
-            |f: &dyn Fn(f64) -> f64| z.iter().map(|&v| f(f64::from(v))).sum::<f64>() / n as f64;
+        let mean = |f: &dyn Fn(f64) -> f64| z.iter().map(|&v| f(f64::from(v))).sum::<f64>() / n as f64;
         // five standard errors: Var z = 1, z^2: 2, z^3: 15, z^4: 96
         let five = |var: f64| 5.0 * (var / n as f64).sqrt();
         assert!(mean(&|v| v).abs() < five(1.0));
         assert!((mean(&|v| v * v) - 1.0).abs() < five(2.0));
         assert!(mean(&|v| v * v * v).abs() < five(15.0));
         assert!((mean(&|v| v.powi(4)) - 3.0).abs() < five(96.0));
-        for (bound, p) in [
-            (1.0, 0.317_310_507_9),
-            (2.0, 0.045_500_263_9),
-            (3.0, 0.002_699_796_1),
-            (4.0, 6.334_248e-5),
-        ] {
+        for (bound, p) in
+            [(1.0, 0.317_310_507_9), (2.0, 0.045_500_263_9), (3.0, 0.002_699_796_1), (4.0, 6.334_248e-5)]
+        {
             let share = mean(&|v| f64::from(u8::from(v.abs() > bound)));
-            assert!(
-                (share - p).abs() < five(p * (1.0 - p)),
-                "beyond {bound}: {share}"
-            );
+            assert!((share - p).abs() < five(p * (1.0 - p)), "beyond {bound}: {share}");
         }
         let neighbours = z.windows(2).map(|w| f64::from(w[0] * w[1])).sum::<f64>() / (n - 1) as f64;
         assert!(neighbours.abs() < five(1.0));
@@ -449,10 +409,7 @@ mod tests {
         }
         let statistic = |counts: &[u32; 64]| {
             let e = n as f64 / 64.0;
-            counts
-                .iter()
-                .map(|&c| (f64::from(c) - e).powi(2) / e)
-                .sum::<f64>()
+            counts.iter().map(|&c| (f64::from(c) - e).powi(2) / e).sum::<f64>()
         };
         // 63 degrees of freedom: P(> 92.0) = 0.01, P(< 39.9) = 0.01
         let s = statistic(&counts);
@@ -473,11 +430,7 @@ mod tests {
                 let (mut lo, mut hi) = (-6.0, 6.0);
                 for _ in 0..60 {
                     let mid = 0.5 * (lo + hi);
-                    if cdf(mid) < f64::from(k) / 64.0 {
-                        lo = mid
-                    } else {
-                        hi = mid
-                    }
+                    if cdf(mid) < f64::from(k) / 64.0 { lo = mid } else { hi = mid }
                 }
                 lo as f32
             })

@@ -123,11 +123,7 @@ fn test2(a: [f32; 8], b: [f32; 8], f: impl Fn(f32, f32) -> bool) -> [bool; 8] {
 #[inline(always)]
 fn round_even(x: f32) -> f32 {
     const SHIFT: f32 = 12_582_912.0; // 1.5 · 2²³
-    if x.abs() < 4_194_304.0 {
-        (x + SHIFT) - SHIFT
-    } else {
-        x
-    }
+    if x.abs() < 4_194_304.0 { (x + SHIFT) - SHIFT } else { x }
 }
 
 impl Simd for Plain {
@@ -376,37 +372,18 @@ mod x86 {
             // SAFETY: the caller promises AVX2.
             unsafe {
                 let at = |i: usize| {
-                    if i < v.len() {
-                        v[i]
-                    } else {
-                        _mm256_setzero_ps()
-                    }
+                    if i < v.len() { v[i] } else { _mm256_setzero_ps() }
                 };
                 // Lane l + 4, then l + 2, then l + 1. Order: output 4p + q is block p, element q.
                 let halves = |a, b| {
-                    _mm256_add_ps(
-                        _mm256_permute2f128_ps::<0x20>(a, b),
-                        _mm256_permute2f128_ps::<0x31>(a, b),
-                    )
+                    _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
                 };
-                let pairs = |a, b| {
-                    _mm256_add_ps(
-                        _mm256_shuffle_ps::<0x44>(a, b),
-                        _mm256_shuffle_ps::<0xee>(a, b),
-                    )
-                };
-                let singles = |a, b| {
-                    _mm256_add_ps(
-                        _mm256_shuffle_ps::<0x88>(a, b),
-                        _mm256_shuffle_ps::<0xdd>(a, b),
-                    )
-                };
-                let q = [
-                    halves(at(0), at(4)),
-                    halves(at(1), at(5)),
-                    halves(at(2), at(6)),
-                    halves(at(3), at(7)),
-                ];
+                let pairs =
+                    |a, b| _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
+                let singles =
+                    |a, b| _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b));
+                let q =
+                    [halves(at(0), at(4)), halves(at(1), at(5)), halves(at(2), at(6)), halves(at(3), at(7))];
                 singles(pairs(q[0], q[1]), pairs(q[2], q[3]))
             }
         }
@@ -504,37 +481,19 @@ mod x86 {
             // SAFETY: the caller promises AVX-512F.
             unsafe {
                 let at = |i: usize| {
-                    if i < v.len() {
-                        v[i]
-                    } else {
-                        _mm512_setzero_ps()
-                    }
+                    if i < v.len() { v[i] } else { _mm512_setzero_ps() }
                 };
                 // Lane l + 8, l + 4, l + 2, l + 1. Order: output 4p + q is block p, element q.
                 let halves = |a, b| {
-                    _mm512_add_ps(
-                        _mm512_shuffle_f32x4::<0x44>(a, b),
-                        _mm512_shuffle_f32x4::<0xee>(a, b),
-                    )
+                    _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
                 };
                 let quarters = |a, b| {
-                    _mm512_add_ps(
-                        _mm512_shuffle_f32x4::<0x88>(a, b),
-                        _mm512_shuffle_f32x4::<0xdd>(a, b),
-                    )
+                    _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b))
                 };
-                let pairs = |a, b| {
-                    _mm512_add_ps(
-                        _mm512_shuffle_ps::<0x44>(a, b),
-                        _mm512_shuffle_ps::<0xee>(a, b),
-                    )
-                };
-                let singles = |a, b| {
-                    _mm512_add_ps(
-                        _mm512_shuffle_ps::<0x88>(a, b),
-                        _mm512_shuffle_ps::<0xdd>(a, b),
-                    )
-                };
+                let pairs =
+                    |a, b| _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b));
+                let singles =
+                    |a, b| _mm512_add_ps(_mm512_shuffle_ps::<0x88>(a, b), _mm512_shuffle_ps::<0xdd>(a, b));
                 let q0 = quarters(halves(at(0), at(4)), halves(at(8), at(12)));
                 let q1 = quarters(halves(at(1), at(5)), halves(at(9), at(13)));
                 let q2 = quarters(halves(at(2), at(6)), halves(at(10), at(14)));

@@ -58,11 +58,7 @@ pub struct UnknownIsa(String);
 
 impl fmt::Display for UnknownIsa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "unknown instruction set '{}', expected portable, avx2 or avx512",
-            self.0
-        )
+        write!(f, "unknown instruction set '{}', expected portable, avx2 or avx512", self.0)
     }
 }
 
@@ -71,10 +67,7 @@ impl std::error::Error for UnknownIsa {}
 impl FromStr for Isa {
     type Err = UnknownIsa;
     fn from_str(name: &str) -> Result<Self, UnknownIsa> {
-        Self::ALL
-            .into_iter()
-            .find(|isa| isa.name() == name)
-            .ok_or_else(|| UnknownIsa(name.to_owned()))
+        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| UnknownIsa(name.to_owned()))
     }
 }
 
@@ -83,9 +76,7 @@ pub fn for_isa(isa: Isa) -> Option<&'static Kernels> {
     match isa {
         Isa::Portable => Some(&PORTABLE),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => {
-            (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(&AVX2)
-        }
+        Isa::Avx2 => (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(&AVX2),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => {
             (is_x86_feature_detected!("avx512f") && for_isa(Isa::Avx2).is_some()).then_some(&AVX512)
@@ -103,9 +94,5 @@ pub fn available() -> impl Iterator<Item = &'static Kernels> {
 /// The fastest kernels of this processor. The processor is asked once.
 pub fn best() -> &'static Kernels {
     static BEST: OnceLock<&'static Kernels> = OnceLock::new();
-    BEST.get_or_init(|| {
-        available()
-            .last()
-            .expect("invariant: the portable table always exists")
-    })
+    BEST.get_or_init(|| available().last().expect("invariant: the portable table always exists"))
 }

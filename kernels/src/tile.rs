@@ -40,10 +40,7 @@ fn split(tiles: Range<usize>, work_each: usize, f: &(impl Fn(Range<usize>) + Syn
         return f(tiles);
     }
     let middle = tiles.start + n / 2;
-    rayon::join(
-        || split(tiles.start..middle, work_each, f),
-        || split(middle..tiles.end, work_each, f),
-    );
+    rayon::join(|| split(tiles.start..middle, work_each, f), || split(middle..tiles.end, work_each, f));
 }
 
 /// A pointer that tiles of one call may carry to other threads.
@@ -78,10 +75,7 @@ unsafe impl<T: Send> Sync for Shared<T> {}
 /// within one of each other, the shorter first: 17 by 8 gives 5, 6, 6 rather than 8, 8, 1.
 pub(crate) fn even_parts(len: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
     let parts = len.div_ceil(most);
-    let (base, longer) = (
-        len.checked_div(parts).unwrap_or(0),
-        len.checked_rem(parts).unwrap_or(0),
-    );
+    let (base, longer) = (len.checked_div(parts).unwrap_or(0), len.checked_rem(parts).unwrap_or(0));
     (0..parts).scan(0, move |start, i| {
         let n = base + usize::from(parts - i <= longer);
         let at = *start;
@@ -96,10 +90,7 @@ mod tests {
 
     #[test]
     fn even_parts_cover_without_short_tail() {
-        assert_eq!(
-            even_parts(17, 8).collect::<Vec<_>>(),
-            [(0, 5), (5, 6), (11, 6)]
-        );
+        assert_eq!(even_parts(17, 8).collect::<Vec<_>>(), [(0, 5), (5, 6), (11, 6)]);
         assert_eq!(even_parts(0, 8).count(), 0);
         for len in 1..100 {
             for most in 1..20 {
@@ -113,10 +104,7 @@ mod tests {
 
     #[test]
     fn ranges_cover_each_tile_once() {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(3)
-            .build()
-            .expect("threads");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
         for tiles in [0, 1, 2, 7, 64] {
             let mut seen = vec![0u8; tiles];
             let out = Shared::new(&mut seen);

@@ -18,15 +18,9 @@ const UNARY: [Unary; 15] = [
     Unary::Abs,
     Unary::Sign,
     Unary::Recip,
-    Unary::Affine {
-        scale: -1.5,
-        shift: 0.25,
-    },
+    Unary::Affine { scale: -1.5, shift: 0.25 },
     Unary::Clamp { lo: -0.5, hi: 0.75 },
-    Unary::Clamp {
-        lo: f32::NEG_INFINITY,
-        hi: 2.0,
-    },
+    Unary::Clamp { lo: f32::NEG_INFINITY, hi: 2.0 },
     Unary::Inside { lo: -0.5, hi: 0.75 },
 ];
 
@@ -73,9 +67,7 @@ fn bound(f: Unary) -> f64 {
 #[test]
 fn unary_within_the_documented_ulps_over_all_floats() {
     // Every 4,001st float, of both signs, plus the places where branches meet.
-    let mut x: Vec<f32> = (0..u32::MAX / 4001)
-        .map(|i| f32::from_bits(i * 4001))
-        .collect();
+    let mut x: Vec<f32> = (0..u32::MAX / 4001).map(|i| f32::from_bits(i * 4001)).collect();
     x.extend((0..200_000).map(|i| (i - 100_000) as f32 * 1.3e-3));
     x.extend((0..200_000).map(|i| 1.0 + (i - 100_000) as f32 * 1.3e-5));
     for edge in [
@@ -135,13 +127,8 @@ fn unary_at_every_size() {
                 y.check_fence();
                 for i in 0..len {
                     let want = reference::unary_at(f, x[i] as f64);
-                    let close =
-                        ulps(y[i], want) <= bound(f).max(0.51) || (y[i] as f64 - want).abs() < 2e-7;
-                    assert!(
-                        close,
-                        "{} {f:?} of {}: {} instead of {want}",
-                        k.isa, x[i], y[i]
-                    );
+                    let close = ulps(y[i], want) <= bound(f).max(0.51) || (y[i] as f64 - want).abs() < 2e-7;
+                    assert!(close, "{} {f:?} of {}: {} instead of {want}", k.isa, x[i], y[i]);
                 }
                 // The same element in another place has the same bits.
                 for i in (0..len).step_by(7) {
@@ -164,12 +151,7 @@ fn nan_and_infinity_go_where_the_contract_says() {
         };
         for f in UNARY {
             let y = unary(f, f32::NAN);
-            assert_eq!(
-                y.is_nan(),
-                !matches!(f, Unary::Inside { .. }),
-                "{} {f:?} of NaN: {y}",
-                k.isa
-            );
+            assert_eq!(y.is_nan(), !matches!(f, Unary::Inside { .. }), "{} {f:?} of NaN: {y}", k.isa);
         }
         assert_eq!(unary(Unary::Log, 0.0), f32::NEG_INFINITY);
         assert!(unary(Unary::Log, -1.0).is_nan());
@@ -178,11 +160,7 @@ fn nan_and_infinity_go_where_the_contract_says() {
         assert_eq!(unary(Unary::Sigmoid, f32::NEG_INFINITY), 0.0);
         assert_eq!(unary(Unary::Tanh, f32::NEG_INFINITY), -1.0);
         let binary = |f, a, b| {
-            let one = Broadcast {
-                dims: [1; 3],
-                a: [0; 3],
-                b: [0; 3],
-            };
+            let one = Broadcast { dims: [1; 3], a: [0; 3], b: [0; 3] };
             let mut y = [0.0];
             (k.binary)(f, &one, &[a], &[b], &mut y);
             y[0]
@@ -191,12 +169,7 @@ fn nan_and_infinity_go_where_the_contract_says() {
             let (a, b) = (binary(f, f32::NAN, 1.0), binary(f, 1.0, f32::NAN));
             let compares = matches!(f, Binary::Le | Binary::Lt);
             assert_eq!(a.is_nan(), !compares, "{} {f:?} NaN first: {a}", k.isa);
-            assert_eq!(
-                b.is_nan(),
-                !compares && f != Binary::ReluGrad,
-                "{} {f:?} NaN second: {b}",
-                k.isa
-            );
+            assert_eq!(b.is_nan(), !compares && f != Binary::ReluGrad, "{} {f:?} NaN second: {b}", k.isa);
         }
         assert_eq!(binary(Binary::ReluGrad, f32::NAN, 0.0), 0.0);
     }
@@ -240,11 +213,7 @@ fn binary_with_every_broadcast() {
                 for (j, (b_strides, b_len)) in layouts(dims).into_iter().enumerate() {
                     let f = BINARY[(i * 8 + j + dims[2]) % 12];
                     let mut n = Numbers::new((i * 8 + j) as u64);
-                    let shape = Broadcast {
-                        dims,
-                        a: a_strides,
-                        b: b_strides,
-                    };
+                    let shape = Broadcast { dims, a: a_strides, b: b_strides };
                     let (a, b) = (n.units(a_len), n.units(b_len));
                     let size = dims.iter().product();
                     let (mut y, mut want) = (Odd::new(size), Odd::new(size));
@@ -274,11 +243,7 @@ fn binary_is_exact_on_small_integers() {
                 if f == Binary::Div {
                     b.iter_mut().for_each(|b| *b = b.signum() * 2.0);
                 }
-                let shape = Broadcast {
-                    dims: [1, 1, len],
-                    a: [0, 0, 1],
-                    b: [0, 0, 1],
-                };
+                let shape = Broadcast { dims: [1, 1, len], a: [0, 0, 1], b: [0, 0, 1] };
                 let (mut y, mut want) = (Odd::new(len), Odd::new(len));
                 (k.binary)(f, &shape, &a, &b, &mut y);
                 reference::binary(f, &shape, &a, &b, &mut want);
@@ -293,11 +258,7 @@ fn strides_that_skip_are_walked() {
     // One column of a matrix, as a column: the innermost axis has extent 1.
     for k in variants() {
         let a: Vec<f32> = (0..60).map(|i| i as f32).collect();
-        let shape = Broadcast {
-            dims: [1, 20, 1],
-            a: [0, 3, 1],
-            b: [0, 1, 0],
-        };
+        let shape = Broadcast { dims: [1, 20, 1], a: [0, 3, 1], b: [0, 1, 0] };
         let b = vec![1.0; 20];
         let mut y = vec![0.0; 20];
         (k.binary)(Binary::Add, &shape, &a, &b, &mut y);
@@ -315,11 +276,7 @@ fn threads_do_not_change_bits() {
                 let (a, b) = (n.units(1_300_001), n.units(1_300_001));
                 let (mut y, mut z) = (Odd::new(a.len()), Odd::new(a.len()));
                 (k.unary)(Unary::Tanh, &a, &mut y);
-                let shape = Broadcast {
-                    dims: [1, 1, a.len()],
-                    a: [0, 0, 1],
-                    b: [0, 0, 1],
-                };
+                let shape = Broadcast { dims: [1, 1, a.len()], a: [0, 0, 1], b: [0, 0, 1] };
                 (k.binary)(Binary::Expectile, &shape, &a, &b, &mut z);
                 (bits(&y), bits(&z))
             })
@@ -332,10 +289,6 @@ fn threads_do_not_change_bits() {
 #[test]
 #[should_panic(expected = "b: 3 elements")]
 fn strides_beyond_the_end_are_refused() {
-    let shape = Broadcast {
-        dims: [1, 2, 2],
-        a: [0, 2, 1],
-        b: [0, 2, 1],
-    };
+    let shape = Broadcast { dims: [1, 2, 2], a: [0, 2, 1], b: [0, 2, 1] };
     (baq_kernels::best().binary)(Binary::Add, &shape, &[0.0; 4], &[0.0; 3], &mut [0.0; 4]);
 }

@@ -19,35 +19,20 @@ fn absolute(x: &[f32]) -> Vec<f32> {
 /// |got - want| within the contract's bound; `scale` holds Σ|terms|.
 fn compare(what: &str, s: &Linear, got: &[f32], want: &[f32], scale: &[f32], terms: usize) {
     for i in 0..want.len() {
-        let bound =
-            2f32.powi(-23) * ((8.0 + (terms as f32).sqrt()) * scale[i] + 4.0 * want[i].abs());
+        let bound = 2f32.powi(-23) * ((8.0 + (terms as f32).sqrt()) * scale[i] + 4.0 * want[i].abs());
         let error = (got[i] - want[i]).abs();
-        assert!(
-            error <= bound,
-            "{what} {s:?} element {i}: {} instead of {}, bound {bound}",
-            got[i],
-            want[i]
-        );
+        assert!(error <= bound, "{what} {s:?} element {i}: {} instead of {}, bound {bound}", got[i], want[i]);
     }
 }
 
 /// All three operations of one size, against the reference.
 fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     let mut n = Numbers::new(seed);
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        shared_input,
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, shared_input } = *s;
     let x_heads = if shared_input { 1 } else { heads };
     let act = ACTS[n.below(3)];
     let (with_bias, masked) = (n.below(3) > 0, n.below(3) > 0);
-    let (x, w) = (
-        n.units(x_heads * rows * inputs),
-        n.units(heads * inputs * outputs),
-    );
+    let (x, w) = (n.units(x_heads * rows * inputs), n.units(heads * inputs * outputs));
     let (b, dy) = (n.units(heads * outputs), n.units(heads * rows * outputs));
     let b = with_bias.then_some(&*b);
     let mask = masked.then_some((act, &*x));
@@ -57,14 +42,7 @@ fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     (k.linear)(s, &x, &w, b, act, &mut y, &mut scratch(k, s));
     reference::linear(s, &x, &w, b, act, &mut want);
     let positive = b.map(absolute);
-    reference::linear(
-        s,
-        &absolute(&x),
-        &absolute(&w),
-        positive.as_deref(),
-        Activation::Identity,
-        &mut scale,
-    );
+    reference::linear(s, &absolute(&x), &absolute(&w), positive.as_deref(), Activation::Identity, &mut scale);
     compare(&name("y"), s, &y, &want, &scale, inputs + 1);
     y.check_fence();
 
@@ -80,13 +58,7 @@ fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     let (mut db, mut want_b, mut scale_b) = (Odd::new(size), Odd::new(size), Odd::new(size));
     (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), &mut scratch(k, s));
     reference::linear_dw(s, &x, &dy, &mut want, Some(&mut want_b));
-    reference::linear_dw(
-        s,
-        &absolute(&x),
-        &absolute(&dy),
-        &mut scale,
-        Some(&mut scale_b),
-    );
+    reference::linear_dw(s, &absolute(&x), &absolute(&dy), &mut scale, Some(&mut scale_b));
     compare(&name("dw"), s, &dw, &want, &scale, rows);
     compare(&name("db"), s, &db, &want_b, &scale_b, rows);
     dw.check_fence();
@@ -112,13 +84,7 @@ fn every_size_agrees_with_the_reference() {
                     shape[role] = size;
                     let [rows, inputs, outputs] = shape;
                     let heads = n.below(4).max(1);
-                    let s = Linear {
-                        heads,
-                        rows,
-                        inputs,
-                        outputs,
-                        shared_input: n.below(2) == 0,
-                    };
+                    let s = Linear { heads, rows, inputs, outputs, shared_input: n.below(2) == 0 };
                     check_all(k, &s, cases);
                     cases += 1;
                 }
@@ -128,13 +94,7 @@ fn every_size_agrees_with_the_reference() {
         for rows in [1, 2, 3, 13, 25, 33] {
             for inputs in [1, 3, 6, 11, 14, 16, 17, 23] {
                 for outputs in [1, 2, 3, 6, 7, 12, 13, 17, 32, 33] {
-                    let s = Linear {
-                        heads: 2,
-                        rows,
-                        inputs,
-                        outputs,
-                        shared_input: inputs % 2 == 0,
-                    };
+                    let s = Linear { heads: 2, rows, inputs, outputs, shared_input: inputs % 2 == 0 };
                     check_all(k, &s, cases);
                     cases += 1;
                 }
@@ -152,17 +112,7 @@ fn every_size_agrees_with_the_reference() {
             (700, 600, 3),
         ] {
             for heads in [1, 2] {
-                check_all(
-                    k,
-                    &Linear {
-                        heads,
-                        rows,
-                        inputs,
-                        outputs,
-                        shared_input: inputs < 100,
-                    },
-                    cases,
-                );
+                check_all(k, &Linear { heads, rows, inputs, outputs, shared_input: inputs < 100 }, cases);
                 cases += 1;
             }
         }
@@ -173,23 +123,11 @@ fn every_size_agrees_with_the_reference() {
 #[test]
 fn no_heads_and_no_sums() {
     for k in variants() {
-        let none = Linear {
-            heads: 0,
-            rows: 3,
-            inputs: 2,
-            outputs: 2,
-            shared_input: true,
-        };
+        let none = Linear { heads: 0, rows: 3, inputs: 2, outputs: 2, shared_input: true };
         let mut dx = [f32::NAN; 6];
         (k.linear_dx)(&none, &[], &[], None, &mut dx, &mut scratch(k, &none));
         assert_eq!(dx, [0.0; 6]);
-        let no_inputs = Linear {
-            heads: 1,
-            rows: 2,
-            inputs: 0,
-            outputs: 3,
-            shared_input: false,
-        };
+        let no_inputs = Linear { heads: 1, rows: 2, inputs: 0, outputs: 3, shared_input: false };
         let mut y = [f32::NAN; 6];
         (k.linear)(
             &no_inputs,
@@ -211,22 +149,9 @@ fn no_heads_and_no_sums() {
             &mut scratch(k, &no_inputs),
         );
         assert_eq!(db, [5.0, 7.0, 9.0]);
-        let no_rows = Linear {
-            heads: 1,
-            rows: 0,
-            inputs: 40,
-            outputs: 40,
-            shared_input: false,
-        };
+        let no_rows = Linear { heads: 1, rows: 0, inputs: 40, outputs: 40, shared_input: false };
         let (mut dw, mut db) = (vec![f32::NAN; 1600], vec![f32::NAN; 40]);
-        (k.linear_dw)(
-            &no_rows,
-            &[],
-            &[],
-            &mut dw,
-            Some(&mut db),
-            &mut scratch(k, &no_rows),
-        );
+        (k.linear_dw)(&no_rows, &[], &[], &mut dw, Some(&mut db), &mut scratch(k, &no_rows));
         assert!(dw.iter().chain(&db).all(|&x| x == 0.0));
     }
 }
@@ -244,41 +169,17 @@ fn small_integers_are_exact() {
             (600, 14, 12),
         ] {
             for shared_input in [false, true] {
-                let s = Linear {
-                    heads: 2,
-                    rows,
-                    inputs,
-                    outputs,
-                    shared_input,
-                };
+                let s = Linear { heads: 2, rows, inputs, outputs, shared_input };
                 let mut n = Numbers::new(3);
                 let x = n.smalls(if shared_input { 1 } else { 2 } * rows * inputs);
-                let (w, b, dy) = (
-                    n.smalls(2 * inputs * outputs),
-                    n.smalls(2 * outputs),
-                    n.smalls(2 * rows * outputs),
-                );
+                let (w, b, dy) =
+                    (n.smalls(2 * inputs * outputs), n.smalls(2 * outputs), n.smalls(2 * rows * outputs));
                 let (mut y, mut want) = (Odd::new(dy.len()), Odd::new(dy.len()));
-                (k.linear)(
-                    &s,
-                    &x,
-                    &w,
-                    Some(&b),
-                    Activation::Relu,
-                    &mut y,
-                    &mut scratch(k, &s),
-                );
+                (k.linear)(&s, &x, &w, Some(&b), Activation::Relu, &mut y, &mut scratch(k, &s));
                 reference::linear(&s, &x, &w, Some(&b), Activation::Relu, &mut want);
                 assert_eq!(&*y, &*want, "{} y {s:?}", k.isa);
                 let (mut dx, mut want) = (Odd::new(x.len()), Odd::new(x.len()));
-                (k.linear_dx)(
-                    &s,
-                    &dy,
-                    &w,
-                    Some((Activation::Relu, &x)),
-                    &mut dx,
-                    &mut scratch(k, &s),
-                );
+                (k.linear_dx)(&s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, &mut scratch(k, &s));
                 reference::linear_dx(&s, &dy, &w, Some((Activation::Relu, &x)), &mut want);
                 assert_eq!(&*dx, &*want, "{} dx {s:?}", k.isa);
                 let (mut dw, mut want) = (Odd::new(w.len()), Odd::new(w.len()));
@@ -297,31 +198,13 @@ fn one_nan_reaches_its_row_and_column_only() {
     for k in variants() {
         for outputs in [1, 6, 40, 256] {
             for rows in [7, 70] {
-                let s = Linear {
-                    heads: 1,
-                    rows,
-                    inputs: 50,
-                    outputs,
-                    shared_input: false,
-                };
+                let s = Linear { heads: 1, rows, inputs: 50, outputs, shared_input: false };
                 let mut n = Numbers::new(5);
-                let (mut x, w, mut dy) = (
-                    n.units(rows * 50),
-                    n.units(50 * outputs),
-                    n.units(rows * outputs),
-                );
+                let (mut x, w, mut dy) = (n.units(rows * 50), n.units(50 * outputs), n.units(rows * outputs));
                 let row = 4;
                 x[row * 50 + 49] = f32::NAN;
                 let mut y = Odd::new(rows * outputs);
-                (k.linear)(
-                    &s,
-                    &x,
-                    &w,
-                    None,
-                    Activation::Relu,
-                    &mut y,
-                    &mut scratch(k, &s),
-                );
+                (k.linear)(&s, &x, &w, None, Activation::Relu, &mut y, &mut scratch(k, &s));
                 for (i, y) in y.iter().enumerate() {
                     assert_eq!(y.is_nan(), i / outputs == row, "{} y {s:?} {i}", k.isa);
                 }
@@ -337,19 +220,8 @@ fn one_nan_reaches_its_row_and_column_only() {
                     assert_eq!(dx.is_finite(), i / 50 != row, "{} dx {s:?} {i}", k.isa);
                 }
                 x.fill(-1.0);
-                (k.linear_dx)(
-                    &s,
-                    &dy,
-                    &w,
-                    Some((Activation::Relu, &x)),
-                    &mut dx,
-                    &mut scratch(k, &s),
-                );
-                assert!(
-                    dx.iter().all(|&x| x == 0.0),
-                    "{}: a mask of 0 gives 0",
-                    k.isa
-                );
+                (k.linear_dx)(&s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, &mut scratch(k, &s));
+                assert!(dx.iter().all(|&x| x == 0.0), "{}: a mask of 0 gives 0", k.isa);
             }
         }
     }
@@ -359,34 +231,12 @@ fn one_nan_reaches_its_row_and_column_only() {
 fn outputs(k: &Kernels, s: &Linear) -> [Vec<u32>; 4] {
     let mut n = Numbers::new(11);
     let x = n.units(if s.shared_input { 1 } else { s.heads } * s.rows * s.inputs);
-    let (w, b) = (
-        n.units(s.heads * s.inputs * s.outputs),
-        n.units(s.heads * s.outputs),
-    );
+    let (w, b) = (n.units(s.heads * s.inputs * s.outputs), n.units(s.heads * s.outputs));
     let dy = n.units(s.heads * s.rows * s.outputs);
-    let (mut y, mut dx, mut dw, mut db) = (
-        Odd::new(dy.len()),
-        Odd::new(x.len()),
-        Odd::new(w.len()),
-        Odd::new(b.len()),
-    );
-    (k.linear)(
-        s,
-        &x,
-        &w,
-        Some(&b),
-        Activation::Tanh,
-        &mut y,
-        &mut scratch(k, s),
-    );
-    (k.linear_dx)(
-        s,
-        &dy,
-        &w,
-        Some((Activation::Relu, &x)),
-        &mut dx,
-        &mut scratch(k, s),
-    );
+    let (mut y, mut dx, mut dw, mut db) =
+        (Odd::new(dy.len()), Odd::new(x.len()), Odd::new(w.len()), Odd::new(b.len()));
+    (k.linear)(s, &x, &w, Some(&b), Activation::Tanh, &mut y, &mut scratch(k, s));
+    (k.linear_dx)(s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, &mut scratch(k, s));
     (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), &mut scratch(k, s));
     [bits(&y), bits(&dx), bits(&dw), bits(&db)]
 }
@@ -403,13 +253,7 @@ fn threads_do_not_change_bits() {
             (2, 1300, 256, 23),
         ] {
             for shared_input in [false, true] {
-                let s = Linear {
-                    heads,
-                    rows,
-                    inputs,
-                    outputs: outs,
-                    shared_input,
-                };
+                let s = Linear { heads, rows, inputs, outputs: outs, shared_input };
                 let one = with_threads(1, || outputs(k, &s));
                 for threads in [2, 4] {
                     assert!(
@@ -431,44 +275,17 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
         }
         for outs in [1, 3, 6, 12, 17, 40, 256] {
             for inputs in [11, 17, 256, 600] {
-                let many = Linear {
-                    heads: 1,
-                    rows: 100,
-                    inputs,
-                    outputs: outs,
-                    shared_input: false,
-                };
+                let many = Linear { heads: 1, rows: 100, inputs, outputs: outs, shared_input: false };
                 let one = Linear { rows: 1, ..many };
                 let mut n = Numbers::new(13);
                 let (x, w, b) = (n.units(100 * inputs), n.units(inputs * outs), n.units(outs));
                 let mut all = Odd::new(100 * outs);
-                (k.linear)(
-                    &many,
-                    &x,
-                    &w,
-                    Some(&b),
-                    Activation::Tanh,
-                    &mut all,
-                    &mut scratch(k, &many),
-                );
+                (k.linear)(&many, &x, &w, Some(&b), Activation::Tanh, &mut all, &mut scratch(k, &many));
                 for r in [0, 57, 99] {
                     let mut y = Odd::new(outs);
                     let x = &x[r * inputs..(r + 1) * inputs];
-                    (k.linear)(
-                        &one,
-                        x,
-                        &w,
-                        Some(&b),
-                        Activation::Tanh,
-                        &mut y,
-                        &mut scratch(k, &one),
-                    );
-                    assert_eq!(
-                        bits(&y),
-                        bits(&all[r * outs..(r + 1) * outs]),
-                        "{} {many:?} row {r}",
-                        k.isa
-                    );
+                    (k.linear)(&one, x, &w, Some(&b), Activation::Tanh, &mut y, &mut scratch(k, &one));
+                    assert_eq!(bits(&y), bits(&all[r * outs..(r + 1) * outs]), "{} {many:?} row {r}", k.isa);
                 }
             }
         }
@@ -478,20 +295,6 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
 #[test]
 #[should_panic(expected = "w: 5 elements")]
 fn wrong_lengths_are_refused() {
-    let s = Linear {
-        heads: 1,
-        rows: 1,
-        inputs: 2,
-        outputs: 3,
-        shared_input: false,
-    };
-    (baq_kernels::best().linear)(
-        &s,
-        &[0.0; 2],
-        &[0.0; 5],
-        None,
-        Activation::Relu,
-        &mut [0.0; 3],
-        &mut [],
-    );
+    let s = Linear { heads: 1, rows: 1, inputs: 2, outputs: 3, shared_input: false };
+    (baq_kernels::best().linear)(&s, &[0.0; 2], &[0.0; 5], None, Activation::Relu, &mut [0.0; 3], &mut []);
 }

@@ -21,11 +21,8 @@ fn adam_agrees_with_the_reference() {
     for k in variants() {
         for len in SIZES.into_iter().chain([40_000]) {
             let mut n = Numbers::new(len as u64);
-            let (mut theta, mut m, mut v) = (
-                n.units(len),
-                Odd::from(vec![0.0; len]),
-                Odd::from(vec![0.0; len]),
-            );
+            let (mut theta, mut m, mut v) =
+                (n.units(len), Odd::from(vec![0.0; len]), Odd::from(vec![0.0; len]));
             for t in 1..4 {
                 let g = n.units(len);
                 let (before, mut theta2, mut m2, mut v2) =
@@ -38,13 +35,8 @@ fn adam_agrees_with_the_reference() {
                 let ulp = 2f32.powi(-23);
                 for i in 0..len {
                     assert!((m[i] - m2[i]).abs() <= 2.0 * ulp, "{} m {i}", k.isa);
-                    assert!(
-                        (v[i] - v2[i]).abs() <= 2.0 * ulp * v2[i].max(1e-3),
-                        "{} v {i}",
-                        k.isa
-                    );
-                    let bound =
-                        ulp * theta2[i].abs() + 4.0 * ulp * (theta2[i] - before[i]).abs() + 1e-10;
+                    assert!((v[i] - v2[i]).abs() <= 2.0 * ulp * v2[i].max(1e-3), "{} v {i}", k.isa);
+                    let bound = ulp * theta2[i].abs() + 4.0 * ulp * (theta2[i] - before[i]).abs() + 1e-10;
                     assert!(
                         (theta[i] - theta2[i]).abs() <= bound,
                         "{} θ {i}: {} {}",
@@ -65,11 +57,7 @@ fn adam_steps_by_the_learning_rate_first() {
         let (mut theta, mut m, mut v) = ([0.0; 3], [0.0; 3], [0.0; 3]);
         (k.adam)(&step(1), &mut theta, &[1e-3, -50.0, 0.0], &mut m, &mut v);
         for (theta, want) in theta.iter().zip([-3e-4, 3e-4, 0.0]) {
-            assert!(
-                (theta - want).abs() <= 1e-8,
-                "{}: {theta} instead of {want}",
-                k.isa
-            );
+            assert!((theta - want).abs() <= 1e-8, "{}: {theta} instead of {want}", k.isa);
         }
     }
 }
@@ -84,10 +72,7 @@ fn a_nan_gradient_stays_at_its_element() {
         let mut target = [0.0; 40];
         (k.polyak)(0.5, &mut target, &g);
         for i in 0..40 {
-            assert_eq!(
-                [theta[i], m[i], v[i], target[i]].map(f32::is_nan),
-                [i == 21; 4]
-            );
+            assert_eq!([theta[i], m[i], v[i], target[i]].map(f32::is_nan), [i == 21; 4]);
         }
     }
 }
@@ -104,8 +89,7 @@ fn polyak_agrees_with_the_reference() {
                 polyak::reference::polyak(rate, &mut want, &source);
                 target.check_fence();
                 for i in 0..len {
-                    let bound =
-                        2f32.powi(-23) * (want[i].abs() + rate * (source[i] - before[i]).abs());
+                    let bound = 2f32.powi(-23) * (want[i].abs() + rate * (source[i] - before[i]).abs());
                     assert!(
                         (target[i] - want[i]).abs() <= bound,
                         "{} {rate}: {} {}",

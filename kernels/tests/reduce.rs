@@ -46,19 +46,11 @@ fn sum_agrees_with_the_reference_and_between_instruction_sets() {
             y.check_fence();
             for (y, want) in y.iter().zip(want.iter()) {
                 let bound = 2f32.powi(-23) * (8.0 + (n.max(1) as f32).log2()) * n as f32;
-                assert!(
-                    (y - want).abs() <= bound,
-                    "{} {dims:?}: {y} instead of {want}",
-                    k.isa
-                );
+                assert!((y - want).abs() <= bound, "{} {dims:?}: {y} instead of {want}", k.isa);
             }
             match &first {
                 None => first = Some(bits(&y)),
-                Some(first) => assert!(
-                    *first == bits(&y),
-                    "{} {dims:?} differs from portable",
-                    k.isa
-                ),
+                Some(first) => assert!(*first == bits(&y), "{} {dims:?} differs from portable", k.isa),
             }
         }
     }
@@ -103,10 +95,7 @@ fn sum_in_order(x: &[f32]) -> f32 {
         }
     }
     let last = groups.pop().map_or(0.0, |g| g.1);
-    groups
-        .into_iter()
-        .rev()
-        .fold(last, |sum, (_, group)| group + sum)
+    groups.into_iter().rev().fold(last, |sum, (_, group)| group + sum)
 }
 
 #[test]
@@ -143,11 +132,7 @@ fn min_and_its_gradient_are_exact() {
             (k.min)(dims, &x, &mut y);
             y.check_fence();
             for (y, want) in y.iter().zip(want.iter()) {
-                assert!(
-                    y == want || (y.is_nan() && want.is_nan()),
-                    "{} {dims:?}: {y} for {want}",
-                    k.isa
-                );
+                assert!(y == want || (y.is_nan() && want.is_nan()), "{} {dims:?}: {y} for {want}", k.isa);
             }
             (k.min_grad)(dims, &x, &want, &g, &mut dx);
             dx.check_fence();
@@ -170,11 +155,7 @@ fn log_sum_exp_agrees_with_the_reference() {
                 y.check_fence();
                 for (y, want) in y.iter().zip(want.iter()) {
                     let bound = 2f32.powi(-22) * (want.abs() + 4.0 + n as f32 / 8.0);
-                    assert!(
-                        y == want || (y - want).abs() <= bound,
-                        "{} {n}: {y} instead of {want}",
-                        k.isa
-                    );
+                    assert!(y == want || (y - want).abs() <= bound, "{} {n}: {y} instead of {want}", k.isa);
                 }
             }
         }

@@ -10,10 +10,7 @@ fn names_round_trip() {
         assert_eq!(isa.to_string().parse(), Ok(isa));
     }
     let error = "sse9".parse::<Isa>().expect_err("no such name").to_string();
-    assert_eq!(
-        error,
-        "unknown instruction set 'sse9', expected portable, avx2 or avx512"
-    );
+    assert_eq!(error, "unknown instruction set 'sse9', expected portable, avx2 or avx512");
 }
 
 #[test]

@@ -12,9 +12,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
+    let name =
+        path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
     let mut temporary = name.to_os_string();
     temporary.push(".tmp");
     let temporary = directory.join(temporary);
@@ -47,10 +46,6 @@ mod tests {
         let target = folder.path().join("directory");
         fs::create_dir_all(target.join("full")).unwrap();
         assert!(write_atomic(&target, b"x").is_err());
-        assert_eq!(
-            fs::read_dir(folder.path()).unwrap().count(),
-            2,
-            "no temporary file is left"
-        );
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file is left");
     }
 }

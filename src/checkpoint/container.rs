@@ -161,12 +161,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds a tensor, row-major. Panics if the name is taken or the shape has another number of elements.
-    pub fn tensor<T: Element>(
-        &mut self,
-        name: &str,
-        shape: &[usize],
-        values: impl Into<Cow<'a, [T]>>,
-    ) {
+    pub fn tensor<T: Element>(&mut self, name: &str, shape: &[usize], values: impl Into<Cow<'a, [T]>>) {
         let values = values.into();
         assert_eq!(
             values.len(),
@@ -174,9 +169,7 @@ impl<'a> Writer<'a> {
             "invariant: {name} has the elements of its shape {shape:?}"
         );
         assert_ne!(name, "__metadata__", "invariant: a name of the layout");
-        let old = self
-            .tensors
-            .insert(name.to_owned(), (shape.to_vec(), T::wrap(values)));
+        let old = self.tensors.insert(name.to_owned(), (shape.to_vec(), T::wrap(values)));
         assert!(old.is_none(), "invariant: tensor {name} is written once");
     }
 
@@ -194,32 +187,20 @@ impl<'a> Writer<'a> {
             let start = blob.len();
             values.append(&mut blob);
             let data_offsets = [start, blob.len()];
-            entries.insert(
-                name.as_str(),
-                Entry {
-                    dtype: values.dtype(),
-                    shape,
-                    data_offsets,
-                },
-            );
+            entries.insert(name.as_str(), Entry { dtype: values.dtype(), shape, data_offsets });
         }
-        let mut metadata: BTreeMap<&str, &str> = self
-            .metadata
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let mut metadata: BTreeMap<&str, &str> =
+            self.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         metadata.insert(DIGEST, NO_DIGEST);
 
         let header = Header { metadata, entries };
-        let mut header =
-            serde_json::to_vec(&header).expect("invariant: strings and numbers are JSON");
+        let mut header = serde_json::to_vec(&header).expect("invariant: strings and numbers are JSON");
         header.resize(header.len().next_multiple_of(ALIGN), b' ');
         let mut bytes = Vec::with_capacity(8 + header.len() + blob.len());
         bytes.extend_from_slice(&(header.len() as u64).to_le_bytes());
         bytes.extend_from_slice(&header);
         bytes.extend_from_slice(&blob);
-        let place =
-            digest_place(&bytes, 8 + header.len()).expect("invariant: the digest was inserted");
+        let place = digest_place(&bytes, 8 + header.len()).expect("invariant: the digest was inserted");
         let digest = digest(&bytes, &place);
         bytes[place].copy_from_slice(digest.as_bytes());
         bytes
@@ -255,11 +236,8 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`] or [`Error::Damaged`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|error| Error::Io {
-            file: path.to_owned(),
-            what: "read",
-            error,
-        })?;
+        let bytes =
+            std::fs::read(path).map_err(|error| Error::Io { file: path.to_owned(), what: "read", error })?;
         Self::from_bytes(path, bytes)
     }
 
@@ -268,28 +246,17 @@ impl Reader {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
-        let damaged = |what: String| Error::Damaged {
-            file: path.to_owned(),
-            what,
-        };
+        let damaged = |what: String| Error::Damaged { file: path.to_owned(), what };
         let (header, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|e| damaged(format!("not a whole safetensors file ({e})")))?;
         let start = 8 + header;
         let mut names = metadata.offset_keys();
         names.sort_unstable();
-        let reader = Self {
-            file: path.to_owned(),
-            bytes,
-            start,
-            metadata,
-            names,
-        };
+        let reader = Self { file: path.to_owned(), bytes, start, metadata, names };
         if let Some(expected) = reader.find_text(DIGEST) {
             let got = digest_place(&reader.bytes, start).map(|place| digest(&reader.bytes, &place));
             if got.as_deref() != Some(expected) {
-                return Err(damaged(
-                    "the content does not match its checksum".to_owned(),
-                ));
+                return Err(damaged("the content does not match its checksum".to_owned()));
             }
         }
         Ok(reader)
@@ -307,11 +274,7 @@ impl Reader {
 
     /// A string of the metadata, if present.
     pub fn find_text(&self, name: &str) -> Option<&str> {
-        self.metadata
-            .metadata()
-            .as_ref()?
-            .get(name)
-            .map(String::as_str)
+        self.metadata.metadata().as_ref()?.get(name).map(String::as_str)
     }
 
     /// A string of the metadata.
@@ -319,8 +282,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Entry`] if it is absent.
     pub fn text(&self, name: &str) -> Result<&str, Error> {
-        self.find_text(name)
-            .ok_or_else(|| self.entry(&format!("metadata {name}"), "a string", "nothing"))
+        self.find_text(name).ok_or_else(|| self.entry(&format!("metadata {name}"), "a string", "nothing"))
     }
 
     /// Shape of a tensor.
@@ -346,12 +308,7 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::tensor`]; `out` is then unchanged.
-    pub fn tensor_into<T: Element>(
-        &self,
-        name: &str,
-        shape: &[usize],
-        out: &mut [T],
-    ) -> Result<(), Error> {
+    pub fn tensor_into<T: Element>(&self, name: &str, shape: &[usize], out: &mut [T]) -> Result<(), Error> {
         assert_eq!(
             out.len(),
             shape.iter().product::<usize>(),
@@ -363,11 +320,7 @@ impl Reader {
         Ok(())
     }
 
-    fn elements<T: Element>(
-        &self,
-        name: &str,
-        shape: &[usize],
-    ) -> Result<impl Iterator<Item = T>, Error> {
+    fn elements<T: Element>(&self, name: &str, shape: &[usize]) -> Result<impl Iterator<Item = T>, Error> {
         let describe = |dtype: Dtype, shape: &[usize]| format!("{dtype:?} {shape:?}");
         let expected = || describe(T::DTYPE, shape);
         let Some(info) = self.metadata.info(name) else {
@@ -405,12 +358,10 @@ fn digest(bytes: &[u8], place: &Range<usize>) -> String {
     hash.update(&bytes[..place.start]);
     hash.update(NO_DIGEST);
     hash.update(&bytes[place.end..]);
-    hash.finalize()
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-            text
-        })
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
+        text
+    })
 }
 
 #[cfg(test)]
@@ -423,11 +374,7 @@ mod tests {
         w.text("method", "iql");
         w.text("config", "[iql]\nexpectile = 0.7\n");
         w.text("a \"quoted\" key", "ü");
-        w.tensor(
-            "q.0.layer1.weight",
-            &[2, 3],
-            vec![1.0f32, -0.0, f32::NAN, f32::MIN_POSITIVE, 3.5, -7.25],
-        );
+        w.tensor("q.0.layer1.weight", &[2, 3], vec![1.0f32, -0.0, f32::NAN, f32::MIN_POSITIVE, 3.5, -7.25]);
         w.tensor("priorities", &[3], vec![0.1f64, 1e300, 5e-324]);
         w.tensor("bytes", &[5], vec![0u8, 1, 2, 254, 255]);
         w.tensor("signed", &[], vec![i64::MIN]);
@@ -448,27 +395,13 @@ mod tests {
         let r = Reader::open(&path).unwrap();
         assert_eq!(
             r.names().collect::<Vec<_>>(),
-            [
-                "bytes",
-                "empty",
-                "priorities",
-                "q.0.layer1.weight",
-                "signed",
-                "unsigned"
-            ]
+            ["bytes", "empty", "priorities", "q.0.layer1.weight", "signed", "unsigned"]
         );
-        let bits: Vec<u32> = r
-            .tensor::<f32>("q.0.layer1.weight", &[2, 3])
-            .unwrap()
-            .iter()
-            .map(|x| x.to_bits())
-            .collect();
+        let bits: Vec<u32> =
+            r.tensor::<f32>("q.0.layer1.weight", &[2, 3]).unwrap().iter().map(|x| x.to_bits()).collect();
         let expected = [1.0f32, -0.0, f32::NAN, f32::MIN_POSITIVE, 3.5, -7.25].map(f32::to_bits);
         assert_eq!(bits, expected);
-        assert_eq!(
-            r.tensor::<f64>("priorities", &[3]).unwrap(),
-            [0.1, 1e300, 5e-324]
-        );
+        assert_eq!(r.tensor::<f64>("priorities", &[3]).unwrap(), [0.1, 1e300, 5e-324]);
         assert_eq!(r.tensor::<u8>("bytes", &[5]).unwrap(), [0, 1, 2, 254, 255]);
         assert_eq!(r.tensor::<i64>("signed", &[]).unwrap(), [i64::MIN]);
         let mut out = [0u64; 2];
@@ -501,10 +434,7 @@ mod tests {
         let n = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         assert_eq!(n % 8, 0);
         let header = std::str::from_utf8(&bytes[8..8 + n]).unwrap();
-        assert!(
-            header.starts_with("{\"__metadata__\":{\"baq_sha256\":\""),
-            "{header}"
-        );
+        assert!(header.starts_with("{\"__metadata__\":{\"baq_sha256\":\""), "{header}");
         assert!(
             header.trim_end().ends_with(
                 "\"x\":\"2\",\"y\":\"1\"},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[12,13]},\
@@ -538,21 +468,14 @@ mod tests {
         let hint = "; the file belongs to another method, configuration or version";
         assert_eq!(
             message(r.tensor::<f32>("q.1.layer1.weight", &[2, 3]).unwrap_err()),
-            format!(
-                "run/last.safetensors: q.1.layer1.weight: expected F32 [2, 3], got nothing{hint}"
-            )
+            format!("run/last.safetensors: q.1.layer1.weight: expected F32 [2, 3], got nothing{hint}")
         );
         assert_eq!(
             message(r.tensor::<f32>("q.0.layer1.weight", &[3, 2]).unwrap_err()),
-            format!(
-                "run/last.safetensors: q.0.layer1.weight: expected F32 [3, 2], got F32 [2, 3]{hint}"
-            )
+            format!("run/last.safetensors: q.0.layer1.weight: expected F32 [3, 2], got F32 [2, 3]{hint}")
         );
         assert_eq!(
-            message(
-                r.tensor_into("priorities", &[3], &mut [0.0f32; 3])
-                    .unwrap_err()
-            ),
+            message(r.tensor_into("priorities", &[3], &mut [0.0f32; 3]).unwrap_err()),
             format!("run/last.safetensors: priorities: expected F32 [3], got F64 [3]{hint}")
         );
         assert_eq!(
@@ -561,9 +484,7 @@ mod tests {
         );
         let absent = Reader::open(Path::new("no/such.safetensors")).unwrap_err();
         assert!(message(absent).starts_with("no/such.safetensors: cannot read: "));
-        let blocked = example()
-            .write(Path::new("no/such/folder.safetensors"))
-            .unwrap_err();
+        let blocked = example().write(Path::new("no/such/folder.safetensors")).unwrap_err();
         assert!(message(blocked).starts_with("no/such/folder.safetensors: cannot write: "));
     }
 
@@ -572,10 +493,7 @@ mod tests {
         let bytes = example().to_bytes();
         for n in 0..bytes.len() {
             let e = reader(bytes[..n].to_vec()).unwrap_err();
-            assert!(
-                e.to_string().contains("not a whole safetensors file"),
-                "{n}: {e}"
-            );
+            assert!(e.to_string().contains("not a whole safetensors file"), "{n}: {e}");
         }
         let mut longer = bytes;
         longer.push(0);
@@ -592,10 +510,7 @@ mod tests {
             // in the name of the digest itself a flip makes a file without digest
             if !(key..key + DIGEST_START.len()).contains(&(k / 8)) {
                 let e = reader(bad).unwrap_err().to_string();
-                assert!(
-                    e.contains("checksum") || e.contains("not a whole"),
-                    "{k}: {e}"
-                );
+                assert!(e.contains("checksum") || e.contains("not a whole"), "{k}: {e}");
             }
         }
     }

@@ -17,11 +17,7 @@ pub fn annotate(
     slots: Range<usize>,
     mut f: impl FnMut(&Ring, &[u32], &mut [f32]),
 ) {
-    assert!(
-        slots.end <= ring.len(),
-        "rows {slots:?} of a ring with {}",
-        ring.len()
-    );
+    assert!(slots.end <= ring.len(), "rows {slots:?} of a ring with {}", ring.len());
     let mut rows = [0u32; BLOCK];
     let mut values = vec![0.0; BLOCK * column.len];
     for first in slots.clone().step_by(BLOCK) {
@@ -55,10 +51,7 @@ pub fn refresh(
 pub fn return_to_go(ring: &mut Ring, steps: usize, discount: f64, tail: f64) {
     let (r, m) = (ring.column(super::R), ring.column(super::M));
     let target = ring.column(super::RETURN_TO_GO);
-    assert!(
-        steps as u64 <= ring.state().pushed,
-        "invariant: an episode is pushed before its returns"
-    );
+    assert!(steps as u64 <= ring.state().pushed, "invariant: an episode is pushed before its returns");
     let capacity = ring.capacity();
     let (mut slot, mut g) = (ring.next_slot(), tail);
     for _ in 0..steps.min(capacity) {

@@ -68,10 +68,7 @@ impl Composer {
         rows: &mut [u32],
         weights: &mut [f32],
     ) {
-        assert!(
-            !ring.is_empty(),
-            "invariant: a batch is drawn from a ring with rows"
-        );
+        assert!(!ring.is_empty(), "invariant: a batch is drawn from a ring with rows");
         assert_eq!(rows.len(), weights.len(), "importance weights of a batch");
         weights.fill(1.0);
         match *self {
@@ -120,12 +117,7 @@ impl Composer {
 
 impl Draw {
     /// Calls `f(first, u, rows)` for consecutive groups of rows with their numbers in [0, 1).
-    fn numbers(
-        &self,
-        stratified: bool,
-        rows: &mut [u32],
-        mut f: impl FnMut(usize, &[f64], &mut [u32]),
-    ) {
+    fn numbers(&self, stratified: bool, rows: &mut [u32], mut f: impl FnMut(usize, &[f64], &mut [u32])) {
         const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
         let batch = rows.len() as f64;
         let mut source = Philox::new(self.seed, self.stream, self.update);
@@ -145,10 +137,7 @@ impl Draw {
 }
 
 fn importance(tree: &SumTree, is_beta: f64, rows: &[u32], weights: &mut [f32]) {
-    let least = rows
-        .iter()
-        .map(|&row| tree.leaf(row as usize))
-        .fold(f64::INFINITY, f64::min);
+    let least = rows.iter().map(|&row| tree.leaf(row as usize)).fold(f64::INFINITY, f64::min);
     for (weight, &row) in weights.iter_mut().zip(rows) {
         *weight = (least / tree.leaf(row as usize)).powf(is_beta) as f32;
     }
@@ -178,11 +167,7 @@ mod tests {
         batch: usize,
     ) -> Vec<u32> {
         let (mut rows, mut weights) = (vec![0; batch], vec![0.0; batch]);
-        let draw = Draw {
-            seed: 5,
-            stream: 2,
-            update,
-        };
+        let draw = Draw { seed: 5, stream: 2, update };
         composer.compose(draw, ring, tree, 0.0, &mut rows, &mut weights);
         assert!(weights.iter().all(|&w| w == 1.0));
         rows
@@ -223,11 +208,7 @@ mod tests {
         (0..n)
             .map(|_| {
                 let w = noise.next_block();
-                if w[0].is_multiple_of(10) {
-                    0.0
-                } else {
-                    (f64::from(w[1] % 1000) * 0.01 + 1.0).powf(0.6)
-                }
+                if w[0].is_multiple_of(10) { 0.0 } else { (f64::from(w[1] % 1000) * 0.01 + 1.0).powf(0.6) }
             })
             .collect()
     }
@@ -240,19 +221,11 @@ mod tests {
         tree.assign(0, &masses);
         let total: f64 = masses.iter().sum();
         let p: Vec<f64> = masses.iter().map(|m| m / total).collect();
-        let plain = frequencies(
-            Composer::Prioritised { stratified: false },
-            &ring,
-            Some(&tree),
-        );
+        let plain = frequencies(Composer::Prioritised { stratified: false }, &ring, Some(&tree));
         let z = deviate(&plain, &p);
         assert!(z.abs() < 2.326, "plain: {z}");
         // strata only take variance away
-        let stratified = frequencies(
-            Composer::Prioritised { stratified: true },
-            &ring,
-            Some(&tree),
-        );
+        let stratified = frequencies(Composer::Prioritised { stratified: true }, &ring, Some(&tree));
         let z = deviate(&stratified, &p);
         assert!(z < 2.326, "stratified: {z}");
         // the test can fail: neighbouring priorities exchanged
@@ -280,11 +253,7 @@ mod tests {
         let total: f64 = naive.iter().sum();
         assert!((tree.total() / total - 1.0).abs() < 1e-9);
         let p: Vec<f64> = naive.iter().map(|m| m / total).collect();
-        let counts = frequencies(
-            Composer::Prioritised { stratified: false },
-            &ring,
-            Some(&tree),
-        );
+        let counts = frequencies(Composer::Prioritised { stratified: false }, &ring, Some(&tree));
         let z = deviate(&counts, &p);
         assert!(z.abs() < 2.326, "{z}");
     }
@@ -296,13 +265,7 @@ mod tests {
         let mut tree = SumTree::new(4);
         tree.assign(0, &[1.0, 3.0, 0.0, 4.0]);
         for update in 0..100 {
-            let rows = compose(
-                Composer::Prioritised { stratified: true },
-                update,
-                &ring,
-                Some(&tree),
-                64,
-            );
+            let rows = compose(Composer::Prioritised { stratified: true }, update, &ring, Some(&tree), 64);
             let count = |r| rows.iter().filter(|&&x| x == r).count();
             assert_eq!([0, 1, 2, 3].map(count), [8, 24, 0, 32]);
             assert!(rows.is_sorted());
@@ -314,10 +277,7 @@ mod tests {
         let ring = ring(2000, 800, 203);
         let p = vec![1.0 / 1003.0; 1003];
         for stratified in [false, true] {
-            let z = deviate(
-                &frequencies(Composer::Uniform { stratified }, &ring, None),
-                &p,
-            );
+            let z = deviate(&frequencies(Composer::Uniform { stratified }, &ring, None), &p);
             assert!(z < 2.326, "{z}");
         }
     }
@@ -340,13 +300,7 @@ mod tests {
                                     Some(&tree),
                                     batch
                                 ),
-                                compose(
-                                    Composer::Uniform { stratified },
-                                    update,
-                                    &ring,
-                                    None,
-                                    batch
-                                ),
+                                compose(Composer::Uniform { stratified }, update, &ring, None, batch),
                             );
                         }
                     }
@@ -365,11 +319,7 @@ mod tests {
             let rows = compose(Composer::Mix(p), 3, ring, None, batch);
             let offline = |&&row: &&u32| ring.origin(row as usize) == Origin::Offline;
             let n = rows.iter().filter(offline).count();
-            assert_eq!(
-                rows.iter().take_while(offline).count(),
-                n,
-                "offline rows come first"
-            );
+            assert_eq!(rows.iter().take_while(offline).count(), n, "offline rows come first");
             n
         };
         assert_eq!(share(&only_online, 0.5, 256), 0);
@@ -386,15 +336,8 @@ mod tests {
         let z = deviate(&frequencies(Composer::Mix(0.5), &both, None), &p);
         assert!(z.abs() < 2.326, "{z}");
         // slots 0..200 and 400..500 are online now
-        let p: Vec<f64> = (0..500)
-            .map(|i| {
-                if (200..400).contains(&i) {
-                    0.5 / 200.0
-                } else {
-                    0.5 / 300.0
-                }
-            })
-            .collect();
+        let p: Vec<f64> =
+            (0..500).map(|i| if (200..400).contains(&i) { 0.5 / 200.0 } else { 0.5 / 300.0 }).collect();
         let z = deviate(&frequencies(Composer::Mix(0.5), &wrapped, None), &p);
         assert!(z.abs() < 2.326, "{z}");
     }
@@ -405,11 +348,7 @@ mod tests {
         let mut tree = SumTree::new(4);
         tree.assign(0, &[1.0, 4.0, 2.0, 4.0]);
         let (mut rows, mut weights) = ([0; 64], [0.0; 64]);
-        let draw = Draw {
-            seed: 1,
-            stream: 1,
-            update: 1,
-        };
+        let draw = Draw { seed: 1, stream: 1, update: 1 };
         let composer = Composer::Prioritised { stratified: true };
         composer.compose(draw, &ring, Some(&tree), 0.5, &mut rows, &mut weights);
         for (&row, &w) in rows.iter().zip(&weights) {
@@ -417,10 +356,7 @@ mod tests {
         }
         composer.compose(draw, &ring, Some(&tree), 1.0, &mut rows, &mut weights);
         let mean = |f: [f32; 4]| {
-            rows.iter()
-                .zip(&weights)
-                .map(|(&r, &w)| w * f[r as usize])
-                .sum::<f32>()
+            rows.iter().zip(&weights).map(|(&r, &w)| w * f[r as usize]).sum::<f32>()
                 / weights.iter().sum::<f32>()
         };
         // full correction: the weighted mean is the uniform one, up to a stratum at each border
@@ -433,19 +369,9 @@ mod tests {
         let mut tree = SumTree::new(1000);
         let masses: Vec<f64> = (0..1000).map(|i| f64::from(i % 7) + 0.1).collect();
         tree.assign(0, &masses);
-        assert_eq!(
-            compose(Composer::Uniform { stratified: false }, 1, &ring, None, 6),
-            UNIFORM
-        );
-        let prioritised = |stratified| {
-            compose(
-                Composer::Prioritised { stratified },
-                1,
-                &ring,
-                Some(&tree),
-                6,
-            )
-        };
+        assert_eq!(compose(Composer::Uniform { stratified: false }, 1, &ring, None, 6), UNIFORM);
+        let prioritised =
+            |stratified| compose(Composer::Prioritised { stratified }, 1, &ring, Some(&tree), 6);
         assert_eq!(prioritised(false), PLAIN);
         assert_eq!(prioritised(true), STRATIFIED);
     }

@@ -81,55 +81,32 @@ impl Layout {
         let mut laid: Vec<(String, Column)> = Vec::with_capacity(columns.len());
         let mut width = 0;
         for &(name, len) in columns {
-            assert!(
-                laid.iter().all(|(other, _)| other != name),
-                "column {name} appears twice"
-            );
+            assert!(laid.iter().all(|(other, _)| other != name), "column {name} appears twice");
             laid.push((name.to_owned(), Column { offset: width, len }));
             width += len;
         }
         assert!(width > 0, "a record must hold at least one float");
-        let stride = if width <= LINE {
-            width.next_power_of_two()
-        } else {
-            width.next_multiple_of(LINE)
-        };
-        Self {
-            columns: laid,
-            width,
-            stride,
-        }
+        let stride = if width <= LINE { width.next_power_of_two() } else { width.next_multiple_of(LINE) };
+        Self { columns: laid, width, stride }
     }
 
     /// The training columns s, a, r, m, s2, followed by annotated ones (name, floats per row).
     pub fn transitions(observation: usize, action: usize, annotated: &[(&str, usize)]) -> Self {
-        let mut columns = vec![
-            (S, observation),
-            (A, action),
-            (R, 1),
-            (M, 1),
-            (S2, observation),
-        ];
+        let mut columns = vec![(S, observation), (A, action), (R, 1), (M, 1), (S2, observation)];
         columns.extend_from_slice(annotated);
         Self::new(&columns)
     }
 
     /// The column of this name, if there is one.
     pub fn find(&self, name: &str) -> Option<Column> {
-        self.columns
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|&(_, c)| c)
+        self.columns.iter().find(|(n, _)| n == name).map(|&(_, c)| c)
     }
 
     /// The column of this name; panics if there is none (a mistake of the program, not of its input).
     pub fn column(&self, name: &str) -> Column {
         self.find(name).unwrap_or_else(|| {
             let known: Vec<&str> = self.columns.iter().map(|(n, _)| n.as_str()).collect();
-            panic!(
-                "invariant: replay has no column {name}, only {}",
-                known.join(", ")
-            )
+            panic!("invariant: replay has no column {name}, only {}", known.join(", "))
         })
     }
 
@@ -192,13 +169,7 @@ mod tests {
         let l = Layout::transitions(11, 3, &[(D2, 1)]);
         assert_eq!(l.column(S), Column { offset: 0, len: 11 });
         assert_eq!(l.column(M), Column { offset: 15, len: 1 });
-        assert_eq!(
-            l.column(S2),
-            Column {
-                offset: 16,
-                len: 11
-            }
-        );
+        assert_eq!(l.column(S2), Column { offset: 16, len: 11 });
         assert_eq!(l.column(D2), Column { offset: 27, len: 1 });
         assert_eq!((l.width(), l.stride()), (28, 32));
         assert_eq!(l.find(RETURN_TO_GO), None);

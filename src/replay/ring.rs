@@ -47,13 +47,7 @@ impl Ring {
             "capacity of the replay must be in 1..2^32, got {capacity}"
         );
         let records = Buffer::new(capacity * layout.stride());
-        Self {
-            layout,
-            records,
-            capacity,
-            offline: 0,
-            pushed: 0,
-        }
+        Self { layout, records, capacity, offline: 0, pushed: 0 }
     }
 
     /// Loads the offline prefix: each column by name with `[rows, len]` values; columns that are not
@@ -62,15 +56,9 @@ impl Ring {
     /// # Errors
     /// [`Error::Capacity`] if the rows do not fit.
     pub fn load(&mut self, rows: usize, columns: &[(&str, &[f32])]) -> Result<(), Error> {
-        assert!(
-            self.is_empty(),
-            "invariant: the offline rows are loaded into an empty ring"
-        );
+        assert!(self.is_empty(), "invariant: the offline rows are loaded into an empty ring");
         if rows > self.capacity {
-            return Err(Error::Capacity {
-                capacity: self.capacity,
-                rows,
-            });
+            return Err(Error::Capacity { capacity: self.capacity, rows });
         }
         self.offline = rows;
         for &(name, values) in columns {
@@ -123,12 +111,7 @@ impl Ring {
 
     /// Appends one online row whose slot gets this mass in the tree first, so that neither a stale
     /// mass nor a row without mass is ever exposed. Returns the slot.
-    pub fn push_with_priority(
-        &mut self,
-        record: &[f32],
-        tree: &mut SumTree,
-        priority: f64,
-    ) -> usize {
+    pub fn push_with_priority(&mut self, record: &[f32], tree: &mut SumTree, priority: f64) -> usize {
         tree.set(self.next_slot(), priority);
         self.push(record)
     }
@@ -152,16 +135,8 @@ impl Ring {
 
     /// Where the row in this slot came from.
     pub fn origin(&self, slot: usize) -> Origin {
-        assert!(
-            slot < self.len(),
-            "row {slot} of a ring with {}",
-            self.len()
-        );
-        if self.offline_rows().contains(&slot) {
-            Origin::Offline
-        } else {
-            Origin::Online
-        }
+        assert!(slot < self.len(), "row {slot} of a ring with {}", self.len());
+        if self.offline_rows().contains(&slot) { Origin::Offline } else { Origin::Online }
     }
 
     /// Slots written again since they were first filled, counted from slot 0, at most all.
@@ -173,11 +148,7 @@ impl Ring {
     /// The used floats of one record, `[width]`.
     #[inline]
     pub fn record(&self, slot: usize) -> &[f32] {
-        assert!(
-            slot < self.len(),
-            "row {slot} of a ring with {}",
-            self.len()
-        );
+        assert!(slot < self.len(), "row {slot} of a ring with {}", self.len());
         &self.records[slot * self.layout.stride()..][..self.layout.width()]
     }
 
@@ -189,22 +160,14 @@ impl Ring {
 
     /// Writes one column of one row, `[len]`.
     pub fn set(&mut self, slot: usize, column: Column, values: &[f32]) {
-        assert!(
-            slot < self.len(),
-            "row {slot} of a ring with {}",
-            self.len()
-        );
+        assert!(slot < self.len(), "row {slot} of a ring with {}", self.len());
         let start = slot * self.layout.stride() + column.offset;
         self.records[start..start + column.len].copy_from_slice(values);
     }
 
     /// Copies one column of a range of slots to `out`, `[rows, len]`.
     pub fn read_column(&self, column: Column, slots: Range<usize>, out: &mut [f32]) {
-        assert!(
-            slots.end <= self.len(),
-            "rows {slots:?} of a ring with {}",
-            self.len()
-        );
+        assert!(slots.end <= self.len(), "rows {slots:?} of a ring with {}", self.len());
         assert_eq!(out.len(), slots.len() * column.len, "floats of a column");
         if column.len == 0 {
             return;
@@ -216,11 +179,7 @@ impl Ring {
 
     /// Writes one column of a range of slots from `[rows, len]` values.
     pub fn write_column(&mut self, column: Column, slots: Range<usize>, values: &[f32]) {
-        assert!(
-            slots.end <= self.len(),
-            "rows {slots:?} of a ring with {}",
-            self.len()
-        );
+        assert!(slots.end <= self.len(), "rows {slots:?} of a ring with {}", self.len());
         assert_eq!(values.len(), slots.len() * column.len, "floats of a column");
         if column.len == 0 {
             return;
@@ -234,11 +193,7 @@ impl Ring {
     pub fn scatter(&mut self, rows: &[u32], column: Column, values: &[f32]) {
         assert_eq!(values.len(), rows.len() * column.len, "floats of a column");
         for (k, &row) in rows.iter().enumerate() {
-            self.set(
-                row as usize,
-                column,
-                &values[k * column.len..][..column.len],
-            );
+            self.set(row as usize, column, &values[k * column.len..][..column.len]);
         }
     }
 
@@ -250,11 +205,7 @@ impl Ring {
 
     /// What a checkpoint must hold besides [`Ring::online_records`].
     pub fn state(&self) -> RingState {
-        RingState {
-            capacity: self.capacity as u64,
-            offline: self.offline as u64,
-            pushed: self.pushed,
-        }
+        RingState { capacity: self.capacity as u64, offline: self.offline as u64, pushed: self.pushed }
     }
 
     /// The records of all online rows in order of slots, `[online_len, width]`.
@@ -272,30 +223,15 @@ impl Ring {
     /// # Errors
     /// [`Error::State`] if capacity, offline rows or the number of floats differ; the ring is then unchanged.
     pub fn restore(&mut self, state: RingState, online_records: &[f32]) -> Result<(), Error> {
-        assert_eq!(
-            self.pushed, 0,
-            "invariant: online rows are restored into a ring without any"
-        );
+        assert_eq!(self.pushed, 0, "invariant: online rows are restored into a ring without any");
         let differ = |what, expected: u64, got: u64| {
-            if expected == got {
-                Ok(())
-            } else {
-                Err(Error::State {
-                    what,
-                    expected,
-                    got,
-                })
-            }
+            if expected == got { Ok(()) } else { Err(Error::State { what, expected, got }) }
         };
         differ("capacity", self.capacity as u64, state.capacity)?;
         differ("offline rows", self.offline as u64, state.offline)?;
         let width = self.layout.width();
         let rows = state.pushed.min(state.capacity);
-        differ(
-            "floats of online rows",
-            rows * width as u64,
-            online_records.len() as u64,
-        )?;
+        differ("floats of online rows", rows * width as u64, online_records.len() as u64)?;
         self.pushed = state.pushed;
         for (k, record) in online_records.chunks_exact(width).enumerate() {
             let start = self.online_slot(k) * self.layout.stride();
@@ -321,9 +257,7 @@ mod tests {
 
     fn loaded(capacity: usize, rows: usize) -> Ring {
         let mut ring = Ring::new(layout(), capacity);
-        let s: Vec<f32> = (0..rows)
-            .flat_map(|i| record(i as f32)[..3].to_vec())
-            .collect();
+        let s: Vec<f32> = (0..rows).flat_map(|i| record(i as f32)[..3].to_vec()).collect();
         let r: Vec<f32> = (0..rows).map(|i| -(i as f32)).collect();
         ring.load(rows, &[(S, &s), (R, &r)]).unwrap();
         ring
@@ -343,9 +277,7 @@ mod tests {
         assert_eq!(ring.offline_rows(), 3..4);
         assert_eq!(ring.origin(2), Origin::Online);
         assert_eq!(ring.origin(3), Origin::Offline);
-        let tags: Vec<f32> = (0..5)
-            .map(|k| ring.record(ring.online_slot(k))[0])
-            .collect();
+        let tags: Vec<f32> = (0..5).map(|k| ring.record(ring.online_slot(k))[0]).collect();
         assert_eq!(tags, [102.0, 103.0, 104.0, 100.0, 101.0]);
         ring.push(&record(105.0));
         assert_eq!((ring.offline_rows().len(), ring.online_len()), (0, 6));
@@ -379,16 +311,8 @@ mod tests {
         ring.gather(
             &[6, 1],
             &mut [
-                Part {
-                    offset: cs.offset,
-                    len: 3,
-                    out: &mut s,
-                },
-                Part {
-                    offset: cr.offset,
-                    len: 1,
-                    out: &mut r,
-                },
+                Part { offset: cs.offset, len: 3, out: &mut s },
+                Part { offset: cr.offset, len: 1, out: &mut r },
             ],
         );
         assert_eq!((s[0], s[3], r), (6.0, 1.0, [-6.0, -1.0]));
@@ -398,14 +322,7 @@ mod tests {
     #[should_panic(expected = "row 7 of a table of 7")]
     fn gather_is_bounded_by_the_size() {
         let ring = loaded(10, 7);
-        ring.gather(
-            &[7],
-            &mut [Part {
-                offset: 0,
-                len: 1,
-                out: &mut [0.0],
-            }],
-        );
+        ring.gather(&[7], &mut [Part { offset: 0, len: 1, out: &mut [0.0] }]);
     }
 
     proptest! {
@@ -451,38 +368,10 @@ mod tests {
     #[test]
     fn foreign_state_is_refused() {
         let mut ring = loaded(6, 4);
-        let state = RingState {
-            capacity: 6,
-            offline: 4,
-            pushed: 2,
-        };
-        let e = ring
-            .restore(
-                RingState {
-                    capacity: 7,
-                    ..state
-                },
-                &[0.0; 10],
-            )
-            .unwrap_err();
-        assert_eq!(
-            e,
-            Error::State {
-                what: "capacity",
-                expected: 6,
-                got: 7
-            }
-        );
-        assert!(
-            ring.restore(
-                RingState {
-                    offline: 3,
-                    ..state
-                },
-                &[0.0; 10]
-            )
-            .is_err()
-        );
+        let state = RingState { capacity: 6, offline: 4, pushed: 2 };
+        let e = ring.restore(RingState { capacity: 7, ..state }, &[0.0; 10]).unwrap_err();
+        assert_eq!(e, Error::State { what: "capacity", expected: 6, got: 7 });
+        assert!(ring.restore(RingState { offline: 3, ..state }, &[0.0; 10]).is_err());
         assert!(ring.restore(state, &[0.0; 9]).is_err());
         assert_eq!(ring.len(), 4);
         ring.restore(state, &[0.0; 10]).unwrap();

@@ -49,16 +49,11 @@ pub fn by_origin(ring: &Ring, mut f: impl FnMut(usize) -> f64) -> ByOrigin {
     let mut summary = |wanted: Origin| {
         let mut values: Vec<f64> = match wanted {
             Origin::Offline => ring.offline_rows().map(&mut f).collect(),
-            Origin::Online => (0..ring.online_len())
-                .map(|k| f(ring.online_slot(k)))
-                .collect(),
+            Origin::Online => (0..ring.online_len()).map(|k| f(ring.online_slot(k))).collect(),
         };
         Summary::of(&mut values)
     };
-    ByOrigin {
-        offline: summary(Origin::Offline),
-        online: summary(Origin::Online),
-    }
+    ByOrigin { offline: summary(Origin::Offline), online: summary(Origin::Online) }
 }
 
 /// (Σ w)² / Σ w²: how many equal weights would be worth as much. 0 if there is no weight.
@@ -69,11 +64,7 @@ pub fn effective_sample_size(weights: &[f32]) -> f64 {
         sum += w;
         squares += w * w;
     }
-    if squares == 0.0 {
-        0.0
-    } else {
-        sum * sum / squares
-    }
+    if squares == 0.0 { 0.0 } else { sum * sum / squares }
 }
 
 /// The q-quantile, linear between order statistics; reorders the values. NaN counts as the largest.
@@ -102,13 +93,7 @@ mod tests {
         let s = square(&ring);
         assert_eq!(s.online, None);
         // squares of 0..=100 in order: quantiles at places 5, 50, 95
-        let expected = Summary {
-            count: 101,
-            mean: 3350.0,
-            q05: 25.0,
-            q50: 2500.0,
-            q95: 9025.0,
-        };
+        let expected = Summary { count: 101, mean: 3350.0, q05: 25.0, q50: 2500.0, q95: 9025.0 };
         assert_eq!(s.offline, Some(expected));
         ring.push(&[3.0]);
         ring.push(&[1.0]);

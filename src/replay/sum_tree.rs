@@ -39,16 +39,7 @@ impl Node {
         let p1 = c[0] + c[1];
         let p3 = p1 + (c[2] + c[3]);
         let p5 = p3 + (c[4] + c[5]);
-        [
-            c[0],
-            p1,
-            p1 + c[2],
-            p3,
-            p3 + c[4],
-            p5,
-            p5 + c[6],
-            p5 + (c[6] + c[7]),
-        ]
+        [c[0], p1, p1 + c[2], p3, p3 + c[4], p5, p5 + c[6], p5 + (c[6] + c[7])]
     }
 
     /// (((0 + 1) + (2 + 3)) + (4 + 5)) + (6 + 7), the order of every sum here.
@@ -111,14 +102,7 @@ impl SumTree {
             }
         }
         let nodes = vec![Node::EMPTY; total];
-        Self {
-            nodes,
-            starts,
-            levels,
-            capacity,
-            positive: 0,
-            steps: 0,
-        }
+        Self { nodes, starts, levels, capacity, positive: 0, steps: 0 }
     }
 
     /// Rows that the tree has leaves for.
@@ -134,11 +118,7 @@ impl SumTree {
     /// Mass of a row.
     #[inline]
     pub fn leaf(&self, row: usize) -> f64 {
-        assert!(
-            row < self.capacity,
-            "row {row} of a sum tree for {}",
-            self.capacity
-        );
+        assert!(row < self.capacity, "row {row} of a sum tree for {}", self.capacity);
         self.nodes[row / CHILDREN].0[row % CHILDREN]
     }
 
@@ -245,11 +225,7 @@ impl SumTree {
         at.fill(0);
         for level in (0..self.levels).rev() {
             let nodes = &self.nodes[self.starts[level]..];
-            let below = if level > 0 {
-                &self.nodes[self.starts[level - 1]..]
-            } else {
-                &[]
-            };
+            let below = if level > 0 { &self.nodes[self.starts[level - 1]..] } else { &[] };
             for (position, x) in at.iter_mut().zip(&mut target) {
                 let (child, rest) = nodes[*position as usize].descend(*x);
                 *x = rest;
@@ -271,11 +247,7 @@ impl SumTree {
         );
         let old = self.leaf(row);
         let new = mass + 0.0; // -0 becomes 0
-        let after = if row + 1 < self.capacity {
-            self.leaf(row + 1)
-        } else {
-            0.0
-        };
+        let after = if row + 1 < self.capacity { self.leaf(row + 1) } else { 0.0 };
         self.steps -= usize::from(old != after);
         self.steps += usize::from(new != after);
         if row > 0 {
@@ -346,13 +318,8 @@ mod tests {
         (masses[0], masses[1], masses[3], masses[19]) = (1.0, 2.0, 4.0, 9.0);
         let tree = built(&masses);
         assert_eq!(tree.total(), 16.0);
-        let rows: Vec<usize> = (0..16)
-            .map(|k| select_one(&tree, f64::from(k) / 16.0))
-            .collect();
-        assert_eq!(
-            rows,
-            [0, 1, 1, 3, 3, 3, 3, 19, 19, 19, 19, 19, 19, 19, 19, 19]
-        );
+        let rows: Vec<usize> = (0..16).map(|k| select_one(&tree, f64::from(k) / 16.0)).collect();
+        assert_eq!(rows, [0, 1, 1, 3, 3, 3, 3, 19, 19, 19, 19, 19, 19, 19, 19, 19]);
         assert_eq!(select_one(&tree, 1.0 - f64::EPSILON / 2.0), 19);
     }
 
@@ -383,13 +350,7 @@ mod tests {
         // without the shortcut for flat trees: sums and differences are exact here
         let mut u = vec![0.0; 20_000];
         fill_uniform_f64(1, 1, 1, &mut u);
-        for (n, mass) in [
-            (1usize, 1.0),
-            (7, 1.0),
-            (1000, 0.25),
-            (4097, 1.0),
-            (200_000, 4.0),
-        ] {
+        for (n, mass) in [(1usize, 1.0), (7, 1.0), (1000, 0.25), (4097, 1.0), (200_000, 4.0)] {
             let tree = built(&vec![mass; n]);
             let mut rows = vec![0; u.len()];
             for (u, rows) in u.chunks(GROUP).zip(rows.chunks_mut(GROUP)) {
@@ -456,11 +417,7 @@ mod tests {
             let masses: Vec<f64> = (0..n)
                 .map(|_| {
                     let w = noise.next_block();
-                    if w[0].is_multiple_of(2) {
-                        0.0
-                    } else {
-                        0.1 * 10f64.powi((w[1] % 16) as i32)
-                    }
+                    if w[0].is_multiple_of(2) { 0.0 } else { 0.1 * 10f64.powi((w[1] % 16) as i32) }
                 })
                 .collect();
             let tree = built(&masses);

@@ -29,10 +29,32 @@ pub fn to_json(quantities: &[(&'static str, ByOrigin)]) -> Value {
         .into()
 }
 
+/// What [`to_json`] wrote; nothing for anything else.
+pub fn from_json(value: &Value) -> Option<Vec<(String, ByOrigin)>> {
+    let number = |v: &Value, key: &str| v.get(key)?.as_f64();
+    let summary = |v: &Value| -> Option<Summary> {
+        Some(Summary {
+            count: v.get("count")?.as_u64()? as usize,
+            mean: number(v, "mean")?,
+            q05: number(v, "q05")?,
+            q50: number(v, "q50")?,
+            q95: number(v, "q95")?,
+        })
+    };
+    let by = |v: &Value| {
+        Some(ByOrigin {
+            offline: v.get("offline").and_then(summary),
+            online: v.get("online").and_then(summary),
+        })
+    };
+    value.as_object()?.iter().map(|(name, v)| Some((name.clone(), by(v)?))).collect()
+}
+
 /// As lines of text, the last one the verdict.
-pub fn lines(quantities: &[(&'static str, ByOrigin)]) -> Vec<String> {
+pub fn lines<N: AsRef<str>>(quantities: &[(N, ByOrigin)]) -> Vec<String> {
     let mut out = Vec::new();
     for (name, by) in quantities {
+        let name = name.as_ref();
         for (origin, s) in [("offline", &by.offline), ("online", &by.online)] {
             if let Some(s) = s {
                 out.push(format!(
@@ -42,7 +64,7 @@ pub fn lines(quantities: &[(&'static str, ByOrigin)]) -> Vec<String> {
             }
         }
     }
-    if let Some((_, by)) = quantities.iter().find(|(name, _)| *name == WEIGHT) {
+    if let Some((_, by)) = quantities.iter().find(|(name, _)| name.as_ref() == WEIGHT) {
         out.push(verdict(by));
     }
     out
@@ -71,6 +93,14 @@ mod tests {
 
     fn summary(mean: f64) -> Option<Summary> {
         Some(Summary { count: 10, mean, q05: mean, q50: mean, q95: mean })
+    }
+
+    #[test]
+    fn a_report_made_again_says_the_same() {
+        let all = [(WEIGHT, ByOrigin { offline: summary(0.9), online: None })];
+        let back = from_json(&to_json(&all)).expect("what was written");
+        assert_eq!(lines(&back), lines(&all));
+        assert_eq!(from_json(&json!([1])).map(|v| v.len()), None);
     }
 
     #[test]

@@ -148,8 +148,7 @@ impl<'a> Online<'a> {
         let env = env::make(&run.env)?;
         dataset.columns.check_dims(env.spec().id, env.obs_dim(), env.act_dim())?;
 
-        let names: Vec<&'static str> =
-            agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
+        let names: Vec<&'static str> = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
         let sampling = agent.adaptation.sampling();
         let mut online = None;
         if let Some(saved) = saved {

@@ -25,14 +25,7 @@ pub(crate) unsafe fn adam<S: Simd>(
         m.len(),
         v.len(),
     );
-    let job = Step {
-        step,
-        len,
-        theta: Shared::new(theta),
-        g,
-        m: Shared::new(m),
-        v: Shared::new(v),
-    };
+    let job = Step { step, len, theta: Shared::new(theta), g, m: Shared::new(m), v: Shared::new(v) };
     // A root and a quotient per element: about ten multiplications each.
     // SAFETY: the caller promises the instruction set.
     unsafe { run::<S>(len.div_ceil(TILE), len * 16, &job) }
@@ -80,31 +73,19 @@ unsafe fn update<S: Simd>(
     unsafe {
         let (beta1, rest1) = (S::splat(step.beta1), S::splat(1.0 - step.beta1));
         let (beta2, rest2) = (S::splat(step.beta2), S::splat(1.0 - step.beta2));
-        let (size, scale, eps) = (
-            S::splat(step.step_size),
-            S::splat(step.rsqrt_bias2),
-            S::splat(step.eps),
-        );
+        let (size, scale, eps) = (S::splat(step.step_size), S::splat(step.rsqrt_bias2), S::splat(step.eps));
         let mut i = 0;
         while i < len {
             let n = len - i;
             let whole = n >= S::LANES;
             macro_rules! load {
                 ($p:expr) => {
-                    if whole {
-                        S::load($p.add(i))
-                    } else {
-                        S::load_part($p.add(i), n)
-                    }
+                    if whole { S::load($p.add(i)) } else { S::load_part($p.add(i), n) }
                 };
             }
             macro_rules! store {
                 ($p:expr, $v:expr) => {
-                    if whole {
-                        S::store($p.add(i), $v)
-                    } else {
-                        S::store_part($p.add(i), $v, n)
-                    }
+                    if whole { S::store($p.add(i), $v) } else { S::store_part($p.add(i), $v, n) }
                 };
             }
             let grad = load!(g);

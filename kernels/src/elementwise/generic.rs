@@ -25,13 +25,7 @@ const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
 
 /// (eʳ - 1 - r) / r² on |r| <= ln 2 / 2: our own minimax fit, error below 1.4e-8.
-const EXP: [f32; 5] = [
-    0.5,
-    0.166_665_43,
-    0.041_666_28,
-    0.008_366_583,
-    0.001_394_644_8,
-];
+const EXP: [f32; 5] = [0.5, 0.166_665_43, 0.041_666_28, 0.008_366_583, 0.001_394_644_8];
 
 /// eˣ as (n, eʳ - 1): x = n ln 2 + r.
 #[inline(always)]
@@ -119,15 +113,7 @@ unsafe fn softplus<S: Simd>(x: S::V) -> S::V {
         let s = S::div(u, S::add(u, S::splat(2.0)));
         let z = S::mul(s, s);
         let mut p = S::splat(2.0 / 17.0);
-        for c in [
-            2.0 / 15.0,
-            2.0 / 13.0,
-            2.0 / 11.0,
-            2.0 / 9.0,
-            2.0 / 7.0,
-            2.0 / 5.0,
-            2.0 / 3.0,
-        ] {
+        for c in [2.0 / 15.0, 2.0 / 13.0, 2.0 / 11.0, 2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0] {
             p = S::fma(p, z, S::splat(c));
         }
         let tail = S::fma(S::mul(p, z), s, S::add(s, s));
@@ -255,12 +241,7 @@ impl<S: Simd, F: Op1> Job<S> for Map<'_, F> {
 /// See the contract.
 #[inline(always)]
 pub(crate) unsafe fn unary<S: Simd>(f: Unary, x: &[f32], y: &mut [f32]) {
-    assert!(
-        x.len() == y.len(),
-        "x: {} elements, y has {}",
-        x.len(),
-        y.len()
-    );
+    assert!(x.len() == y.len(), "x: {} elements, y has {}", x.len(), y.len());
     let y = Shared::new(y);
     let tiles = x.len().div_ceil(TILE);
     macro_rules! map {
@@ -308,14 +289,7 @@ unsafe fn walk<S: Simd>(p: *const f32, at: usize, stride: usize, n: usize) -> S:
 
 /// y = f(a, b) for one row; strides of a and b.
 #[inline(always)]
-unsafe fn zip<S: Simd, F: Op2>(
-    a: *const f32,
-    sa: usize,
-    b: *const f32,
-    sb: usize,
-    y: *mut f32,
-    len: usize,
-) {
+unsafe fn zip<S: Simd, F: Op2>(a: *const f32, sa: usize, b: *const f32, sb: usize, y: *mut f32, len: usize) {
     // SAFETY: the caller promises the instruction set and `len` elements in all three.
     unsafe {
         let mut i = 0;
@@ -364,11 +338,7 @@ struct Zip<'a, F> {
 impl<S: Simd, F: Op2> Job<S> for Zip<'_, F> {
     #[inline(always)]
     unsafe fn run(&self, tiles: Range<usize>) {
-        let Broadcast {
-            dims: [_, d1, d2],
-            a: sa,
-            b: sb,
-        } = *self.shape;
+        let Broadcast { dims: [_, d1, d2], a: sa, b: sb } = *self.shape;
         let (a, b, y) = (self.a.as_ptr(), self.b.as_ptr(), self.y.ptr());
         if self.flat {
             let first = tiles.start * TILE;
@@ -391,13 +361,7 @@ impl<S: Simd, F: Op2> Job<S> for Zip<'_, F> {
 
 /// See the contract.
 #[inline(always)]
-pub(crate) unsafe fn binary<S: Simd>(
-    f: Binary,
-    shape: &Broadcast,
-    a: &[f32],
-    b: &[f32],
-    y: &mut [f32],
-) {
+pub(crate) unsafe fn binary<S: Simd>(f: Binary, shape: &Broadcast, a: &[f32], b: &[f32], y: &mut [f32]) {
     if !check_binary(shape, a, b, y) {
         return;
     }
@@ -409,20 +373,7 @@ pub(crate) unsafe fn binary<S: Simd>(
     macro_rules! zip {
         ($f:ident) => {
             // SAFETY: the lengths were checked; the caller promises the instruction set.
-            unsafe {
-                run::<S>(
-                    tiles,
-                    d0 * d1 * d2,
-                    &Zip::<$f> {
-                        shape,
-                        flat,
-                        a,
-                        b,
-                        y,
-                        f: PhantomData,
-                    },
-                )
-            }
+            unsafe { run::<S>(tiles, d0 * d1 * d2, &Zip::<$f> { shape, flat, a, b, y, f: PhantomData }) }
         };
     }
     match f {

@@ -33,11 +33,7 @@ use crate::Broadcast;
 /// Drops axes of extent 1 and joins axes that both arguments walk evenly, so that most calls become one
 /// long row. Axes that are not needed come first, with extent 1.
 pub(crate) fn collapse(b: &Broadcast) -> Broadcast {
-    let mut out = Broadcast {
-        dims: [1; 3],
-        a: [0; 3],
-        b: [0; 3],
-    };
+    let mut out = Broadcast { dims: [1; 3], a: [0; 3], b: [0; 3] };
     let mut at = 3; // the axis filled last
     for axis in (0..3).rev() {
         let (d, sa, sb) = (b.dims[axis], b.a[axis], b.b[axis]);
@@ -58,32 +54,20 @@ pub(crate) fn collapse(b: &Broadcast) -> Broadcast {
 #[track_caller]
 pub(crate) fn check_binary(b: &Broadcast, x: &[f32], z: &[f32], y: &[f32]) -> bool {
     let size = b.dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    assert!(
-        size == Some(y.len()),
-        "y: {} elements, the dims are {:?}",
-        y.len(),
-        b.dims
-    );
+    assert!(size == Some(y.len()), "y: {} elements, the dims are {:?}", y.len(), b.dims);
     if y.is_empty() {
         return false;
     }
     for (name, strides, slice) in [("a", b.a, x), ("b", b.b, z)] {
-        let last = b
-            .dims
-            .iter()
-            .zip(strides)
-            .try_fold(0usize, |n, (&d, s)| n.checked_add((d - 1).checked_mul(s)?));
+        let last =
+            b.dims.iter().zip(strides).try_fold(0usize, |n, (&d, s)| n.checked_add((d - 1).checked_mul(s)?));
         assert!(
             last.is_some_and(|last| last < slice.len()),
             "{name}: {} elements, dims {:?} and strides {strides:?} reach further",
             slice.len(),
             b.dims,
         );
-        assert!(
-            strides[2] < 2,
-            "{name}: innermost stride {}, must be 0 or 1",
-            strides[2]
-        );
+        assert!(strides[2] < 2, "{name}: innermost stride {}, must be 0 or 1", strides[2]);
     }
     true
 }

@@ -5,13 +5,7 @@ use crate::simd::Avx2;
 use crate::{Activation, Linear};
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile<
-    const MR: usize,
-    const NV: usize,
-    const TR: bool,
-    const SUMS: bool,
-    const PART: bool,
->(
+unsafe fn tile<const MR: usize, const NV: usize, const TR: bool, const SUMS: bool, const PART: bool>(
     t: &Tile,
 ) {
     // SAFETY: this function enables the instruction set; the caller promises the rest.
@@ -68,10 +62,7 @@ impl Micro for Avx2 {
             ],
         ];
         if vectors > 2 {
-            assert!(
-                vectors == Self::wide(rows) && !sums && !part,
-                "invariant: a wide kernel that exists"
-            );
+            assert!(vectors == Self::wide(rows) && !sums && !part, "invariant: a wide kernel that exists");
             WIDE[usize::from(transposed)][rows - 1]
         } else {
             let table = match (transposed, sums) {
@@ -90,11 +81,7 @@ impl Micro for Avx2 {
     fn dots(cols: usize, one_row: bool) -> unsafe fn(&Dots) {
         const MANY: [unsafe fn(&Dots); 3] = [dots::<8, 1>, dots::<4, 2>, dots::<4, 3>];
         const ONE: [unsafe fn(&Dots); 3] = [dots::<1, 1>, dots::<1, 2>, dots::<1, 3>];
-        if one_row {
-            ONE[cols - 1]
-        } else {
-            MANY[cols - 1]
-        }
+        if one_row { ONE[cols - 1] } else { MANY[cols - 1] }
     }
 }
 

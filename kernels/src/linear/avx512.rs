@@ -5,13 +5,7 @@ use crate::simd::Avx512;
 use crate::{Activation, Linear};
 
 #[target_feature(enable = "avx512f")]
-unsafe fn tile<
-    const MR: usize,
-    const NV: usize,
-    const TR: bool,
-    const SUMS: bool,
-    const PART: bool,
->(
+unsafe fn tile<const MR: usize, const NV: usize, const TR: bool, const SUMS: bool, const PART: bool>(
     t: &Tile,
 ) {
     // SAFETY: this function enables the instruction set; the caller promises the rest.
@@ -81,10 +75,7 @@ impl Micro for Avx512 {
             ],
         ];
         if vectors > 2 {
-            assert!(
-                vectors == Self::wide(rows) && !sums && !part,
-                "invariant: a wide kernel that exists"
-            );
+            assert!(vectors == Self::wide(rows) && !sums && !part, "invariant: a wide kernel that exists");
             WIDE[usize::from(transposed)][rows - 1]
         } else {
             let table = match (transposed, sums) {
@@ -101,14 +92,9 @@ impl Micro for Avx512 {
     }
 
     fn dots(cols: usize, one_row: bool) -> unsafe fn(&Dots) {
-        const MANY: [unsafe fn(&Dots); 4] =
-            [dots::<16, 1>, dots::<8, 2>, dots::<4, 3>, dots::<4, 4>];
+        const MANY: [unsafe fn(&Dots); 4] = [dots::<16, 1>, dots::<8, 2>, dots::<4, 3>, dots::<4, 4>];
         const ONE: [unsafe fn(&Dots); 4] = [dots::<1, 1>, dots::<1, 2>, dots::<1, 3>, dots::<1, 4>];
-        if one_row {
-            ONE[cols - 1]
-        } else {
-            MANY[cols - 1]
-        }
+        if one_row { ONE[cols - 1] } else { MANY[cols - 1] }
     }
 }
 

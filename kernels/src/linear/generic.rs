@@ -124,10 +124,7 @@ pub(crate) unsafe fn tile<
         macro_rules! load {
             ($p:expr, $j:expr) => {
                 if PART {
-                    S::load_part(
-                        $p.wrapping_add($j * S::LANES),
-                        t.cols.saturating_sub($j * S::LANES),
-                    )
+                    S::load_part($p.wrapping_add($j * S::LANES), t.cols.saturating_sub($j * S::LANES))
                 } else {
                     S::load($p.add($j * S::LANES))
                 }
@@ -136,11 +133,7 @@ pub(crate) unsafe fn tile<
         macro_rules! store {
             ($p:expr, $j:expr, $v:expr) => {
                 if PART {
-                    S::store_part(
-                        $p.wrapping_add($j * S::LANES),
-                        $v,
-                        t.cols.saturating_sub($j * S::LANES),
-                    )
+                    S::store_part($p.wrapping_add($j * S::LANES), $v, t.cols.saturating_sub($j * S::LANES))
                 } else {
                     S::store($p.add($j * S::LANES), $v)
                 }
@@ -232,11 +225,7 @@ pub(crate) unsafe fn tile<
         }
         if SUMS {
             for j in 0..NV {
-                let v = if t.add {
-                    S::add(load!(t.sums, j), sums[j])
-                } else {
-                    sums[j]
-                };
+                let v = if t.add { S::add(load!(t.sums, j), sums[j]) } else { sums[j] };
                 store!(t.sums, j, v);
             }
         }
@@ -315,11 +304,7 @@ pub(crate) unsafe fn dots<S: Simd, const MR: usize, const NR: usize>(t: &Dots) {
             S::store(sums.0.as_mut_ptr().add(i), S::sum_each(&flat[i..i + n]));
             i += S::LANES;
         }
-        let bias: [f32; NR] = if t.bias.is_null() {
-            [0.0; NR]
-        } else {
-            t.bias.cast::<[f32; NR]>().read()
-        };
+        let bias: [f32; NR] = if t.bias.is_null() { [0.0; NR] } else { t.bias.cast::<[f32; NR]>().read() };
         for r in 0..MR {
             let c = t.c.add(r * t.c_stride).cast::<[f32; NR]>();
             let mut v: [f32; NR] = sums.0.as_ptr().add(r * NR).cast::<[f32; NR]>().read();
@@ -374,13 +359,7 @@ fn aligned(scratch: &mut [f32], need: usize) -> &mut [f32] {
 
 /// One panel of `width` columns, zero-padded to two vectors.
 #[inline(always)]
-unsafe fn pack_panel<S: Simd>(
-    b: *const f32,
-    inner: usize,
-    stride: usize,
-    width: usize,
-    dst: *mut f32,
-) {
+unsafe fn pack_panel<S: Simd>(b: *const f32, inner: usize, stride: usize, width: usize, dst: *mut f32) {
     // SAFETY: the caller's b covers inner rows of `width` floats, dst inner rows of two vectors.
     unsafe {
         let (mut b, mut dst) = (b, dst);
@@ -389,10 +368,7 @@ unsafe fn pack_panel<S: Simd>(
                 (S::load(b), S::load(b.add(S::LANES)))
             } else {
                 let hi = b.wrapping_add(S::LANES);
-                (
-                    S::load_part(b, width),
-                    S::load_part(hi, width.saturating_sub(S::LANES)),
-                )
+                (S::load_part(b, width), S::load_part(hi, width.saturating_sub(S::LANES)))
             };
             S::store(dst, lo);
             S::store(dst.add(S::LANES), hi);
@@ -446,20 +422,12 @@ unsafe fn turn_rows<S: Simd>(
             let block = &mut block[..S::LANES];
             for (r, v) in block.iter_mut().enumerate().take(rows) {
                 let p = src.add(r * src_stride + c);
-                *v = if n == S::LANES {
-                    S::load(p)
-                } else {
-                    S::load_part(p, n)
-                };
+                *v = if n == S::LANES { S::load(p) } else { S::load_part(p, n) };
             }
             S::transpose(block);
             for (r, &v) in block.iter().enumerate().take(n) {
                 let p = dst.add((c + r) * dst_stride);
-                if width == S::LANES {
-                    S::store(p, v)
-                } else {
-                    S::store_part(p, v, width)
-                }
+                if width == S::LANES { S::store(p, v) } else { S::store_part(p, v, width) }
             }
         }
     }
@@ -473,11 +441,7 @@ fn strips<S: Simd>(cols: usize, vectors: usize) -> impl Iterator<Item = (usize, 
         if at >= cols {
             return None;
         }
-        let nv = if cols - at >= vectors * S::LANES {
-            vectors
-        } else {
-            2
-        };
+        let nv = if cols - at >= vectors * S::LANES { vectors } else { 2 };
         let n = (cols - at).min(nv * S::LANES);
         let strip = (at, nv, n);
         at += n;
@@ -534,11 +498,7 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
                         c: p.c.add(at),
                         c_stride: p.cols,
                         cols,
-                        start: if k == 0 && !p.start.is_null() {
-                            p.start.add(col)
-                        } else {
-                            std::ptr::null()
-                        },
+                        start: if k == 0 && !p.start.is_null() { p.start.add(col) } else { std::ptr::null() },
                         add: p.add || k > 0,
                         finish: if last { p.finish.at(at) } else { Finish::Plain },
                         sums: std::ptr::null_mut(),
@@ -556,15 +516,7 @@ unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
                 for col in (0..p.cols).step_by(width) {
                     let b = p.b.wrapping_add(col * p.inner + k * width);
                     for (row, height) in even_parts(chunk_rows, S::TALL) {
-                        tile(
-                            chunk + row,
-                            height,
-                            col,
-                            2,
-                            (p.cols - col).min(width),
-                            b,
-                            width,
-                        );
+                        tile(chunk + row, height, col, 2, (p.cols - col).min(width), b, width);
                     }
                 }
             }
@@ -586,11 +538,7 @@ unsafe fn narrow_product<S: Micro>(p: &Product, rows: Range<usize>) {
             let (many, one) = (S::dots(cols, false), S::dots(cols, true));
             let mut row = chunk;
             while row < end {
-                let (kernel, height) = if end - row >= tall {
-                    (many, tall)
-                } else {
-                    (one, 1)
-                };
+                let (kernel, height) = if end - row >= tall { (many, tall) } else { (one, 1) };
                 // SAFETY: the caller's arrays cover these rows and columns.
                 unsafe {
                     kernel(&Dots {
@@ -601,11 +549,7 @@ unsafe fn narrow_product<S: Micro>(p: &Product, rows: Range<usize>) {
                         w_stride: p.inner,
                         c: p.c.add(row * p.cols + col),
                         c_stride: p.cols,
-                        bias: if p.start.is_null() {
-                            p.start
-                        } else {
-                            p.start.add(col)
-                        },
+                        bias: if p.start.is_null() { p.start } else { p.start.add(col) },
                         add: p.add,
                     });
                 }
@@ -632,9 +576,7 @@ unsafe fn finish_dense<S: Simd>(p: &Product, rows: Range<usize>) {
             let v = match finish {
                 Finish::Plain => return,
                 Finish::Relu => S::max(S::zero(), v),
-                Finish::ReluMask(x) => {
-                    S::select(S::lt(S::zero(), S::load_part(x.add(i), n)), v, S::zero())
-                }
+                Finish::ReluMask(x) => S::select(S::lt(S::zero(), S::load_part(x.add(i), n)), v, S::zero()),
                 Finish::TanhMask(x) => {
                     let x = S::load_part(x.add(i), n);
                     S::mul(v, S::fnma(x, x, S::splat(1.0)))
@@ -722,20 +664,10 @@ unsafe fn packed<S: Simd>(
     let (head, panels) = match layout {
         Layout::Asis => return (w.as_ptr(), inner * cols),
         Layout::Turned | Layout::TurnedDense => (inner * cols, 1),
-        Layout::Panels | Layout::TurnedPanels => {
-            (packed_len::<S>(inner, cols), cols.div_ceil(2 * S::LANES))
-        }
+        Layout::Panels | Layout::TurnedPanels => (packed_len::<S>(inner, cols), cols.div_ceil(2 * S::LANES)),
     };
     let dst = Shared::new(aligned(scratch, heads * head));
-    let job = Pack {
-        layout,
-        w,
-        inner,
-        cols,
-        dst,
-        head,
-        panels,
-    };
+    let job = Pack { layout, w, inner, cols, dst, head, panels };
     // A float moved costs about as much time as sixteen operations.
     // SAFETY: the caller promises the instruction set and that w has these sizes.
     unsafe { run::<S>(heads * panels, w.len() * 16, &job) };
@@ -824,13 +756,7 @@ pub(crate) unsafe fn linear<S: Micro>(
     scratch: &mut [f32],
 ) {
     let count = check_linear(s, x, w, b, y);
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        ..
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, .. } = *s;
     if count.y == 0 {
         return;
     }
@@ -856,11 +782,7 @@ pub(crate) unsafe fn linear<S: Micro>(
                 c: y.as_mut_ptr(),
                 start: b.map_or(std::ptr::null(), |b| b.as_ptr()),
                 add: false,
-                finish: if act == Activation::Relu {
-                    Finish::Relu
-                } else {
-                    Finish::Plain
-                },
+                finish: if act == Activation::Relu { Finish::Relu } else { Finish::Plain },
             },
             rows,
             a_head: count.x_head,
@@ -886,13 +808,7 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
     scratch: &mut [f32],
 ) {
     let count = check_dx(s, dy, w, mask, dx);
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        shared_input,
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, shared_input } = *s;
     if count.x == 0 || heads == 0 {
         return dx.fill(0.0);
     }
@@ -963,12 +879,7 @@ struct Gradient<'a> {
 impl<S: Micro> Job<S> for Gradient<'_> {
     #[inline(always)]
     unsafe fn run(&self, tiles: Range<usize>) {
-        let Linear {
-            rows,
-            inputs,
-            outputs,
-            ..
-        } = *self.sizes;
+        let Linear { rows, inputs, outputs, .. } = *self.sizes;
         for j in tiles.start / self.strips..tiles.end.div_ceil(self.strips) {
             // Blocks outside, strips inside: a block of x stays in L2 for all strips.
             let mut first = 0;
@@ -981,12 +892,7 @@ impl<S: Micro> Job<S> for Gradient<'_> {
                         let x = self.x.as_ptr().add(j * self.x_head + first * inputs);
                         let dy = self.dy.as_ptr().add((j * rows + first) * outputs);
                         let dw = self.dw.ptr().add(j * inputs * outputs);
-                        let block = Block {
-                            rows: n,
-                            inputs,
-                            outputs,
-                            add: first > 0,
-                        };
+                        let block = Block { rows: n, inputs, outputs, add: first > 0 };
                         if self.transposed {
                             let count = (inputs - at).min(self.strip);
                             let dw = dw.add(at * outputs);
@@ -1027,13 +933,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     _scratch: &mut [f32],
 ) {
     let count = check_dw(s, x, dy, dw, db.as_deref());
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        ..
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, .. } = *s;
     // Lanes along K when that wastes fewer: the result is then stored transposed.
     let vectors = |n: usize| n.div_ceil(2 * S::LANES) * 2;
     let transposed = vectors(inputs) * outputs < vectors(outputs) * inputs;
@@ -1133,11 +1033,7 @@ unsafe fn dw_transposed<S: Micro>(
             unsafe {
                 let dw = dw.add(at * outputs + row);
                 // A single row is its own transpose.
-                let (c, add) = if outputs == 1 {
-                    (dw, block.add)
-                } else {
-                    (turned.0.as_mut_ptr(), false)
-                };
+                let (c, add) = if outputs == 1 { (dw, block.add) } else { (turned.0.as_mut_ptr(), false) };
                 S::tile(height, nv, true, false, cols < stride)(&Tile {
                     inner: block.rows,
                     a: dy.wrapping_add(row),
@@ -1188,11 +1084,7 @@ unsafe fn turn_into<S: Simd>(
             S::transpose(block);
             for (c, &v) in block.iter().enumerate().take(cols) {
                 let p = dst.add(c * dst_stride + first);
-                let v = if add {
-                    S::add(S::load_part(p, n), v)
-                } else {
-                    v
-                };
+                let v = if add { S::add(S::load_part(p, n), v) } else { v };
                 S::store_part(p, v, n);
             }
         }

@@ -68,11 +68,7 @@ impl Counts {
             w: product(&[s.heads, s.inputs, s.outputs]),
             b: product(&[s.heads, s.outputs]),
             y: product(&[s.heads, s.rows, s.outputs]),
-            x_head: if s.shared_input {
-                0
-            } else {
-                product(&[s.rows, s.inputs])
-            },
+            x_head: if s.shared_input { 0 } else { product(&[s.rows, s.inputs]) },
             work: product(&[2, s.heads, s.rows, s.inputs]).saturating_mul(s.outputs),
         }
     }
@@ -81,21 +77,12 @@ impl Counts {
 /// Panics unless a slice has the length that the sizes imply.
 #[track_caller]
 pub(crate) fn check(what: &str, got: usize, expected: usize) {
-    assert!(
-        got == expected,
-        "{what}: {got} elements, the sizes imply {expected}"
-    );
+    assert!(got == expected, "{what}: {got} elements, the sizes imply {expected}");
 }
 
 /// Checks all slices of `linear`.
 #[track_caller]
-pub(crate) fn check_linear(
-    s: &Linear,
-    x: &[f32],
-    w: &[f32],
-    b: Option<&[f32]>,
-    y: &[f32],
-) -> Counts {
+pub(crate) fn check_linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, y: &[f32]) -> Counts {
     let n = Counts::new(s);
     check("x", x.len(), n.x);
     check("w", w.len(), n.w);
@@ -127,13 +114,7 @@ pub(crate) fn check_dx(
 
 /// Checks all slices of `linear_dw`.
 #[track_caller]
-pub(crate) fn check_dw(
-    s: &Linear,
-    x: &[f32],
-    dy: &[f32],
-    dw: &[f32],
-    db: Option<&[f32]>,
-) -> Counts {
+pub(crate) fn check_dw(s: &Linear, x: &[f32], dy: &[f32], dw: &[f32], db: Option<&[f32]>) -> Counts {
     let n = Counts::new(s);
     check("x", x.len(), n.x);
     check("dy", dy.len(), n.y);

@@ -28,11 +28,7 @@ unsafe fn gemm(
     c: *mut f32,
 ) {
     // SAFETY: the caller's pointers cover the sizes and strides given; c is disjoint from a and b.
-    unsafe {
-        matrixmultiply::sgemm(
-            m, k, n, 1.0, a.0, a.1, a.2, b.0, b.1, b.2, beta, c, n as isize, 1,
-        )
-    }
+    unsafe { matrixmultiply::sgemm(m, k, n, 1.0, a.0, a.1, a.2, b.0, b.1, b.2, beta, c, n as isize, 1) }
 }
 
 pub(crate) fn linear(
@@ -45,13 +41,7 @@ pub(crate) fn linear(
     _: &mut [f32],
 ) {
     let count = check_linear(s, x, w, b, y);
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        ..
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, .. } = *s;
     let blocks = rows.div_ceil(ROWS);
     let out = Shared::new(y);
     for_ranges(heads * blocks, count.work, &|range| {
@@ -64,15 +54,7 @@ pub(crate) fn linear(
                 let y = out.ptr().add((j * rows + first) * outputs);
                 let x = x.as_ptr().add(j * count.x_head + first * inputs);
                 let w = w.as_ptr().add(j * inputs * outputs);
-                gemm(
-                    m,
-                    inputs,
-                    outputs,
-                    (x, inputs as isize, 1),
-                    (w, outputs as isize, 1),
-                    0.0,
-                    y,
-                );
+                gemm(m, inputs, outputs, (x, inputs as isize, 1), (w, outputs as isize, 1), 0.0, y);
                 std::slice::from_raw_parts_mut(y, m * outputs)
             };
             if let Some(b) = b
@@ -94,9 +76,7 @@ pub(crate) fn linear(
 fn activate(act: Activation, y: &mut [f32]) {
     match act {
         Activation::Identity => {}
-        Activation::Relu => y
-            .iter_mut()
-            .for_each(|y| *y = if 0.0 > *y { 0.0 } else { *y }),
+        Activation::Relu => y.iter_mut().for_each(|y| *y = if 0.0 > *y { 0.0 } else { *y }),
         Activation::Tanh => {
             let mut x = [0.0; 64];
             for y in y.chunks_mut(64) {
@@ -116,13 +96,7 @@ pub(crate) fn linear_dx(
     _: &mut [f32],
 ) {
     let count = check_dx(s, dy, w, mask, dx);
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        shared_input,
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, shared_input } = *s;
     if heads == 0 {
         return dx.fill(0.0);
     }
@@ -136,25 +110,13 @@ pub(crate) fn linear_dx(
             let at = (result * rows + first) * inputs;
             // SAFETY: this tile alone writes rows first..first + m of this result.
             let dx = unsafe { out.ptr().add(at) };
-            for j in if shared_input {
-                0..heads
-            } else {
-                result..result + 1
-            } {
+            for j in if shared_input { 0..heads } else { result..result + 1 } {
                 let beta = if shared_input && j > 0 { 1.0 } else { 0.0 };
                 // SAFETY: head j and these rows exist in dy, w and dx (lengths were checked).
                 unsafe {
                     let dy = dy.as_ptr().add((j * rows + first) * outputs);
                     let w = w.as_ptr().add(j * inputs * outputs);
-                    gemm(
-                        m,
-                        outputs,
-                        inputs,
-                        (dy, outputs as isize, 1),
-                        (w, 1, outputs as isize),
-                        beta,
-                        dx,
-                    );
+                    gemm(m, outputs, inputs, (dy, outputs as isize, 1), (w, 1, outputs as isize), beta, dx);
                 }
             }
             // SAFETY: as above.
@@ -185,13 +147,7 @@ pub(crate) fn linear_dw(
     _: &mut [f32],
 ) {
     let count = check_dw(s, x, dy, dw, db.as_deref());
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        ..
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, .. } = *s;
     let blocks = inputs.div_ceil(ROWS);
     let out = Shared::new(dw);
     for_ranges(heads * blocks, count.work, &|range| {
@@ -204,25 +160,14 @@ pub(crate) fn linear_dw(
                 let x = x.as_ptr().add(j * count.x_head + first);
                 let dy = dy.as_ptr().add(j * rows * outputs);
                 let dw = out.ptr().add((j * inputs + first) * outputs);
-                gemm(
-                    m,
-                    rows,
-                    outputs,
-                    (x, 1, inputs as isize),
-                    (dy, outputs as isize, 1),
-                    0.0,
-                    dw,
-                );
+                gemm(m, rows, outputs, (x, 1, inputs as isize), (dy, outputs as isize, 1), 0.0, dw);
             }
         }
     });
     if let Some(db) = db
         && outputs > 0
     {
-        for (db, dy) in db
-            .chunks_exact_mut(outputs)
-            .zip(dy.chunks(rows.max(1) * outputs))
-        {
+        for (db, dy) in db.chunks_exact_mut(outputs).zip(dy.chunks(rows.max(1) * outputs)) {
             db.fill(0.0);
             // Blocks of 256 rows, so that long batches do not lose the small gradients.
             for block in dy.chunks(256 * outputs) {

@@ -25,13 +25,7 @@ fn activate(act: Activation, z: f64) -> f64 {
 
 /// y = act(x w + b), see the contract of the module.
 pub fn linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, act: Activation, y: &mut [f32]) {
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        ..
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, .. } = *s;
     for j in 0..heads {
         let x = head(s, x, j);
         for r in 0..rows {
@@ -47,20 +41,8 @@ pub fn linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, act: Activati
 }
 
 /// dx = (dy wᵀ) ⊙ act′, see the contract of the module.
-pub fn linear_dx(
-    s: &Linear,
-    dy: &[f32],
-    w: &[f32],
-    mask: Option<(Activation, &[f32])>,
-    dx: &mut [f32],
-) {
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        shared_input,
-    } = *s;
+pub fn linear_dx(s: &Linear, dy: &[f32], w: &[f32], mask: Option<(Activation, &[f32])>, dx: &mut [f32]) {
+    let Linear { heads, rows, inputs, outputs, shared_input } = *s;
     for j in 0..if shared_input { 1 } else { heads } {
         for r in 0..rows {
             for k in 0..inputs {
@@ -91,13 +73,7 @@ pub fn linear_dx(
 
 /// dw = xᵀ dy and db = Σ dy, see the contract of the module.
 pub fn linear_dw(s: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
-    let Linear {
-        heads,
-        rows,
-        inputs,
-        outputs,
-        ..
-    } = *s;
+    let Linear { heads, rows, inputs, outputs, .. } = *s;
     for j in 0..heads {
         let x = head(s, x, j);
         for k in 0..inputs {
@@ -112,9 +88,7 @@ pub fn linear_dw(s: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&
     if let Some(db) = db {
         for j in 0..heads {
             for n in 0..outputs {
-                let sum: f64 = (0..rows)
-                    .map(|r| dy[(j * rows + r) * outputs + n] as f64)
-                    .sum();
+                let sum: f64 = (0..rows).map(|r| dy[(j * rows + r) * outputs + n] as f64).sum();
                 db[j * outputs + n] = sum as f32;
             }
         }

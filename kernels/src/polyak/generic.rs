@@ -11,16 +11,8 @@ const TILE: usize = 1 << 14;
 #[inline(always)]
 pub(crate) unsafe fn polyak<S: Simd>(rate: f32, target: &mut [f32], source: &[f32]) {
     let len = target.len();
-    assert!(
-        source.len() == len,
-        "target: {len} elements, source has {}",
-        source.len()
-    );
-    let job = Blend {
-        rate,
-        target: Shared::new(target),
-        source,
-    };
+    assert!(source.len() == len, "target: {len} elements, source has {}", source.len());
+    let job = Blend { rate, target: Shared::new(target), source };
     // SAFETY: the caller promises the instruction set.
     unsafe { run::<S>(len.div_ceil(TILE), len * 4, &job) }
 }
@@ -35,10 +27,7 @@ struct Blend<'a> {
 impl<S: Simd> Job<S> for Blend<'_> {
     #[inline(always)]
     unsafe fn run(&self, tiles: Range<usize>) {
-        let (first, end) = (
-            tiles.start * TILE,
-            (tiles.end * TILE).min(self.source.len()),
-        );
+        let (first, end) = (tiles.start * TILE, (tiles.end * TILE).min(self.source.len()));
         // SAFETY: tiles are disjoint parts of arrays of equal length.
         unsafe {
             let rate = S::splat(self.rate);

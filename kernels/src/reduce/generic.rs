@@ -24,10 +24,7 @@ struct Counter<V> {
 impl<V: Copy> Counter<V> {
     #[inline(always)]
     fn new(zero: V) -> Self {
-        Self {
-            groups: [zero; GROUPS],
-            tiles: 0,
-        }
+        Self { groups: [zero; GROUPS], tiles: 0 }
     }
 
     #[inline(always)]
@@ -155,10 +152,7 @@ unsafe fn sum_columns<S: Simd, const NV: usize>(
         let mut counter = Counter::new(zero);
         for first in (0..n).step_by(STEP_TILE) {
             let steps = (n - first).min(STEP_TILE);
-            counter.push(
-                tile_columns::<S, NV>(x.add(first * stride), steps, stride, cols),
-                add,
-            );
+            counter.push(tile_columns::<S, NV>(x.add(first * stride), steps, stride, cols), add);
         }
         store_columns::<S, NV>(y, counter.total(zero, add), cols);
     }
@@ -178,11 +172,7 @@ unsafe fn tile_columns<S: Simd, const NV: usize>(
         for r in 0..steps {
             let x = x.add(r * stride);
             for j in 0..NV {
-                let v = if NV == 1 {
-                    S::load_part(x, cols)
-                } else {
-                    S::load(x.add(j * S::LANES))
-                };
+                let v = if NV == 1 { S::load_part(x, cols) } else { S::load(x.add(j * S::LANES)) };
                 sum[j] = S::add(sum[j], v);
             }
         }
@@ -195,13 +185,7 @@ unsafe fn tile_columns<S: Simd, const NV: usize>(
 unsafe fn store_columns<S: Simd, const NV: usize>(y: *mut f32, v: [S::V; NV], cols: usize) {
     for (j, v) in v.into_iter().enumerate() {
         // SAFETY: the caller promises the instruction set and the sizes.
-        unsafe {
-            if NV == 1 {
-                S::store_part(y, v, cols)
-            } else {
-                S::store(y.add(j * S::LANES), v)
-            }
-        }
+        unsafe { if NV == 1 { S::store_part(y, v, cols) } else { S::store(y.add(j * S::LANES), v) } }
     }
 }
 
@@ -214,10 +198,7 @@ pub(crate) unsafe fn min<S: Simd>(dims: [usize; 3], x: &[f32], y: &mut [f32]) {
     if inner == 1 {
         for (o, y) in y.iter_mut().enumerate() {
             let row = &x[o * n..(o + 1) * n];
-            *y = row.iter().fold(
-                f32::INFINITY,
-                |m, &v| if m.is_nan() || m < v { m } else { v },
-            );
+            *y = row.iter().fold(f32::INFINITY, |m, &v| if m.is_nan() || m < v { m } else { v });
         }
         return;
     }
@@ -240,13 +221,7 @@ pub(crate) unsafe fn min<S: Simd>(dims: [usize; 3], x: &[f32], y: &mut [f32]) {
 
 /// See the contract.
 #[inline(always)]
-pub(crate) unsafe fn min_grad<S: Simd>(
-    dims: [usize; 3],
-    x: &[f32],
-    m: &[f32],
-    g: &[f32],
-    dx: &mut [f32],
-) {
+pub(crate) unsafe fn min_grad<S: Simd>(dims: [usize; 3], x: &[f32], m: &[f32], g: &[f32], dx: &mut [f32]) {
     let [outer, n, inner] = dims;
     check("x", x.len(), &dims);
     check("dx", dx.len(), &dims);

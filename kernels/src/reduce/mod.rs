@@ -37,8 +37,5 @@ pub(crate) mod avx512;
 #[track_caller]
 pub(crate) fn check(what: &str, got: usize, dims: &[usize]) {
     let size = dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
-    assert!(
-        size == Some(got),
-        "{what}: {got} elements, the dims are {dims:?}"
-    );
+    assert!(size == Some(got), "{what}: {got} elements, the dims are {dims:?}");
 }

@@ -14,10 +14,7 @@ pub fn min([o, n, i]: [usize; 3], x: &[f32], y: &mut [f32]) {
     for a in 0..o {
         for c in 0..i {
             let values = (0..n).map(|b| x[(a * n + b) * i + c]);
-            y[a * i + c] = values.fold(
-                f32::INFINITY,
-                |m, v| if m.is_nan() || m < v { m } else { v },
-            );
+            y[a * i + c] = values.fold(f32::INFINITY, |m, v| if m.is_nan() || m < v { m } else { v });
         }
     }
 }

@@ -11,8 +11,7 @@ pub fn variants() -> Vec<&'static Kernels> {
     if let Ok(name) = std::env::var("BAQ_TEST_ISA") {
         let isa: Isa = name.parse().expect("BAQ_TEST_ISA");
         return vec![
-            for_isa(isa)
-                .unwrap_or_else(|| panic!("BAQ_TEST_ISA={isa}: this processor does not have it")),
+            for_isa(isa).unwrap_or_else(|| panic!("BAQ_TEST_ISA={isa}: this processor does not have it")),
         ];
     }
     let mut tables = Vec::new();
@@ -26,9 +25,8 @@ pub fn variants() -> Vec<&'static Kernels> {
 }
 
 /// Sizes at which vector code goes wrong.
-pub const SIZES: [usize; 25] = [
-    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 63, 64, 65, 255, 256, 257,
-];
+pub const SIZES: [usize; 25] =
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 31, 63, 64, 65, 255, 256, 257];
 
 /// A small generator of reproducible numbers.
 pub struct Numbers(u64);
@@ -38,10 +36,7 @@ impl Numbers {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
     pub fn bits(&mut self) -> u32 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 32) as u32
     }
     pub fn below(&mut self, n: usize) -> usize {
@@ -80,18 +75,12 @@ impl Odd {
         let mut memory = baq_kernels::Buffer::new(values.len() + 34);
         memory.fill(FENCE);
         memory[17..17 + values.len()].copy_from_slice(&values);
-        Self {
-            memory,
-            len: values.len(),
-        }
+        Self { memory, len: values.len() }
     }
     /// Panics if something outside of the slice was written.
     pub fn check_fence(&self) {
         let (before, rest) = self.memory.split_at(17);
-        assert!(
-            before.iter().chain(&rest[self.len..]).all(|&x| x == FENCE),
-            "written outside of the output"
-        );
+        assert!(before.iter().chain(&rest[self.len..]).all(|&x| x == FENCE), "written outside of the output");
     }
 }
 
@@ -115,9 +104,5 @@ pub fn bits(x: &[f32]) -> Vec<u32> {
 
 /// Runs `f` in a pool of so many threads.
 pub fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .expect("threads")
-        .install(f)
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(f)
 }
