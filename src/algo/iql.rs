@@ -132,13 +132,13 @@ impl Iql {
     }
 
     fn value_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
-        let tau = t.hyper("iql.expectile", &phase.hyper(&self.config.expectile));
+        let tau = t.hyper("iql.expectile", &phase.hyper(&self.config.expectile)).named("tau");
         let w = ad.weight(t, b, self.q_target.all(t, b.s, b.a), phase);
         self.advantage(t, b).expectile(tau).weighted_mean(w)
     }
 
     fn actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, advantage: Var<'t>, phase: &Phase) -> Var<'t> {
-        let beta = t.hyper("iql.temperature", &phase.hyper(&self.config.temperature));
+        let beta = t.hyper("iql.temperature", &phase.hyper(&self.config.temperature)).named("beta");
         let exponent = beta * advantage;
         let bound = self.config.weight_bound.ln();
         let weight = exponent.clamp(f64::NEG_INFINITY, bound).exp();
@@ -154,7 +154,7 @@ impl Iql {
 
     /// y = r + γ m V(s')
     fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase) -> Var<'t> {
-        let gamma = t.hyper("iql.discount", &phase.hyper(&self.config.discount));
+        let gamma = t.hyper("iql.discount", &phase.hyper(&self.config.discount)).named("gamma");
         b.r + gamma * b.m * self.v.at(t, b.s2)
     }
 

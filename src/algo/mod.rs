@@ -61,7 +61,7 @@ impl<'t> Batch<'t> {
             a: column(replay::A, dims.a),
             r: column(replay::R, 1),
             m: column(replay::M, 1),
-            s2: column(replay::S2, dims.s),
+            s2: column(replay::S2, dims.s).named("s'"),
             online: phase.online.then(|| column(replay::ONLINE, 1)),
         }
     }

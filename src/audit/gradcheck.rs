@@ -9,7 +9,8 @@ use rand_distr::StandardNormal;
 
 use crate::autodiff::graph::Op;
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
-use crate::autodiff::{Clock, Effect, ParamId, Trace};
+use crate::autodiff::{Clock, Effect, NoiseKind, ParamId, Trace};
+use crate::replay;
 use crate::rng::{Rng, Stream};
 
 /// The check of one tensor in one update.
@@ -27,6 +28,68 @@ pub struct TensorCheck {
     pub relative: f64,
     /// largest absolute error over the elements divided by the largest gradient; `None` unless asked
     pub elementwise: Option<f64>,
+}
+
+/// Largest relative error that still counts as agreement. Central differences of a loss of order 1 to 100
+/// in f64 are themselves good to 1e-7 or so.
+pub const TOLERANCE: f64 = 1e-5;
+
+impl TensorCheck {
+    /// Whether everything that was measured is inside [`TOLERANCE`]. A gradient of exactly zero has not been
+    /// checked at all and does not pass.
+    pub fn passed(&self) -> bool {
+        self.analytic != 0.0
+            && self.relative <= TOLERANCE
+            && self.elementwise.is_none_or(|error| error <= TOLERANCE)
+    }
+
+    /// The largest relative error; NaN if any is.
+    pub fn worst(&self) -> f64 {
+        match self.elementwise {
+            Some(e) if e.is_nan() || e > self.relative => e,
+            _ => self.relative,
+        }
+    }
+}
+
+/// A batch made of random numbers of the order that training sees, and noise, for any trace.
+pub fn synthetic(trace: &Trace, seed: u64) -> ReferenceInputs {
+    let mut position = 0;
+    let mut draw = |len: usize, f: &dyn Fn(f64) -> f64| -> Vec<f64> {
+        position += 1;
+        let mut rng = Rng::new(seed, Stream::Check, (1 << 32) + position);
+        (0..len).map(|_| f(StandardNormal.sample(&mut rng))).collect()
+    };
+    // Smooth maps of a normal number: never at a bound, where a loss has no derivative.
+    let columns = trace.inputs.iter().map(|input| {
+        let f: &dyn Fn(f64) -> f64 = match input.name {
+            replay::A => &|x| 0.95 * x.tanh(),
+            replay::M => &|x| if x < 1.3 { 1.0 } else { 0.0 },
+            replay::ONLINE => &|x| if x < 0.0 { 0.0 } else { 1.0 },
+            replay::D2 | replay::DISTANCE => &|x| 0.5 * x * x,
+            replay::IMPORTANCE => &|x| 1.0 / (1.0 + x.exp()),
+            _ => &|x| x,
+        };
+        draw(input.shape.len(), f)
+    });
+    let columns = columns.collect();
+    let noise = trace.noises.iter().map(|n| match n.kind {
+        NoiseKind::Normal => draw(n.shape.len(), &|x| x),
+        NoiseKind::Uniform => draw(n.shape.len(), &|x| 1.0 / (1.0 + (-1.7 * x).exp())),
+    });
+    let noise = noise.collect();
+    ReferenceInputs { columns, noise }
+}
+
+/// Moves every parameter by a little, so that nothing sits on a special point (biases of 0, equal targets).
+pub fn shake(store: &mut ReferenceStore, seed: u64) {
+    for (i, values) in store.values.iter_mut().enumerate() {
+        let mut rng = Rng::new(seed, Stream::Check, (2 << 32) + i as u64);
+        for x in values {
+            let normal: f64 = StandardNormal.sample(&mut rng);
+            *x += 0.02 * normal;
+        }
+    }
 }
 
 /// Step of the central differences, for parameters of order 1 in f64.

@@ -162,6 +162,15 @@ pub enum NoiseKind {
     Uniform,
 }
 
+impl std::fmt::Display for NoiseKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            NoiseKind::Normal => "normal",
+            NoiseKind::Uniform => "uniform on [0, 1)",
+        })
+    }
+}
+
 /// What a node computes. Arguments are listed in [`Node::args`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {

@@ -205,6 +205,21 @@ impl Program {
         self.steps.iter().filter(|s| matches!(s, Step::Run { .. })).count()
     }
 
+    /// Kernel calls and useful floating-point operations of each update: of all that runs since the update
+    /// before it.
+    pub fn stages(&self) -> Vec<(usize, u64)> {
+        let mut stages = Vec::with_capacity(self.updates.len());
+        let mut stage = (0, 0);
+        for step in &self.steps {
+            match step {
+                Step::Run { kernel, .. } => stage = (stage.0 + 1, stage.1 + flops(kernel)),
+                Step::Train { .. } => stages.push(std::mem::take(&mut stage)),
+                Step::Polyak { .. } => {}
+            }
+        }
+        stages
+    }
+
     /// Bytes of its intermediate values.
     pub fn bytes(&self) -> usize {
         4 * self.buffers.iter().sum::<usize>()
@@ -212,16 +227,11 @@ impl Program {
 
     /// Useful floating-point operations of its dense layers, a multiplication and an addition each.
     pub fn flops(&self) -> u64 {
-        let sizes = |s: &Linear| 2 * (s.heads * s.rows * s.inputs * s.outputs) as u64;
-        self.steps
-            .iter()
-            .map(|s| match s {
-                Step::Run { kernel: Kernel::Linear { sizes: s, .. }, .. }
-                | Step::Run { kernel: Kernel::LinearDx { sizes: s, .. }, .. }
-                | Step::Run { kernel: Kernel::LinearDw { sizes: s, .. }, .. } => sizes(s),
-                _ => 0,
-            })
-            .sum()
+        let one = |s: &Step| match s {
+            Step::Run { kernel, .. } => flops(kernel),
+            Step::Train { .. } | Step::Polyak { .. } => 0,
+        };
+        self.steps.iter().map(one).sum()
     }
 
     /// Sizes of its dense layers, for benches.
@@ -235,6 +245,15 @@ impl Program {
             }
         }
         all
+    }
+}
+
+fn flops(kernel: &Kernel) -> u64 {
+    match kernel {
+        Kernel::Linear { sizes: s, .. }
+        | Kernel::LinearDx { sizes: s, .. }
+        | Kernel::LinearDw { sizes: s, .. } => 2 * (s.heads * s.rows * s.inputs * s.outputs) as u64,
+        _ => 0,
     }
 }
 

@@ -162,6 +162,27 @@ pub struct Adam {
     pub eps: f64,
 }
 
+impl fmt::Display for Adam {
+    /// The learning rate, and the constants that are not the usual ones.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lr {}", self.lr)?;
+        if self.ahead > 0 && !matches!(self.lr, Schedule::Constant(_)) {
+            write!(f, ", going on from round {}", self.ahead)?;
+        }
+        let usual = Adam::new(self.lr);
+        for (name, value, usual) in [
+            ("beta1", self.beta1, usual.beta1),
+            ("beta2", self.beta2, usual.beta2),
+            ("eps", self.eps, usual.eps),
+        ] {
+            if value != usual {
+                write!(f, ", {name} {value:?}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Adam {
     /// The usual constants (0.9, 0.999, 1e-8) with this learning rate.
     pub fn new(lr: Schedule) -> Adam {

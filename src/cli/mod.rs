@@ -4,11 +4,26 @@
 //! `--json` stdout holds one JSON object and nothing else; without it the last line says what to do next
 //! or gives the verdict.
 
+/// The `println!` of the commands. It stands before the modules, so it hides the standard one in them.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::print_line(format_args!($($text)*)) };
+}
+
+pub mod audit;
+pub mod collect;
+pub mod data;
 pub mod demo;
+pub mod env;
+pub mod evaluate;
+pub mod explain;
 pub mod finetune;
+pub mod gradients;
+pub mod options;
+pub mod report;
 pub mod setup;
 pub mod train;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -47,6 +62,25 @@ enum Command {
     Finetune(finetune::Finetune),
     /// The whole way on the embedded data, in a few minutes
     Demo(demo::Demo),
+    /// Measure a trained policy
+    Evaluate(evaluate::Evaluate),
+    /// Record a policy's transitions in a D4RL file
+    Collect(collect::Collect),
+    /// Look at data files
+    #[command(subcommand)]
+    Data(data::Data),
+    /// List environments, replay recorded trajectories
+    #[command(subcommand)]
+    Env(env::Env),
+    /// Print what a method computes in one round
+    Explain(explain::Explain),
+    /// Check gradients and updates
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Make a report of one or several runs
+    Report(report::Report),
+    /// List the options of a section, or all sections and presets
+    Options(options::Options),
 }
 
 /// How a command that ran to its end ended.
@@ -66,9 +100,7 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
-            let help = !e.use_stderr();
-            let _ = e.print();
-            return if help { ExitCode::SUCCESS } else { ExitCode::from(2) };
+            return usage(&e);
         }
     };
     // 0 threads is rayon's word for all cores.
@@ -82,11 +114,52 @@ pub fn main() -> ExitCode {
         Command::Train(c) => c.run(cli.common),
         Command::Finetune(c) => c.run(cli.common),
         Command::Demo(c) => c.run(cli.common),
+        Command::Evaluate(c) => c.run(cli.common),
+        Command::Collect(c) => c.run(cli.common),
+        Command::Data(c) => c.run(cli.common),
+        Command::Env(c) => c.run(cli.common),
+        Command::Explain(c) => c.run(cli.common),
+        Command::Audit(c) => c.run(cli.common),
+        Command::Report(c) => c.run(cli.common),
+        Command::Options(c) => c.run(cli.common),
     });
     match outcome {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::CheckFailed) => ExitCode::from(1),
         Err(e) => fail(&e),
+    }
+}
+
+/// Help and version go to stdout as clap prints them; a mistake becomes one line like every other error.
+fn usage(e: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let asked = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // To a reader that has gone away there is nothing more to say.
+        let _ = e.print();
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    let text = e.to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:"))
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let usage = usage.map(|u| format!("; usage: {u}")).unwrap_or_default();
+    eprintln!("baq: {}{usage}", said.join("; ").replace(":;", ":"));
+    ExitCode::from(2)
+}
+
+/// Prints a line. A reader that has gone away (`| head`) is no error and changes no verdict.
+fn print_line(text: std::fmt::Arguments<'_>) {
+    let mut out = io::stdout().lock();
+    if let Err(e) = writeln!(out, "{text}").and_then(|()| out.flush())
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("baq: cannot write to standard output: {e}");
+        std::process::exit(2);
     }
 }
 

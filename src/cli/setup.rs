@@ -13,9 +13,10 @@ use crate::config::{
 };
 use crate::env;
 use crate::train::TrainError;
-use crate::train::agent::{find_adaptation, find_algorithm};
-use crate::train::data::EMBEDDED;
+use crate::train::agent::{Agent, find_adaptation, find_algorithm};
+use crate::train::data::{EMBEDDED, Scales};
 use crate::train::rundir::{self, RunDir};
+use crate::train::state::{Counters, Saved};
 
 /// What a run is made of; the rest comes from presets, files and `--set`.
 #[derive(Clone, Debug, Default, Args)]
@@ -182,4 +183,78 @@ pub fn default_out(config: &Config) -> PathBuf {
 /// "; did you mean `x`?" for the nearest of `all`, or nothing.
 pub fn hint<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, all).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
+}
+
+/// A policy read back from a checkpoint, for commands that only act.
+pub struct Restored {
+    /// the checkpoint
+    pub file: String,
+    /// base algorithm
+    pub algo: String,
+    /// adaptation
+    pub adapt: String,
+    /// whether it was saved in the online phase
+    pub online: bool,
+    /// networks and parameters
+    pub agent: Agent,
+    /// transforms of states and rewards
+    pub scales: Scales,
+    /// where the run stood
+    pub counters: Counters,
+    /// options of acting
+    pub options: OnlineConfig,
+    env: String,
+}
+
+impl Restored {
+    /// Opens a run directory or a checkpoint.
+    pub fn open(path: &Path) -> Result<Restored, TrainError> {
+        let saved = Saved::open(path)?;
+        let config = from_text(&format!("{}: configuration", saved.file()), saved.config()?)?;
+        let run: RunConfig = config.section();
+        let options: OnlineConfig = config.section();
+        let mut agent = Agent::new(&config, saved.dims(options.batch)?)?;
+        let counters = saved.restore(&mut agent)?;
+        Ok(Restored {
+            file: saved.file().into(),
+            algo: run.algo,
+            adapt: run.adapt,
+            online: saved.is_online()?,
+            scales: saved.scales()?,
+            agent,
+            counters,
+            options,
+            env: run.env,
+        })
+    }
+
+    /// The environment asked for, or the run's; its dimensions fit the policy.
+    pub fn environment(&self, asked: Option<&str>) -> Result<&'static env::Spec, TrainError> {
+        let name = asked.unwrap_or(&self.env);
+        if name.is_empty() {
+            return Err(TrainError::Input(format!(
+                "{}: run.env: expected an environment, got none; name one with --env, as in hopper-v4",
+                self.file
+            )));
+        }
+        let spec = env::spec(name)?;
+        let (have, want) = (self.agent.dims.sa(), (spec.obs_dim, spec.act_dim));
+        if have != want {
+            return Err(TrainError::Input(format!(
+                "{}: policy of {} observations and {} actions: expected {} and {} for {}; choose the environment it was trained for with --env",
+                self.file, have.0, have.1, want.0, want.1, spec.id,
+            )));
+        }
+        Ok(spec)
+    }
+
+    /// Method and age in a few words.
+    pub fn describe(&self) -> String {
+        let method =
+            if self.adapt == "plain" { self.algo.clone() } else { format!("{} + {}", self.algo, self.adapt) };
+        match self.online {
+            true => format!("{method} after {} environment steps", self.counters.env_step),
+            false => format!("{method} after {} updates", self.counters.round),
+        }
+    }
 }

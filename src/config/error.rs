@@ -21,7 +21,7 @@ pub enum ConfigError {
         nearest: Option<String>,
     },
     /// A key that the section does not declare.
-    #[error("{section}.{key}: no such option{}; `baq help {section}` lists them", did_you_mean(nearest))]
+    #[error("{section}.{key}: no such option{}; `baq options {section}` lists them", did_you_mean(nearest))]
     UnknownKey {
         /// Section that was addressed.
         section: String,

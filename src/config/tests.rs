@@ -142,7 +142,7 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
         ),
         (
             "iql.expectil=0.7",
-            "iql.expectil: no such option; did you mean `iql.expectile`?; `baq help iql` lists them",
+            "iql.expectil: no such option; did you mean `iql.expectile`?; `baq options iql` lists them",
         ),
         (
             "iqk.expectile=0.7",

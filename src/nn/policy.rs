@@ -13,7 +13,7 @@ use std::f64::consts::{LN_2, PI};
 use super::init::{Init, Preset};
 use super::mlp::Mlp;
 use super::params::Params;
-use crate::autodiff::print::name_of;
+use crate::autodiff::print::{group_name, name_of};
 use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Tracer, Var};
 
 /// Largest |a| whose inverse tanh is taken.
@@ -119,7 +119,7 @@ impl Policy {
 
     /// The mode `[B, A]`, inside [-1, 1]: the action of an evaluation.
     pub fn mode<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
-        let label = format!("pi({})", name_of(s));
+        let label = format!("{}({})", group_name(t, self.group()), name_of(s));
         self.parts(t, s).0.tanh().named(label)
     }
 
@@ -136,7 +136,7 @@ impl Policy {
 
     /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for head D, which has none.
     pub fn log_prob<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
-        let label = format!("log pi({} | {})", name_of(a), name_of(s));
+        let label = format!("log {}({} | {})", group_name(t, self.group()), name_of(a), name_of(s));
         let (mean, log_std) = self.parts(t, s);
         let log_std = log_std.expect("invariant: a deterministic policy has no density");
         match self.head {
@@ -154,7 +154,8 @@ impl Policy {
 
     /// σ `[B or 1, A]`; `None` in head D.
     pub fn std<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Option<Var<'t>> {
-        Some(self.parts(t, s).1?.exp())
+        let label = format!("sigma_{}({})", group_name(t, self.group()), name_of(s));
+        Some(self.parts(t, s).1?.exp().named(label))
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod calibration;
+pub mod collect;
 pub mod data;
 pub mod evaluate;
 pub mod facts;

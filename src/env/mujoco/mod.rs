@@ -66,17 +66,29 @@ impl std::fmt::Display for MuJoCo {
 /// # Errors
 /// One sentence that ends with the two cures. A later call tries again.
 pub fn library() -> Result<&'static MuJoCo, EnvError> {
+    open(true)
+}
+
+/// As [`library`], but downloads nothing.
+///
+/// # Errors
+/// As [`library`]; where a download would help, the sentence says so.
+pub fn installed() -> Result<&'static MuJoCo, EnvError> {
+    open(false)
+}
+
+fn open(fetch: bool) -> Result<&'static MuJoCo, EnvError> {
     static LIBRARY: Mutex<Option<&'static MuJoCo>> = Mutex::new(None);
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(library) = *library {
         return Ok(library);
     }
-    let found =
-        search(&find::Surroundings::here()).map_err(|e| EnvError::MuJoCo(format!("{e}; {}", find::CURES)))?;
+    let found = search(&find::Surroundings::here(), fetch)
+        .map_err(|e| EnvError::MuJoCo(format!("{e}; {}", find::CURES)))?;
     Ok(*library.insert(Box::leak(Box::new(found))))
 }
 
-fn search(surroundings: &find::Surroundings) -> Result<MuJoCo, String> {
+fn search(surroundings: &find::Surroundings, fetch: bool) -> Result<MuJoCo, String> {
     if let Some(path) = surroundings.named()? {
         return MuJoCo::open(&path, Origin::MujocoPath)
             .map_err(|e| format!("MUJOCO_PATH={} cannot be used: {e}", path.display()));
@@ -103,6 +115,10 @@ fn search(surroundings: &find::Surroundings) -> Result<MuJoCo, String> {
     }
     let fetched = match cached {
         Some(_) => Err("no usable MuJoCo was found; delete the cached one to fetch it again".into()),
+        // Where fetching is forbidden, asking for it only gives the sentence that says so.
+        None if !fetch && !surroundings.no_fetch => {
+            Err("MuJoCo is not installed; baq downloads it when it first needs it".into())
+        }
         None => surroundings.fetch().map_err(|e| format!("MuJoCo was not found {e}")),
     };
     fetched

@@ -1,0 +1,190 @@
+//! The two files of a trace: tensors as f64, method and hyper-parameters as JSON. Nothing in them is
+//! trusted: every answer is a value of the kind asked for or an error that names file, key, expected and got.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+use super::GoldenError;
+
+/// A tensor of the trace.
+pub struct Tensor {
+    /// extents, none of them zero
+    pub shape: Vec<usize>,
+    /// row-major, all finite
+    pub values: Vec<f64>,
+}
+
+/// The tensors and the JSON of one trace.
+pub struct Files {
+    /// the safetensors file
+    pub name: String,
+    /// the JSON file
+    pub json_name: String,
+    /// by name
+    pub tensors: BTreeMap<String, Tensor>,
+    json: Value,
+}
+
+impl Files {
+    /// Reads the pair of which `path` is either file.
+    pub fn read(path: &Path) -> Result<Files, GoldenError> {
+        let (path, json_path) = pair(path);
+        let fail = |file: &Path, cause: String| GoldenError::File { file: file.display().to_string(), cause };
+        let bytes = fs::read(&path).map_err(|e| fail(&path, format!("cannot be read ({e})")))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+            fail(&path, format!("expected a safetensors file, got one that is damaged or no such file ({e})"))
+        })?;
+        let name = path.display().to_string();
+        let mut tensors = BTreeMap::new();
+        for (key, view) in file.iter() {
+            let error = |expected: &str, got: String| GoldenError::Tensor {
+                file: name.clone(),
+                key: key.into(),
+                expected: expected.into(),
+                got,
+            };
+            let (shape, values) = (view.shape().to_vec(), numbers(view.dtype(), view.data()));
+            let values =
+                values.ok_or_else(|| error("numbers of 32 or 64 bits", format!("{:?}", view.dtype())))?;
+            if values.is_empty() {
+                return Err(error("at least one number", format!("shape {shape:?}")));
+            }
+            if let Some(x) = values.iter().find(|x| !x.is_finite()) {
+                return Err(error("finite numbers", x.to_string()));
+            }
+            tensors.insert(key.to_string(), Tensor { shape, values });
+        }
+        let text = fs::read_to_string(&json_path).map_err(|e| {
+            fail(
+                &json_path,
+                format!("cannot be read ({e}); a trace is a pair NAME.safetensors, NAME.json in one folder"),
+            )
+        })?;
+        let json = serde_json::from_str(&text).map_err(|e| fail(&json_path, format!("is not JSON ({e})")))?;
+        Ok(Files { name, json_name: json_path.display().to_string(), tensors, json })
+    }
+
+    /// A tensor of one of these shapes.
+    pub fn tensor(&self, key: &str, shapes: &[&[usize]]) -> Result<&[f64], GoldenError> {
+        let error = |got: String| GoldenError::Tensor {
+            file: self.name.clone(),
+            key: key.into(),
+            expected: format!("shape {:?}", shapes[0]),
+            got,
+        };
+        match self.tensors.get(key) {
+            None => Err(error("no such tensor".into())),
+            Some(t) if !shapes.contains(&&t.shape[..]) => Err(error(format!("shape {:?}", t.shape))),
+            Some(t) => Ok(&t.values),
+        }
+    }
+
+    /// The extents of a tensor `[rows, columns]`.
+    pub fn matrix(&self, key: &str) -> Result<(usize, usize), GoldenError> {
+        let error = |got: String| GoldenError::Tensor {
+            file: self.name.clone(),
+            key: key.into(),
+            expected: "a tensor [rows, columns]".into(),
+            got,
+        };
+        match self.tensors.get(key).map(|t| &t.shape[..]) {
+            None => Err(error("no such tensor".into())),
+            Some(&[rows, cols]) => Ok((rows, cols)),
+            Some(shape) => Err(error(format!("shape {shape:?}"))),
+        }
+    }
+
+    fn wrong(&self, key: &str, expected: &str, got: impl ToString) -> GoldenError {
+        GoldenError::Tensor {
+            file: self.json_name.clone(),
+            key: key.into(),
+            expected: expected.into(),
+            got: got.to_string(),
+        }
+    }
+
+    /// `meta.KEY`, if it is there and not null.
+    fn meta(&self, key: &str) -> Option<&Value> {
+        self.json.get("meta")?.get(key).filter(|v| !v.is_null())
+    }
+
+    /// The number `meta.KEY` inside a range; `None` if it is not there.
+    pub fn number(&self, key: &str, (lo, hi): (f64, f64)) -> Result<Option<f64>, GoldenError> {
+        let Some(value) = self.meta(key) else { return Ok(None) };
+        match value.as_f64() {
+            Some(x) if (lo..=hi).contains(&x) => Ok(Some(x)),
+            _ => Err(self.wrong(&format!("meta.{key}"), &format!("a number in {lo}..={hi}"), value)),
+        }
+    }
+
+    /// The whole number `meta.KEY`, at least 1; `None` if it is not there.
+    pub fn whole(&self, key: &str) -> Result<Option<u64>, GoldenError> {
+        let Some(value) = self.meta(key) else { return Ok(None) };
+        let float = value.as_f64().filter(|x| x.fract() == 0.0 && (1.0..9e15).contains(x)).map(|x| x as u64);
+        match value.as_u64().or(float) {
+            Some(n) if n >= 1 => Ok(Some(n)),
+            _ => Err(self.wrong(&format!("meta.{key}"), "a whole number of at least 1", value)),
+        }
+    }
+
+    /// The string `meta.KEY`, one of `words`; `None` if it is not there.
+    pub fn word(&self, key: &str, words: &[&str]) -> Result<Option<&str>, GoldenError> {
+        let Some(value) = self.meta(key) else { return Ok(None) };
+        match value.as_str() {
+            Some(text) if words.contains(&text) => Ok(Some(text)),
+            _ => Err(self.wrong(&format!("meta.{key}"), &words.join(" or "), value)),
+        }
+    }
+
+    /// As [`Files::word`], but it must be there.
+    pub fn required_word(&self, key: &str, words: &[&str]) -> Result<&str, GoldenError> {
+        self.word(key, words)?
+            .ok_or_else(|| self.wrong(&format!("meta.{key}"), &words.join(" or "), "nothing"))
+    }
+
+    /// The number `logs[UPDATE].KEY`; `None` if it is not there.
+    pub fn log(&self, update: usize, key: &str) -> Result<Option<f64>, GoldenError> {
+        let Some(value) = self.json.get("logs").and_then(|l| l.get(update)?.get(key)) else {
+            return Ok(None);
+        };
+        let place = || format!("logs[{update}].{key}");
+        value.as_f64().map(Some).ok_or_else(|| self.wrong(&place(), "a number", value))
+    }
+
+    /// If the JSON states this size, it must be that of the tensors.
+    pub fn check_size(&self, key: &str, have: usize, of: &str) -> Result<(), GoldenError> {
+        match self.whole(key)? {
+            Some(stated) if stated != have as u64 => {
+                Err(self.wrong(&format!("meta.{key}"), &format!("{have}, as {of} has"), stated))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Both files of the pair that either names.
+fn pair(path: &Path) -> (PathBuf, PathBuf) {
+    match path.extension().is_some_and(|e| e == "json") {
+        true => (path.with_extension("safetensors"), path.to_path_buf()),
+        false => (path.to_path_buf(), path.with_extension("json")),
+    }
+}
+
+/// Little-endian elements as f64; `None` for types that would lose something or mean something else.
+fn numbers(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f64>> {
+    fn read<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f64) -> Option<Vec<f64>> {
+        Some(bytes.as_chunks::<N>().0.iter().map(|&b| f(b)).collect())
+    }
+    match dtype {
+        Dtype::F64 => read(bytes, f64::from_le_bytes),
+        Dtype::F32 => read(bytes, |b| f64::from(f32::from_le_bytes(b))),
+        Dtype::I64 => read(bytes, |b| i64::from_le_bytes(b) as f64),
+        Dtype::I32 => read(bytes, |b| f64::from(i32::from_le_bytes(b))),
+        Dtype::U8 | Dtype::BOOL => read(bytes, |[b]| f64::from(b)),
+        _ => None,
+    }
+}

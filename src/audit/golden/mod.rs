@@ -1,0 +1,378 @@
+//! Comparison with update traces of a foreign program.
+//!
+//! A trace is a pair of files: `NAME.safetensors` with initial parameters, batches, random draws and the
+//! parameters after some updates, in f64; `NAME.json` with the method, its hyper-parameters and the losses.
+//! Both executors start from the same numbers, consume the same draws, and are compared
+//! tensor by tensor.
+//!
+//! | key | meaning |
+//! |---|---|
+//! | `init.NET.PARAM` | parameters before the first update, weights stored `[N, K]` |
+//! | `batch.I.COLUMN` | batch of update I, from 0 |
+//! | `noise.I.J.KIND` | J-th random draw of update I |
+//! | `after.U.NET.PARAM` | parameters after U updates |
+//!
+//! The difference of two tensors is the largest |x - y| / max(|y|, rms(y)) over their elements.
+
+mod files;
+mod method;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use thiserror::Error;
+
+use self::files::Files;
+use self::method::{Expectile, Networks, Setup, parameters, setup};
+use crate::algo::Dims;
+use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
+use crate::autodiff::{Clock, Noise, Program, Role, Select, Store, Trace, Workspace};
+use crate::config::ConfigError;
+use crate::replay;
+
+/// Why a trace could not be compared.
+#[derive(Debug, Error)]
+pub enum GoldenError {
+    /// A file that cannot be read.
+    #[error("{file}: {cause}")]
+    File {
+        /// which
+        file: String,
+        /// why
+        cause: String,
+    },
+    /// A tensor that is missing or of another shape.
+    #[error("{file}: {key}: expected {expected}, got {got}; mend the trace or write it again")]
+    Tensor {
+        /// file
+        file: String,
+        /// tensor or JSON key
+        key: String,
+        /// what should be there
+        expected: String,
+        /// what is
+        got: String,
+    },
+    /// Hyper-parameters that make no sense here.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Differences of one tensor after some update.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// updates done
+    pub after: usize,
+    /// our path
+    pub path: String,
+    /// largest relative difference of the f64 executor
+    pub f64: f64,
+    /// the same of the f32 executor
+    pub f32: f64,
+}
+
+/// Losses of one update.
+#[derive(Clone, Debug)]
+pub struct LossRow {
+    /// update, from 0
+    pub update: usize,
+    /// name given by the trace
+    pub name: String,
+    /// value in the trace
+    pub expected: f64,
+    /// relative difference of the f64 executor
+    pub f64: f64,
+    /// relative difference of the f32 executor
+    pub f32: f64,
+}
+
+/// What the tolerances are.
+const TOLERANCE_F64: f64 = 1e-8;
+const TOLERANCE_F32: f64 = 2e-4;
+
+/// The outcome of a comparison.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// method as the trace calls it
+    pub method: String,
+    /// updates replayed
+    pub updates: usize,
+    /// parameters
+    pub tensors: Vec<Difference>,
+    /// losses
+    pub losses: Vec<LossRow>,
+    /// allowed in f64
+    pub tolerance_f64: f64,
+    /// allowed in f32
+    pub tolerance_f32: f64,
+    /// what the trace left open, and tensors that are not compared
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// Largest difference of the f64 executor.
+    pub fn worst_f64(&self) -> f64 {
+        self.tensors.iter().map(|d| d.f64).chain(self.losses.iter().map(|l| l.f64)).fold(0.0, worse)
+    }
+
+    /// Largest difference of the f32 executor.
+    pub fn worst_f32(&self) -> f64 {
+        self.tensors.iter().map(|d| d.f32).chain(self.losses.iter().map(|l| l.f32)).fold(0.0, worse)
+    }
+
+    /// The worst figure of a kind: (value, where).
+    fn worst_of(
+        &self,
+        of_tensor: impl Fn(&Difference) -> f64,
+        of_loss: impl Fn(&LossRow) -> f64,
+    ) -> (f64, String) {
+        let tensors =
+            self.tensors.iter().map(|d| (of_tensor(d), format!("{} after update {}", d.path, d.after)));
+        let losses =
+            self.losses.iter().map(|l| (of_loss(l), format!("loss {} of update {}", l.name, l.update + 1)));
+        tensors.chain(losses).fold(
+            (0.0, String::new()),
+            |a, b| {
+                if a.0.is_nan() || b.0 <= a.0 { a } else { b }
+            },
+        )
+    }
+
+    /// The verdict in one line; where an executor differs, it says which tensor differs most.
+    pub fn verdict(&self) -> String {
+        let word = if self.passed() { "agrees" } else { "DIFFERS" };
+        let figure = |name: &str, (value, place): (f64, String), tolerance: f64| {
+            let place = if value <= tolerance { String::new() } else { format!(", at {place}") };
+            format!("worst {name} {value:.1e} (tolerance {tolerance:.0e}{place})")
+        };
+        let f64 = figure("f64", self.worst_of(|d| d.f64, |l| l.f64), self.tolerance_f64);
+        let f32 = figure("f32", self.worst_of(|d| d.f32, |l| l.f32), self.tolerance_f32);
+        format!(
+            "{}: {word}: {} updates, {} tensors, {} losses; {f64}; {f32}",
+            self.method,
+            self.updates,
+            self.tensors.len(),
+            self.losses.len()
+        )
+    }
+
+    /// Whether both executors are inside their tolerance.
+    pub fn passed(&self) -> bool {
+        self.worst_f64() <= self.tolerance_f64 && self.worst_f32() <= self.tolerance_f32
+    }
+}
+
+/// The larger; NaN is the largest.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+/// Largest |x - y| / max(|y|, rms(y)).
+fn difference(x: impl Iterator<Item = f64>, y: &[f64]) -> f64 {
+    let rms = (y.iter().map(|v| v * v).sum::<f64>() / y.len() as f64).sqrt();
+    let floor = rms.max(f64::MIN_POSITIVE);
+    x.zip(y).map(|(x, y)| (x - y).abs() / y.abs().max(floor)).fold(0.0, worse)
+}
+
+/// Replays a trace, given by either of its two files, with both executors.
+pub fn compare(path: &Path) -> Result<Report, GoldenError> {
+    let files = Files::read(path)?;
+    // Which precision a trace held its expectile in shows in the numbers alone.
+    let plain = files.required_word("algo", method::METHODS)? == "iql";
+    let (usual, other) = match plain {
+        true => (Expectile::Single, Expectile::Double),
+        false => (Expectile::Double, Expectile::Single),
+    };
+    let agrees = |r: &Report| r.worst_f64() <= r.tolerance_f64;
+    let report = replay(&files, usual)?;
+    if agrees(&report) {
+        return Ok(report);
+    }
+    let mut second = replay(&files, other)?;
+    if !agrees(&second) {
+        return Ok(report);
+    }
+    let precision = if other == Expectile::Single { "single" } else { "double" };
+    second.notes.push(format!("the trace held its expectile in {precision} precision"));
+    Ok(second)
+}
+
+fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
+    let method = files.required_word("algo", method::METHODS)?.to_string();
+    let Setup { table, trace, annotation, dims, updates, mut notes } = setup(files, expectile)?;
+    let networks = Networks::of(files)?;
+    let mut unknown = BTreeSet::new();
+    check_after(files, updates)?;
+
+    let mut exact = ReferenceStore::zeros(&table);
+    let mut store = Store::zeros(table.clone());
+    let initial = parameters(files, &networks, &table, "init.", &[], &mut unknown)?;
+    for (id, values) in table.ids().zip(initial) {
+        let values = values.expect("invariant: no initial network is optional");
+        for (to, from) in store.values[id.index()].iter_mut().zip(&values) {
+            *to = *from as f32;
+        }
+        exact.values[id.index()] = values;
+    }
+
+    let select = Select { critic: true, actor: true, metrics: false };
+    let program = Program::compile(&trace, select);
+    let mut workspace = Workspace::new(&program);
+    let (mut tensors, mut losses) = (Vec::new(), Vec::new());
+    for update in 0..updates {
+        let batch = batch(files, update, dims)?;
+        let mut wide = batch.clone();
+        let mut narrow: BTreeMap<&str, Vec<f32>> =
+            batch.iter().map(|(k, v)| (*k, v.iter().map(|x| *x as f32).collect())).collect();
+        if let Some(annotation) = &annotation {
+            annotate_exact(annotation, &exact, &mut wide);
+            annotate(annotation, &mut store, &mut narrow);
+        }
+        let clock = Clock { round: update as u64, phase_round: update as u64 };
+        let draws = vec![Vec::new(); trace.noises.len()];
+        for (name, values) in &narrow {
+            if let Some(input) = workspace.input_mut(&program, name) {
+                input.copy_from_slice(values);
+            }
+        }
+        program.run(&mut workspace, &mut store, clock, Noise::Recorded(&draws));
+
+        let inputs = ReferenceInputs {
+            columns: trace.inputs.iter().map(|i| wide[i.name].clone()).collect(),
+            noise: trace.noises.iter().map(|n| vec![0.0; n.shape.len()]).collect(),
+        };
+        let values = reference::run(&trace, &mut exact, &inputs, clock, |_: Role| true);
+        for (k, u) in program.updates().iter().enumerate() {
+            if let Some(expected) = files.log(update, foreign_loss(u.name))? {
+                losses.push(LossRow {
+                    update,
+                    name: u.name.into(),
+                    expected,
+                    f64: (trace.loss(u.name, &values) - expected).abs(),
+                    f32: (f64::from(workspace.loss(&program, k)) - expected).abs(),
+                });
+            }
+        }
+        let prefix = format!("after.{}.", update + 1);
+        if !files.tensors.keys().any(|key| key.starts_with(&prefix)) {
+            continue;
+        }
+        // A frozen model need not be stored again.
+        let after = parameters(files, &networks, &table, &prefix, &["bc"], &mut unknown)?;
+        for (id, expected) in table.ids().zip(after) {
+            let Some(expected) = expected else { continue };
+            for (path, range) in table.paths(id) {
+                let y = &expected[range.clone()];
+                let wide = exact.values[id.index()][range.clone()].iter().copied();
+                let narrow = store.values[id.index()][range].iter().map(|x| f64::from(*x));
+                tensors.push(Difference {
+                    after: update + 1,
+                    path,
+                    f64: difference(wide, y),
+                    f32: difference(narrow, y),
+                });
+            }
+        }
+    }
+    relate(&mut losses);
+    if losses.is_empty() {
+        notes.push("the JSON logs no losses".into());
+    }
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.into_iter().collect();
+        notes.push(format!("not compared, unknown to {method}: {}", names.join(", ")));
+    }
+    let (tolerance_f64, tolerance_f32) = (TOLERANCE_F64, TOLERANCE_F32);
+    Ok(Report { method, updates, tensors, losses, tolerance_f64, tolerance_f32, notes })
+}
+
+/// Something must be there to compare, and nothing may be recorded after more updates than there are.
+fn check_after(files: &Files, updates: usize) -> Result<(), GoldenError> {
+    let recorded: BTreeSet<&str> = files
+        .tensors
+        .keys()
+        .filter_map(|key| key.strip_prefix("after.")?.split_once('.').map(|(u, _)| u))
+        .collect();
+    let error = |key: String, expected: String, got: &str| {
+        Err(GoldenError::Tensor { file: files.name.clone(), key, expected, got: got.into() })
+    };
+    if recorded.is_empty() {
+        return error("after.U.NET.PARAM".into(), "parameters after some update U".into(), "none");
+    }
+    for u in recorded {
+        if !u.parse().is_ok_and(|u: usize| (1..=updates).contains(&u)) {
+            return error(format!("after.{u}"), format!("an update from 1 to {updates}"), u);
+        }
+    }
+    Ok(())
+}
+
+/// Absolute differences of losses to relative ones, by the rule for tensors: a loss over the updates is one.
+fn relate(losses: &mut [LossRow]) {
+    let rms = |name: &str, losses: &[LossRow]| {
+        let squares: Vec<f64> =
+            losses.iter().filter(|l| l.name == name).map(|l| l.expected * l.expected).collect();
+        (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+    };
+    let floors: Vec<f64> = losses.iter().map(|l| rms(&l.name, losses)).collect();
+    for (l, floor) in losses.iter_mut().zip(floors) {
+        let scale = l.expected.abs().max(floor).max(f64::MIN_POSITIVE);
+        l.f64 /= scale;
+        l.f32 /= scale;
+    }
+}
+
+/// How the trace's logs call the loss of an update.
+fn foreign_loss(update: &str) -> &str {
+    match update {
+        "value" => "value_loss",
+        "q" => "q_loss",
+        "policy" => "actor_loss",
+        other => other,
+    }
+}
+
+fn batch(files: &Files, update: usize, dims: Dims) -> Result<BTreeMap<&'static str, Vec<f64>>, GoldenError> {
+    let matrix = |name: &str, cols: usize| {
+        files.tensor(&format!("batch.{update}.{name}"), &[&[dims.batch, cols]]).map(<[f64]>::to_vec)
+    };
+    let vector = |name: &str| {
+        files
+            .tensor(&format!("batch.{update}.{name}"), &[&[dims.batch], &[dims.batch, 1]])
+            .map(<[f64]>::to_vec)
+    };
+    let terminals = vector("terminals")?;
+    Ok(BTreeMap::from([
+        (replay::S, matrix("observations", dims.s)?),
+        (replay::A, matrix("actions", dims.a)?),
+        (replay::R, vector("rewards")?),
+        (replay::M, terminals.iter().map(|t| 1.0 - t).collect()),
+        (replay::S2, matrix("next_observations", dims.s)?),
+    ]))
+}
+
+fn annotate_exact(annotation: &Trace, store: &ReferenceStore, batch: &mut BTreeMap<&'static str, Vec<f64>>) {
+    let inputs = ReferenceInputs {
+        columns: annotation.inputs.iter().map(|i| batch[i.name].clone()).collect(),
+        noise: Vec::new(),
+    };
+    let values = reference::run(annotation, &mut store.clone(), &inputs, Clock::default(), |_| true);
+    for (name, node) in &annotation.outputs {
+        let value = values[node.index()].clone().expect("invariant: every node was computed");
+        batch.insert(name, value);
+    }
+}
+
+fn annotate(annotation: &Trace, store: &mut Store, batch: &mut BTreeMap<&str, Vec<f32>>) {
+    let program = Program::compile(annotation, Select::ALL);
+    let mut workspace = Workspace::new(&program);
+    for (name, values) in batch.iter() {
+        if let Some(input) = workspace.input_mut(&program, name) {
+            input.copy_from_slice(values);
+        }
+    }
+    program.run(&mut workspace, store, Clock::default(), Noise::Seed(0));
+    for (name, _) in &annotation.outputs {
+        batch.insert(name, workspace.output(&program, name).to_vec());
+    }
+}

@@ -1,0 +1,124 @@
+//! `baq collect`: a policy's transitions as a D4RL file.
+
+use std::path::PathBuf;
+
+use baq_datasets::write;
+use clap::Args;
+use serde_json::json;
+
+use super::setup::Restored;
+use super::{Common, Outcome, Verdict};
+use crate::config::Exploration;
+use crate::env;
+use crate::train::TrainError;
+use crate::train::collect::{Behaviour, Collected, collect};
+use crate::train::progress::Stop;
+
+/// Record transitions.
+#[derive(Debug, Args)]
+pub struct Collect {
+    /// run directory or checkpoint of the policy
+    #[arg(long, value_name = "RUN", required_unless_present = "random", conflicts_with = "random")]
+    from: Option<PathBuf>,
+    /// uniform random actions instead of a policy; needs --env
+    #[arg(long, requires = "env")]
+    random: bool,
+    /// the policy's mode instead of its way of exploring
+    #[arg(long, conflicts_with = "random")]
+    greedy: bool,
+    /// environment (default: that of the run)
+    #[arg(long, value_name = "ENV")]
+    env: Option<String>,
+    /// environment steps to record
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    steps: u64,
+    /// file to create, D4RL layout (HDF5)
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// no progress bar
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Collect {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        self.check_out()?;
+        let mut policy = self.from.as_deref().map(Restored::open).transpose()?;
+        let spec = match &policy {
+            Some(p) => p.environment(self.env.as_deref())?,
+            None => env::spec(self.env.as_deref().expect("invariant: clap asks for --env"))?,
+        };
+        let mut env = env::make(spec.id)?;
+        let how =
+            policy.as_ref().map(|p| if self.greedy { Exploration::Greedy } else { p.options.exploration });
+        let behaviour = match (&mut policy, how) {
+            (Some(p), Some(how)) => Behaviour::policy(&mut p.agent, &p.scales, how, &p.options),
+            _ => Behaviour::Random,
+        };
+        let seed = common.seed.unwrap_or(0);
+        let stop = Stop::on_signal()?;
+        let quiet = self.quiet || common.json;
+        let Some(columns) = collect(env.as_mut(), behaviour, self.steps, seed, &stop, quiet)? else {
+            return Err(TrainError::Input(format!("interrupted; {} was not written", self.out.display())));
+        };
+        let how = match how {
+            None => "random",
+            Some(Exploration::Greedy) => "greedy",
+            Some(Exploration::Sample) => "sample",
+            Some(Exploration::Noise) => "noise",
+        };
+        let author = match &policy {
+            Some(p) => format!("{}, {how}", p.describe()),
+            None => "uniform random actions".into(),
+        };
+        let options = write::Options { algorithm: Some(author.clone()), overwrite: false };
+        write::d4rl(&self.out, &columns, &options)?;
+        let c = Collected::of(&columns, spec);
+        let file = self.out.display();
+        if common.json {
+            let returns = c
+                .returns
+                .as_ref()
+                .map(|r| json!({ "n": r.n, "mean": r.mean, "std": r.std, "min": r.min, "max": r.max }));
+            println!(
+                "{}",
+                json!({
+                    "file": self.out, "env": spec.id, "actions": how, "seed": seed, "n_transitions": c.steps,
+                    "n_episodes": c.episodes, "n_terminals": c.terminals, "n_timeouts": c.timeouts,
+                    "returns": returns, "score": c.score,
+                })
+            );
+            return Ok(Verdict::Done);
+        }
+        println!(
+            "{author} in {}: {} steps, {} episodes, {} terminated, {} at the time limit",
+            spec.id, c.steps, c.episodes, c.terminals, c.timeouts
+        );
+        if let Some(r) = &c.returns {
+            let score = c.score.map(|s| format!(", score {s:.1}")).unwrap_or_default();
+            println!("return {:.2} +- {:.2} over {} complete episodes{score}", r.mean, r.std, r.n);
+        }
+        println!("next: baq data inspect {file} --env {}", spec.id);
+        Ok(Verdict::Done)
+    }
+
+    /// Finds before the first step what would stand against writing after the last one.
+    fn check_out(&self) -> Result<(), TrainError> {
+        let file = self.out.display();
+        if self.out.exists() {
+            return Err(baq_datasets::Error::Exists { file: file.to_string() }.into());
+        }
+        let folder = match self.out.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => return Ok(()),
+        };
+        match folder.is_dir() {
+            true => Ok(()),
+            false => Err(TrainError::Input(format!(
+                "{file}: expected a file in an existing folder, got {} which is none; create it first",
+                folder.display()
+            ))),
+        }
+    }
+}

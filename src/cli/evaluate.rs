@@ -1,0 +1,69 @@
+//! `baq evaluate`: returns of a trained policy.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::setup::Restored;
+use super::{Common, Outcome, Verdict};
+use crate::train::TrainError;
+use crate::train::evaluate::Evaluator;
+use crate::train::metrics::{Phase, Stamp};
+
+/// Measure a trained policy.
+#[derive(Debug, Args)]
+pub struct Evaluate {
+    /// run directory or checkpoint
+    #[arg(long, value_name = "RUN")]
+    from: PathBuf,
+    /// environment (default: that of the run)
+    #[arg(long, value_name = "ENV")]
+    env: Option<String>,
+    /// number of episodes
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    episodes: u32,
+}
+
+impl Evaluate {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let mut policy = Restored::open(&self.from)?;
+        let spec = policy.environment(self.env.as_deref())?;
+        let seed = common.seed.unwrap_or(0);
+        let mut evaluator = Evaluator::new(&policy.agent, spec.id, self.episodes as usize, seed)?;
+        let c = &policy.counters;
+        let phase = if policy.online { Phase::Online } else { Phase::Offline };
+        let stamp = Stamp { phase, update: c.round, env_step: c.env_step };
+        let e = evaluator.run(&mut policy.agent.store, &policy.scales, 0, stamp)?;
+        if let Some(r) = e.returns.iter().find(|r| !r.is_finite()) {
+            return Err(TrainError::Input(format!("{}: an episode returned {r}", spec.id)));
+        }
+        if common.json {
+            println!(
+                "{}",
+                json!({
+                    "checkpoint": policy.file, "algo": policy.algo, "adapt": policy.adapt, "env": spec.id,
+                    "update": c.round, "env_step": c.env_step, "seed": seed, "episodes": e.returns.len(),
+                    "return_mean": e.mean(), "return_std": e.std(), "score": e.score,
+                    "returns": e.returns, "lengths": e.lengths,
+                })
+            );
+            return Ok(Verdict::Done);
+        }
+        println!("{:>7}  {:>10}  {:>6}", "episode", "return", "steps");
+        for (k, (r, steps)) in e.returns.iter().zip(&e.lengths).enumerate() {
+            println!("{:>7}  {r:>10.2}  {steps:>6}", k + 1);
+        }
+        let score = e.score.map(|s| format!(", score {s:.1}")).unwrap_or_default();
+        println!(
+            "{}: return {:.2} +- {:.2} over {} episodes of {}{score}",
+            policy.describe(),
+            e.mean(),
+            e.std(),
+            e.returns.len(),
+            spec.id
+        );
+        Ok(Verdict::Done)
+    }
+}

@@ -1,0 +1,385 @@
+//! `baq explain`: what one round of a method computes, read off the traced and compiled programs.
+
+use std::fmt::Write as _;
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::setup::RunArgs;
+use super::{Common, Outcome, Verdict};
+use crate::adapt;
+use crate::adapt::baq::BaqConfig;
+use crate::algo::{Dims, Phase, Sampling};
+use crate::autodiff::print::{self, Explanation, SymbolText};
+use crate::autodiff::{Program, Select, Trace};
+use crate::config::{BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::env;
+use crate::train::TrainError;
+use crate::train::agent::Agent;
+
+/// Print what a method computes.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// base algorithm: iql or bc
+    #[arg(long, default_value = "iql")]
+    algo: String,
+    /// adaptation: plain or baq
+    #[arg(long, default_value = "plain")]
+    adapt: String,
+    /// environment that gives the dimensions
+    #[arg(long, value_name = "ENV", default_value = "hopper")]
+    env: String,
+    /// which phase (default: online for an adaptation, else offline)
+    #[arg(long)]
+    phase: Option<Which>,
+    /// preset to start from (default: the one named like the algorithm)
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// configuration file
+    #[arg(long, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    /// set one option; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Which {
+    Offline,
+    Online,
+}
+
+/// One program in words.
+struct Part {
+    /// key in JSON
+    name: &'static str,
+    /// lines about when and on which rows it runs
+    about: Vec<String>,
+    batch: usize,
+    rounds: u64,
+    words: Explanation,
+    /// (kernels, floating-point operations) of each update
+    stages: Vec<(usize, u64)>,
+    program: Cost,
+    measured: Cost,
+}
+
+/// What a compiled program takes.
+struct Cost {
+    kernels: usize,
+    bytes: usize,
+    flops: u64,
+}
+
+impl Cost {
+    fn of(p: &Program) -> Cost {
+        Cost { kernels: p.kernels(), bytes: p.bytes(), flops: p.flops() }
+    }
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = self.bytes as f64 / f64::from(1 << 20);
+        write!(f, "{} kernels, {mib:.2} MiB of workspace, {}", self.kernels, mflop(self.flops))
+    }
+}
+
+fn mflop(flops: u64) -> String {
+    format!("{:.2} MFLOP", flops as f64 / 1e6)
+}
+
+impl Explain {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let args = RunArgs {
+            preset: self.preset.clone(),
+            config: self.config.clone(),
+            sets: self.sets.clone(),
+            env: Some(self.env.clone()),
+            ..RunArgs::default()
+        };
+        let config = args.resolve(common, Some(&self.algo), Some(&self.adapt))?;
+        let default = if self.adapt == "plain" { Which::Offline } else { Which::Online };
+        let sheet = Sheet::new(&config, self.phase.unwrap_or(default))?;
+        match common.json {
+            true => println!("{}", sheet.to_json()),
+            false => println!("{sheet}"),
+        }
+        Ok(Verdict::Done)
+    }
+}
+
+/// Everything that is printed.
+struct Sheet {
+    algo: String,
+    adapt: String,
+    spec: &'static env::Spec,
+    phase: Which,
+    parts: Vec<Part>,
+    /// columns that the adaptation computes once per transition, and how
+    annotated: Vec<(&'static str, String)>,
+}
+
+impl Sheet {
+    fn new(config: &Config, which: Which) -> Result<Sheet, TrainError> {
+        let run: RunConfig = config.section();
+        let spec = env::spec(&run.env)?;
+        let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
+        let batch = if which == Which::Offline { offline.batch } else { online.batch };
+        let agent = Agent::new(config, Dims { s: spec.obs_dim, a: spec.act_dim, batch })?;
+        let mut parts = Vec::new();
+        let mut annotated = Vec::new();
+        match which {
+            Which::Offline => {
+                let about = vec!["transitions of the data set, uniform with replacement".to_string()];
+                let trace = agent.trace(&Phase::offline(offline.updates));
+                parts.push(Part::new("round", about, batch, offline.updates, &trace));
+            }
+            Which::Online => {
+                let baq: BaqConfig = config.section();
+                if let Some(trace) = agent.model_trace(&Phase::offline(baq.model_updates)) {
+                    let about = vec![
+                        "once, before the first environment step, unless a fitted model is given".to_string(),
+                        "transitions of the data set, uniform with replacement".to_string(),
+                    ];
+                    parts.push(Part::new("behaviour model", about, batch, baq.model_updates, &trace));
+                }
+                let rounds = (online.env_steps as f64 * online.updates_per_step) as u64;
+                let phase =
+                    Phase { online: true, rounds, before: offline.updates, actor_lr: online.actor_lr };
+                let about = vec![
+                    format!("{} per environment step", plural(online.updates_per_step, "round")),
+                    rows(online.buffer, &agent.adaptation.sampling()),
+                ];
+                parts.push(Part::new("round", about, batch, rounds, &agent.trace(&phase)));
+                let trace = adapt::annotation(agent.adaptation.as_ref(), &agent.table, agent.dims);
+                annotated = trace.map(|t| print::outputs(&t)).unwrap_or_default();
+            }
+        }
+        Ok(Sheet { algo: run.algo, adapt: run.adapt, spec, phase: which, parts, annotated })
+    }
+
+    fn method(&self) -> String {
+        if self.adapt == "plain" { self.algo.clone() } else { format!("{} + {}", self.algo, self.adapt) }
+    }
+
+    fn phase(&self) -> &'static str {
+        match self.phase {
+            Which::Offline => "offline",
+            Which::Online => "online",
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let annotated: Vec<Value> = self
+            .annotated
+            .iter()
+            .map(|(name, formula)| json!({ "column": name, "formula": formula }))
+            .collect();
+        json!({
+            "algo": self.algo, "adapt": self.adapt, "env": self.spec.id, "phase": self.phase(),
+            "obs_dim": self.spec.obs_dim, "act_dim": self.spec.act_dim,
+            "programs": self.parts.iter().map(Part::to_json).collect::<Vec<_>>(),
+            "annotated": annotated,
+        })
+    }
+}
+
+/// Where the rows of an online batch come from.
+fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
+    let mut text = match buffer {
+        BufferMode::Append => "offline and online transitions in one buffer".to_string(),
+        BufferMode::Mix(share) => {
+            format!("{}% of the rows offline transitions, the others online ones", 100.0 * share)
+        }
+    };
+    text += match (sampling.prioritised, sampling.stratified) {
+        (false, _) => ", uniform with replacement",
+        (true, false) => ", by priority",
+        (true, true) => ", by priority, stratified",
+    };
+    if let Some(share) = sampling.online_share {
+        let _ = write!(text, ", {}% of the mass online", 100.0 * share);
+    }
+    if let Some(exponent) = sampling.importance {
+        let _ = write!(text, ", importance weights with exponent {exponent}");
+    }
+    if sampling.refresh {
+        text += ", annotated anew when drawn";
+    }
+    text
+}
+
+impl Part {
+    fn new(name: &'static str, about: Vec<String>, batch: usize, rounds: u64, trace: &Trace) -> Part {
+        let program = Program::compile(trace, Select { metrics: false, ..Select::ALL });
+        Part {
+            name,
+            about,
+            batch,
+            rounds,
+            words: print::explain(trace),
+            stages: program.stages(),
+            program: Cost::of(&program),
+            measured: Cost::of(&Program::compile(trace, Select::ALL)),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let mut stages = self.stages.iter();
+        let effects: Vec<Value> = self
+            .words
+            .effects
+            .iter()
+            .map(|e| {
+                let mut v = json!({
+                    "name": e.name, "role": e.role, "group": e.group, "parameters": e.parameters,
+                    "formula": e.formula, "optimiser": e.optimiser, "ops": e.ops,
+                });
+                if e.optimiser.is_some()
+                    && let Some((kernels, flops)) = stages.next()
+                {
+                    v["kernels"] = json!(kernels);
+                    v["flops"] = json!(flops);
+                }
+                v
+            })
+            .collect();
+        let symbols: Vec<Value> = self
+            .words
+            .symbols
+            .iter()
+            .map(|s| json!({ "symbol": s.symbol, "meaning": s.meaning, "used_by": s.used_by }))
+            .collect();
+        let columns: Vec<Value> = self
+            .words
+            .columns
+            .iter()
+            .map(
+                |(name, shape, called)| json!({ "name": name, "shape": shape.to_string(), "called": called }),
+            )
+            .collect();
+        let noises: Vec<Value> = self
+            .words
+            .noises
+            .iter()
+            .map(|n| json!({ "stream": n.stream, "what": n.what, "metrics_only": n.metrics_only }))
+            .collect();
+        let cost = |c: &Cost| json!({ "kernels": c.kernels, "workspace_bytes": c.bytes, "flops": c.flops });
+        json!({
+            "name": self.name, "about": self.about, "batch": self.batch, "rounds": self.rounds,
+            "effects": effects, "symbols": symbols, "columns": columns, "noise": noises,
+            "cost": cost(&self.program), "cost_with_metrics": cost(&self.measured),
+        })
+    }
+}
+
+/// 69121 -> 69,121.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+fn plural(n: f64, word: &str) -> String {
+    if n == 1.0 { format!("1 {word}") } else { format!("{n} {word}s") }
+}
+
+/// Lines under a heading in the left margin.
+fn block(f: &mut std::fmt::Formatter<'_>, heading: &str, lines: &[String]) -> std::fmt::Result {
+    for (i, line) in lines.iter().enumerate() {
+        writeln!(f, "{:<8} {line}", if i == 0 { heading } else { "" })?;
+    }
+    Ok(())
+}
+
+impl std::fmt::Display for Sheet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let spec = self.spec;
+        writeln!(
+            f,
+            "{}, {} phase, on {} (S = {}, A = {})",
+            self.method(),
+            self.phase(),
+            spec.id,
+            spec.obs_dim,
+            spec.act_dim
+        )?;
+        for part in &self.parts {
+            writeln!(f)?;
+            self.part(f, part)?;
+        }
+        if !self.annotated.is_empty() {
+            writeln!(f, "\ncomputed once per transition and kept with it")?;
+            for (name, formula) in &self.annotated {
+                writeln!(f, "  {name} = {formula}")?;
+            }
+        }
+        let mut sections = vec![self.algo.as_str()];
+        if self.adapt != "plain" {
+            sections.push(&self.adapt);
+        }
+        write!(f, "\nnext: baq options {} lists what can be set", sections[sections.len() - 1])
+    }
+}
+
+impl Sheet {
+    fn part(&self, f: &mut std::fmt::Formatter<'_>, part: &Part) -> std::fmt::Result {
+        let words = &part.words;
+        writeln!(f, "{}: batch {}, {} in all", part.name, part.batch, grouped(part.rounds))?;
+        for line in &part.about {
+            writeln!(f, "  {line}")?;
+        }
+        let mut stages = part.stages.iter();
+        for (i, e) in words.effects.iter().enumerate() {
+            let line = |f: &mut std::fmt::Formatter<'_>, what: &str, text: &str| {
+                writeln!(f, "     {what:<7} {text}")
+            };
+            let parameters = grouped(e.parameters as u64);
+            match &e.optimiser {
+                Some(optimiser) => {
+                    writeln!(f, "  {}  {}: trains {} ({parameters}), {}", i + 1, e.name, e.group, e.role)?;
+                    line(f, "loss", &e.formula)?;
+                    line(f, "adam", optimiser)?;
+                    if let Some((kernels, flops)) = stages.next() {
+                        line(f, "cost", &format!("{} ops, {kernels} kernels, {}", e.ops, mflop(*flops)))?;
+                    }
+                }
+                None => {
+                    writeln!(f, "  {}  {}: moves ({parameters}), {}", i + 1, e.name, e.role)?;
+                    line(f, "rule", &e.formula)?;
+                }
+            }
+        }
+        block(f, "where", &meanings(&words.symbols))?;
+        let columns = words.columns.iter().map(|(name, shape, called)| match *called == *name {
+            true => format!("{name} {shape}"),
+            false => format!("{name} {shape} (here {called})"),
+        });
+        block(f, "columns", &[columns.collect::<Vec<_>>().join("  ")])?;
+        let noises = words.noises.iter().map(|n| {
+            let only = if n.metrics_only { ", for metrics only" } else { "" };
+            format!("stream {}: {}{only}", n.stream, n.what)
+        });
+        let (noises, none): (Vec<String>, _) = (noises.collect(), ["none".to_string()]);
+        block(f, "noise", if noises.is_empty() { &none } else { &noises })?;
+        block(f, "program", &[part.program.to_string(), format!("with metrics: {}", part.measured)])
+    }
+}
+
+/// A symbol per line; who uses it is said only where one symbol has several meanings.
+fn meanings(symbols: &[SymbolText]) -> Vec<String> {
+    let width = symbols.iter().map(|s| s.symbol.chars().count()).max().unwrap_or(0);
+    let line = |s: &SymbolText| {
+        let several = symbols.iter().filter(|o| o.symbol == s.symbol).count() > 1;
+        let used = if several { format!("  (in {})", s.used_by.join(", ")) } else { String::new() };
+        format!("{:<width$} = {}{used}", s.symbol, s.meaning)
+    };
+    symbols.iter().map(line).collect()
+}

@@ -1,0 +1,146 @@
+//! Recording transitions: a policy, or uniform random actions, in one environment.
+//!
+//! What is recorded is raw: observations and rewards as the environment gives them, actions as they were
+//! applied. The rows are a function of (policy, environment, seed, number of steps).
+
+use baq_datasets::{Columns, Ending, Source, episodes, returns, scores};
+use ndarray::{Array1, Array2};
+use rand::distr::{Distribution, Uniform};
+
+use super::TrainError;
+use super::agent::{Actor, Agent};
+use super::data::Scales;
+use super::progress::{Progress, Stop};
+use crate::config::{Exploration, OnlineConfig};
+use crate::env::{Env, Spec};
+use crate::rng::{Rng, Stream, derive};
+
+/// Who acts.
+pub enum Behaviour<'a> {
+    /// every component uniform on [-1, 1)
+    Random,
+    /// a trained policy
+    Policy {
+        /// its networks
+        agent: &'a mut Agent,
+        /// how it sees states
+        scales: &'a Scales,
+        /// the compiled policy for one state
+        actor: Actor,
+    },
+}
+
+impl<'a> Behaviour<'a> {
+    /// A policy that explores in this way.
+    pub fn policy(
+        agent: &'a mut Agent,
+        scales: &'a Scales,
+        how: Exploration,
+        options: &OnlineConfig,
+    ) -> Behaviour<'a> {
+        let actor = agent.actor(1, how, options);
+        Behaviour::Policy { agent, scales, actor }
+    }
+}
+
+/// Steps an environment `steps` times, beginning new episodes as old ones end. `None` if a signal
+/// stopped it. Rows at the time limit are truncated (also where the task ended on that very step, as in
+/// training); a tail that is cut short has no flag.
+pub fn collect(
+    env: &mut dyn Env,
+    mut behaviour: Behaviour<'_>,
+    steps: u64,
+    seed: u64,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<Option<Columns>, TrainError> {
+    let seed = derive(seed, Stream::Collect);
+    let (s_dim, a_dim) = (env.obs_dim(), env.act_dim());
+    let mut progress = Progress::new("collect", steps, 0, quiet);
+    let uniform = Uniform::new(-1.0f32, 1.0).expect("invariant: -1 is less than 1");
+    let (mut observations, mut next) = (Vec::new(), Vec::new());
+    let (mut actions, mut rewards, mut endings) = (Vec::new(), Vec::new(), Vec::new());
+    let mut observation = vec![0.0; s_dim];
+    let mut state = vec![0.0; s_dim];
+    let mut action = vec![0.0; a_dim];
+    let mut episode = 0;
+    env.reset(seed, episode, &mut observation);
+    for step in 0..steps {
+        match &mut behaviour {
+            Behaviour::Random => {
+                let mut rng = Rng::new(seed, Stream::Collect, step);
+                action.fill_with(|| uniform.sample(&mut rng));
+            }
+            Behaviour::Policy { agent, scales, actor } => {
+                scales.state(&observation, &mut state);
+                action.copy_from_slice(actor.act(&mut agent.store, &state, seed, step));
+            }
+        }
+        observations.extend(observation.iter().map(|x| *x as f32));
+        let answer = env.step(&action, &mut observation)?;
+        actions.extend_from_slice(&action);
+        rewards.push(answer.reward as f32);
+        next.extend(observation.iter().map(|x| *x as f32));
+        endings.push(match (answer.terminated, answer.truncated) {
+            (_, true) => Ending::Truncated,
+            (true, false) => Ending::Terminated,
+            (false, false) => Ending::Running,
+        });
+        if answer.ended() {
+            episode += 1;
+            env.reset(seed, episode, &mut observation);
+        }
+        progress.advance(1);
+        if stop.requested() {
+            return Ok(None);
+        }
+    }
+    progress.finish();
+    let matrix = |data, width| {
+        Array2::from_shape_vec((rewards.len(), width), data).expect("invariant: one row per step")
+    };
+    Ok(Some(Columns {
+        observations: matrix(observations, s_dim),
+        actions: matrix(actions, a_dim),
+        next_observations: matrix(next, s_dim),
+        rewards: Array1::from_vec(rewards),
+        endings,
+        action_log_probs: None,
+        source: Source::in_memory("<collected>"),
+    }))
+}
+
+/// What was recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Collected {
+    /// rows
+    pub steps: u64,
+    /// episodes begun
+    pub episodes: u64,
+    /// rows at which the task ended
+    pub terminals: u64,
+    /// rows at the time limit
+    pub timeouts: u64,
+    /// returns of the complete episodes, if there are any
+    pub returns: Option<returns::Stats>,
+    /// normalised score of their mean, where the task has one
+    pub score: Option<f64>,
+}
+
+impl Collected {
+    /// Counts.
+    pub fn of(columns: &Columns, spec: &Spec) -> Collected {
+        let all = episodes::of(columns);
+        let complete: Vec<_> = all.iter().filter(|e| e.is_complete()).cloned().collect();
+        let stats = returns::Stats::of(&returns::of_episodes(columns.rewards.view(), &complete));
+        let count = |ending| columns.endings.iter().filter(|e| **e == ending).count() as u64;
+        Collected {
+            steps: columns.len() as u64,
+            episodes: all.len() as u64,
+            terminals: count(Ending::Terminated),
+            timeouts: count(Ending::Truncated),
+            score: stats.as_ref().zip(spec.score).and_then(|(r, task)| scores::normalized(task, r.mean)),
+            returns: stats,
+        }
+    }
+}
