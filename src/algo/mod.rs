@@ -110,7 +110,7 @@ impl Phase {
         let offline = if self.online { self.before } else { self.rounds };
         let (lr, ahead) = match rule {
             _ if !self.online => (config.lr.over(self.rounds), 0),
-            OnlineActorLr::Constant => (Schedule::Constant(config.lr.ends()[0]), 0),
+            OnlineActorLr::Constant(share) => (Schedule::Constant(config.lr.ends()[0] * share), 0),
             OnlineActorLr::Continue => (config.lr.over(offline), self.before),
             OnlineActorLr::Restart => (config.lr.over(self.rounds), 0),
         };

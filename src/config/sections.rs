@@ -25,10 +25,13 @@ crate::choices! {
     }
 }
 
+// The default: a cosine has brought the policy to rest at the switch, and the full rate throws it out again.
+// IQL on Hopper, mixed data, 12k steps from a return of 2066: lowest evaluation 636 with constant(1), 618 with
+// restart, 1173 with constant(0.1); `continue` keeps the policy practically frozen.
 crate::choices! {
     /// What becomes of the policy's learning rate when the online phase begins.
     OnlineActorLr {
-        Constant = "constant", "the schedule's first value, held";
+        Constant(share: f64 = 0.0..=1.0) = "constant", "this share of the schedule's first value, held";
         Continue = "continue", "the offline schedule goes on counting; a cosine climbs again from 0";
         Restart = "restart", "the schedule begins anew, over the online phase";
     }
@@ -106,7 +109,7 @@ crate::config! {
         run   eval_episodes:     usize         = 10,         0..,          "episodes per evaluation; 0: no evaluation";
         run   checkpoint_every:  u64           = 5_000,      1..,          "environment steps between checkpoints";
         run   log_every:         u64           = 100,        1..,          "environment steps between rows of metrics";
-        run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant, .., "what becomes of the policy's learning rate at the switch";
+        run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant(0.1), .., "what becomes of the policy's learning rate at the switch";
         run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
         run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
