@@ -45,7 +45,6 @@ fn expression(trace: &Trace, id: NodeId) -> String {
             Unary::Sqrt => call("sqrt"),
             Unary::Abs => format!("|{}|", arg(0)),
             Unary::Sign => call("sign"),
-            Unary::Recip => format!("1/{}", atom(arg(0))),
             Unary::Affine { scale, shift } => affine(trace, node.args[0], scale.get(), shift.get()),
             Unary::Clamp { lo, hi } => match (lo.get().is_finite(), hi.get().is_finite()) {
                 (false, _) => format!("min({}, {})", arg(0), hi.get()),
