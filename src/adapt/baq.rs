@@ -20,7 +20,7 @@ use crate::algo::bc::{Bc, BcConfig, Model};
 use crate::algo::{Adaptation, Batch, CRITIC, Dims, Learner, Phase, Sampling, mean_where};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric};
-use crate::nn::Params;
+use crate::nn::{Head, Params};
 use crate::replay;
 
 crate::choices! {
@@ -146,12 +146,6 @@ impl Baq {
         params: &mut Params,
     ) -> Result<Baq, ConfigError> {
         let c = config;
-        if c.distance == Distance::Mahalanobis && c.model == Model::Mse {
-            return Err(ConfigError::Other(
-                "baq.distance = mahalanobis needs a behaviour model with a spread; set baq.model = gaussian"
-                    .into(),
-            ));
-        }
         if let (OfflinePriority::MeanMatch(_), true) =
             (c.offline_priority, c.is_exponent != Schedule::Constant(0.0))
         {
@@ -167,6 +161,12 @@ impl Baq {
                 BcConfig { model: c.model, hidden: c.model_hidden.clone(), actor: c.model_optimiser };
             Bc::declare(&config, "bc", dims, params)
         };
+        if c.distance == Distance::Mahalanobis && model.policy().head() == Head::Deterministic {
+            return Err(ConfigError::Other(
+                "baq.distance = mahalanobis needs a behaviour model with a spread; set baq.model = gaussian, or under baq.relax = follow a policy with one"
+                    .into(),
+            ));
+        }
         let k_rho = match c.k_rho {
             PriorityScale::Fixed(k) => k,
             PriorityScale::SqrtDim | PriorityScale::Auto => (dims.a as f64).sqrt(),

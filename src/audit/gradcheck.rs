@@ -4,10 +4,12 @@
 //! them, all at once along one random direction or one by one, and evaluates the loss again with
 //! everything else held: other networks, noise, and what lies behind a `detach`.
 
+use std::collections::BTreeMap;
+
 use rand::distr::Distribution;
 use rand_distr::StandardNormal;
 
-use crate::autodiff::graph::Op;
+use crate::autodiff::graph::{NodeId, Op};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
 use crate::autodiff::{Clock, Effect, NoiseKind, ParamId, Trace};
 use crate::replay;
@@ -104,72 +106,104 @@ pub fn check(
     seed: u64,
     elements: bool,
 ) -> Vec<TensorCheck> {
-    // Values of the parameters at every version that the trace reads.
-    let mut moved = store.clone();
-    let values = reference::run(trace, &mut moved, inputs, clock, |_| true);
-    let mut results = Vec::new();
-    for item in &trace.items {
-        let Effect::Train { name, loss, gradients, .. } = &item.effect else { continue };
-        for &(p, g) in gradients {
-            let version = version_of(trace, g, p, loss.index());
-            let gradient = values[g.index()].as_ref().expect("invariant: every node was computed");
-            let loss_with = |delta: &dyn Fn(usize) -> f64| {
-                let param = |id: ParamId, v: u32| {
-                    let mut x = at_version(trace, &values, id, v);
-                    if id == p && v == version {
-                        x.iter_mut().enumerate().for_each(|(i, x)| *x += delta(i));
-                    }
-                    x
-                };
-                reference::value_of(trace, *loss, inputs, clock, &param, &values)[0]
+    let checker = Checker::new(trace, store, inputs, clock);
+    checker.tensors().iter().map(|t| checker.compare(t, t.gradient, seed, elements)).collect()
+}
+
+/// The values around which a trace is checked: those of one pass, every update done.
+pub struct Checker<'a> {
+    trace: &'a Trace,
+    inputs: &'a ReferenceInputs,
+    clock: Clock,
+    values: Values,
+    /// nodes of the parameters, by version
+    params: BTreeMap<(ParamId, u32), NodeId>,
+}
+
+/// One tensor that one update trains.
+pub struct Trained<'a> {
+    update: &'static str,
+    param: ParamId,
+    version: u32,
+    loss: NodeId,
+    /// the analytic gradient
+    pub gradient: &'a [f64],
+}
+
+impl<'a> Checker<'a> {
+    /// Runs the pass.
+    pub fn new(
+        trace: &'a Trace,
+        store: &ReferenceStore,
+        inputs: &'a ReferenceInputs,
+        clock: Clock,
+    ) -> Checker<'a> {
+        let values = reference::run(trace, &mut store.clone(), inputs, clock, |_| true);
+        let mut params = BTreeMap::new();
+        for (i, node) in trace.graph.ids().zip(trace.graph.nodes()) {
+            if let Op::Param { id, version } = node.op {
+                params.insert((id, version), i);
+            }
+        }
+        Checker { trace, inputs, clock, values, params }
+    }
+
+    fn value(&self, id: NodeId) -> &[f64] {
+        self.values[id.index()].as_ref().expect("invariant: every node was computed")
+    }
+
+    /// Everything that the trace trains, in order.
+    pub fn tensors(&self) -> Vec<Trained<'_>> {
+        let mut all = Vec::new();
+        for item in &self.trace.items {
+            let Effect::Train { name, loss, gradients, .. } = &item.effect else { continue };
+            for &(param, g) in gradients {
+                // An update trains the latest version that its loss reads.
+                let known = self.params.range((param, 0)..=(param, u32::MAX));
+                let version = known.filter(|(_, node)| *node <= loss).map(|((_, v), _)| *v).max();
+                let version = version.expect("invariant: a loss reads what it trains");
+                all.push(Trained { update: name, param, version, loss: *loss, gradient: self.value(g) });
+            }
+        }
+        all
+    }
+
+    /// The derivative of a loss along a direction of one tensor.
+    fn slope(&self, t: &Trained<'_>, direction: &dyn Fn(usize) -> f64) -> f64 {
+        let loss_at = |step: f64| {
+            let param = |id: ParamId, version: u32| {
+                let mut x = self.value(self.params[&(id, version)]).to_vec();
+                if (id, version) == (t.param, t.version) {
+                    x.iter_mut().enumerate().for_each(|(i, x)| *x += step * direction(i));
+                }
+                x
             };
-            let slope = |direction: &dyn Fn(usize) -> f64| {
-                let (up, down) = (loss_with(&|i| STEP * direction(i)), loss_with(&|i| -STEP * direction(i)));
-                (up - down) / (2.0 * STEP)
-            };
-            let mut rng = Rng::new(seed, Stream::Check, p.index() as u64);
-            let direction: Vec<f64> = (0..gradient.len()).map(|_| StandardNormal.sample(&mut rng)).collect();
-            let norm = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
-            let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d / norm).sum();
-            let numeric = slope(&|i| direction[i] / norm);
-            let elementwise = elements.then(|| {
-                let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
-                let error = (0..gradient.len())
-                    .map(|k| (slope(&|i| if i == k { 1.0 } else { 0.0 }) - gradient[k]).abs())
-                    .fold(0.0, f64::max);
-                error / largest.max(1e-9)
-            });
-            results.push(TensorCheck {
-                update: name,
-                path: trace.table.paths(p)[0].0.clone(),
-                analytic,
-                numeric,
-                relative: (analytic - numeric).abs() / analytic.abs().max(numeric.abs()).max(1e-9),
-                elementwise,
-            });
+            reference::value_of(self.trace, t.loss, self.inputs, self.clock, &param, &self.values)[0]
+        };
+        (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP)
+    }
+
+    /// Compares finite differences with what is claimed to be the gradient of a tensor.
+    pub fn compare(&self, t: &Trained<'_>, gradient: &[f64], seed: u64, elements: bool) -> TensorCheck {
+        let mut rng = Rng::new(seed, Stream::Check, t.param.index() as u64);
+        let direction: Vec<f64> = (0..gradient.len()).map(|_| StandardNormal.sample(&mut rng)).collect();
+        let norm = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
+        let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d / norm).sum();
+        let numeric = self.slope(t, &|i| direction[i] / norm);
+        let elementwise = elements.then(|| {
+            let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+            let error = (0..gradient.len())
+                .map(|k| (self.slope(t, &|i| if i == k { 1.0 } else { 0.0 }) - gradient[k]).abs())
+                .fold(0.0, f64::max);
+            error / largest.max(1e-9)
+        });
+        TensorCheck {
+            update: t.update,
+            path: self.trace.table.paths(t.param)[0].0.clone(),
+            analytic,
+            numeric,
+            relative: (analytic - numeric).abs() / analytic.abs().max(numeric.abs()).max(1e-9),
+            elementwise,
         }
     }
-    results
-}
-
-/// The version of a parameter that the loss reads.
-fn version_of(trace: &Trace, _gradient: crate::autodiff::graph::NodeId, p: ParamId, loss: usize) -> u32 {
-    trace.graph.nodes()[..=loss]
-        .iter()
-        .filter_map(|n| match n.op {
-            Op::Param { id, version } if id == p => Some(version),
-            _ => None,
-        })
-        .max()
-        .expect("invariant: a loss reads what it trains")
-}
-
-fn at_version(trace: &Trace, values: &Values, id: ParamId, version: u32) -> Vec<f64> {
-    let node = trace
-        .graph
-        .nodes()
-        .iter()
-        .position(|n| n.op == Op::Param { id, version })
-        .expect("invariant: the trace reads this version");
-    values[node].clone().expect("invariant: every node was computed")
 }

@@ -147,7 +147,6 @@ pub enum Unary {
     Sqrt,
     Abs,
     Sign,
-    Recip,
     Affine { scale: Number, shift: Number },
     Clamp { lo: Number, hi: Number },
     Inside { lo: Number, hi: Number },
@@ -272,6 +271,11 @@ impl Graph {
         &self.nodes
     }
 
+    /// Their ids, in order.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.len() as u32).map(NodeId)
+    }
+
     /// One node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
@@ -355,6 +359,10 @@ impl<'t> Var<'t> {
     /// ln(1 + e^x)
     pub fn softplus(self) -> Var<'t> {
         self.unary(Unary::Softplus)
+    }
+    /// 1 / (1 + e^-x)
+    pub fn sigmoid(self) -> Var<'t> {
+        self.unary(Unary::Sigmoid)
     }
     /// x²
     pub fn square(self) -> Var<'t> {

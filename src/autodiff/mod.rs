@@ -5,9 +5,12 @@
 //! constant list of kernel calls; [`Program::run`] replays it on a [`Workspace`] in f32.
 //! [`reference`](mod@reference) interprets the same graph in f64.
 
+mod emit;
+mod fuse;
 pub mod graph;
 mod memory;
 mod metric;
+mod places;
 mod plan;
 pub mod print;
 pub mod reference;

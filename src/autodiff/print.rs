@@ -172,7 +172,6 @@ fn unary(trace: &Trace, f: Unary, id: NodeId) -> Text {
         Unary::Sqrt => call("sqrt"),
         Unary::Abs => Text::tight(format!("|{}|", arg().body)),
         Unary::Sign => call("sign"),
-        Unary::Recip => Text::number(1.0).over(arg()),
         Unary::Affine { scale, shift } => affine(trace, id, scale.get(), shift.get()),
         Unary::Clamp { lo, hi } => match (lo.get().is_finite(), hi.get().is_finite()) {
             (false, _) => Text::tight(format!("min({}, {})", arg().signed(), literal(hi.get()))),

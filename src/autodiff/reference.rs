@@ -231,12 +231,13 @@ fn evaluate(
                 .collect()
         }
         Op::Sum(axis) => reduce(arg(0), axis.split(shape(0)), 0.0, |s, x| s + x),
-        Op::Min(axis) => reduce(arg(0), axis.split(shape(0)), f64::INFINITY, f64::min),
+        Op::Min(axis) => reduce(arg(0), axis.split(shape(0)), f64::INFINITY, smaller),
         Op::MinGrad(axis) => min_grad(axis, shape(0), arg(0), arg(1), arg(2)),
         Op::LogSumExp => arg(0)
             .chunks_exact(shape(0).cols)
             .map(|row| {
                 let top = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let top = choose(top.is_finite(), top, 0.0);
                 top + row.iter().map(|x| (x - top).exp()).sum::<f64>().ln()
             })
             .collect(),
@@ -287,7 +288,8 @@ fn min_grad(axis: Axis, shape: Shape, x: &[f64], min: &[f64], g: &[f64]) -> Vec<
     for o in 0..outer {
         for c in 0..inner {
             let m = min[o * inner + c];
-            if let Some(k) = (0..n).find(|k| x[(o * n + k) * inner + c] == m) {
+            let is_least = |x: f64| x == m || (x.is_nan() && m.is_nan());
+            if let Some(k) = (0..n).find(|k| is_least(x[(o * n + k) * inner + c])) {
                 out[(o * n + k) * inner + c] = g[o * inner + c];
             }
         }
@@ -295,38 +297,48 @@ fn min_grad(axis: Axis, shape: Shape, x: &[f64], min: &[f64], g: &[f64]) -> Vec<
     out
 }
 
+fn choose(condition: bool, yes: f64, no: f64) -> f64 {
+    if condition { yes } else { no }
+}
+
+fn truth(condition: bool) -> f64 {
+    choose(condition, 1.0, 0.0)
+}
+
+/// The minimum; NaN wins, so that a divergence shows in both executors.
+fn smaller(a: f64, b: f64) -> f64 {
+    choose(a.is_nan() || a < b, a, b)
+}
+
 fn unary(f: Unary, x: f64) -> f64 {
-    let truth = |b: bool| if b { 1.0 } else { 0.0 };
     match f {
         Unary::Exp => x.exp(),
         Unary::Log => x.ln(),
         Unary::Tanh => x.tanh(),
-        Unary::Relu => x.max(0.0),
+        Unary::Relu => choose(x < 0.0, 0.0, x),
         Unary::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
         Unary::Sigmoid => 1.0 / (1.0 + (-x).exp()),
         Unary::Square => x * x,
         Unary::Sqrt => x.sqrt(),
         Unary::Abs => x.abs(),
-        Unary::Sign => truth(x > 0.0) - truth(x < 0.0),
-        Unary::Recip => 1.0 / x,
+        Unary::Sign => choose(x.is_nan(), x, truth(x > 0.0) - truth(x < 0.0)),
         Unary::Affine { scale, shift } => scale.get() * x + shift.get(),
-        Unary::Clamp { lo, hi } => x.max(lo.get()).min(hi.get()),
+        Unary::Clamp { lo, hi } => choose(x.is_nan(), x, x.max(lo.get()).min(hi.get())),
         Unary::Inside { lo, hi } => truth(lo.get() <= x && x <= hi.get()),
     }
 }
 
 fn binary(f: Binary, a: f64, b: f64) -> f64 {
-    let truth = |x: bool| if x { 1.0 } else { 0.0 };
     match f {
         Binary::Add => a + b,
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a / b,
-        Binary::Min => a.min(b),
-        Binary::Max => a.max(b),
+        Binary::Min => smaller(a, b),
+        Binary::Max => -smaller(-a, -b),
         Binary::Le => truth(a <= b),
         Binary::Lt => truth(a < b),
-        Binary::ReluGrad => a * truth(b > 0.0),
+        Binary::ReluGrad => choose(b > 0.0, a, 0.0),
         Binary::TanhGrad => a * (1.0 - b * b),
         Binary::Expectile => (b - truth(a < 0.0)).abs() * a * a,
         Binary::ExpectileGrad => 2.0 * (b - truth(a < 0.0)).abs() * a,

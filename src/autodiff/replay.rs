@@ -3,6 +3,8 @@
 //! Nothing is allocated, locked or decided here. A kernel's output buffer is taken out of its place
 //! while the kernel reads the others, and put back; that is how one slab serves safe Rust.
 
+use std::sync::Arc;
+
 use baq_kernels::{AdamStep, Buffer, Kernels, philox};
 
 use super::graph::{NoiseKind, ParamId};
@@ -72,25 +74,22 @@ impl Workspace {
             .iter()
             .find(|(n, _)| *n == name)
             .unwrap_or_else(|| panic!("no output named {name}"));
-        let Loc::Buffer(b) = slot.loc else { panic!("output {name} is a parameter") };
-        &self.buffers[b][..slot.len]
+        self.result(*slot)
     }
 
     /// The loss of an update in the last replay.
     pub fn loss(&self, program: &Program, update: usize) -> f32 {
-        self.scalar(program.updates[update].loss)
+        self.result(program.updates[update].loss)[0]
     }
 
     /// Metrics of the last replay, in the order of [`Program::metrics`].
     pub fn metrics<'a>(&'a self, program: &'a Program) -> impl Iterator<Item = f32> + 'a {
-        program.metrics.iter().map(|(_, slot)| self.scalar(*slot))
+        program.metrics.iter().map(|(_, slot)| self.result(*slot)[0])
     }
 
-    fn scalar(&self, slot: Slot) -> f32 {
-        match slot.loc {
-            Loc::Buffer(b) => self.buffers[b][0],
-            Loc::Param(_) | Loc::Gradient(_) => panic!("a loss or metric is a parameter"),
-        }
+    fn result(&self, slot: Slot) -> &[f32] {
+        let Loc::Buffer(b) = slot.loc else { unreachable!("invariant: results live in the workspace") };
+        &self.buffers[b][..slot.len]
     }
 
     fn take(&mut self, store: &mut Store, out: Slot) -> Buffer {
@@ -213,6 +212,7 @@ impl Program {
     /// One pass: gradients, optimiser steps and target updates in their order. The batch columns must
     /// have been written through [`Workspace::input_mut`]. Allocates nothing.
     pub fn run(&self, workspace: &mut Workspace, store: &mut Store, clock: Clock, noise: Noise<'_>) {
+        assert!(Arc::ptr_eq(&self.table, store.table()), "a program runs on the parameters it was traced on");
         for (i, (schedule, buffer)) in self.hypers.iter().enumerate() {
             workspace.hypers[i] = schedule.at(clock.phase_round);
             if let Some(b) = buffer {
@@ -250,7 +250,8 @@ impl Program {
 
 fn adam_step(optimiser: &Adam, phase_round: u64, count: u64) -> AdamStep {
     let t = count as f64;
-    let (beta1, beta2) = (optimiser.beta1, optimiser.beta2);
+    // The decay rates as the kernel has them, or the bias corrections would belong to other ones.
+    let (beta1, beta2) = (f64::from(optimiser.beta1 as f32), f64::from(optimiser.beta2 as f32));
     AdamStep {
         step_size: (optimiser.lr_at(phase_round) / (1.0 - beta1.powf(t))) as f32,
         beta1: beta1 as f32,

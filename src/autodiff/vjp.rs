@@ -21,7 +21,7 @@ pub(super) fn gradients<'t>(loss: Var<'t>, wrt: &[Var<'t>]) -> Vec<Option<Var<'t
         }
     }
     for (i, node) in nodes.iter().enumerate() {
-        if node.op != Op::Detach && node.args.iter().any(|a| marked[a.index()]) {
+        if passes(node.op) && node.args.iter().any(|a| marked[a.index()]) {
             marked[i] = true;
         }
     }
@@ -51,6 +51,14 @@ pub(super) fn gradients<'t>(loss: Var<'t>, wrt: &[Var<'t>]) -> Vec<Option<Var<'t
     wrt.iter().map(|v| cotangents.get(v.id.index()).copied().flatten().map(|g| g.expand(v.shape()))).collect()
 }
 
+/// Whether a gradient passes: not a `detach`, and not a step, whose derivative is 0 wherever it has one.
+fn passes(op: Op) -> bool {
+    !matches!(
+        op,
+        Op::Detach | Op::Unary(Unary::Sign | Unary::Inside { .. }) | Op::Binary(Binary::Le | Binary::Lt)
+    )
+}
+
 fn at<'t>(like: Var<'t>, index: usize) -> Var<'t> {
     Var { tracer: like.tracer, id: super::graph::NodeId(index as u32) }
 }
@@ -70,15 +78,14 @@ fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>) ->
             Unary::Log => g / x,
             Unary::Tanh => g.binary(Binary::TanhGrad, y),
             Unary::Relu => g.binary(Binary::ReluGrad, y),
-            Unary::Softplus => g * x.unary(Unary::Sigmoid),
+            Unary::Softplus => g * x.sigmoid(),
             Unary::Sigmoid => g * (y - y.square()),
             Unary::Square => g * x * 2.0,
             Unary::Sqrt => g / y * 0.5,
             Unary::Abs => g * x.unary(Unary::Sign),
-            Unary::Recip => -(g * y.square()),
             Unary::Affine { scale, .. } => g * scale.get(),
             Unary::Clamp { lo, hi } => g * x.unary(Unary::Inside { lo, hi }),
-            Unary::Sign | Unary::Inside { .. } => g * 0.0,
+            Unary::Sign | Unary::Inside { .. } => unreachable!("invariant: steps pass no gradient"),
         },
         Op::Binary(f) => {
             let (a, b) = (args[0], args[1]);
@@ -96,7 +103,7 @@ fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>) ->
                 (Binary::Expectile, 0) => g * a.binary(Binary::ExpectileGrad, b),
                 // d|τ - 1(u<0)|u²/dτ = ±u²; nothing trains an expectile, so it is not offered.
                 (Binary::Expectile, _) => unreachable!("invariant: expectiles are hypers"),
-                (Binary::Le | Binary::Lt, _) => g * 0.0,
+                (Binary::Le | Binary::Lt, _) => unreachable!("invariant: steps pass no gradient"),
                 (Binary::ReluGrad | Binary::TanhGrad | Binary::ExpectileGrad, _) => {
                     unreachable!("invariant: second derivatives are not traced")
                 }

@@ -1,0 +1,220 @@
+//! Kernel calls in the order of the trace, with the effects between them.
+
+use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
+
+use super::fuse::{self, Fate};
+use super::graph::{Graph, NodeId, Op, Shape, Unary};
+use super::places::Places;
+use super::plan::{Kernel, Loc, Program, Select, Slot, Step, Update};
+use super::trace::{Effect, Item, Trace};
+
+/// Compiles the selected parts of a trace.
+pub(super) fn program(trace: &Trace, select: Select) -> Program {
+    let places = Places::new(trace, select, fuse::fates(trace, select));
+    let emitter = Emitter { trace, graph: &trace.graph, places: &places };
+    let n = trace.graph.nodes().len();
+    let (mut steps, mut updates) = (Vec::new(), Vec::new());
+    let mut items = select.items(trace).peekable();
+    for i in 0..=n {
+        while let Some(item) = items.next_if(|item| item.after <= i) {
+            emitter.effect(item, &mut steps, &mut updates);
+        }
+        if i < n
+            && let Some(kernel) = emitter.node(NodeId(i as u32))
+        {
+            steps.push(Step::Run { kernel, out: emitter.slot(NodeId(i as u32)) });
+        }
+    }
+    let slots =
+        |named: &[(&'static str, NodeId)]| named.iter().map(|&(name, id)| (name, emitter.slot(id))).collect();
+    let metrics = if select.metrics {
+        trace.metrics.iter().map(|&(m, id)| (m, emitter.slot(id))).collect()
+    } else {
+        Vec::new()
+    };
+    let outputs = slots(&trace.outputs);
+    Program {
+        table: trace.table.clone(),
+        steps,
+        updates,
+        metrics,
+        outputs,
+        noises: trace.noises.clone(),
+        hypers: trace.hypers.iter().map(|h| h.schedule).zip(places.hypers).collect(),
+        inputs: trace.inputs.iter().cloned().zip(places.inputs).collect(),
+        constants: places.constants,
+        buffers: places.layout.lens,
+    }
+}
+
+struct Emitter<'a> {
+    trace: &'a Trace,
+    graph: &'a Graph,
+    places: &'a Places,
+}
+
+impl Emitter<'_> {
+    fn slot(&self, id: NodeId) -> Slot {
+        self.places.slot(self.trace, id)
+    }
+
+    fn shape(&self, id: NodeId) -> Shape {
+        self.graph.node(id).shape
+    }
+
+    fn effect(&self, item: &Item, steps: &mut Vec<Step>, updates: &mut Vec<Update>) {
+        match &item.effect {
+            Effect::Train { name, group, optimiser, loss, gradients } => {
+                for (x, out) in self.places.copies(self.trace, gradients) {
+                    steps.push(Step::Run { kernel: Kernel::Copy { x }, out });
+                }
+                updates.push(Update { name, group: *group, loss: self.slot(*loss) });
+                steps.push(Step::Train { group: *group, optimiser: *optimiser });
+            }
+            &Effect::Polyak { source, target, rate } => steps.push(Step::Polyak { source, target, rate }),
+        }
+    }
+
+    fn node(&self, id: NodeId) -> Option<Kernel> {
+        match self.places.fate(id.index()) {
+            Fate::Dead | Fate::Inside(_) | Fate::Alias(_) | Fate::SumsOf(_) => None,
+            Fate::Activates(z, act) => Some(self.linear(z, act)),
+            Fate::Masks(dx, act, y) => Some(self.linear_dx(dx, Some((act, self.slot(y))))),
+            Fate::WithSums(db) => Some(self.linear_dw(id, Some(self.slot(db)))),
+            Fate::Alone => self.kernel(id),
+        }
+    }
+
+    fn linear(&self, id: NodeId, act: Activation) -> Kernel {
+        let args = &self.graph.node(id).args;
+        let sizes = sizes(self.shape(args[0]), self.shape(args[1]));
+        Kernel::Linear { sizes, act, x: self.slot(args[0]), w: self.slot(args[1]), b: self.slot(args[2]) }
+    }
+
+    fn linear_dx(&self, id: NodeId, mask: Option<(Activation, Slot)>) -> Kernel {
+        let node = self.graph.node(id);
+        let (dy, w) = (node.args[0], node.args[1]);
+        Kernel::LinearDx { sizes: sizes(node.shape, self.shape(w)), dy: self.slot(dy), w: self.slot(w), mask }
+    }
+
+    fn linear_dw(&self, id: NodeId, db: Option<Slot>) -> Kernel {
+        let node = self.graph.node(id);
+        let (x, dy) = (node.args[0], node.args[1]);
+        Kernel::LinearDw { sizes: sizes(self.shape(x), node.shape), x: self.slot(x), dy: self.slot(dy), db }
+    }
+
+    /// The kernel of a node that has one of its own.
+    fn kernel(&self, id: NodeId) -> Option<Kernel> {
+        let node = self.graph.node(id);
+        let shape = |k: usize| self.shape(node.args[k]);
+        let arg = |k: usize| self.slot(node.args[k]);
+        Some(match node.op {
+            Op::Input(_) | Op::Hyper(_) | Op::Const(_) => return None,
+            Op::Param { id: p, .. } => match self.slot(id) {
+                Slot { loc: Loc::Param(_), .. } => return None,
+                Slot { len, .. } => Kernel::Copy { x: Slot { loc: Loc::Param(p), len } },
+            },
+            Op::Noise(index) => Kernel::Noise { index },
+            Op::Linear => self.linear(id, Activation::Identity),
+            Op::LinearDx => self.linear_dx(id, None),
+            Op::LinearDw => self.linear_dw(id, None),
+            Op::Unary(f) => Kernel::Unary { f: single(f), x: arg(0) },
+            Op::Binary(f) => {
+                Kernel::Binary { f, how: collapse(node.shape, shape(0), shape(1)), a: arg(0), b: arg(1) }
+            }
+            Op::Sum(axis) => Kernel::Sum { dims: axis.split(shape(0)), x: arg(0) },
+            Op::Min(axis) => Kernel::Min { dims: axis.split(shape(0)), x: arg(0) },
+            Op::MinGrad(axis) => {
+                Kernel::MinGrad { dims: axis.split(shape(0)), x: arg(0), min: arg(1), g: arg(2) }
+            }
+            Op::LogSumExp => {
+                Kernel::LogSumExp { dims: [shape(0).heads * shape(0).rows, shape(0).cols], x: arg(0) }
+            }
+            Op::Concat => {
+                Kernel::Concat { a_cols: shape(0).cols, b_cols: shape(1).cols, a: arg(0), b: arg(1) }
+            }
+            Op::Slice { start, cols } => Kernel::Slice { start, cols, x_cols: shape(0).cols, x: arg(0) },
+            Op::Pad { start, cols } => Kernel::Pad { start, cols, x_cols: shape(0).cols, x: arg(0) },
+            Op::Repeat(k) => Kernel::Repeat { k, cols: node.shape.cols, x: arg(0) },
+            Op::SumRepeats(k) => {
+                Kernel::Sum { dims: [node.shape.heads * node.shape.rows, k, node.shape.cols], x: arg(0) }
+            }
+            Op::Expand => {
+                // max(x, x), walked with the strides of a broadcast, is a copy.
+                Kernel::Binary {
+                    f: Binary::Max,
+                    how: collapse(node.shape, shape(0), shape(0)),
+                    a: arg(0),
+                    b: arg(0),
+                }
+            }
+            Op::Reshape | Op::Detach => unreachable!("invariant: an alias has no kernel"),
+        })
+    }
+}
+
+/// Sizes of a dense layer from the shapes of its input (or dx) and its weight (or dw).
+fn sizes(x: Shape, w: Shape) -> Linear {
+    Linear {
+        heads: w.heads,
+        rows: x.rows,
+        inputs: w.rows,
+        outputs: w.cols,
+        shared_input: x.heads == 1 && w.heads > 1,
+    }
+}
+
+/// Loops for an element-wise kernel: neighbouring extents are merged where both arguments allow it.
+fn collapse(y: Shape, a: Shape, b: Shape) -> Broadcast {
+    let (ys, sa, sb) = (y.dims(), a.strides(), b.strides());
+    let mut loops: Vec<(usize, usize, usize)> = Vec::new(); // innermost first
+    for k in (0..3).rev().filter(|&k| ys[k] > 1) {
+        match loops.last_mut() {
+            Some((n, ia, ib)) if sa[k] == *ia * *n && sb[k] == *ib * *n => *n *= ys[k],
+            _ => loops.push((ys[k], sa[k], sb[k])),
+        }
+    }
+    let mut how = Broadcast { dims: [1; 3], a: [0; 3], b: [0; 3] };
+    for (i, (n, ia, ib)) in loops.into_iter().enumerate() {
+        (how.dims[2 - i], how.a[2 - i], how.b[2 - i]) = (n, ia, ib);
+    }
+    how
+}
+
+fn single(f: Unary) -> kernels::Unary {
+    use kernels::Unary as K;
+    let c = |x: super::graph::Number| x.get() as f32;
+    match f {
+        Unary::Exp => K::Exp,
+        Unary::Log => K::Log,
+        Unary::Tanh => K::Tanh,
+        Unary::Relu => K::Relu,
+        Unary::Softplus => K::Softplus,
+        Unary::Sigmoid => K::Sigmoid,
+        Unary::Square => K::Square,
+        Unary::Sqrt => K::Sqrt,
+        Unary::Abs => K::Abs,
+        Unary::Sign => K::Sign,
+        Unary::Affine { scale, shift } => K::Affine { scale: c(scale), shift: c(shift) },
+        Unary::Clamp { lo, hi } => K::Clamp { lo: c(lo), hi: c(hi) },
+        Unary::Inside { lo, hi } => K::Inside { lo: c(lo), hi: c(hi) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loops_merge_where_both_arguments_are_dense() {
+        let s = Shape::new;
+        let dense = collapse(s(2, 5, 3), s(2, 5, 3), s(2, 5, 3));
+        assert_eq!(dense, Broadcast { dims: [1, 1, 30], a: [0, 0, 1], b: [0, 0, 1] });
+        let scalar = collapse(s(1, 5, 3), s(1, 5, 3), Shape::SCALAR);
+        assert_eq!(scalar, Broadcast { dims: [1, 1, 15], a: [0, 0, 1], b: [0, 0, 0] });
+        let row = collapse(s(1, 5, 3), s(1, 5, 3), s(1, 1, 3));
+        assert_eq!(row, Broadcast { dims: [1, 5, 3], a: [0, 3, 1], b: [0, 0, 1] });
+        let heads = collapse(s(2, 5, 1), s(2, 5, 1), s(1, 5, 1));
+        assert_eq!(heads, Broadcast { dims: [1, 2, 5], a: [0, 5, 1], b: [0, 0, 1] });
+    }
+}

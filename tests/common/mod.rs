@@ -1,0 +1,190 @@
+//! What the suites of the engine share: numbers, agents on synthetic transitions, rounds.
+#![allow(dead_code, reason = "every suite uses a part")]
+
+use baq::algo::{Dims, Phase};
+use baq::autodiff::{Clock, Noise, Program, Select, Store, Workspace};
+use baq::cli::setup::known_sections;
+use baq::config::{Config, OnlineActorLr, RunConfig, resolve};
+use baq::replay::{self, Composer, Draw, Layout, Origin, Ring, SumTree};
+use baq::train::agent::{Agent, fill};
+
+/// Reproducible numbers (SplitMix64).
+#[derive(Clone)]
+pub struct Numbers(pub u64);
+
+impl Numbers {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.bits() >> 33) as usize % n
+    }
+    pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())]
+    }
+    pub fn chance(&mut self, p: f64) -> bool {
+        self.unit() * 0.5 + 0.5 < p
+    }
+    /// Uniform on [-1, 1), representable in f32.
+    pub fn unit(&mut self) -> f64 {
+        f64::from((self.bits() >> 40) as f32 / 8_388_608.0 - 1.0)
+    }
+    pub fn units(&mut self, n: usize) -> Vec<f64> {
+        (0..n).map(|_| self.unit()).collect()
+    }
+}
+
+/// A configuration of these methods; `sets` are `section.key=value`.
+pub fn config(algo: &str, adapt: &str, seed: u64, sets: &[&str]) -> Config {
+    let sets: Vec<String> = sets.iter().map(|s| (*s).to_string()).collect();
+    let mut config = resolve(known_sections(), None, None, &sets).unwrap_or_else(|e| panic!("{e}"));
+    config.put(RunConfig { algo: algo.into(), adapt: adapt.into(), seed, ..config.section() });
+    config
+}
+
+pub fn agent(algo: &str, adapt: &str, dims: Dims, sets: &[&str]) -> Agent {
+    Agent::new(&config(algo, adapt, 7, sets), dims).unwrap_or_else(|e| panic!("{e}"))
+}
+
+pub fn online(rounds: u64) -> Phase {
+    Phase { online: true, rounds, before: 0, actor_lr: OnlineActorLr::Constant }
+}
+
+/// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.
+pub fn ring(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Ring {
+    let mut x = Numbers(11);
+    let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
+    let layout = Layout::transitions(dims.s, dims.a, &extra);
+    let mut ring = Ring::new(layout, offline + online);
+    let mut column = |n: usize| -> Vec<f32> { (0..n).map(|_| x.unit() as f32 * 0.9).collect() };
+    let (s, a, r, s2) =
+        (column(offline * dims.s), column(offline * dims.a), column(offline), column(offline * dims.s));
+    let m: Vec<f32> = (0..offline).map(|i| if i % 9 == 0 { 0.0 } else { 1.0 }).collect();
+    ring.load(
+        offline,
+        &[(replay::S, &s), (replay::A, &a), (replay::R, &r), (replay::M, &m), (replay::S2, &s2)],
+    )
+    .expect("the rows fit");
+    for _ in 0..online {
+        let mut record = column(ring.layout().width());
+        record[ring.column(replay::M).offset] = 1.0;
+        for name in annotated {
+            record[ring.column(name).offset] = 0.5;
+        }
+        ring.push(&record);
+    }
+    ring
+}
+
+/// An agent that learns from a ring, as the training loops drive it.
+pub struct Learning {
+    pub agent: Agent,
+    pub ring: Ring,
+    pub tree: Option<SumTree>,
+    pub composer: Composer,
+    pub importance: f64,
+    pub program: Program,
+    pub workspace: Workspace,
+    pub rows: Vec<u32>,
+    pub weights: Vec<f32>,
+    pub round: u64,
+}
+
+impl Learning {
+    /// Annotates the offline rows, computes priorities, compiles.
+    pub fn new(mut agent: Agent, phase: &Phase, select: Select) -> Learning {
+        let names = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
+        let mut ring = ring(agent.dims, &names, 3000, 500);
+        if let Some(mut block) = agent.annotator(replay::annotate::BLOCK) {
+            block.offline(&mut agent.store, &mut ring);
+        }
+        let sampling = agent.adaptation.sampling();
+        let composer = match sampling.prioritised {
+            true => {
+                Composer::Prioritised { stratified: sampling.stratified, online_share: sampling.online_share }
+            }
+            false => Composer::Uniform { stratified: false },
+        };
+        let tree = composer.is_prioritised().then(|| {
+            let masses: Vec<f64> = (0..ring.len())
+                .map(|i| {
+                    let values: Vec<f32> = names.iter().map(|n| ring.get(i, ring.column(n))[0]).collect();
+                    agent.adaptation.priority(&values, ring.origin(i) == Origin::Online)
+                })
+                .collect();
+            let mut tree = SumTree::new(ring.capacity());
+            tree.assign(0, &masses);
+            tree
+        });
+        let program = Program::compile(&agent.trace(phase), select);
+        let workspace = Workspace::new(&program);
+        let batch = agent.dims.batch;
+        Learning {
+            importance: sampling.importance.map_or(0.0, |s| s.at(0)),
+            agent,
+            ring,
+            tree,
+            composer,
+            program,
+            workspace,
+            rows: vec![0; batch],
+            weights: vec![0.0; batch],
+            round: 0,
+        }
+    }
+
+    /// One round: compose, gather, replay.
+    pub fn round(&mut self) {
+        let draw = Draw { seed: 7, stream: 1, update: self.round };
+        let tree = self.tree.as_ref();
+        self.composer.compose(draw, &self.ring, tree, self.importance, &mut self.rows, &mut self.weights);
+        fill(&mut self.workspace, &self.program, &self.ring, &self.rows);
+        if let Some(online) = self.workspace.input_mut(&self.program, replay::ONLINE) {
+            for (x, &row) in online.iter_mut().zip(&self.rows) {
+                *x = if self.ring.origin(row as usize) == Origin::Online { 1.0 } else { 0.0 };
+            }
+        }
+        if let Some(importance) = self.workspace.input_mut(&self.program, replay::IMPORTANCE) {
+            importance.copy_from_slice(&self.weights);
+        }
+        let clock = Clock { round: self.round, phase_round: self.round };
+        self.program.run(&mut self.workspace, &mut self.agent.store, clock, Noise::Seed(7));
+        self.round += 1;
+    }
+}
+
+/// Every parameter and moment as bits, with its path.
+pub fn bits(store: &Store) -> Vec<(String, Vec<u32>)> {
+    let mut all = Vec::new();
+    for id in store.table().ids() {
+        for (path, range) in store.table().paths(id) {
+            for (kind, tensors) in
+                [("", &store.values), ("adam.first.", &store.first), ("adam.second.", &store.second)]
+            {
+                let tensor = &tensors[id.index()][range.clone()];
+                all.push((format!("{kind}{path}"), tensor.iter().map(|x| x.to_bits()).collect()));
+            }
+        }
+    }
+    all
+}
+
+/// Asserts equal bits, naming the first tensor that differs.
+#[track_caller]
+pub fn assert_same(what: &str, a: &[(String, Vec<u32>)], b: &[(String, Vec<u32>)]) {
+    assert_eq!(a.len(), b.len(), "{what}: number of tensors");
+    for ((path, x), (other, y)) in a.iter().zip(b) {
+        assert_eq!(path, other, "{what}");
+        let differing = x.iter().zip(y).filter(|(x, y)| x != y).count();
+        assert_eq!(differing, 0, "{what}: {path} differs in {differing} of {} elements", x.len());
+    }
+}
+
+/// Runs inside a pool of so many threads.
+pub fn with_threads<T: Send>(n: usize, f: impl FnOnce() -> T + Send) -> T {
+    rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("threads").install(f)
+}
