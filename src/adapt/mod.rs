@@ -11,6 +11,9 @@ use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
 use crate::replay;
 
+/// Declares an adaptation's networks beside those of the base.
+pub type Build = fn(&Config, Dims, &dyn Learner, &mut Params) -> Result<Box<dyn Adaptation>, ConfigError>;
+
 /// One line of the registry.
 pub struct Entry {
     /// key on the command line
@@ -20,7 +23,7 @@ pub struct Entry {
     /// its section with defaults, if it has options
     pub section: Option<fn() -> Box<dyn AnySection>>,
     /// declares its networks beside those of the base
-    pub build: fn(&Config, Dims, &dyn Learner, &mut Params) -> Result<Box<dyn Adaptation>, ConfigError>,
+    pub build: Build,
 }
 
 /// All adaptations.

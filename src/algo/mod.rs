@@ -206,6 +206,9 @@ pub struct Plain;
 
 impl Adaptation for Plain {}
 
+/// Declares an algorithm's networks.
+pub type Build = fn(&Config, Dims, &mut Params) -> Result<Box<dyn Learner>, ConfigError>;
+
 /// One line of the registry.
 pub struct Entry {
     /// key on the command line and section of the configuration
@@ -215,7 +218,7 @@ pub struct Entry {
     /// its section with defaults
     pub section: fn() -> Box<dyn AnySection>,
     /// declares its networks
-    pub build: fn(&Config, Dims, &mut Params) -> Result<Box<dyn Learner>, ConfigError>,
+    pub build: Build,
 }
 
 /// All base algorithms.

@@ -197,12 +197,13 @@ impl Program {
         self.steps
             .iter()
             .map(|s| match s {
-                Step::Run { kernel, .. } => match kernel {
-                    Kernel::Linear { sizes, .. }
-                    | Kernel::LinearDx { sizes, .. }
-                    | Kernel::LinearDw { sizes, .. } => (kernels.linear_scratch)(sizes),
-                    _ => 0,
-                },
+                Step::Run {
+                    kernel:
+                        Kernel::Linear { sizes, .. }
+                        | Kernel::LinearDx { sizes, .. }
+                        | Kernel::LinearDw { sizes, .. },
+                    ..
+                } => (kernels.linear_scratch)(sizes),
                 _ => 0,
             })
             .max()

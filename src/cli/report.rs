@@ -1,6 +1,6 @@
 //! `baq report`: runs as one page.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -64,7 +64,7 @@ impl Report {
         super::finetune::calibration_verdict(run).into_iter().collect()
     }
 
-    fn load(&self, dir: &PathBuf) -> Result<Run, TrainError> {
+    fn load(&self, dir: &Path) -> Result<Run, TrainError> {
         if !dir.join(rundir::CONFIG).is_file() {
             let got = match (dir.is_dir(), dir.exists()) {
                 (true, _) => "a directory without it",
@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-fn same(a: &PathBuf, b: &PathBuf) -> bool {
+fn same(a: &Path, b: &Path) -> bool {
     match (a.canonicalize(), b.canonicalize()) {
         (Ok(a), Ok(b)) => a == b,
         _ => a == b,

@@ -26,7 +26,7 @@ pub enum Behaviour<'a> {
         /// how it sees states
         scales: &'a Scales,
         /// the compiled policy for one state
-        actor: Actor,
+        actor: Box<Actor>,
     },
 }
 
@@ -38,7 +38,7 @@ impl<'a> Behaviour<'a> {
         how: Exploration,
         options: &OnlineConfig,
     ) -> Behaviour<'a> {
-        let actor = agent.actor(1, how, options);
+        let actor = Box::new(agent.actor(1, how, options));
         Behaviour::Policy { agent, scales, actor }
     }
 }
