@@ -51,7 +51,7 @@ pub fn agent(algo: &str, adapt: &str, dims: Dims, sets: &[&str]) -> Agent {
 }
 
 pub fn online(rounds: u64) -> Phase {
-    Phase { online: true, rounds, before: 0, actor_lr: OnlineActorLr::Constant }
+    Phase { online: true, rounds, before: 0, actor_lr: OnlineActorLr::Constant(1.0) }
 }
 
 /// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.
