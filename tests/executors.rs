@@ -401,7 +401,7 @@ fn compare(case: &Case, select: Select, exact: &Exact, run: &(Program, Workspace
     let (program, workspace, store) = run;
     let mut worst = (0.0, String::new());
     let mut note = |d: f64, what: String| {
-        if !(d <= worst.0) {
+        if d > worst.0 || d.is_nan() {
             worst = (d, what);
         }
     };
