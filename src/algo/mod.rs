@@ -77,6 +77,11 @@ impl<'t> Batch<'t> {
     }
 }
 
+/// The number that a person means by a product of two short decimals: 3e-5, not 2.9999999999999997e-5.
+fn decimal(x: f64) -> f64 {
+    format!("{x:.12e}").parse().expect("invariant: a formatted number is a number")
+}
+
 /// What a trace must know about the phase it is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Phase {
@@ -110,7 +115,7 @@ impl Phase {
         let offline = if self.online { self.before } else { self.rounds };
         let (lr, ahead) = match rule {
             _ if !self.online => (config.lr.over(self.rounds), 0),
-            OnlineActorLr::Constant(share) => (Schedule::Constant(config.lr.ends()[0] * share), 0),
+            OnlineActorLr::Constant(share) => (Schedule::Constant(decimal(config.lr.ends()[0] * share)), 0),
             OnlineActorLr::Continue => (config.lr.over(offline), self.before),
             OnlineActorLr::Restart => (config.lr.over(self.rounds), 0),
         };
