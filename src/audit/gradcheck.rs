@@ -26,7 +26,7 @@ pub struct TensorCheck {
     pub analytic: f64,
     /// the same by central differences
     pub numeric: f64,
-    /// |analytic - numeric| / max(|analytic|, |numeric|, 1e-9)
+    /// |analytic - numeric| / max(|analytic|, |numeric|, size of the gradient / root of its length)
     pub relative: f64,
     /// largest absolute error over the elements divided by the largest gradient; `None` unless asked
     pub elementwise: Option<f64>,
@@ -94,8 +94,21 @@ pub fn shake(store: &mut ReferenceStore, seed: u64) {
     }
 }
 
-/// Step of the central differences, for parameters of order 1 in f64.
-const STEP: f64 = 1e-6;
+/// Steps of the central differences, for parameters of order 1 in f64: the next one is taken where a kink
+/// (a unit of a ReLU layer that switches) lies within the one before.
+const STEPS: [f64; 3] = [1e-6, 1e-7, 1e-8];
+/// Directions tried until there is no kink within the step. A wrong gradient gains nothing by it: away from
+/// kinks the slopes on both sides agree with each other and not with it.
+const DRAWS: u64 = 8;
+
+/// The larger; NaN is the largest.
+fn worse(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+}
+
+fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
 
 /// Checks every update of a trace at the given state. With `elements`, every single parameter too.
 pub fn check(
@@ -168,42 +181,111 @@ impl<'a> Checker<'a> {
         all
     }
 
-    /// The derivative of a loss along a direction of one tensor.
-    fn slope(&self, t: &Trained<'_>, direction: &dyn Fn(usize) -> f64) -> f64 {
-        let loss_at = |step: f64| {
-            let param = |id: ParamId, version: u32| {
-                let mut x = self.value(self.params[&(id, version)]).to_vec();
-                if (id, version) == (t.param, t.version) {
-                    x.iter_mut().enumerate().for_each(|(i, x)| *x += step * direction(i));
-                }
-                x
-            };
-            reference::value_of(self.trace, t.loss, self.inputs, self.clock, &param, &self.values)[0]
+    /// The loss after a move of one tensor.
+    fn loss(&self, t: &Trained<'_>, moved: &dyn Fn(usize) -> f64) -> f64 {
+        let param = |id: ParamId, version: u32| {
+            let mut x = self.value(self.params[&(id, version)]).to_vec();
+            if (id, version) == (t.param, t.version) {
+                x.iter_mut().enumerate().for_each(|(i, x)| *x += moved(i));
+            }
+            x
         };
-        (loss_at(STEP) - loss_at(-STEP)) / (2.0 * STEP)
+        reference::value_of(self.trace, t.loss, self.inputs, self.clock, &param, &self.values)[0]
+    }
+
+    /// The derivative of a loss along a direction of one tensor, and whether there is none of its kinks
+    /// within the step: the slopes on both sides agree on the given scale.
+    fn slope(&self, t: &Trained<'_>, d: &dyn Fn(usize) -> f64, step: f64, scale: f64) -> (f64, bool) {
+        let here = self.value(t.loss)[0];
+        let (up, down) = (self.loss(t, &|i| step * d(i)), self.loss(t, &|i| -step * d(i)));
+        let (left, right) = ((here - down) / step, (up - here) / step);
+        ((up - down) / (2.0 * step), (right - left).abs() <= 2.0 * TOLERANCE * scale)
     }
 
     /// Compares finite differences with what is claimed to be the gradient of a tensor.
     pub fn compare(&self, t: &Trained<'_>, gradient: &[f64], seed: u64, elements: bool) -> TensorCheck {
-        let mut rng = Rng::new(seed, Stream::Check, t.param.index() as u64);
-        let direction: Vec<f64> = (0..gradient.len()).map(|_| StandardNormal.sample(&mut rng)).collect();
-        let norm = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
-        let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| g * d / norm).sum();
-        let numeric = self.slope(t, &|i| direction[i] / norm);
+        // What a derivative along a random direction is like.
+        let typical = norm(gradient) / (gradient.len() as f64).sqrt();
+        let along = |draw: u64| {
+            let mut rng = Rng::new(seed, Stream::Check, t.param.index() as u64 + (draw << 16));
+            let d: Vec<f64> = (0..gradient.len()).map(|_| StandardNormal.sample(&mut rng)).collect();
+            let length = norm(&d);
+            let analytic: f64 = gradient.iter().zip(&d).map(|(g, d)| g * d / length).sum();
+            let scale = typical.max(analytic.abs());
+            let (numeric, smooth) = self.slope(t, &|i| d[i] / length, STEPS[0], scale);
+            (analytic, numeric, smooth)
+        };
+        let mut found = along(0);
+        for draw in 1..DRAWS {
+            if found.2 {
+                break;
+            }
+            found = along(draw);
+        }
+        let (analytic, numeric, _) = found;
         let elementwise = elements.then(|| {
             let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
-            let error = (0..gradient.len())
-                .map(|k| (self.slope(t, &|i| if i == k { 1.0 } else { 0.0 }) - gradient[k]).abs())
-                .fold(0.0, f64::max);
-            error / largest.max(1e-9)
+            let error = |k: usize| {
+                let one = |step| self.slope(t, &|i| if i == k { 1.0 } else { 0.0 }, step, largest);
+                let smooth = STEPS.iter().map(|step| one(*step)).find(|(_, smooth)| *smooth);
+                (smooth.unwrap_or_else(|| one(STEPS[0])).0 - gradient[k]).abs()
+            };
+            (0..gradient.len()).map(error).fold(0.0, worse) / largest.max(f64::MIN_POSITIVE)
         });
+        let size = analytic.abs().max(numeric.abs()).max(typical).max(f64::MIN_POSITIVE);
         TensorCheck {
             update: t.update,
             path: self.trace.table.paths(t.param)[0].0.clone(),
             analytic,
             numeric,
-            relative: (analytic - numeric).abs() / analytic.abs().max(numeric.abs()).max(1e-9),
+            relative: (analytic - numeric).abs() / size,
             elementwise,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::algo::iql::{Iql, IqlConfig};
+    use crate::algo::{Batch, Dims, Learner as _, Phase, Plain};
+    use crate::autodiff::Tracer;
+    use crate::nn::Params;
+
+    fn traced() -> (Trace, ReferenceStore) {
+        let config = IqlConfig { hidden: vec![5, 5], ..IqlConfig::default() };
+        let dims = Dims { s: 3, a: 2, batch: 6 };
+        let mut params = Params::default();
+        let iql = Iql::declare(&config, dims, &mut params);
+        let (table, store) = params.finish(0);
+        let t = Tracer::new(table);
+        let phase = Phase::offline(10);
+        iql.trace(&t, &Batch::new(&t, dims, &phase), &Plain, &phase);
+        let mut store = ReferenceStore::from(&store);
+        shake(&mut store, 1);
+        (t.finish(), store)
+    }
+
+    #[test]
+    fn right_gradients_pass_and_exchanged_ones_do_not() {
+        let (mut trace, store) = traced();
+        let inputs = synthetic(&trace, 1);
+        let run = |trace: &Trace| check(trace, &store, &inputs, Clock::default(), 1, true);
+        let right = run(&trace);
+        assert_eq!(right.len(), 6 + 7 + 6);
+        for t in &right {
+            assert!(t.passed(), "{} {}: {:e} {:?}", t.update, t.path, t.relative, t.elementwise);
+        }
+        // Two tensors of one shape take each other's gradient; everything else stays right.
+        for item in &mut trace.items {
+            if let Effect::Train { name: "value", gradients, .. } = &mut item.effect {
+                let (a, b) = (gradients[1].1, gradients[3].1);
+                (gradients[1].1, gradients[3].1) = (b, a);
+            }
+        }
+        for t in run(&trace) {
+            let wrong = t.update == "value" && matches!(t.path.as_str(), "v.layer0.bias" | "v.layer1.bias");
+            assert_eq!(t.passed(), !wrong, "{} {}: {:e}", t.update, t.path, t.relative);
         }
     }
 }

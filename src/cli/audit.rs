@@ -53,7 +53,7 @@ fn trace_json(r: &Report) -> Value {
     let tensors: Vec<Value> = r
         .tensors
         .iter()
-        .map(|d| json!({ "update": d.after, "tensor": d.path, "f64": d.f64, "f32": d.f32 }))
+        .map(|d| json!({ "update": d.after, "tensor": d.path, "f64": d.f64, "f32": d.f32, "f32_rms": d.rms_f32 }))
         .collect();
     let losses: Vec<Value> = r
         .losses

@@ -69,6 +69,12 @@ pub struct Difference {
     pub f64: f64,
     /// the same of the f32 executor
     pub f32: f64,
+    /// elements
+    pub len: usize,
+    /// how many of them are beyond the tolerance in f32
+    pub beyond_f32: usize,
+    /// root mean square of the f32 executor's relative differences
+    pub rms_f32: f64,
 }
 
 /// Losses of one update.
@@ -167,11 +173,14 @@ fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
-/// Largest |x - y| / max(|y|, rms(y)).
-fn difference(x: impl Iterator<Item = f64>, y: &[f64]) -> f64 {
-    let rms = (y.iter().map(|v| v * v).sum::<f64>() / y.len() as f64).sqrt();
-    let floor = rms.max(f64::MIN_POSITIVE);
-    x.zip(y).map(|(x, y)| (x - y).abs() / y.abs().max(floor)).fold(0.0, worse)
+/// |x - y| / max(|y|, rms(y)) of every element.
+fn differences(x: impl Iterator<Item = f64>, y: &[f64]) -> Vec<f64> {
+    let floor = rms(y).max(f64::MIN_POSITIVE);
+    x.zip(y).map(|(x, y)| (x - y).abs() / y.abs().max(floor)).collect()
+}
+
+fn rms(x: &[f64]) -> f64 {
+    (x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64).sqrt()
 }
 
 /// Replays a trace, given by either of its two files, with both executors.
@@ -265,16 +274,21 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
                 let y = &expected[range.clone()];
                 let wide = exact.values[id.index()][range.clone()].iter().copied();
                 let narrow = store.values[id.index()][range].iter().map(|x| f64::from(*x));
+                let (wide, narrow) = (differences(wide, y), differences(narrow, y));
                 tensors.push(Difference {
                     after: update + 1,
                     path,
-                    f64: difference(wide, y),
-                    f32: difference(narrow, y),
+                    f64: wide.into_iter().fold(0.0, worse),
+                    f32: narrow.iter().copied().fold(0.0, worse),
+                    len: narrow.len(),
+                    beyond_f32: narrow.iter().filter(|d| !(**d <= TOLERANCE_F32)).count(),
+                    rms_f32: rms(&narrow),
                 });
             }
         }
     }
     relate(&mut losses);
+    notes.extend(rounding(&tensors));
     if losses.is_empty() {
         notes.push("the JSON logs no losses".into());
     }
@@ -284,6 +298,24 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
     }
     let (tolerance_f64, tolerance_f32) = (TOLERANCE_F64, TOLERANCE_F32);
     Ok(Report { method, updates, tensors, losses, tolerance_f64, tolerance_f32, notes })
+}
+
+/// Where f32 alone is beyond its tolerance, what a reader needs to tell rounding from a mistake. In wide
+/// layers a few gradients are smaller than the rounding of the sums they are made of, or a unit switches
+/// within it; Adam divides by their size, so they move by whole steps either way. A mistake moves many.
+fn rounding(tensors: &[Difference]) -> Option<String> {
+    if tensors.iter().any(|d| !(d.f64 <= TOLERANCE_F64)) {
+        return None;
+    }
+    let beyond: Vec<&Difference> = tensors.iter().filter(|d| d.beyond_f32 > 0).collect();
+    let last = beyond.iter().map(|d| d.after).max()?;
+    let (mut elements, mut all, mut largest) = (0, 0, 0.0f64);
+    for d in beyond.iter().filter(|d| d.after == last) {
+        (elements, all, largest) = (elements + d.beyond_f32, all + d.len, worse(largest, d.rms_f32));
+    }
+    Some(format!(
+        "f64 agrees; f32 is beyond its tolerance after update {last} in {elements} of {all} elements of the tensors concerned, root mean square {largest:.1e} at most: few elements and a small mean point to gradients below f32 rounding, many to a mistake"
+    ))
 }
 
 /// Something must be there to compare, and nothing may be recorded after more updates than there are.
@@ -309,12 +341,10 @@ fn check_after(files: &Files, updates: usize) -> Result<(), GoldenError> {
 
 /// Absolute differences of losses to relative ones, by the rule for tensors: a loss over the updates is one.
 fn relate(losses: &mut [LossRow]) {
-    let rms = |name: &str, losses: &[LossRow]| {
-        let squares: Vec<f64> =
-            losses.iter().filter(|l| l.name == name).map(|l| l.expected * l.expected).collect();
-        (squares.iter().sum::<f64>() / squares.len() as f64).sqrt()
+    let all = |name: &str, losses: &[LossRow]| -> Vec<f64> {
+        losses.iter().filter(|l| l.name == name).map(|l| l.expected).collect()
     };
-    let floors: Vec<f64> = losses.iter().map(|l| rms(&l.name, losses)).collect();
+    let floors: Vec<f64> = losses.iter().map(|l| rms(&all(&l.name, losses))).collect();
     for (l, floor) in losses.iter_mut().zip(floors) {
         let scale = l.expected.abs().max(floor).max(f64::MIN_POSITIVE);
         l.f64 /= scale;
