@@ -5,30 +5,61 @@ use std::path::PathBuf;
 
 use baq::audit::golden;
 
-fn compare(name: &str) {
+fn compare(name: &str, losses: usize, f32_bound: f64) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     let report = golden::compare(&path).unwrap_or_else(|e| panic!("{e}"));
     println!("{name}: f64 {:.1e}, f32 {:.1e}", report.worst_f64(), report.worst_f32());
     assert_eq!(report.updates, 10);
     assert!(report.tensors.iter().any(|d| d.after == 10), "nothing compared after 10 updates");
-    assert_eq!(report.losses.len(), 30, "every loss of every update is compared");
+    assert_eq!(report.losses.len(), losses, "every loss of every update is compared");
     assert!(report.worst_f64() <= 1e-8, "{name}: f64 differs by {:e}", report.worst_f64());
-    assert!(report.worst_f32() <= 2e-4, "{name}: f32 differs by {:e}", report.worst_f32());
+    assert!(report.worst_f32() <= f32_bound, "{name}: f32 differs by {:e}", report.worst_f32());
     // The two executors are different programs: agreement to the last bit would mean one is checked with itself.
     assert!(report.worst_f32() > report.worst_f64());
 }
 
 #[test]
 fn iql_gaussian() {
-    compare("iql-hopper.safetensors");
+    compare("iql-hopper.safetensors", 30, 2e-4);
 }
 
 #[test]
 fn iql_deterministic() {
-    compare("iql-deterministic.safetensors");
+    compare("iql-deterministic.safetensors", 30, 2e-4);
 }
 
 #[test]
 fn baq_over_iql() {
-    compare("baq-iql-hopper.safetensors");
+    compare("baq-iql-hopper.safetensors", 30, 2e-4);
+}
+
+#[test]
+fn td3_bc() {
+    // The policy moves in every second update.
+    compare("td3-bc-hopper.safetensors", 15, 5e-4);
+}
+
+#[test]
+fn cql() {
+    compare("cql-hopper.safetensors", 30, 5e-4);
+}
+
+#[test]
+fn cql_lagrange_and_max_backup() {
+    compare("cql-lagrange-maxbackup.safetensors", 40, 5e-4);
+}
+
+#[test]
+fn cql_without_importance() {
+    compare("cql-no-importance.safetensors", 30, 5e-4);
+}
+
+#[test]
+fn cal_ql() {
+    compare("cal-ql-hopper.safetensors", 30, 5e-4);
+}
+
+#[test]
+fn baq_over_cql() {
+    compare("baq-cql-hopper.safetensors", 30, 5e-4);
 }

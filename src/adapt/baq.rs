@@ -12,7 +12,7 @@
 //! contribution goes with ρ w, which favours *mildly* novel actions and suppresses far ones.
 //!
 //! Decisions where the text is silent: π_BC(s) is the mode; the constants k_q, k_ρ, α are ours; w multiplies
-//! the value and critic losses and nothing else; w has no gradient; priorities are not corrected unless
+//! the value and critic losses and nothing else, in CQL the squared error (eq. 7) unless `cql_scope` says otherwise; w has no gradient; priorities are not corrected unless
 //! `is_exponent` asks; the text's "gradual relaxation" has no equation and is offered as `relax`.
 //! Cost: one forward pass of π_BC per *new* transition.
 
@@ -78,6 +78,15 @@ crate::choices! {
     }
 }
 
+crate::choices! {
+    /// What w multiplies in the critic loss of CQL.
+    Scope {
+        Bellman = "bellman", "the squared error (eq. 7)";
+        Penalty = "penalty", "the conservative penalty, as the text has it";
+        Both    = "both",    "both, so that far transitions are not pushed down harder than they are fitted";
+    }
+}
+
 crate::config! {
     BaqConfig "baq", "Behavior-adaptive Q-learning" {
         shape use_q_weight:     bool            = true,  ..,          "weigh the critic losses (eq. 6)";
@@ -92,6 +101,7 @@ crate::config! {
         run   offline_priority: OfflinePriority = OfflinePriority::Eq10, .., "priority of offline transitions";
         run   stratified:       bool            = true,  ..,          "one draw in each equal part of the mass, instead of independent draws";
         hyper is_exponent:      Schedule        = 0.0,   0.0..=1.0,   "exponent of the importance-sampling correction; 0: none";
+        shape cql_scope:        Scope           = Scope::Bellman, ..,     "what w multiplies in CQL, which has two terms";
         shape relax:            Relax           = Relax::None, ..,    "what relaxes the weights during fine-tuning";
         shape model:            Model           = Model::Gaussian, .., "likelihood that the behaviour model is fitted with";
         shape model_hidden:     Widths          = [256, 256], ..,     "hidden layers of the behaviour model";
@@ -207,19 +217,47 @@ impl Baq {
         }
         .named("w")
     }
+
+    /// w of eq. 6 as the losses use it.
+    fn q_weight<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Option<Var<'t>> {
+        self.config.use_q_weight.then(|| {
+            // No gradient passes the gate's critics.
+            let w = self.eq6(t, b, q.detach(), phase);
+            if self.config.normalise_weight { w / w.mean() } else { w }
+        })
+    }
+
+    /// The importance-sampling correction of a prioritised batch; it belongs to every term of a critic loss.
+    fn correction<'t>(&self, b: &Batch<'t>) -> Option<Var<'t>> {
+        self.sampling().importance.map(|_| b.column(replay::IMPORTANCE))
+    }
+}
+
+/// The product of what there is.
+fn product<'t>(a: Option<Var<'t>>, b: Option<Var<'t>>) -> Option<Var<'t>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a * b),
+        (a, b) => a.or(b),
+    }
 }
 
 impl Adaptation for Baq {
     fn weight<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Option<Var<'t>> {
-        let w = self.config.use_q_weight.then(|| {
-            // No gradient passes the gate's critics.
-            let w = self.eq6(t, b, q.detach(), phase);
-            if self.config.normalise_weight { w / w.mean() } else { w }
-        });
-        let correction = self.sampling().importance.map(|_| b.column(replay::IMPORTANCE));
-        match (w, correction) {
-            (Some(w), Some(c)) => Some(w * c),
-            (w, c) => w.or(c),
+        product(self.q_weight(t, b, q, phase), self.correction(b))
+    }
+
+    fn weights<'t>(
+        &self,
+        t: &'t Tracer,
+        b: &Batch<'t>,
+        q: Var<'t>,
+        phase: &Phase,
+    ) -> (Option<Var<'t>>, Option<Var<'t>>) {
+        let (w, correction) = (self.q_weight(t, b, q, phase), self.correction(b));
+        match self.config.cql_scope {
+            Scope::Bellman => (product(w, correction), correction),
+            Scope::Penalty => (correction, product(w, correction)),
+            Scope::Both => (product(w, correction), product(w, correction)),
         }
     }
 

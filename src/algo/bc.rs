@@ -57,7 +57,7 @@ impl Bc {
         let head = match config.model {
             Model::Mse => Head::Deterministic,
             Model::Gaussian => Head::Gaussian { state_std: true, log_std },
-            Model::TanhGaussian => Head::TanhGaussian { log_std },
+            Model::TanhGaussian => Head::TanhGaussian { log_std, std_scale: None },
         };
         let pi = Policy::declare(params, name, dims.sa(), &config.hidden, head, Preset::Torch);
         Bc { optimiser: config.actor, pi }

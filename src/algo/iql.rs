@@ -15,8 +15,9 @@
 //! without overflow. Cost per update (batch 256, 2x256): 0.53 GFLOP.
 
 use super::bc::policy_metrics;
-use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase, max_abs, mean_where};
-use crate::autodiff::{Axis, NoiseKind, Schedule, Shape, Tracer, Var};
+use super::measure::{error_metrics, value_metrics};
+use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
+use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, Dims as Widths, Metric};
 use crate::nn::{Critics, Head, Params, Policy, Preset, ValueNet};
 
@@ -71,14 +72,6 @@ pub static POLICY_LOSS: Metric = Metric::new("policy_loss", "L_pi, eq. 7", "", "
 pub static CRITIC_LOSS: Metric = Metric::new("critic_loss", "L_Q, eq. 6", "", "Loss of Q");
 /// Mean of V.
 pub static V_MEAN: Metric = Metric::new("v_mean", "E[ V(s) ]", "", "Values");
-/// Mean of Q on the batch's actions.
-pub static Q_DATA: Metric = Metric::new("q_data", "E[ min_j Q_j(s, a) ]", "", "Values");
-/// Mean of Q on the policy's actions.
-pub static Q_PI: Metric = Metric::new("q_pi", "E[ min_j Q_j(s, pi(s)) ]", "", "Values");
-/// Mean of Q on random actions.
-pub static Q_RAND: Metric = Metric::new("q_rand", "E[ min_j Q_j(s, u) ], u uniform", "", "Values");
-/// Largest value.
-pub static Q_MAX: Metric = Metric::new("q_max_abs", "max |Q_j(s, a)|", "", "Largest value");
 /// Mean advantage.
 pub static ADV_MEAN: Metric = Metric::new("advantage_mean", "E[ A ]", "", "Advantage");
 /// Share of clipped weights.
@@ -87,15 +80,6 @@ pub static ADV_CLIP: Metric =
 /// Mean weight of the cloned actions.
 pub static ADV_WEIGHT: Metric =
     Metric::new("advantage_weight_mean", "E[ min(e^(beta A), bound) ]", "", "Advantage weights");
-/// Root mean square TD error.
-pub static TD_RMS: Metric = Metric::new("td_rms", "sqrt E[ mean_j (y - Q_j)^2 ]", "", "TD error");
-/// The same on offline rows.
-pub static TD_RMS_OFFLINE: Metric =
-    Metric::new("td_rms_offline", "td_rms over offline rows of the batch", "", "TD error");
-/// The same on online rows.
-pub static TD_RMS_ONLINE: Metric =
-    Metric::new("td_rms_online", "td_rms over online rows of the batch", "", "TD error");
-
 /// Networks of IQL.
 #[derive(Debug)]
 pub struct Iql {
@@ -177,20 +161,9 @@ impl Iql {
     }
 
     fn critic_metrics<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, squares: Var<'t>) {
-        let uniform =
-            t.noise("uniform action", NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
-        let q_min = |a| self.q.min(t, b.s, a).mean();
         t.metric(&V_MEAN, self.v.at(t, b.s).mean());
-        t.metric(&Q_DATA, q_min(b.a));
-        t.metric(&Q_PI, q_min(self.pi.mode(t, b.s)));
-        t.metric(&Q_RAND, q_min(uniform * 2.0 - 1.0));
-        t.metric(&Q_MAX, max_abs(q));
-        let squares = squares.mean_over(Axis::Heads);
-        t.metric(&TD_RMS, squares.mean().sqrt());
-        if let Some(online) = b.online {
-            t.metric(&TD_RMS_OFFLINE, mean_where(squares, 1.0 - online).sqrt());
-            t.metric(&TD_RMS_ONLINE, mean_where(squares, online).sqrt());
-        }
+        value_metrics(t, b, &self.q, &self.pi, q);
+        error_metrics(t, b, squares);
     }
 }
 

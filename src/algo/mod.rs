@@ -4,7 +4,13 @@
 //! knows who the other is.
 
 pub mod bc;
+pub mod cal_ql;
+pub mod cql;
 pub mod iql;
+pub mod measure;
+pub mod sac;
+pub mod td3;
+pub mod td3_bc;
 
 use std::fmt::Debug;
 
@@ -141,6 +147,16 @@ pub trait Learner: Debug + Send + Sync {
         None
     }
 
+    /// The actor's role runs in every so many-th round of a run, first in round number `actor_every`.
+    fn actor_every(&self) -> u64 {
+        1
+    }
+
+    /// The discount of the column [`replay::RETURN_TO_GO`], if the losses read it.
+    fn return_to_go(&self) -> Option<f64> {
+        None
+    }
+
     /// The loss on held-out transitions, for algorithms that clone behaviour.
     fn validation<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>) -> Option<Var<'t>> {
         None
@@ -153,6 +169,18 @@ pub trait Adaptation: Debug + Send + Sync {
     /// `q` `[J, B, 1]` are the values that the weighted loss regresses.
     fn weight<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>, _q: Var<'t>, _phase: &Phase) -> Option<Var<'t>> {
         None
+    }
+
+    /// Weights `[B, 1]` of (the squared error, the conservative penalty) in algorithms whose critic loss has both
+    /// terms. By default [`Adaptation::weight`] weighs the first and nothing the second.
+    fn weights<'t>(
+        &self,
+        t: &'t Tracer,
+        b: &Batch<'t>,
+        q: Var<'t>,
+        phase: &Phase,
+    ) -> (Option<Var<'t>>, Option<Var<'t>>) {
+        (self.weight(t, b, q, phase), None)
     }
 
     /// Further updates and metrics at the end of a round.
@@ -222,6 +250,8 @@ pub struct Entry {
     pub about: &'static str,
     /// its section with defaults
     pub section: fn() -> Box<dyn AnySection>,
+    /// the algorithm whose section it reads as well
+    pub extends: Option<&'static str>,
     /// declares its networks
     pub build: Build,
 }
@@ -232,13 +262,50 @@ pub const ALGORITHMS: &[Entry] = &[
         name: "bc",
         about: "behaviour cloning: imitate the data",
         section: section::<bc::BcConfig>,
+        extends: None,
         build: |c, dims, p| Ok(Box::new(bc::Bc::declare(&c.section(), "pi", dims, p))),
     },
     Entry {
         name: "iql",
         about: "implicit Q-learning: expectile values, advantage-weighted cloning",
         section: section::<iql::IqlConfig>,
+        extends: None,
         build: |c, dims, p| Ok(Box::new(iql::Iql::declare(&c.section(), dims, p))),
+    },
+    Entry {
+        name: "cql",
+        about: "conservative Q-learning: values of sampled actions are pushed below those of the data",
+        section: section::<cql::CqlConfig>,
+        extends: None,
+        build: |c, dims, p| Ok(Box::new(cql::Cql::declare(&c.section(), dims, p))),
+    },
+    Entry {
+        name: "cal_ql",
+        about: "CQL whose values are never pushed below the recorded returns",
+        section: section::<cal_ql::CalQlConfig>,
+        extends: Some("cql"),
+        build: |c, dims, p| Ok(Box::new(cal_ql::CalQl::declare(&c.section(), &c.section(), dims, p))),
+    },
+    Entry {
+        name: "sac",
+        about: "soft actor-critic, for training online",
+        section: section::<sac::SacConfig>,
+        extends: None,
+        build: |c, dims, p| Ok(Box::new(sac::Sac::declare(&c.section(), dims, p))),
+    },
+    Entry {
+        name: "td3",
+        about: "twin delayed deterministic policy gradient, for training online",
+        section: section::<td3::Td3Config>,
+        extends: None,
+        build: |c, dims, p| Ok(Box::new(td3::Td3::declare(&c.section(), dims, p))),
+    },
+    Entry {
+        name: "td3_bc",
+        about: "TD3 whose policy also clones the data",
+        section: section::<td3_bc::Td3BcConfig>,
+        extends: Some("td3"),
+        build: |c, dims, p| Ok(Box::new(td3_bc::Td3Bc::declare(&c.section(), &c.section(), dims, p))),
     },
 ];
 

@@ -484,8 +484,22 @@ impl<'t> Var<'t> {
         self.push(Op::Pad { start, cols }, &[self.id], Shape { cols, ..self.shape() })
     }
 
+    /// One of several heads: `[J, B, N]` to `[1, B, N]`
+    pub fn head(self, j: usize) -> Var<'t> {
+        let s = self.shape();
+        assert!(j < s.heads, "no head {j} in {s}");
+        if s.heads == 1 {
+            return self;
+        }
+        let size = s.rows * s.cols;
+        self.reshape(Shape::new(1, 1, s.len())).slice(j * size, size).reshape(Shape { heads: 1, ..s })
+    }
+
     /// Every row `k` times in succession: `[J, B, N]` to `[J, B·k, N]`
     pub fn repeat(self, k: usize) -> Var<'t> {
+        if k == 1 {
+            return self;
+        }
         let s = self.shape();
         self.push(Op::Repeat(k), &[self.id], Shape { rows: s.rows * k, ..s })
     }

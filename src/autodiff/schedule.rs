@@ -30,6 +30,15 @@ pub enum Schedule {
         /// Length; [`Schedule::AUTO`] until the phase is known.
         steps: u64,
     },
+    /// `from` before `steps`, `to` from there on.
+    Step {
+        /// Value at 0.
+        from: f64,
+        /// Value at `steps`.
+        to: f64,
+        /// Where it changes; [`Schedule::AUTO`] until the phase is known.
+        steps: u64,
+    },
 }
 
 impl Schedule {
@@ -43,7 +52,20 @@ impl Schedule {
     pub fn at(&self, step: u64) -> f64 {
         match *self {
             Self::Constant(v) => v,
-            Self::Linear { to, steps, .. } | Self::Cosine { to, steps, .. } if step >= steps => to,
+            Self::Linear { to, steps, .. }
+            | Self::Cosine { to, steps, .. }
+            | Self::Step { to, steps, .. }
+                if step >= steps =>
+            {
+                to
+            }
+            Self::Step { from, to, steps } => {
+                if fraction(step, steps) < 1.0 {
+                    from
+                } else {
+                    to
+                }
+            }
             Self::Linear { from, to, steps } => from + (to - from) * fraction(step, steps),
             Self::Cosine { from, to, steps } => cosine(from, to, fraction(step, steps)),
         }
@@ -67,6 +89,7 @@ impl Schedule {
             Self::Constant(v) => Self::Constant(v),
             Self::Linear { from, to, steps } => Self::Linear { from, to, steps: fill(steps) },
             Self::Cosine { from, to, steps } => Self::Cosine { from, to, steps: fill(steps) },
+            Self::Step { from, to, steps } => Self::Step { from, to, steps: fill(steps) },
         }
     }
 
@@ -74,7 +97,9 @@ impl Schedule {
     pub fn ends(&self) -> [f64; 2] {
         match *self {
             Self::Constant(v) => [v, v],
-            Self::Linear { from, to, .. } | Self::Cosine { from, to, .. } => [from, to],
+            Self::Linear { from, to, .. } | Self::Cosine { from, to, .. } | Self::Step { from, to, .. } => {
+                [from, to]
+            }
         }
     }
 }
@@ -103,6 +128,7 @@ impl fmt::Display for Schedule {
             Self::Constant(v) => return write!(f, "{v:?}"),
             Self::Linear { from, to, steps } => ("linear", from, to, steps),
             Self::Cosine { from, to, steps } => ("cosine", from, to, steps),
+            Self::Step { from, to, steps } => ("step", from, to, steps),
         };
         if steps == Self::AUTO {
             write!(f, "{name}({from:?}, {to:?}, auto)")
@@ -142,6 +168,7 @@ impl FromStr for Schedule {
         match name.trim() {
             "linear" => Ok(Self::Linear { from, to, steps }),
             "cosine" => Ok(Self::Cosine { from, to, steps }),
+            "step" => Ok(Self::Step { from, to, steps }),
             _ => Err(()),
         }
     }
@@ -227,6 +254,7 @@ mod tests {
             "linear(0.4, 1.0, 30000)",
             "cosine(0.0003, 0.0, 1000000)",
             "cosine(0.0003, 0.0, auto)",
+            "step(1.0, 0.0, 40000)",
         ] {
             let s: Schedule = text.parse().unwrap();
             assert_eq!(s.to_string(), text);
@@ -237,7 +265,7 @@ mod tests {
             "x",
             "cosine(",
             "cosine()",
-            "step(1,2,3)",
+            "stair(1,2,3)",
             "linear(1,2,0)",
             "linear(1,2,3,4)",
             "nan",

@@ -190,7 +190,7 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
             if needs_model(&agent, &origin, model.as_ref())? {
                 let baq: BaqConfig = config.section();
                 let every: Vec<usize> = (0..dataset.columns.len()).collect();
-                let all = dataset.ring(&every, 0, &[])?;
+                let all = dataset.ring(&every, 0, &[], None)?;
                 if online::fit_model(&mut agent, &all, run.seed, baq.model_updates, stop, quiet)? {
                     return Ok(Ended::Interrupted);
                 }

@@ -143,6 +143,7 @@ impl RunArgs {
         }
         let (base, modifier) = (find_algorithm(&run.algo)?, find_adaptation(&run.adapt)?);
         let mut active = vec!["run", "data", "offline", "online", base.name];
+        active.extend(base.extends);
         if modifier.section.is_some() {
             active.push(modifier.name);
         }

@@ -49,6 +49,37 @@ pub const PRESETS: &[Preset] = &[
         about: "behaviour cloning, Gaussian with state-dependent width, stopped by validation",
         text: include_str!("presets/bc.toml"),
     },
+    Preset {
+        name: "cql",
+        about: "CQL at its default setting, that of CORL",
+        text: include_str!("presets/cql.toml"),
+    },
+    Preset {
+        name: "cql_corl",
+        about: "CQL as in CORL: three hidden layers, states standardised, penalty 10",
+        text: include_str!("presets/cql_corl.toml"),
+    },
+    Preset {
+        name: "cql_light",
+        about: "CQL in half the arithmetic: two hidden layers, penalty 5",
+        text: include_str!("presets/cql_light.toml"),
+    },
+    Preset {
+        name: "cal_ql",
+        about: "Cal-QL with the networks and rates of cql_light, batches mixed half and half online",
+        text: include_str!("presets/cal_ql.toml"),
+    },
+    Preset { name: "sac", about: "SAC as in rlkit", text: include_str!("presets/sac.toml") },
+    Preset {
+        name: "td3",
+        about: "TD3 as its authors' present program runs it on locomotion",
+        text: include_str!("presets/td3.toml"),
+    },
+    Preset {
+        name: "td3_bc",
+        about: "TD3+BC as in CORL: states standardised, raw rewards",
+        text: include_str!("presets/td3_bc.toml"),
+    },
 ];
 
 /// The preset called `name`.

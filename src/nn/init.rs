@@ -24,6 +24,11 @@ pub enum Init {
 pub enum Preset {
     /// weights and biases U(±1/√fan_in), as PyTorch's linear layers
     Torch,
+    /// hidden layers as `Torch`, last weights U(±last·√(6/(fan_in + fan_out))), last biases 0
+    TorchXavier {
+        /// gain of the last layer
+        last: f64,
+    },
     /// orthogonal weights, gain √2 in hidden layers and `last` in the last one; biases 0
     Orthogonal {
         /// gain of the last layer
@@ -45,7 +50,10 @@ impl Preset {
         let (k, n) = (inputs as f64, outputs as f64);
         let zero = Init::Constant(0.0);
         match (self, last) {
-            (Preset::Torch, _) => (Init::Uniform(1.0 / k.sqrt()), Init::Uniform(1.0 / k.sqrt())),
+            (Preset::Torch, _) | (Preset::TorchXavier { .. }, false) => {
+                (Init::Uniform(1.0 / k.sqrt()), Init::Uniform(1.0 / k.sqrt()))
+            }
+            (Preset::TorchXavier { last }, true) => (Init::Uniform(last * (6.0 / (k + n)).sqrt()), zero),
             (Preset::Orthogonal { .. }, false) => (Init::Orthogonal(2f64.sqrt()), zero),
             (Preset::Orthogonal { last }, true) => (Init::Orthogonal(last), zero),
             (Preset::Lecun, false) => (Init::TruncatedNormal(lecun_sigma(k)), zero),
@@ -143,6 +151,7 @@ mod tests {
         let variance = |w: &[f32]| w.iter().map(|x| f64::from(x * x)).sum::<f64>() / w.len() as f64;
         for (init, want) in [
             (Preset::Torch.layer(100, 100, false).0, 0.01 / 3.0),
+            (Preset::TorchXavier { last: 0.1 }.layer(100, 100, true).0, 0.01 * 2.0 / 200.0),
             (Preset::Lecun.layer(100, 100, false).0, 0.01),
             (Preset::Lecun.layer(100, 100, true).0, 0.0001),
             (Preset::Rlkit { last: 3e-3 }.layer(100, 100, true).0, 9e-6 / 3.0),

@@ -51,9 +51,18 @@ impl Mlp {
 
     /// Output `[J, B, N]` for input `[J or 1, B, K]`; nothing follows the last layer.
     pub fn forward<'t>(&self, t: &'t Tracer, x: Var<'t>) -> Var<'t> {
+        self.forward_with(x, |id| t.param(id))
+    }
+
+    /// Output `[1, B, N]` of one of several heads.
+    fn forward_head<'t>(&self, t: &'t Tracer, x: Var<'t>, j: usize) -> Var<'t> {
+        self.forward_with(x, |id| t.param(id).head(j))
+    }
+
+    fn forward_with<'t>(&self, x: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
         let last = self.layers.len() - 1;
         self.layers.iter().enumerate().fold(x, |x, (i, &(w, b))| {
-            let z = x.linear(t.param(w), t.param(b));
+            let z = x.linear(param(w), param(b));
             if i == last { z } else { z.relu() }
         })
     }
@@ -116,6 +125,13 @@ impl Critics {
         let name = crate::autodiff::print::name_of;
         let label = format!("{}_j({}, {})", self.symbol, name(s), name(a));
         self.net.forward(t, s.concat(a)).named(label)
+    }
+
+    /// Q_j(s, a) `[B, 1]` of one critic alone, counted from 0 as in the paths; printed from 1 as in papers.
+    pub fn one<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>, j: usize) -> Var<'t> {
+        let name = crate::autodiff::print::name_of;
+        let label = format!("{}_{}({}, {})", self.symbol, j + 1, name(s), name(a));
+        self.net.forward_head(t, s.concat(a), j).named(label)
     }
 
     /// min_j Q_j(s, a) `[B, 1]`

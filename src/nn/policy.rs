@@ -35,6 +35,9 @@ pub enum Head {
     TanhGaussian {
         /// bounds of log σ
         log_std: (f64, f64),
+        /// log σ = c₁ l + c₀ with trained scalars that begin at (c₁, c₀), l the output of the trunk;
+        /// without, log σ = l
+        std_scale: Option<(f64, f64)>,
     },
 }
 
@@ -44,6 +47,7 @@ pub struct Policy {
     net: Mlp,
     head: Head,
     free_log_std: Option<ParamId>,
+    std_scale: Option<(ParamId, ParamId)>,
     a_dim: usize,
     hidden: Vec<usize>,
 }
@@ -70,7 +74,14 @@ impl Policy {
             }
             _ => None,
         };
-        Policy { net, head, free_log_std, a_dim, hidden: hidden.to_vec() }
+        let std_scale = match head {
+            Head::TanhGaussian { std_scale: Some((factor, offset)), .. } => {
+                let mut scalar = |name, x| params.tensor(group, name, Shape::SCALAR, Init::Constant(x));
+                Some((scalar("log_std_multiplier", factor), scalar("log_std_offset", offset)))
+            }
+            _ => None,
+        };
+        Policy { net, head, free_log_std, std_scale, a_dim, hidden: hidden.to_vec() }
     }
 
     /// Its group.
@@ -110,9 +121,13 @@ impl Policy {
                 };
                 (mean, Some(log_std.clamp(lo, hi)))
             }
-            Head::TanhGaussian { log_std: (lo, hi) } => {
-                let log_std = f.slice(self.a_dim, self.a_dim).clamp(lo, hi);
-                (f.slice(0, self.a_dim), Some(log_std))
+            Head::TanhGaussian { log_std: (lo, hi), .. } => {
+                let l = f.slice(self.a_dim, self.a_dim);
+                let log_std = match self.std_scale {
+                    Some((factor, offset)) => t.param(factor) * l + t.param(offset),
+                    None => l,
+                };
+                (f.slice(0, self.a_dim), Some(log_std.clamp(lo, hi)))
             }
         }
     }
@@ -134,6 +149,22 @@ impl Policy {
         }
     }
 
+    /// `n` reparameterised samples for every state and their log π: `[B·n, A]` and `[B·n, 1]`, those of one
+    /// state in succession. The network runs once per state; log π is taken from the sample before the
+    /// tanh, where no action is saturated. Panics for any head but TG.
+    pub fn draw<'t>(&self, t: &'t Tracer, s: Var<'t>, n: usize) -> (Var<'t>, Var<'t>) {
+        assert!(matches!(self.head, Head::TanhGaussian { .. }), "samples with their density are head TG's");
+        let (mean, log_std) = self.parts(t, s);
+        let log_std = log_std.expect("invariant: head TG has a spread").repeat(n);
+        let mean = mean.repeat(n);
+        let state = name_of(s);
+        let noise = t.noise(&format!("noise of pi({state})"), NoiseKind::Normal, mean.shape());
+        let u = mean + log_std.exp() * noise;
+        let density = noise.square() * -0.5 - log_std - 0.5 * (2.0 * PI).ln();
+        let action = u.tanh().named(format!("a~pi({state})"));
+        (action, (density - squash(u)).sum(Axis::Cols).named(format!("log pi(a~ | {state})")))
+    }
+
     /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for head D, which has none.
     pub fn log_prob<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
         let label = format!("log {}({} | {})", group_name(t, self.group()), name_of(a), name_of(s));
@@ -143,9 +174,7 @@ impl Policy {
             Head::TanhGaussian { .. } => {
                 let a = a.clamp(-ATANH_BOUND, ATANH_BOUND);
                 let u = ((a + 1.0).log() - (1.0 - a).log()) * 0.5;
-                // log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), finite for any u
-                let squash = (LN_2 - u - (u * -2.0).softplus()) * 2.0;
-                (gaussian(u, mean, log_std) - squash).sum(Axis::Cols)
+                (gaussian(u, mean, log_std) - squash(u)).sum(Axis::Cols)
             }
             _ => gaussian(a, mean.tanh(), log_std).sum(Axis::Cols),
         }
@@ -157,6 +186,11 @@ impl Policy {
         let label = format!("sigma_{}({})", group_name(t, self.group()), name_of(s));
         Some(self.parts(t, s).1?.exp().named(label))
     }
+}
+
+/// log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), finite for any u.
+fn squash(u: Var<'_>) -> Var<'_> {
+    (LN_2 - u - (u * -2.0).softplus()) * 2.0
 }
 
 /// log N(x; mean, e^log_std), element by element.

@@ -111,25 +111,30 @@ fn facts(columns: &Columns, run: &RunConfig) -> Result<DatasetFacts, TrainError>
 }
 
 impl Dataset {
-    /// The transitions `rows` in a ring of that capacity, with room for annotated columns.
-    pub fn ring(&self, rows: &[usize], capacity: usize, annotated: &[&str]) -> Result<Ring, TrainError> {
+    /// The transitions `rows` in a ring of that capacity, with room for annotated columns and, if a discount
+    /// is given, with the return to go of each row's own episode.
+    pub fn ring(
+        &self,
+        rows: &[usize],
+        capacity: usize,
+        annotated: &[&str],
+        return_to_go: Option<f64>,
+    ) -> Result<Ring, TrainError> {
         let c = &self.columns;
-        let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
+        let extra: Vec<(&str, usize)> =
+            return_to_go.map(|_| replay::RETURN_TO_GO).iter().chain(annotated).map(|n| (*n, 1)).collect();
         let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
         let mut ring = Ring::new(layout, capacity.max(rows.len()).max(1));
         let matrix =
             |m: &ndarray::Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
         let vector = |v: &ndarray::Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
-        ring.load(
-            rows.len(),
-            &[
-                (replay::S, &matrix(&c.observations)),
-                (replay::A, &matrix(&c.actions)),
-                (replay::R, &vector(&c.rewards)),
-                (replay::M, &vector(&c.masks())),
-                (replay::S2, &matrix(&c.next_observations)),
-            ],
-        )?;
+        let returns = return_to_go.map(|discount| vector(&returns::returns_to_go(c, discount)));
+        let (s, a, s2) = (matrix(&c.observations), matrix(&c.actions), matrix(&c.next_observations));
+        let (r, m) = (vector(&c.rewards), vector(&c.masks()));
+        let mut columns: Vec<(&str, &[f32])> =
+            vec![(replay::S, &s), (replay::A, &a), (replay::R, &r), (replay::M, &m), (replay::S2, &s2)];
+        columns.extend(returns.as_deref().map(|g| (replay::RETURN_TO_GO, g)));
+        ring.load(rows.len(), &columns)?;
         Ok(ring)
     }
 }

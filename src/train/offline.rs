@@ -22,37 +22,68 @@ use rand::seq::SliceRandom;
 pub static VALIDATION_LOSS: Metric =
     Metric::new("validation_loss", "loss on held-out transitions", "", "Held-out loss");
 
-/// Compiled rounds, with and without metrics.
+/// Compiled rounds: with and without metrics, with and without the actor's role where it is delayed.
 pub struct Rounds {
+    full: Compiled,
+    critic_only: Option<Compiled>,
+    actor_every: u64,
+    measured_full: bool,
+}
+
+/// The two programs of one set of roles.
+struct Compiled {
     plain: (Program, Workspace),
     measured: (Program, Workspace),
 }
 
-impl Rounds {
-    /// Compiles a trace.
-    pub fn new(trace: &Trace) -> Rounds {
+impl Compiled {
+    fn new(trace: &Trace, actor: bool) -> Compiled {
         let compile = |metrics| {
-            let program = Program::compile(trace, Select { critic: true, actor: true, metrics });
+            let program = Program::compile(trace, Select { critic: true, actor, metrics });
             let workspace = Workspace::new(&program);
             (program, workspace)
         };
-        Rounds { plain: compile(false), measured: compile(true) }
+        Compiled { plain: compile(false), measured: compile(true) }
+    }
+}
+
+impl Rounds {
+    /// Compiles a trace whose actor's role runs in every `actor_every`-th round.
+    pub fn new(trace: &Trace, actor_every: u64) -> Rounds {
+        Rounds {
+            full: Compiled::new(trace, true),
+            critic_only: (actor_every > 1).then(|| Compiled::new(trace, false)),
+            actor_every,
+            measured_full: true,
+        }
     }
 
-    /// The program of a round and its memory.
-    pub fn pick(&mut self, metrics: bool) -> (&Program, &mut Workspace) {
-        let (program, workspace) = if metrics { &mut self.measured } else { &mut self.plain };
+    /// The program of round `round`, counted from 0 at the beginning of the run, and its memory.
+    pub fn pick(&mut self, round: u64, metrics: bool) -> (&Program, &mut Workspace) {
+        let full = (round + 1).is_multiple_of(self.actor_every);
+        if metrics {
+            self.measured_full = full;
+        }
+        let compiled = match &mut self.critic_only {
+            Some(critic_only) if !full => critic_only,
+            _ => &mut self.full,
+        };
+        let (program, workspace) = if metrics { &mut compiled.measured } else { &mut compiled.plain };
         (program, workspace)
     }
 
     /// Metrics that measured rounds report.
     pub fn metrics(&self) -> Vec<&'static Metric> {
-        self.measured.0.metrics().collect()
+        self.full.measured.0.metrics().collect()
     }
 
     /// Values of the last measured round.
     pub fn values(&self) -> Vec<(&'static Metric, f64)> {
-        let (program, workspace) = &self.measured;
+        let compiled = match &self.critic_only {
+            Some(critic_only) if !self.measured_full => critic_only,
+            _ => &self.full,
+        };
+        let (program, workspace) = &compiled.measured;
         program.metrics().zip(workspace.metrics(program)).map(|(m, v)| (m, f64::from(v))).collect()
     }
 }
@@ -114,7 +145,7 @@ impl<'a> Offline<'a> {
         }
         let validation = match validates {
             Some(trace) if held.len() >= options.batch => {
-                Some(Validation::new(&trace, dataset.ring(&held, 0, &[])?))
+                Some(Validation::new(&trace, dataset.ring(&held, 0, &[], None)?))
             }
             _ => None,
         };
@@ -124,7 +155,7 @@ impl<'a> Offline<'a> {
             None
         };
         let phase = Phase::offline(options.updates);
-        let rounds = Rounds::new(&agent.trace(&phase));
+        let rounds = Rounds::new(&agent.trace(&phase), agent.learner.actor_every());
         let mut counters = Counters::default();
         if let Some(saved) = saved {
             saved.check_dataset(&dataset.facts)?;
@@ -133,7 +164,7 @@ impl<'a> Offline<'a> {
         Ok(Offline {
             config,
             run,
-            ring: dataset.ring(&train, 0, &[])?,
+            ring: dataset.ring(&train, 0, &[], agent.learner.return_to_go())?,
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
             validation,
@@ -174,7 +205,7 @@ impl<'a> Offline<'a> {
             &mut self.rows,
             &mut self.weights,
         );
-        let (program, workspace) = self.rounds.pick(measure);
+        let (program, workspace) = self.rounds.pick(self.counters.round, measure);
         fill(workspace, program, &self.ring, &self.rows);
         let clock = Clock { round: self.counters.round, phase_round: self.counters.round };
         program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));

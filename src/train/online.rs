@@ -40,14 +40,14 @@ pub fn fit_model(
     quiet: bool,
 ) -> Result<bool, TrainError> {
     let Some(trace) = agent.model_trace(&Phase::offline(updates)) else { return Ok(false) };
-    let mut rounds = Rounds::new(&trace);
+    let mut rounds = Rounds::new(&trace, 1);
     let mut progress = Progress::new("model", updates, 0, quiet);
     let mut rows = vec![0; agent.dims.batch];
     let mut weights = vec![0.0; agent.dims.batch];
     for update in 0..updates {
         let draw = Draw { seed, stream: Stream::Model as u32, update };
         Composer::Uniform { stratified: false }.compose(draw, ring, None, 0.0, &mut rows, &mut weights);
-        let (program, workspace) = rounds.pick(update + 1 == updates);
+        let (program, workspace) = rounds.pick(update, update + 1 == updates);
         fill(workspace, program, ring, &rows);
         let clock = Clock { round: update, phase_round: update };
         program.run(workspace, &mut agent.store, clock, Noise::Seed(seed));
@@ -86,7 +86,7 @@ pub fn ring(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Ring, T
         )));
     }
     let columns = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
-    dataset.ring(&rows, online.capacity, &columns)
+    dataset.ring(&rows, online.capacity, &columns, agent.learner.return_to_go())
 }
 
 /// Programs and columns of an adaptation that annotates transitions.
@@ -115,6 +115,7 @@ pub struct Online<'a> {
     sampling: Sampling,
     composer: Composer,
     annotation: Option<Annotation>,
+    return_to_go: Option<f64>,
     counters: Counters,
     observation: Vec<f64>,
     next: Vec<f64>,
@@ -183,7 +184,7 @@ impl<'a> Online<'a> {
             before: counters.offline_rounds,
             actor_lr: options.actor_lr,
         };
-        let rounds = Rounds::new(&agent.trace(&phase));
+        let rounds = Rounds::new(&agent.trace(&phase), agent.learner.actor_every());
         let annotation = match (agent.annotator(1), agent.annotator(agent.dims.batch)) {
             (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
             _ => None,
@@ -224,6 +225,7 @@ impl<'a> Online<'a> {
             sampling,
             composer,
             annotation,
+            return_to_go: agent.learner.return_to_go(),
             counters,
             agent,
             env,
@@ -266,6 +268,10 @@ impl<'a> Online<'a> {
         put(replay::A, action);
         put(replay::R, &[self.scales.reward.apply(step.reward as f32)]);
         put(replay::M, &[step.m()]);
+        if self.return_to_go.is_some() {
+            // Unknown until the episode ends; -inf is the value that changes nothing.
+            put(replay::RETURN_TO_GO, &[f32::NEG_INFINITY]);
+        }
         let mut mass = 1.0;
         if let Some(a) = &mut self.annotation {
             a.one.one(&mut self.agent.store, &self.state, action, &mut a.values);
@@ -286,6 +292,10 @@ impl<'a> Online<'a> {
         self.counters.episode_step += 1;
         self.counters.episode_return += step.reward;
         if step.ended() {
+            if let Some(discount) = self.return_to_go {
+                let steps = self.counters.episode_step as usize;
+                annotate::return_to_go(&mut self.ring, steps, discount, 0.0);
+            }
             self.counters.last_return = Some(self.counters.episode_return);
             self.begin_episode();
         }
@@ -318,7 +328,7 @@ impl<'a> Online<'a> {
                 tree.update(&self.rows, &self.priorities);
             }
         }
-        let (program, workspace) = self.rounds.pick(measure);
+        let (program, workspace) = self.rounds.pick(c.round, measure);
         fill(workspace, program, &self.ring, &self.rows);
         if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
             for (x, &row) in online.iter_mut().zip(&self.rows) {

@@ -131,6 +131,12 @@ impl Files {
         }
     }
 
+    /// The truth value `meta.KEY`; `None` if it is not there.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, GoldenError> {
+        let Some(value) = self.meta(key) else { return Ok(None) };
+        value.as_bool().map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "true or false", value))
+    }
+
     /// The string `meta.KEY`, one of `words`; `None` if it is not there.
     pub fn word(&self, key: &str, words: &[&str]) -> Result<Option<&str>, GoldenError> {
         let Some(value) = self.meta(key) else { return Ok(None) };

@@ -24,9 +24,9 @@ use thiserror::Error;
 
 use self::files::Files;
 use self::method::{Expectile, Networks, Setup, parameters, setup};
-use crate::algo::Dims;
+use crate::algo::{Dims, measure};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
-use crate::autodiff::{Clock, Noise, Program, Role, Select, Store, Trace, Workspace};
+use crate::autodiff::{Clock, Noise, NoiseKind, NoiseSpec, Program, Role, Select, Store, Trace, Workspace};
 use crate::config::ConfigError;
 use crate::replay;
 
@@ -208,7 +208,7 @@ pub fn compare(path: &Path) -> Result<Report, GoldenError> {
 
 fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
     let method = files.required_word("algo", method::METHODS)?.to_string();
-    let Setup { table, trace, annotation, dims, updates, mut notes } = setup(files, expectile)?;
+    let Setup { table, trace, annotation, dims, updates, actor_every, mut notes } = setup(files, expectile)?;
     let networks = Networks::of(files)?;
     let mut unknown = BTreeSet::new();
     check_after(files, updates)?;
@@ -224,12 +224,15 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
         exact.values[id.index()] = values;
     }
 
-    let select = Select { critic: true, actor: true, metrics: false };
-    let program = Program::compile(&trace, select);
-    let mut workspace = Workspace::new(&program);
+    let mut programs = [false, true].map(|actor| {
+        let program = Program::compile(&trace, Select { critic: true, actor, metrics: false });
+        let workspace = Workspace::new(&program);
+        (program, workspace)
+    });
+    let returns = trace.inputs.iter().any(|i| i.name == replay::RETURN_TO_GO);
     let (mut tensors, mut losses) = (Vec::new(), Vec::new());
     for update in 0..updates {
-        let batch = batch(files, update, dims)?;
+        let batch = batch(files, update, dims, returns)?;
         let mut wide = batch.clone();
         let mut narrow: BTreeMap<&str, Vec<f32>> =
             batch.iter().map(|(k, v)| (*k, v.iter().map(|x| *x as f32).collect())).collect();
@@ -238,27 +241,32 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
             annotate(annotation, &mut store, &mut narrow);
         }
         let clock = Clock { round: update as u64, phase_round: update as u64 };
-        let draws = vec![Vec::new(); trace.noises.len()];
+        let actor = (clock.round + 1).is_multiple_of(actor_every);
+        let (program, workspace) = &mut programs[usize::from(actor)];
+        let draws = draws(files, update, &trace, dims)?;
+        let narrow_draws: Vec<Vec<f32>> =
+            draws.iter().map(|d| d.iter().map(|x| *x as f32).collect()).collect();
         for (name, values) in &narrow {
-            if let Some(input) = workspace.input_mut(&program, name) {
+            if let Some(input) = workspace.input_mut(program, name) {
                 input.copy_from_slice(values);
             }
         }
-        program.run(&mut workspace, &mut store, clock, Noise::Recorded(&draws));
+        program.run(workspace, &mut store, clock, Noise::Recorded(&narrow_draws));
 
         let inputs = ReferenceInputs {
             columns: trace.inputs.iter().map(|i| wide[i.name].clone()).collect(),
-            noise: trace.noises.iter().map(|n| vec![0.0; n.shape.len()]).collect(),
+            noise: draws,
         };
-        let values = reference::run(&trace, &mut exact, &inputs, clock, |_: Role| true);
+        let roles = |role| actor || role == Role::Critic;
+        let values = reference::run(&trace, &mut exact, &inputs, clock, roles);
         for (k, u) in program.updates().iter().enumerate() {
-            if let Some(expected) = files.log(update, foreign_loss(u.name))? {
+            if let Some(expected) = logged(files, update, u.name)? {
                 losses.push(LossRow {
                     update,
                     name: u.name.into(),
                     expected,
                     f64: (trace.loss(u.name, &values) - expected).abs(),
-                    f32: (f64::from(workspace.loss(&program, k)) - expected).abs(),
+                    f32: (f64::from(workspace.loss(program, k)) - expected).abs(),
                 });
             }
         }
@@ -352,17 +360,57 @@ fn relate(losses: &mut [LossRow]) {
     }
 }
 
-/// How the trace's logs call the loss of an update.
-fn foreign_loss(update: &str) -> &str {
-    match update {
-        "value" => "value_loss",
-        "q" => "q_loss",
-        "policy" => "actor_loss",
-        other => other,
+/// The loss that the trace logs for an update of ours, if it does. Ours may be a sum of theirs.
+fn logged(files: &Files, update: usize, name: &str) -> Result<Option<f64>, GoldenError> {
+    let spellings: &[&[&str]] = match name {
+        "value" => &[&["value_loss"]],
+        "q" => &[
+            &["q_loss"],
+            &["critic_loss"],
+            &["qf1_loss", "qf2_loss", "cql_min_qf1_loss", "cql_min_qf2_loss"],
+        ],
+        "policy" => &[&["actor_loss"], &["policy_loss"]],
+        "temperature" => &[&["alpha_loss"]],
+        "multiplier" => &[&["alpha_prime_loss"]],
+        _ => &[],
+    };
+    for keys in spellings {
+        let terms: Option<Vec<f64>> =
+            keys.iter().map(|key| files.log(update, key)).collect::<Result<_, _>>()?;
+        if let Some(terms) = terms {
+            return Ok(Some(terms.iter().sum()));
+        }
     }
+    Ok(None)
 }
 
-fn batch(files: &Files, update: usize, dims: Dims) -> Result<BTreeMap<&'static str, Vec<f64>>, GoldenError> {
+/// The recorded numbers of every noise stream; the J-th draw belongs to the J-th stream. The one that only
+/// metrics read is zeros.
+fn draws(files: &Files, update: usize, trace: &Trace, dims: Dims) -> Result<Vec<Vec<f64>>, GoldenError> {
+    let stream = |(j, noise): (usize, &NoiseSpec)| {
+        if noise.name == measure::RANDOM_ACTION {
+            return Ok(vec![0.0; noise.shape.len()]);
+        }
+        let (rows, cols) = (noise.shape.rows, noise.shape.cols);
+        let shapes: [&[usize]; 2] = [&[rows, cols], &[dims.batch, rows / dims.batch, cols]];
+        Ok(match noise.kind {
+            NoiseKind::Normal => files.tensor(&format!("noise.{update}.{j}.normal"), &shapes)?.to_vec(),
+            // Recorded on (-1, 1), ours are on (0, 1).
+            NoiseKind::Uniform => {
+                let recorded = files.tensor(&format!("noise.{update}.{j}.uniform"), &shapes)?;
+                recorded.iter().map(|x| 0.5 * (x + 1.0)).collect()
+            }
+        })
+    };
+    trace.noises.iter().enumerate().map(stream).collect()
+}
+
+fn batch(
+    files: &Files,
+    update: usize,
+    dims: Dims,
+    returns: bool,
+) -> Result<BTreeMap<&'static str, Vec<f64>>, GoldenError> {
     let matrix = |name: &str, cols: usize| {
         files.tensor(&format!("batch.{update}.{name}"), &[&[dims.batch, cols]]).map(<[f64]>::to_vec)
     };
@@ -372,13 +420,17 @@ fn batch(files: &Files, update: usize, dims: Dims) -> Result<BTreeMap<&'static s
             .map(<[f64]>::to_vec)
     };
     let terminals = vector("terminals")?;
-    Ok(BTreeMap::from([
+    let mut columns = BTreeMap::from([
         (replay::S, matrix("observations", dims.s)?),
         (replay::A, matrix("actions", dims.a)?),
         (replay::R, vector("rewards")?),
         (replay::M, terminals.iter().map(|t| 1.0 - t).collect()),
         (replay::S2, matrix("next_observations", dims.s)?),
-    ]))
+    ]);
+    if returns {
+        columns.insert(replay::RETURN_TO_GO, vector("mc_returns")?);
+    }
+    Ok(columns)
 }
 
 fn annotate_exact(annotation: &Trace, store: &ReferenceStore, batch: &mut BTreeMap<&'static str, Vec<f64>>) {

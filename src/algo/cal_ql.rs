@@ -1,0 +1,67 @@
+//! Cal-QL. Nakamoto et al. 2023, arXiv:2303.05479.
+//!
+//!   cat_j of CQL, with  max( Q_j(s, ã), G(s) )  in place of  Q_j(s, ã)  for the actions ã of the policy     eq. 5.1
+//!   G_t = r_t + γ m_t G_{t+1} within the recorded episode of the row, the behaviour's value to compare with
+//!
+//! Importance terms are subtracted after the maximum; random actions and the data term stay as they are. The
+//! gradient vanishes where G wins. All else, and all other options (`cql.*`), as in CQL.
+//!
+//! G sums scaled rewards to the end of the episode. A time limit ends the sum without bootstrapping, so G is too
+//! small there. Online, the rows of the running episode have G = -inf, which is CQL without calibration, until the
+//! episode ends and their returns are known; 0 would not be neutral.
+//!
+//! Declared differences: the reference stores G = 0 for online rows. Cost: as CQL.
+
+use super::cql::{Cql, CqlConfig};
+use super::{Adaptation, Batch, Dims, Learner, Phase};
+use crate::autodiff::{Metric, Tracer};
+use crate::nn::{Critics, Params, Policy};
+use crate::replay;
+
+crate::config! {
+    CalQlConfig "cal_ql", "Calibrated conservative Q-learning" {
+        shape calibrate_random: bool = false, .., "bound the values of random actions by the return too";
+    }
+}
+
+/// How often the return wins.
+pub static BOUND_RATE: Metric =
+    Metric::new("calibrated_share", "share of Q_j(s, a~) < G(s)", "", "Calibrated values");
+
+/// CQL whose values of the policy's actions never fall below the recorded return.
+#[derive(Debug)]
+pub struct CalQl {
+    config: CalQlConfig,
+    base: Cql,
+}
+
+impl CalQl {
+    /// Declares the networks of CQL.
+    pub fn declare(config: &CalQlConfig, base: &CqlConfig, dims: Dims, params: &mut Params) -> CalQl {
+        CalQl { config: config.clone(), base: Cql::declare(base, dims, params) }
+    }
+}
+
+impl Learner for CalQl {
+    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
+        let to_go = b.column(replay::RETURN_TO_GO);
+        self.base.round(t, b, ad, phase, |(random, sampled)| {
+            t.metric(&BOUND_RATE, sampled.less(to_go).mean());
+            let random = if self.config.calibrate_random { random.maximum(to_go) } else { random };
+            (random, sampled.maximum(to_go))
+        });
+        ad.finish_round(t, b, self, phase);
+    }
+
+    fn policy(&self) -> &Policy {
+        self.base.policy()
+    }
+
+    fn critics(&self) -> Option<&Critics> {
+        self.base.critics()
+    }
+
+    fn return_to_go(&self) -> Option<f64> {
+        Some(self.base.discount())
+    }
+}

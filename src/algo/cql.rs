@@ -1,0 +1,299 @@
+//! Conservative Q-learning, CQL(H) on a soft actor-critic. Kumar, Zhou, Tucker, Levine 2020, arXiv:2006.04779.
+//!
+//!   samples    N each of  u ~ U(-1,1)^A,  a' ~ π(s'),  a~ ~ π(s),  every one of them valued *at s*
+//!   cat_j(s) = [ Q_j(s,u) + A log 2,  Q_j(s,a') - log π(a'|s'),  Q_j(s,a~) - log π(a~|s) ]      [B, 3N]
+//!   D_j      = E[ clip( T log Σ exp(cat_j / T) - Q_j(s,a) ) ]                                 eq. 4, appendix F
+//!   y        = r + γ m min_j Q̂_j(s', a'),  a' ~ π(s')
+//!   L_Q(θ)   = Σ_j  E[ w ( y - Q_j(s,a) )² ] + α_c D_j
+//!   L_α, L_π   as in SAC
+//!   lagrange:  Σ_j α'·α_c ( D_j - gap ) in place of Σ_j α_c D_j,  L_α' = -mean_j α' α_c ( D_j - gap )
+//!
+//! `importance = false` (CQL(ρ)): cat_j = [ Q_j(s,u), Q_j(s,a), Q_j(s,a'), Q_j(s,a~) ] without densities.
+//! `max_backup`: N draws at s'; the minimum over critics of each, then the maximum over draws.
+//! `entropy_backup`: - α log π(a'|s') in the backup.
+//! `cloning_updates`: in the first so many rounds L_π = E[ α log π(a~|s) - log π(a|s) ].
+//! w is 1 unless an adaptation supplies it; by default it weighs the squared error alone.
+//!
+//! Order: all losses from the parameters at the beginning of the round; then α', α, π, Q, Q̂ move.
+//!
+//! Declared differences. From the paper: no 1/2 before the squared error, so α_c is twice the paper's. From the
+//! public PyTorch reference: log π(a|s) of `cloning_updates` is that of the recorded action; L_α' is a mean over
+//! critics (the same for two). With `max_backup` and `entropy_backup` together, draws that tie for the maximum
+//! share their log π.
+//!
+//! Cost per update (batch 256, 3x256, N = 10): 13.4 GFLOP, nearly all of it the 2(3N+1) values per state. The
+//! policy's network runs once per distinct state, and no gradient enters it from the samples of cat_j.
+
+use super::bc::policy_metrics;
+use super::measure::{error_metrics, value_metrics};
+use super::sac::{InitRule, SoftNets, SoftSpec, Steps, Temperature, scalar};
+use super::{Adaptation, Batch, CRITIC, Dims, Learner, Phase};
+use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Tracer, Var};
+use crate::config::{AdamConfig, AutoOr, Dims as Widths, above};
+use crate::nn::{Critics, Head, Params, Policy};
+
+crate::choices! {
+    /// Whether the weight of the penalty is trained.
+    Lagrange {
+        None = "none", "the weight is given";
+        Gap(value: f64 = ..) = "gap", "a multiplier is trained so that D_j stays at this value";
+    }
+}
+
+crate::choices! {
+    /// One end of a clipping interval.
+    Bound {
+        None = "none", "no bound";
+        At(value: f64 = ..) = "at", "this value";
+    }
+}
+
+impl Bound {
+    fn or(self, none: f64) -> f64 {
+        match self {
+            Bound::None => none,
+            Bound::At(value) => value,
+        }
+    }
+}
+
+crate::config! {
+    CqlConfig "cql", "Conservative Q-learning" {
+        hyper discount:        Schedule    = 0.99,                 0.0..=1.0,  "gamma";
+        hyper polyak:          Schedule    = 0.005,                0.0..=1.0,  "rho, target update rate";
+        hyper penalty:         Schedule    = 10.0,                 0.0..,      "alpha_c, weight of the conservative penalty";
+        shape penalty_online:  AutoOr<f64> = AutoOr::Auto,         0.0..,      "the same during fine-tuning; auto: as offline";
+        shape samples:         usize       = 10,                   1..1000,    "N, sampled actions of each kind";
+        shape lse_temperature: f64         = 1.0,                  above(0.0), "T of the log-sum-exp";
+        shape importance:      bool        = true,                 ..,         "subtract the log-densities of the sampled actions";
+        shape difference_min:  Bound       = Bound::None,          ..,         "lower bound of the clipped difference";
+        shape difference_max:  Bound       = Bound::None,          ..,         "upper bound of the clipped difference";
+        shape lagrange:        Lagrange    = Lagrange::None,       ..,         "whether the weight of the penalty is trained";
+        shape max_backup:      bool        = false,                ..,         "back up the best of N sampled next actions";
+        shape entropy_backup:  bool        = false,                ..,         "back up the entropy of the next action too";
+        shape cloning_updates: u64         = 0,                    0..,        "first rounds in which the policy clones the data";
+        shape temperature:     Temperature = Temperature::Learned, ..,         "alpha, weight of the entropy";
+        shape target_entropy:  AutoOr<f64> = AutoOr::Auto,         ..,         "H of the temperature's loss; auto: minus the action dimension";
+        shape log_std_min:     f64         = -20.0,                -20.0..2.0, "lower bound of log sigma; the upper one is 2";
+        shape std_scale:       bool        = true,                 ..,         "train a factor (from 1) and an offset (from -1) of log sigma";
+        shape init:            InitRule    = InitRule::Corl,       ..,         "initial weights";
+        shape policy_hidden:   Widths      = [256, 256, 256],      ..,         "hidden layers of the policy";
+        shape critic_hidden:   Widths      = [256, 256, 256],      ..,         "hidden layers of the critics";
+        shape critics:         usize       = 2,                    1..64,      "J, number of critics";
+        opt   actor:           AdamConfig  = 3e-5,                 ..,         "optimiser of the policy";
+        opt   critic:          AdamConfig  = 3e-4,                 ..,         "optimiser of Q";
+        opt   temperature_optimiser: AdamConfig = 3e-5,            ..,         "optimiser of log alpha";
+        opt   multiplier_optimiser:  AdamConfig = 3e-4,            ..,         "optimiser of log alpha'";
+    }
+}
+
+/// The difference that the penalty shrinks.
+pub static GAP: Metric = Metric::new("conservative_gap", "mean_j D_j", "", "Conservative gap");
+/// Bellman term of the critics' loss.
+pub static BELLMAN: Metric =
+    Metric::new("bellman_loss", "sum_j E[ w (y - Q_j)^2 ]", "", "Loss of Q, its two terms");
+/// Conservative term of the critics' loss.
+pub static PENALTY: Metric =
+    Metric::new("penalty_loss", "sum_j alpha_c D_j, or with its multiplier", "", "Loss of Q, its two terms");
+/// The trained multiplier.
+pub static MULTIPLIER: Metric = Metric::new("multiplier", "alpha'", "", "Multiplier of the penalty");
+
+/// Largest α'.
+const MULTIPLIER_BOUND: f64 = 1e6;
+
+/// Conservative Q-learning.
+#[derive(Debug)]
+pub struct Cql {
+    config: CqlConfig,
+    nets: SoftNets,
+    log_multiplier: Option<(GroupId, ParamId)>,
+}
+
+/// Values at s of the sampled actions, before densities: `[J, B, N]` of random ones, `[J, B, 2N]` of the
+/// policy's.
+pub(super) type Sampled<'t> = (Var<'t>, Var<'t>);
+
+impl Cql {
+    /// Declares the networks of a soft actor-critic and the multiplier.
+    pub fn declare(config: &CqlConfig, dims: Dims, params: &mut Params) -> Cql {
+        let c = config;
+        let head = Head::TanhGaussian {
+            log_std: (c.log_std_min, 2.0),
+            std_scale: c.std_scale.then_some((1.0, -1.0)),
+        };
+        let spec = SoftSpec {
+            policy_hidden: &c.policy_hidden,
+            critic_hidden: &c.critic_hidden,
+            critics: c.critics,
+            init: c.init,
+            head,
+            temperature: c.temperature,
+            target_entropy: c.target_entropy,
+        };
+        let nets = SoftNets::declare(&spec, dims, params);
+        let log_multiplier = match c.lagrange {
+            Lagrange::None => None,
+            Lagrange::Gap(_) => Some(scalar(params, "log_alpha_prime", 1.0)),
+        };
+        Cql { config: config.clone(), nets, log_multiplier }
+    }
+
+    /// γ, where a number is needed outside a program.
+    pub(super) fn discount(&self) -> f64 {
+        self.config.discount.ends()[0]
+    }
+
+    /// y = r + γ m · (value of the next state).
+    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase) -> Var<'t> {
+        let (c, n) = (&self.config, &self.nets);
+        let k = if c.max_backup { c.samples } else { 1 };
+        let (a2, log_pi) = n.pi.draw(t, b.s2, k);
+        let row = Shape::new(1, b.dims().batch, k);
+        let q = n.q_target.min(t, b.s2.repeat(k).named("s2"), a2).reshape(row);
+        let best = q.max(Axis::Cols);
+        let value = if c.entropy_backup {
+            let is_best = 1.0 - q.less(best);
+            let log_pi = (is_best * log_pi.reshape(row)).sum(Axis::Cols) / is_best.sum(Axis::Cols);
+            best - n.alpha(t) * log_pi
+        } else {
+            best
+        };
+        let gamma = t.hyper("cql.discount", &phase.hyper(&c.discount));
+        b.r + gamma * b.m * value
+    }
+
+    /// clip( T log Σ exp(cat_j / T) - Q_j(s,a) ) `[J, B, 1]`, for q = Q_j(s,a).
+    fn difference<'t>(
+        &self,
+        t: &'t Tracer,
+        b: &Batch<'t>,
+        q: Var<'t>,
+        calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
+    ) -> Var<'t> {
+        let (c, pi) = (&self.config, &self.nets.pi);
+        let (n, rows, a_dim) = (c.samples, b.dims().batch, b.dims().a);
+        let uniform = t.noise("uniform actions", NoiseKind::Uniform, Shape::new(1, rows * n, a_dim));
+        let (current, log_pi) = pi.draw(t, b.s, n);
+        let (next, log_pi2) = pi.draw(t, b.s2, n);
+
+        // One state's samples side by side, then one below the other.
+        let beside = |x: Var<'t>| x.reshape(Shape::new(1, rows, n * x.shape().cols));
+        let actions = beside(uniform * 2.0 - 1.0).concat(beside(next)).concat(beside(current));
+        let actions = actions.reshape(Shape::new(1, rows * 3 * n, a_dim)).named("samples");
+        let values = self.nets.q.all(t, b.s.repeat(3 * n).named("s"), actions);
+        let values = values.reshape(Shape::new(c.critics, rows, 3 * n));
+        let (random, sampled) = calibrate((values.slice(0, n), values.slice(n, 2 * n)));
+
+        let cat = if c.importance {
+            let uniform_density = -(a_dim as f64) * 2f64.ln();
+            (random - uniform_density).concat(sampled - beside(log_pi2).concat(beside(log_pi)))
+        } else {
+            random.concat(q).concat(sampled)
+        };
+        let temperature = c.lse_temperature;
+        let soft_max = match temperature == 1.0 {
+            true => cat.log_sum_exp(),
+            false => (cat / temperature).log_sum_exp() * temperature,
+        };
+        match (c.difference_min, c.difference_max) {
+            (Bound::None, Bound::None) => soft_max - q,
+            (lo, hi) => (soft_max - q).clamp(lo.or(f64::NEG_INFINITY), hi.or(f64::INFINITY)),
+        }
+    }
+
+    /// Σ_j α_c D_j, or with the multiplier its Lagrangian and the multiplier's loss; D_j is `[J, 1, 1]`.
+    fn penalty<'t>(&self, t: &'t Tracer, d: Var<'t>, phase: &Phase) -> (Var<'t>, Option<Var<'t>>) {
+        let c = &self.config;
+        let weight = match c.penalty_online {
+            AutoOr::Value(x) if phase.online => Schedule::Constant(x),
+            _ => phase.hyper(&c.penalty),
+        };
+        let weight = t.hyper("cql.penalty", &weight);
+        match (c.lagrange, self.log_multiplier) {
+            (Lagrange::Gap(gap), Some((_, p))) => {
+                let multiplier = t.param(p).exp().clamp(0.0, MULTIPLIER_BOUND).named("alpha'");
+                t.metric(&MULTIPLIER, multiplier);
+                let terms = multiplier * (weight * (d - gap));
+                (terms.sum(Axis::Heads), Some(-terms.mean_over(Axis::Heads)))
+            }
+            _ => ((weight * d).sum(Axis::Heads), None),
+        }
+    }
+
+    fn policy_loss<'t>(
+        &self,
+        t: &'t Tracer,
+        b: &Batch<'t>,
+        drawn: (Var<'t>, Var<'t>),
+        phase: &Phase,
+    ) -> Var<'t> {
+        let soft = self.nets.policy_loss(t, b, drawn);
+        let left = self.config.cloning_updates.saturating_sub(phase.before);
+        if left == 0 {
+            return soft;
+        }
+        // Both losses are there in every round; one of them counts.
+        let cloning = (self.nets.alpha(t) * drawn.1 - self.nets.pi.log_prob(t, b.s, b.a)).mean();
+        let clones = t.hyper("cql.cloning", &Schedule::Step { from: 1.0, to: 0.0, steps: left });
+        clones * cloning + (1.0 - clones) * soft
+    }
+
+    /// One round; `calibrate` may change the values of the sampled actions.
+    pub(super) fn round<'t>(
+        &self,
+        t: &'t Tracer,
+        b: &Batch<'t>,
+        ad: &dyn Adaptation,
+        phase: &Phase,
+        calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
+    ) {
+        let (c, n) = (&self.config, &self.nets);
+        policy_metrics(t, b, &n.pi);
+        let (a, log_pi) = n.pi.draw(t, b.s, 1);
+        let policy_loss = self.policy_loss(t, b, (a, log_pi), phase);
+
+        let y = self.target(t, b, phase);
+        let q = n.q.all(t, b.s, b.a);
+        let squares = (q - y).square();
+        let (on_error, on_penalty) = ad.weights(t, b, q, phase);
+        let bellman = squares.sum(Axis::Heads).weighted_mean(on_error);
+        let difference = self.difference(t, b, q, calibrate);
+        let d = match on_penalty {
+            Some(w) => w * difference,
+            None => difference,
+        };
+        let (penalty, multiplier_loss) = self.penalty(t, d.mean_over(Axis::Rows), phase);
+        value_metrics(t, b, &n.q, &n.pi, q);
+        error_metrics(t, b, squares);
+        t.metric(&GAP, difference.mean());
+        t.metric(&BELLMAN, bellman);
+        t.metric(&PENALTY, penalty);
+
+        let critic_loss = bellman + penalty;
+        if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {
+            t.train("multiplier", CRITIC, group, &phase.critic(&c.multiplier_optimiser), loss);
+        }
+        let steps = Steps {
+            temperature: &c.temperature_optimiser,
+            actor: &c.actor,
+            critic: &c.critic,
+            polyak: ("cql.polyak", &c.polyak),
+        };
+        n.step(t, phase, log_pi, policy_loss, critic_loss, &steps);
+    }
+}
+
+impl Learner for Cql {
+    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
+        self.round(t, b, ad, phase, |values| values);
+        ad.finish_round(t, b, self, phase);
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.nets.pi
+    }
+
+    fn critics(&self) -> Option<&Critics> {
+        Some(&self.nets.q)
+    }
+}

@@ -1,0 +1,48 @@
+//! Measurements that several algorithms share: values of Q, its error, its loss.
+
+use super::{Batch, max_abs, mean_where};
+use crate::autodiff::{Axis, Metric, NoiseKind, Shape, Tracer, Var};
+use crate::nn::{Critics, Policy};
+
+/// Loss of Q.
+pub static CRITIC_LOSS: Metric = Metric::new("critic_loss", "L_Q", "", "Loss of Q");
+/// Loss of the policy.
+pub static POLICY_LOSS: Metric = Metric::new("policy_loss", "L_pi", "", "Loss of the policy");
+/// Mean of Q on the batch's actions.
+pub static Q_DATA: Metric = Metric::new("q_data", "E[ min_j Q_j(s, a) ]", "", "Values");
+/// Mean of Q on the policy's actions.
+pub static Q_PI: Metric = Metric::new("q_pi", "E[ min_j Q_j(s, pi(s)) ]", "", "Values");
+/// Mean of Q on random actions.
+pub static Q_RAND: Metric = Metric::new("q_rand", "E[ min_j Q_j(s, u) ], u uniform", "", "Values");
+/// Largest value.
+pub static Q_MAX: Metric = Metric::new("q_max_abs", "max |Q_j(s, a)|", "", "Largest value");
+/// Root mean square TD error.
+pub static TD_RMS: Metric = Metric::new("td_rms", "sqrt E[ mean_j (y - Q_j)^2 ]", "", "TD error");
+/// The same on offline rows.
+pub static TD_RMS_OFFLINE: Metric =
+    Metric::new("td_rms_offline", "td_rms over offline rows of the batch", "", "TD error");
+/// The same on online rows.
+pub static TD_RMS_ONLINE: Metric =
+    Metric::new("td_rms_online", "td_rms over online rows of the batch", "", "TD error");
+
+/// Name of the noise behind [`Q_RAND`], which only metrics read.
+pub const RANDOM_ACTION: &str = "uniform action";
+
+/// Values of the critics on recorded, chosen and random actions; `q` is Q_j(s,a) `[J, B, 1]`.
+pub fn value_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, critics: &Critics, pi: &Policy, q: Var<'t>) {
+    t.metric(&Q_DATA, critics.min(t, b.s, b.a).mean());
+    t.metric(&Q_PI, critics.min(t, b.s, pi.mode(t, b.s)).mean());
+    let uniform = t.noise(RANDOM_ACTION, NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
+    t.metric(&Q_RAND, critics.min(t, b.s, uniform * 2.0 - 1.0).mean());
+    t.metric(&Q_MAX, max_abs(q));
+}
+
+/// The TD error from its squares `[J, B, 1]`, online also by the origin of the rows.
+pub fn error_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, squares: Var<'t>) {
+    let squares = squares.mean_over(Axis::Heads);
+    t.metric(&TD_RMS, squares.mean().sqrt());
+    if let Some(online) = b.online {
+        t.metric(&TD_RMS_OFFLINE, mean_where(squares, 1.0 - online).sqrt());
+        t.metric(&TD_RMS_ONLINE, mean_where(squares, online).sqrt());
+    }
+}

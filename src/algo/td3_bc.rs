@@ -1,0 +1,68 @@
+//! TD3+BC. Fujimoto, Gu 2021, arXiv:2106.06860.
+//!
+//!   L_π(φ) = -λ E[ Q_1(s, π(s)) ] + c E[ mean_i ( π_i(s) - a_i )² ]           eqs. 3, 5
+//!   λ = α / E[ |Q_1(s, π(s))| ],  a constant for the gradient
+//!
+//! All else as in TD3, whose options (`td3.*`) hold here too: critics, order, delays. c is 1; online it follows
+//! `cloning_online`, so that it can fade while the data stop being the best there is.
+//!
+//! Declared differences: c is our option, the paper has none. States must be standardised
+//! (`data.observation_scaling`), as the preset does. Cost (batch 256, 2x256): as TD3.
+
+use super::td3::{Td3, Td3Config};
+use super::{Adaptation, Batch, Dims, Learner, Phase};
+use crate::autodiff::{Metric, Schedule, Tracer};
+use crate::nn::{Critics, Params, Policy};
+
+crate::config! {
+    Td3BcConfig "td3_bc", "TD3 whose policy also clones the data" {
+        shape alpha:          f64      = 2.5, 0.0.., "weight of Q against cloning";
+        hyper cloning_online: Schedule = 1.0, 0.0.., "c, weight of cloning during fine-tuning; offline it is 1";
+    }
+}
+
+/// The factor of Q.
+pub static LAMBDA: Metric =
+    Metric::new("q_weight", "lambda = alpha / E[ |Q_1(s, pi(s))| ]", "", "Weight of Q in L_pi");
+
+/// TD3 with another policy loss.
+#[derive(Debug)]
+pub struct Td3Bc {
+    config: Td3BcConfig,
+    base: Td3,
+}
+
+impl Td3Bc {
+    /// Declares the networks of TD3.
+    pub fn declare(config: &Td3BcConfig, base: &Td3Config, dims: Dims, params: &mut Params) -> Td3Bc {
+        Td3Bc { config: config.clone(), base: Td3::declare(base, dims, params) }
+    }
+}
+
+impl Learner for Td3Bc {
+    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
+        self.base.round(t, b, ad, phase, |a, q| {
+            let lambda = (self.config.alpha / q.abs().mean()).detach().named("lambda");
+            t.metric(&LAMBDA, lambda);
+            let cloning = (a - b.a).square().mean();
+            let cloning = match phase.online {
+                true => t.hyper("td3_bc.cloning", &phase.hyper(&self.config.cloning_online)) * cloning,
+                false => cloning,
+            };
+            cloning - lambda * q.mean()
+        });
+        ad.finish_round(t, b, self, phase);
+    }
+
+    fn policy(&self) -> &Policy {
+        self.base.policy()
+    }
+
+    fn critics(&self) -> Option<&Critics> {
+        self.base.critics()
+    }
+
+    fn actor_every(&self) -> u64 {
+        self.base.actor_every()
+    }
+}
