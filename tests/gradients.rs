@@ -7,9 +7,7 @@ use std::sync::Arc;
 use baq::algo::Dims;
 use baq::audit::gradcheck::{Checker, TensorCheck, check};
 use baq::autodiff::reference::{ReferenceInputs, ReferenceStore};
-use baq::autodiff::{
-    Adam, Axis, Clock, ParamTable, Role, Schedule, Shape, Store, Trace, Tracer, Var,
-};
+use baq::autodiff::{Adam, Axis, Clock, ParamTable, Role, Schedule, Shape, Store, Trace, Tracer, Var};
 use baq::replay;
 use common::{Numbers, agent, online};
 
@@ -22,7 +20,12 @@ fn assert_good(what: &str, checks: &[TensorCheck]) {
     for c in checks {
         let at = format!("{what}: {} of {}", c.path, c.update);
         assert!(c.analytic.abs() > 1e-7, "{at}: the gradient is {:e}, nothing is checked", c.analytic);
-        assert!(c.relative <= TOLERANCE, "{at}: {} along a direction, differences say {}", c.analytic, c.numeric);
+        assert!(
+            c.relative <= TOLERANCE,
+            "{at}: {} along a direction, differences say {}",
+            c.analytic,
+            c.numeric
+        );
         let worst = c.elementwise.expect("asked for");
         assert!(worst <= TOLERANCE, "{at}: an element is off by {worst:e} of the largest");
     }
@@ -140,13 +143,10 @@ fn layers_with_shared_and_own_inputs() {
     for heads in [1, 2, 3] {
         for x_heads in [1, heads] {
             for rows in [1, 5] {
-                let shapes =
-                    [Shape::new(x_heads, rows, 3), Shape::new(heads, 3, 4), Shape::new(heads, 1, 4)];
+                let shapes = [Shape::new(x_heads, rows, 3), Shape::new(heads, 3, 4), Shape::new(heads, 1, 4)];
                 operation("linear", &shapes, WIDE, |_, p| p[0].linear(p[1], p[2]));
                 operation("linear, relu", &shapes, WIDE, |_, p| p[0].relu().linear(p[1], p[2]).relu());
-                operation("linear, tanh", &shapes, (-0.7, 0.7), |_, p| {
-                    p[0].tanh().linear(p[1], p[2]).tanh()
-                });
+                operation("linear, tanh", &shapes, (-0.7, 0.7), |_, p| p[0].tanh().linear(p[1], p[2]).tanh());
             }
         }
     }
@@ -179,9 +179,7 @@ fn rearrangements() {
     operation("slice", &[DENSE], WIDE, |_, p| p[0].slice(1, 2).square() + p[0].slice(2, 1));
     operation("repeat", &[DENSE], WIDE, |_, p| p[0].repeat(3).square());
     operation("reshape", &[DENSE], WIDE, |_, p| p[0].reshape(Shape::new(1, 2, 12)).square());
-    operation("groups", &[DENSE], WIDE, |_, p| {
-        p[0].repeat(2).reshape(Shape::new(2, 3, 8)).log_sum_exp()
-    });
+    operation("groups", &[DENSE], WIDE, |_, p| p[0].repeat(2).reshape(Shape::new(2, 3, 8)).log_sum_exp());
 }
 
 #[test]

@@ -38,8 +38,7 @@ fn policy(head: Head, a_dim: usize, biases: &[f64]) -> (Policy, Trace, Store, us
 fn log_probs(trace: &Trace, store: &Store, actions: &[f64]) -> (Vec<f64>, Vec<f32>, Store) {
     let rows = trace.inputs[0].shape.rows;
     let inputs = ReferenceInputs { columns: vec![vec![0.0; rows], actions.to_vec()], noise: Vec::new() };
-    let values =
-        reference::run(trace, &mut ReferenceStore::from(store), &inputs, Clock::default(), |_| true);
+    let values = reference::run(trace, &mut ReferenceStore::from(store), &inputs, Clock::default(), |_| true);
     let exact = values[trace.outputs[0].1.index()].clone().expect("computed");
     let program = Program::compile(trace, Select::ALL);
     let mut workspace = Workspace::new(&program);
@@ -155,8 +154,7 @@ fn time_limits_bootstrap_and_terminations_do_not() {
     let mut workspace = Workspace::new(&program);
     let mut x = Numbers(1);
     // State (1, 0) always times out into itself, state (0, 1) always terminates; the reward is 1.
-    let state: Vec<f32> =
-        (0..B).flat_map(|i| if i % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+    let state: Vec<f32> = (0..B).flat_map(|i| if i % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
     let mask: Vec<f32> = (0..B).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect();
     for round in 0..4000 {
         let actions: Vec<f32> = (0..B).map(|_| x.unit() as f32).collect();
@@ -177,7 +175,10 @@ fn time_limits_bootstrap_and_terminations_do_not() {
     let measured = Program::compile(&trace, Select { critic: false, actor: false, metrics: true });
     let mut w = Workspace::new(&measured);
     let mut mean_v = |s: [f32; 2]| {
-        w.input_mut(&measured, replay::S).expect("read").chunks_mut(2).for_each(|row| row.copy_from_slice(&s));
+        w.input_mut(&measured, replay::S)
+            .expect("read")
+            .chunks_mut(2)
+            .for_each(|row| row.copy_from_slice(&s));
         measured.run(&mut w, &mut agent.store, Clock::default(), Noise::Seed(0));
         let v = measured.metrics().position(|m| m.name == baq::algo::iql::V_MEAN.name).expect("declared");
         f64::from(w.metrics(&measured).nth(v).expect("as many values as metrics"))
@@ -194,8 +195,7 @@ fn the_policy_sees_the_step_of_v_in_official_order_only() {
     let policy_after = |order: &str, value_lr: &str| {
         let sets = [format!("iql.order={order}"), format!("iql.value={value_lr}"), "iql.hidden=[16]".into()];
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        let mut learning =
-            Learning::new(agent("iql", "plain", dims, &sets), &online(10), Select::ALL);
+        let mut learning = Learning::new(agent("iql", "plain", dims, &sets), &online(10), Select::ALL);
         learning.round();
         bits(&learning.agent.store).into_iter().filter(|(p, _)| p.starts_with("pi.")).collect::<Vec<_>>()
     };

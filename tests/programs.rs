@@ -6,8 +6,8 @@ mod common;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use baq::algo::{ALGORITHMS, Dims};
 use baq::adapt::ADAPTATIONS;
+use baq::algo::{ALGORITHMS, Dims};
 use common::agent;
 
 fn golden(name: &str, text: &str) {
