@@ -13,7 +13,8 @@ use baq::autodiff::{
 use baq::config::{Exploration, OnlineConfig};
 use baq::nn::{Head, Params, Policy, Preset};
 use baq::replay;
-use common::{Learning, Numbers, agent, bits, online};
+use baq::train::agent::Agent;
+use common::{Learning, Numbers, agent, bits, config, online};
 
 /// A policy for 1 state dimension without hidden layers whose outputs are its last biases.
 fn policy(head: Head, a_dim: usize, biases: &[f64]) -> (Policy, Trace, Store, usize) {
@@ -283,4 +284,20 @@ fn constants_left_to_the_data() {
     let w = auto.adaptation.quantities(&[0.08, 0.3], true);
     assert!((w[1].1 - (-1.0f64).exp()).abs() < 1e-7, "{w:?}");
     assert!((auto.adaptation.priority(&[0.08, 0.3], true) - 2.0f64.powf(0.6)).abs() < 1e-6);
+}
+
+/// A distance in units of the model's spread needs a model with a spread, whichever way it got its head.
+#[test]
+fn mahalanobis_needs_a_spread() {
+    let declared = |sets: &[&str]| {
+        let mut all = vec!["baq.distance=mahalanobis"];
+        all.extend(sets);
+        Agent::new(&config("iql", "baq", 1, &all), BAQ_DIMS).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(declared(&[]), Ok(()));
+    assert_eq!(declared(&["baq.model=mse", "baq.relax=follow(0.1)"]), Ok(()));
+    for sets in [&["baq.model=mse"][..], &["baq.relax=follow(0.1)", "iql.actor_head=deterministic"][..]] {
+        let error = declared(sets).expect_err("no spread");
+        assert!(error.contains("mahalanobis") && !error.contains('\n'), "{error}");
+    }
 }
