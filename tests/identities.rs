@@ -1,386 +1,303 @@
-//! Identities between algorithms, and of the conservative penalty, on small networks and synthetic batches.
+//! What the methods must satisfy whatever the implementation: the identities of the specification that
+//! concern behaviour cloning, IQL and BAQ. (Evaluation that changes nothing: `determinism`.)
 
-use baq::algo::{CRITIC, Dims, Phase};
-use baq::audit::gradcheck;
-use baq::autodiff::graph::{NodeId, Op};
+mod common;
+
+use std::f64::consts::PI;
+
+use baq::algo::{Dims, Phase};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
-use baq::autodiff::{Adam, Clock, Noise, Program, Schedule, Select, Shape, Store, Trace, Tracer, Workspace};
-use baq::cli::setup::known_sections;
-use baq::config::{RunConfig, resolve};
+use baq::autodiff::{
+    Adam, Clock, Noise, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Workspace,
+};
+use baq::config::{Exploration, OnlineConfig};
+use baq::nn::{Head, Params, Policy, Preset};
 use baq::replay;
 use baq::train::agent::Agent;
-use baq::train::offline::Rounds;
+use common::{Learning, Numbers, agent, bits, config, online};
 
-const DIMS: Dims = Dims { s: 4, a: 2, batch: 8 };
-const N: usize = 3;
-
-/// Uniform on [-1, 1), reproducible.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f64 / 8_388_608.0 - 1.0
+/// A policy for 1 state dimension without hidden layers whose outputs are its last biases.
+fn policy(head: Head, a_dim: usize, biases: &[f64]) -> (Policy, Trace, Store, usize) {
+    let mut params = Params::default();
+    let pi = Policy::declare(&mut params, "pi", (1, a_dim), &[], head, Preset::Torch);
+    let (table, mut store) = params.finish(0);
+    let rows = 41;
+    let t = Tracer::new(table);
+    let (s, a) = (t.input("s", rows, 1), t.input("a", rows, a_dim));
+    let log_prob = pi.log_prob(&t, s, a);
+    t.output("log_prob", log_prob);
+    t.train("nll", Role::Actor, pi.group(), &Adam::new(Schedule::Constant(0.0)), -log_prob.mean());
+    let (weight, bias) = pi.net().layers()[0];
+    store.values[weight.index()].fill(0.0);
+    for (to, from) in store.values[bias.index()].iter_mut().zip(biases) {
+        *to = *from as f32;
     }
-
-    fn take(&mut self, n: usize) -> Vec<f64> {
-        (0..n).map(|_| self.next()).collect()
-    }
+    (pi, t.finish(), store, rows)
 }
 
-fn agent(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
-    let small = match algo {
-        "cql" | "cal_ql" => &["cql.policy_hidden=[8,8]", "cql.critic_hidden=[8,8]", "cql.samples=3"][..],
-        "sac" => &["sac.hidden=[8,8]"],
-        _ => &["td3.hidden=[8,8]"],
-    };
-    let sets: Vec<String> = small.iter().chain(sets).map(|s| (*s).to_string()).collect();
-    let mut config = resolve(known_sections(), None, None, &sets).unwrap_or_else(|e| panic!("{e}"));
-    config.put(RunConfig { algo: algo.into(), adapt: adapt.into(), seed: 5, ..config.section() });
-    Agent::new(&config, DIMS).unwrap_or_else(|e| panic!("{e}"))
-}
-
-fn trace(agent: &Agent) -> Trace {
-    agent.trace(&Phase::offline(100))
-}
-
-/// A batch; `return_to_go` is the same in all rows.
-fn columns(trace: &Trace, return_to_go: f64) -> Vec<Vec<f64>> {
-    trace
-        .inputs
-        .iter()
-        .map(|i| {
-            let n = i.shape.len();
-            let mut x = Numbers(i.name.bytes().map(u64::from).sum());
-            match i.name {
-                replay::M => (0..n).map(|k| f64::from(k % 3 != 0)).collect(),
-                replay::RETURN_TO_GO => vec![return_to_go; n],
-                replay::D2 | replay::DISTANCE => x.take(n).iter().map(|d| d.abs()).collect(),
-                _ => x.take(n).iter().map(|v| 0.9 * v).collect(),
-            }
-        })
-        .collect()
-}
-
-/// Random numbers for every noise stream; those of stream `other` differ from their usual ones.
-fn noise(trace: &Trace, other: Option<usize>) -> Vec<Vec<f64>> {
-    let draw = |(k, n): (usize, &baq::autodiff::NoiseSpec)| {
-        let mut x = Numbers(1000 + k as u64 + if other == Some(k) { 77 } else { 0 });
-        let unit = x.take(n.shape.len());
-        match n.kind {
-            baq::autodiff::NoiseKind::Normal => unit.iter().map(|u| 2.0 * u).collect(),
-            baq::autodiff::NoiseKind::Uniform => unit.iter().map(|u| 0.5 * (u + 1.0)).collect(),
-        }
-    };
-    trace.noises.iter().enumerate().map(draw).collect()
-}
-
-/// Parameters a little away from their initial values, so that no bias is zero.
-fn perturbed(agent: &Agent) -> ReferenceStore {
-    let mut store = ReferenceStore::from(&agent.store);
-    for (i, t) in store.values.iter_mut().enumerate() {
-        let mut x = Numbers(i as u64);
-        t.iter_mut().for_each(|v| *v += 0.1 * x.next());
-    }
-    store
-}
-
-/// Gradients of all parameters of `group` in one round of the f64 executor.
-fn gradients(agent: &Agent, group: &str, return_to_go: f64, other: Option<usize>) -> Vec<f64> {
-    let trace = trace(agent);
-    let mut store = perturbed(agent);
-    let inputs = ReferenceInputs { columns: columns(&trace, return_to_go), noise: noise(&trace, other) };
-    reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
-    members(agent, group).flat_map(|p| store.gradients[p].clone()).collect()
-}
-
-fn members(agent: &Agent, group: &str) -> impl Iterator<Item = usize> {
-    let table = agent.table.clone();
-    let group = table.find_group(group).unwrap_or_else(|| panic!("no group {group}"));
-    let ids: Vec<usize> = table.members(group).map(|p| p.index()).collect();
-    ids.into_iter()
-}
-
-/// So many rounds of the f32 executor; the parameters by path.
-fn trained(agent: &Agent, return_to_go: f64, rounds: u64) -> Vec<(String, Vec<f32>)> {
-    let trace = trace(agent);
-    let program = Program::compile(&trace, Select { critic: true, actor: true, metrics: false });
+/// log π(a) in f64 for actions `[B, A]`, and the same of the f32 program.
+fn log_probs(trace: &Trace, store: &Store, actions: &[f64]) -> (Vec<f64>, Vec<f32>, Store) {
+    let rows = trace.inputs[0].shape.rows;
+    let inputs = ReferenceInputs { columns: vec![vec![0.0; rows], actions.to_vec()], noise: Vec::new() };
+    let values = reference::run(trace, &mut ReferenceStore::from(store), &inputs, Clock::default(), |_| true);
+    let exact = values[trace.outputs[0].1.index()].clone().expect("computed");
+    let program = Program::compile(trace, Select::ALL);
     let mut workspace = Workspace::new(&program);
-    let mut store: Store = agent.store.clone();
-    for round in 0..rounds {
-        for (input, values) in trace.inputs.iter().zip(columns(&trace, return_to_go)) {
-            if let Some(to) = workspace.input_mut(&program, input.name) {
-                to.iter_mut().zip(&values).for_each(|(t, v)| *t = *v as f32);
+    let mut store = store.clone();
+    let a = workspace.input_mut(&program, "a").expect("an input");
+    a.iter_mut().zip(actions).for_each(|(to, from)| *to = *from as f32);
+    program.run(&mut workspace, &mut store, Clock::default(), Noise::Seed(0));
+    (exact, workspace.output(&program, "log_prob").to_vec(), store)
+}
+
+fn normal(x: f64, mean: f64, log_std: f64) -> f64 {
+    let z = (x - mean) / log_std.exp();
+    -0.5 * z * z - log_std - 0.5 * (2.0 * PI).ln()
+}
+
+/// Identity 1: the density of a tanh-Gaussian is the change of variables, and stays finite far out.
+#[test]
+fn tanh_log_prob_is_the_change_of_variables() {
+    let (mean, log_std) = (0.4, 0.3);
+    let head = Head::TanhGaussian { log_std: (-5.0, 2.0), std_scale: None };
+    let (_, trace, store, rows) = policy(head, 1, &[mean, log_std]);
+    let us: Vec<f64> = (0..rows).map(|i| -6.0 + 12.0 * i as f64 / (rows - 1) as f64).collect();
+    let (exact, _, _) = log_probs(&trace, &store, &us.iter().map(|u| u.tanh()).collect::<Vec<_>>());
+    for (u, got) in us.iter().zip(&exact) {
+        // P(a in [tanh(u-h), tanh(u+h)]) / width, both by differences in u; f32 rounds the parameters.
+        let h = 1e-4;
+        let slope = ((u + h).tanh() - (u - h).tanh()) / (2.0 * h);
+        let want = normal(*u, f64::from(mean as f32), f64::from(log_std as f32)) - slope.ln();
+        assert!((got - want).abs() < 1e-5, "u = {u}: {got}, change of variables {want}");
+    }
+    let far: Vec<f64> = (0..rows).map(|i| if i % 2 == 0 { 20f64.tanh() } else { -1.0 }).collect();
+    let (exact, narrow, after) = log_probs(&trace, &store, &far);
+    assert!(exact.iter().all(|x| x.is_finite()), "f64: {exact:?}");
+    assert!(narrow.iter().all(|x| x.is_finite()), "f32: {narrow:?}");
+    assert!(after.gradients.iter().flat_map(|g| g.iter()).all(|x| x.is_finite()), "gradients");
+}
+
+/// Identity 2: head G has the density of a Gaussian around its squashed mean, without a Jacobian, and what is
+/// executed is clipped.
+#[test]
+fn gaussian_log_prob_has_no_jacobian() {
+    for state_std in [false, true] {
+        let head = Head::Gaussian { state_std, log_std: (-5.0, 2.0) };
+        let biases = [0.9, -0.5, -1.0, 0.25];
+        let (pi, trace, mut store, rows) = policy(head, 2, &biases[..if state_std { 4 } else { 2 }]);
+        if let Some(p) = pi.free_log_std() {
+            store.values[p.index()].copy_from_slice(&[-1.0, 0.25]);
+        }
+        let actions: Vec<f64> = Numbers(4).units(2 * rows);
+        let (exact, narrow, _) = log_probs(&trace, &store, &actions);
+        for ((a, got), narrow) in actions.chunks(2).zip(&exact).zip(&narrow) {
+            let b = biases.map(|b| f64::from(b as f32));
+            let want = normal(a[0], b[0].tanh(), b[2]) + normal(a[1], b[1].tanh(), b[3]);
+            assert!((got - want).abs() < 1e-12, "{got}, formula {want}");
+            assert!((f64::from(*narrow) - want).abs() < 1e-5 * want.abs().max(1.0), "{narrow} in f32");
+        }
+    }
+    let mut wide = agent("iql", "plain", Dims { s: 2, a: 2, batch: 4 }, &["iql.hidden=[8]"]);
+    let log_std = wide.learner.policy().free_log_std().expect("iql's policy has one");
+    wide.store.values[log_std.index()].fill(1.0);
+    let mut actor = wide.actor(200, Exploration::Sample, &OnlineConfig::default());
+    let actions = actor.act(&mut wide.store, &[0.3; 400], 1, 1);
+    assert!(actions.iter().all(|a| a.abs() <= 1.0), "an action leaves [-1, 1]");
+    assert!(actions.iter().any(|a| a.abs() == 1.0) && actions.iter().any(|a| a.abs() < 1.0));
+}
+
+/// Identity 3: the τ-expectile of {0, 1} is τ, that of any two numbers at τ = 1/2 their mean.
+#[test]
+fn expectile_of_two_points() {
+    let slope = |tau: f64, points: [f64; 2], at: f64| {
+        let mut params = Params::default();
+        let g = params.group("m", false);
+        let m = params.tensor(g, "m", Shape::SCALAR, baq::nn::init::Init::Constant(0.0));
+        let (table, store) = params.finish(0);
+        let t = Tracer::new(table);
+        let x = t.input("x", 2, 1);
+        let loss = (x - t.param(m)).expectile(t.constant(tau)).mean();
+        t.train("m", Role::Critic, g, &Adam::new(Schedule::Constant(0.0)), loss);
+        let trace = t.finish();
+        let mut store = ReferenceStore::from(&store);
+        store.values[0][0] = at;
+        let inputs = ReferenceInputs { columns: vec![points.to_vec()], noise: Vec::new() };
+        reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
+        store.gradients[0][0]
+    };
+    for tau in [0.5, 0.7, 0.9] {
+        assert!(slope(tau, [0.0, 1.0], tau).abs() < 1e-15, "tau {tau} is not stationary at {tau}");
+        assert!(slope(tau, [0.0, 1.0], tau - 0.01) < -1e-3 && slope(tau, [0.0, 1.0], tau + 0.01) > 1e-3);
+    }
+    assert!(slope(0.5, [-3.0, 2.0], -0.5).abs() < 1e-15);
+}
+
+/// Identity 4: transitions that time out bootstrap, so that V is r / (1 - γ); terminal ones do not, and V is r.
+#[test]
+fn time_limits_bootstrap_and_terminations_do_not() {
+    const B: usize = 64;
+    let dims = Dims { s: 2, a: 1, batch: B };
+    let mut agent = agent(
+        "iql",
+        "plain",
+        dims,
+        &[
+            "iql.hidden=[32, 32]",
+            "iql.discount=0.9",
+            "iql.polyak=0.05",
+            "iql.value=0.001",
+            "iql.critic=0.001",
+            "iql.actor=0.001",
+        ],
+    );
+    let trace = agent.trace(&Phase::offline(4000));
+    let program = Program::compile(&trace, Select { critic: true, actor: false, metrics: false });
+    let mut workspace = Workspace::new(&program);
+    let mut x = Numbers(1);
+    // State (1, 0) always times out into itself, state (0, 1) always terminates; the reward is 1.
+    let state: Vec<f32> = (0..B).flat_map(|i| if i % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+    let mask: Vec<f32> = (0..B).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect();
+    for round in 0..4000 {
+        let actions: Vec<f32> = (0..B).map(|_| x.unit() as f32).collect();
+        for (name, values) in [
+            (replay::S, &state),
+            (replay::S2, &state),
+            (replay::A, &actions),
+            (replay::M, &mask),
+            (replay::R, &vec![1.0; B]),
+        ] {
+            if let Some(column) = workspace.input_mut(&program, name) {
+                column.copy_from_slice(values);
             }
-        }
-        program.run(&mut workspace, &mut store, Clock { round, phase_round: round }, Noise::Seed(9));
-    }
-    let table = &agent.table;
-    table
-        .ids()
-        .flat_map(|id| {
-            let values = &store.values[id.index()];
-            table
-                .paths(id)
-                .into_iter()
-                .map(|(path, range)| (path, values[range].to_vec()))
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
-fn close(a: &[f64], b: &[f64], tolerance: f64) -> bool {
-    let scale = b.iter().fold(0.0f64, |m, x| m.max(x.abs())).max(1e-12);
-    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance * scale)
-}
-
-#[test]
-fn cql_without_penalty_but_with_entropy_backup_is_sac() {
-    let sac = agent("sac", "plain", &["sac.actor=0.001"]);
-    let same = [
-        "cql.penalty=0.0",
-        "cql.entropy_backup=true",
-        "cql.std_scale=false",
-        "cql.init=rlkit",
-        "cql.actor=0.001",
-        "cql.temperature_optimiser=0.0003",
-    ];
-    let cql = agent("cql", "plain", &same);
-    let (a, b) = (trained(&sac, 0.0, 5), trained(&cql, 0.0, 5));
-    assert_eq!(a, b);
-    let without = agent("cql", "plain", &[&same[..], &["cql.entropy_backup=false"]].concat());
-    assert_ne!(a, trained(&without, 0.0, 5), "the entropy changes nothing");
-}
-
-#[test]
-fn cal_ql_with_a_return_of_minus_infinity_is_cql() {
-    let (cql, cal) = (agent("cql", "plain", &[]), agent("cal_ql", "plain", &[]));
-    assert_eq!(trained(&cql, 0.0, 5), trained(&cal, f64::NEG_INFINITY, 5));
-    assert_ne!(trained(&cql, 0.0, 5), trained(&cal, 0.5, 5), "a return of 0.5 changes nothing");
-}
-
-/// Gradient of -alpha Σ_j E[Q_j(s,a)] in the critics, by a trace of its own.
-fn data_term(agent: &Agent, alpha: f64) -> Vec<f64> {
-    let t = Tracer::new(agent.table.clone());
-    let (s, a) = (t.input(replay::S, DIMS.batch, DIMS.s), t.input(replay::A, DIMS.batch, DIMS.a));
-    let critics = agent.learner.critics().expect("CQL has critics");
-    let loss = critics.all(&t, s, a).total() * (-alpha / DIMS.batch as f64);
-    t.train("data", CRITIC, critics.group(), &Adam::new(Schedule::Constant(0.0)), loss);
-    let trace = t.finish();
-    let mut store = perturbed(agent);
-    let inputs = ReferenceInputs { columns: columns(&trace, 0.0), noise: Vec::new() };
-    reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
-    members(agent, "q").flat_map(|p| store.gradients[p].clone()).collect()
-}
-
-#[test]
-fn where_the_return_wins_only_the_data_term_has_a_gradient() {
-    // Of the penalty, the term -Q_j(s,a)/B remains; that its gradient is -1/B is part of the claim.
-    let cal = agent("cal_ql", "plain", &["cql.penalty=5.0"]);
-    let bellman = gradients(&agent("cal_ql", "plain", &["cql.penalty=0.0"]), "q", 1e9, None);
-    let expected: Vec<f64> = bellman.iter().zip(data_term(&cal, 5.0)).map(|(b, d)| b + d).collect();
-    let got = gradients(&cal, "q", 1e9, None);
-    assert!(close(&got, &expected, 1e-12));
-    // Draws of the policy (streams 3 and 4) and random ones (2) play no part in it.
-    for stream in 2..5 {
-        assert!(close(&gradients(&cal, "q", 1e9, Some(stream)), &got, 1e-12), "stream {stream}");
-    }
-}
-
-#[test]
-fn random_actions_are_calibrated_only_when_asked() {
-    // A return above every value, near enough for the random actions to keep some weight.
-    let plain = agent("cal_ql", "plain", &[]);
-    let all = agent("cal_ql", "plain", &["cal_ql.calibrate_random=true"]);
-    let at = |agent: &Agent, other| gradients(agent, "q", 4.0, other);
-    assert!(!close(&at(&plain, Some(2)), &at(&plain, None), 1e-6));
-    assert!(close(&at(&all, Some(2)), &at(&all, None), 1e-12));
-}
-
-#[test]
-fn the_log_sum_exp_runs_over_all_samples() {
-    let width = |sets: &[&str]| {
-        let trace = trace(&agent("cql", "plain", sets));
-        let graph = &trace.graph;
-        let sums: Vec<Shape> = graph
-            .nodes()
-            .iter()
-            .filter(|n| n.op == Op::LogSumExp)
-            .map(|n| graph.node(n.args[0]).shape)
-            .collect();
-        assert_eq!(sums.len(), 1);
-        sums[0]
-    };
-    assert_eq!(width(&[]), Shape::new(2, DIMS.batch, 3 * N));
-    assert_eq!(width(&["cql.importance=false"]), Shape::new(2, DIMS.batch, 3 * N + 1));
-}
-
-#[test]
-fn the_penalty_does_not_see_a_constant_added_to_q() {
-    // The softmax weights of a state sum to 1 and the data term has -1: nothing is left for the last bias.
-    let last_bias = |sets: &[&str]| {
-        let agent = agent("cql", "plain", sets);
-        let all = gradients(&agent, "q", 0.0, None);
-        all[all.len() - 2..].to_vec()
-    };
-    let (with, without) = (last_bias(&["cql.penalty=7.0"]), last_bias(&["cql.penalty=0.0"]));
-    assert!(without.iter().all(|g| g.abs() > 1e-3), "{without:?}");
-    assert!(close(&with, &without, 1e-12), "{with:?} {without:?}");
-}
-
-#[test]
-fn sampled_actions_send_no_gradient_to_the_policy() {
-    let cql = agent("cql", "plain", &[]);
-    let policy = gradients(&cql, "pi", 0.0, None);
-    for stream in 2..5 {
-        assert_eq!(policy, gradients(&cql, "pi", 0.0, Some(stream)), "stream {stream}");
-    }
-    assert_ne!(policy, gradients(&cql, "pi", 0.0, Some(0)));
-}
-
-#[test]
-fn gradients_agree_with_finite_differences() {
-    let cases: &[(&str, &[&str])] = &[
-        ("td3", &[]),
-        ("td3_bc", &[]),
-        ("sac", &[]),
-        ("sac", &["sac.temperature=fixed(0.2)"]),
-        ("cql", &[]),
-        ("cql", &["cql.lagrange=gap(0.8)", "cql.max_backup=true", "cql.entropy_backup=true"]),
-        ("cql", &["cql.importance=false", "cql.lse_temperature=0.7"]),
-        ("cql", &["cql.difference_min=at(3.4)", "cql.difference_max=at(3.6)", "cql.critics=3"]),
-        ("cql", &["cql.cloning_updates=3"]),
-        ("cal_ql", &[]),
-    ];
-    for (algo, sets) in cases {
-        let agent = agent(algo, "plain", sets);
-        let trace = trace(&agent);
-        let inputs = ReferenceInputs { columns: columns(&trace, 0.3), noise: noise(&trace, None) };
-        let checks = gradcheck::check(&trace, &perturbed(&agent), &inputs, Clock::default(), 3, true);
-        assert!(checks.len() >= 12, "{algo} {sets:?}: {} tensors", checks.len());
-        for c in &checks {
-            let worst = c.elementwise.expect("asked for");
-            let what = format!("{algo} {sets:?} {} {}: {c:?}", c.update, c.path);
-            assert!(c.analytic.is_finite() && (c.relative < 1e-5 || c.analytic.abs() < 1e-7), "{what}");
-            assert!(worst < 1e-6, "{what}");
-        }
-    }
-}
-
-#[test]
-fn clipping_has_rows_on_both_sides_in_the_gradient_check() {
-    // The bounds of the case above cut some differences and leave others.
-    let at = |set: &str| gradients(&agent("cql", "plain", &["cql.critics=3", set]), "q", 0.0, None);
-    let (free, zero) = (at("cql.difference_min=none"), at("cql.penalty=0.0"));
-    for bound in ["cql.difference_min=at(3.4)", "cql.difference_max=at(3.6)"] {
-        let cut = at(bound);
-        assert!(!close(&cut, &free, 1e-6) && !close(&cut, &zero, 1e-6), "{bound}");
-    }
-}
-
-#[test]
-fn the_policy_clones_in_the_first_rounds() {
-    // While it clones, the policy's gradient knows nothing of Q.
-    let agent = agent("cql", "plain", &["cql.cloning_updates=3"]);
-    let trace = trace(&agent);
-    let inputs = ReferenceInputs { columns: columns(&trace, 0.0), noise: noise(&trace, None) };
-    let policy = |round: u64, shift: f64| {
-        let mut store = perturbed(&agent);
-        for p in members(&agent, "q") {
-            store.values[p].iter_mut().for_each(|v| *v *= 1.0 + shift);
         }
         let clock = Clock { round, phase_round: round };
-        reference::run(&trace, &mut store, &inputs, clock, |_| true);
-        members(&agent, "pi").flat_map(|p| store.gradients[p].clone()).collect::<Vec<f64>>()
-    };
-    assert_eq!(policy(2, 0.0), policy(2, 0.5));
-    assert_ne!(policy(3, 0.0), policy(3, 0.5));
-}
-
-#[test]
-fn baq_switched_off_is_its_base_to_the_bit() {
-    let off = ["baq.use_q_weight=false", "baq.use_priority=false"];
-    for algo in ["cql", "sac", "td3_bc"] {
-        let base = trained(&agent(algo, "plain", &[]), 0.0, 4);
-        let scopes: &[&str] = &["baq.cql_scope=bellman", "baq.cql_scope=penalty", "baq.cql_scope=both"];
-        for scope in scopes {
-            let baq = trained(&agent(algo, "baq", &[&off[..], &[scope]].concat()), 0.0, 4);
-            assert_eq!(base[..], baq[..base.len()], "{algo} {scope}");
-        }
+        program.run(&mut workspace, &mut agent.store, clock, Noise::Seed(0));
     }
+    let measured = Program::compile(&trace, Select { critic: false, actor: false, metrics: true });
+    let mut w = Workspace::new(&measured);
+    let mut mean_v = |s: [f32; 2]| {
+        w.input_mut(&measured, replay::S)
+            .expect("read")
+            .chunks_mut(2)
+            .for_each(|row| row.copy_from_slice(&s));
+        measured.run(&mut w, &mut agent.store, Clock::default(), Noise::Seed(0));
+        let v = measured.metrics().position(|m| m.name == baq::algo::iql::V_MEAN.name).expect("declared");
+        f64::from(w.metrics(&measured).nth(v).expect("as many values as metrics"))
+    };
+    let (endless, ended) = (mean_v([1.0, 0.0]), mean_v([0.0, 1.0]));
+    assert!((endless - 10.0).abs() < 0.3, "V of a state that only times out is {endless}, r/(1-gamma) = 10");
+    assert!((ended - 1.0).abs() < 0.1, "V of a state that terminates is {ended}, r = 1");
 }
 
+/// Identity 8: in the order `official` the policy is weighed with the new V, in `corl` with the old one.
 #[test]
-fn baq_weighs_the_term_it_is_told() {
-    // The part of the gradient that a scope changes: of both terms together it is the sum of the two parts.
-    let at = |scope: &str, penalty: &str| {
-        let sets = [format!("baq.cql_scope={scope}"), format!("cql.penalty={penalty}")];
+fn the_policy_sees_the_step_of_v_in_official_order_only() {
+    let dims = Dims { s: 4, a: 2, batch: 32 };
+    let policy_after = |order: &str, value_lr: &str| {
+        let sets = [format!("iql.order={order}"), format!("iql.value={value_lr}"), "iql.hidden=[16]".into()];
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        gradients(&agent("cql", "baq", &sets), "q", 0.0, None)
+        let mut learning = Learning::new(agent("iql", "plain", dims, &sets), &online(10), Select::ALL);
+        learning.round();
+        bits(&learning.agent.store).into_iter().filter(|(p, _)| p.starts_with("pi.")).collect::<Vec<_>>()
     };
-    let plain = gradients(&agent("cql", "plain", &["cql.penalty=5.0"]), "q", 0.0, None);
-    let [bellman, penalty, both] = ["bellman", "penalty", "both"]
-        .map(|scope| at(scope, "5.0").iter().zip(&plain).map(|(g, p)| g - p).collect::<Vec<f64>>());
-    let sum: Vec<f64> = bellman.iter().zip(&penalty).map(|(a, b)| a + b).collect();
-    assert!(close(&both, &sum, 1e-12));
-    assert!(!close(&bellman, &penalty, 1e-3));
-    // Without a penalty its weight is without effect.
-    let none = gradients(&agent("cql", "plain", &["cql.penalty=0.0"]), "q", 0.0, None);
-    assert!(close(&at("penalty", "0.0"), &none, 1e-12));
-    assert!(!close(&at("bellman", "0.0"), &none, 1e-3));
+    assert_ne!(policy_after("official", "0.01"), policy_after("official", "0.02"));
+    assert_eq!(policy_after("corl", "0.01"), policy_after("corl", "0.02"));
 }
 
-#[test]
-fn delayed_roles_are_counted_exactly() {
-    for (every, policy) in [(1, 7), (2, 3), (3, 2)] {
-        let agent = agent("td3", "plain", &[&format!("td3.actor_every={every}")]);
-        let trace = trace(&agent);
-        let mut rounds = Rounds::new(&trace, agent.learner.actor_every());
-        let mut store = agent.store.clone();
-        let target = members(&agent, "q_target").next().expect("a target has tensors");
-        let mut moved = 0;
-        for round in 0..7 {
-            let before = store.values[target].clone();
-            let (program, workspace) = rounds.pick(round, round % 2 == 0);
-            for (input, values) in trace.inputs.iter().zip(columns(&trace, 0.0)) {
-                if let Some(to) = workspace.input_mut(program, input.name) {
-                    to.iter_mut().zip(&values).for_each(|(t, v)| *t = *v as f32);
-                }
-            }
-            program.run(workspace, &mut store, Clock { round, phase_round: round }, Noise::Seed(9));
-            moved += u32::from(before[..] != store.values[target][..]);
-            assert!(rounds.values().iter().all(|(_, v)| v.is_finite()));
-        }
-        let steps = |group| store.steps[agent.table.find_group(group).expect("TD3's").index()];
-        assert_eq!((steps("q"), steps("pi"), moved), (7, policy, policy as u32), "every {every}");
+const BAQ_DIMS: Dims = Dims { s: 3, a: 4, batch: 8 };
+
+/// Annotated values of one transition at `distance` per dimension from the mode of π_BC, and the weight in
+/// a batch of such rows.
+fn at_distance(sets: &[&str], distance: f32) -> (Vec<f32>, f64, f64) {
+    let mut agent = agent("iql", "baq", BAQ_DIMS, sets);
+    // π_BC(s) = tanh(0) = 0 for every s.
+    let bc = agent.table.find_group("bc").expect("baq has a model");
+    for p in agent.table.clone().members(bc) {
+        agent.store.values[p.index()].fill(0.0);
     }
+    let mut out = [0.0; 2];
+    let mut annotator = agent.annotator(1).expect("baq annotates");
+    annotator.one(&mut agent.store, &[0.3, -0.2, 0.9], &[distance; 4], &mut out);
+
+    let t = Tracer::new(agent.table.clone());
+    let phase = online(10);
+    let b = baq::algo::Batch::new(&t, BAQ_DIMS, &phase);
+    let critics = agent.learner.critics().expect("iql has critics");
+    let w = agent.adaptation.weight(&t, &b, critics.all(&t, b.s, b.a), &phase).expect("weights are on");
+    t.output("w", w);
+    let trace = t.finish();
+    let inputs = ReferenceInputs {
+        columns: trace
+            .inputs
+            .iter()
+            .map(|i| match i.name {
+                replay::D2 => vec![f64::from(out[0]); BAQ_DIMS.batch],
+                _ => vec![0.1; i.shape.len()],
+            })
+            .collect(),
+        noise: Vec::new(),
+    };
+    let values =
+        reference::run(&trace, &mut ReferenceStore::from(&agent.store), &inputs, Clock::default(), |_| true);
+    let w = values[trace.outputs[0].1.index()].as_ref().expect("computed")[0];
+    (out.to_vec(), w, agent.adaptation.priority(&out, true))
 }
 
+/// Identity 10: w = 1 and ρ = 1 on the model's own action; known values at distance 0.5 per dimension.
 #[test]
-fn the_density_of_a_sample_is_that_of_its_action() {
-    // log π from before the tanh against log π of the action, and against a change of variables.
-    let agent = agent("cql", "plain", &[]);
-    let t = Tracer::new(agent.table.clone());
-    let s = t.input(replay::S, DIMS.batch, DIMS.s);
-    let pi = agent.learner.policy();
-    let (a, log_pi) = pi.draw(&t, s, N);
-    t.output("a", a);
-    t.output("drawn", log_pi);
-    t.output("given", pi.log_prob(&t, s.repeat(N), a));
-    let trace = t.finish();
-    let run = |scale: f64| {
-        let mut inputs = ReferenceInputs { columns: columns(&trace, 0.0), noise: noise(&trace, None) };
-        inputs.noise.iter_mut().flatten().for_each(|e| *e *= scale);
-        let values = reference::run(&trace, &mut perturbed(&agent), &inputs, Clock::default(), |_| true);
-        let of = |id: NodeId| values[id.index()].clone().expect("every node was computed");
-        let outputs: Vec<Vec<f64>> = trace.outputs.iter().map(|(_, id)| of(*id)).collect();
-        outputs
+fn weight_and_priority_of_known_distances() {
+    for set in ["baq.distance=mean", "baq.distance=sum", "baq.distance=mahalanobis", "baq.norm=l1"] {
+        let (annotated, w, rho) = at_distance(&[set], 0.0);
+        assert_eq!((annotated, w, rho), (vec![0.0, 0.0], 1.0, 1.0), "{set}");
+    }
+    let close = |what: &str, got: f64, want: f64| {
+        assert!((got - want).abs() < 1e-6 * want.abs().max(1.0), "{what}: {got}, expected {want}");
     };
-    let usual = run(1.0);
-    assert_eq!(usual[0].len(), DIMS.batch * N * DIMS.a);
-    assert!(close(&usual[1], &usual[2], 1e-9), "{:?} {:?}", usual[1], usual[2]);
-    assert!(run(60.0)[1].iter().all(|l| l.is_finite()), "saturated actions have a finite density");
+    // d² = 0.25, k_q = 0.5; ‖·‖ = 0.5 √4 = 1, k_ρ = √4, α = 0.6
+    let (_, w, rho) = at_distance(&[], 0.5);
+    close("w", w, (-0.5f64).exp());
+    close("rho", rho, 1.5f64.powf(0.6));
+    let (_, w, _) = at_distance(&["baq.distance=sum", "baq.k_q=2"], -0.5);
+    close("w, sum", w, (-0.5f64).exp());
+    // σ = e^0 in a model of zeros
+    let (_, w, _) = at_distance(&["baq.distance=mahalanobis", "baq.k_q=0.25"], 0.5);
+    close("w, mahalanobis", w, (-1.0f64).exp());
+    for (set, rho) in [
+        ("baq.norm=l1", 2.0f64.powf(0.6)),
+        ("baq.norm=rms", 1.25f64.powf(0.6)),
+        ("baq.k_rho=fixed(0.5)", 3.0f64.powf(0.6)),
+        ("baq.priority_exponent=2", 2.25),
+        ("baq.favour=familiar", 1.5f64.powf(-0.6)),
+    ] {
+        close(set, at_distance(&[set], 0.5).2, rho);
+    }
+    let agent = agent("iql", "baq", BAQ_DIMS, &["baq.offline_priority=one"]);
+    assert_eq!(agent.adaptation.priority(&[0.25, 1.0], false), 1.0);
+    assert!(agent.adaptation.priority(&[0.25, 1.0], true) > 1.2);
+}
+
+/// What is left to the data: k_q = 4 E[d²], k_ρ = E[norm].
+#[test]
+fn constants_left_to_the_data() {
+    let mut auto = agent("iql", "baq", BAQ_DIMS, &["baq.k_q=auto", "baq.k_rho=auto"]);
+    auto.adaptation.calibrate(&[0.02, 0.3]);
+    let w = auto.adaptation.quantities(&[0.08, 0.3], true);
+    assert!((w[1].1 - (-1.0f64).exp()).abs() < 1e-7, "{w:?}");
+    assert!((auto.adaptation.priority(&[0.08, 0.3], true) - 2.0f64.powf(0.6)).abs() < 1e-6);
+}
+
+/// A distance in units of the model's spread needs a model with a spread, whichever way it got its head.
+#[test]
+fn mahalanobis_needs_a_spread() {
+    let declared = |sets: &[&str]| {
+        let mut all = vec!["baq.distance=mahalanobis"];
+        all.extend(sets);
+        Agent::new(&config("iql", "baq", 1, &all), BAQ_DIMS).map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(declared(&[]), Ok(()));
+    assert_eq!(declared(&["baq.model=mse", "baq.relax=follow(0.1)"]), Ok(()));
+    for sets in [&["baq.model=mse"][..], &["baq.relax=follow(0.1)", "iql.actor_head=deterministic"][..]] {
+        let error = declared(sets).expect_err("no spread");
+        assert!(error.contains("mahalanobis") && !error.contains('\n'), "{error}");
+    }
 }

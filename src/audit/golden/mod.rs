@@ -168,6 +168,11 @@ impl Report {
     }
 }
 
+/// Whether a difference is outside its tolerance; NaN is.
+fn beyond(difference: f64, tolerance: f64) -> bool {
+    difference.is_nan() || difference > tolerance
+}
+
 /// The larger; NaN is the largest.
 fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
@@ -289,7 +294,7 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
                     f64: wide.into_iter().fold(0.0, worse),
                     f32: narrow.iter().copied().fold(0.0, worse),
                     len: narrow.len(),
-                    beyond_f32: narrow.iter().filter(|d| !(**d <= TOLERANCE_F32)).count(),
+                    beyond_f32: narrow.iter().filter(|d| beyond(**d, TOLERANCE_F32)).count(),
                     rms_f32: rms(&narrow),
                 });
             }
@@ -312,7 +317,7 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
 /// layers a few gradients are smaller than the rounding of the sums they are made of, or a unit switches
 /// within it; Adam divides by their size, so they move by whole steps either way. A mistake moves many.
 fn rounding(tensors: &[Difference]) -> Option<String> {
-    if tensors.iter().any(|d| !(d.f64 <= TOLERANCE_F64)) {
+    if tensors.iter().any(|d| beyond(d.f64, TOLERANCE_F64)) {
         return None;
     }
     let beyond: Vec<&Difference> = tensors.iter().filter(|d| d.beyond_f32 > 0).collect();
