@@ -69,7 +69,7 @@ impl Collect {
             Some(Exploration::Noise) => "noise",
         };
         let author = match &policy {
-            Some(p) => format!("{}, {how}", p.describe()),
+            Some(p) => format!("{}, actions: {how}", p.describe()),
             None => "uniform random actions".into(),
         };
         let options = write::Options { algorithm: Some(author.clone()), overwrite: false };

@@ -177,9 +177,8 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
     let origin = Saved::open(&dir.file(ORIGIN))?;
     let (model, saved) = (open(MODEL)?, open(rundir::CHECKPOINT)?);
     let dataset = data::load(config)?;
-    write_dataset(dir.path(), &dataset.facts)?;
-
     let mut agent = prepare(config, &origin, model.as_ref(), &dataset)?;
+    write_dataset(dir.path(), &dataset.facts)?;
     let ring = online::ring(&dataset, &agent, config)?;
     let counters = match &saved {
         Some(saved) => {

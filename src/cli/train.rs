@@ -120,10 +120,11 @@ fn train(
 ) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
     let options: OfflineConfig = config.section();
-    write_dataset(dir.path(), &dataset.facts)?;
     let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: options.batch };
     let agent = Agent::new(config, dims)?;
     let mut training = Offline::new(config, agent, &dataset, saved)?;
+    // Only now is it certain that these are the data of this run.
+    write_dataset(dir.path(), &dataset.facts)?;
     drop(dataset);
     let ended = training.run(dir, saved.is_some(), stop, quiet)?;
     if ended != Ended::Interrupted {

@@ -300,15 +300,17 @@ fn our_net(foreign: &str) -> Option<String> {
 impl Networks {
     /// Of the tensors `init.*`.
     pub fn of(files: &Files) -> Result<Networks, GoldenError> {
-        let mut layers: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
-        for key in files.tensors.keys() {
-            if let Some((net, Some(module), "weight")) = key.strip_prefix("init.").and_then(split) {
-                let (outputs, _) = files.matrix(key)?;
-                layers.entry(net.into()).or_default().push((module, outputs));
-            }
+        let mut layers: BTreeMap<String, BTreeMap<usize, usize>> = BTreeMap::new();
+        for (key, tensor) in &files.tensors {
+            let Some((net, Some(module), kind)) = key.strip_prefix("init.").and_then(split) else { continue };
+            let outputs = match kind {
+                "weight" => files.matrix(key)?.0,
+                "bias" => tensor.values.len(),
+                _ => continue,
+            };
+            layers.entry(net.into()).or_default().insert(module, outputs);
         }
-        layers.values_mut().for_each(|l| l.sort_unstable());
-        Ok(Networks { layers })
+        Ok(Networks { layers: layers.into_iter().map(|(net, l)| (net, l.into_iter().collect())).collect() })
     }
 
     fn hidden(&self, net: &str) -> Vec<usize> {

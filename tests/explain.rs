@@ -1,0 +1,71 @@
+//! What each method computes, as text under review. When a change is meant to alter a method, its program or
+//! its cost: `BAQ_BLESS=1 cargo test --release --test explain` writes the files anew; read the difference
+//! before committing it.
+
+use std::path::Path;
+use std::process::Command;
+
+fn check(name: &str, args: &[&str]) {
+    let out = Command::new(env!("CARGO_BIN_EXE_baq")).arg("explain").args(args).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8(out.stdout).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("explain-{name}.txt"));
+    if std::env::var_os("BAQ_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(&file, &text).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(&file).unwrap_or_default();
+    for (i, (now, then)) in text.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(now, then, "{}, line {}: run with BAQ_BLESS=1 if this is meant", file.display(), i + 1);
+    }
+    assert_eq!(text, expected, "{}: run with BAQ_BLESS=1 if this is meant", file.display());
+}
+
+#[test]
+fn bc() {
+    check("bc", &["--algo", "bc", "--adapt", "plain", "--env", "hopper"]);
+}
+
+#[test]
+fn iql() {
+    check("iql", &["--algo", "iql", "--adapt", "plain", "--env", "hopper"]);
+}
+
+#[test]
+fn baq_over_iql() {
+    check("iql-baq", &["--algo", "iql", "--adapt", "baq", "--env", "hopper"]);
+}
+
+/// One line of each option that changes a formula.
+#[test]
+fn options_show_in_the_formulas() {
+    for (set, line) in [
+        ("iql.order=corl", "loss    mean(w * mean_j((q_j(s, a) - (r + gamma * m * v(s')))²))"),
+        (
+            "iql.actor_head=deterministic",
+            "loss    mean(min(exp(beta * (min_j q^_j(s, a) - v(s))), 100) * sum_i((pi(s) - a)²))",
+        ),
+        (
+            "iql.weight_bound=20",
+            "loss    -mean(min(exp(beta * (min_j q^_j(s, a) - v(s))), 20) * log pi(a | s))",
+        ),
+        ("iql.expectile=linear(0.6,0.9,1000)", "tau   = iql.expectile = linear(0.6, 0.9, 1000)"),
+        ("baq.k_q=0.25", "w     = exp(-4 * d2)"),
+        ("baq.relax=widen(1000)", "w     = exp(-d2 / k_q)"),
+        ("baq.relax=follow(0.01)", "rule    bc <- (1 - rho) * bc + rho * pi"),
+        ("baq.normalise_weight=true", "loss    mean(w / mean(w) * expectile(min_j q^_j(s, a) - v(s), tau))"),
+        ("baq.is_exponent=0.4", "loss    mean(w * importance * expectile(min_j q^_j(s, a) - v(s), tau))"),
+        ("baq.use_q_weight=false", "loss    mean(expectile(min_j q^_j(s, a) - v(s), tau))"),
+        ("baq.use_priority=false", "offline and online transitions in one buffer, uniform with replacement"),
+        ("baq.distance=sum", "d2 = sum_i((bc(s) - a)²)"),
+        ("baq.distance=mahalanobis", "d2 = mean_i(((bc(s) - a) / sigma_bc(s))²)"),
+        ("baq.norm=l1", "distance = sum_i(|bc(s) - a|)"),
+        ("online.updates_per_step=0.5", "0.5 rounds per environment step"),
+    ] {
+        let args = ["explain", "--adapt", "baq", "--env", "hopper", "--set", set];
+        let out = Command::new(env!("CARGO_BIN_EXE_baq")).args(args).output().unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let round = text.split("\nround:").nth(1).unwrap_or_else(|| panic!("{set}: no round in\n{text}"));
+        assert!(round.lines().any(|l| l.contains(line)), "{set}: no `{line}` in\n{round}");
+    }
+}
