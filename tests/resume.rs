@@ -108,6 +108,42 @@ fn a_moving_model_resumes_to_the_same_bytes() {
 }
 
 #[test]
+fn returns_to_go_are_those_of_finished_episodes() {
+    let place = Place::new();
+    let small = "--set cql.policy_hidden=[16] --set cql.critic_hidden=[16] --set cql.samples=2";
+    place.run(&format!(
+        "train --algo cal_ql --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 {small} --out offline \
+        --set offline.eval_episodes=2 --set offline.batch=32"
+    ));
+    let options = "--from offline --adapt plain --quiet --threads 1 --env-steps 3030 \
+        --set online.checkpoint_every=130 --set online.eval_every=400 --set online.log_every=50 \
+        --set online.eval_episodes=2 --set online.capacity=8000 --set online.batch=32";
+    place.run(&format!("finetune {options} --out online"));
+    place.start_and_end(&format!("finetune {options} --out killed"), "killed", "-KILL");
+    place.run("finetune --resume killed --threads 1 --quiet");
+    place.assert_equal("online", "killed");
+
+    // Records of the toy task: s [3], a [1], r, m, s2 [3], return to go.
+    let bytes = std::fs::read(place.path("online").join("checkpoint.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let view = file.tensor("replay.records").unwrap();
+    assert_eq!(view.shape(), [3030, 10]);
+    let number = |k: usize| f32::from_le_bytes(view.data()[4 * k..4 * k + 4].try_into().unwrap());
+    let row = |i: usize| [4, 5, 9].map(|column| f64::from(number(10 * i + column)));
+    let running = (0..3030).rev().take_while(|&i| row(i)[2] == f64::NEG_INFINITY).count();
+    assert!((1..100).contains(&running), "{running} rows of the running episode");
+    let mut ends = 0;
+    for i in 0..3030 - running {
+        let [r, m, g] = row(i);
+        // Inside an episode the return goes on; at its end, terminated or cut, it is the last reward.
+        let goes_on = (g - (r + 0.99 * m * row(i + 1)[2])).abs() < 1e-4;
+        assert!(goes_on || g == r, "row {i}: reward {r}, return {g}");
+        ends += usize::from(g == r);
+    }
+    assert!((24..300).contains(&ends), "{ends} episodes in 3030 steps of at most 100");
+}
+
+#[test]
 fn thread_counts_give_the_same_bytes() {
     let place = Place::new();
     let train = "train --data toy.hdf5 --env toy --quiet --updates 60 --set offline.log_every=20 \

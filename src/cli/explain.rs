@@ -131,7 +131,8 @@ impl Sheet {
         let mut annotated = Vec::new();
         match which {
             Which::Offline => {
-                let about = vec!["transitions of the data set, uniform with replacement".to_string()];
+                let mut about = vec!["transitions of the data set, uniform with replacement".to_string()];
+                about.extend(delay(&agent));
                 let trace = agent.trace(&Phase::offline(offline.updates));
                 parts.push(Part::new("round", about, batch, offline.updates, &trace));
             }
@@ -147,10 +148,11 @@ impl Sheet {
                 let rounds = (online.env_steps as f64 * online.updates_per_step) as u64;
                 let phase =
                     Phase { online: true, rounds, before: offline.updates, actor_lr: online.actor_lr };
-                let about = vec![
+                let mut about = vec![
                     format!("{} per environment step", plural(online.updates_per_step, "round")),
                     rows(online.buffer, &agent.adaptation.sampling()),
                 ];
+                about.extend(delay(&agent));
                 parts.push(Part::new("round", about, batch, rounds, &agent.trace(&phase)));
                 let trace = adapt::annotation(agent.adaptation.as_ref(), &agent.table, agent.dims);
                 annotated = trace.map(|t| print::outputs(&t)).unwrap_or_default();
@@ -208,6 +210,12 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
         text += ", annotated anew when drawn";
     }
     text
+}
+
+/// When the actor's updates run, if not in every round.
+fn delay(agent: &Agent) -> Option<String> {
+    let every = agent.learner.actor_every();
+    (every > 1).then(|| format!("what is marked actor runs in one round out of {every}"))
 }
 
 impl Part {

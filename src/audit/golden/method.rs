@@ -430,9 +430,14 @@ mod tests {
         assert_eq!(split("critic_1_target.net.2.bias"), Some(("critic_1_target", Some(2), "bias")));
         assert_eq!(split("actor.log_std_offset.constant"), Some(("actor", None, "log_std_offset")));
         assert_eq!(split("log_alpha_prime"), Some(("log_alpha_prime", None, "value")));
-        for stranger in
-            ["critic_0.network.0.weight", "qf.q0.net.0.weight", "qf.q", "actor", "vfx.net.0.weight", "qf.q+1.a"]
-        {
+        for stranger in [
+            "critic_0.network.0.weight",
+            "qf.q0.net.0.weight",
+            "qf.q",
+            "actor",
+            "vfx.net.0.weight",
+            "qf.q+1.a",
+        ] {
             assert_eq!(split(stranger), None, "{stranger}");
         }
         assert_eq!(our_net("q_target.q2"), Some("q_target.1".into()));
