@@ -9,7 +9,7 @@
 //! Semantics of `min`, `max` and comparisons are those of x86: `min(a, b)` is `a < b ? a : b`, so a
 //! NaN in either argument yields `b`; comparisons with NaN are false.
 //!
-//! Longer than most files, so that the three implementations of a method stand in one place.
+//! Above 400 lines, so that the three implementations of a method stand in one place.
 
 use std::ops::Range;
 

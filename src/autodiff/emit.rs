@@ -120,7 +120,7 @@ impl Emitter<'_> {
             Op::LinearDw => self.linear_dw(id, None),
             Op::Unary(f) => Kernel::Unary { f: single(f), x: arg(0) },
             Op::Binary(f) => {
-                Kernel::Binary { f, how: collapse(node.shape, shape(0), shape(1)), a: arg(0), b: arg(1) }
+                Kernel::Binary { f, how: loops(node.shape, shape(0), shape(1)), a: arg(0), b: arg(1) }
             }
             Op::Sum(axis) => Kernel::Sum { dims: axis.split(shape(0)), x: arg(0) },
             Op::Min(axis) => Kernel::Min { dims: axis.split(shape(0)), x: arg(0) },
@@ -143,7 +143,7 @@ impl Emitter<'_> {
                 // max(x, x), walked with the strides of a broadcast, is a copy.
                 Kernel::Binary {
                     f: Binary::Max,
-                    how: collapse(node.shape, shape(0), shape(0)),
+                    how: loops(node.shape, shape(0), shape(0)),
                     a: arg(0),
                     b: arg(0),
                 }
@@ -164,21 +164,9 @@ fn sizes(x: Shape, w: Shape) -> Linear {
     }
 }
 
-/// Loops for an element-wise kernel: neighbouring extents are merged where both arguments allow it.
-fn collapse(y: Shape, a: Shape, b: Shape) -> Broadcast {
-    let (ys, sa, sb) = (y.dims(), a.strides(), b.strides());
-    let mut loops: Vec<(usize, usize, usize)> = Vec::new(); // innermost first
-    for k in (0..3).rev().filter(|&k| ys[k] > 1) {
-        match loops.last_mut() {
-            Some((n, ia, ib)) if sa[k] == *ia * *n && sb[k] == *ib * *n => *n *= ys[k],
-            _ => loops.push((ys[k], sa[k], sb[k])),
-        }
-    }
-    let mut how = Broadcast { dims: [1; 3], a: [0; 3], b: [0; 3] };
-    for (i, (n, ia, ib)) in loops.into_iter().enumerate() {
-        (how.dims[2 - i], how.a[2 - i], how.b[2 - i]) = (n, ia, ib);
-    }
-    how
+/// Loops for an element-wise kernel, which merges them itself where it can.
+fn loops(y: Shape, a: Shape, b: Shape) -> Broadcast {
+    Broadcast { dims: y.dims(), a: a.strides(), b: b.strides() }
 }
 
 fn single(f: Unary) -> kernels::Unary {
@@ -198,23 +186,5 @@ fn single(f: Unary) -> kernels::Unary {
         Unary::Affine { scale, shift } => K::Affine { scale: c(scale), shift: c(shift) },
         Unary::Clamp { lo, hi } => K::Clamp { lo: c(lo), hi: c(hi) },
         Unary::Inside { lo, hi } => K::Inside { lo: c(lo), hi: c(hi) },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loops_merge_where_both_arguments_are_dense() {
-        let s = Shape::new;
-        let dense = collapse(s(2, 5, 3), s(2, 5, 3), s(2, 5, 3));
-        assert_eq!(dense, Broadcast { dims: [1, 1, 30], a: [0, 0, 1], b: [0, 0, 1] });
-        let scalar = collapse(s(1, 5, 3), s(1, 5, 3), Shape::SCALAR);
-        assert_eq!(scalar, Broadcast { dims: [1, 1, 15], a: [0, 0, 1], b: [0, 0, 0] });
-        let row = collapse(s(1, 5, 3), s(1, 5, 3), s(1, 1, 3));
-        assert_eq!(row, Broadcast { dims: [1, 5, 3], a: [0, 3, 1], b: [0, 0, 1] });
-        let heads = collapse(s(2, 5, 1), s(2, 5, 1), s(1, 5, 1));
-        assert_eq!(heads, Broadcast { dims: [1, 2, 5], a: [0, 5, 1], b: [0, 0, 1] });
     }
 }

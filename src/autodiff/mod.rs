@@ -17,16 +17,17 @@ pub mod reference;
 mod replay;
 pub mod schedule;
 mod store;
+mod table;
 mod trace;
+mod var;
 mod vjp;
 
-pub use graph::{Axis, NoiseKind, ParamId, Shape, Var};
+pub use graph::{Axis, NoiseKind, ParamId, Shape};
 pub use metric::Metric;
 pub use plan::{Program, Select, Update};
 pub use replay::{Clock, NOISE_STREAMS, Noise, Workspace};
 pub use schedule::{Adam, Schedule};
 pub use store::Store;
-pub use trace::{
-    Effect, GroupId, GroupSpec, HyperSpec, InputSpec, Item, NoiseSpec, ParamSpec, ParamTable, Role, Trace,
-    Tracer,
-};
+pub use table::{GroupId, GroupSpec, ParamSpec, ParamTable};
+pub use trace::{Effect, HyperSpec, InputSpec, Item, NoiseSpec, Role, Trace, Tracer};
+pub use var::Var;

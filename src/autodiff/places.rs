@@ -8,7 +8,8 @@ use super::fuse::{self, Fate};
 use super::graph::{NodeId, Op, ParamId};
 use super::memory::{self, Layout, Lifetime};
 use super::plan::{Loc, Select, Slot};
-use super::trace::{Effect, GroupId, Trace};
+use super::table::GroupId;
+use super::trace::{Effect, Trace};
 
 /// The outcome.
 pub(super) struct Places {

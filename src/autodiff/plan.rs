@@ -11,7 +11,8 @@ use super::emit;
 use super::graph::ParamId;
 use super::metric::Metric;
 use super::schedule::{Adam, Schedule};
-use super::trace::{GroupId, InputSpec, Item, NoiseSpec, ParamTable, Role, Trace};
+use super::table::{GroupId, ParamTable};
+use super::trace::{InputSpec, Item, NoiseSpec, Role, Trace};
 
 /// Which parts of a trace a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -2,12 +2,16 @@
 //!
 //! A formula is read off the graph, not written beside it: what is printed is what is computed. Signs
 //! move outwards and scaled sums become means, which changes how a formula looks and not its value.
+//!
+//! Above 400 lines because formulas, their signs and brackets, and the table are tested together.
 
 use baq_kernels::Binary;
 
 use super::NOISE_STREAMS;
-use super::graph::{Axis, Graph, NodeId, Op, Shape, Unary, Var};
-use super::trace::{Effect, GroupId, Role, Trace, Tracer};
+use super::graph::{Axis, Graph, NodeId, Op, Shape, Unary};
+use super::table::GroupId;
+use super::trace::{Effect, Role, Trace, Tracer};
+use super::var::Var;
 
 /// The formula of a node. Recursion ends at named nodes and at leaves.
 pub fn formula(trace: &Trace, id: NodeId) -> String {

@@ -11,7 +11,8 @@ use super::graph::{Axis, Graph, NodeId, Op, ParamId, Shape, Unary};
 use super::replay::Clock;
 use super::schedule::Adam;
 use super::store::Store;
-use super::trace::{Effect, Item, ParamTable, Role, Trace};
+use super::table::ParamTable;
+use super::trace::{Effect, Item, Role, Trace};
 
 /// Values of all parameters in f64, with moments and step counts.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,7 +6,7 @@ use baq_kernels::Buffer;
 use ndarray::{ArrayView2, ArrayView3};
 
 use super::graph::ParamId;
-use super::trace::{GroupId, ParamTable};
+use super::table::{GroupId, ParamTable};
 
 /// Values of all parameters of a [`ParamTable`] in f32, with gradients, moments and step counts.
 /// Tensors are dense `[J, K, N]`.

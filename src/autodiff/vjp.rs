@@ -7,7 +7,8 @@
 
 use baq_kernels::Binary;
 
-use super::graph::{Axis, Node, Op, Shape, Unary, Var};
+use super::graph::{Axis, Node, Op, Shape, Unary};
+use super::var::Var;
 
 /// Gradients of a scalar in each of `wrt`; `None` where the loss does not depend on it.
 pub(super) fn gradients<'t>(loss: Var<'t>, wrt: &[Var<'t>]) -> Vec<Option<Var<'t>>> {

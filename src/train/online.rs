@@ -4,6 +4,8 @@
 //!   store (s, a, r, s', m) with its annotated columns and its priority, then learn
 //!
 //! The state after step N is a function of (configuration, data, offline checkpoint, N).
+//!
+//! Above 400 lines because one step, its round, its checkpoint and its loop share one state.
 
 use super::TrainError;
 use super::agent::{Actor, Agent, Annotator, fill};
