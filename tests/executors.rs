@@ -590,3 +590,51 @@ fn a_fused_program_has_no_separate_activations() {
     // linear + relu, v·y, mean (2 sums, 1 scale), its gradient, v's two, the mask, dW + db
     assert!(program.kernels() <= 11, "{} kernels for {nodes} nodes", program.kernels());
 }
+
+#[test]
+fn nan_is_treated_alike_by_both_executors() {
+    // A divergence must show in the interpreter wherever it shows in the kernels.
+    let t = Tracer::new(Default::default());
+    let (x, y) = (t.input("x", 2, 4), t.input("y", 2, 4));
+    let all = [
+        x.relu(),
+        x.clamp(-1.0, 1.0),
+        x.abs(),
+        x.inside(-1.0, 1.0),
+        x.minimum(y),
+        x.maximum(y),
+        x.less(y),
+        x.min(Axis::Rows),
+        x.max(Axis::Cols),
+        x.min(Axis::Cols),
+        x.sum(Axis::Cols),
+        x.log_sum_exp(),
+        x.expectile(t.constant(0.7)),
+    ];
+    const NAMES: [&str; 13] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"];
+    for (name, v) in NAMES.iter().zip(all) {
+        t.output(name, v);
+    }
+    let nan = f32::NAN;
+    let columns = vec![
+        vec![nan, -2.0, 0.5, f32::INFINITY, 1.0, 2.0, 3.0, 4.0],
+        vec![1.0, nan, nan, 0.0, 1.0, 0.0, nan, 9.0],
+    ];
+    let case = Case { store: Store::zeros(Default::default()), columns, trace: t.finish() };
+    let case = Case { store: Store::zeros(case.trace.table.clone()), ..case };
+    let exact = exact(&case, Select::ALL);
+    let mut nans = 0;
+    for kernels in available() {
+        let (program, workspace, _) = replay(&case, Select::ALL, kernels);
+        for (name, id) in &case.trace.outputs {
+            let want = exact.values[id.index()].as_deref().expect("computed");
+            for (k, (got, want)) in workspace.output(&program, name).iter().zip(want).enumerate() {
+                let same = (f64::from(*got) - want).abs() < 1e-5 || f64::from(*got) == *want;
+                let place = format!("output {name}[{k}], {}: {got}, interpreter {want}", kernels.isa);
+                assert!(same || (got.is_nan() && want.is_nan()), "{place}");
+                nans += usize::from(got.is_nan());
+            }
+        }
+    }
+    assert!(nans > 20, "only {nans} NaN");
+}

@@ -69,12 +69,12 @@ pub fn ring(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Ri
         &[(replay::S, &s), (replay::A, &a), (replay::R, &r), (replay::M, &m), (replay::S2, &s2)],
     )
     .expect("the rows fit");
+    let width = ring.layout().width();
     for _ in 0..online {
-        let mut record = column(ring.layout().width());
+        // The same numbers whatever is annotated.
+        let mut record = column(width - annotated.len());
+        record.resize(width, 0.5);
         record[ring.column(replay::M).offset] = 1.0;
-        for name in annotated {
-            record[ring.column(name).offset] = 0.5;
-        }
         ring.push(&record);
     }
     ring

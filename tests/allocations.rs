@@ -1,0 +1,96 @@
+//! A round allocates nothing after warm-up: composing, gathering and replaying, for every method.
+//!
+//! The allocator counts on the threads of the pool under test only, so that the test harness cannot disturb.
+
+#![allow(unsafe_code, reason = "a counting global allocator")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use baq::algo::Dims;
+use baq::autodiff::Select;
+use common::{Learning, agent, online};
+
+struct Counting;
+
+thread_local! {
+    static WATCHED: Cell<bool> = const { Cell::new(false) };
+}
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is passed on to the system allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if WATCHED.get() {
+            ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(start, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of `rounds` rounds on so many threads, after ten rounds to warm up.
+fn allocations(threads: usize, learning: &mut Learning, rounds: usize) -> u64 {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .start_handler(|_| WATCHED.set(true))
+        .build()
+        .expect("threads");
+    pool.install(|| {
+        for _ in 0..10 {
+            learning.round();
+        }
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        for _ in 0..rounds {
+            learning.round();
+        }
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    })
+}
+
+/// One test, because the count is shared.
+#[test]
+fn a_hundred_rounds_allocate_nothing() {
+    let dims = Dims { s: 11, a: 3, batch: 256 };
+    for select in [Select::ALL, Select { metrics: false, ..Select::ALL }] {
+        for (algo, adapt, sets) in [
+            ("bc", "plain", &["bc.model=gaussian"][..]),
+            ("iql", "plain", &[][..]),
+            ("iql", "baq", &["baq.is_exponent=0.4"][..]),
+            ("iql", "baq", &["baq.offline_priority=mean_match(0.5)"][..]),
+        ] {
+            let mut learning = Learning::new(agent(algo, adapt, dims, sets), &online(1000), select);
+            assert_eq!(learning.tree.is_some(), adapt == "baq");
+            for threads in [1, 2] {
+                let n = allocations(threads, &mut learning, 100);
+                assert_eq!(n, 0, "{algo} + {adapt}, {threads} threads: allocations in 100 rounds");
+            }
+        }
+    }
+
+    // The count can fail.
+    let mut learning = Learning::new(agent("bc", "plain", dims, &[]), &online(1000), Select::ALL);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .start_handler(|_| WATCHED.set(true))
+        .build()
+        .expect("threads");
+    let seen = pool.install(|| {
+        let before = ALLOCATIONS.load(Ordering::Relaxed);
+        learning.rows = vec![0; 256];
+        learning.round();
+        ALLOCATIONS.load(Ordering::Relaxed) - before
+    });
+    assert!(seen >= 1, "an allocation was not counted");
+}

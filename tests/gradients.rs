@@ -1,0 +1,343 @@
+//! Every derivative against central differences in f64: along one direction and element by element.
+
+mod common;
+
+use std::sync::Arc;
+
+use baq::algo::Dims;
+use baq::audit::gradcheck::{Checker, TensorCheck, check};
+use baq::autodiff::reference::{ReferenceInputs, ReferenceStore};
+use baq::autodiff::{Adam, Axis, Clock, ParamTable, Role, Schedule, Shape, Store, Trace, Tracer, Var};
+use baq::replay;
+use common::{Numbers, agent, online};
+
+/// Allowed error, relative along a direction, and relative to the largest element.
+const TOLERANCE: f64 = 3e-6;
+
+#[track_caller]
+fn assert_good(what: &str, checks: &[TensorCheck]) {
+    assert!(!checks.is_empty(), "{what}: nothing was checked");
+    for c in checks {
+        let at = format!("{what}: {} of {}", c.path, c.update);
+        assert!(c.analytic.abs() > 1e-7, "{at}: the gradient is {:e}, nothing is checked", c.analytic);
+        assert!(
+            c.relative <= TOLERANCE,
+            "{at}: {} along a direction, differences say {}",
+            c.analytic,
+            c.numeric
+        );
+        let worst = c.elementwise.expect("asked for");
+        assert!(worst <= TOLERANCE, "{at}: an element is off by {worst:e} of the largest");
+    }
+}
+
+/// What follows an operation: a mean has one number as cotangent, a weighted sum a different one per element.
+#[derive(Clone, Copy)]
+enum Close {
+    Mean,
+    Weighted,
+}
+
+/// Checks f of parameters of these shapes, drawn from `range`.
+#[track_caller]
+fn operation(
+    name: &str,
+    shapes: &[Shape],
+    range: (f64, f64),
+    f: impl for<'t> Fn(&'t Tracer, &[Var<'t>]) -> Var<'t>,
+) {
+    for close in [Close::Mean, Close::Weighted] {
+        let (trace, store, inputs) = traced(shapes, range, close, &f);
+        let what = format!("{name} of {shapes:?}");
+        assert_good(&what, &check(&trace, &store, &inputs, Clock::default(), 5, true));
+    }
+}
+
+fn traced(
+    shapes: &[Shape],
+    (lo, hi): (f64, f64),
+    close: Close,
+    f: &impl for<'t> Fn(&'t Tracer, &[Var<'t>]) -> Var<'t>,
+) -> (Trace, ReferenceStore, ReferenceInputs) {
+    let mut table = ParamTable::default();
+    let group = table.add_group("p", false);
+    let ids: Vec<_> = shapes.iter().enumerate().map(|(i, s)| table.add(group, &format!("{i}"), *s)).collect();
+    let t = Tracer::new(Arc::new(table));
+    let params: Vec<Var<'_>> = ids.iter().map(|&p| t.param(p)).collect();
+    let y = f(&t, &params);
+    let loss = match close {
+        Close::Mean => y.mean(),
+        Close::Weighted => {
+            let s = y.shape();
+            (y * t.input("weights", s.heads * s.rows, s.cols).reshape(s)).total()
+        }
+    };
+    t.train("f", Role::Critic, group, &Adam::new(Schedule::Constant(0.0)), loss);
+    let trace = t.finish();
+    let mut x = Numbers(3);
+    let mut store = ReferenceStore::zeros(&trace.table);
+    for p in store.values.iter_mut().flatten() {
+        *p = lo + (hi - lo) * (0.5 + 0.5 * x.unit());
+    }
+    let columns = trace.inputs.iter().map(|i| x.units(i.shape.len())).collect();
+    (trace, store, ReferenceInputs { columns, noise: Vec::new() })
+}
+
+const DENSE: Shape = Shape::new(2, 3, 4);
+const WIDE: (f64, f64) = (-2.0, 2.0);
+const POSITIVE: (f64, f64) = (0.3, 2.0);
+
+#[test]
+fn functions_of_one_argument() {
+    operation("exp", &[DENSE], WIDE, |_, p| p[0].exp());
+    operation("log", &[DENSE], POSITIVE, |_, p| p[0].log());
+    operation("tanh", &[DENSE], WIDE, |_, p| p[0].tanh());
+    operation("relu", &[DENSE], WIDE, |_, p| p[0].relu());
+    operation("softplus", &[DENSE], WIDE, |_, p| p[0].softplus());
+    operation("sigmoid", &[DENSE], WIDE, |_, p| p[0].sigmoid());
+    operation("square", &[DENSE], WIDE, |_, p| p[0].square());
+    operation("sqrt", &[DENSE], POSITIVE, |_, p| p[0].sqrt());
+    operation("abs", &[DENSE], WIDE, |_, p| p[0].abs());
+    operation("affine", &[DENSE], WIDE, |_, p| p[0].affine(-1.7, 0.4));
+    operation("clamp", &[DENSE], WIDE, |_, p| p[0].clamp(-0.9, 1.1));
+    operation("clamp above", &[DENSE], WIDE, |_, p| p[0].clamp(f64::NEG_INFINITY, 0.5));
+    operation("clamp below", &[DENSE], WIDE, |_, p| p[0].clamp(-0.5, f64::INFINITY));
+    operation("neg", &[DENSE], WIDE, |_, p| -p[0]);
+    operation("with numbers", &[DENSE], POSITIVE, |_, p| {
+        1.0 / (p[0] + 1.0) + 2.0 * p[0] - (3.0 - p[0]) / 4.0 + (p[0] - 0.5) * 0.3
+    });
+    operation("steps beside a path", &[DENSE], WIDE, |_, p| {
+        p[0] * p[0].inside(-1.0, 1.0) + p[0] * p[0].less(p[0] * 0.5)
+    });
+    operation("one value many times", &[DENSE], WIDE, |_, p| p[0] * p[0] * p[0].tanh() + p[0]);
+}
+
+#[test]
+fn functions_of_two_arguments_with_every_broadcast() {
+    let all = |k: usize| {
+        let extent = |bit: usize, n: usize| if k >> bit & 1 == 1 { n } else { 1 };
+        Shape::new(extent(2, 2), extent(1, 3), extent(0, 4))
+    };
+    for (a, b) in (0..8).flat_map(|a| (0..8).map(move |b| (all(a), all(b)))) {
+        let shapes = [a, b];
+        operation("add", &shapes, WIDE, |_, p| p[0] + p[1]);
+        operation("sub", &shapes, WIDE, |_, p| p[0] - p[1]);
+        operation("mul", &shapes, WIDE, |_, p| p[0] * p[1]);
+        operation("div", &shapes, POSITIVE, |_, p| p[0] / p[1]);
+        // The smaller argument is shifted so that each wins somewhere even where both are scalars.
+        operation("min", &shapes, WIDE, |_, p| {
+            p[0].minimum(p[1]) * 1.3 + p[1].minimum(p[0] - 0.3) * 0.7 + (p[0] - p[1]) * 0.37
+        });
+        operation("max", &shapes, WIDE, |_, p| {
+            p[0].maximum(p[1]) * 1.3 + p[1].maximum(p[0] + 0.3) * 0.7 + (p[0] - p[1]) * 0.37
+        });
+        operation("expectile", &[a], WIDE, |t, p| {
+            let tau = t.input("tau", b.heads * b.rows, b.cols).reshape(b).sigmoid();
+            p[0].expectile(tau)
+        });
+    }
+}
+
+#[test]
+fn layers_with_shared_and_own_inputs() {
+    for heads in [1, 2, 3] {
+        for x_heads in [1, heads] {
+            for rows in [1, 5] {
+                let shapes = [Shape::new(x_heads, rows, 3), Shape::new(heads, 3, 4), Shape::new(heads, 1, 4)];
+                operation("linear", &shapes, WIDE, |_, p| p[0].linear(p[1], p[2]));
+                operation("linear, relu", &shapes, WIDE, |_, p| p[0].relu().linear(p[1], p[2]).relu());
+                operation("linear, tanh", &shapes, (-0.7, 0.7), |_, p| p[0].tanh().linear(p[1], p[2]).tanh());
+            }
+        }
+    }
+}
+
+#[test]
+fn reductions_over_every_axis() {
+    for axis in [Axis::Heads, Axis::Rows, Axis::Cols] {
+        operation("sum", &[DENSE], WIDE, |_, p| p[0].sum(axis));
+        operation("min", &[DENSE], WIDE, |_, p| p[0].min(axis));
+        operation("max", &[DENSE], WIDE, |_, p| p[0].max(axis));
+        operation("mean over", &[DENSE], WIDE, |_, p| p[0].mean_over(axis));
+        operation("sum of squares", &[DENSE], WIDE, |_, p| p[0].square().sum(axis).square());
+        operation("share", &[DENSE], POSITIVE, |_, p| (p[0] / p[0].sum(axis)).square());
+    }
+    operation("mean", &[DENSE], WIDE, |_, p| p[0].square().mean());
+    operation("total", &[DENSE], WIDE, |_, p| p[0].square().total());
+    operation("weighted mean", &[DENSE, Shape::new(1, 3, 1)], POSITIVE, |_, p| {
+        p[0].weighted_mean(Some(p[1])) + p[0].square().weighted_mean(None)
+    });
+    operation("log sum exp", &[DENSE], WIDE, |_, p| p[0].log_sum_exp());
+    // Beyond the range of e^x; differences of such numbers are coarse, so the sum is shifted back inside.
+    operation("log sum exp of large numbers", &[DENSE], WIDE, |_, p| (p[0] * 400.0).log_sum_exp() * 0.0025);
+}
+
+#[test]
+fn rearrangements() {
+    operation("concat", &[DENSE, Shape::new(2, 3, 2)], WIDE, |_, p| p[0].concat(p[1]).square());
+    operation("concat with itself", &[DENSE], WIDE, |_, p| p[0].concat(p[0].square()));
+    operation("slice", &[DENSE], WIDE, |_, p| p[0].slice(1, 2).square() + p[0].slice(2, 1));
+    operation("repeat", &[DENSE], WIDE, |_, p| p[0].repeat(3).square());
+    operation("reshape", &[DENSE], WIDE, |_, p| p[0].reshape(Shape::new(1, 2, 12)).square());
+    operation("groups", &[DENSE], WIDE, |_, p| p[0].repeat(2).reshape(Shape::new(2, 3, 8)).log_sum_exp());
+}
+
+#[test]
+fn nothing_passes_a_detach() {
+    operation("detach", &[DENSE], WIDE, |_, p| p[0].square().detach() * p[0]);
+    let (trace, store, inputs) = traced(&[DENSE], WIDE, Close::Mean, &|_, p| p[0].detach() * p[0]);
+    let checker = Checker::new(&trace, &store, &inputs, Clock::default());
+    let n = DENSE.len() as f64;
+    for (g, x) in checker.tensors()[0].gradient.iter().zip(&store.values[0]) {
+        assert!((g - x / n).abs() < 1e-15, "d(detach(x) x) = {g}, expected {}", x / n);
+    }
+}
+
+#[test]
+#[should_panic(expected = "does not depend on p.0")]
+fn a_loss_behind_steps_only_is_refused() {
+    traced(&[DENSE], WIDE, Close::Mean, &|_, p| p[0].inside(0.0, 1.0));
+}
+
+const DIMS: Dims = Dims { s: 3, a: 2, batch: 6 };
+
+/// A batch for a trace: every column in its natural range.
+fn batch(trace: &Trace) -> ReferenceInputs {
+    let mut x = Numbers(21);
+    let columns = trace
+        .inputs
+        .iter()
+        .map(|i| {
+            let u = x.units(i.shape.len());
+            let map: fn(f64) -> f64 = match i.name {
+                replay::M | replay::ONLINE => |u| if u > -0.3 { 1.0 } else { 0.0 },
+                replay::D2 | replay::DISTANCE => |u| 0.5 + 0.4 * u,
+                replay::IMPORTANCE => |u| 0.6 + 0.4 * u,
+                _ => |u| 0.9 * u,
+            };
+            u.into_iter().map(map).collect()
+        })
+        .collect();
+    let noise = trace.noises.iter().map(|n| x.units(n.shape.len())).collect();
+    ReferenceInputs { columns, noise }
+}
+
+/// Parameters away from their beginning, so that targets, models and policies all differ.
+fn moved(store: &Store) -> ReferenceStore {
+    let mut x = Numbers(77);
+    let mut store = ReferenceStore::from(store);
+    store.values.iter_mut().flatten().for_each(|v| *v += 0.3 * x.unit());
+    store
+}
+
+const CLOCK: Clock = Clock { round: 3, phase_round: 3 };
+
+fn method(algo: &str, adapt: &str, sets: &[&str]) -> (Trace, ReferenceStore, ReferenceInputs) {
+    let mut all: Vec<String> = sets.iter().map(|s| (*s).to_string()).collect();
+    all.push(format!("{algo}.hidden=[5, 4]"));
+    all.push("baq.model_hidden=[4]".into());
+    let sets: Vec<&str> = all.iter().map(String::as_str).collect();
+    let agent = agent(algo, adapt, DIMS, &sets);
+    let trace = agent.trace(&online(10));
+    let (store, inputs) = (moved(&agent.store), batch(&trace));
+    (trace, store, inputs)
+}
+
+fn check_method(algo: &str, adapt: &str, sets: &[&str], updates: usize) {
+    let (trace, store, inputs) = method(algo, adapt, sets);
+    let checks = check(&trace, &store, &inputs, CLOCK, 9, true);
+    let mut names: Vec<&str> = checks.iter().map(|c| c.update).collect();
+    names.dedup();
+    assert_eq!(names.len(), updates, "{names:?}");
+    assert_good(&format!("{algo} + {adapt} {sets:?}"), &checks);
+}
+
+#[test]
+fn behaviour_cloning() {
+    for model in ["mse", "gaussian", "tanh_gaussian"] {
+        check_method("bc", "plain", &[&format!("bc.model={model}")], 1);
+    }
+}
+
+#[test]
+fn implicit_q_learning() {
+    for order in ["official", "corl"] {
+        for actor in ["gaussian", "deterministic"] {
+            let sets = [format!("iql.order={order}"), format!("iql.actor_head={actor}")];
+            check_method("iql", "plain", &[&sets[0], &sets[1]], 3);
+        }
+    }
+    check_method("iql", "plain", &["iql.critics=1"], 3);
+    check_method("iql", "plain", &["iql.critics=3", "iql.init=torch"], 3);
+}
+
+#[test]
+fn behaviour_adaptive_weights_over_iql() {
+    for relax in ["none", "widen(5)", "fade(8)", "follow(0.1)", "gate"] {
+        for distance in ["mean", "sum", "mahalanobis"] {
+            for normalise in ["true", "false"] {
+                let sets = [
+                    format!("baq.relax={relax}"),
+                    format!("baq.distance={distance}"),
+                    format!("baq.normalise_weight={normalise}"),
+                ];
+                check_method("iql", "baq", &[&sets[0], &sets[1], &sets[2]], 3);
+            }
+        }
+    }
+    check_method("iql", "baq", &["baq.is_exponent=0.4"], 3);
+    check_method("iql", "baq", &["baq.is_exponent=0.4", "baq.use_q_weight=false"], 3);
+    check_method("iql", "baq", &["iql.order=corl", "baq.relax=gate"], 3);
+}
+
+#[test]
+fn the_model_of_the_data() {
+    for model in ["mse", "gaussian", "tanh_gaussian"] {
+        let set = format!("baq.model={model}");
+        let agent = agent("iql", "baq", DIMS, &[&set, "baq.model_hidden=[5, 4]"]);
+        let trace = agent.model_trace(&baq::algo::Phase::offline(10)).expect("baq has a model");
+        assert_good(&set, &check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true));
+    }
+}
+
+#[test]
+fn a_wrong_gradient_is_found() {
+    let (trace, store, inputs) = method("iql", "plain", &[]);
+    let checker = Checker::new(&trace, &store, &inputs, CLOCK);
+    for t in checker.tensors() {
+        assert!(checker.compare(&t, t.gradient, 9, true).relative <= TOLERANCE);
+        // One hundredth too large: both checks see it.
+        let scaled: Vec<f64> = t.gradient.iter().map(|g| g * 1.01).collect();
+        let found = checker.compare(&t, &scaled, 9, true);
+        assert!(found.relative > 1e-3, "{}: a scaled gradient passes along a direction", found.path);
+        assert!(found.elementwise > Some(1e-3), "{}: a scaled gradient passes by elements", found.path);
+        // A single element wrong.
+        let mut one = t.gradient.to_vec();
+        let largest = one.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+        one[0] += 0.01 * largest;
+        assert!(checker.compare(&t, &one, 9, true).elementwise > Some(1e-3), "{}: one element", found.path);
+    }
+}
+
+#[test]
+fn the_gradient_of_another_loss_is_found() {
+    let (trace, store, inputs) = method("iql", "plain", &[]);
+    let checker = Checker::new(&trace, &store, &inputs, CLOCK);
+    for (set, update) in [
+        ("iql.expectile=0.72", "v.layer0.weight"),
+        ("iql.temperature=3.1", "pi.layer0.weight"),
+        ("iql.discount=0.97", "q.0.layer0.weight"),
+    ] {
+        let (other, _, _) = method("iql", "plain", &[set]);
+        let wrong = Checker::new(&other, &store, &inputs, CLOCK);
+        let mut seen = 0;
+        for (t, w) in checker.tensors().iter().zip(wrong.tensors()) {
+            let found = checker.compare(t, w.gradient, 9, false);
+            if found.path == update {
+                assert!(found.relative > 1e-4, "{set}: {update} passes with {:e}", found.relative);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 1, "{update}");
+    }
+}
