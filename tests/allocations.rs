@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use baq::algo::Dims;
 use baq::autodiff::Select;
-use common::{Learning, agent, online};
+use common::{Learning, SMALL, agent, methods, online};
 
 struct Counting;
 
@@ -76,6 +76,12 @@ fn a_hundred_rounds_allocate_nothing() {
                 let n = allocations(threads, &mut learning, 100);
                 assert_eq!(n, 0, "{algo} + {adapt}, {threads} threads: allocations in 100 rounds");
             }
+        }
+        for (algo, adapt) in methods() {
+            let dims = Dims { batch: 16, ..dims };
+            let mut learning = Learning::new(agent(algo, adapt, dims, SMALL), &online(1000), select);
+            let n = allocations(1, &mut learning, 100);
+            assert_eq!(n, 0, "{algo} + {adapt}: allocations in 100 small rounds");
         }
     }
 

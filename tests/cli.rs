@@ -288,7 +288,7 @@ fn bad_usage_is_one_line() {
         ("explain --preset iql_corll", &["iql_corll", "did you mean `iql_corl`?"]),
         ("explain --config nowhere.toml", &["nowhere.toml"]),
         ("explain --adapt baq --set baq.relax=widen(0)", &["baq.relax"]),
-        ("audit gradients --algo sac", &["`sac`", "iql"]),
+        ("audit gradients --algo ddpg", &["`ddpg`", "iql"]),
         ("options iqll", &["[iqll]", "`iql`"]),
         ("env replay nothing", &["nothing.safetensors"]),
         ("report", &["RUN"]),

@@ -13,7 +13,7 @@ use baq::train::progress::Stop;
 use baq::train::rundir::RunDir;
 use baq::train::{agent::Agent, data};
 use baq_kernels::philox;
-use common::{Learning, agent, assert_same, bits, config, online, with_threads};
+use common::{Learning, agent, assert_same, bits, config, methods, online, with_threads};
 use rand::RngExt;
 
 const DIMS: Dims = Dims { s: 11, a: 3, batch: 256 };
@@ -51,6 +51,30 @@ fn any_number_of_threads() {
         for n in [2, 3, 4] {
             let many = with_threads(n, || learn(adapt, sets, Select::ALL, 12));
             assert_same(&format!("{adapt} {sets:?}, {n} threads"), &many, &one);
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_for_every_method() {
+    let dims = Dims { batch: 128, ..DIMS };
+    let sets = ["cql.policy_hidden=[64, 64]", "cql.critic_hidden=[64, 64]", "cql.samples=4"];
+    for (algo, adapt) in methods() {
+        let learn = |threads: usize| {
+            with_threads(threads, || {
+                let mut learning = Learning::new(agent(algo, adapt, dims, &sets), &online(100), Select::ALL);
+                let before = bits(&learning.agent.store);
+                for _ in 0..3 {
+                    learning.round();
+                }
+                let after = bits(&learning.agent.store);
+                assert_ne!(before, after, "{algo} + {adapt} learns nothing");
+                after
+            })
+        };
+        let one = learn(1);
+        for n in [2, 3] {
+            assert_same(&format!("{algo} + {adapt}, {n} threads"), &learn(n), &one);
         }
     }
 }

@@ -4,12 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
-use baq::algo::Dims;
-use baq::audit::gradcheck::{Checker, TensorCheck, check};
+use baq::algo::{Dims, Phase};
+use baq::audit::gradcheck::{self, Checker, TensorCheck, check};
 use baq::autodiff::reference::{ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Adam, Axis, Clock, ParamTable, Role, Schedule, Shape, Store, Trace, Tracer, Var};
 use baq::replay;
-use common::{Numbers, agent, online};
+use common::{Numbers, SMALL, agent, methods, online};
 
 /// Allowed error, relative along a direction, and relative to the largest element.
 const TOLERANCE: f64 = 3e-6;
@@ -178,6 +178,7 @@ fn rearrangements() {
     operation("concat with itself", &[DENSE], WIDE, |_, p| p[0].concat(p[0].square()));
     operation("slice", &[DENSE], WIDE, |_, p| p[0].slice(1, 2).square() + p[0].slice(2, 1));
     operation("repeat", &[DENSE], WIDE, |_, p| p[0].repeat(3).square());
+    operation("head", &[DENSE], WIDE, |_, p| p[0].head(1).square() - p[0].head(0));
     operation("reshape", &[DENSE], WIDE, |_, p| p[0].reshape(Shape::new(1, 2, 12)).square());
     operation("groups", &[DENSE], WIDE, |_, p| p[0].repeat(2).reshape(Shape::new(2, 3, 8)).log_sum_exp());
 }
@@ -290,12 +291,28 @@ fn behaviour_adaptive_weights_over_iql() {
     check_method("iql", "baq", &["iql.order=corl", "baq.relax=gate"], 3);
 }
 
+/// Whatever the registries hold, offline and online.
+#[test]
+fn every_method() {
+    for (algo, adapt) in methods() {
+        let agent = agent(algo, adapt, DIMS, SMALL);
+        for phase in [Phase::offline(10), online(10)] {
+            let trace = agent.trace(&phase);
+            let checks = check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true);
+            assert!(!checks.is_empty(), "{algo} + {adapt} trains nothing");
+            for c in checks {
+                assert!(c.passed(), "{algo} + {adapt}, online {}: {c:?}", phase.online);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_model_of_the_data() {
     for model in ["mse", "gaussian", "tanh_gaussian"] {
         let set = format!("baq.model={model}");
         let agent = agent("iql", "baq", DIMS, &[&set, "baq.model_hidden=[5, 4]"]);
-        let trace = agent.model_trace(&baq::algo::Phase::offline(10)).expect("baq has a model");
+        let trace = agent.model_trace(&Phase::offline(10)).expect("baq has a model");
         assert_good(&set, &check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true));
     }
 }
@@ -309,8 +326,8 @@ fn a_wrong_gradient_is_found() {
         // One hundredth too large: both checks see it.
         let scaled: Vec<f64> = t.gradient.iter().map(|g| g * 1.01).collect();
         let found = checker.compare(&t, &scaled, 9, true);
-        assert!(found.relative > 1e-3, "{}: a scaled gradient passes along a direction", found.path);
-        assert!(found.elementwise > Some(1e-3), "{}: a scaled gradient passes by elements", found.path);
+        assert!(found.relative > gradcheck::TOLERANCE, "{}: it passes along a direction", found.path);
+        assert!(found.elementwise > Some(1e-3), "{}: it passes by elements", found.path);
         // A single element wrong.
         let mut one = t.gradient.to_vec();
         let largest = one.iter().fold(0.0f64, |m, g| m.max(g.abs()));

@@ -59,7 +59,7 @@ fn normal(x: f64, mean: f64, log_std: f64) -> f64 {
 #[test]
 fn tanh_log_prob_is_the_change_of_variables() {
     let (mean, log_std) = (0.4, 0.3);
-    let head = Head::TanhGaussian { log_std: (-5.0, 2.0) };
+    let head = Head::TanhGaussian { log_std: (-5.0, 2.0), std_scale: None };
     let (_, trace, store, rows) = policy(head, 1, &[mean, log_std]);
     let us: Vec<f64> = (0..rows).map(|i| -6.0 + 12.0 * i as f64 / (rows - 1) as f64).collect();
     let (exact, _, _) = log_probs(&trace, &store, &us.iter().map(|u| u.tanh()).collect::<Vec<_>>());

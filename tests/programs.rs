@@ -6,9 +6,8 @@ mod common;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use baq::adapt::ADAPTATIONS;
-use baq::algo::{ALGORITHMS, Dims};
-use common::agent;
+use baq::algo::Dims;
+use common::{agent, methods};
 
 fn golden(name: &str, text: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -26,26 +25,20 @@ fn golden(name: &str, text: &str) {
 #[test]
 fn parameter_paths() {
     let dims = Dims { s: 11, a: 3, batch: 256 };
-    for base in ALGORITHMS {
-        for modifier in ADAPTATIONS {
-            // Behaviour cloning has no critic to adapt.
-            if base.name == "bc" && modifier.name != "plain" {
-                continue;
+    for (base, modifier) in methods() {
+        let agent = agent(base, modifier, dims, &[]);
+        let mut text = String::new();
+        for id in agent.table.ids() {
+            let shape = agent.table.param(id).shape;
+            for (path, range) in agent.table.paths(id) {
+                assert_eq!(range.len(), shape.rows * shape.cols, "{path}");
+                let _ = writeln!(text, "{path} [{}, {}]", shape.rows, shape.cols);
             }
-            let agent = agent(base.name, modifier.name, dims, &[]);
-            let mut text = String::new();
-            for id in agent.table.ids() {
-                let shape = agent.table.param(id).shape;
-                for (path, range) in agent.table.paths(id) {
-                    assert_eq!(range.len(), shape.rows * shape.cols, "{path}");
-                    let _ = writeln!(text, "{path} [{}, {}]", shape.rows, shape.cols);
-                }
-            }
-            let name = match modifier.name {
-                "plain" => format!("paths-{}.txt", base.name),
-                other => format!("paths-{}-{other}.txt", base.name),
-            };
-            golden(&name, &text);
         }
+        let name = match modifier {
+            "plain" => format!("paths-{base}.txt"),
+            other => format!("paths-{base}-{other}.txt"),
+        };
+        golden(&name, &text);
     }
 }

@@ -1,7 +1,8 @@
 //! What the suites of the engine share: numbers, agents on synthetic transitions, rounds.
 #![allow(dead_code, reason = "every suite uses a part")]
 
-use baq::algo::{Dims, Phase};
+use baq::adapt::ADAPTATIONS;
+use baq::algo::{ALGORITHMS, Dims, Phase};
 use baq::autodiff::{Clock, Noise, Program, Select, Store, Workspace};
 use baq::cli::setup::known_sections;
 use baq::config::{Config, OnlineActorLr, RunConfig, resolve};
@@ -54,6 +55,26 @@ pub fn online(rounds: u64) -> Phase {
     Phase { online: true, rounds, before: 0, actor_lr: OnlineActorLr::Constant(1.0) }
 }
 
+/// Every base algorithm with every adaptation that has something to adapt.
+pub fn methods() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALGORITHMS
+        .iter()
+        .flat_map(|base| ADAPTATIONS.iter().map(|modifier| (base.name, modifier.name)))
+        .filter(|(base, modifier)| *base != "bc" || *modifier == "plain")
+}
+
+/// Settings that make the networks of every algorithm small.
+pub const SMALL: &[&str] = &[
+    "bc.hidden=[9, 8]",
+    "iql.hidden=[9, 8]",
+    "sac.hidden=[9, 8]",
+    "td3.hidden=[9, 8]",
+    "cql.policy_hidden=[9, 8]",
+    "cql.critic_hidden=[9, 8]",
+    "cql.samples=2",
+    "baq.model_hidden=[4]",
+];
+
 /// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.
 pub fn ring(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Ring {
     let mut x = Numbers(11);
@@ -98,7 +119,9 @@ impl Learning {
     /// Annotates the offline rows, computes priorities, compiles.
     pub fn new(mut agent: Agent, phase: &Phase, select: Select) -> Learning {
         let names = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
-        let mut ring = ring(agent.dims, &names, 3000, 500);
+        let mut extra = names.clone();
+        extra.extend(agent.learner.return_to_go().map(|_| replay::RETURN_TO_GO));
+        let mut ring = ring(agent.dims, &extra, 3000, 500);
         if let Some(mut block) = agent.annotator(replay::annotate::BLOCK) {
             block.offline(&mut agent.store, &mut ring);
         }

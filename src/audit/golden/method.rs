@@ -1,5 +1,7 @@
 //! From a trace's names and hyper-parameters to ours: which networks it has, how wide they are, which
 //! learner and which options they belong to.
+//!
+//! Above 400 lines because every family of methods states here, in full, what its foreign options mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

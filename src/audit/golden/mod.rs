@@ -13,6 +13,8 @@
 //! | `after.U.NET.PARAM` | parameters after U updates |
 //!
 //! The difference of two tensors is the largest |x - y| / max(|y|, rms(y)) over their elements.
+//!
+//! Above 400 lines because a report, its verdict and the replay that fills it are read together.
 
 mod files;
 mod method;
