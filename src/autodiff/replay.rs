@@ -42,9 +42,9 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Allocates everything that the program will ever need, for the best instruction set.
+    /// Allocates everything that the program will ever need, for the process's instruction set ([`baq_kernels::active`]).
     pub fn new(program: &Program) -> Workspace {
-        Workspace::with_kernels(program, baq_kernels::best())
+        Workspace::with_kernels(program, baq_kernels::active())
     }
 
     /// The same for a chosen instruction set.
@@ -213,6 +213,18 @@ impl Program {
     /// One pass: gradients, optimiser steps and target updates in their order. The batch columns must
     /// have been written through [`Workspace::input_mut`]. Allocates nothing.
     pub fn run(&self, workspace: &mut Workspace, store: &mut Store, clock: Clock, noise: Noise<'_>) {
+        self.run_observed(workspace, store, clock, noise, |_| {});
+    }
+
+    /// The same, calling `after(i)` when step i of [`Program::costs`] is complete, to measure it.
+    pub fn run_observed(
+        &self,
+        workspace: &mut Workspace,
+        store: &mut Store,
+        clock: Clock,
+        noise: Noise<'_>,
+        mut after: impl FnMut(usize),
+    ) {
         assert!(Arc::ptr_eq(&self.table, store.table()), "a program runs on the parameters it was traced on");
         for (i, (schedule, buffer)) in self.hypers.iter().enumerate() {
             workspace.hypers[i] = schedule.at(clock.phase_round);
@@ -220,7 +232,7 @@ impl Program {
                 workspace.buffers[*b][0] = workspace.hypers[i] as f32;
             }
         }
-        for step in &self.steps {
+        for (i, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Run { kernel, out } => workspace.run(self, store, kernel, *out, clock, noise),
                 Step::Train { group, optimiser } => {
@@ -245,6 +257,7 @@ impl Program {
                     }
                 }
             }
+            after(i);
         }
     }
 }
