@@ -79,7 +79,8 @@ pub fn peak_gflops(isa: Isa) -> f64 {
 }
 
 /// The same for all threads of the current rayon pool at once: the sum of their rates over one window of
-/// so many runs of some 0.1 to 0.3 ms. A window as long as what is compared with it loses as much to other processes.
+/// so many runs of 0.05 to 0.3 ms. A window as long as
+/// the one it is compared with loses as much to other processes.
 pub fn probe_gflops(isa: Isa, runs: usize) -> f64 {
     match probe(isa) {
         Some((lanes, run)) if rayon::current_num_threads() > 1 => {

@@ -67,6 +67,17 @@ impl Workspace {
         Some(&mut self.buffers[buffer])
     }
 
+    /// The buffers of all batch columns that the program reads, with their names.
+    pub fn inputs_mut<'a>(
+        &'a mut self,
+        program: &'a Program,
+    ) -> impl Iterator<Item = (&'static str, &'a mut [f32])> {
+        self.buffers.iter_mut().enumerate().filter_map(|(b, buffer)| {
+            let (input, _) = program.inputs.iter().find(|(_, at)| *at == Some(b))?;
+            Some((input.name, &mut buffer[..]))
+        })
+    }
+
     /// A named result of the last replay.
     pub fn output(&self, program: &Program, name: &str) -> &[f32] {
         let (_, slot) = program
