@@ -22,6 +22,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod adam;
+mod allocations;
 mod buffer;
 pub mod elementwise;
 pub mod linear;
@@ -32,9 +33,11 @@ mod simd;
 mod table;
 mod tile;
 
+pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
-pub use peak::peak_gflops;
-pub use table::{UnknownIsa, available, best, for_isa};
+pub use peak::{peak_gflops, probe_gflops};
+pub use tile::threads;
+pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa};
 
 pub mod gather;
 pub mod philox;

@@ -44,29 +44,49 @@ unsafe fn spin_avx512(x: f32) -> f32 {
     unsafe { spin::<crate::simd::Avx512>(x) }
 }
 
-/// Multiply-adds of one thread, in registers only, in GFLOP/s (a multiply-add counts as two): the limit
-/// of this processor now. Best of 40 short runs, about 10 ms. 0 where the instruction set is missing. For the portable
-/// set it is separate multiplications and additions at the width of the baseline target, which
-/// `matrixmultiply` exceeds by choosing better instructions.
-pub fn peak_gflops(isa: Isa) -> f64 {
-    let Some(kernels) = crate::for_isa(isa) else {
-        return 0.0;
-    };
-    let (lanes, run): (usize, unsafe fn(f32) -> f32) = match kernels.isa {
+/// Lanes and probe of an instruction set that the processor has.
+fn probe(isa: Isa) -> Option<(usize, unsafe fn(f32) -> f32)> {
+    Some(match crate::for_isa(isa)?.isa {
         Isa::Portable => (Plain::LANES, spin::<Plain>),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => (8, spin_avx2),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => (16, spin_avx512),
         #[cfg(not(target_arch = "x86_64"))]
-        _ => return 0.0,
-    };
-    let mut best = f64::INFINITY;
-    for _ in 0..40 {
-        let start = Instant::now();
-        // SAFETY: `for_isa` found the instruction set.
+        _ => return None,
+    })
+}
+
+/// GFLOP/s of so many successive runs on this thread.
+fn rate(lanes: usize, run: unsafe fn(f32) -> f32, runs: usize) -> f64 {
+    let start = Instant::now();
+    for _ in 0..runs {
+        // SAFETY: `probe` found the instruction set.
         std::hint::black_box(unsafe { run(std::hint::black_box(0.999)) });
-        best = best.min(start.elapsed().as_secs_f64());
     }
-    2.0 * (STEPS * SUMS * lanes) as f64 / best * 1e-9
+    2.0 * (runs * STEPS * SUMS * lanes) as f64 / start.elapsed().as_secs_f64() * 1e-9
+}
+
+/// Multiply-adds of one thread, in registers only, in GFLOP/s (a multiply-add counts as two): the limit
+/// of this processor now. Best of 40 short runs, about 10 ms. 0 where the instruction set is missing. For the portable
+/// set it is separate multiplications and additions at the width of the baseline target, which
+/// `matrixmultiply` exceeds by choosing better instructions.
+pub fn peak_gflops(isa: Isa) -> f64 {
+    let Some((lanes, run)) = probe(isa) else {
+        return 0.0;
+    };
+    (0..40).map(|_| rate(lanes, run, 1)).fold(0.0, f64::max)
+}
+
+/// The same for all threads of the current rayon pool at once: the sum of their rates over one window of
+/// so many runs of 0.05 to 0.3 ms. A window as long as
+/// the one it is compared with loses as much to other processes.
+pub fn probe_gflops(isa: Isa, runs: usize) -> f64 {
+    match probe(isa) {
+        Some((lanes, run)) if rayon::current_num_threads() > 1 => {
+            rayon::broadcast(|_| rate(lanes, run, runs)).iter().sum()
+        }
+        Some((lanes, run)) => rate(lanes, run, runs),
+        None => 0.0,
+    }
 }

@@ -96,3 +96,44 @@ pub fn best() -> &'static Kernels {
     static BEST: OnceLock<&'static Kernels> = OnceLock::new();
     BEST.get_or_init(|| available().last().expect("invariant: the portable table always exists"))
 }
+
+static ACTIVE: OnceLock<&'static Kernels> = OnceLock::new();
+
+/// The kernels that programs of this process run on: those of [`choose`], otherwise [`best`].
+pub fn active() -> &'static Kernels {
+    ACTIVE.get_or_init(best)
+}
+
+/// Fixes what [`active`] gives, for the rest of the process; to be called before anything else is.
+///
+/// # Errors
+/// [`CannotChoose`] if the processor lacks the instruction set, or if another one is in use already.
+pub fn choose(isa: Isa) -> Result<&'static Kernels, CannotChoose> {
+    let kernels = for_isa(isa).ok_or(CannotChoose { isa, in_use: None })?;
+    match ACTIVE.get_or_init(|| kernels) {
+        k if k.isa == isa => Ok(k),
+        other => Err(CannotChoose { isa, in_use: Some(other.isa) }),
+    }
+}
+
+/// Why an instruction set cannot be chosen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CannotChoose {
+    isa: Isa,
+    /// the one in use; `None` if the processor lacks what was asked for
+    in_use: Option<Isa>,
+}
+
+impl fmt::Display for CannotChoose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.in_use {
+            Some(other) => write!(f, "cannot switch to {}: {other} is in use already", self.isa),
+            None => {
+                let here: Vec<_> = available().map(|k| k.isa.name()).collect();
+                write!(f, "this processor does not have {}; it has {}", self.isa, here.join(", "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for CannotChoose {}

@@ -13,6 +13,11 @@ use std::ops::Range;
 /// Below this many floating point operations a second thread costs more than it gives.
 const WORTH_SHARING: usize = 1 << 20;
 
+/// Threads among which large calls from here share their work: those of the current rayon pool.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Calls `f` on ranges that cover `0..tiles`, possibly from several threads.
 ///
 /// `work` is the number of floating point operations of all tiles together.

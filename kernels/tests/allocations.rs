@@ -2,33 +2,18 @@
 
 mod common;
 
-use baq_kernels::{Activation, AdamStep, Binary, Broadcast, Isa, Kernels, Linear, Unary};
+use baq_kernels::{Activation, AdamStep, Binary, Broadcast, CountingAllocator, Isa, Kernels, Linear, Unary};
 use common::{Numbers, variants, with_threads};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-static COUNT: AtomicUsize = AtomicUsize::new(0);
-
-struct Counting;
-
-// SAFETY: everything is passed on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: same requirements.
-        unsafe { System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, p: *mut u8, layout: Layout) {
-        // SAFETY: same requirements.
-        unsafe { System.dealloc(p, layout) }
-    }
-}
 
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+fn count() -> u64 {
+    baq_kernels::allocations().expect("the counter is installed")
+}
 
 /// Allocations of the third of three rounds of every kernel.
-fn allocations(k: &Kernels) -> usize {
+fn allocations(k: &Kernels) -> u64 {
     let mut n = Numbers::new(1);
     let layers =
         [[2, 256, 256, 256], [2, 256, 17, 256], [2, 700, 256, 1], [1, 256, 256, 6], [1, 1, 256, 256]];
@@ -43,7 +28,7 @@ fn allocations(k: &Kernels) -> usize {
     let step = AdamStep { step_size: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, rsqrt_bias2: 1.0 };
     let mut counted = 0;
     for _ in 0..3 {
-        let before = COUNT.load(Ordering::Relaxed);
+        let before = count();
         for (s, x, w, b, y, scratch) in &mut layers {
             (k.linear)(s, x, w, Some(b), Activation::Tanh, y, scratch);
             (k.linear_dw)(s, x, y, w, Some(b), scratch);
@@ -60,7 +45,7 @@ fn allocations(k: &Kernels) -> usize {
         (k.log_sum_exp)([10_000, 30], a, &mut b[..10_000]);
         (k.adam)(&step, a, b, c, d);
         (k.polyak)(0.5, a, b);
-        counted = COUNT.load(Ordering::Relaxed) - before;
+        counted = count() - before;
     }
     counted
 }

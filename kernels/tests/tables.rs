@@ -2,7 +2,7 @@
 
 mod common;
 
-use baq_kernels::{Isa, available, best, for_isa, peak_gflops};
+use baq_kernels::{Isa, active, available, best, choose, for_isa, peak_gflops, probe_gflops};
 
 #[test]
 fn names_round_trip() {
@@ -22,6 +22,24 @@ fn tables_say_what_they_are() {
             assert!(best().isa >= isa);
         }
         assert_eq!(peak_gflops(isa) > 0.0, for_isa(isa).is_some());
+        let both = common::with_threads(2, || probe_gflops(isa, 2));
+        assert_eq!(both > 0.0, for_isa(isa).is_some());
     }
     assert!(!common::variants().is_empty());
+}
+
+#[test]
+fn the_choice_holds_for_the_process() {
+    let missing = Isa::ALL.into_iter().find(|isa| for_isa(*isa).is_none());
+    if let Some(isa) = missing {
+        let error = choose(isa).err().expect("a processor without it").to_string();
+        assert!(error.starts_with(&format!("this processor does not have {isa}; it has portable")), "{error}");
+    }
+    assert_eq!(choose(Isa::Portable).expect("everybody has it").isa, Isa::Portable);
+    assert_eq!(active().isa, Isa::Portable);
+    if best().isa != Isa::Portable {
+        let error = choose(best().isa).err().expect("another one is in use").to_string();
+        assert_eq!(error, format!("cannot switch to {}: portable is in use already", best().isa));
+    }
+    assert!(choose(Isa::Portable).is_ok());
 }

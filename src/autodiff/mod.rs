@@ -5,6 +5,7 @@
 //! constant list of kernel calls; [`Program::run`] replays it on a [`Workspace`] in f32.
 //! [`reference`](mod@reference) interprets the same graph in f64.
 
+mod cost;
 mod emit;
 mod fuse;
 pub mod graph;
@@ -22,6 +23,7 @@ mod trace;
 mod var;
 mod vjp;
 
+pub use cost::Cost;
 pub use graph::{Axis, NoiseKind, ParamId, Shape};
 pub use metric::Metric;
 pub use plan::{Program, Select, Update};

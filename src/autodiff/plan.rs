@@ -253,7 +253,8 @@ impl Program {
     }
 }
 
-fn flops(kernel: &Kernel) -> u64 {
+/// Useful floating-point operations of a kernel: those of dense layers.
+pub(super) fn flops(kernel: &Kernel) -> u64 {
     match kernel {
         Kernel::Linear { sizes: s, .. }
         | Kernel::LinearDx { sizes: s, .. }

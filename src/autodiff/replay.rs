@@ -42,9 +42,9 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Allocates everything that the program will ever need, for the best instruction set.
+    /// Allocates everything that the program will ever need, for the process's instruction set ([`baq_kernels::active`]).
     pub fn new(program: &Program) -> Workspace {
-        Workspace::with_kernels(program, baq_kernels::best())
+        Workspace::with_kernels(program, baq_kernels::active())
     }
 
     /// The same for a chosen instruction set.
@@ -65,6 +65,17 @@ impl Workspace {
     pub fn input_mut(&mut self, program: &Program, name: &str) -> Option<&mut [f32]> {
         let buffer = program.inputs.iter().find(|(i, _)| i.name == name)?.1?;
         Some(&mut self.buffers[buffer])
+    }
+
+    /// The buffers of all batch columns that the program reads, with their names.
+    pub fn inputs_mut<'a>(
+        &'a mut self,
+        program: &'a Program,
+    ) -> impl Iterator<Item = (&'static str, &'a mut [f32])> {
+        self.buffers.iter_mut().enumerate().filter_map(|(b, buffer)| {
+            let (input, _) = program.inputs.iter().find(|(_, at)| *at == Some(b))?;
+            Some((input.name, &mut buffer[..]))
+        })
     }
 
     /// A named result of the last replay.
@@ -213,6 +224,18 @@ impl Program {
     /// One pass: gradients, optimiser steps and target updates in their order. The batch columns must
     /// have been written through [`Workspace::input_mut`]. Allocates nothing.
     pub fn run(&self, workspace: &mut Workspace, store: &mut Store, clock: Clock, noise: Noise<'_>) {
+        self.run_observed(workspace, store, clock, noise, |_| {});
+    }
+
+    /// The same, calling `after(i)` when step i of [`Program::costs`] is complete, to measure it.
+    pub fn run_observed(
+        &self,
+        workspace: &mut Workspace,
+        store: &mut Store,
+        clock: Clock,
+        noise: Noise<'_>,
+        mut after: impl FnMut(usize),
+    ) {
         assert!(Arc::ptr_eq(&self.table, store.table()), "a program runs on the parameters it was traced on");
         for (i, (schedule, buffer)) in self.hypers.iter().enumerate() {
             workspace.hypers[i] = schedule.at(clock.phase_round);
@@ -220,7 +243,7 @@ impl Program {
                 workspace.buffers[*b][0] = workspace.hypers[i] as f32;
             }
         }
-        for step in &self.steps {
+        for (i, step) in self.steps.iter().enumerate() {
             match step {
                 Step::Run { kernel, out } => workspace.run(self, store, kernel, *out, clock, noise),
                 Step::Train { group, optimiser } => {
@@ -245,6 +268,7 @@ impl Program {
                     }
                 }
             }
+            after(i);
         }
     }
 }

@@ -10,6 +10,7 @@ macro_rules! println {
 }
 
 pub mod audit;
+pub mod bench;
 pub mod collect;
 pub mod data;
 pub mod demo;
@@ -26,6 +27,7 @@ pub mod train;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use baq_kernels::Isa;
 use clap::{Args, Parser, Subcommand};
 
 use crate::train::TrainError;
@@ -46,6 +48,10 @@ pub struct Common {
     /// threads of the numerical kernels (default: all cores; results do not depend on it)
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
+    /// instruction set of the kernels: portable, avx2 or avx512 (default: the processor's best); bits may
+    /// depend on it
+    #[arg(long, global = true, value_name = "ISA")]
+    pub isa: Option<Isa>,
     /// seed of initialisation, batches, noise and environments (default 0)
     #[arg(long, global = true, value_name = "N")]
     pub seed: Option<u64>,
@@ -79,6 +85,8 @@ enum Command {
     Audit(audit::Audit),
     /// Make a report of one or several runs
     Report(report::Report),
+    /// Measure speed beside the processor's limit
+    Bench(bench::Bench),
     /// List the options of a section, or all sections and presets
     Options(options::Options),
 }
@@ -103,6 +111,11 @@ pub fn main() -> ExitCode {
             return usage(&e);
         }
     };
+    if let Some(isa) = cli.common.isa
+        && let Err(e) = baq_kernels::choose(isa)
+    {
+        return fail(&TrainError::Input(format!("--isa {isa}: {e}")));
+    }
     // 0 threads is rayon's word for all cores.
     let threads = cli.common.threads.map_or(0, usize::from);
     let pool = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
@@ -121,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Explain(c) => c.run(cli.common),
         Command::Audit(c) => c.run(cli.common),
         Command::Report(c) => c.run(cli.common),
+        Command::Bench(c) => c.run(cli.common),
         Command::Options(c) => c.run(cli.common),
     });
     match outcome {

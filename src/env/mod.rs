@@ -14,6 +14,7 @@
 //! # Ok::<(), baq::env::EnvError>(())
 //! ```
 
+pub mod cost;
 mod locomotion;
 pub mod mujoco;
 mod toy;
@@ -221,6 +222,7 @@ pub fn make(id: &str) -> Result<Box<dyn Env>, EnvError> {
 mod stream {
     pub const RESET_UNIFORM: u32 = 0xE000_0001;
     pub const RESET_NORMAL: u32 = 0xE000_0002;
+    pub const BENCH: u32 = 0xE000_0003;
 }
 
 /// A saved state is checked before anything is touched.

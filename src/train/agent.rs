@@ -8,7 +8,7 @@ use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
 use crate::autodiff::{Clock, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace};
 use crate::config::{Config, Exploration, OnlineConfig, RunConfig, nearest};
 use crate::nn::Params;
-use crate::replay::{self, Ring, annotate};
+use crate::replay::{self, Part, Ring, annotate};
 
 /// A learner with an adaptation and their parameters.
 pub struct Agent {
@@ -126,6 +126,11 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Useful floating-point operations of one call.
+    pub fn flops(&self) -> u64 {
+        self.program.flops()
+    }
+
     /// Actions `[B, A]` in states `[B, S]`, scaled as in training. `position` names the noise.
     pub fn act(&mut self, store: &mut Store, states: &[f32], seed: u64, position: u64) -> &[f32] {
         self.workspace
@@ -192,12 +197,19 @@ impl Annotator {
 
 /// Copies the columns that a program reads from rows of the ring into its inputs.
 pub fn fill(workspace: &mut Workspace, program: &Program, ring: &Ring, rows: &[u32]) {
-    for input in program.inputs() {
-        let Some(column) = ring.layout().find(input.name) else { continue };
-        let out = workspace.input_mut(program, input.name).expect("invariant: the program lists it");
-        ring.gather(rows, &mut [replay::Part { offset: column.offset, len: column.len, out }]);
+    // Filled from the front; the rest are empty parts, which copy nothing.
+    let mut parts: [Part; MOST_COLUMNS] = std::array::from_fn(|_| Part { offset: 0, len: 0, out: &mut [] });
+    let mut free = parts.iter_mut();
+    for (name, out) in workspace.inputs_mut(program) {
+        let Some(column) = ring.layout().find(name) else { continue };
+        *free.next().expect("invariant: a batch has few columns") =
+            Part { offset: column.offset, len: column.len, out };
     }
+    ring.gather(rows, &mut parts);
 }
+
+/// More columns than any record has.
+const MOST_COLUMNS: usize = 16;
 
 /// A compiled loss on held-out rows.
 pub struct Validation {

@@ -1,6 +1,7 @@
 //! Training loops and what surrounds them.
 
 pub mod agent;
+pub mod bench;
 pub mod calibration;
 pub mod collect;
 pub mod data;

@@ -516,7 +516,8 @@ impl<'a> Online<'a> {
     }
 }
 
-fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
+/// The rule that an adaptation's sampling asks for; an error if the buffer cannot follow it.
+pub(super) fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
     match (buffer, sampling.prioritised) {
         (BufferMode::Append, false) => Ok(Composer::Uniform { stratified: false }),
         (BufferMode::Append, true) => Ok(Composer::Prioritised {

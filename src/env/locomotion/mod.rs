@@ -155,6 +155,14 @@ impl Locomotion {
         self.advance(obs)
     }
 
+    /// The simulator's part of a step and nothing else; what [`Env::step`] would read is stale afterwards.
+    pub fn simulate(&mut self, action: &[f32]) {
+        for (control, &a) in self.control.iter_mut().zip(action) {
+            *control = f64::from(a);
+        }
+        self.sim.advance(&self.control, self.task.frame_skip);
+    }
+
     /// One environment step under `self.control`.
     fn advance(&mut self, obs: &mut [f64]) -> Result<Step, EnvError> {
         let task = self.task;

@@ -104,14 +104,19 @@ impl Sim {
     /// MuJoCo answers numbers beyond its limits by silently starting over; the clock shows it.
     pub fn step(&mut self, control: &[f64], count: usize) -> Result<(), EnvError> {
         let expected = self.now[0] + count as f64 * self.timestep;
-        self.data.set(self.mujoco.control, control);
-        self.data.step(count);
+        self.advance(control, count);
         self.look();
         let drift = (self.now[0] - expected).abs();
         if drift < 0.5 * self.timestep && self.now[1..].iter().all(|x| x.is_finite()) {
             return Ok(());
         }
         Err(EnvError::Unstable { time: expected, warning: ffi::take_warning() })
+    }
+
+    /// The same without looking at what came of it.
+    pub fn advance(&mut self, control: &[f64], count: usize) {
+        self.data.set(self.mujoco.control, control);
+        self.data.step(count);
     }
 
     /// Appends everything on which the next step depends.

@@ -1,0 +1,182 @@
+//! What does one full update of every base cost, and how close is it to the processor's limit?
+//!
+//! `cargo bench --bench update` first prints a table: all contestants in turn, round after round, with the probe of the
+//! limit between them; least and median time, the share of the limit, and the factor to the contestant before. Ratios
+//! within the table hold even on a busy machine. Then criterion measures the same one after the other.
+//! `-- --table` stops after the table; a word restricts both to the names that contain it.
+//!
+//! Batch 256, networks of 256 x 256, states and actions of Hopper (11, 3) and HalfCheetah (17, 6), one and
+//! two threads. `mlp` is one network 14-256-256-1: forward, backward, Adam.
+
+use std::time::{Duration, Instant};
+
+use baq::adapt::ADAPTATIONS;
+use baq::algo::ALGORITHMS;
+use baq::autodiff::{Adam, Clock, Noise, Program, Role, Select, Store, Tracer, Workspace};
+use baq::cli::setup::known_sections;
+use baq::config::{Config, RunConfig, presets, resolve};
+use baq::nn::{Mlp, Params, Preset};
+use baq::train::bench::{Round, Samples};
+use criterion::{Criterion, Throughput};
+
+const SIZES: [(&str, (usize, usize)); 2] = [("hopper", (11, 3)), ("halfcheetah", (17, 6))];
+/// Transitions to draw from: every row of a batch is cold in the first-level cache.
+const ROWS: usize = 100_000;
+
+/// Something that is updated.
+struct Contestant {
+    name: String,
+    flops: u64,
+    run: Box<dyn FnMut() + Send>,
+    times: Samples,
+}
+
+fn config(algo: &str, adapt: &str, preset: Option<&str>) -> Config {
+    let preset = preset.or_else(|| presets::find(algo).is_ok().then_some(algo));
+    let mut config = resolve(known_sections(), preset, None, &[]).expect("invariant: presets are valid");
+    let mut run: RunConfig = config.section();
+    (run.algo, run.adapt) = (algo.into(), adapt.into());
+    config.put(run);
+    config
+}
+
+fn round(name: String, config: &Config, dims: (usize, usize)) -> Contestant {
+    let mut round = Round::new(config, dims, ROWS).expect("invariant: defaults are valid");
+    let flops = round.program().flops();
+    let run = move || {
+        round.sample();
+        round.run();
+    };
+    Contestant { name, flops, run: Box::new(run), times: Samples::default() }
+}
+
+/// One network 14-256-256-1 with squared error, batch 256.
+fn mlp() -> Contestant {
+    let mut params = Params::default();
+    let group = params.group("net", false);
+    let net = Mlp::declare(&mut params, group, 1, 14, &[256, 256], 1, Preset::Torch);
+    let (table, mut store): (_, Store) = params.finish(0);
+    let t = Tracer::new(table);
+    let (x, y) = (t.input("x", 256, 14), t.input("y", 256, 1));
+    let loss = (net.forward(&t, x) - y).square().mean();
+    t.train("net", Role::Critic, group, &Adam::new(3e-4.into()), loss);
+    let program = Program::compile(&t.finish(), Select { metrics: false, ..Select::ALL });
+    let mut workspace = Workspace::new(&program);
+    for (name, stream) in [("x", 0), ("y", 1)] {
+        let input = workspace.input_mut(&program, name).expect("invariant: an input");
+        baq_kernels::philox::fill_uniform(0, stream, 0, input);
+    }
+    let flops = program.flops();
+    let mut update = 0;
+    let run = move || {
+        program.run(&mut workspace, &mut store, Clock { round: update, phase_round: update }, Noise::Seed(0));
+        update += 1;
+    };
+    Contestant { name: "mlp 14-256-256-1".into(), flops, run: Box::new(run), times: Samples::default() }
+}
+
+fn contestants(word: Option<&str>) -> Vec<Contestant> {
+    let wanted = |name: &str| word.is_none_or(|word| name.contains(word));
+    let mut all = Vec::new();
+    if wanted("mlp 14-256-256-1") {
+        all.push(mlp());
+    }
+    for (size, dims) in SIZES {
+        let bases = ALGORITHMS.iter().map(|e| (e.name.to_string(), e.name, "plain", None));
+        let adapted = ADAPTATIONS.iter().filter(|e| e.name != "plain");
+        let adapted = adapted.map(|e| (format!("iql+{}", e.name), "iql", e.name, None));
+        let corl = [("iql corl".to_string(), "iql", "plain", Some("iql_corl"))];
+        for (name, algo, adapt, preset) in bases.chain(adapted).chain(corl) {
+            let name = format!("{name} {size}");
+            if wanted(&name) {
+                all.push(round(name, &config(algo, adapt, preset), dims));
+            }
+        }
+    }
+    all
+}
+
+/// The table described at the top.
+fn table(word: Option<&str>, pools: &[rayon::ThreadPool]) {
+    let isa = baq_kernels::active().isa;
+    let mut one: Vec<Samples> = Vec::new();
+    for pool in pools {
+        let mut all = contestants(word);
+        let mut peak = Samples::default();
+        pool.install(|| {
+            for c in &mut all {
+                (0..5).for_each(|_| (c.run)());
+            }
+            let begin = Instant::now();
+            while begin.elapsed() < Duration::from_secs(3 * all.len() as u64) {
+                for c in &mut all {
+                    peak.push(baq_kernels::probe_gflops(isa, 20));
+                    // The probe leaves the caches to nobody; the first update brings them back.
+                    (c.run)();
+                    let start = Instant::now();
+                    (c.run)();
+                    c.times.push(start.elapsed().as_secs_f64());
+                }
+            }
+        });
+        let threads = pool.current_num_threads();
+        println!("{isa}, threads: {threads}, probe {:.1} GFLOP/s (median {:.1})", peak.most(), peak.median());
+        println!("{:<28} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7}", "sampling and update", "MFLOP", "least us", "median", "per s", "% best", "% med");
+        for (i, c) in all.iter().enumerate() {
+            let (least, median) = (c.times.least(), c.times.median());
+            let share = |seconds: f64, peak: f64| 100.0 * c.flops as f64 * 1e-9 / seconds / peak;
+            let mflop = c.flops as f64 * 1e-6;
+            let (best, usual) = (share(least, peak.most()), share(median, peak.median()));
+            print!(
+                "{:<28} {mflop:>8.1} {:>9.1} {:>9.1} {:>8.1} {best:>7.1} {usual:>7.1}",
+                c.name,
+                least * 1e6,
+                median * 1e6,
+                1.0 / median
+            );
+            if let Some(before) = one.get(i) {
+                print!("  {:.2} x one thread (median {:.2})", before.least() / least, before.median() / median);
+            }
+            println!();
+        }
+        one = all.into_iter().map(|c| c.times).collect();
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let word = arguments.iter().find(|a| !a.starts_with('-')).map(String::as_str);
+    let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    let pools = [1, 2].map(|threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("invariant: threads can be started")
+    });
+    if !has("--test") && !has("--list") {
+        table(word, &pools);
+    }
+    if has("--table") {
+        return;
+    }
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    for mut c in contestants(word) {
+        let mut group = criterion.benchmark_group(&c.name);
+        group.throughput(Throughput::Elements(c.flops));
+        for (threads, pool) in (1..).zip(&pools) {
+            let run = &mut c.run;
+            let mut timed = |n: u64| {
+                let start = Instant::now();
+                (0..n).for_each(|_| run());
+                start.elapsed()
+            };
+            group.bench_function(format!("{threads} threads"), |b| {
+                b.iter_custom(|n| pool.install(|| timed(n)));
+            });
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}

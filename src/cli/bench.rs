@@ -1,0 +1,350 @@
+//! `baq bench`: speed on this machine, beside what its processor can do.
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::setup::RunArgs;
+use super::{Common, Outcome, Verdict};
+use crate::autodiff::Cost;
+use crate::config::Config;
+use crate::env::{self, cost};
+use crate::train::TrainError;
+use crate::train::bench::{self, Acting, Measured, Round, Samples};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// one round of a method: gradients, optimiser steps, target networks
+    Update,
+    /// one action of a policy in one state
+    Acting,
+    /// drawing a batch, gathering it, changing its priorities
+    Replay,
+    /// one environment step, and the simulator's share of it
+    Env,
+}
+
+/// Measure speed.
+#[derive(Debug, Args)]
+pub struct Bench {
+    what: What,
+    /// base algorithm
+    #[arg(long, default_value = "iql")]
+    algo: String,
+    /// adaptation; other than plain: the online round, sampled as the adaptation wants
+    #[arg(long, default_value = "plain")]
+    adapt: String,
+    /// length of an observation (default: that of Hopper)
+    #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
+    obs: u16,
+    /// length of an action
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    act: u16,
+    /// environment of `env`
+    #[arg(long, value_name = "ENV", default_value = "hopper-v4")]
+    env: String,
+    /// transitions to draw from (default: 2000000 for replay, otherwise 1000000)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    rows: Option<u32>,
+    /// seconds to measure
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    seconds: f64,
+    /// preset to start from (default: the one named like the algorithm)
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// set one option; may be repeated
+    #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
+    sets: Vec<String>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(s) if s > 0.0 && s <= 3600.0 => Ok(s),
+        _ => Err("expected a number of seconds above 0, at most 3600".into()),
+    }
+}
+
+impl Bench {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let report = match self.what {
+            What::Update => self.update(common)?,
+            What::Acting => self.acting(common)?,
+            What::Replay => self.replay(common)?,
+            What::Env => self.environment()?,
+        };
+        match common.json {
+            true => println!("{}", report.json),
+            false => println!("{}", report.text.trim_end()),
+        }
+        Ok(Verdict::Done)
+    }
+
+    fn config(&self, common: Common) -> Result<Config, TrainError> {
+        let args = RunArgs {
+            preset: self.preset.clone(),
+            sets: self.sets.clone(),
+            env: Some("none".into()),
+            ..RunArgs::default()
+        };
+        args.resolve(common, Some(&self.algo), Some(&self.adapt))
+    }
+
+    fn dims(&self) -> (usize, usize) {
+        (self.obs.into(), self.act.into())
+    }
+
+    fn rows(&self, default: usize) -> usize {
+        self.rows.map_or(default, |n| n as usize)
+    }
+
+    fn method(&self) -> String {
+        match self.adapt.as_str() {
+            "plain" => self.algo.clone(),
+            adapt => format!("{} with {adapt}", self.algo),
+        }
+    }
+
+    fn update(&self, common: Common) -> Result<Report, TrainError> {
+        let mut round = Round::new(&self.config(common)?, self.dims(), self.rows(1_000_000))?;
+        let (sampling, measured) = round.measure(self.seconds * 0.75);
+        let steps = round.profile(self.seconds * 0.25);
+        let (stages, kinds) = (stages(&steps), kinds(&steps));
+        let mut report = Report::new("update", &measured, "updates");
+        report.set("algo", json!(self.algo));
+        report.set("adapt", json!(self.adapt));
+        report.set("obs", json!(self.obs));
+        report.set("act", json!(self.act));
+        report.set("batch", json!(round.batch()));
+        report.set("sampling_microseconds", json!(sampling.median() * 1e6));
+        report.set("stages", stages.iter().map(|(name, s)| json!({ "name": name, "microseconds": s * 1e6 })).collect());
+        report.set("kernels", kinds.iter().map(Kind::json).collect());
+        report.line(&format!(
+            "{}, observations of {}, actions of {}, batches of {}, {}",
+            self.method(),
+            self.obs,
+            self.act,
+            round.batch(),
+            machine(),
+        ));
+        report.rates(&measured, "updates");
+        report.line(&format!("sampling a batch {:.1} us, not included above", sampling.median() * 1e6));
+        report.line("\nleast time of each part");
+        let all: f64 = stages.iter().map(|(_, s)| s).sum();
+        for (name, s) in &stages {
+            report.line(&format!("  {name:<34} {:>9.1} us {:>5.1} %", s * 1e6, 100.0 * s / all));
+        }
+        report.line("\nleast time of each kernel, calls per update");
+        for kind in &kinds {
+            report.line(&kind.line(all, measured.peak.most()));
+        }
+        Ok(report)
+    }
+
+    fn acting(&self, common: Common) -> Result<Report, TrainError> {
+        let measured = Acting::new(&self.config(common)?, self.dims())?.measure(self.seconds);
+        let mut report = Report::new("acting", &measured, "actions");
+        report.set("algo", json!(self.algo));
+        report.set("obs", json!(self.obs));
+        report.set("act", json!(self.act));
+        report.line(&format!(
+            "a policy of {}, one state of {}, actions of {}, {}",
+            self.algo,
+            self.obs,
+            self.act,
+            machine(),
+        ));
+        report.rates(&measured, "actions");
+        Ok(report)
+    }
+
+    fn replay(&self, common: Common) -> Result<Report, TrainError> {
+        let rows = self.rows(2_000_000);
+        let config = self.config(common)?;
+        let cost = bench::replay(&config, self.dims(), rows, self.seconds)?;
+        let mut report = Report::empty("replay");
+        report.set("algo", json!(self.algo));
+        report.set("adapt", json!(self.adapt));
+        report.set("rows", json!(rows));
+        report.set("allocations", json!(cost.allocations));
+        report.line(&format!(
+            "batches of {} from {rows} transitions of {} and {} numbers, {}",
+            self.method(),
+            self.obs,
+            self.act,
+            machine(),
+        ));
+        let parts =
+            [("draw", &cost.draw), ("gather", &cost.gather), ("sample", &cost.sample), ("reprioritise", &cost.reprioritise)];
+        for (name, samples) in parts {
+            report.set(&format!("{name}_microseconds"), json!(samples.median() * 1e6));
+            report.line(&format!(
+                "  {name:<14} {:>7.1} us (least {:.1})",
+                samples.median() * 1e6,
+                samples.least() * 1e6
+            ));
+        }
+        report.line(&allocations(cost.allocations));
+        Ok(report)
+    }
+
+    fn environment(&self) -> Result<Report, TrainError> {
+        let spec = env::spec(&self.env)?;
+        let cost = cost::measure(spec.id, self.seconds)?;
+        let of = |list: &[f64]| {
+            let mut samples = Samples::default();
+            list.iter().for_each(|x| samples.push(*x));
+            samples
+        };
+        let step = of(&cost.step).median();
+        // Neighbouring blocks are disturbed alike, so the ratio is taken before the median.
+        let ratios: Vec<f64> = cost.step.iter().zip(&cost.raw).map(|(step, raw)| step / raw - 1.0).collect();
+        let mut report = Report::empty("env");
+        report.set("env", json!(spec.id));
+        report.set("steps", json!(cost.steps));
+        report.set("steps_per_second", json!(1.0 / step));
+        report.line(&format!("{}: {:.0} steps/s, {:.2} us each", spec.id, 1.0 / step, step * 1e6));
+        if !ratios.is_empty() {
+            let (raw, overhead) = (of(&cost.raw).median(), of(&ratios).median());
+            report.set("simulator_microseconds", json!(raw * 1e6));
+            report.set("overhead", json!(overhead));
+            report.line(&format!(
+                "the simulator alone {:.2} us; ours around it {:.1} %",
+                raw * 1e6,
+                overhead * 100.0
+            ));
+        }
+        if !cost.reset.is_empty() {
+            report.set("reset_microseconds", json!(of(&cost.reset).median() * 1e6));
+            report.line(&format!("a reset {:.1} us", of(&cost.reset).median() * 1e6));
+        }
+        Ok(report)
+    }
+}
+
+fn machine() -> String {
+    let threads = baq_kernels::threads();
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("{}, {threads} thread{plural}", baq_kernels::active().isa)
+}
+
+fn allocations(n: Option<u64>) -> String {
+    n.map_or_else(|| "allocations are not counted".into(), |n| format!("{n} allocations"))
+}
+
+/// The same facts as text and as JSON.
+struct Report {
+    text: String,
+    json: Value,
+}
+
+impl Report {
+    fn empty(what: &str) -> Report {
+        let json = json!({
+            "what": what, "isa": baq_kernels::active().isa.name(), "threads": baq_kernels::threads(),
+        });
+        Report { text: String::new(), json }
+    }
+
+    fn new(what: &str, m: &Measured, calls: &str) -> Report {
+        let (median, least) = (m.call.median(), m.call.least());
+        let mut report = Report::empty(what);
+        report.set(&format!("{calls}_per_second"), json!(1.0 / median));
+        report.set("gflops", json!(m.gflops(median)));
+        report.set("fraction_of_peak", json!(m.fraction()));
+        report.set("peak_gflops", json!(m.peak.median()));
+        report.set("allocations", json!(m.allocations));
+        report.set("microseconds", json!(median * 1e6));
+        report.set("mflop", json!(m.flops as f64 * 1e-6));
+        report.set(calls, json!(m.calls));
+        report.set(
+            "best",
+            json!({
+                "microseconds": least * 1e6, "gflops": m.gflops(least),
+                "fraction_of_peak": m.best_fraction(), "peak_gflops": m.peak.most(),
+            }),
+        );
+        report
+    }
+
+    fn set(&mut self, key: &str, value: Value) {
+        self.json[key] = value;
+    }
+
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn rates(&mut self, m: &Measured, calls: &str) {
+        let (median, least) = (m.call.median(), m.call.least());
+        let mut row = |name: &str, call: f64, fraction: f64, peak: f64| {
+            self.line(&format!(
+                "  {name:<7} {:>9.1} us {:>9.1} {calls}/s {:>7.1} GFLOP/s = {:>5.1} % of the probed {peak:.1}",
+                call * 1e6,
+                1.0 / call,
+                m.gflops(call),
+                fraction * 100.0,
+            ));
+        };
+        row("median", median, m.fraction(), m.peak.median());
+        row("best", least, m.best_fraction(), m.peak.most());
+        let mflop = m.flops as f64 * 1e-6;
+        self.line(&format!("{mflop:.3} MFLOP each, {} in {} {calls}", allocations(m.allocations), m.calls));
+    }
+}
+
+/// Steps of one kind and size.
+struct Kind {
+    name: String,
+    calls: usize,
+    seconds: f64,
+    flops: u64,
+}
+
+impl Kind {
+    fn json(&self) -> Value {
+        let gflops = (self.flops > 0).then(|| self.flops as f64 * 1e-9 / self.seconds);
+        json!({ "kernel": self.name, "calls": self.calls, "microseconds": self.seconds * 1e6, "gflops": gflops })
+    }
+
+    fn line(&self, all: f64, peak: f64) -> String {
+        let (name, s) = (&self.name, self.seconds);
+        let mut line = format!("  {name:<30} {:>3} {:>9.1} us {:>5.1} %", self.calls, s * 1e6, 100.0 * s / all);
+        if self.flops > 0 {
+            let gflops = self.flops as f64 * 1e-9 / s;
+            line.push_str(&format!(" {gflops:>7.1} GFLOP/s = {:>5.1} % of the peak", 100.0 * gflops / peak));
+        }
+        line
+    }
+}
+
+/// Seconds of each update, in order.
+fn stages(steps: &[(Cost, f64)]) -> Vec<(&'static str, f64)> {
+    let mut stages: Vec<(&'static str, f64)> = Vec::new();
+    for (cost, s) in steps {
+        match stages.last_mut() {
+            Some((name, sum)) if *name == cost.stage => *sum += s,
+            _ => stages.push((cost.stage, *s)),
+        }
+    }
+    stages
+}
+
+/// Steps of equal kind together, dense layers by size, the dearest first.
+fn kinds(steps: &[(Cost, f64)]) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for (cost, s) in steps {
+        let name = if cost.flops > 0 { format!("{} {}", cost.kind, cost.sizes) } else { cost.kind.into() };
+        match kinds.iter_mut().find(|k| k.name == name) {
+            Some(k) => {
+                k.calls += 1;
+                k.seconds += s;
+                k.flops += cost.flops;
+            }
+            None => kinds.push(Kind { name, calls: 1, seconds: *s, flops: cost.flops }),
+        }
+    }
+    kinds.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    kinds
+}

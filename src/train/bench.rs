@@ -1,0 +1,376 @@
+//! What an update, an action, a draw and an environment step cost on this machine.
+//!
+//! Rates are compared with the processor's limit, which moves with clock, heat and neighbours. Windows of work and windows
+//! of the probe of about equal length therefore take turns; medians are compared with medians and the best with the
+//! best, so that what disturbs one disturbs the other.
+
+use std::time::Instant;
+
+use baq_kernels::philox::fill_uniform;
+
+use super::TrainError;
+use super::agent::{Actor, Agent, fill};
+use super::online::composer;
+use crate::algo::{Dims, Phase};
+use crate::autodiff::{Clock, Cost, Noise, Program, Select, Workspace};
+use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
+use crate::replay::{self, Composer, Draw, Layout, Ring, SumTree};
+use crate::rng::Stream;
+
+/// Planned length of the phases that are traced; only schedules see it.
+const ROUNDS: u64 = 1_000_000;
+/// Calls before anything is measured.
+const WARM_UP: usize = 20;
+/// Shortest window of measured work.
+const WINDOW: f64 = 1e-3;
+
+/// Several measurements of one quantity.
+#[derive(Clone, Debug, Default)]
+pub struct Samples(Vec<f64>);
+
+impl Samples {
+    /// Adds one.
+    pub fn push(&mut self, x: f64) {
+        self.0.push(x);
+    }
+
+    /// The median; NaN without any.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
+    /// The smallest; infinite without any.
+    pub fn least(&self) -> f64 {
+        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// The largest.
+    pub fn most(&self) -> f64 {
+        self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+/// Work beside the probe of the processor's limit.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// seconds of one call
+    pub call: Samples,
+    /// GFLOP/s of the probe, all threads together
+    pub peak: Samples,
+    /// measured calls
+    pub calls: u64,
+    /// allocations during them; `None` where nobody counts
+    pub allocations: Option<u64>,
+    /// useful floating-point operations of one call
+    pub flops: u64,
+}
+
+impl Measured {
+    /// Times `call` in turn with the probe for so many seconds. `prepare` comes before every call and
+    /// is not counted.
+    pub fn new(flops: u64, seconds: f64, mut prepare: impl FnMut(), mut call: impl FnMut()) -> Measured {
+        let isa = baq_kernels::active().isa;
+        let mut first = f64::INFINITY;
+        for _ in 0..WARM_UP {
+            prepare();
+            first = first.min(time(&mut call));
+        }
+        let calls = (WINDOW / first).ceil().max(1.0) as usize;
+        let one = time(|| {
+            baq_kernels::probe_gflops(isa, 1);
+        });
+        let runs = (first * calls as f64 / one).ceil().max(1.0) as usize;
+        let mut this = Measured {
+            call: Samples::default(),
+            peak: Samples::default(),
+            calls: 0,
+            allocations: baq_kernels::allocations().map(|_| 0),
+            flops,
+        };
+        let begin = Instant::now();
+        while begin.elapsed().as_secs_f64() < seconds || this.calls == 0 {
+            this.peak.push(baq_kernels::probe_gflops(isa, runs));
+            let mut sum = 0.0;
+            for _ in 0..calls {
+                prepare();
+                let before = baq_kernels::allocations();
+                sum += time(&mut call);
+                if let (Some(n), Some(before), Some(after)) =
+                    (&mut this.allocations, before, baq_kernels::allocations())
+                {
+                    *n += after - before;
+                }
+            }
+            this.call.push(sum / calls as f64);
+            this.calls += calls as u64;
+        }
+        this
+    }
+
+    /// Useful GFLOP/s at so many seconds per call.
+    pub fn gflops(&self, seconds: f64) -> f64 {
+        self.flops as f64 * 1e-9 / seconds
+    }
+
+    /// Median rate as a share of the probe's median.
+    pub fn fraction(&self) -> f64 {
+        self.gflops(self.call.median()) / self.peak.median()
+    }
+
+    /// Best rate as a share of the probe's best.
+    pub fn best_fraction(&self) -> f64 {
+        self.gflops(self.call.least()) / self.peak.most()
+    }
+}
+
+fn time(mut f: impl FnMut()) -> f64 {
+    let start = Instant::now();
+    f();
+    start.elapsed().as_secs_f64()
+}
+
+/// A ring with noise for transitions, and priorities where the method wants them.
+pub struct Memory {
+    ring: Ring,
+    tree: Option<SumTree>,
+    composer: Composer,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+    draws: u64,
+}
+
+impl Memory {
+    /// `rows` transitions of the agent's sizes.
+    pub fn new(agent: &Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
+        let options: OnlineConfig = config.section();
+        let sampling = agent.adaptation.sampling();
+        let annotated = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
+        let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
+        let mut ring = Ring::new(Layout::transitions(agent.dims.s, agent.dims.a, &extra), rows);
+        let columns: Vec<(String, usize)> =
+            ring.layout().columns().map(|(name, c)| (name.to_string(), c.len)).collect();
+        let values: Vec<Vec<f32>> = (0u32..)
+            .zip(&columns)
+            .map(|(k, (name, len))| {
+                let mut x = vec![0.0; rows * len];
+                fill_uniform(0, k, 0, &mut x);
+                match name.as_str() {
+                    replay::M => x.fill(1.0),
+                    replay::S | replay::A | replay::S2 => x.iter_mut().for_each(|x| *x = 2.0 * *x - 1.0),
+                    _ => {}
+                }
+                x
+            })
+            .collect();
+        let columns: Vec<(&str, &[f32])> =
+            columns.iter().zip(&values).map(|((name, _), x)| (name.as_str(), &x[..])).collect();
+        ring.load(rows, &columns)?;
+        let composer = composer(options.buffer, &sampling)?;
+        let tree = composer.is_prioritised().then(|| {
+            let mut tree = SumTree::new(rows);
+            let of = |name: &&str| columns.iter().find(|(n, _)| n == name).expect("invariant: laid out").1;
+            let annotated: Vec<&[f32]> = annotated.iter().map(of).collect();
+            let masses: Vec<f64> = (0..rows)
+                .map(|i| {
+                    let row: Vec<f32> = annotated.iter().map(|x| x[i]).collect();
+                    agent.adaptation.priority(&row, false)
+                })
+                .collect();
+            tree.assign(0, &masses);
+            tree
+        });
+        let batch = agent.dims.batch;
+        Ok(Memory { ring, tree, composer, rows: vec![0; batch], weights: vec![0.0; batch], draws: 0 })
+    }
+
+    /// Draws the rows of the next batch.
+    pub fn draw(&mut self) {
+        let draw = Draw { seed: 0, stream: Stream::Batch as u32, update: self.draws };
+        let tree = self.tree.as_ref();
+        self.composer.compose(draw, &self.ring, tree, 0.0, &mut self.rows, &mut self.weights);
+        self.draws += 1;
+    }
+
+    /// Copies the rows drawn last to the inputs of a program.
+    pub fn gather(&self, workspace: &mut Workspace, program: &Program) {
+        fill(workspace, program, &self.ring, &self.rows);
+        if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
+            importance.copy_from_slice(&self.weights);
+        }
+    }
+
+    /// Gives the rows drawn last other priorities; without a tree nothing happens.
+    pub fn reprioritise(&mut self, masses: &[f64]) {
+        if let Some(tree) = &mut self.tree {
+            tree.update(&self.rows, masses);
+        }
+    }
+
+    /// Transitions in it.
+    pub fn rows(&self) -> usize {
+        self.ring.len()
+    }
+}
+
+/// One method's round, on noise for data.
+pub struct Round {
+    agent: Agent,
+    memory: Memory,
+    program: Program,
+    workspace: Workspace,
+    round: u64,
+}
+
+impl Round {
+    /// Compiles the round of the configuration's method for states of `s` and actions of `a` numbers: the
+    /// offline one without an adaptation, the online one with it. Batches come from `rows` transitions.
+    pub fn new(config: &Config, (s, a): (usize, usize), rows: usize) -> Result<Round, TrainError> {
+        let run: RunConfig = config.section();
+        let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
+        let (phase, batch) = if run.adapt == "plain" {
+            (Phase::offline(ROUNDS), offline.batch)
+        } else {
+            let phase = Phase { online: true, rounds: ROUNDS, before: ROUNDS, actor_lr: online.actor_lr };
+            (phase, online.batch)
+        };
+        let agent = Agent::new(config, Dims { s, a, batch })?;
+        let memory = Memory::new(&agent, config, rows)?;
+        let select = Select { metrics: false, ..Select::ALL };
+        let program = Program::compile(&agent.trace(&phase), select);
+        let workspace = Workspace::new(&program);
+        let mut this = Round { agent, memory, program, workspace, round: 0 };
+        this.sample();
+        Ok(this)
+    }
+
+    /// Draws a batch and brings it to the program.
+    pub fn sample(&mut self) {
+        self.memory.draw();
+        self.memory.gather(&mut self.workspace, &self.program);
+    }
+
+    /// One pass of the program on the present batch.
+    pub fn run(&mut self) {
+        self.observe(|_| {});
+    }
+
+    fn observe(&mut self, after: impl FnMut(usize)) {
+        let clock = Clock { round: self.round, phase_round: self.round };
+        let store = &mut self.agent.store;
+        self.program.run_observed(&mut self.workspace, store, clock, Noise::Seed(0), after);
+        self.round += 1;
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Rows of a batch.
+    pub fn batch(&self) -> usize {
+        self.agent.dims.batch
+    }
+
+    /// Seconds of every step of the program, the least of several passes in about so many seconds.
+    pub fn profile(&mut self, seconds: f64) -> Vec<(Cost, f64)> {
+        let costs = self.program.costs();
+        let mut least = vec![f64::INFINITY; costs.len()];
+        let begin = Instant::now();
+        while begin.elapsed().as_secs_f64() < seconds || least[0] == f64::INFINITY {
+            self.sample();
+            let mut last = Instant::now();
+            self.observe(|i| {
+                let now = Instant::now();
+                least[i] = least[i].min((now - last).as_secs_f64());
+                last = now;
+            });
+        }
+        costs.into_iter().zip(least).collect()
+    }
+
+    /// Sampling (seconds) and updating, for about so many seconds.
+    pub fn measure(&mut self, seconds: f64) -> (Samples, Measured) {
+        let mut sampling = Samples::default();
+        let flops = self.program.flops();
+        let this = std::cell::RefCell::new(self);
+        let prepare = || sampling.push(time(|| this.borrow_mut().sample()));
+        let measured = Measured::new(flops, seconds, prepare, || this.borrow_mut().run());
+        (sampling, measured)
+    }
+}
+
+/// A policy that acts in one state at a time.
+pub struct Acting {
+    agent: Agent,
+    actor: Actor,
+    state: Vec<f32>,
+    position: u64,
+}
+
+impl Acting {
+    /// The policy of the configuration's method.
+    pub fn new(config: &Config, (s, a): (usize, usize)) -> Result<Acting, TrainError> {
+        let options: OnlineConfig = config.section();
+        let agent = Agent::new(config, Dims { s, a, batch: 1 })?;
+        let actor = agent.actor(1, Exploration::Sample, &options);
+        Ok(Acting { actor, agent, state: vec![0.5; s], position: 0 })
+    }
+
+    /// One action.
+    pub fn act(&mut self) {
+        self.state[0] = (self.position % 7) as f32 * 0.1;
+        let action = self.actor.act(&mut self.agent.store, &self.state, 0, self.position);
+        std::hint::black_box(action);
+        self.position += 1;
+    }
+
+    /// Actions for about so many seconds.
+    pub fn measure(&mut self, seconds: f64) -> Measured {
+        Measured::new(self.actor.flops(), seconds, || {}, || self.act())
+    }
+}
+
+/// What drawing, gathering and reweighting cost, in seconds per batch.
+#[derive(Clone, Debug, Default)]
+pub struct ReplayCost {
+    /// choosing the rows
+    pub draw: Samples,
+    /// bringing them to dense columns
+    pub gather: Samples,
+    /// both
+    pub sample: Samples,
+    /// new priorities for them
+    pub reprioritise: Samples,
+    /// allocations of all of it; `None` where nobody counts
+    pub allocations: Option<u64>,
+}
+
+/// Draws batches of a method from `rows` transitions for about so many seconds.
+pub fn replay(
+    config: &Config,
+    dims: (usize, usize),
+    rows: usize,
+    seconds: f64,
+) -> Result<ReplayCost, TrainError> {
+    let mut round = Round::new(config, dims, rows)?;
+    let masses: Vec<f64> = (0..round.batch()).map(|i| 1.0 + (i % 97) as f64 * 0.01).collect();
+    let mut cost = ReplayCost::default();
+    // As many as will be measured, so that the lists do not grow between the counts.
+    for list in [&mut cost.draw, &mut cost.gather, &mut cost.sample, &mut cost.reprioritise] {
+        list.0.reserve(1 << 20);
+    }
+    let before = baq_kernels::allocations();
+    let begin = Instant::now();
+    while begin.elapsed().as_secs_f64() < seconds && cost.draw.0.len() < 1 << 20 {
+        let draw = time(|| round.memory.draw());
+        let gather = time(|| round.memory.gather(&mut round.workspace, &round.program));
+        cost.draw.push(draw);
+        cost.gather.push(gather);
+        cost.sample.push(draw + gather);
+        cost.reprioritise.push(time(|| round.memory.reprioritise(&masses)));
+    }
+    cost.allocations = before.zip(baq_kernels::allocations()).map(|(before, after)| after - before);
+    Ok(cost)
+}
