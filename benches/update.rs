@@ -121,7 +121,10 @@ fn table(word: Option<&str>, pools: &[rayon::ThreadPool]) {
         });
         let threads = pool.current_num_threads();
         println!("{isa}, threads: {threads}, probe {:.1} GFLOP/s (median {:.1})", peak.most(), peak.median());
-        println!("{:<28} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7}", "sampling and update", "MFLOP", "least us", "median", "per s", "% best", "% med");
+        println!(
+            "{:<28} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7}",
+            "sampling and update", "MFLOP", "least us", "median", "per s", "% best", "% med"
+        );
         for (i, c) in all.iter().enumerate() {
             let (least, median) = (c.times.least(), c.times.median());
             let share = |seconds: f64, peak: f64| 100.0 * c.flops as f64 * 1e-9 / seconds / peak;
@@ -135,7 +138,11 @@ fn table(word: Option<&str>, pools: &[rayon::ThreadPool]) {
                 1.0 / median
             );
             if let Some(before) = one.get(i) {
-                print!("  {:.2} x one thread (median {:.2})", before.least() / least, before.median() / median);
+                print!(
+                    "  {:.2} x one thread (median {:.2})",
+                    before.least() / least,
+                    before.median() / median
+                );
             }
             println!();
         }

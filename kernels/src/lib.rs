@@ -36,8 +36,8 @@ mod tile;
 pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
 pub use peak::{peak_gflops, probe_gflops};
-pub use tile::threads;
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa};
+pub use tile::threads;
 
 pub mod gather;
 pub mod philox;

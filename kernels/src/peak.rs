@@ -44,8 +44,11 @@ unsafe fn spin_avx512(x: f32) -> f32 {
     unsafe { spin::<crate::simd::Avx512>(x) }
 }
 
+/// Lanes and the loop that keeps their units busy.
+type Probe = (usize, unsafe fn(f32) -> f32);
+
 /// Lanes and probe of an instruction set that the processor has.
-fn probe(isa: Isa) -> Option<(usize, unsafe fn(f32) -> f32)> {
+fn probe(isa: Isa) -> Option<Probe> {
     Some(match crate::for_isa(isa)?.isa {
         Isa::Portable => (Plain::LANES, spin::<Plain>),
         #[cfg(target_arch = "x86_64")]

@@ -33,7 +33,10 @@ fn the_choice_holds_for_the_process() {
     let missing = Isa::ALL.into_iter().find(|isa| for_isa(*isa).is_none());
     if let Some(isa) = missing {
         let error = choose(isa).err().expect("a processor without it").to_string();
-        assert!(error.starts_with(&format!("this processor does not have {isa}; it has portable")), "{error}");
+        assert!(
+            error.starts_with(&format!("this processor does not have {isa}; it has portable")),
+            "{error}"
+        );
     }
     assert_eq!(choose(Isa::Portable).expect("everybody has it").isa, Isa::Portable);
     assert_eq!(active().isa, Isa::Portable);

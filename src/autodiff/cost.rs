@@ -38,8 +38,9 @@ impl Program {
     }
 
     fn describe(&self, step: &Step) -> (&'static str, String) {
-        let parameters =
-            |group| self.table.members(group).map(|p| self.table.param(p).shape.len()).sum::<usize>().to_string();
+        let parameters = |group| {
+            self.table.members(group).map(|p| self.table.param(p).shape.len()).sum::<usize>().to_string()
+        };
         let (kernel, out) = match step {
             Step::Run { kernel, out } => (kernel, out),
             Step::Train { group, .. } => return ("adam", parameters(*group)),

@@ -117,7 +117,10 @@ impl Bench {
         report.set("act", json!(self.act));
         report.set("batch", json!(round.batch()));
         report.set("sampling_microseconds", json!(sampling.median() * 1e6));
-        report.set("stages", stages.iter().map(|(name, s)| json!({ "name": name, "microseconds": s * 1e6 })).collect());
+        report.set(
+            "stages",
+            stages.iter().map(|(name, s)| json!({ "name": name, "microseconds": s * 1e6 })).collect(),
+        );
         report.set("kernels", kinds.iter().map(Kind::json).collect());
         report.line(&format!(
             "{}, observations of {}, actions of {}, batches of {}, {}",
@@ -174,8 +177,12 @@ impl Bench {
             self.act,
             machine(),
         ));
-        let parts =
-            [("draw", &cost.draw), ("gather", &cost.gather), ("sample", &cost.sample), ("reprioritise", &cost.reprioritise)];
+        let parts = [
+            ("draw", &cost.draw),
+            ("gather", &cost.gather),
+            ("sample", &cost.sample),
+            ("reprioritise", &cost.reprioritise),
+        ];
         for (name, samples) in parts {
             report.set(&format!("{name}_microseconds"), json!(samples.median() * 1e6));
             report.line(&format!(
@@ -310,7 +317,8 @@ impl Kind {
 
     fn line(&self, all: f64, peak: f64) -> String {
         let (name, s) = (&self.name, self.seconds);
-        let mut line = format!("  {name:<30} {:>3} {:>9.1} us {:>5.1} %", self.calls, s * 1e6, 100.0 * s / all);
+        let mut line =
+            format!("  {name:<30} {:>3} {:>9.1} us {:>5.1} %", self.calls, s * 1e6, 100.0 * s / all);
         if self.flops > 0 {
             let gflops = self.flops as f64 * 1e-9 / s;
             line.push_str(&format!(" {gflops:>7.1} GFLOP/s = {:>5.1} % of the peak", 100.0 * gflops / peak));
