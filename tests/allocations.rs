@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use baq::algo::Dims;
 use baq::autodiff::Select;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
 use common::{Learning, SMALL, agent, methods, online};
 
 struct Counting;
@@ -40,13 +42,17 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations of `rounds` rounds on so many threads, after ten rounds to warm up.
-fn allocations(threads: usize, learning: &mut Learning, rounds: usize) -> u64 {
-    let pool = rayon::ThreadPoolBuilder::new()
+/// A pool whose threads are watched. Pools live to the end of the test: a thread that ends may still allocate.
+fn pool(threads: usize) -> ThreadPool {
+    ThreadPoolBuilder::new()
         .num_threads(threads)
         .start_handler(|_| WATCHED.set(true))
         .build()
-        .expect("threads");
+        .expect("threads")
+}
+
+/// Allocations of `rounds` rounds in a pool, after ten rounds to warm up.
+fn allocations(pool: &ThreadPool, learning: &mut Learning, rounds: usize) -> u64 {
     pool.install(|| {
         for _ in 0..10 {
             learning.round();
@@ -63,6 +69,7 @@ fn allocations(threads: usize, learning: &mut Learning, rounds: usize) -> u64 {
 #[test]
 fn a_hundred_rounds_allocate_nothing() {
     let dims = Dims { s: 11, a: 3, batch: 256 };
+    let pools = [pool(1), pool(2)];
     for select in [Select::ALL, Select { metrics: false, ..Select::ALL }] {
         for (algo, adapt, sets) in [
             ("bc", "plain", &["bc.model=gaussian"][..]),
@@ -72,27 +79,23 @@ fn a_hundred_rounds_allocate_nothing() {
         ] {
             let mut learning = Learning::new(agent(algo, adapt, dims, sets), &online(1000), select);
             assert_eq!(learning.tree.is_some(), adapt == "baq");
-            for threads in [1, 2] {
-                let n = allocations(threads, &mut learning, 100);
+            for pool in &pools {
+                let n = allocations(pool, &mut learning, 100);
+                let threads = pool.current_num_threads();
                 assert_eq!(n, 0, "{algo} + {adapt}, {threads} threads: allocations in 100 rounds");
             }
         }
         for (algo, adapt) in methods() {
             let dims = Dims { batch: 16, ..dims };
             let mut learning = Learning::new(agent(algo, adapt, dims, SMALL), &online(1000), select);
-            let n = allocations(1, &mut learning, 100);
+            let n = allocations(&pools[0], &mut learning, 100);
             assert_eq!(n, 0, "{algo} + {adapt}: allocations in 100 small rounds");
         }
     }
 
     // The count can fail.
     let mut learning = Learning::new(agent("bc", "plain", dims, &[]), &online(1000), Select::ALL);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .start_handler(|_| WATCHED.set(true))
-        .build()
-        .expect("threads");
-    let seen = pool.install(|| {
+    let seen = pools[0].install(|| {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         learning.rows = vec![0; 256];
         learning.round();

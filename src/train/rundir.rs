@@ -22,8 +22,6 @@ pub const EVALUATIONS_CSV: &str = "evaluations.csv";
 pub const EVALUATIONS_JSONL: &str = "evaluations.jsonl";
 /// Wall-clock times; the only file that differs between two equal runs.
 pub const TIMING: &str = "timing.csv";
-/// Instruction set and threads that the run began with. Bits may depend on the former, never on the latter.
-pub const MACHINE: &str = "machine.json";
 /// Facts about the dataset.
 pub const DATASET: &str = "dataset.json";
 /// Histograms of weights and priorities by origin.
@@ -118,13 +116,7 @@ impl RunDir {
         let lock = lock(path)?;
         // Someone may have come first between the look and the lock.
         refuse_occupied(path)?;
-        let this = Self { path: path.to_path_buf(), _lock: lock };
-        let machine = serde_json::json!({
-            "isa": baq_kernels::active().isa.name(), "threads": baq_kernels::threads(),
-            "version": env!("CARGO_PKG_VERSION"),
-        });
-        this.write(MACHINE, format!("{machine}\n").as_bytes())?;
-        Ok(this)
+        Ok(Self { path: path.to_path_buf(), _lock: lock })
     }
 
     /// The directory of an interrupted run: it must have a configuration and no living writer.
