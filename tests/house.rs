@@ -4,7 +4,7 @@
 //!
 //! | room | rooms it may use | other crates of weight |
 //! |---|---|---|
-//! | `kernels` | | matrixmultiply, rayon (in `tile.rs`) |
+//! | `kernels` | | matrixmultiply, rayon (in `tile.rs`, and to load all cores in `peak.rs`) |
 //! | `datasets` | | ndarray, HDF5; never kernels |
 //! | `autodiff` | | kernels, ndarray (views of parameters) |
 //! | `rng` | autodiff (where the streams of noise begin) | kernels (philox), rand |
@@ -16,7 +16,7 @@
 //! | `env` | | kernels (philox), the simulator's library, files |
 //! | `checkpoint` | | files |
 //! | `audit` | autodiff, algo, adapt, config, nn, replay, rng | rand, files |
-//! | `train` | all above but audit | datasets, rand, files |
+//! | `train` | all above but audit | datasets, kernels (which instruction set), ndarray, rand, files |
 //! | `report` | train, config, checkpoint | drawing, files |
 //! | `cli` | autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, audit, train, report | clap, rayon (the pool), datasets, kernels |
 //!
