@@ -80,6 +80,14 @@ pub static ADV_CLIP: Metric =
 /// Mean weight of the cloned actions.
 pub static ADV_WEIGHT: Metric =
     Metric::new("advantage_weight_mean", "E[ min(e^(beta A), bound) ]", "", "Advantage weights");
+/// Effective share of the cloned actions.
+pub static ADV_ESS: Metric = Metric::new(
+    "advantage_effective_share",
+    "(sum e)^2 / (B sum e^2), e = min(e^(beta A), bound)",
+    "",
+    "Effective share of the cloned actions",
+);
+
 /// Networks of IQL.
 #[derive(Debug)]
 pub struct Iql {
@@ -129,6 +137,7 @@ impl Iql {
         t.metric(&ADV_MEAN, advantage.mean());
         t.metric(&ADV_CLIP, exponent.inside(bound, f64::INFINITY).mean());
         t.metric(&ADV_WEIGHT, weight.mean());
+        t.metric(&ADV_ESS, weight.total().square() / weight.square().total() / b.dims().batch as f64);
         let cost = match self.config.actor_head {
             Actor::Gaussian => -self.pi.log_prob(t, b.s, b.a),
             Actor::Deterministic => (self.pi.mode(t, b.s) - b.a).square().sum(Axis::Cols),

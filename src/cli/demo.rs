@@ -72,6 +72,10 @@ impl Demo {
             say(&format!("{step}  {} environment steps from that policy, {adapt}", self.env_steps));
             let start = Start { from: folder("iql"), model: (adapt == "baq").then(|| folder("bc")) };
             let mut config = start.configuration(&self.arguments(None), common, adapt)?;
+            if adapt == "baq" {
+                // Mixed data lie far from any one-peaked model; the fixed scale would be too narrow.
+                config.apply_set("baq.k_q=auto")?;
+            }
             self.shorten_online(&mut config);
             if start.run(&config, &folder(adapt), &stop, quiet)? == Ended::Interrupted {
                 return self.interrupted(common);

@@ -114,21 +114,39 @@ fn dataset_table(facts: &DatasetFacts) -> String {
     html
 }
 
+/// Options that all groups have and that differ; below them, folded away, those that only some methods have.
 fn differences_table(groups: &[Group]) -> String {
-    let differing = summary::differences(groups);
-    if groups.len() < 2 || differing.is_empty() {
+    let (own, shared): (Vec<_>, Vec<_>) =
+        summary::differences(groups).into_iter().partition(|(_, values)| values.iter().any(|v| v.is_empty()));
+    if groups.len() < 2 || (own.is_empty() && shared.is_empty()) {
         return String::new();
     }
-    let mut html =
-        String::from("<h2>What differs</h2>\n<div class=\"scroll\"><table><thead><tr><th>option</th>");
+    let mut html = String::from("<h2>What differs</h2>\n");
+    if !shared.is_empty() {
+        html.push_str(&options_table(groups, &shared));
+    }
+    if !own.is_empty() {
+        let _ = write!(
+            html,
+            "<details><summary>{} options that not every method has</summary>\n{}</details>\n",
+            own.len(),
+            options_table(groups, &own)
+        );
+    }
+    html
+}
+
+/// One row an option, one column a group.
+fn options_table(groups: &[Group], options: &[(String, Vec<String>)]) -> String {
+    let mut html = String::from("<div class=\"scroll\"><table><thead><tr><th>option</th>");
     for group in groups {
         let _ = write!(html, "<th>{}</th>", escaped(&group.label));
     }
     html.push_str("</tr></thead><tbody>");
-    for (place, values) in differing {
-        let _ = write!(html, "<tr><th><code>{}</code></th>", escaped(&place));
+    for (place, values) in options {
+        let _ = write!(html, "<tr><th><code>{}</code></th>", escaped(place));
         for v in values {
-            let _ = write!(html, "<td>{}</td>", if v.is_empty() { "\u{2013}".into() } else { escaped(&v) });
+            let _ = write!(html, "<td>{}</td>", if v.is_empty() { "\u{2013}".into() } else { escaped(v) });
         }
         html.push_str("</tr>");
     }
