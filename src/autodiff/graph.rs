@@ -183,7 +183,8 @@ pub enum Op {
     Const(Number),
     /// Fresh random numbers, by index into the trace's noise streams.
     Noise(usize),
-    /// x w + b of (x `[J or 1, B, K]`, w `[J, K, N]`, b `[J, 1, N]`).
+    /// x w + b of (x `[J or 1, B, K]`, w `[J, K, N]`, b `[J, R, N]`); R divides B, and row r of the result takes
+    /// row r · R / B of b.
     Linear,
     /// Gradient of `Linear` in x, of (dy, w); heads are summed when x is shared.
     LinearDx,

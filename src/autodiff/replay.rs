@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use baq_kernels::{AdamStep, Buffer, Kernels, philox};
+use baq_kernels::{AdamStep, Buffer, Kernels, Scratch, philox};
 
 use super::graph::{NoiseKind, ParamId};
 use super::plan::{Kernel, Loc, Program, Slot, Step};
@@ -141,15 +141,15 @@ impl Workspace {
         };
         match kernel {
             Kernel::Linear { sizes, act, x, w, b } => {
-                (k.linear)(sizes, at(x), at(w), Some(at(b)), *act, y, &mut scratch)
+                (k.linear)(sizes, at(x), at(w), Some(at(b)), *act, y, Scratch::Empty(&mut scratch))
             }
             Kernel::LinearDx { sizes, dy, w, mask } => {
                 let mask = mask.as_ref().map(|(act, x)| (*act, at(x)));
-                (k.linear_dx)(sizes, at(dy), at(w), mask, y, &mut scratch)
+                (k.linear_dx)(sizes, at(dy), at(w), mask, y, Scratch::Empty(&mut scratch))
             }
             Kernel::LinearDw { sizes, x, dy, .. } => {
                 let db = bias.as_mut().map(|(slot, b)| &mut b[..slot.len]);
-                (k.linear_dw)(sizes, at(x), at(dy), y, db, &mut scratch)
+                (k.linear_dw)(sizes, at(x), at(dy), y, db, false)
             }
             Kernel::Unary { f, x } => (k.unary)(*f, at(x), y),
             Kernel::Binary { f, how, a, b } => (k.binary)(*f, how, at(a), at(b), y),
