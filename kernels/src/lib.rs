@@ -37,7 +37,7 @@ pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
 pub use peak::{peak_gflops, probe_gflops};
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa};
-pub use tile::threads;
+pub use tile::{for_each, threads};
 
 pub mod gather;
 pub mod philox;

@@ -228,6 +228,12 @@ pub enum Op {
     Expand,
     /// The same numbers; no gradient passes
     Detach,
+    /// A region that runs in blocks, by index, of what it reads; made by the compiler, as are the next two
+    Blocks(usize),
+    /// A result of a `Blocks`, by index
+    Part(usize),
+    /// Within a region: the part of an argument that belongs to the head and the block, by index
+    View(usize),
 }
 
 /// One operation, its arguments and the shape of its result.

@@ -268,6 +268,7 @@ fn evaluate(
             (0..len).map(|i| (0..k).map(|q| arg(0)[(i / n * k + q) * n + i % n]).sum()).collect()
         }
         Op::Reshape | Op::Detach => arg(0).to_vec(),
+        Op::Blocks(_) | Op::Part(_) | Op::View(_) => unreachable!("invariant: regions are not traced"),
         Op::Expand => {
             let a = broadcast(node.shape, shape(0));
             (0..len).map(|i| arg(0)[a(i)]).collect()

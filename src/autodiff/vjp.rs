@@ -127,6 +127,7 @@ fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>) ->
         Op::LinearDx | Op::LinearDw | Op::MinGrad(_) => {
             unreachable!("invariant: second derivatives are not traced")
         }
+        Op::Blocks(_) | Op::Part(_) | Op::View(_) => unreachable!("invariant: regions are not traced"),
         Op::Detach | Op::Input(_) | Op::Param { .. } | Op::Hyper(_) | Op::Const(_) | Op::Noise(_) => {
             unreachable!("invariant: no gradient passes a leaf or a detached value")
         }
