@@ -11,8 +11,8 @@
 //! `gemm` are the bare product.
 
 use baq_kernels::{
-    Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Unary, available, best, for_isa,
-    peak_gflops,
+    Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Scratch, Unary, available, best,
+    for_isa, peak_gflops,
 };
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
@@ -99,16 +99,18 @@ impl Layer {
         let run: Box<dyn FnMut() + Send> = match op {
             Op::Forward => {
                 let mut y = Buffer::new(dy.len());
-                Box::new(move || (k.linear)(s, x, w, Some(b), Activation::Relu, &mut y, &mut scratch))
+                Box::new(move || {
+                    (k.linear)(s, x, w, Some(b), Activation::Relu, &mut y, Scratch::Empty(&mut scratch))
+                })
             }
             Op::Dx => {
                 let mut dx = Buffer::new(x.len());
                 let mask = Some((Activation::Relu, &**x));
-                Box::new(move || (k.linear_dx)(s, dy, w, mask, &mut dx, &mut scratch))
+                Box::new(move || (k.linear_dx)(s, dy, w, mask, &mut dx, Scratch::Empty(&mut scratch)))
             }
             Op::Dw => {
                 let (mut dw, mut db) = (Buffer::new(w.len()), Buffer::new(b.len()));
-                Box::new(move || (k.linear_dw)(s, x, dy, &mut dw, Some(&mut db), &mut scratch))
+                Box::new(move || (k.linear_dw)(s, x, dy, &mut dw, Some(&mut db), false))
             }
         };
         Contestant { name: k.isa.to_string(), isa: k.isa, run }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
 use baq::autodiff::{
-    Adam, Axis, Clock, Effect, GroupId, Metric, NOISE_STREAMS, Noise, NoiseKind, ParamId, ParamTable,
+    Adam, Axis, Blocking, Clock, Effect, GroupId, Metric, NOISE_STREAMS, Noise, NoiseKind, ParamId, ParamTable,
     Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Var, Workspace,
 };
 use baq_kernels::{Kernels, available, philox};
@@ -371,7 +371,16 @@ fn wide(x: &[f32]) -> Vec<f64> {
 }
 
 fn replay(case: &Case, select: Select, kernels: &'static Kernels) -> (Program, Workspace, Store) {
-    let program = Program::compile(&case.trace, select);
+    replay_blocked(case, select, kernels, Blocking::USUAL)
+}
+
+fn replay_blocked(
+    case: &Case,
+    select: Select,
+    kernels: &'static Kernels,
+    blocking: Blocking,
+) -> (Program, Workspace, Store) {
+    let program = Program::compile_blocked(&case.trace, select, blocking);
     let mut workspace = Workspace::with_kernels(&program, kernels);
     let mut store = case.store.clone();
     for (input, values) in case.trace.inputs.iter().zip(&case.columns) {
@@ -439,6 +448,11 @@ const ACTOR: Select = Select { critic: false, actor: true, metrics: false };
 
 /// A replay of one case on every instruction set; `threads` must all give the same bits.
 fn check(name: &str, case: &Case, threads: &[usize], tolerance: f64) -> f64 {
+    check_blocked(name, case, threads, tolerance, Blocking::USUAL)
+}
+
+fn check_blocked(name: &str, case: &Case, threads: &[usize], tolerance: f64, blocking: Blocking) -> f64 {
+    let replay = |case: &Case, select, kernels| replay_blocked(case, select, kernels, blocking);
     let mut worst = 0.0f64;
     for select in [Select::ALL, PLAIN, CRITIC, ACTOR] {
         let exact = exact(case, select);
@@ -484,6 +498,90 @@ fn wide_programs_give_equal_bits_for_any_number_of_threads() {
     for seed in 0..5 {
         let case = random_case(1000 + seed, &[200, 256], &[1, 40, 96, 130], 20);
         check(&format!("wide program {seed}"), &case, &[1, 2, 3, 4, 8], 5e-5);
+    }
+}
+
+#[test]
+fn random_programs_in_blocks_agree_with_the_interpreter() {
+    let blocking = Blocking { wide: 12, most: 16 };
+    let mut regions = 0;
+    for seed in 0..150 {
+        let case = random_case(seed, &[12, 30, 33], &[1, 3, 8, 17], 10 + seed as usize % 40);
+        regions += Program::compile_blocked(&case.trace, PLAIN, blocking).regions().count();
+        check_blocked(&format!("program {seed} in blocks"), &case, &[1], 5e-5, blocking);
+    }
+    println!("{regions} regions");
+    assert!(regions > 30, "only {regions} regions in 150 programs");
+}
+
+/// Two critics that value several actions of every state, with a penalty like that of CQL.
+fn samples_of_a_state(states: usize, each: usize) -> Case {
+    let (s_dim, a_dim, hidden) = (5, 3, 40);
+    let mut table = ParamTable::default();
+    let q = table.add_group("q", true);
+    let widths = [s_dim + a_dim, hidden, hidden, 1];
+    let layers: Vec<(ParamId, ParamId)> = (0..3)
+        .map(|i| {
+            let w = table.add(q, &format!("w{i}"), Shape::new(2, widths[i], widths[i + 1]));
+            (w, table.add(q, &format!("b{i}"), Shape::new(2, 1, widths[i + 1])))
+        })
+        .collect();
+    let other = table.add_group("other", false);
+    let scale = table.add(other, "scale", Shape::SCALAR);
+    let t = Tracer::new(Arc::new(table));
+    {
+        let (s, r) = (t.input("s", states, s_dim), t.input("r", states, 1));
+        let a = t.noise("actions", NoiseKind::Normal, Shape::new(1, states * each, a_dim));
+        let w0 = t.param(layers[0].0);
+        let of_s = s.linear(w0.rows(0, s_dim), t.param(layers[0].1));
+        let h = a.linear(w0.rows(s_dim, a_dim), of_s).relu();
+        let h = h.linear(t.param(layers[1].0), t.param(layers[1].1)).relu();
+        let values = h.linear(t.param(layers[2].0), t.param(layers[2].1));
+        let values = values.reshape(Shape::new(2, states, each));
+        let soft = (values * t.param(scale).exp() - r).log_sum_exp();
+        t.metric(&METRICS[0], values.max(Axis::Cols).mean());
+        t.metric(&METRICS[1], h.square().mean());
+        // An update between the values and their gradients, as of a temperature.
+        t.train("other", Role::Actor, other, &optimiser(), t.param(scale).square());
+        t.train("q", Role::Critic, q, &optimiser(), (soft - r).clamp(-1.0, 3.0).square().mean());
+        t.output("o0", soft);
+    }
+    Case::new(t.finish(), &mut Numbers(17))
+}
+
+#[test]
+fn a_region_keeps_heads_and_blocks_apart() {
+    for (states, each, blocks) in [(24, 10, 3), (24, 10, 6), (24, 7, 24), (128, 3, 2)] {
+        let case = samples_of_a_state(states, each);
+        let blocking = Blocking { wide: states * each, most: states * each / blocks };
+        let program = Program::compile_blocked(&case.trace, PLAIN, blocking);
+        assert_eq!(program.regions().collect::<Vec<_>>(), [(2, blocks)]);
+        let name = format!("{states} x {each}");
+        check_blocked(&name, &case, &[1, 2, 3, 8], 2e-5, blocking);
+        let whole = Program::compile(&case.trace, PLAIN);
+        assert_eq!(whole.regions().count(), 0, "nothing here is wide");
+        assert_eq!(whole.flops(), program.flops());
+        assert!(program.bytes() < whole.bytes() || blocks == 2, "{name}: {} bytes", program.bytes());
+    }
+}
+
+#[test]
+fn what_blocks_cannot_keep_apart_stays_whole() {
+    // Heads meet in a minimum between wide layers; rows meet in a mean between them.
+    for mix in [0, 1] {
+        let mut table = ParamTable::default();
+        let g = table.add_group("g", false);
+        let (w, b) = (table.add(g, "w", Shape::new(2, 4, 4)), table.add(g, "b", Shape::new(2, 1, 4)));
+        let t = Tracer::new(Arc::new(table));
+        let x = t.input("x", 64, 4);
+        let y = x.linear(t.param(w), t.param(b)).relu();
+        let y = if mix == 0 { y.min(Axis::Heads) } else { y - y.mean_over(Axis::Rows) };
+        let z = y.linear(t.param(w), t.param(b));
+        t.train("z", Role::Critic, g, &optimiser(), z.square().mean());
+        let case = Case::new(t.finish(), &mut Numbers(3));
+        let blocking = Blocking { wide: 16, most: 16 };
+        assert_eq!(Program::compile_blocked(&case.trace, PLAIN, blocking).regions().count(), 0);
+        check_blocked("mixed", &case, &[1, 2], 2e-5, blocking);
     }
 }
 

@@ -37,7 +37,7 @@ pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
 pub use peak::{peak_gflops, probe_gflops};
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa};
-pub use tile::threads;
+pub use tile::{for_each, threads};
 
 pub mod gather;
 pub mod philox;
@@ -77,6 +77,15 @@ pub struct Linear {
     pub outputs: usize,
     /// All heads read the same input `[1, B, K]` instead of their own `[J, B, K]`.
     pub shared_input: bool,
+}
+
+/// Where `linear` and `linear_dx` keep the weights in the layout they want.
+#[derive(Debug)]
+pub enum Scratch<'a> {
+    /// Any content; the kernel packs the weights into it.
+    Empty(&'a mut [f32]),
+    /// What a call of the same kernel with the same sizes and weights has left there.
+    Packed(&'a [f32]),
 }
 
 /// Element-wise functions of one argument.
@@ -187,7 +196,7 @@ pub struct AdamStep {
 /// that the processor has the instructions; the entries are therefore safe to call.
 ///
 /// Slices must have exactly the lengths that the sizes imply (scratch may be longer); a kernel panics otherwise.
-/// Outputs never alias inputs, and are overwritten without being read.
+/// Outputs never alias inputs, and are overwritten without being read unless an entry says that it adds.
 ///
 /// Large calls share their work among the threads of the current rayon pool; run them inside
 /// `ThreadPool::install`. Nothing allocates, except that the portable linear kernels do inside `matrixmultiply`.
@@ -195,15 +204,16 @@ pub struct AdamStep {
 pub struct Kernels {
     /// which instruction set this is
     pub isa: Isa,
-    /// y = act(x w + b). Arguments: sizes, x, w, b, act, y, scratch.
-    pub linear: fn(&Linear, &[f32], &[f32], Option<&[f32]>, Activation, &mut [f32], &mut [f32]),
+    /// y = act(x w + b); b may have one row for every so many rows of y. Arguments: sizes, x, w, b, act, y, scratch.
+    pub linear: fn(&Linear, &[f32], &[f32], Option<&[f32]>, Activation, &mut [f32], Scratch<'_>),
     /// dx = (dy wᵀ) ⊙ act′(x), where x `[J or 1, B, K]` is the *output* of the activation that
     /// produced this layer's input (`None`: no activation). With a shared input the heads are summed
     /// in head order. Arguments: sizes, dy, w, Some((act, x)), dx, scratch.
-    pub linear_dx: fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], &mut [f32]),
-    /// dw = xᵀ dy and, if asked, db = Σ_rows dy. Arguments: sizes, x, dy, dw, db, scratch.
-    pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, &mut [f32]),
-    /// floats of scratch that the three linear kernels of these sizes need at most
+    pub linear_dx: fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], Scratch<'_>),
+    /// dw = xᵀ dy and, if asked, db = Σ_rows dy; with `add` both are added to what is there.
+    /// Arguments: sizes, x, dy, dw, db, add.
+    pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, bool),
+    /// floats of scratch that `linear` and `linear_dx` of these sizes need at most
     pub linear_scratch: fn(&Linear) -> usize,
     /// y = f(x)
     pub unary: fn(Unary, &[f32], &mut [f32]),

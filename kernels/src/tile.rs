@@ -18,6 +18,26 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
+/// Calls `f` on each item and its index, as far as there are threads at the same time. For work worth a thread each.
+pub fn for_each<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
+    fn split<T: Send>(first: usize, items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
+        match items {
+            [] => {}
+            [one] => f(first, one),
+            _ => {
+                let middle = items.len() / 2;
+                let (a, b) = items.split_at_mut(middle);
+                rayon::join(|| split(first, a, f), || split(first + middle, b, f));
+            }
+        }
+    }
+    if rayon::current_num_threads() < 2 {
+        items.iter_mut().enumerate().for_each(|(i, item)| f(i, item));
+    } else {
+        split(0, items, f);
+    }
+}
+
 /// Calls `f` on ranges that cover `0..tiles`, possibly from several threads.
 ///
 /// `work` is the number of floating point operations of all tiles together.

@@ -3,7 +3,7 @@
 mod common;
 
 use baq_kernels::linear::reference;
-use baq_kernels::{Activation, Kernels, Linear};
+use baq_kernels::{Activation, Kernels, Linear, Scratch};
 use common::{Numbers, Odd, SIZES, bits, variants, with_threads};
 
 const ACTS: [Activation; 3] = [Activation::Identity, Activation::Relu, Activation::Tanh];
@@ -39,7 +39,7 @@ fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     let name = |op: &str| format!("{} {op} {act:?}", k.isa);
 
     let (mut y, mut want, mut scale) = (Odd::new(dy.len()), Odd::new(dy.len()), Odd::new(dy.len()));
-    (k.linear)(s, &x, &w, b, act, &mut y, &mut scratch(k, s));
+    (k.linear)(s, &x, &w, b, act, &mut y, Scratch::Empty(&mut scratch(k, s)));
     reference::linear(s, &x, &w, b, act, &mut want);
     let positive = b.map(absolute);
     reference::linear(s, &absolute(&x), &absolute(&w), positive.as_deref(), Activation::Identity, &mut scale);
@@ -47,7 +47,7 @@ fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     y.check_fence();
 
     let (mut dx, mut want, mut scale) = (Odd::new(x.len()), Odd::new(x.len()), Odd::new(x.len()));
-    (k.linear_dx)(s, &dy, &w, mask, &mut dx, &mut scratch(k, s));
+    (k.linear_dx)(s, &dy, &w, mask, &mut dx, Scratch::Empty(&mut scratch(k, s)));
     reference::linear_dx(s, &dy, &w, mask, &mut want);
     reference::linear_dx(s, &absolute(&dy), &absolute(&w), None, &mut scale);
     compare(&name("dx"), s, &dx, &want, &scale, outputs * heads);
@@ -56,7 +56,7 @@ fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     let (mut dw, mut want, mut scale) = (Odd::new(w.len()), Odd::new(w.len()), Odd::new(w.len()));
     let size = heads * outputs;
     let (mut db, mut want_b, mut scale_b) = (Odd::new(size), Odd::new(size), Odd::new(size));
-    (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), &mut scratch(k, s));
+    (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), false);
     reference::linear_dw(s, &x, &dy, &mut want, Some(&mut want_b));
     reference::linear_dw(s, &absolute(&x), &absolute(&dy), &mut scale, Some(&mut scale_b));
     compare(&name("dw"), s, &dw, &want, &scale, rows);
@@ -64,7 +64,7 @@ fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     dw.check_fence();
     db.check_fence();
     let mut alone = Odd::new(w.len());
-    (k.linear_dw)(s, &x, &dy, &mut alone, None, &mut scratch(k, s));
+    (k.linear_dw)(s, &x, &dy, &mut alone, None, false);
     assert_eq!(bits(&alone), bits(&dw), "{}: db changed dw of {s:?}", k.isa);
 }
 
@@ -125,7 +125,7 @@ fn no_heads_and_no_sums() {
     for k in variants() {
         let none = Linear { heads: 0, rows: 3, inputs: 2, outputs: 2, shared_input: true };
         let mut dx = [f32::NAN; 6];
-        (k.linear_dx)(&none, &[], &[], None, &mut dx, &mut scratch(k, &none));
+        (k.linear_dx)(&none, &[], &[], None, &mut dx, Scratch::Empty(&mut scratch(k, &none)));
         assert_eq!(dx, [0.0; 6]);
         let no_inputs = Linear { heads: 1, rows: 2, inputs: 0, outputs: 3, shared_input: false };
         let mut y = [f32::NAN; 6];
@@ -136,22 +136,15 @@ fn no_heads_and_no_sums() {
             Some(&[1.0, -2.0, 3.0]),
             Activation::Relu,
             &mut y,
-            &mut scratch(k, &no_inputs),
+            Scratch::Empty(&mut scratch(k, &no_inputs)),
         );
         assert_eq!(y, [1.0, 0.0, 3.0, 1.0, 0.0, 3.0]);
         let mut db = [f32::NAN; 3];
-        (k.linear_dw)(
-            &no_inputs,
-            &[],
-            &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
-            &mut [],
-            Some(&mut db),
-            &mut scratch(k, &no_inputs),
-        );
+        (k.linear_dw)(&no_inputs, &[], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &mut [], Some(&mut db), false);
         assert_eq!(db, [5.0, 7.0, 9.0]);
         let no_rows = Linear { heads: 1, rows: 0, inputs: 40, outputs: 40, shared_input: false };
         let (mut dw, mut db) = (vec![f32::NAN; 1600], vec![f32::NAN; 40]);
-        (k.linear_dw)(&no_rows, &[], &[], &mut dw, Some(&mut db), &mut scratch(k, &no_rows));
+        (k.linear_dw)(&no_rows, &[], &[], &mut dw, Some(&mut db), false);
         assert!(dw.iter().chain(&db).all(|&x| x == 0.0));
     }
 }
@@ -175,16 +168,31 @@ fn small_integers_are_exact() {
                 let (w, b, dy) =
                     (n.smalls(2 * inputs * outputs), n.smalls(2 * outputs), n.smalls(2 * rows * outputs));
                 let (mut y, mut want) = (Odd::new(dy.len()), Odd::new(dy.len()));
-                (k.linear)(&s, &x, &w, Some(&b), Activation::Relu, &mut y, &mut scratch(k, &s));
+                (k.linear)(
+                    &s,
+                    &x,
+                    &w,
+                    Some(&b),
+                    Activation::Relu,
+                    &mut y,
+                    Scratch::Empty(&mut scratch(k, &s)),
+                );
                 reference::linear(&s, &x, &w, Some(&b), Activation::Relu, &mut want);
                 assert_eq!(&*y, &*want, "{} y {s:?}", k.isa);
                 let (mut dx, mut want) = (Odd::new(x.len()), Odd::new(x.len()));
-                (k.linear_dx)(&s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, &mut scratch(k, &s));
+                (k.linear_dx)(
+                    &s,
+                    &dy,
+                    &w,
+                    Some((Activation::Relu, &x)),
+                    &mut dx,
+                    Scratch::Empty(&mut scratch(k, &s)),
+                );
                 reference::linear_dx(&s, &dy, &w, Some((Activation::Relu, &x)), &mut want);
                 assert_eq!(&*dx, &*want, "{} dx {s:?}", k.isa);
                 let (mut dw, mut want) = (Odd::new(w.len()), Odd::new(w.len()));
                 let (mut db, mut want_b) = (Odd::new(b.len()), Odd::new(b.len()));
-                (k.linear_dw)(&s, &x, &dy, &mut dw, Some(&mut db), &mut scratch(k, &s));
+                (k.linear_dw)(&s, &x, &dy, &mut dw, Some(&mut db), false);
                 reference::linear_dw(&s, &x, &dy, &mut want, Some(&mut want_b));
                 assert_eq!(&*dw, &*want, "{} dw {s:?}", k.isa);
                 assert_eq!(&*db, &*want_b, "{} db {s:?}", k.isa);
@@ -204,23 +212,30 @@ fn one_nan_reaches_its_row_and_column_only() {
                 let row = 4;
                 x[row * 50 + 49] = f32::NAN;
                 let mut y = Odd::new(rows * outputs);
-                (k.linear)(&s, &x, &w, None, Activation::Relu, &mut y, &mut scratch(k, &s));
+                (k.linear)(&s, &x, &w, None, Activation::Relu, &mut y, Scratch::Empty(&mut scratch(k, &s)));
                 for (i, y) in y.iter().enumerate() {
                     assert_eq!(y.is_nan(), i / outputs == row, "{} y {s:?} {i}", k.isa);
                 }
                 let mut dw = Odd::new(50 * outputs);
-                (k.linear_dw)(&s, &x, &dy, &mut dw, None, &mut scratch(k, &s));
+                (k.linear_dw)(&s, &x, &dy, &mut dw, None, false);
                 for (i, dw) in dw.iter().enumerate() {
                     assert_eq!(dw.is_nan(), i / outputs == 49, "{} dw {s:?} {i}", k.isa);
                 }
                 dy[row * outputs] = f32::INFINITY;
                 let mut dx = Odd::new(rows * 50);
-                (k.linear_dx)(&s, &dy, &w, None, &mut dx, &mut scratch(k, &s));
+                (k.linear_dx)(&s, &dy, &w, None, &mut dx, Scratch::Empty(&mut scratch(k, &s)));
                 for (i, dx) in dx.iter().enumerate() {
                     assert_eq!(dx.is_finite(), i / 50 != row, "{} dx {s:?} {i}", k.isa);
                 }
                 x.fill(-1.0);
-                (k.linear_dx)(&s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, &mut scratch(k, &s));
+                (k.linear_dx)(
+                    &s,
+                    &dy,
+                    &w,
+                    Some((Activation::Relu, &x)),
+                    &mut dx,
+                    Scratch::Empty(&mut scratch(k, &s)),
+                );
                 assert!(dx.iter().all(|&x| x == 0.0), "{}: a mask of 0 gives 0", k.isa);
             }
         }
@@ -235,10 +250,103 @@ fn outputs(k: &Kernels, s: &Linear) -> [Vec<u32>; 4] {
     let dy = n.units(s.heads * s.rows * s.outputs);
     let (mut y, mut dx, mut dw, mut db) =
         (Odd::new(dy.len()), Odd::new(x.len()), Odd::new(w.len()), Odd::new(b.len()));
-    (k.linear)(s, &x, &w, Some(&b), Activation::Tanh, &mut y, &mut scratch(k, s));
-    (k.linear_dx)(s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, &mut scratch(k, s));
-    (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), &mut scratch(k, s));
+    (k.linear)(s, &x, &w, Some(&b), Activation::Tanh, &mut y, Scratch::Empty(&mut scratch(k, s)));
+    (k.linear_dx)(s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, Scratch::Empty(&mut scratch(k, s)));
+    (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), false);
     [bits(&y), bits(&dx), bits(&dw), bits(&db)]
+}
+
+#[test]
+fn a_bias_for_every_group_of_rows() {
+    for k in variants() {
+        for (groups, size) in [(1, 7), (8, 30), (37, 3), (5, 64), (256, 1)] {
+            for (inputs, outputs) in [(3, 256), (6, 17), (40, 33), (256, 2), (0, 5), (300, 70)] {
+                let s = Linear { heads: 2, rows: groups * size, inputs, outputs, shared_input: true };
+                let mut n = Numbers::new(19);
+                let (x, w) = (n.units(s.rows * inputs), n.units(2 * inputs * outputs));
+                let (b, mut y) = (n.units(2 * groups * outputs), Odd::new(2 * s.rows * outputs));
+                (k.linear)(
+                    &s,
+                    &x,
+                    &w,
+                    Some(&b),
+                    Activation::Relu,
+                    &mut y,
+                    Scratch::Empty(&mut scratch(k, &s)),
+                );
+                y.check_fence();
+                let mut want = vec![0.0; y.len()];
+                reference::linear(&s, &x, &w, Some(&b), Activation::Relu, &mut want);
+                let (x, w, b) = (absolute(&x), absolute(&w), absolute(&b));
+                let mut scale = vec![0.0; y.len()];
+                reference::linear(&s, &x, &w, Some(&b), Activation::Identity, &mut scale);
+                compare(&format!("{} {groups} groups", k.isa), &s, &y, &want, &scale, inputs + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_add_up_in_blocks_and_packed_weights_last() {
+    for k in variants() {
+        for (rows, inputs, outputs) in [(64, 256, 256), (60, 17, 40), (90, 256, 1), (33, 3, 256), (48, 70, 6)]
+        {
+            let s = Linear { heads: 2, rows, inputs, outputs, shared_input: false };
+            let mut n = Numbers::new(23);
+            let (w, b) = (n.units(2 * inputs * outputs), n.units(2 * outputs));
+            let (mut dw, mut db) = (Odd::new(w.len()), Odd::new(b.len()));
+            let (mut kept, mut kept_dx) = (scratch(k, &s), scratch(k, &s));
+            // The same blocks as one long batch, for the reference.
+            let whole = Linear { rows: 3 * rows, ..s };
+            let (mut all_x, mut all_dy) = (vec![Vec::new(); 2], vec![Vec::new(); 2]);
+            for block in 0..3 {
+                let (x, dy) = (n.units(2 * rows * inputs), n.units(2 * rows * outputs));
+                for j in 0..2 {
+                    all_x[j].extend_from_slice(&x[j * rows * inputs..][..rows * inputs]);
+                    all_dy[j].extend_from_slice(&dy[j * rows * outputs..][..rows * outputs]);
+                }
+                (k.linear_dw)(&s, &x, &dy, &mut dw, Some(&mut db), block > 0);
+
+                let (mut once, mut again) = (Odd::new(dy.len()), Odd::new(dy.len()));
+                (k.linear)(
+                    &s,
+                    &x,
+                    &w,
+                    Some(&b),
+                    Activation::Relu,
+                    &mut once,
+                    Scratch::Empty(&mut scratch(k, &s)),
+                );
+                let packed = if block == 0 { Scratch::Empty(&mut kept) } else { Scratch::Packed(&kept) };
+                (k.linear)(&s, &x, &w, Some(&b), Activation::Relu, &mut again, packed);
+                assert_eq!(bits(&once), bits(&again), "{} y {s:?} block {block}", k.isa);
+                let (mut once, mut again) = (Odd::new(x.len()), Odd::new(x.len()));
+                (k.linear_dx)(&s, &dy, &w, None, &mut once, Scratch::Empty(&mut scratch(k, &s)));
+                let packed =
+                    if block == 0 { Scratch::Empty(&mut kept_dx) } else { Scratch::Packed(&kept_dx) };
+                (k.linear_dx)(&s, &dy, &w, None, &mut again, packed);
+                assert_eq!(bits(&once), bits(&again), "{} dx {s:?} block {block}", k.isa);
+            }
+            dw.check_fence();
+            db.check_fence();
+            let (x, dy) = (all_x.concat(), all_dy.concat());
+            let (mut want, mut want_b) = (vec![0.0; dw.len()], vec![0.0; db.len()]);
+            reference::linear_dw(&whole, &x, &dy, &mut want, Some(&mut want_b));
+            let (mut scale, mut scale_b) = (vec![0.0; dw.len()], vec![0.0; db.len()]);
+            reference::linear_dw(&whole, &absolute(&x), &absolute(&dy), &mut scale, Some(&mut scale_b));
+            compare(&format!("{} dw", k.isa), &whole, &dw, &want, &scale, 3 * rows);
+            compare(&format!("{} db", k.isa), &whole, &db, &want_b, &scale_b, 3 * rows);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "b: 2 rows a head, not a divisor of 3")]
+fn groups_of_unequal_size_are_refused() {
+    let s = Linear { heads: 1, rows: 3, inputs: 1, outputs: 1, shared_input: false };
+    let (x, b) = ([0.0; 3], [0.0; 2]);
+    let act = Activation::Relu;
+    (baq_kernels::best().linear)(&s, &x, &[0.0], Some(&b), act, &mut [0.0; 3], Scratch::Empty(&mut []));
 }
 
 #[test]
@@ -280,11 +388,27 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
                 let mut n = Numbers::new(13);
                 let (x, w, b) = (n.units(100 * inputs), n.units(inputs * outs), n.units(outs));
                 let mut all = Odd::new(100 * outs);
-                (k.linear)(&many, &x, &w, Some(&b), Activation::Tanh, &mut all, &mut scratch(k, &many));
+                (k.linear)(
+                    &many,
+                    &x,
+                    &w,
+                    Some(&b),
+                    Activation::Tanh,
+                    &mut all,
+                    Scratch::Empty(&mut scratch(k, &many)),
+                );
                 for r in [0, 57, 99] {
                     let mut y = Odd::new(outs);
                     let x = &x[r * inputs..(r + 1) * inputs];
-                    (k.linear)(&one, x, &w, Some(&b), Activation::Tanh, &mut y, &mut scratch(k, &one));
+                    (k.linear)(
+                        &one,
+                        x,
+                        &w,
+                        Some(&b),
+                        Activation::Tanh,
+                        &mut y,
+                        Scratch::Empty(&mut scratch(k, &one)),
+                    );
                     assert_eq!(bits(&y), bits(&all[r * outs..(r + 1) * outs]), "{} {many:?} row {r}", k.isa);
                 }
             }
@@ -296,5 +420,13 @@ fn a_row_has_the_same_bits_alone_and_among_others() {
 #[should_panic(expected = "w: 5 elements")]
 fn wrong_lengths_are_refused() {
     let s = Linear { heads: 1, rows: 1, inputs: 2, outputs: 3, shared_input: false };
-    (baq_kernels::best().linear)(&s, &[0.0; 2], &[0.0; 5], None, Activation::Relu, &mut [0.0; 3], &mut []);
+    (baq_kernels::best().linear)(
+        &s,
+        &[0.0; 2],
+        &[0.0; 5],
+        None,
+        Activation::Relu,
+        &mut [0.0; 3],
+        Scratch::Empty(&mut []),
+    );
 }

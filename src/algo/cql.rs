@@ -21,14 +21,14 @@
 //! critics (the same for two). With `max_backup` and `entropy_backup` together, draws that tie for the maximum
 //! share their log π.
 //!
-//! Cost per update (batch 256, 3x256, N = 10): 13.4 GFLOP, nearly all of it the 2(3N+1) values per state. The
-//! policy's network runs once per distinct state, and no gradient enters it from the samples of cat_j.
+//! Cost per update (batch 256, 3x256, N = 10): 13.3 GFLOP, nearly all of it the 2(3N+1) values per state. The
+//! policy's network and the critics' first layer as far as it reads s run once per distinct state, forward and
+//! backward, and no gradient enters the policy from the samples of cat_j.
 
 use super::bc::policy_metrics;
 use super::measure::{error_metrics, value_metrics};
 use super::sac::{InitRule, SoftNets, SoftSpec, Steps, Temperature, scalar};
 use super::{Adaptation, Batch, CRITIC, Dims, Learner, Phase};
-use crate::autodiff::print::name_of;
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Tracer, Var};
 use crate::config::{AdamConfig, AutoOr, Dims as Widths, above};
 use crate::nn::{Critics, Head, Params, Policy};
@@ -150,7 +150,7 @@ impl Cql {
         let k = if c.max_backup { c.samples } else { 1 };
         let (a2, log_pi) = n.pi.draw(t, b.s2, k);
         let row = Shape::new(1, b.dims().batch, k);
-        let q = n.q_target.min(t, b.s2.repeat(k).named(name_of(b.s2)), a2).reshape(row);
+        let q = n.q_target.min(t, b.s2, a2).reshape(row);
         let best = q.max(Axis::Cols);
         let value = if c.entropy_backup {
             let is_best = 1.0 - q.less(best);
@@ -181,7 +181,7 @@ impl Cql {
         let beside = |x: Var<'t>| x.reshape(Shape::new(1, rows, n * x.shape().cols));
         let actions = beside(uniform * 2.0 - 1.0).concat(beside(next)).concat(beside(current));
         let actions = actions.reshape(Shape::new(1, rows * 3 * n, a_dim)).named("samples");
-        let values = self.nets.q.all(t, b.s.repeat(3 * n).named(name_of(b.s)), actions);
+        let values = self.nets.q.all(t, b.s, actions);
         let values = values.reshape(Shape::new(c.critics, rows, 3 * n));
         let (random, sampled) = calibrate((values.slice(0, n), values.slice(n, 2 * n)));
 

@@ -1,17 +1,20 @@
 //! Kernel calls in the order of the trace, with the effects between them.
 
+use std::sync::Arc;
+
 use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
 
 use super::fuse::{self, Fate};
 use super::graph::{Graph, NodeId, Op, Shape, Unary};
 use super::places::Places;
 use super::plan::{Kernel, Loc, Program, Select, Slot, Step, Update};
+use super::region::Body;
 use super::trace::{Effect, Item, Trace};
 
 /// Compiles the selected parts of a trace.
-pub(super) fn program(trace: &Trace, select: Select) -> Program {
+pub(super) fn program(trace: &Trace, select: Select, bodies: &[Arc<Body>]) -> Program {
     let places = Places::new(trace, select, fuse::fates(trace, select));
-    let emitter = Emitter { trace, graph: &trace.graph, places: &places };
+    let emitter = Emitter { trace, graph: &trace.graph, places: &places, bodies };
     let n = trace.graph.nodes().len();
     let (mut steps, mut updates) = (Vec::new(), Vec::new());
     let mut items = select.items(trace).peekable();
@@ -51,6 +54,7 @@ struct Emitter<'a> {
     trace: &'a Trace,
     graph: &'a Graph,
     places: &'a Places,
+    bodies: &'a [Arc<Body>],
 }
 
 impl Emitter<'_> {
@@ -109,7 +113,7 @@ impl Emitter<'_> {
         let shape = |k: usize| self.shape(node.args[k]);
         let arg = |k: usize| self.slot(node.args[k]);
         Some(match node.op {
-            Op::Input(_) | Op::Hyper(_) | Op::Const(_) => return None,
+            Op::Input(_) | Op::Hyper(_) | Op::Const(_) | Op::View(_) => return None,
             Op::Param { id: p, .. } => match self.slot(id) {
                 Slot { loc: Loc::Param(_), .. } => return None,
                 Slot { len, .. } => Kernel::Copy { x: Slot { loc: Loc::Param(p), len } },
@@ -147,6 +151,17 @@ impl Emitter<'_> {
                     a: arg(0),
                     b: arg(0),
                 }
+            }
+            Op::Blocks(region) => Kernel::Blocks {
+                region,
+                body: self.bodies[region].clone(),
+                views: node.args.iter().map(|&a| self.slot(a)).collect(),
+            },
+            Op::Part(index) => {
+                let Op::Blocks(region) = self.graph.node(node.args[0]).op else {
+                    unreachable!("invariant: a part is a part of a region")
+                };
+                Kernel::Part { region, body: self.bodies[region].clone(), index }
             }
             Op::Reshape | Op::Detach => unreachable!("invariant: an alias has no kernel"),
         })

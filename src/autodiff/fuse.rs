@@ -44,6 +44,11 @@ pub(super) fn fates(trace: &Trace, select: Select) -> Vec<Fate> {
     fate
 }
 
+/// Which nodes the selection needs.
+pub(super) fn live(trace: &Trace, select: Select) -> Vec<bool> {
+    needed(trace, select).0
+}
+
 /// Losses, gradients, metrics and outputs that the selection asks for.
 pub(super) fn roots(trace: &Trace, select: Select) -> Vec<NodeId> {
     let mut roots = results(trace, select);

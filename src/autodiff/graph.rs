@@ -183,7 +183,8 @@ pub enum Op {
     Const(Number),
     /// Fresh random numbers, by index into the trace's noise streams.
     Noise(usize),
-    /// x w + b of (x `[J or 1, B, K]`, w `[J, K, N]`, b `[J, 1, N]`).
+    /// x w + b of (x `[J or 1, B, K]`, w `[J, K, N]`, b `[J, R, N]`); R divides B, and row r of the result takes
+    /// row r · R / B of b.
     Linear,
     /// Gradient of `Linear` in x, of (dy, w); heads are summed when x is shared.
     LinearDx,
@@ -227,6 +228,12 @@ pub enum Op {
     Expand,
     /// The same numbers; no gradient passes
     Detach,
+    /// A region that runs in blocks, by index, of what it reads; made by the compiler, as are the next two
+    Blocks(usize),
+    /// A result of a `Blocks`, by index
+    Part(usize),
+    /// Within a region: the part of an argument that belongs to the head and the block, by index
+    View(usize),
 }
 
 /// One operation, its arguments and the shape of its result.

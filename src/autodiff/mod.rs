@@ -5,6 +5,8 @@
 //! constant list of kernel calls; [`Program::run`] replays it on a [`Workspace`] in f32.
 //! [`reference`](mod@reference) interprets the same graph in f64.
 
+mod blocks;
+mod call;
 mod cost;
 mod emit;
 mod fuse;
@@ -15,6 +17,7 @@ mod places;
 mod plan;
 pub mod print;
 pub mod reference;
+mod region;
 mod replay;
 pub mod schedule;
 mod store;
@@ -23,6 +26,7 @@ mod trace;
 mod var;
 mod vjp;
 
+pub use blocks::Blocking;
 pub use cost::Cost;
 pub use graph::{Axis, NoiseKind, ParamId, Shape};
 pub use metric::Metric;

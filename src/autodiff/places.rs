@@ -5,7 +5,7 @@
 //! the value it had at their place in the trace), and a gradient that cannot be computed in its place.
 
 use super::fuse::{self, Fate};
-use super::graph::{NodeId, Op, ParamId};
+use super::graph::{Axis, NodeId, Op, ParamId};
 use super::memory::{self, Layout, Lifetime};
 use super::plan::{Loc, Select, Slot};
 use super::table::GroupId;
@@ -80,8 +80,9 @@ impl Places {
         last
     }
 
-    /// Inputs, literals, hypers and parameters.
+    /// Inputs, literals, hypers, parameters, and what regions need.
     fn leaves(&mut self, trace: &Trace, select: Select, last_read: &[usize], outside: &[bool]) {
+        let body = trace.graph.nodes().iter().any(|n| matches!(n.op, Op::View(_)));
         for (i, node) in trace.graph.nodes().iter().enumerate() {
             if self.fate[i] == Fate::Dead {
                 continue;
@@ -105,6 +106,10 @@ impl Places {
                     self.hypers[k] = Some(b);
                     Some(Loc::Buffer(b))
                 }
+                Op::View(k) => Some(Loc::View(k)),
+                // Of no length; and what a body adds up from block to block must outlive the block.
+                Op::Blocks(_) => Some(Loc::Buffer(self.layout.fixed(0))),
+                Op::LinearDw | Op::Sum(Axis::Rows) if body => Some(Loc::Buffer(self.layout.fixed(node.shape.len()))),
                 Op::Input(k) => {
                     let b = self.layout.fixed(node.shape.len());
                     self.inputs[k] = Some(b);
@@ -184,7 +189,7 @@ impl Places {
 
 impl Effect {
     /// The group whose parameters change.
-    fn moves(&self) -> GroupId {
+    pub(super) fn moves(&self) -> GroupId {
         match self {
             Effect::Train { group, .. } => *group,
             Effect::Polyak { target, .. } => *target,

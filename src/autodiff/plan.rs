@@ -1,15 +1,17 @@
 //! What a compiled trace is: a constant list of kernel calls on numbered buffers.
 //!
-//! [`Program::compile`] makes it in three passes over the trace, each in a file of its own: `fuse` (what is needed,
-//! and which nodes share a kernel), `places` (where each value lives, and how long), `emit` (kernel calls in order).
+//! [`Program::compile`] makes it in four passes over the trace, each in a file of its own: `blocks` (what runs in
+//! blocks of rows), `fuse` (what is needed, and which nodes share a kernel), `places` (where each value lives, and how long), `emit` (kernel calls in order).
 
 use std::sync::Arc;
 
 use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
 
+use super::blocks::{self, Blocking};
 use super::emit;
 use super::graph::ParamId;
 use super::metric::Metric;
+use super::region::Body;
 use super::schedule::{Adam, Schedule};
 use super::table::{GroupId, ParamTable};
 use super::trace::{InputSpec, Item, NoiseSpec, Role, Trace};
@@ -51,6 +53,8 @@ pub(super) enum Loc {
     Param(ParamId),
     /// a gradient of the store
     Gradient(ParamId),
+    /// in the body of a region: part of an outer value
+    View(usize),
 }
 
 /// A value: where and how long.
@@ -143,6 +147,18 @@ pub(super) enum Kernel {
     Noise {
         index: usize,
     },
+    /// a region, of the outer values that it views
+    Blocks {
+        region: usize,
+        body: Arc<Body>,
+        views: Vec<Slot>,
+    },
+    /// a result of a region
+    Part {
+        region: usize,
+        body: Arc<Body>,
+        index: usize,
+    },
 }
 
 /// A step of a program.
@@ -182,7 +198,18 @@ pub struct Program {
 impl Program {
     /// Compiles the selected parts of a trace.
     pub fn compile(trace: &Trace, select: Select) -> Program {
-        emit::program(trace, select)
+        Program::compile_blocked(trace, select, Blocking::USUAL)
+    }
+
+    /// The same with other limits for what runs in blocks.
+    pub fn compile_blocked(trace: &Trace, select: Select, blocking: Blocking) -> Program {
+        match blocks::split(trace, select, blocking) {
+            Some((trace, regions)) => {
+                let bodies: Vec<Arc<Body>> = regions.into_iter().map(Body::new).collect();
+                emit::program(&trace, select, &bodies)
+            }
+            None => emit::program(trace, select, &[]),
+        }
     }
 
     /// Parameters it runs on.
@@ -205,9 +232,9 @@ impl Program {
         self.metrics.iter().map(|(m, _)| *m)
     }
 
-    /// Number of kernel calls.
+    /// Number of kernel calls; those of a region count once, however many heads and blocks it has.
     pub fn kernels(&self) -> usize {
-        self.steps.iter().filter(|s| matches!(s, Step::Run { .. })).count()
+        self.steps.iter().map(kernels_of).sum()
     }
 
     /// Kernel calls and useful floating-point operations of each update: of all that runs since the update
@@ -217,7 +244,7 @@ impl Program {
         let mut stage = (0, 0);
         for step in &self.steps {
             match step {
-                Step::Run { kernel, .. } => stage = (stage.0 + 1, stage.1 + flops(kernel)),
+                Step::Run { kernel, .. } => stage = (stage.0 + kernels_of(step), stage.1 + flops(kernel)),
                 Step::Train { .. } => stages.push(std::mem::take(&mut stage)),
                 Step::Polyak { .. } => {}
             }
@@ -227,7 +254,21 @@ impl Program {
 
     /// Bytes of its intermediate values.
     pub fn bytes(&self) -> usize {
-        4 * self.buffers.iter().sum::<usize>()
+        let bodies = self.bodies().map(|body| body.heads * body.program.bytes()).sum::<usize>();
+        4 * self.buffers.iter().sum::<usize>() + bodies
+    }
+
+    /// Heads and blocks of every region that runs in blocks.
+    pub fn regions(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.bodies().map(|body| (body.heads, body.blocks))
+    }
+
+    /// Its regions, in order.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = &Arc<Body>> {
+        self.steps.iter().filter_map(|s| match s {
+            Step::Run { kernel: Kernel::Blocks { body, .. }, .. } => Some(body),
+            _ => None,
+        })
     }
 
     /// Useful floating-point operations of its dense layers, a multiplication and an addition each.
@@ -242,6 +283,9 @@ impl Program {
     /// Sizes of its dense layers, for benches.
     pub fn layers(&self) -> Vec<Linear> {
         let mut all: Vec<Linear> = Vec::new();
+        for body in self.bodies() {
+            all.extend(body.program.layers());
+        }
         for s in &self.steps {
             if let Step::Run { kernel: Kernel::Linear { sizes, .. }, .. } = s
                 && !all.contains(sizes)
@@ -259,6 +303,15 @@ pub(super) fn flops(kernel: &Kernel) -> u64 {
         Kernel::Linear { sizes: s, .. }
         | Kernel::LinearDx { sizes: s, .. }
         | Kernel::LinearDw { sizes: s, .. } => 2 * (s.heads * s.rows * s.inputs * s.outputs) as u64,
+        Kernel::Blocks { body, .. } => (body.heads * body.blocks) as u64 * body.program.flops(),
         _ => 0,
+    }
+}
+
+fn kernels_of(step: &Step) -> usize {
+    match step {
+        Step::Run { kernel: Kernel::Blocks { body, .. }, .. } => body.program.kernels(),
+        Step::Run { .. } => 1,
+        Step::Train { .. } | Step::Polyak { .. } => 0,
     }
 }

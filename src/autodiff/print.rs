@@ -151,6 +151,9 @@ fn expression(trace: &Trace, id: NodeId) -> Text {
         }
         Op::Repeat(k) => Text::tight(format!("repeat({}, {k})", arg(0).signed())),
         Op::Reshape | Op::Expand => arg(0),
+        Op::Blocks(k) => args(&format!("blocks{k}")),
+        Op::Part(k) => args(&format!("part{k}")),
+        Op::View(k) => Text::tight(format!("view{k}")),
         Op::Detach => arg(0).linear("constant"),
     }
 }

@@ -194,12 +194,13 @@ fn evaluate(
         }
         Op::Linear => {
             let (x, w, b, s) = (arg(0), arg(1), arg(2), shape(0));
-            let (k, n) = (s.cols, node.shape.cols);
+            let (k, n, own) = (s.cols, node.shape.cols, shape(2).rows);
             (0..len)
                 .map(|i| {
                     let (h, r, c) = (i / (s.rows * n), i / n % s.rows, i % n);
                     let row = (if s.heads == 1 { 0 } else { h } * s.rows + r) * k;
-                    (0..k).map(|q| x[row + q] * w[(h * k + q) * n + c]).sum::<f64>() + b[h * n + c]
+                    (0..k).map(|q| x[row + q] * w[(h * k + q) * n + c]).sum::<f64>()
+                        + b[(h * own + r * own / s.rows) * n + c]
                 })
                 .collect()
         }
@@ -267,6 +268,7 @@ fn evaluate(
             (0..len).map(|i| (0..k).map(|q| arg(0)[(i / n * k + q) * n + i % n]).sum()).collect()
         }
         Op::Reshape | Op::Detach => arg(0).to_vec(),
+        Op::Blocks(_) | Op::Part(_) | Op::View(_) => unreachable!("invariant: regions are not traced"),
         Op::Expand => {
             let a = broadcast(node.shape, shape(0));
             (0..len).map(|i| arg(0)[a(i)]).collect()

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
-use baq_kernels::{AdamStep, Buffer, Kernels, philox};
+use baq_kernels::{AdamStep, Buffer, Kernels, Scratch, philox};
 
+use super::call::{Target, call};
 use super::graph::{NoiseKind, ParamId};
 use super::plan::{Kernel, Loc, Program, Slot, Step};
+use super::region::Space;
 use super::schedule::Adam;
 use super::store::Store;
 
@@ -38,6 +40,8 @@ pub struct Workspace {
     kernels: &'static Kernels,
     buffers: Vec<Buffer>,
     scratch: Buffer,
+    /// of every region, of every head
+    regions: Vec<Vec<Space>>,
     hypers: Vec<f64>,
 }
 
@@ -49,14 +53,11 @@ impl Workspace {
 
     /// The same for a chosen instruction set.
     pub fn with_kernels(program: &Program, kernels: &'static Kernels) -> Workspace {
-        let mut buffers: Vec<Buffer> = program.buffers.iter().map(|&n| Buffer::new(n)).collect();
-        for &(b, x) in &program.constants {
-            buffers[b][0] = x;
-        }
         Workspace {
             kernels,
-            buffers,
-            scratch: Buffer::new(program.scratch(kernels)),
+            buffers: program.memory(),
+            scratch: Buffer::new(program.steps.iter().map(|s| s.scratch(kernels)).max().unwrap_or(0)),
+            regions: program.bodies().map(|body| body.spaces(kernels)).collect(),
             hypers: vec![0.0; program.hypers.len()],
         }
     }
@@ -111,7 +112,7 @@ impl Workspace {
         match loc {
             Loc::Buffer(b) => &mut self.buffers[b],
             Loc::Gradient(p) => &mut store.gradients[p.index()],
-            Loc::Param(_) => unreachable!("invariant: kernels never write parameters"),
+            Loc::Param(_) | Loc::View(_) => unreachable!("invariant: kernels never write parameters"),
         }
     }
 
@@ -131,58 +132,17 @@ impl Workspace {
         };
         let y = &mut taken[..out.len];
         let mut scratch = std::mem::take(&mut self.scratch);
+        let mut regions = std::mem::take(&mut self.regions);
         let k = self.kernels;
         let at = |s: &Slot| -> &[f32] {
             match s.loc {
+                Loc::View(_) => unreachable!("invariant: views are read in regions"),
                 Loc::Buffer(b) => &self.buffers[b][..s.len],
                 Loc::Param(p) => &store.values[p.index()],
                 Loc::Gradient(p) => &store.gradients[p.index()],
             }
         };
         match kernel {
-            Kernel::Linear { sizes, act, x, w, b } => {
-                (k.linear)(sizes, at(x), at(w), Some(at(b)), *act, y, &mut scratch)
-            }
-            Kernel::LinearDx { sizes, dy, w, mask } => {
-                let mask = mask.as_ref().map(|(act, x)| (*act, at(x)));
-                (k.linear_dx)(sizes, at(dy), at(w), mask, y, &mut scratch)
-            }
-            Kernel::LinearDw { sizes, x, dy, .. } => {
-                let db = bias.as_mut().map(|(slot, b)| &mut b[..slot.len]);
-                (k.linear_dw)(sizes, at(x), at(dy), y, db, &mut scratch)
-            }
-            Kernel::Unary { f, x } => (k.unary)(*f, at(x), y),
-            Kernel::Binary { f, how, a, b } => (k.binary)(*f, how, at(a), at(b), y),
-            Kernel::Sum { dims, x } => (k.sum)(*dims, at(x), y),
-            Kernel::Min { dims, x } => (k.min)(*dims, at(x), y),
-            Kernel::MinGrad { dims, x, min, g } => (k.min_grad)(*dims, at(x), at(min), at(g), y),
-            Kernel::LogSumExp { dims, x } => (k.log_sum_exp)(*dims, at(x), y),
-            Kernel::Concat { a_cols, b_cols, a, b } => {
-                let rows = at(a).chunks_exact(*a_cols).zip(at(b).chunks_exact(*b_cols));
-                for (row, (a, b)) in y.chunks_exact_mut(a_cols + b_cols).zip(rows) {
-                    row[..*a_cols].copy_from_slice(a);
-                    row[*a_cols..].copy_from_slice(b);
-                }
-            }
-            Kernel::Slice { start, cols, x_cols, x } => {
-                for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
-                    row.copy_from_slice(&x[*start..start + cols]);
-                }
-            }
-            Kernel::Pad { start, cols, x_cols, x } => {
-                for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
-                    row.fill(0.0);
-                    row[*start..start + x_cols].copy_from_slice(x);
-                }
-            }
-            Kernel::Repeat { k, cols, x } => {
-                for (rows, x) in y.chunks_exact_mut(k * cols).zip(at(x).chunks_exact(*cols)) {
-                    for row in rows.chunks_exact_mut(*cols) {
-                        row.copy_from_slice(x);
-                    }
-                }
-            }
-            Kernel::Copy { x } => y.copy_from_slice(at(x)),
             Kernel::Noise { index } => match noise {
                 Noise::Seed(seed) => {
                     let stream = NOISE_STREAMS + *index as u32;
@@ -193,8 +153,19 @@ impl Workspace {
                 }
                 Noise::Recorded(draws) => y.copy_from_slice(&draws[*index]),
             },
+            Kernel::Blocks { region, body, views } => {
+                let mut spaces = std::mem::take(&mut regions[*region]);
+                body.run(k, &mut spaces, |i| at(&views[i]));
+                regions[*region] = spaces;
+            }
+            Kernel::Part { region, body, index } => body.result(*index, &regions[*region], y),
+            _ => {
+                let bias = bias.as_mut().map(|(slot, b)| &mut b[..slot.len]);
+                call(k, kernel, at, Target { y, bias, add: false, scratch: Scratch::Empty(&mut scratch) });
+            }
         }
         self.scratch = scratch;
+        self.regions = regions;
         *self.place(store, out.loc) = taken;
         if let Some((slot, b)) = bias {
             *self.place(store, slot.loc) = b;
@@ -202,23 +173,26 @@ impl Workspace {
     }
 }
 
-impl Program {
+impl Step {
     /// Scratch floats with these kernels.
-    fn scratch(&self, kernels: &Kernels) -> usize {
-        self.steps
-            .iter()
-            .map(|s| match s {
-                Step::Run {
-                    kernel:
-                        Kernel::Linear { sizes, .. }
-                        | Kernel::LinearDx { sizes, .. }
-                        | Kernel::LinearDw { sizes, .. },
-                    ..
-                } => (kernels.linear_scratch)(sizes),
-                _ => 0,
-            })
-            .max()
-            .unwrap_or(0)
+    pub(super) fn scratch(&self, kernels: &Kernels) -> usize {
+        match self {
+            Step::Run { kernel: Kernel::Linear { sizes, .. } | Kernel::LinearDx { sizes, .. }, .. } => {
+                (kernels.linear_scratch)(sizes)
+            }
+            _ => 0,
+        }
+    }
+}
+
+impl Program {
+    /// Its buffers, with its literals in them.
+    pub(super) fn memory(&self) -> Vec<Buffer> {
+        let mut buffers: Vec<Buffer> = self.buffers.iter().map(|&n| Buffer::new(n)).collect();
+        for &(b, x) in &self.constants {
+            buffers[b][0] = x;
+        }
+        buffers
     }
 
     /// One pass: gradients, optimiser steps and target updates in their order. The batch columns must

@@ -205,6 +205,14 @@ impl<'t> Var<'t> {
         self.reshape(Shape::new(1, 1, s.len())).slice(j * size, size).reshape(Shape { heads: 1, ..s })
     }
 
+    /// `n` rows from `start` of every head
+    pub fn rows(self, start: usize, n: usize) -> Var<'t> {
+        let s = self.shape();
+        assert!(start + n <= s.rows, "no rows {start}..{} in {s}", start + n);
+        let all = self.reshape(Shape::new(s.heads, 1, s.rows * s.cols));
+        all.slice(start * s.cols, n * s.cols).reshape(Shape { rows: n, ..s })
+    }
+
     /// Every row `k` times in succession: `[J, B, N]` to `[J, B·k, N]`
     pub fn repeat(self, k: usize) -> Var<'t> {
         if k == 1 {
@@ -240,11 +248,14 @@ impl<'t> Var<'t> {
         self.push(Op::Detach, &[self.id], self.shape())
     }
 
-    /// x w + b
+    /// x w + b. A bias of R rows, R a divisor of the rows of x, serves as many successive rows each.
     pub fn linear(self, weight: Var<'t>, bias: Var<'t>) -> Var<'t> {
         let (x, w, b) = (self.shape(), weight.shape(), bias.shape());
         assert!(
-            x.cols == w.rows && (x.heads == w.heads || x.heads == 1) && b == Shape::new(w.heads, 1, w.cols),
+            x.cols == w.rows
+                && (x.heads == w.heads || x.heads == 1)
+                && b == Shape::new(w.heads, b.rows, w.cols)
+                && x.rows % b.rows == 0,
             "linear layer: input {x}, weight {w}, bias {b}"
         );
         let shape = Shape::new(w.heads, x.rows, w.cols);

@@ -72,7 +72,8 @@ fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>) ->
         Op::Linear => match k {
             0 => dense().linear_dx(args[1], x.shape()),
             1 => args[0].linear_dw(dense(), x.shape()),
-            _ => dense().sum(Axis::Rows),
+            _ if x.shape().rows == 1 => dense().sum(Axis::Rows),
+            _ => dense().sum_repeats(y.shape().rows / x.shape().rows),
         },
         Op::Unary(f) => match f {
             Unary::Exp => g * y,
@@ -126,6 +127,7 @@ fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>) ->
         Op::LinearDx | Op::LinearDw | Op::MinGrad(_) => {
             unreachable!("invariant: second derivatives are not traced")
         }
+        Op::Blocks(_) | Op::Part(_) | Op::View(_) => unreachable!("invariant: regions are not traced"),
         Op::Detach | Op::Input(_) | Op::Param { .. } | Op::Hyper(_) | Op::Const(_) | Op::Noise(_) => {
             unreachable!("invariant: no gradient passes a leaf or a detached value")
         }

@@ -60,11 +60,22 @@ impl Mlp {
     }
 
     fn forward_with<'t>(&self, x: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
-        let last = self.layers.len() - 1;
-        self.layers.iter().enumerate().fold(x, |x, (i, &(w, b))| {
-            let z = x.linear(param(w), param(b));
-            if i == last { z } else { z.relu() }
-        })
+        let (w, b) = self.layers[0];
+        self.after_first(x.linear(param(w), param(b)), param)
+    }
+
+    /// Output `[J, B·k, N]` for `[s, a]`, where each of the B rows of s `[1, B, S]` stands beside k successive rows
+    /// of a `[1, B·k, A]`: the first layer's half that belongs to s is computed once per row of s.
+    fn forward_groups<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let (w, b) = self.layers[0];
+        let (w, split) = (t.param(w), s.shape().cols);
+        let of_s = s.linear(w.rows(0, split), t.param(b));
+        self.after_first(a.linear(w.rows(split, a.shape().cols), of_s), |id| t.param(id))
+    }
+
+    /// The output, given what the first layer computes before its activation.
+    fn after_first<'t>(&self, z: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
+        self.layers[1..].iter().fold(z, |z, &(w, b)| z.relu().linear(param(w), param(b)))
     }
 }
 
@@ -120,11 +131,15 @@ impl Critics {
         self.net.group()
     }
 
-    /// Q_j(s, a) `[J, B, 1]`
+    /// Q_j(s, a) `[J, B·k, 1]` for states `[B, S]` and actions `[B·k, A]`, k for every state
     pub fn all<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
         let name = crate::autodiff::print::name_of;
         let label = format!("{}_j({}, {})", self.symbol, name(s), name(a));
-        self.net.forward(t, s.concat(a)).named(label)
+        let q = match s.shape().rows == a.shape().rows {
+            true => self.net.forward(t, s.concat(a)),
+            false => self.net.forward_groups(t, s, a),
+        };
+        q.named(label)
     }
 
     /// Q_j(s, a) `[B, 1]` of one critic alone, counted from 0 as in the paths; printed from 1 as in papers.
@@ -134,7 +149,7 @@ impl Critics {
         self.net.forward_head(t, s.concat(a), j).named(label)
     }
 
-    /// min_j Q_j(s, a) `[B, 1]`
+    /// min_j Q_j(s, a) `[B·k, 1]`, as [`Critics::all`]
     pub fn min<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
         let q = self.all(t, s, a);
         let label = format!("min_j {}", crate::autodiff::print::name_of(q));

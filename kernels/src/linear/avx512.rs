@@ -3,7 +3,7 @@
 use super::micro::{self, Dots, Micro, Tile, TileFn};
 use super::pack;
 use crate::simd::Avx512;
-use crate::{Activation, Linear};
+use crate::{Activation, Linear, Scratch};
 
 #[target_feature(enable = "avx512f")]
 unsafe fn tile<const MR: usize, const NV: usize, const TR: bool, const SUMS: bool, const PART: bool>(
@@ -105,7 +105,7 @@ pub(crate) fn linear_scratch(s: &Linear) -> usize {
 
 crate::simd::variants! {
     Avx512, "avx512f";
-    fn linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, act: Activation, y: &mut [f32], scratch: &mut [f32]);
-    fn linear_dx(s: &Linear, dy: &[f32], w: &[f32], mask: Option<(Activation, &[f32])>, dx: &mut [f32], scratch: &mut [f32]);
-    fn linear_dw(s: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>, scratch: &mut [f32]);
+    fn linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, act: Activation, y: &mut [f32], scratch: Scratch<'_>);
+    fn linear_dx(s: &Linear, dy: &[f32], w: &[f32], mask: Option<(Activation, &[f32])>, dx: &mut [f32], scratch: Scratch<'_>);
+    fn linear_dw(s: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>, add: bool);
 }

@@ -13,11 +13,11 @@ pub(crate) use super::weights::linear_dw;
 
 use super::micro::{Dots, Finish, Micro, Tile};
 use super::pack::{Layout, packed};
-use super::{check_dx, check_linear};
+use super::{bias_rows, check_dx, check_linear};
 use crate::elementwise::generic::tanh;
 use crate::simd::{Job, Simd};
 use crate::tile::{even_parts, run};
-use crate::{Activation, Linear};
+use crate::{Activation, Linear, Scratch};
 use std::ops::Range;
 
 /// Length of the blocks into which sums are cut: a panel of 256 x 2 vectors is 32 KiB (AVX-512),
@@ -224,6 +224,8 @@ struct Multiply {
     b_head: usize,
     c_head: usize,
     start_head: usize,
+    /// rows that share a row of `start`
+    start_rows: usize,
     narrow: bool,
     /// how many heads are added into the one result; 1: each has its own
     added: usize,
@@ -237,39 +239,63 @@ impl<S: Micro> Job<S> for Multiply {
     #[inline(always)]
     unsafe fn run(&self, tiles: Range<usize>) {
         for (result, rows) in head_rows(tiles, self.rows) {
-            for term in 0..self.added {
-                let j = result * self.added + term;
-                let p = Product {
-                    a: self.first.a.wrapping_add(j * self.a_head),
-                    b: self.first.b.wrapping_add(j * self.b_head),
-                    c: self.first.c.wrapping_add(result * self.c_head),
-                    start: if self.first.start.is_null() {
-                        self.first.start
-                    } else {
-                        self.first.start.wrapping_add(j * self.start_head)
-                    },
-                    add: term > 0,
-                    finish: if term + 1 == self.added {
-                        self.first.finish.at(result * self.c_head)
-                    } else {
-                        Finish::Plain
-                    },
-                    ..self.first
-                };
+            for (start, rows) in groups(rows, self.start_rows) {
                 // SAFETY: lengths were checked; a tile writes its own rows of its own result.
-                unsafe {
-                    if self.narrow {
-                        narrow_product::<S>(&p, rows.clone());
-                    } else {
-                        product::<S>(&p, rows.clone());
-                    }
-                    if self.tanh {
-                        tanh_dense::<S>(p.c.add(rows.start * p.cols), rows.len() * p.cols);
-                    }
+                unsafe { self.part::<S>(result, start, rows) }
+            }
+        }
+    }
+}
+
+impl Multiply {
+    /// Some rows of a result, all of which start from the same row of `start`.
+    #[inline(always)]
+    unsafe fn part<S: Micro>(&self, result: usize, start: usize, rows: Range<usize>) {
+        for term in 0..self.added {
+            let j = result * self.added + term;
+            let p = Product {
+                a: self.first.a.wrapping_add(j * self.a_head),
+                b: self.first.b.wrapping_add(j * self.b_head),
+                c: self.first.c.wrapping_add(result * self.c_head),
+                start: if self.first.start.is_null() {
+                    self.first.start
+                } else {
+                    self.first.start.wrapping_add(j * self.start_head + start * self.first.cols)
+                },
+                add: term > 0,
+                finish: if term + 1 == self.added {
+                    self.first.finish.at(result * self.c_head)
+                } else {
+                    Finish::Plain
+                },
+                ..self.first
+            };
+            // SAFETY: promised by the caller.
+            unsafe {
+                if self.narrow {
+                    narrow_product::<S>(&p, rows.clone());
+                } else {
+                    product::<S>(&p, rows.clone());
+                }
+                if self.tanh {
+                    tanh_dense::<S>(p.c.add(rows.start * p.cols), rows.len() * p.cols);
                 }
             }
         }
     }
+}
+
+/// Rows cut where groups of `size` rows meet, each with the number of its group.
+fn groups(rows: Range<usize>, size: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut at = rows.start;
+    std::iter::from_fn(move || {
+        (at < rows.end).then(|| {
+            let group = at / size;
+            let part = at..rows.end.min((group + 1) * size);
+            at = part.end;
+            (group, part)
+        })
+    })
 }
 
 /// The row ranges, one per result, of consecutive tiles of `ROWS` rows.
@@ -292,7 +318,7 @@ pub(crate) unsafe fn linear<S: Micro>(
     b: Option<&[f32]>,
     act: Activation,
     y: &mut [f32],
-    scratch: &mut [f32],
+    scratch: Scratch<'_>,
 ) {
     let count = check_linear(s, x, w, b, y);
     let Linear { heads, rows, inputs, outputs, .. } = *s;
@@ -300,6 +326,7 @@ pub(crate) unsafe fn linear<S: Micro>(
         return;
     }
     let narrow = narrow::<S>(inputs, outputs);
+    let start_rows = b.map_or(1, |b| bias_rows(s, b));
     // Packing costs about one pass over the weights, which few rows do not earn back.
     let direct = !narrow && (rows <= 2 * S::TALL || inputs <= SHORT);
     let layout = match (narrow, direct) {
@@ -327,7 +354,8 @@ pub(crate) unsafe fn linear<S: Micro>(
             a_head: count.x_head,
             b_head: head,
             c_head: rows * outputs,
-            start_head: outputs,
+            start_head: start_rows * outputs,
+            start_rows: rows / start_rows,
             narrow,
             added: 1,
             tanh: act == Activation::Tanh,
@@ -344,7 +372,7 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
     w: &[f32],
     mask: Option<(Activation, &[f32])>,
     dx: &mut [f32],
-    scratch: &mut [f32],
+    scratch: Scratch<'_>,
 ) {
     let count = check_dx(s, dy, w, mask, dx);
     let Linear { heads, rows, inputs, outputs, shared_input } = *s;
@@ -385,6 +413,7 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
             b_head: head,
             c_head: rows * inputs,
             start_head: 0,
+            start_rows: rows,
             narrow,
             added,
             tanh: false,

@@ -1,15 +1,16 @@
 //! Dense layers: forward, gradient of the input, gradient of weights and bias.
 //!
 //! **Formula.** For each head j (j dropped from x when the input is shared):
-//! - `linear`: y_j = act(x_j w_j + b_j)
+//! - `linear`: y_j = act(x_j w_j + b_j), where row r of y takes row r · R / B of b
 //! - `linear_dx`: dx_j = (dy_j w_jᵀ) ⊙ act′(x_j), where act′ is expressed by the activation's *output* x:
 //!   1(x > 0) for ReLU, 1 - x² for tanh. Shared input: dx = (Σ_j dy_j w_jᵀ) ⊙ act′(x), j ascending.
-//! - `linear_dw`: dw_j = x_jᵀ dy_j; db_j = Σ_rows dy_j
+//! - `linear_dw`: dw_j = x_jᵀ dy_j; db_j = Σ_rows dy_j; with `add`, dw_j and db_j plus these
 //!
-//! **Shapes.** x, dx `[J, B, K]` (`[1, B, K]` if shared); w, dw `[J, K, N]`; b, db `[J, 1, N]`;
-//! y, dy `[J, B, N]`; all dense and row-major. Scratch: at least `linear_scratch` floats, any content.
+//! **Shapes.** x, dx `[J, B, K]` (`[1, B, K]` if shared); w, dw `[J, K, N]`; b `[J, R, N]`, R a divisor of B, usually 1;
+//! db `[J, 1, N]`; y, dy `[J, B, N]`; all dense and row-major. Scratch: at least `linear_scratch` floats, of any content,
+//! or as an equal call has left them, and then the weights are not packed again.
 //!
-//! **Aliasing.** No output overlaps anything else. Outputs are overwritten without being read first.
+//! **Aliasing.** No output overlaps anything else. Outputs are overwritten without being read first (unless `add`).
 //!
 //! **Zero sizes.** B, N or J zero: nothing to do. K = 0: y = act(b). N = 0: dx = 0. B = 0: dw = 0, db = 0.
 //!
@@ -22,7 +23,7 @@
 //!   blocks of 256 whose sums are added in order; in y the chain of the first block starts from the bias.
 //! - Narrow outputs (a few columns and a longer sum): lane l sums the indices ≡ l modulo the lane count, in
 //!   ascending order; lanes are added as a tree of halves; then the bias.
-//! - dw and db: chains over the rows of a block of 256 rows; block sums added in order.
+//! - dw and db: chains over the rows of a block of 256 rows; block sums added in order, with `add` to what is there.
 //! - Portable: as `matrixmultiply` does it, then the bias.
 //!
 //! **Tolerance to the reference.** |error| <= 2⁻²³ · (8 + √n) · Σ|terms| for sums of n terms (tanh: 4 ulp more).
@@ -94,9 +95,17 @@ pub(crate) fn check_linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, 
     check("w", w.len(), n.w);
     check("y", y.len(), n.y);
     if let Some(b) = b {
-        check("b", b.len(), n.b);
+        check("b", b.len(), n.b * bias_rows(s, b));
     }
     n
+}
+
+/// R, the rows of a bias for one head; panics unless it divides B.
+#[track_caller]
+pub(crate) fn bias_rows(s: &Linear, b: &[f32]) -> usize {
+    let rows = b.len().checked_div(s.heads * s.outputs).unwrap_or(1).max(1);
+    assert!(rows == 1 || s.rows % rows == 0, "b: {rows} rows a head, not a divisor of {}", s.rows);
+    rows
 }
 
 /// Checks all slices of `linear_dx`.

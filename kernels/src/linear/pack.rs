@@ -1,9 +1,9 @@
 //! Moving operands to where the register kernels want them.
 
 use super::micro::Micro;
-use crate::Linear;
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, run};
+use crate::{Linear, Scratch};
 use std::ops::Range;
 
 /// How the weights are laid out for a product.
@@ -66,14 +66,19 @@ pub(crate) unsafe fn packed<S: Simd>(
     heads: usize,
     inner: usize,
     cols: usize,
-    scratch: &mut [f32],
+    scratch: Scratch<'_>,
 ) -> (*const f32, usize) {
     let (head, panels) = match layout {
         Layout::Asis => return (w.as_ptr(), inner * cols),
         Layout::Turned | Layout::TurnedDense => (inner * cols, 1),
         Layout::Panels | Layout::TurnedPanels => (packed_len::<S>(inner, cols), cols.div_ceil(2 * S::LANES)),
     };
-    let dst = Shared::new(aligned(scratch, heads * head));
+    let scratch = match scratch {
+        Scratch::Packed(done) => return (done[skip(done)..][..heads * head].as_ptr(), head),
+        Scratch::Empty(scratch) => scratch,
+    };
+    let skip = skip(scratch);
+    let dst = Shared::new(&mut scratch[skip..][..heads * head]);
     let job = Pack { layout, w, inner, cols, dst, head, panels };
     // A float moved costs about as much time as sixteen operations.
     // SAFETY: the caller promises the instruction set and that w has these sizes.
@@ -92,10 +97,9 @@ pub(crate) fn scratch<S: Micro>(s: &Linear) -> usize {
     s.heads * head + 16
 }
 
-/// The first 64-byte boundary in the scratch.
-fn aligned(scratch: &mut [f32], need: usize) -> &mut [f32] {
-    let skip = scratch.as_ptr().align_offset(64).min(15);
-    &mut scratch[skip..][..need]
+/// Floats before the first 64-byte boundary of the scratch.
+fn skip(scratch: &[f32]) -> usize {
+    scratch.as_ptr().align_offset(64).min(15)
 }
 
 /// One panel of `width` columns, zero-padded to two vectors.

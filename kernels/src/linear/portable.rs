@@ -3,10 +3,10 @@
 //! `matrixmultiply` allocates its packing buffer in every call; this is the one variant that is not
 //! free of allocations. It chooses its own instructions at run time, so its bits differ between processors.
 
-use super::{check_dw, check_dx, check_linear};
+use super::{bias_rows, check_dw, check_dx, check_linear};
 use crate::elementwise::portable::unary;
 use crate::tile::{Shared, for_ranges};
-use crate::{Activation, Linear, Unary};
+use crate::{Activation, Linear, Scratch, Unary};
 
 /// Rows of one tile.
 const ROWS: usize = 64;
@@ -38,7 +38,7 @@ pub(crate) fn linear(
     b: Option<&[f32]>,
     act: Activation,
     y: &mut [f32],
-    _: &mut [f32],
+    _: Scratch<'_>,
 ) {
     let count = check_linear(s, x, w, b, y);
     let Linear { heads, rows, inputs, outputs, .. } = *s;
@@ -60,9 +60,10 @@ pub(crate) fn linear(
             if let Some(b) = b
                 && outputs > 0
             {
-                let b = &b[j * outputs..][..outputs];
-                for y in y.chunks_exact_mut(outputs) {
-                    for (y, b) in y.iter_mut().zip(b) {
+                let own = bias_rows(s, b);
+                for (r, y) in y.chunks_exact_mut(outputs).enumerate() {
+                    let row = j * own + (first + r) * own / rows;
+                    for (y, b) in y.iter_mut().zip(&b[row * outputs..]) {
                         *y += b;
                     }
                 }
@@ -93,7 +94,7 @@ pub(crate) fn linear_dx(
     w: &[f32],
     mask: Option<(Activation, &[f32])>,
     dx: &mut [f32],
-    _: &mut [f32],
+    _: Scratch<'_>,
 ) {
     let count = check_dx(s, dy, w, mask, dx);
     let Linear { heads, rows, inputs, outputs, shared_input } = *s;
@@ -144,11 +145,12 @@ pub(crate) fn linear_dw(
     dy: &[f32],
     dw: &mut [f32],
     db: Option<&mut [f32]>,
-    _: &mut [f32],
+    add: bool,
 ) {
     let count = check_dw(s, x, dy, dw, db.as_deref());
     let Linear { heads, rows, inputs, outputs, .. } = *s;
     let blocks = inputs.div_ceil(ROWS);
+    let beta = f32::from(u8::from(add));
     let out = Shared::new(dw);
     for_ranges(heads * blocks, count.work, &|range| {
         for tile in range {
@@ -160,7 +162,7 @@ pub(crate) fn linear_dw(
                 let x = x.as_ptr().add(j * count.x_head + first);
                 let dy = dy.as_ptr().add(j * rows * outputs);
                 let dw = out.ptr().add((j * inputs + first) * outputs);
-                gemm(m, rows, outputs, (x, 1, inputs as isize), (dy, outputs as isize, 1), 0.0, dw);
+                gemm(m, rows, outputs, (x, 1, inputs as isize), (dy, outputs as isize, 1), beta, dw);
             }
         }
     });
@@ -168,7 +170,9 @@ pub(crate) fn linear_dw(
         && outputs > 0
     {
         for (db, dy) in db.chunks_exact_mut(outputs).zip(dy.chunks(rows.max(1) * outputs)) {
-            db.fill(0.0);
+            if !add {
+                db.fill(0.0);
+            }
             // Blocks of 256 rows, so that long batches do not lose the small gradients.
             for block in dy.chunks(256 * outputs) {
                 for (n, db) in db.iter_mut().enumerate() {
@@ -176,7 +180,7 @@ pub(crate) fn linear_dw(
                 }
             }
         }
-        if rows == 0 {
+        if rows == 0 && !add {
             db.fill(0.0);
         }
     }

@@ -1,5 +1,6 @@
 //! The specification of the linear family: plain loops, sums in f64.
 
+use super::bias_rows;
 use crate::{Activation, Linear};
 
 fn head<'a>(s: &Linear, x: &'a [f32], j: usize) -> &'a [f32] {
@@ -30,7 +31,10 @@ pub fn linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, act: Activati
         let x = head(s, x, j);
         for r in 0..rows {
             for n in 0..outputs {
-                let mut z = b.map_or(0.0, |b| b[j * outputs + n] as f64);
+                let mut z = b.map_or(0.0, |b| {
+                    let own = bias_rows(s, b);
+                    b[(j * own + r * own / rows) * outputs + n] as f64
+                });
                 for k in 0..inputs {
                     z += x[r * inputs + k] as f64 * w[(j * inputs + k) * outputs + n] as f64;
                 }

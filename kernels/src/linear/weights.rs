@@ -33,6 +33,7 @@ struct Gradient<'a> {
     strip: usize,
     /// strips per head
     strips: usize,
+    add: bool,
 }
 
 impl<S: Micro> Job<S> for Gradient<'_> {
@@ -51,7 +52,7 @@ impl<S: Micro> Job<S> for Gradient<'_> {
                         let x = self.x.as_ptr().add(j * self.x_head + first * inputs);
                         let dy = self.dy.as_ptr().add((j * rows + first) * outputs);
                         let dw = self.dw.ptr().add(j * inputs * outputs);
-                        let block = Block { rows: n, inputs, outputs, add: first > 0 };
+                        let block = Block { rows: n, inputs, outputs, add: self.add || first > 0 };
                         if self.transposed {
                             let count = (inputs - at).min(self.strip);
                             let dw = dw.add(at * outputs);
@@ -77,7 +78,7 @@ struct Block {
     rows: usize,
     inputs: usize,
     outputs: usize,
-    /// not the first block: add to what is there
+    /// add to what is there
     add: bool,
 }
 
@@ -89,7 +90,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     dy: &[f32],
     dw: &mut [f32],
     mut db: Option<&mut [f32]>,
-    _scratch: &mut [f32],
+    add: bool,
 ) {
     let count = check_dw(s, x, dy, dw, db.as_deref());
     let Linear { heads, rows, inputs, outputs, .. } = *s;
@@ -103,7 +104,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
             // SAFETY: head j exists in dy and db.
             unsafe {
                 let dy = dy.as_ptr().add(j * rows * outputs);
-                column_sums::<S>(dy, rows, outputs, db.as_mut_ptr().add(j * outputs));
+                column_sums::<S>(dy, rows, outputs, db.as_mut_ptr().add(j * outputs), add);
             }
         }
     }
@@ -125,6 +126,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
         vectors,
         strip,
         strips,
+        add,
     };
     // SAFETY: the lengths were checked; the caller promises the instruction set.
     unsafe { run::<S>(heads * strips, count.work, &job) }
@@ -220,20 +222,20 @@ unsafe fn dw_transposed<S: Micro>(
     }
 }
 
-/// Sums of the columns of dy `[rows, cols]`, in blocks of rows.
+/// Sums of the columns of dy `[rows, cols]`, in blocks of rows; plus `out` if `add`.
 #[inline(always)]
-unsafe fn column_sums<S: Simd>(dy: *const f32, rows: usize, cols: usize, out: *mut f32) {
+unsafe fn column_sums<S: Simd>(dy: *const f32, rows: usize, cols: usize, out: *mut f32, add: bool) {
     for col in (0..cols).step_by(S::LANES) {
         let n = cols - col;
         // SAFETY: the caller's arrays cover rows x cols and cols.
         unsafe {
-            let mut total = S::zero();
+            let mut total = if add { S::load_part(out.add(col), n) } else { S::zero() };
             for first in (0..rows).step_by(BLOCK) {
                 let mut sum = S::zero();
                 for r in first..(first + BLOCK).min(rows) {
                     sum = S::add(sum, S::load_part(dy.add(r * cols + col), n));
                 }
-                total = if first == 0 { sum } else { S::add(total, sum) };
+                total = if first == 0 && !add { sum } else { S::add(total, sum) };
             }
             S::store_part(out.add(col), total, n);
         }

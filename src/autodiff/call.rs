@@ -1,0 +1,65 @@
+//! One kernel call of a program, on slices.
+
+use baq_kernels::{Kernels, Scratch};
+
+use super::plan::{Kernel, Slot};
+
+/// What a call writes and how.
+pub(super) struct Target<'a> {
+    pub(super) y: &'a mut [f32],
+    /// bias gradients, where the kernel makes them
+    pub(super) bias: Option<&'a mut [f32]>,
+    /// add weight and bias gradients to what is there
+    pub(super) add: bool,
+    pub(super) scratch: Scratch<'a>,
+}
+
+/// Runs a kernel that needs nothing but the values that `at` finds.
+pub(super) fn call<'v>(k: &Kernels, kernel: &Kernel, at: impl Fn(&Slot) -> &'v [f32], target: Target<'_>) {
+    let Target { y, bias, add, scratch } = target;
+    match kernel {
+        Kernel::Linear { sizes, act, x, w, b } => {
+            (k.linear)(sizes, at(x), at(w), Some(at(b)), *act, y, scratch)
+        }
+        Kernel::LinearDx { sizes, dy, w, mask } => {
+            let mask = mask.as_ref().map(|(act, x)| (*act, at(x)));
+            (k.linear_dx)(sizes, at(dy), at(w), mask, y, scratch)
+        }
+        Kernel::LinearDw { sizes, x, dy, .. } => (k.linear_dw)(sizes, at(x), at(dy), y, bias, add),
+        Kernel::Unary { f, x } => (k.unary)(*f, at(x), y),
+        Kernel::Binary { f, how, a, b } => (k.binary)(*f, how, at(a), at(b), y),
+        Kernel::Sum { dims, x } => (k.sum)(*dims, at(x), y),
+        Kernel::Min { dims, x } => (k.min)(*dims, at(x), y),
+        Kernel::MinGrad { dims, x, min, g } => (k.min_grad)(*dims, at(x), at(min), at(g), y),
+        Kernel::LogSumExp { dims, x } => (k.log_sum_exp)(*dims, at(x), y),
+        Kernel::Concat { a_cols, b_cols, a, b } => {
+            let rows = at(a).chunks_exact(*a_cols).zip(at(b).chunks_exact(*b_cols));
+            for (row, (a, b)) in y.chunks_exact_mut(a_cols + b_cols).zip(rows) {
+                row[..*a_cols].copy_from_slice(a);
+                row[*a_cols..].copy_from_slice(b);
+            }
+        }
+        Kernel::Slice { start, cols, x_cols, x } => {
+            for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
+                row.copy_from_slice(&x[*start..start + cols]);
+            }
+        }
+        Kernel::Pad { start, cols, x_cols, x } => {
+            for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
+                row.fill(0.0);
+                row[*start..start + x_cols].copy_from_slice(x);
+            }
+        }
+        Kernel::Repeat { k, cols, x } => {
+            for (rows, x) in y.chunks_exact_mut(k * cols).zip(at(x).chunks_exact(*cols)) {
+                for row in rows.chunks_exact_mut(*cols) {
+                    row.copy_from_slice(x);
+                }
+            }
+        }
+        Kernel::Copy { x } => y.copy_from_slice(at(x)),
+        Kernel::Noise { .. } | Kernel::Blocks { .. } | Kernel::Part { .. } => {
+            unreachable!("invariant: these need more than values")
+        }
+    }
+}
