@@ -2,6 +2,7 @@
 //! anywhere; the number that a purpose needs at an update is a function of these three.
 
 use baq_kernels::philox::Philox;
+use rand::distr::{Distribution, Uniform};
 use rand::rand_core::{Infallible, TryRng};
 
 /// Purposes of random numbers. Streams from [`crate::autodiff::NOISE_STREAMS`] up belong to noise nodes.
@@ -28,6 +29,8 @@ pub enum Stream {
     Model = 8,
     /// the offline rows that an online buffer begins with; position = 0
     Subset = 9,
+    /// uniform random actions at the beginning of training; position = environment step
+    RandomAction = 10,
 }
 
 /// A generator for `rand` and `rand_distr` at one position of one stream.
@@ -71,6 +74,13 @@ impl TryRng for Rng {
         }
         Ok(())
     }
+}
+
+/// A random action, every component uniform on [-1, 1).
+pub fn uniform_action(seed: u64, stream: Stream, position: u64, action: &mut [f32]) {
+    let uniform = Uniform::new(-1.0f32, 1.0).expect("invariant: -1 is less than 1");
+    let mut rng = Rng::new(seed, stream, position);
+    action.fill_with(|| uniform.sample(&mut rng));
 }
 
 /// A seed of its own for one purpose of a run.

@@ -192,6 +192,75 @@ fn from_random_actions_to_a_report() {
     assert!(calibration(&first) > 0 && calibration(&first) == calibration(&second));
 }
 
+const ALONE: &str = "--env toy --quiet --set online.batch=32 --set online.eval_every=50 \
+    --set online.eval_episodes=2 --set online.log_every=50";
+
+#[test]
+fn without_data_from_nothing_to_a_report() {
+    let place = Place::new();
+    let sac = format!("{ALONE} --env-steps 100 --set sac.hidden=[8,8] --set online.warmup_steps=20");
+    let ran = place.succeed(&format!("train --algo sac {sac} --out sac"));
+    assert_eq!(ran.last(), "next: baq collect --from sac --steps 100000 --out transitions.hdf5");
+    let td3 = format!("{ALONE} --env-steps 100 --set td3.hidden=[8,8] --set online.random_steps=20");
+    let json = place.succeed(&format!("train --algo td3 {td3} --out td3 --json")).json();
+    assert_eq!((&json["env_steps"], &json["updates"]), (&100.into(), &Value::Null));
+    assert_eq!(json["evaluations"], 3);
+    for file in ["config.toml", "metrics.csv", "evaluations.csv", "curves.png", "report.html"] {
+        assert!(place.path("sac").join(file).exists(), "{file}");
+    }
+    assert!(!place.path("sac/dataset.json").exists());
+    // The constants of the preset.
+    let text = std::fs::read_to_string(place.path("td3/config.toml")).unwrap();
+    for line in
+        ["random_steps = 20", "exploration_noise = 0.1", "exploration = \"noise\"", "capacity = 1000000"]
+    {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+
+    let json = place.succeed("evaluate --from sac --episodes 2 --json").json();
+    assert_eq!((&json["update"], &json["env_step"], &json["env"]), (&80.into(), &100.into(), &"toy".into()));
+    place.succeed("collect --from td3 --steps 300 --out toy.hdf5 --quiet");
+    place.succeed("data inspect toy.hdf5 --env toy");
+    assert_eq!(place.succeed("report sac td3 --json").json()["runs"], 2);
+
+    // Further training, with the networks and without the transitions; the first steps are the policy's own.
+    let tune = "--adapt plain --quiet --env-steps 40 --set online.eval_episodes=2";
+    place.succeed(&format!("finetune --from td3 {tune} --out further"));
+    let json = place.succeed("evaluate --from further --episodes 1 --json").json();
+    assert_eq!((&json["update"], &json["env_step"]), (&120.into(), &40.into()));
+    assert!(place.succeed("report further --json").json().contains_key("groups"));
+    let text = std::fs::read_to_string(place.path("further/config.toml")).unwrap();
+    assert!(text.contains("random_steps = 0"), "{text}");
+
+    let none = &["data", "got baq", "--adapt plain"];
+    place.refused_line("finetune --from td3 --adapt baq --quiet --out x", none);
+    let data = ["td3/checkpoint.safetensors", "no data", "toy.hdf5"];
+    place.refused_line("finetune --from td3 --adapt plain --data toy.hdf5 --quiet --out x", &data);
+}
+
+#[test]
+fn what_needs_data_is_refused_without() {
+    let place = Place::new();
+    for algo in ["bc", "iql", "cql", "cal_ql", "td3_bc"] {
+        let words = ["no dataset", algo, "recorded transitions", "--data", "sac, td3"];
+        place.refused_line(&format!("train --algo {algo} --env toy --out run"), &words);
+    }
+    for (line, words) in [
+        ("", &["neither dataset nor environment", "--env", "--data"] as &[&str]),
+        ("--env none", &["neither dataset nor environment"]),
+        ("--env toy --updates 5", &["--updates", "--env-steps"]),
+        ("--env toy --env-steps 5 --data toy.hdf5", &["--env-steps", "--data"]),
+        ("--env toy --set offline.updates=5", &["offline.updates", "not used by this run"]),
+        ("--env toy --set online.buffer=mix(0.5)", &["online.buffer", "append"]),
+        ("--env toy --set data.observation_scaling=standardise", &["data.observation_scaling", "none"]),
+        ("--env toy --set data.reward_scaling=return_range", &["data.reward_scaling", "affine"]),
+        ("--env toy --set run.adapt=baq", &["run.adapt", "plain", "baq"]),
+        ("--env toy --set run.dataset=toy.hdf5 --env-steps 5", &["--env-steps", "--updates"]),
+    ] {
+        place.refused_line(&format!("train --algo sac {line} --out run"), words);
+    }
+}
+
 #[test]
 fn the_last_line_says_what_next_or_gives_the_verdict() {
     let place = Place::with_runs();

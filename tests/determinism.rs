@@ -208,7 +208,7 @@ fn every_noise_has_a_stream_of_its_own() {
 
 #[test]
 fn streams_seeds_and_positions_are_told_apart() {
-    const STREAMS: [Stream; 10] = [
+    const STREAMS: [Stream; 11] = [
         Stream::Init,
         Stream::Batch,
         Stream::Validation,
@@ -219,6 +219,7 @@ fn streams_seeds_and_positions_are_told_apart() {
         Stream::Check,
         Stream::Model,
         Stream::Subset,
+        Stream::RandomAction,
     ];
     let mut firsts = HashSet::new();
     for stream in STREAMS {

@@ -143,6 +143,37 @@ fn returns_to_go_are_those_of_finished_episodes() {
     assert!((24..300).contains(&ends), "{ends} episodes in 3030 steps of at most 100");
 }
 
+/// Without data; the ring is smaller than the run, so that what is resumed has been overwritten.
+const ALONE: &str = "--env toy --quiet --set online.checkpoint_every=250 --set online.eval_every=500 \
+    --set online.log_every=50 --set online.eval_episodes=2 --set online.capacity=700 --set online.batch=64";
+
+#[test]
+fn learning_without_data_resumes_to_the_same_bytes() {
+    let place = Place::new();
+    let sac = format!(
+        "train --algo sac {ALONE} --threads 1 --env-steps 4000 --set sac.hidden=[32,32] --set online.warmup_steps=100"
+    );
+    place.run(&format!("{sac} --out whole"));
+    place.start_and_end(&format!("{sac} --out killed"), "killed", "-KILL");
+    place.start_and_end("train --resume killed --threads 1 --quiet", "killed", "-KILL");
+    place.start_and_end("train --resume killed --threads 1 --quiet", "killed", "-TERM");
+    place.run("train --resume killed --threads 1 --quiet");
+    place.assert_equal("whole", "killed");
+}
+
+#[test]
+fn learning_without_data_gives_the_same_bytes_on_any_threads() {
+    let place = Place::new();
+    // TD3 also draws its first actions at random.
+    for n in [1, 2, 4] {
+        place.run(&format!(
+            "train --algo td3 {ALONE} --threads {n} --env-steps 160 --set online.random_steps=100 --out t{n}"
+        ));
+    }
+    place.assert_equal("t1", "t2");
+    place.assert_equal("t1", "t4");
+}
+
 #[test]
 fn thread_counts_give_the_same_bytes() {
     let place = Place::new();

@@ -118,7 +118,8 @@ impl Phase {
     }
 
     fn adam(&self, config: &AdamConfig, rule: OnlineActorLr) -> Adam {
-        let offline = if self.online { self.before } else { self.rounds };
+        // Without an offline phase there is none to go on with.
+        let offline = if self.before > 0 { self.before } else { self.rounds };
         let (lr, ahead) = match rule {
             _ if !self.online => (config.lr.over(self.rounds), 0),
             OnlineActorLr::Constant(share) => (Schedule::Constant(decimal(config.lr.ends()[0] * share)), 0),
@@ -252,6 +253,8 @@ pub struct Entry {
     pub section: fn() -> Box<dyn AnySection>,
     /// the algorithm whose section it reads as well
     pub extends: Option<&'static str>,
+    /// whether it is for recorded transitions only; otherwise it also learns in an environment alone
+    pub needs_data: bool,
     /// declares its networks
     pub build: Build,
 }
@@ -263,6 +266,7 @@ pub const ALGORITHMS: &[Entry] = &[
         about: "behaviour cloning: imitate the data",
         section: section::<bc::BcConfig>,
         extends: None,
+        needs_data: true,
         build: |c, dims, p| Ok(Box::new(bc::Bc::declare(&c.section(), "pi", dims, p))),
     },
     Entry {
@@ -270,6 +274,7 @@ pub const ALGORITHMS: &[Entry] = &[
         about: "implicit Q-learning: expectile values, advantage-weighted cloning",
         section: section::<iql::IqlConfig>,
         extends: None,
+        needs_data: true,
         build: |c, dims, p| Ok(Box::new(iql::Iql::declare(&c.section(), dims, p))),
     },
     Entry {
@@ -277,6 +282,7 @@ pub const ALGORITHMS: &[Entry] = &[
         about: "conservative Q-learning: values of sampled actions are pushed below those of the data",
         section: section::<cql::CqlConfig>,
         extends: None,
+        needs_data: true,
         build: |c, dims, p| Ok(Box::new(cql::Cql::declare(&c.section(), dims, p))),
     },
     Entry {
@@ -284,6 +290,7 @@ pub const ALGORITHMS: &[Entry] = &[
         about: "CQL whose values are never pushed below the recorded returns",
         section: section::<cal_ql::CalQlConfig>,
         extends: Some("cql"),
+        needs_data: true,
         build: |c, dims, p| Ok(Box::new(cal_ql::CalQl::declare(&c.section(), &c.section(), dims, p))),
     },
     Entry {
@@ -291,6 +298,7 @@ pub const ALGORITHMS: &[Entry] = &[
         about: "soft actor-critic, for training online",
         section: section::<sac::SacConfig>,
         extends: None,
+        needs_data: false,
         build: |c, dims, p| Ok(Box::new(sac::Sac::declare(&c.section(), dims, p))),
     },
     Entry {
@@ -298,6 +306,7 @@ pub const ALGORITHMS: &[Entry] = &[
         about: "twin delayed deterministic policy gradient, for training online",
         section: section::<td3::Td3Config>,
         extends: None,
+        needs_data: false,
         build: |c, dims, p| Ok(Box::new(td3::Td3::declare(&c.section(), dims, p))),
     },
     Entry {
@@ -305,6 +314,7 @@ pub const ALGORITHMS: &[Entry] = &[
         about: "TD3 whose policy also clones the data",
         section: section::<td3_bc::Td3BcConfig>,
         extends: Some("td3"),
+        needs_data: true,
         build: |c, dims, p| Ok(Box::new(td3_bc::Td3Bc::declare(&c.section(), &c.section(), dims, p))),
     },
 ];

@@ -59,13 +59,13 @@ impl Demo {
         // The behaviour model must see states as IQL does.
         bc.apply_set("data.observation_scaling=standardise")?;
         self.shorten(&mut bc, self.updates / 2);
-        if train::offline(&bc, &folder("bc"), &stop, quiet)? == Ended::Interrupted {
+        if train::begin(&bc, &folder("bc"), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         say("2/4  implicit Q-learning on the same data");
         let mut iql = self.arguments(Some("iql_small")).resolve(common, Some("iql"), None)?;
         self.shorten(&mut iql, self.updates);
-        if train::offline(&iql, &folder("iql"), &stop, quiet)? == Ended::Interrupted {
+        if train::begin(&iql, &folder("iql"), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         for (step, adapt) in [("3/4", "plain"), ("4/4", "baq")] {

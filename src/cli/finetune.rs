@@ -24,9 +24,11 @@ use crate::train::{TrainError, calibration};
 use crate::{env, report};
 
 /// Fine-tune in an environment
+///
+/// From a run of `baq train`. One that had no data goes on with its networks and an empty buffer.
 #[derive(Debug, Args)]
 pub struct Finetune {
-    /// offline run (its directory or checkpoint) to start from
+    /// run (its directory or checkpoint) to start from
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     from: Option<PathBuf>,
     /// adaptation: plain or baq
@@ -127,7 +129,10 @@ impl Start {
     /// The offline run's configuration, with arguments on top.
     pub fn configuration(&self, args: &RunArgs, common: Common, adapt: &str) -> Result<Config, TrainError> {
         let origin = Saved::open(&self.from)?;
-        let offline = setup::from_text(origin.file(), origin.config()?)?;
+        let mut offline = setup::from_text(origin.file(), origin.config()?)?;
+        // A trained policy does not begin anew with random actions, unless it is told to.
+        let online: OnlineConfig = offline.section();
+        offline.put(OnlineConfig { random_steps: 0, ..online });
         let run: RunConfig = offline.section();
         let mut config = args.resolve_from(offline, common, &run.algo, adapt)?;
         if let Some(path) = &self.model
@@ -149,10 +154,12 @@ impl Start {
         let model = self.model.as_deref().map(Saved::open).transpose()?;
         // What can be wrong with the input is found before anything is created.
         prepare(config, &origin, model.as_ref(), &data::load(config)?)?;
-        let earlier = match self.from.is_dir() {
+        let mut earlier = match self.from.is_dir() {
             true => read_evaluations(&self.from)?,
             false => Vec::new(),
         };
+        // The curve counts environment steps of this run.
+        earlier.retain(|e| e.stamp.phase == Phase::Offline);
         let dir = RunDir::create(out)?;
         copy(origin.file(), &dir, ORIGIN)?;
         if let Some(model) = &model {
@@ -178,7 +185,9 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
     let (model, saved) = (open(MODEL)?, open(rundir::CHECKPOINT)?);
     let dataset = data::load(config)?;
     let mut agent = prepare(config, &origin, model.as_ref(), &dataset)?;
-    write_dataset(dir.path(), &dataset.facts)?;
+    if !dataset.is_absent() {
+        write_dataset(dir.path(), &dataset.facts)?;
+    }
     let ring = online::ring(&dataset, &agent, config)?;
     let counters = match &saved {
         Some(saved) => {
@@ -236,10 +245,11 @@ fn prepare(
     model: Option<&Saved>,
     dataset: &Dataset,
 ) -> Result<Agent, TrainError> {
-    let online: OnlineConfig = config.section();
+    let options: OnlineConfig = config.section();
     origin.check_dataset(&dataset.facts)?;
-    let dims = origin.dims(online.batch)?;
+    let dims = origin.dims(options.batch)?;
     let mut agent = Agent::new(config, dims)?;
+    online::check_without_data(config, &agent, dataset)?;
     let saved: Vec<String> = origin.groups()?.iter().map(|g| g.to_string()).collect();
     let own = own_group(&agent);
     let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
@@ -260,7 +270,7 @@ fn prepare(
         }
         model.restore_group(&mut agent, "pi", own)?;
     }
-    if online.reset_optimisers {
+    if options.reset_optimisers {
         for name in groups {
             let group = agent.table.find_group(&name).expect("invariant: listed by the table");
             agent.store.reset_optimiser(group);

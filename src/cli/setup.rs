@@ -85,10 +85,18 @@ impl RunArgs {
         if let Some(name) = adapt {
             find_adaptation(name)?;
         }
-        let by_name = algo.filter(|name| presets::find(name).is_ok());
+        let by_name = algo.and_then(|name| self.usual_preset(name));
         let preset = self.preset.as_deref().or(if self.config.is_none() { by_name } else { None });
         let config = resolve(known_sections(), preset, self.config.as_deref(), &self.sets)?;
         self.finish(config, common, algo, adapt)
+    }
+
+    /// The preset named like the algorithm. One that is for learning without data has a sister for learning
+    /// from data.
+    fn usual_preset(&self, algo: &str) -> Option<&'static str> {
+        let find = |name: &str| presets::find(name).ok().map(|p| p.name);
+        let with_data = self.data.as_ref().and_then(|_| find(&format!("{algo}_offline")));
+        with_data.or_else(|| find(algo))
     }
 
     /// The same on top of an existing configuration, as that of the run one starts from.

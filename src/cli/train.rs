@@ -1,4 +1,4 @@
-//! `baq train`: offline training.
+//! `baq train`: offline training, or learning in an environment without any data.
 
 use std::path::{Path, PathBuf};
 
@@ -8,33 +8,40 @@ use serde_json::json;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict};
 use crate::algo::Dims;
-use crate::config::{Config, OfflineConfig, RunConfig};
+use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::report;
 use crate::train::TrainError;
-use crate::train::agent::Agent;
+use crate::train::agent::{Agent, find_algorithm};
 use crate::train::data::{self, Dataset};
 use crate::train::metrics::{read_evaluations, write_dataset};
 use crate::train::offline::{Ended, Offline};
+use crate::train::online::{self, Online};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
-use crate::train::state::Saved;
+use crate::train::state::{Counters, Saved};
 
-/// Train on a data set.
+/// Train on a data set, or in an environment alone
+///
+/// With --data: offline training, for `baq finetune` to go on from. Without, --algo sac or td3 collect their
+/// own transitions in --env.
 #[derive(Debug, Args)]
 pub struct Train {
-    /// base algorithm: iql or bc
+    /// base algorithm: see `baq options`
     #[arg(long, default_value = "iql")]
     algo: String,
     #[command(flatten)]
     run: RunArgs,
-    /// number of gradient updates
+    /// number of gradient updates on the data
     #[arg(long, value_name = "N")]
     updates: Option<u64>,
+    /// number of environment steps without data
+    #[arg(long, value_name = "N", conflicts_with_all = ["data", "updates"])]
+    env_steps: Option<u64>,
     /// run directory to create (default: runs/METHOD-DATA-sSEED)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "preset", "config", "sets", "data", "env"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env"])]
     resume: Option<PathBuf>,
     /// no progress bar
     #[arg(long)]
@@ -59,14 +66,9 @@ impl Train {
                 (path.clone(), ended, config)
             }
             None => {
-                let mut config = self.run.resolve(common, Some(&self.algo), None)?;
-                if let Some(n) = self.updates {
-                    let mut offline: OfflineConfig = config.section();
-                    offline.updates = n;
-                    config.put(offline);
-                }
+                let config = self.configuration(common)?;
                 let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
-                let ended = offline(&config, &out, &stop, quiet)?;
+                let ended = begin(&config, &out, &stop, quiet)?;
                 (out, ended, config)
             }
         };
@@ -77,14 +79,19 @@ impl Train {
             }
             return Ok(Verdict::Done);
         }
+        let run: RunConfig = config.section();
+        let with_data = !run.dataset.is_empty();
         let evaluations = read_evaluations(&dir)?;
         let last = &evaluations[evaluations.len().saturating_sub(5)..];
         let mean = last.iter().map(|e| e.mean()).sum::<f64>() / last.len().max(1) as f64;
         let page = dir.join(rundir::REPORT);
         if common.json {
-            let updates: OfflineConfig = config.section();
+            let (updates, env_steps) = match with_data {
+                true => (Some(config.section::<OfflineConfig>().updates), None),
+                false => (None, Some(config.section::<OnlineConfig>().env_steps)),
+            };
             let out = json!({
-                "run": dir, "report": page, "updates": updates.updates,
+                "run": dir, "report": page, "updates": updates, "env_steps": env_steps,
                 "ended": if ended == Ended::Patience { "patience" } else { "complete" },
                 "mean_return_last_5": if last.is_empty() { None } else { Some(mean) },
                 "evaluations": evaluations.len(),
@@ -95,19 +102,67 @@ impl Train {
                 println!("mean return of the last {} evaluations: {mean:.1}", last.len());
             }
             println!("report: {}", page.display());
-            println!("next: baq finetune --from {shown} --adapt baq");
+            match with_data {
+                true => println!("next: baq finetune --from {shown} --adapt baq"),
+                false => println!("next: baq collect --from {shown} --steps 100000 --out transitions.hdf5"),
+            }
         }
         Ok(Verdict::Done)
+    }
+
+    fn configuration(&self, common: Common) -> Result<Config, TrainError> {
+        let mut config = self.run.resolve(common, Some(&self.algo), None)?;
+        let run: RunConfig = config.section();
+        if run.dataset.is_empty() && !find_algorithm(&run.algo)?.needs_data {
+            if self.updates.is_some() {
+                return Err(TrainError::Input(
+                    "--updates: expected data to make updates on, got none; without --data the length is --env-steps"
+                        .into(),
+                ));
+            }
+            // An option of a phase that does not take place is refused.
+            let present: Vec<&str> =
+                config.sections().map(|s| s.name()).filter(|n| *n != "offline").collect();
+            config = config.restrict(&present)?;
+        }
+        if let Some(n) = self.updates {
+            let mut offline: OfflineConfig = config.section();
+            offline.updates = n;
+            config.put(offline);
+        }
+        if let Some(n) = self.env_steps {
+            if !run.dataset.is_empty() {
+                return Err(TrainError::Input(format!(
+                    "--env-steps: expected a run without data, got {}; the length is --updates",
+                    run.dataset
+                )));
+            }
+            let mut online: OnlineConfig = config.section();
+            online.env_steps = n;
+            config.put(online);
+        }
+        Ok(config)
     }
 }
 
 /// Trains from the beginning in a new run directory.
-pub fn offline(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
     // What can be wrong with the input is found before anything is created.
     let dataset = data::load(config)?;
+    online::check_without_data(config, &agent(config, &dataset)?, &dataset)?;
     let dir = RunDir::create(out)?;
     dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     train(config, &dir, dataset, None, stop, quiet)
+}
+
+/// The untrained agent.
+fn agent(config: &Config, dataset: &Dataset) -> Result<Agent, TrainError> {
+    let batch = match dataset.is_absent() {
+        true => config.section::<OnlineConfig>().batch,
+        false => config.section::<OfflineConfig>().batch,
+    };
+    let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch };
+    Agent::new(config, dims)
 }
 
 fn train(
@@ -119,19 +174,40 @@ fn train(
     quiet: bool,
 ) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
-    let options: OfflineConfig = config.section();
-    let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: options.batch };
-    let agent = Agent::new(config, dims)?;
-    let mut training = Offline::new(config, agent, &dataset, saved)?;
-    // Only now is it certain that these are the data of this run.
-    write_dataset(dir.path(), &dataset.facts)?;
-    drop(dataset);
-    let ended = training.run(dir, saved.is_some(), stop, quiet)?;
+    let agent = agent(config, &dataset)?;
+    let (ended, on) = if dataset.is_absent() {
+        (alone(config, dir, agent, &dataset, saved, stop, quiet)?, run.env)
+    } else {
+        let mut training = Offline::new(config, agent, &dataset, saved)?;
+        // Only now is it certain that these are the data of this run.
+        write_dataset(dir.path(), &dataset.facts)?;
+        drop(dataset);
+        (training.run(dir, saved.is_some(), stop, quiet)?, run.dataset)
+    };
     if ended != Ended::Interrupted {
-        let title = format!("{} on {}", run.algo, run.dataset);
+        let title = format!("{} on {on}", run.algo);
         report::write(dir.path(), &title, &[dir.path().to_path_buf()], &[])?;
     }
     Ok(ended)
+}
+
+/// Learns in an environment, from an untrained agent and an empty buffer.
+fn alone(
+    config: &Config,
+    dir: &RunDir,
+    mut agent: Agent,
+    dataset: &Dataset,
+    saved: Option<&Saved>,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<Ended, TrainError> {
+    let ring = online::ring(dataset, &agent, config)?;
+    let counters = match saved {
+        Some(saved) => saved.restore(&mut agent)?,
+        None => Counters::default(),
+    };
+    let mut training = Online::new(config, agent, dataset, ring, counters, saved)?;
+    training.run(dir, &[], saved.is_some(), stop, quiet)
 }
 
 impl From<std::io::Error> for TrainError {

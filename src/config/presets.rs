@@ -69,11 +69,25 @@ pub const PRESETS: &[Preset] = &[
         about: "Cal-QL with the networks and rates of cql_light, batches mixed half and half online",
         text: include_str!("presets/cal_ql.toml"),
     },
-    Preset { name: "sac", about: "SAC as in rlkit", text: include_str!("presets/sac.toml") },
+    Preset {
+        name: "sac",
+        about: "SAC as in rlkit, in an environment alone",
+        text: include_str!("presets/sac.toml"),
+    },
+    Preset {
+        name: "sac_offline",
+        about: "the networks and rates of sac, on recorded transitions",
+        text: include_str!("presets/sac_offline.toml"),
+    },
     Preset {
         name: "td3",
-        about: "TD3 as its authors' present program runs it on locomotion",
+        about: "TD3 as its authors' present program runs it on locomotion, in an environment alone",
         text: include_str!("presets/td3.toml"),
+    },
+    Preset {
+        name: "td3_offline",
+        about: "the networks, rates and exploration of td3, on recorded transitions",
+        text: include_str!("presets/td3_offline.toml"),
     },
     Preset {
         name: "td3_bc",

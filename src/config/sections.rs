@@ -105,6 +105,7 @@ crate::config! {
         run   updates_per_step:  f64           = 1.0,        0.0..,        "gradient updates per environment step; fractions accumulate";
         shape batch:             usize         = 256,        1..,          "transitions per update";
         run   warmup_steps:      u64           = 0,          0..,          "environment steps collected before the first update";
+        run   random_steps:      u64           = 0,          0..,          "first environment steps, with uniform random actions and no updates; fine-tuning does not inherit it";
         run   eval_every:        u64           = 1_000,      1..,          "environment steps between evaluations; one more precedes the first step";
         run   eval_episodes:     usize         = 10,         0..,          "episodes per evaluation; 0: no evaluation";
         run   checkpoint_every:  u64           = 5_000,      1..,          "environment steps between checkpoints";
@@ -113,7 +114,7 @@ crate::config! {
         run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
         run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
-        run   capacity:          usize         = 2_000_000,  1..,          "transitions that the buffer holds; must exceed offline rows plus environment steps";
+        run   capacity:          usize         = 2_000_000,  1..,          "transitions that the buffer holds; with data it must exceed offline rows plus environment steps";
         run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";
         run   exploration_noise: f64           = 0.03,       0.0..,        "standard deviation of exploration noise";
         run   exploration_clip:  f64           = 0.5,        0.0..,        "bound of exploration noise";

@@ -5,7 +5,6 @@
 
 use baq_datasets::{Columns, Ending, Source, episodes, returns, scores};
 use ndarray::{Array1, Array2};
-use rand::distr::{Distribution, Uniform};
 
 use super::TrainError;
 use super::agent::{Actor, Agent};
@@ -13,7 +12,7 @@ use super::data::Scales;
 use super::progress::{Progress, Stop};
 use crate::config::{Exploration, OnlineConfig};
 use crate::env::{Env, Spec};
-use crate::rng::{Rng, Stream, derive};
+use crate::rng::{Stream, derive, uniform_action};
 
 /// Who acts.
 pub enum Behaviour<'a> {
@@ -57,7 +56,6 @@ pub fn collect(
     let seed = derive(seed, Stream::Collect);
     let (s_dim, a_dim) = (env.obs_dim(), env.act_dim());
     let mut progress = Progress::new("collect", steps, 0, quiet);
-    let uniform = Uniform::new(-1.0f32, 1.0).expect("invariant: -1 is less than 1");
     let (mut observations, mut next) = (Vec::new(), Vec::new());
     let (mut actions, mut rewards, mut endings) = (Vec::new(), Vec::new(), Vec::new());
     let mut observation = vec![0.0; s_dim];
@@ -67,10 +65,7 @@ pub fn collect(
     env.reset(seed, episode, &mut observation);
     for step in 0..steps {
         match &mut behaviour {
-            Behaviour::Random => {
-                let mut rng = Rng::new(seed, Stream::Collect, step);
-                action.fill_with(|| uniform.sample(&mut rng));
-            }
+            Behaviour::Random => uniform_action(seed, Stream::Collect, step, &mut action),
             Behaviour::Policy { agent, scales, actor } => {
                 scales.state(&observation, &mut state);
                 action.copy_from_slice(actor.act(&mut agent.store, &state, seed, step));

@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use baq_datasets::scale::{ObservationScale, RewardScale, RewardTransform};
-use baq_datasets::{Columns, Options, episodes, returns, scale, scores};
+use baq_datasets::{Columns, Options, Source, episodes, returns, scale, scores};
+use ndarray::{Array1, Array2};
 
 use super::TrainError;
+use super::agent::find_algorithm;
 use super::metrics::DatasetFacts;
+use crate::algo::ALGORITHMS;
 use crate::config::{Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig};
 use crate::env;
 use crate::replay::{self, Layout, Ring};
@@ -29,30 +32,26 @@ pub struct Dataset {
     pub columns: Columns,
     /// what scaled them
     pub scales: Scales,
-    /// for the report
+    /// for the report; all empty without data
     pub facts: DatasetFacts,
 }
 
-/// Reads and scales the data of a configuration.
+/// Reads and scales the data of a configuration. One that names none gets a dataset without rows and facts if
+/// its algorithm can do without; anything else is an error.
 pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     let run: RunConfig = config.section();
     let data: DataConfig = config.section();
     let options = options(&data);
-    let mut columns = if run.dataset == EMBEDDED {
-        baq_datasets::read_embedded_hopper(&options)?
-    } else if run.dataset.is_empty() {
-        return Err(TrainError::Input(
-            "no dataset: name one with --data FILE, or --data embedded for the slice inside the program"
-                .into(),
-        ));
-    } else {
-        baq_datasets::read(Path::new(&run.dataset), &options)?
+    let mut columns = match run.dataset.as_str() {
+        "" => nothing(&run, &data)?,
+        EMBEDDED => baq_datasets::read_embedded_hopper(&options)?,
+        file => baq_datasets::read(Path::new(file), &options)?,
     };
     if !run.env.is_empty() {
         let spec = env::spec(&run.env)?;
         columns.check_dims(spec.id, spec.obs_dim, spec.act_dim)?;
     }
-    let facts = facts(&columns, &run)?;
+    let facts = if run.dataset.is_empty() { DatasetFacts::default() } else { facts(&columns, &run)? };
 
     let transform = match data.reward_scaling {
         RewardScaling::None => RewardTransform::None,
@@ -74,6 +73,47 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     columns.rewards.mapv_inplace(|r| scales.reward.apply(r));
     scale::clip_actions(&mut columns.actions, 1.0 - data.action_clip as f32);
     Ok(Dataset { columns, scales, facts })
+}
+
+/// The rows of a run without data.
+fn nothing(run: &RunConfig, data: &DataConfig) -> Result<Columns, TrainError> {
+    let refuse = |why: String| Err(TrainError::Input(why));
+    if find_algorithm(&run.algo)?.needs_data {
+        let able: Vec<&str> = ALGORITHMS.iter().filter(|e| !e.needs_data).map(|e| e.name).collect();
+        return refuse(format!(
+            "no dataset: {} learns from recorded transitions; name some with --data FILE, or --data embedded for the slice inside the program (in an environment alone learn: {})",
+            run.algo,
+            able.join(", "),
+        ));
+    }
+    if run.env.is_empty() {
+        return refuse(format!(
+            "neither dataset nor environment: {} learns in one without data, name it with --env, as in hopper-v4, or give a file with --data FILE",
+            run.algo,
+        ));
+    }
+    if data.observation_scaling != ObservationScaling::None {
+        return refuse(
+            "data.observation_scaling: expected none without data, got standardise; there is nothing to take mean and spread from"
+                .into(),
+        );
+    }
+    if data.reward_scaling == RewardScaling::ReturnRange {
+        return refuse(
+            "data.reward_scaling: expected none or affine without data, got return_range; there are no returns to take the range of"
+                .into(),
+        );
+    }
+    let spec = env::spec(&run.env)?;
+    Ok(Columns {
+        observations: Array2::zeros((0, spec.obs_dim)),
+        actions: Array2::zeros((0, spec.act_dim)),
+        next_observations: Array2::zeros((0, spec.obs_dim)),
+        rewards: Array1::zeros(0),
+        endings: Vec::new(),
+        action_log_probs: None,
+        source: Source::in_memory("<none>"),
+    })
 }
 
 /// How rows of a file become transitions.
@@ -111,6 +151,11 @@ fn facts(columns: &Columns, run: &RunConfig) -> Result<DatasetFacts, TrainError>
 }
 
 impl Dataset {
+    /// Whether the run has no data. What is read from a file has rows.
+    pub fn is_absent(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// The transitions `rows` in a ring of that capacity, with room for annotated columns and, if a discount
     /// is given, with the return to go of each row's own episode.
     pub fn ring(
@@ -125,9 +170,8 @@ impl Dataset {
             return_to_go.map(|_| replay::RETURN_TO_GO).iter().chain(annotated).map(|n| (*n, 1)).collect();
         let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
         let mut ring = Ring::new(layout, capacity.max(rows.len()).max(1));
-        let matrix =
-            |m: &ndarray::Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
-        let vector = |v: &ndarray::Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
+        let matrix = |m: &Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
+        let vector = |v: &Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
         let returns = return_to_go.map(|discount| vector(&returns::returns_to_go(c, discount)));
         let (s, a, s2) = (matrix(&c.observations), matrix(&c.actions), matrix(&c.next_observations));
         let (r, m) = (vector(&c.rewards), vector(&c.masks()));

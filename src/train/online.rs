@@ -1,4 +1,4 @@
-//! Online fine-tuning: an environment step, then the rounds it pays for.
+//! The online phase, after offline training or without any: an environment step, then the rounds it pays for.
 //!
 //!   a ~ exploration policy(s); (r, s') from the environment; m = 0 only if the task itself ended
 //!   store (s, a, r, s', m) with its annotated columns and its priority, then learn
@@ -21,11 +21,11 @@ use super::rundir::RunDir;
 use super::state::{Counters, OnlineState, Saved, State};
 use crate::algo::{Phase, Sampling};
 use crate::autodiff::{Clock, Metric, Noise};
-use crate::config::{BufferMode, Config, OfflineRows, OnlineConfig, RunConfig};
+use crate::config::{BufferMode, Config, OfflineRows, OnlineActorLr, OnlineConfig, RunConfig};
 use crate::env::{self, Env};
 use crate::replay::stats::{ByOrigin, by_origin};
 use crate::replay::{self, Composer, Draw, Origin, Ring, SumTree, annotate};
-use crate::rng::{Rng, Stream, derive};
+use crate::rng::{Rng, Stream, derive, uniform_action};
 use rand::seq::SliceRandom;
 
 /// Return of the last finished episode.
@@ -79,7 +79,8 @@ pub fn ring(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Ring, T
         rows.sort_unstable();
     }
     let needed = rows.len() as u64 + online.env_steps;
-    if (online.capacity as u64) < needed {
+    // Without data the oldest transitions give way, as in any replay.
+    if !dataset.is_absent() && (online.capacity as u64) < needed {
         return Err(TrainError::Input(format!(
             "online.capacity: expected at least {needed} ({} offline transitions and {} environment steps), got {}; raise it, or old transitions are overwritten unasked",
             rows.len(),
@@ -91,6 +92,27 @@ pub fn ring(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Ring, T
     dataset.ring(&rows, online.capacity, &columns, agent.learner.return_to_go())
 }
 
+/// An error if something that is asked for needs offline data and there are none.
+pub fn check_without_data(config: &Config, agent: &Agent, dataset: &Dataset) -> Result<(), TrainError> {
+    let run: RunConfig = config.section();
+    let options: OnlineConfig = config.section();
+    if !dataset.is_absent() {
+        return Ok(());
+    }
+    if agent.adaptation.model().is_some() {
+        return Err(TrainError::Input(format!(
+            "run.adapt: expected plain without data, got {}, which compares with a model of the data; give --adapt plain",
+            run.adapt,
+        )));
+    }
+    match options.buffer {
+        BufferMode::Append => Ok(()),
+        _ => Err(TrainError::Input(
+            "online.buffer: expected append without data, got a mixture with offline transitions; set online.buffer=append".into(),
+        )),
+    }
+}
+
 /// Programs and columns of an adaptation that annotates transitions.
 struct Annotation {
     one: Annotator,
@@ -98,7 +120,7 @@ struct Annotation {
     values: Vec<f32>,
 }
 
-/// Fine-tunes an agent in an environment inside a run directory.
+/// Trains an agent in an environment inside a run directory.
 pub struct Online<'a> {
     config: &'a Config,
     run: RunConfig,
@@ -122,6 +144,7 @@ pub struct Online<'a> {
     observation: Vec<f64>,
     next: Vec<f64>,
     state: Vec<f32>,
+    random: Vec<f32>,
     record: Vec<f32>,
     rows: Vec<u32>,
     weights: Vec<f32>,
@@ -184,7 +207,11 @@ impl<'a> Online<'a> {
             online: true,
             rounds: (options.env_steps as f64 * options.updates_per_step) as u64,
             before: counters.offline_rounds,
-            actor_lr: options.actor_lr,
+            // An untrained agent comes to no switch.
+            actor_lr: match dataset.is_absent() && counters.offline_rounds == 0 {
+                true => OnlineActorLr::Restart,
+                false => options.actor_lr,
+            },
         };
         let rounds = Rounds::new(&agent.trace(&phase), agent.learner.actor_every());
         let annotation = match (agent.annotator(1), agent.annotator(agent.dims.batch)) {
@@ -211,6 +238,7 @@ impl<'a> Online<'a> {
             observation: vec![0.0; env.obs_dim()],
             next: vec![0.0; env.obs_dim()],
             state: vec![0.0; env.obs_dim()],
+            random: vec![0.0; env.act_dim()],
             record: vec![0.0; width],
             rows: vec![0; batch],
             weights: vec![0.0; batch],
@@ -258,7 +286,12 @@ impl<'a> Online<'a> {
     fn step(&mut self) -> Result<(), TrainError> {
         self.scales.state(&self.observation, &mut self.state);
         let position = self.counters.env_step;
-        let action = self.actor.act(&mut self.agent.store, &self.state, self.act_seed, position);
+        let action = if position < self.options.random_steps {
+            uniform_action(self.run.seed, Stream::RandomAction, position, &mut self.random);
+            &self.random
+        } else {
+            self.actor.act(&mut self.agent.store, &self.state, self.act_seed, position)
+        };
         let step = self.env.step(action, &mut self.next)?;
 
         let layout = self.ring.layout();
@@ -422,13 +455,14 @@ impl<'a> Online<'a> {
             timing.flush()?;
             self.save(dir)?;
         }
+        let idle = self.options.warmup_steps.max(self.options.random_steps);
         let mut ended = Ended::Complete;
         while self.counters.env_step < total {
             self.step()?;
             let now = self.counters.env_step;
             let last = now == total;
             let measure = now.is_multiple_of(self.options.log_every) || last;
-            if now > self.options.warmup_steps {
+            if now > idle {
                 self.counters.credit += self.options.updates_per_step;
             }
             let mut measured = false;

@@ -215,6 +215,15 @@ impl Saved {
         if expected == facts.sha256 {
             return Ok(());
         }
+        if facts.name.is_empty() || self.dataset()?.is_empty() {
+            let or_none = |name: &str| if name.is_empty() { "no data".to_string() } else { name.to_string() };
+            return Err(TrainError::Input(format!(
+                "{}: trained on {}, got {}; go on with the same",
+                self.file,
+                or_none(self.dataset()?),
+                or_none(&facts.name),
+            )));
+        }
         Err(TrainError::Input(format!(
             "{}: trained on {} with sha256 {expected}, got {} with sha256 {}; give the same file again",
             self.file,
