@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
 use baq::autodiff::{
-    Adam, Axis, Blocking, Clock, Effect, GroupId, Metric, NOISE_STREAMS, Noise, NoiseKind, ParamId, ParamTable,
-    Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Var, Workspace,
+    Adam, Axis, Blocking, Clock, Effect, GroupId, Metric, NOISE_STREAMS, Noise, NoiseKind, ParamId,
+    ParamTable, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Var, Workspace,
 };
 use baq_kernels::{Kernels, available, philox};
 use common::{Numbers, bits, with_threads};

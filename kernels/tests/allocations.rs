@@ -2,7 +2,9 @@
 
 mod common;
 
-use baq_kernels::{Activation, AdamStep, Binary, Broadcast, CountingAllocator, Isa, Kernels, Linear, Unary};
+use baq_kernels::{
+    Activation, AdamStep, Binary, Broadcast, CountingAllocator, Isa, Kernels, Linear, Scratch, Unary,
+};
 use common::{Numbers, variants, with_threads};
 
 #[global_allocator]
@@ -30,9 +32,9 @@ fn allocations(k: &Kernels) -> u64 {
     for _ in 0..3 {
         let before = count();
         for (s, x, w, b, y, scratch) in &mut layers {
-            (k.linear)(s, x, w, Some(b), Activation::Tanh, y, scratch);
-            (k.linear_dw)(s, x, y, w, Some(b), scratch);
-            (k.linear_dx)(s, y, w, None, x, scratch);
+            (k.linear)(s, x, w, Some(b), Activation::Tanh, y, Scratch::Empty(scratch));
+            (k.linear_dw)(s, x, y, w, Some(b), false);
+            (k.linear_dx)(s, y, w, None, x, Scratch::Empty(scratch));
         }
         let [a, b, c, d] = &mut arrays;
         let shape = Broadcast { dims: [1, 1, 300_000], a: [0, 0, 1], b: [0, 0, 0] };

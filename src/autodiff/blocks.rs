@@ -239,7 +239,16 @@ impl<'a> Rewriter<'a> {
             members.nodes.iter().for_each(|&i| region[i] = Some(r));
         }
         let live = fuse::live(trace, select);
-        Rewriter { trace, select, live, regions, region, graph: Graph::default(), map: vec![None; n], done: vec![] }
+        Rewriter {
+            trace,
+            select,
+            live,
+            regions,
+            region,
+            graph: Graph::default(),
+            map: vec![None; n],
+            done: vec![],
+        }
     }
 
     fn run(mut self) -> (Trace, Vec<Region>) {

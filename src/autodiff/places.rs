@@ -109,7 +109,9 @@ impl Places {
                 Op::View(k) => Some(Loc::View(k)),
                 // Of no length; and what a body adds up from block to block must outlive the block.
                 Op::Blocks(_) => Some(Loc::Buffer(self.layout.fixed(0))),
-                Op::LinearDw | Op::Sum(Axis::Rows) if body => Some(Loc::Buffer(self.layout.fixed(node.shape.len()))),
+                Op::LinearDw | Op::Sum(Axis::Rows) if body => {
+                    Some(Loc::Buffer(self.layout.fixed(node.shape.len())))
+                }
                 Op::Input(k) => {
                     let b = self.layout.fixed(node.shape.len());
                     self.inputs[k] = Some(b);
