@@ -9,6 +9,7 @@ use baq::cli::setup::known_sections;
 use baq::config::{RunConfig, resolve};
 use baq::replay;
 use baq::train::agent::Agent;
+use baq::train::cadence::Roles;
 use baq::train::offline::Rounds;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 8 };
@@ -338,13 +339,13 @@ fn delayed_roles_are_counted_exactly() {
     for (every, policy) in [(1, 7), (2, 3), (3, 2)] {
         let agent = agent("td3", "plain", &[&format!("td3.actor_every={every}")]);
         let trace = trace(&agent);
-        let mut rounds = Rounds::new(&trace, agent.learner.actor_every());
+        let mut rounds = Rounds::new(&trace, Roles::of_delay(every));
         let mut store = agent.store.clone();
         let target = members(&agent, "q_target").next().expect("a target has tensors");
         let mut moved = 0;
         for round in 0..7 {
             let before = store.values[target].clone();
-            let (program, workspace) = rounds.pick(round, round % 2 == 0);
+            let (program, workspace) = rounds.pick(Roles::delayed(round, every), round % 2 == 0);
             for (input, values) in trace.inputs.iter().zip(columns(&trace, 0.0)) {
                 if let Some(to) = workspace.input_mut(program, input.name) {
                     to.iter_mut().zip(&values).for_each(|(t, v)| *t = *v as f32);

@@ -203,6 +203,11 @@ pub trait Adaptation: Debug + Send + Sync {
         Sampling::default()
     }
 
+    /// Updates per environment step, unless the user sets them.
+    fn cadence(&self) -> Cadence {
+        Cadence::default()
+    }
+
     /// Sampling priority of a transition with these annotated values, in the order of `annotate`.
     fn priority(&self, _annotated: &[f32], _online: bool) -> f64 {
         1.0
@@ -217,6 +222,40 @@ pub trait Adaptation: Debug + Send + Sync {
     /// Fixes constants that were left to the data: means over the offline data of the annotated values, in
     /// the order of `annotate`. Called once, before the online phase is traced.
     fn calibrate(&mut self, _offline_means: &[f64]) {}
+}
+
+/// Updates per environment step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cadence {
+    /// critic updates per environment step
+    pub critic: f64,
+    /// policy and temperature updates per environment step; `None`: in every
+    /// [`Learner::actor_every`]-th round, as the base has it
+    pub actor: Option<f64>,
+    /// (n, factor): in the first n environment steps both are `factor` times as frequent
+    pub opening: (u64, u64),
+}
+
+impl Default for Cadence {
+    fn default() -> Cadence {
+        Cadence { critic: 1.0, actor: None, opening: (0, 1) }
+    }
+}
+
+impl Cadence {
+    /// (critic, actor) updates that environment step number `env_step`, from 1, earns.
+    pub fn at(&self, env_step: u64) -> (f64, Option<f64>) {
+        let (opening, factor) = self.opening;
+        let factor = if env_step <= opening { factor as f64 } else { 1.0 };
+        (self.critic * factor, self.actor.map(|rate| rate * factor))
+    }
+
+    /// Rounds that so many environment steps earn.
+    pub fn rounds(&self, env_steps: u64) -> u64 {
+        let (opening, factor) = self.opening;
+        let earned = env_steps + env_steps.min(opening) * (factor - 1);
+        (earned as f64 * self.critic.max(self.actor.unwrap_or(0.0))) as u64
+    }
 }
 
 /// How batches are drawn online.

@@ -9,13 +9,14 @@ use super::setup::RunArgs;
 use super::{Common, Outcome, Verdict};
 use crate::adapt;
 use crate::adapt::baq::BaqConfig;
-use crate::algo::{Dims, Phase, Sampling};
+use crate::algo::{Cadence, Dims, Phase, Sampling};
 use crate::autodiff::print::{self, Explanation, SymbolText};
 use crate::autodiff::{Program, Select, Trace};
 use crate::config::{BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
+use crate::train::cadence;
 
 /// Print what a method computes.
 #[derive(Debug, Args)]
@@ -145,14 +146,15 @@ impl Sheet {
                     ];
                     parts.push(Part::new("behaviour model", about, batch, baq.model_updates, &trace));
                 }
-                let rounds = (online.env_steps as f64 * online.updates_per_step) as u64;
+                let cadence = cadence::of(&online, agent.adaptation.as_ref());
+                let rounds = cadence.rounds(online.env_steps);
                 let phase =
                     Phase { online: true, rounds, before: offline.updates, actor_lr: online.actor_lr };
                 let mut about = vec![
-                    format!("{} per environment step", plural(online.updates_per_step, "round")),
+                    pace(&cadence),
                     rows(online.buffer, &agent.adaptation.sampling()),
                 ];
-                about.extend(delay(&agent));
+                about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));
                 parts.push(Part::new("round", about, batch, rounds, &agent.trace(&phase)));
                 let trace = adapt::annotation(agent.adaptation.as_ref(), &agent.table, agent.dims);
                 annotated = trace.map(|t| print::outputs(&t)).unwrap_or_default();
@@ -208,6 +210,21 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
     }
     if sampling.refresh {
         text += ", annotated anew when drawn";
+    }
+    text
+}
+
+/// How many updates an environment step earns.
+fn pace(cadence: &Cadence) -> String {
+    let mut text = match cadence.actor {
+        Some(actor) if actor != cadence.critic => format!(
+            "{} of what is marked critic and {actor} of what is marked actor per environment step",
+            plural(cadence.critic, "update")
+        ),
+        _ => format!("{} per environment step", plural(cadence.critic, "round")),
+    };
+    if let (steps @ 1.., factor) = cadence.opening {
+        let _ = write!(text, ", {factor} times as many in the first {}", grouped(steps));
     }
     text
 }

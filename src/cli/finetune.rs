@@ -98,10 +98,12 @@ impl Finetune {
         if common.json {
             let task = env::spec(&run.env)?.score;
             let score = |r| task.and_then(|t| scores::normalized(t, r));
+            let counters = Saved::open(&dir)?.counters()?;
             let out = json!({
                 "run": dir, "report": page, "adapt": run.adapt,
                 "return_at_switch": curve.switch, "lowest_return": curve.lowest,
                 "mean_return_last_5": curve.last, "score_last_5": curve.last.and_then(score),
+                "critic_updates": counters.critic_updates, "actor_updates": counters.actor_updates,
                 "calibration": calibration,
             });
             println!("{out}");

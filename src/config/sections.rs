@@ -1,5 +1,7 @@
 //! The sections that every run has. Those of algorithms and adaptations stand in their files.
 
+use super::value::AutoOr;
+
 crate::choices! {
     /// How rows of a file become transitions.
     DataMode {
@@ -102,7 +104,8 @@ crate::config! {
 crate::config! {
     OnlineConfig "online", "Fine-tuning in the environment, and the switch to it" {
         run   env_steps:         u64           = 30_000,     0..,          "environment steps";
-        run   updates_per_step:  f64           = 1.0,        0.0..,        "gradient updates per environment step; fractions accumulate";
+        run   updates_per_step:  AutoOr<f64>   = AutoOr::Auto, 0.0..,      "critic updates per environment step, fractions accumulate; auto: as the adaptation asks, else 1";
+        run   actor_updates_per_step: AutoOr<f64> = AutoOr::Auto, 0.0..,   "policy and temperature updates per environment step; auto: as the adaptation asks, else as often among the rounds as the base has it";
         shape batch:             usize         = 256,        1..,          "transitions per update";
         run   warmup_steps:      u64           = 0,          0..,          "environment steps collected before the first update";
         run   random_steps:      u64           = 0,          0..,          "first environment steps, with uniform random actions and no updates; fine-tuning does not inherit it";

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod bench;
+pub mod cadence;
 pub mod calibration;
 pub mod collect;
 pub mod data;

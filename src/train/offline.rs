@@ -4,6 +4,7 @@
 //! trace. The state after round N is a function of (configuration, data, N).
 
 use super::agent::{Agent, Validation, fill};
+use super::cadence::Roles;
 use super::data::Dataset;
 use super::evaluate::Evaluator;
 use super::metrics::{self, DatasetFacts, EvaluationLog, MetricLog, Stamp, Timing, TimingLog};
@@ -22,12 +23,11 @@ use rand::seq::SliceRandom;
 pub static VALIDATION_LOSS: Metric =
     Metric::new("validation_loss", "loss on held-out transitions", "", "Held-out loss");
 
-/// Compiled rounds: with and without metrics, with and without the actor's role where it is delayed.
+/// Compiled rounds of one trace: a pair of programs, with and without metrics, for each set of roles.
 pub struct Rounds {
-    full: Compiled,
-    critic_only: Option<Compiled>,
-    actor_every: u64,
-    measured_full: bool,
+    compiled: Vec<(Roles, Compiled)>,
+    /// which was measured last
+    measured: usize,
 }
 
 /// The two programs of one set of roles.
@@ -37,9 +37,10 @@ struct Compiled {
 }
 
 impl Compiled {
-    fn new(trace: &Trace, actor: bool) -> Compiled {
+    fn new(trace: &Trace, roles: Roles) -> Compiled {
         let compile = |metrics| {
-            let program = Program::compile(trace, Select { critic: true, actor, metrics });
+            let select = Select { critic: roles.critic, actor: roles.actor, metrics };
+            let program = Program::compile(trace, select);
             let workspace = Workspace::new(&program);
             (program, workspace)
         };
@@ -48,42 +49,31 @@ impl Compiled {
 }
 
 impl Rounds {
-    /// Compiles a trace whose actor's role runs in every `actor_every`-th round.
-    pub fn new(trace: &Trace, actor_every: u64) -> Rounds {
-        Rounds {
-            full: Compiled::new(trace, true),
-            critic_only: (actor_every > 1).then(|| Compiled::new(trace, false)),
-            actor_every,
-            measured_full: true,
-        }
+    /// Compiles a trace for each of these sets of roles.
+    pub fn new(trace: &Trace, roles: &[Roles]) -> Rounds {
+        Rounds { compiled: roles.iter().map(|&r| (r, Compiled::new(trace, r))).collect(), measured: 0 }
     }
 
-    /// The program of round `round`, counted from 0 at the beginning of the run, and its memory.
-    pub fn pick(&mut self, round: u64, metrics: bool) -> (&Program, &mut Workspace) {
-        let full = (round + 1).is_multiple_of(self.actor_every);
+    /// The program of a round with these roles, and its memory.
+    pub fn pick(&mut self, roles: Roles, metrics: bool) -> (&Program, &mut Workspace) {
+        let found = self.compiled.iter().position(|(r, _)| *r == roles);
+        let k = found.expect("invariant: compiled for every set of roles that occurs");
         if metrics {
-            self.measured_full = full;
+            self.measured = k;
         }
-        let compiled = match &mut self.critic_only {
-            Some(critic_only) if !full => critic_only,
-            _ => &mut self.full,
-        };
+        let compiled = &mut self.compiled[k].1;
         let (program, workspace) = if metrics { &mut compiled.measured } else { &mut compiled.plain };
         (program, workspace)
     }
 
     /// Metrics that measured rounds report.
     pub fn metrics(&self) -> Vec<&'static Metric> {
-        self.full.measured.0.metrics().collect()
+        self.compiled[0].1.measured.0.metrics().collect()
     }
 
     /// Values of the last measured round.
     pub fn values(&self) -> Vec<(&'static Metric, f64)> {
-        let compiled = match &self.critic_only {
-            Some(critic_only) if !self.measured_full => critic_only,
-            _ => &self.full,
-        };
-        let (program, workspace) = &compiled.measured;
+        let (program, workspace) = &self.compiled[self.measured].1.measured;
         program.metrics().zip(workspace.metrics(program)).map(|(m, v)| (m, f64::from(v))).collect()
     }
 }
@@ -155,7 +145,7 @@ impl<'a> Offline<'a> {
             None
         };
         let phase = Phase::offline(options.updates);
-        let rounds = Rounds::new(&agent.trace(&phase), agent.learner.actor_every());
+        let rounds = Rounds::new(&agent.trace(&phase), Roles::of_delay(agent.learner.actor_every()));
         let mut counters = Counters::default();
         if let Some(saved) = saved {
             saved.check_dataset(&dataset.facts)?;
@@ -205,7 +195,8 @@ impl<'a> Offline<'a> {
             &mut self.rows,
             &mut self.weights,
         );
-        let (program, workspace) = self.rounds.pick(self.counters.round, measure);
+        let roles = Roles::delayed(self.counters.round, self.agent.learner.actor_every());
+        let (program, workspace) = self.rounds.pick(roles, measure);
         fill(workspace, program, &self.ring, &self.rows);
         let clock = Clock { round: self.counters.round, phase_round: self.counters.round };
         program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));

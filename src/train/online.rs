@@ -9,6 +9,7 @@
 
 use super::TrainError;
 use super::agent::{Actor, Agent, Annotator, fill};
+use super::cadence::{self, Due, Roles};
 use super::data::{Dataset, Scales};
 use super::evaluate::Evaluator;
 use super::metrics::{
@@ -19,7 +20,7 @@ use super::offline::{Ended, Rounds, check_finite};
 use super::progress::{Progress, Stop};
 use super::rundir::RunDir;
 use super::state::{Counters, OnlineState, Saved, State};
-use crate::algo::{Phase, Sampling};
+use crate::algo::{Cadence, Phase, Sampling};
 use crate::autodiff::{Clock, Metric, Noise};
 use crate::config::{BufferMode, Config, OfflineRows, OnlineActorLr, OnlineConfig, RunConfig};
 use crate::env::{self, Env};
@@ -42,14 +43,14 @@ pub fn fit_model(
     quiet: bool,
 ) -> Result<bool, TrainError> {
     let Some(trace) = agent.model_trace(&Phase::offline(updates)) else { return Ok(false) };
-    let mut rounds = Rounds::new(&trace, 1);
+    let mut rounds = Rounds::new(&trace, &[Roles::BOTH]);
     let mut progress = Progress::new("model", updates, 0, quiet);
     let mut rows = vec![0; agent.dims.batch];
     let mut weights = vec![0.0; agent.dims.batch];
     for update in 0..updates {
         let draw = Draw { seed, stream: Stream::Model as u32, update };
         Composer::Uniform { stratified: false }.compose(draw, ring, None, 0.0, &mut rows, &mut weights);
-        let (program, workspace) = rounds.pick(update, update + 1 == updates);
+        let (program, workspace) = rounds.pick(Roles::BOTH, update + 1 == updates);
         fill(workspace, program, ring, &rows);
         let clock = Clock { round: update, phase_round: update };
         program.run(workspace, &mut agent.store, clock, Noise::Seed(seed));
@@ -134,6 +135,7 @@ pub struct Online<'a> {
     actor: Actor,
     evaluator: Option<Evaluator>,
     rounds: Rounds,
+    cadence: Cadence,
     ring: Ring,
     tree: Option<SumTree>,
     sampling: Sampling,
@@ -203,9 +205,10 @@ impl<'a> Online<'a> {
                 ring.write_column(column, slots, values);
             }
         }
+        let cadence = cadence::of(&options, agent.adaptation.as_ref());
         let phase = Phase {
             online: true,
-            rounds: (options.env_steps as f64 * options.updates_per_step) as u64,
+            rounds: cadence.rounds(options.env_steps),
             before: counters.offline_rounds,
             // An untrained agent comes to no switch.
             actor_lr: match dataset.is_absent() && counters.offline_rounds == 0 {
@@ -213,7 +216,7 @@ impl<'a> Online<'a> {
                 false => options.actor_lr,
             },
         };
-        let rounds = Rounds::new(&agent.trace(&phase), agent.learner.actor_every());
+        let rounds = Rounds::new(&agent.trace(&phase), &cadence::roles(&cadence, agent.learner.actor_every()));
         let annotation = match (agent.annotator(1), agent.annotator(agent.dims.batch)) {
             (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
             _ => None,
@@ -250,6 +253,7 @@ impl<'a> Online<'a> {
             options,
             evaluator,
             rounds,
+            cadence,
             ring,
             tree,
             sampling,
@@ -338,12 +342,12 @@ impl<'a> Online<'a> {
     }
 
     /// One round on a batch of the buffer.
-    fn round(&mut self, measure: bool) {
+    fn round(&mut self, roles: Roles, measure: bool) {
         let c = &self.counters;
         let phase_round = c.round - c.offline_rounds;
         let draw = Draw { seed: self.run.seed, stream: Stream::Batch as u32, update: c.round };
         let exponent = self.sampling.importance.map_or(0.0, |s| {
-            s.over(((self.options.env_steps as f64) * self.options.updates_per_step) as u64).at(phase_round)
+            s.over(self.cadence.rounds(self.options.env_steps)).at(phase_round)
         });
         self.composer.compose(
             draw,
@@ -363,7 +367,7 @@ impl<'a> Online<'a> {
                 tree.update(&self.rows, &self.priorities);
             }
         }
-        let (program, workspace) = self.rounds.pick(c.round, measure);
+        let (program, workspace) = self.rounds.pick(roles, measure);
         fill(workspace, program, &self.ring, &self.rows);
         if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
             for (x, &row) in online.iter_mut().zip(&self.rows) {
@@ -376,6 +380,8 @@ impl<'a> Online<'a> {
         let clock = Clock { round: c.round, phase_round };
         program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
         self.counters.round += 1;
+        self.counters.critic_updates += u64::from(roles.critic);
+        self.counters.actor_updates += u64::from(roles.actor);
     }
 
     fn evaluate(&mut self, progress: &Progress) -> Result<Option<Evaluation>, TrainError> {
@@ -462,20 +468,19 @@ impl<'a> Online<'a> {
             let now = self.counters.env_step;
             let last = now == total;
             let measure = now.is_multiple_of(self.options.log_every) || last;
-            if now > idle {
-                self.counters.credit += self.options.updates_per_step;
-            }
-            let mut measured = false;
-            while self.counters.credit >= 1.0 {
-                self.counters.credit -= 1.0;
-                // The last round of a step is the one that is measured.
-                let of_interest = measure && self.counters.credit < 1.0;
-                self.round(of_interest);
-                measured |= of_interest;
+            let mut rounds = 0;
+            if let Some(learning) = now.checked_sub(idle).filter(|n| *n > 0) {
+                let due = Due::earn(&self.cadence, learning, &mut self.counters);
+                rounds = due.rounds();
+                for k in 0..rounds {
+                    let roles = due.roles(k, self.counters.round, self.agent.learner.actor_every());
+                    // The last round of a step is the one that is measured.
+                    self.round(roles, measure && k + 1 == rounds);
+                }
             }
             progress.advance(1);
             if measure {
-                let mut values = if measured { self.rounds.values() } else { Vec::new() };
+                let mut values = if rounds > 0 { self.rounds.values() } else { Vec::new() };
                 check_finite(&values, self.counters.round)?;
                 if let Some(r) = self.counters.last_return {
                     values.push((&EPISODE_RETURN, r));

@@ -5,7 +5,7 @@
 //! | `q.0.layer1.weight`, ... | parameters, targets and frozen models included, `[K, N]` |
 //! | `adam.first.*`, `adam.second.*` | moments |
 //! | `adam.steps` | steps of every group, in the order of the metadata `groups` |
-//! | `counters`, `credit` | see [`Counters`] |
+//! | `counters`, `credit`, `credit.actor`, `updates` | see [`Counters`] |
 //! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online |
 //! | `replay.*`, `env.*` | online phase only: collected rows, environment |
 //!
@@ -48,8 +48,14 @@ pub struct Counters {
     pub best_round: u64,
     /// the smallest held-out loss
     pub best_loss: Option<f64>,
-    /// fractions of a round that are owed to the environment steps
+    /// critic updates that are owed to the environment steps, in [-0.5, 0.5]; see [`super::cadence`]
     pub credit: f64,
+    /// the same for the policy, where its rate is given
+    pub actor_credit: f64,
+    /// critic updates of the online phase
+    pub critic_updates: u64,
+    /// policy updates of the online phase
+    pub actor_updates: u64,
     /// raw reward of the present episode so far
     pub episode_return: f64,
     /// raw return of the last finished online episode
@@ -143,6 +149,9 @@ impl State<'_> {
         let (whole, real) = (self.counters.whole(), self.counters.real());
         w.tensor("counters", &[whole.len()], &whole[..]);
         w.tensor("credit", &[real.len()], &real[..]);
+        let c = self.counters;
+        w.tensor("credit.actor", &[1], vec![c.actor_credit]);
+        w.tensor("updates", &[2], vec![c.critic_updates, c.actor_updates]);
         let scale = &self.scales.observation;
         w.tensor("scale.observation.mean", &[scale.mean.len()], &scale.mean[..]);
         w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
@@ -257,6 +266,12 @@ impl Saved {
         let w = self.reader.tensor::<u64>("counters", &[7])?;
         let r = self.reader.tensor::<f64>("credit", &[4])?;
         let present = |x: f64| (!x.is_nan()).then_some(x);
+        // Offline checkpoints from before the two cadences lack what is 0 in them.
+        let (mut owed, mut updates) = ([0.0], [0; 2]);
+        if self.reader.contains("updates") {
+            self.reader.tensor_into("credit.actor", &[1], &mut owed)?;
+            self.reader.tensor_into("updates", &[2], &mut updates)?;
+        }
         Ok(Counters {
             round: w[0],
             offline_rounds: w[1],
@@ -267,6 +282,9 @@ impl Saved {
             best_round: w[6],
             best_loss: present(r[1]),
             credit: r[0],
+            actor_credit: owed[0],
+            critic_updates: updates[0],
+            actor_updates: updates[1],
             episode_return: r[2],
             last_return: present(r[3]),
         })
