@@ -31,6 +31,8 @@ pub enum Stream {
     Subset = 9,
     /// uniform random actions at the beginning of training; position = environment step
     RandomAction = 10,
+    /// rows that a density ratio is trained on; position = round
+    Balance = 11,
 }
 
 /// A generator for `rand` and `rand_distr` at one position of one stream.

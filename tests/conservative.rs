@@ -303,7 +303,7 @@ fn the_policy_clones_in_the_first_rounds() {
 
 #[test]
 fn baq_switched_off_is_its_base_to_the_bit() {
-    let off = ["baq.use_q_weight=false", "baq.use_priority=false"];
+    let off = ["baq.rows=none"];
     for algo in ["cql", "sac", "td3_bc"] {
         let base = trained(&agent(algo, "plain", &[]), 0.0, 4);
         let scopes: &[&str] = &["baq.cql_scope=bellman", "baq.cql_scope=penalty", "baq.cql_scope=both"];

@@ -98,18 +98,18 @@ fn metrics_change_nothing() {
 
 #[test]
 fn baq_without_weights_and_priorities_is_the_base() {
-    let off = ["baq.use_q_weight=false", "baq.use_priority=false"];
+    let off = ["baq.rows=none"];
     let plain = learn("plain", &[], PLAIN, 10);
     assert_same("switched off", &base(learn("baq", &off, PLAIN, 10)), &plain);
     // With metrics too: they add streams of noise, which nothing that learns may read.
     assert_same("switched off, measured", &base(learn("baq", &off, Select::ALL, 10)), &plain);
     // Priorities that are all equal draw the uniform batches.
-    let flat = ["baq.use_q_weight=false", "baq.priority_exponent=0", "baq.stratified=false"];
+    let flat = ["baq.rows=s", "baq.priority_exponent=0", "baq.stratified=false"];
     let agent_flat = agent("iql", "baq", DIMS, &flat);
     assert!(agent_flat.adaptation.sampling().prioritised);
     assert_same("flat priorities", &base(learn("baq", &flat, PLAIN, 10)), &plain);
     // And the comparison can fail.
-    for on in [&["baq.use_priority=false"][..], &["baq.use_q_weight=false"][..], &[][..]] {
+    for on in [&["baq.rows=q"][..], &["baq.rows=s"][..], &[][..]] {
         assert_ne!(base(learn("baq", on, PLAIN, 10)), plain, "{on:?} does nothing");
     }
 }
@@ -208,7 +208,7 @@ fn every_noise_has_a_stream_of_its_own() {
 
 #[test]
 fn streams_seeds_and_positions_are_told_apart() {
-    const STREAMS: [Stream; 11] = [
+    const STREAMS: [Stream; 12] = [
         Stream::Init,
         Stream::Batch,
         Stream::Validation,
@@ -220,6 +220,7 @@ fn streams_seeds_and_positions_are_told_apart() {
         Stream::Model,
         Stream::Subset,
         Stream::RandomAction,
+        Stream::Balance,
     ];
     let mut firsts = HashSet::new();
     for stream in STREAMS {

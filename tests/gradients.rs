@@ -287,7 +287,7 @@ fn behaviour_adaptive_weights_over_iql() {
         }
     }
     check_method("iql", "baq", &["baq.is_exponent=0.4"], 3);
-    check_method("iql", "baq", &["baq.is_exponent=0.4", "baq.use_q_weight=false"], 3);
+    check_method("iql", "baq", &["baq.is_exponent=0.4", "baq.rows=s"], 3);
     check_method("iql", "baq", &["iql.order=corl", "baq.relax=gate"], 3);
 }
 

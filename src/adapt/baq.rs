@@ -16,7 +16,9 @@
 //! `is_exponent` asks; the text's "gradual relaxation" has no equation and is offered as `relax`.
 //! Cost: one forward pass of π_BC per *new* transition.
 
+use super::critics;
 use crate::algo::bc::{Bc, BcConfig, Model};
+use crate::algo::measure::ONLINE_SHARE;
 use crate::algo::{Adaptation, Batch, CRITIC, Dims, Learner, Phase, Sampling, mean_where};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric};
@@ -87,10 +89,29 @@ crate::choices! {
     }
 }
 
+crate::choices! {
+    /// Rows of the ablation: the base, each of the two parts alone, both.
+    Rows {
+        Both     = "q_and_s", "weights of eq. 6 and priorities of eq. 10, the method";
+        Weight   = "q",       "weights alone (+Q)";
+        Priority = "s",       "priorities alone (+S)";
+        None     = "none",    "neither: the base, to the bit";
+    }
+}
+
+impl Rows {
+    fn weighs(self) -> bool {
+        matches!(self, Rows::Both | Rows::Weight)
+    }
+
+    fn prioritises(self) -> bool {
+        matches!(self, Rows::Both | Rows::Priority)
+    }
+}
+
 crate::config! {
     BaqConfig "baq", "Behavior-adaptive Q-learning" {
-        shape use_q_weight:     bool            = true,  ..,          "weigh the critic losses (eq. 6)";
-        run   use_priority:     bool            = true,  ..,          "draw transitions by priority (eq. 10)";
+        shape rows:             Rows            = Rows::Both, ..,     "which of the two parts act: a row of the ablation";
         shape k_q:              AutoOr<f64>     = 0.5,   1e-6..,      "scale of the weight; auto: 4 times the offline mean of the distance";
         run   k_rho:            PriorityScale   = PriorityScale::SqrtDim, .., "scale of the priority";
         run   priority_exponent: f64            = 0.6,   0.0..=8.0,   "alpha of eq. 10";
@@ -123,10 +144,6 @@ pub static W_ONLINE: Metric = Metric::new("w_online", "mean w, online rows of th
 /// Effective sample size.
 pub static W_ESS: Metric =
     Metric::new("w_effective_share", "(sum w)^2 / (B sum w^2)", "", "Effective sample share");
-/// Share of online rows.
-pub static ONLINE_SHARE: Metric =
-    Metric::new("online_share", "online rows / B", "", "Online share of a batch");
-
 /// Mean priority of offline rows.
 pub static RHO_OFFLINE: Metric =
     Metric::new("rho_offline", "mean rho of eq. 10, offline rows of the batch", "", "Priorities rho");
@@ -156,6 +173,7 @@ impl Baq {
         params: &mut Params,
     ) -> Result<Baq, ConfigError> {
         let c = config;
+        critics(base, "weighs the losses of critics")?;
         if let (OfflinePriority::MeanMatch(_), true) =
             (c.offline_priority, c.is_exponent != Schedule::Constant(0.0))
         {
@@ -220,7 +238,7 @@ impl Baq {
 
     /// w of eq. 6 as the losses use it.
     fn q_weight<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Option<Var<'t>> {
-        self.config.use_q_weight.then(|| {
+        self.config.rows.weighs().then(|| {
             // No gradient passes the gate's critics.
             let w = self.eq6(t, b, q.detach(), phase);
             if self.config.normalise_weight { w / w.mean() } else { w }
@@ -272,7 +290,7 @@ impl Adaptation for Baq {
             let rho = ((b.column(replay::DISTANCE) / self.k_rho + 1.0).log() * exponent).exp();
             t.metric(&RHO_OFFLINE, mean_where(rho, offline));
             t.metric(&RHO_ONLINE, mean_where(rho, online));
-            if let (true, Some(critics)) = (self.config.use_q_weight, base.critics()) {
+            if let (true, Some(critics)) = (self.config.rows.weighs(), base.critics()) {
                 let w = self.eq6(t, b, critics.all(t, b.s, b.a), phase);
                 t.metric(&W_OFFLINE, mean_where(w, offline));
                 t.metric(&W_ONLINE, mean_where(w, online));
@@ -312,23 +330,24 @@ impl Adaptation for Baq {
     fn sampling(&self) -> Sampling {
         let c = &self.config;
         let importance =
-            (c.use_priority && c.is_exponent != Schedule::Constant(0.0)).then_some(c.is_exponent);
+            (c.rows.prioritises() && c.is_exponent != Schedule::Constant(0.0)).then_some(c.is_exponent);
         let online_share = match c.offline_priority {
             OfflinePriority::MeanMatch(share) => Some(share),
             OfflinePriority::Eq10 | OfflinePriority::One => None,
         };
         Sampling {
-            prioritised: c.use_priority,
+            prioritised: c.rows.prioritises(),
             stratified: c.stratified,
-            online_share: online_share.filter(|_| c.use_priority),
+            online_share: online_share.filter(|_| c.rows.prioritises()),
             importance,
             refresh: matches!(c.relax, Relax::Follow(_)),
+            opening_share: None,
         }
     }
 
     fn priority(&self, annotated: &[f32], online: bool) -> f64 {
         let c = &self.config;
-        if !c.use_priority || (!online && c.offline_priority == OfflinePriority::One) {
+        if !c.rows.prioritises() || (!online && c.offline_priority == OfflinePriority::One) {
             return 1.0;
         }
         (f64::from(annotated[1]) / self.k_rho + 1.0).powf(self.exponent())

@@ -2,13 +2,16 @@
 //! [`crate::algo::Adaptation`]; a base never knows which one it was given.
 
 pub mod baq;
+pub mod off2on;
+pub mod so2;
+pub mod suf;
 
 use std::sync::Arc;
 
 use crate::algo::{Adaptation, Dims, Learner, Plain};
 use crate::autodiff::{ParamTable, Trace, Tracer};
 use crate::config::{AnySection, Config, ConfigError, section};
-use crate::nn::Params;
+use crate::nn::{Critics, Params};
 use crate::replay;
 
 /// Declares an adaptation's networks beside those of the base.
@@ -40,11 +43,48 @@ pub const ADAPTATIONS: &[Entry] = &[
         section: Some(section::<baq::BaqConfig>),
         build: |c, dims, base, p| Ok(Box::new(baq::Baq::declare(&c.section(), dims, base, p)?)),
     },
+    Entry {
+        name: "suf",
+        about: "simple unified fine-tuning: many critic updates per step, few of the policy",
+        section: Some(section::<suf::SufConfig>),
+        build: |c, _, base, _| Ok(Box::new(suf::Suf::new(&c.section(), base)?)),
+    },
+    Entry {
+        name: "so2",
+        about: "perturbed value targets and many critic updates per step",
+        section: Some(section::<so2::So2Config>),
+        build: |c, _, base, _| Ok(Box::new(so2::So2::new(&c.section(), base)?)),
+    },
+    Entry {
+        name: "off2on",
+        about: "replay balanced by a density ratio, losses without the offline constraint",
+        section: Some(section::<off2on::Off2OnConfig>),
+        build: |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
+    },
 ];
 
 /// The registry's line of that name.
 pub fn find(name: &str) -> Option<&'static Entry> {
     ADAPTATIONS.iter().find(|e| e.name == name)
+}
+
+/// The critics of a base, or why an adaptation that does `what` to them makes no sense over it.
+fn critics<'a>(base: &'a dyn Learner, what: &str) -> Result<&'a Critics, ConfigError> {
+    base.critics().ok_or_else(|| {
+        ConfigError::Other(format!(
+            "it {what}, and this base has no critics; choose a base with values, as iql or cql, or --adapt plain"
+        ))
+    })
+}
+
+/// Traces the model that gives priorities beside a round of `dims.batch` rows; `None` without one.
+pub fn reprioritisation(ad: &dyn Adaptation, table: &Arc<ParamTable>, dims: Dims) -> Option<Trace> {
+    let t = Tracer::new(table.clone());
+    let s = t.input(replay::S, 3 * dims.batch, dims.s);
+    let a = t.input(replay::A, 3 * dims.batch, dims.a);
+    let priority = ad.reprioritise(&t, s, a)?;
+    t.output(replay::PRIORITY, priority);
+    Some(t.finish())
 }
 
 /// Traces the annotated columns of `dims.batch` transitions as outputs; `None` without any.

@@ -44,8 +44,8 @@ impl CalQl {
 
 impl Learner for CalQl {
     fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
-        let to_go = b.column(replay::RETURN_TO_GO);
         self.base.round(t, b, ad, phase, |(random, sampled)| {
+            let to_go = b.column(replay::RETURN_TO_GO);
             t.metric(&BOUND_RATE, sampled.less(to_go).mean());
             let random = if self.config.calibrate_random { random.maximum(to_go) } else { random };
             (random, sampled.maximum(to_go))

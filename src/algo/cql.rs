@@ -12,7 +12,8 @@
 //! `max_backup`: N draws at s'; the minimum over critics of each, then the maximum over draws.
 //! `entropy_backup`: - α log π(a'|s') in the backup.
 //! `cloning_updates`: in the first so many rounds L_π = E[ α log π(a~|s) - log π(a|s) ].
-//! w is 1 unless an adaptation supplies it; by default it weighs the squared error alone.
+//! w is 1 unless an adaptation supplies it; by default it weighs the squared error alone. An adaptation may drop the
+//! penalty online; what remains is SAC, whose backup has the entropy and one draw.
 //!
 //! Order: all losses from the parameters at the beginning of the round; then α', α, π, Q, Q̂ move.
 //!
@@ -145,14 +146,15 @@ impl Cql {
     }
 
     /// y = r + γ m · (value of the next state).
-    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase) -> Var<'t> {
+    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
         let (c, n) = (&self.config, &self.nets);
-        let k = if c.max_backup { c.samples } else { 1 };
+        let k = if c.max_backup && !free(ad, phase) { c.samples } else { 1 };
         let (a2, log_pi) = n.pi.draw(t, b.s2, k);
+        let a2 = ad.perturb(t, a2);
         let row = Shape::new(1, b.dims().batch, k);
         let q = n.q_target.min(t, b.s2, a2).reshape(row);
         let best = q.max(Axis::Cols);
-        let value = if c.entropy_backup {
+        let value = if c.entropy_backup || free(ad, phase) {
             let is_best = 1.0 - q.less(best);
             let log_pi = (is_best * log_pi.reshape(row)).sum(Axis::Cols) / is_best.sum(Axis::Cols);
             best - n.alpha(t) * log_pi
@@ -226,11 +228,12 @@ impl Cql {
         t: &'t Tracer,
         b: &Batch<'t>,
         drawn: (Var<'t>, Var<'t>),
+        ad: &dyn Adaptation,
         phase: &Phase,
     ) -> Var<'t> {
         let soft = self.nets.policy_loss(t, b, drawn);
         let left = self.config.cloning_updates.saturating_sub(phase.before);
-        if left == 0 {
+        if left == 0 || free(ad, phase) {
             return soft;
         }
         // Both losses are there in every round; one of them counts.
@@ -251,29 +254,36 @@ impl Cql {
         let (c, n) = (&self.config, &self.nets);
         policy_metrics(t, b, &n.pi);
         let (a, log_pi) = n.pi.draw(t, b.s, 1);
-        let policy_loss = self.policy_loss(t, b, (a, log_pi), phase);
+        let policy_loss = self.policy_loss(t, b, (a, log_pi), ad, phase);
 
-        let y = self.target(t, b, phase);
+        let y = self.target(t, b, ad, phase);
         let q = n.q.all(t, b.s, b.a);
         let squares = (q - y).square();
         let (on_error, on_penalty) = ad.weights(t, b, q, phase);
         let bellman = squares.sum(Axis::Heads).weighted_mean(on_error);
-        let difference = self.difference(t, b, q, calibrate);
-        let d = match on_penalty {
-            Some(w) => w * difference,
-            None => difference,
-        };
-        let (penalty, multiplier_loss) = self.penalty(t, d.mean_over(Axis::Rows), phase);
+        let penalty = (!free(ad, phase)).then(|| {
+            let difference = self.difference(t, b, q, calibrate);
+            t.metric(&GAP, difference.mean());
+            let d = match on_penalty {
+                Some(w) => w * difference,
+                None => difference,
+            };
+            self.penalty(t, d.mean_over(Axis::Rows), phase)
+        });
         value_metrics(t, b, &n.q, &n.pi, q);
         error_metrics(t, b, squares);
-        t.metric(&GAP, difference.mean());
         t.metric(&BELLMAN, bellman);
-        t.metric(&PENALTY, penalty);
-
-        let critic_loss = bellman + penalty;
-        if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {
-            t.train("multiplier", CRITIC, group, &phase.critic(&c.multiplier_optimiser), loss);
-        }
+        let critic_loss = match penalty {
+            None => bellman,
+            Some((penalty, multiplier_loss)) => {
+                t.metric(&PENALTY, penalty);
+                let loss = bellman + penalty;
+                if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {
+                    t.train("multiplier", CRITIC, group, &phase.critic(&c.multiplier_optimiser), loss);
+                }
+                loss
+            }
+        };
         let steps = Steps {
             temperature: &c.temperature_optimiser,
             actor: &c.actor,
@@ -282,6 +292,11 @@ impl Cql {
         };
         n.step(t, phase, log_pi, policy_loss, critic_loss, &steps);
     }
+}
+
+/// Whether the penalty is dropped: then this is SAC.
+fn free(ad: &dyn Adaptation, phase: &Phase) -> bool {
+    phase.online && ad.unconstrained()
 }
 
 impl Learner for Cql {

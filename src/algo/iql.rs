@@ -5,11 +5,15 @@
 //!   L_Q(θ) =  E[ w · Σ_j ( r + γ m V(s') - Q_j(s,a) )² ]                       eq. 6
 //!   Q̂ ← (1-ρ) Q̂ + ρ Q
 //!
-//! w is 1 unless an adaptation supplies it. With a deterministic actor, L_π = E[ min(e^{β A}, 100) · Σ_i (π_i(s) - a_i)² ].
+//! w is 1 unless an adaptation supplies it, and the adaptation may shift the action in eq. 5, the only target here
+//! that values one. With a deterministic actor, L_π = E[ min(e^{β A}, 100) · Σ_i (π_i(s) - a_i)² ].
 //!
 //! Order `official` (the authors' program): V, π, Q, Q̂; the advantage and the target use the new V.
 //! Order `corl` (the public PyTorch reference): V(s') and A are taken before V moves; V, Q, Q̂, π; the loss
 //! of Q is the mean over the critics instead of the sum.
+//!
+//! Where an adaptation drops the tie to the data online, L_π = -E[ min_j Q_j(s, clip(a~, ±1)) ], a~ ~ π(s)
+//! reparameterised; V and Q stay.
 //!
 //! Declared differences: β A is cut at log 100 before the exponential, which is the same number
 //! without overflow. Cost per update (batch 256, 2x256): 0.53 GFLOP.
@@ -119,14 +123,14 @@ impl Iql {
     }
 
     /// A = min_j Q̂_j(s,a) - V(s) with V as it stands in the trace.
-    fn advantage<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Var<'t> {
-        self.q_target.min(t, b.s, b.a) - self.v.at(t, b.s)
+    fn advantage<'t>(&self, t: &'t Tracer, b: &Batch<'t>, a: Var<'t>) -> Var<'t> {
+        self.q_target.min(t, b.s, a) - self.v.at(t, b.s)
     }
 
     fn value_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
         let tau = t.hyper("iql.expectile", &phase.hyper(&self.config.expectile)).named("tau");
         let w = ad.weight(t, b, self.q_target.all(t, b.s, b.a), phase);
-        self.advantage(t, b).expectile(tau).weighted_mean(w)
+        self.advantage(t, b, ad.perturb(t, b.a)).expectile(tau).weighted_mean(w)
     }
 
     fn actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, advantage: Var<'t>, phase: &Phase) -> Var<'t> {
@@ -143,6 +147,12 @@ impl Iql {
             Actor::Deterministic => (self.pi.mode(t, b.s) - b.a).square().sum(Axis::Cols),
         };
         (weight * cost).mean()
+    }
+
+    /// -E[ min_j Q_j(s, a~) ]
+    fn free_actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Var<'t> {
+        let a = self.pi.sample(t, b.s).clamp(-1.0, 1.0).named("a~pi(s)");
+        -self.q.min(t, b.s, a).mean()
     }
 
     /// y = r + γ m V(s')
@@ -186,7 +196,10 @@ impl Learner for Iql {
             t.train("value", CRITIC, self.v.group(), &phase.critic(&c.value), loss);
         };
         let train_pi = |advantage| {
-            let loss = self.actor_loss(t, b, advantage, phase);
+            let loss = match phase.online && ad.unconstrained() {
+                true => self.free_actor_loss(t, b),
+                false => self.actor_loss(t, b, advantage, phase),
+            };
             t.metric(&POLICY_LOSS, loss);
             t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
         };
@@ -200,11 +213,11 @@ impl Learner for Iql {
         match c.order {
             Order::Official => {
                 train_v();
-                train_pi(self.advantage(t, b));
+                train_pi(self.advantage(t, b, b.a));
                 train_q(self.target(t, b, phase));
             }
             Order::Corl => {
-                let (advantage, y) = (self.advantage(t, b), self.target(t, b, phase));
+                let (advantage, y) = (self.advantage(t, b, b.a), self.target(t, b, phase));
                 train_v();
                 train_q(y);
                 train_pi(advantage);

@@ -25,6 +25,10 @@ pub static TD_RMS_OFFLINE: Metric =
 pub static TD_RMS_ONLINE: Metric =
     Metric::new("td_rms_online", "td_rms over online rows of the batch", "", "TD error");
 
+/// Share of online rows.
+pub static ONLINE_SHARE: Metric =
+    Metric::new("online_share", "online rows / B", "", "Online share of a batch");
+
 /// Name of the noise behind [`Q_RAND`], which only metrics read.
 pub const RANDOM_ACTION: &str = "uniform action";
 

@@ -184,6 +184,24 @@ pub trait Adaptation: Debug + Send + Sync {
         (self.weight(t, b, q, phase), None)
     }
 
+    /// The action that a critic's target values in place of `a` `[.., A]`: a draw at s', or the recorded action
+    /// where the base's target draws none. Densities stay those of `a`.
+    fn perturb<'t>(&self, _t: &'t Tracer, a: Var<'t>) -> Var<'t> {
+        a
+    }
+
+    /// Whether the base drops what ties it to the data while it is online: penalties, cloning.
+    fn unconstrained(&self) -> bool {
+        false
+    }
+
+    /// A model that is trained beside every round to tell new transitions from old: on (s, a) of 3B rows, which are
+    /// B uniform offline ones, B uniform online ones and the B of the round. Gives the new priorities `[B, 1]` of
+    /// the latter.
+    fn reprioritise<'t>(&self, _t: &'t Tracer, _s: Var<'t>, _a: Var<'t>) -> Option<Var<'t>> {
+        None
+    }
+
     /// Further updates and metrics at the end of a round.
     fn finish_round<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>, _base: &dyn Learner, _phase: &Phase) {}
 
@@ -271,7 +289,13 @@ pub struct Sampling {
     pub importance: Option<Schedule>,
     /// recompute the annotated values of every sampled row, because what computes them moves
     pub refresh: bool,
+    /// new rows take the largest priority so far instead of [`Adaptation::priority`]; it begins where the first
+    /// [`OPENING`] of them have this share of the mass, offline rows having 1 each
+    pub opening_share: Option<f64>,
 }
+
+/// Environment steps that some adaptations treat as the opening of the online phase.
+pub const OPENING: u64 = 1000;
 
 /// The adaptation that changes nothing.
 #[derive(Clone, Copy, Debug)]

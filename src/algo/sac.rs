@@ -203,8 +203,9 @@ impl Sac {
     }
 
     /// y = r + γ m ( min_j Q̂_j(s', a') - α log π(a'|s') )
-    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase) -> Var<'t> {
+    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
         let (a2, log_pi) = self.nets.pi.draw(t, b.s2, 1);
+        let a2 = ad.perturb(t, a2);
         let soft = self.nets.q_target.min(t, b.s2, a2) - self.nets.alpha(t) * log_pi;
         let gamma = t.hyper("sac.discount", &phase.hyper(&self.config.discount));
         b.r + gamma * b.m * soft
@@ -217,7 +218,7 @@ impl Learner for Sac {
         policy_metrics(t, b, &n.pi);
         let (a, log_pi) = n.pi.draw(t, b.s, 1);
         let policy_loss = n.policy_loss(t, b, (a, log_pi));
-        let y = self.target(t, b, phase);
+        let y = self.target(t, b, ad, phase);
         let q = n.q.all(t, b.s, b.a);
         let squares = (q - y).square();
         let critic_loss = squares.sum(Axis::Heads).weighted_mean(ad.weight(t, b, q, phase));

@@ -59,18 +59,18 @@ impl Td3 {
     }
 
     /// y = r + γ m min_j Q̂_j(s', a') with the smoothed target action.
-    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase) -> Var<'t> {
+    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
         let c = &self.config;
         let mode = self.pi_target.mode(t, b.s2);
         let noise = t.noise("target noise", NoiseKind::Normal, mode.shape());
         let eps = (noise * c.target_noise).clamp(-c.target_clip, c.target_clip);
-        let a2 = (mode + eps).clamp(-1.0, 1.0).named("a'");
+        let a2 = ad.perturb(t, (mode + eps).clamp(-1.0, 1.0).named("a'"));
         let gamma = t.hyper("td3.discount", &phase.hyper(&c.discount));
         b.r + gamma * b.m * self.q_target.min(t, b.s2, a2)
     }
 
     fn critic_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
-        let y = self.target(t, b, phase);
+        let y = self.target(t, b, ad, phase);
         let q = self.q.all(t, b.s, b.a);
         let squares = (q - y).square();
         value_metrics(t, b, &self.q, &self.pi, q);

@@ -7,7 +7,7 @@
 //! `cloning_online`, so that it can fade while the data stop being the best there is.
 //!
 //! Declared differences: c is our option, the paper has none. States must be standardised
-//! (`data.observation_scaling`), as the preset does. Cost (batch 256, 2x256): as TD3.
+//! (`data.observation_scaling`), as the preset does. An adaptation may drop λ and c online: plain TD3. Cost (batch 256, 2x256): as TD3.
 
 use super::td3::{Td3, Td3Config};
 use super::{Adaptation, Batch, Dims, Learner, Phase};
@@ -42,6 +42,9 @@ impl Td3Bc {
 impl Learner for Td3Bc {
     fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
         self.base.round(t, b, ad, phase, |a, q| {
+            if phase.online && ad.unconstrained() {
+                return -q.mean();
+            }
             let lambda = (self.config.alpha / q.abs().mean()).detach().named("lambda");
             t.metric(&LAMBDA, lambda);
             let cloning = (a - b.a).square().mean();

@@ -24,7 +24,7 @@ pub struct Explain {
     /// base algorithm: iql or bc
     #[arg(long, default_value = "iql")]
     algo: String,
-    /// adaptation: plain or baq
+    /// adaptation: plain, baq, suf, so2 or off2on
     #[arg(long, default_value = "plain")]
     adapt: String,
     /// environment that gives the dimensions
@@ -126,7 +126,7 @@ impl Sheet {
         let run: RunConfig = config.section();
         let spec = env::spec(&run.env)?;
         let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-        let batch = if which == Which::Offline { offline.batch } else { online.batch };
+        let batch = if which == Which::Offline { offline.batch } else { online.rows() };
         let agent = Agent::new(config, Dims { s: spec.obs_dim, a: spec.act_dim, batch })?;
         let mut parts = Vec::new();
         let mut annotated = Vec::new();
@@ -156,6 +156,13 @@ impl Sheet {
                 ];
                 about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));
                 parts.push(Part::new("round", about, batch, rounds, &agent.trace(&phase)));
+                if let Some(trace) = agent.reprioritisation_trace() {
+                    let about = vec![
+                        "after every round; its rows are a third each: offline and online transitions, uniform with replacement, and those of the round".to_string(),
+                        "the round's rows get new priorities, new transitions the largest so far".to_string(),
+                    ];
+                    parts.push(Part::new("priorities", about, 3 * batch, rounds, &trace));
+                }
                 let trace = adapt::annotation(agent.adaptation.as_ref(), &agent.table, agent.dims);
                 annotated = trace.map(|t| print::outputs(&t)).unwrap_or_default();
             }
@@ -195,6 +202,12 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
         BufferMode::Append => "offline and online transitions in one buffer".to_string(),
         BufferMode::Mix(share) => {
             format!("{}% of the rows offline transitions, the others online ones", 100.0 * share)
+        }
+        BufferMode::Proportional => {
+            "as many of the rows offline transitions as of the buffer, the others online ones".to_string()
+        }
+        BufferMode::Concat(share) => {
+            format!("{}% of the rows online transitions, the others offline and online ones", 100.0 * share)
         }
     };
     text += match (sampling.prioritised, sampling.stratified) {

@@ -31,7 +31,7 @@ pub struct Finetune {
     /// run (its directory or checkpoint) to start from
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     from: Option<PathBuf>,
-    /// adaptation: plain or baq
+    /// adaptation: plain, baq, suf, so2 or off2on
     #[arg(long, default_value = "baq")]
     adapt: String,
     /// run of `baq train --algo bc` that serves as the behaviour model (default: fit one)
@@ -240,6 +240,12 @@ pub fn calibration_verdict(run: &Path) -> Result<String, TrainError> {
     Ok(calibration::lines(&read_calibration(run)?).pop().unwrap_or_default())
 }
 
+/// An error if the options of the online phase cannot go together.
+fn check(agent: &Agent, online: &OnlineConfig) -> Result<(), TrainError> {
+    online::composer(online.buffer, &agent.adaptation.sampling())?;
+    Ok(())
+}
+
 /// The agent with the offline run's parameters and, where one is given, the behaviour model's.
 fn prepare(
     config: &Config,
@@ -249,9 +255,10 @@ fn prepare(
 ) -> Result<Agent, TrainError> {
     let options: OnlineConfig = config.section();
     origin.check_dataset(&dataset.facts)?;
-    let dims = origin.dims(options.batch)?;
+    let dims = origin.dims(options.rows())?;
     let mut agent = Agent::new(config, dims)?;
     online::check_without_data(config, &agent, dataset)?;
+    check(&agent, &options)?;
     let saved: Vec<String> = origin.groups()?.iter().map(|g| g.to_string()).collect();
     let own = own_group(&agent);
     let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();

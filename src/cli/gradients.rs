@@ -22,7 +22,7 @@ pub struct Gradients {
     /// base algorithm: iql or bc
     #[arg(long, default_value = "iql")]
     algo: String,
-    /// adaptation: plain or baq
+    /// adaptation: plain, baq, suf, so2 or off2on
     #[arg(long, default_value = "plain")]
     adapt: String,
     /// preset to start from (default: the one named like the algorithm)

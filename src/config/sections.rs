@@ -44,6 +44,8 @@ crate::choices! {
     BufferMode {
         Append = "append", "one buffer, offline data first, online transitions after them";
         Mix(share: f64 = 0.0..=1.0) = "mix", "this share of each batch from the offline set, the rest from online transitions";
+        Proportional = "proportional", "as mix, with the share that offline transitions have in the buffer at that time";
+        Concat(share: f64 = 0.01..=1.0) = "concat", "online.batch online transitions, which are this share of the batch; the rest from everything";
     }
 }
 
@@ -106,7 +108,7 @@ crate::config! {
         run   env_steps:         u64           = 30_000,     0..,          "environment steps";
         run   updates_per_step:  AutoOr<f64>   = AutoOr::Auto, 0.0..,      "critic updates per environment step, fractions accumulate; auto: as the adaptation asks, else 1";
         run   actor_updates_per_step: AutoOr<f64> = AutoOr::Auto, 0.0..,   "policy and temperature updates per environment step; auto: as the adaptation asks, else as often among the rounds as the base has it";
-        shape batch:             usize         = 256,        1..,          "transitions per update";
+        shape batch:             usize         = 256,        1..,          "transitions per update; with buffer = concat the online ones alone";
         run   warmup_steps:      u64           = 0,          0..,          "environment steps collected before the first update";
         run   random_steps:      u64           = 0,          0..,          "first environment steps, with uniform random actions and no updates; fine-tuning does not inherit it";
         run   eval_every:        u64           = 1_000,      1..,          "environment steps between evaluations; one more precedes the first step";
@@ -121,5 +123,15 @@ crate::config! {
         run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";
         run   exploration_noise: f64           = 0.03,       0.0..,        "standard deviation of exploration noise";
         run   exploration_clip:  f64           = 0.5,        0.0..,        "bound of exploration noise";
+    }
+}
+
+impl OnlineConfig {
+    /// Rows of an online batch: `batch`, or with `buffer = concat(q)` the batch of which it is the share q.
+    pub fn rows(&self) -> usize {
+        match self.buffer {
+            BufferMode::Concat(share) => (self.batch as f64 / share).round() as usize,
+            _ => self.batch,
+        }
     }
 }

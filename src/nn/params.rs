@@ -25,6 +25,11 @@ impl Params {
         self.table.add(group, name, shape)
     }
 
+    /// Gives a tensor another initial distribution.
+    pub fn begin(&mut self, tensor: ParamId, init: Init) {
+        self.inits[tensor.index()] = init;
+    }
+
     /// `target` starts as a copy of `source`.
     pub fn starts_equal(&mut self, source: GroupId, target: GroupId) {
         self.copies.push((source, target));

@@ -53,6 +53,14 @@ pub enum Composer {
         /// offline share, in [0, 1]
         f64,
     ),
+    /// As [`Composer::Mix`], with the share that offline rows have in the ring.
+    Proportional,
+    /// The first q B rows from the online part, the rest from all rows, each uniformly and plain. Without
+    /// online rows the whole batch comes from all.
+    Concat(
+        /// q, in [0, 1]; q B is rounded
+        f64,
+    ),
 }
 
 impl Composer {
@@ -101,21 +109,21 @@ impl Composer {
                     importance(tree, is_beta, rows, weights);
                 }
             }
-            Self::Mix(share) => {
-                let (offline, online) = (ring.offline_rows(), ring.online_len());
-                let from_offline = if online == 0 {
-                    rows.len()
-                } else if offline.is_empty() {
-                    0
-                } else {
-                    (share * rows.len() as f64) as usize
-                };
+            Self::Mix(share) => mix(share, draw, ring, rows),
+            Self::Proportional => {
+                let share = ring.offline_rows().len() as f64 / ring.len() as f64;
+                mix(share, draw, ring, rows);
+            }
+            Self::Concat(share) => {
+                let (n, online) = (ring.len(), ring.online_len());
+                let from_online =
+                    if online == 0 { 0 } else { (share * rows.len() as f64).round() as usize };
                 draw.numbers(false, rows, |first, u, rows| {
                     for (k, (row, &u)) in rows.iter_mut().zip(u).enumerate() {
-                        *row = if first + k < from_offline {
-                            offline.start as u32 + uniform_row(u, offline.len())
-                        } else {
+                        *row = if first + k < from_online {
                             ring.online_slot(uniform_row(u, online) as usize) as u32
+                        } else {
+                            uniform_row(u, n)
                         };
                     }
                 });
@@ -127,6 +135,27 @@ impl Composer {
     pub fn is_prioritised(&self) -> bool {
         matches!(self, Self::Prioritised { .. })
     }
+}
+
+/// floor(share B) offline rows, then online ones.
+fn mix(share: f64, draw: Draw, ring: &Ring, rows: &mut [u32]) {
+    let (offline, online) = (ring.offline_rows(), ring.online_len());
+    let from_offline = if online == 0 {
+        rows.len()
+    } else if offline.is_empty() {
+        0
+    } else {
+        (share * rows.len() as f64) as usize
+    };
+    draw.numbers(false, rows, |first, u, rows| {
+        for (k, (row, &u)) in rows.iter_mut().zip(u).enumerate() {
+            *row = if first + k < from_offline {
+                offline.start as u32 + uniform_row(u, offline.len())
+            } else {
+                ring.online_slot(uniform_row(u, online) as usize) as u32
+            };
+        }
+    });
 }
 
 /// Two parts of the mass, offline first, and the share that the second one is to have.
@@ -414,6 +443,60 @@ mod tests {
             (0..500).map(|i| if (200..400).contains(&i) { 0.5 / 200.0 } else { 0.5 / 300.0 }).collect();
         let z = deviate(&frequencies(Composer::Mix(0.5), &wrapped, None), &p);
         assert!(z.abs() < 2.326, "{z}");
+    }
+
+    #[test]
+    fn proportional_frequencies() {
+        // 400 of 500 rows are offline: 200 of 250; after 300 overwriting pushes 200 of 500: 100 of 250
+        for (ring, offline) in [(ring(1000, 400, 100), 0..400), (ring(500, 400, 400), 300..400)] {
+            assert_eq!(ring.offline_rows(), offline);
+            let of_offline = (250 * offline.len() / 500) as f64 / 250.0;
+            let p: Vec<f64> = (0..500)
+                .map(|i| match offline.contains(&i) {
+                    true => of_offline / offline.len() as f64,
+                    false => (1.0 - of_offline) / (500 - offline.len()) as f64,
+                })
+                .collect();
+            let z = deviate(&frequencies(Composer::Proportional, &ring, None), &p);
+            assert!(z.abs() < 2.326, "{z}");
+        }
+        // 249 of 250 rows are offline at first: the batch has one online row, and none without one
+        let online = |ring: &Ring| {
+            let rows = compose(Composer::Proportional, 3, ring, None, 250);
+            rows.iter().filter(|&&row| ring.origin(row as usize) == Origin::Online).count()
+        };
+        assert_eq!(online(&ring(1000, 600, 1)), 1);
+        assert_eq!(online(&ring(1000, 600, 0)), 0);
+        assert_eq!(online(&ring(1000, 0, 20)), 250);
+    }
+
+    #[test]
+    fn concatenated_frequencies() {
+        // a fifth of the batch from the online rows, the rest from all
+        let p = |online: &dyn Fn(usize) -> bool, rows: usize, count: usize| -> Vec<f64> {
+            (0..rows).map(|i| 0.8 / rows as f64 + if online(i) { 0.2 / count as f64 } else { 0.0 }).collect()
+        };
+        let z = deviate(
+            &frequencies(Composer::Concat(0.2), &ring(1000, 400, 100), None),
+            &p(&|i| i >= 400, 500, 100),
+        );
+        assert!(z.abs() < 2.326, "{z}");
+        // slots 0..200 and 400..500 are online after the ring has wrapped
+        let wrapped = ring(500, 400, 300);
+        let z = deviate(
+            &frequencies(Composer::Concat(0.2), &wrapped, None),
+            &p(&|i| !(200..400).contains(&i), 500, 300),
+        );
+        assert!(z.abs() < 2.326, "{z}");
+        let rows = compose(Composer::Concat(0.1), 9, &ring(1000, 400, 100), None, 2560);
+        assert!(rows[..256].iter().all(|&row| row >= 400), "the online batch comes first");
+        assert!(rows[256..].iter().filter(|&&row| row < 400).count() > 1700);
+        // no online rows: uniform
+        let only_offline = ring(1000, 400, 0);
+        assert_eq!(
+            compose(Composer::Concat(0.1), 9, &only_offline, None, 64),
+            compose(Composer::Uniform { stratified: false }, 9, &only_offline, None, 64),
+        );
     }
 
     #[test]

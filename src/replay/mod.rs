@@ -39,6 +39,8 @@ pub const DISTANCE: &str = "distance";
 /// Discounted return to go of the row's own episode, `[1]`.
 pub const RETURN_TO_GO: &str = "return_to_go";
 
+/// New priority of a row, `[1]`: a result, not a column.
+pub const PRIORITY: &str = "priority";
 /// Importance-sampling weight of a draw, `[1]`: a column of batches, not of records.
 pub const IMPORTANCE: &str = "importance";
 /// 1 where a row was collected online, `[1]`: a column of batches, not of records.

@@ -32,7 +32,8 @@ impl Agent {
         let modifier = find_adaptation(&run.adapt)?;
         let mut params = Params::default();
         let learner = (base.build)(config, dims, &mut params)?;
-        let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)?;
+        let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)
+            .map_err(|e| e.in_origin(&format!("{} with {}", run.algo, run.adapt)))?;
         let (table, store) = params.finish(run.seed);
         Ok(Agent { learner, adaptation, table, store, dims })
     }
@@ -43,6 +44,11 @@ impl Agent {
         let b = Batch::new(&t, self.dims, phase);
         self.learner.trace(&t, &b, self.adaptation.as_ref(), phase);
         t.finish()
+    }
+
+    /// Traces the model that gives priorities beside the rounds; `None` if the adaptation has none.
+    pub fn reprioritisation_trace(&self) -> Option<Trace> {
+        adapt::reprioritisation(self.adaptation.as_ref(), &self.table, self.dims)
     }
 
     /// Traces the fitting of the adaptation's model of the data; `None` if it has none.

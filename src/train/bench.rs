@@ -233,7 +233,7 @@ impl Round {
             (Phase::offline(ROUNDS), offline.batch)
         } else {
             let phase = Phase { online: true, rounds: ROUNDS, before: ROUNDS, actor_lr: online.actor_lr };
-            (phase, online.batch)
+            (phase, online.rows())
         };
         let agent = Agent::new(config, Dims { s, a, batch })?;
         let memory = Memory::new(&agent, config, rows)?;

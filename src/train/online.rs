@@ -9,6 +9,7 @@
 
 use super::TrainError;
 use super::agent::{Actor, Agent, Annotator, fill};
+use super::balance::Balance;
 use super::cadence::{self, Due, Roles};
 use super::data::{Dataset, Scales};
 use super::evaluate::Evaluator;
@@ -19,7 +20,7 @@ use super::metrics::{
 use super::offline::{Ended, Rounds, check_finite};
 use super::progress::{Progress, Stop};
 use super::rundir::RunDir;
-use super::state::{Counters, OnlineState, Saved, State};
+use super::state::{Counters, OnlineState, Priorities, Saved, State};
 use crate::algo::{Cadence, Phase, Sampling};
 use crate::autodiff::{Clock, Metric, Noise};
 use crate::config::{BufferMode, Config, OfflineRows, OnlineActorLr, OnlineConfig, RunConfig};
@@ -141,6 +142,7 @@ pub struct Online<'a> {
     sampling: Sampling,
     composer: Composer,
     annotation: Option<Annotation>,
+    balance: Option<Balance>,
     return_to_go: Option<f64>,
     counters: Counters,
     observation: Vec<f64>,
@@ -179,7 +181,7 @@ impl<'a> Online<'a> {
         let mut online = None;
         if let Some(saved) = saved {
             let moving = if sampling.refresh { &names[..] } else { &[] };
-            let state = saved.online(ring.layout().width(), moving)?;
+            let state = saved.online(ring.layout().width(), moving, sampling.opening_share.is_some())?;
             ring.restore(state.ring, &state.records)?;
             online = Some(state);
         }
@@ -224,10 +226,23 @@ impl<'a> Online<'a> {
         let composer = composer(options.buffer, &sampling)?;
         let tree = composer.is_prioritised().then(|| {
             let mut tree = SumTree::new(ring.capacity());
-            let masses: Vec<f64> = (0..ring.len()).map(|i| priority(&agent, &ring, &names, i)).collect();
-            tree.assign(0, &masses);
+            match online.as_ref().and_then(|o| o.priorities.as_ref()) {
+                Some(saved) => tree.assign(0, &saved.leaves),
+                None => {
+                    let masses: Vec<f64> =
+                        (0..ring.len()).map(|i| priority(&agent, &ring, &names, i)).collect();
+                    tree.assign(0, &masses);
+                }
+            }
             tree
         });
+        let offline = ring.offline_rows().len();
+        let mut balance = Balance::new(&agent, run.seed, offline, sampling.opening_share)?;
+        if let (Some(balance), Some(saved)) =
+            (&mut balance, online.as_ref().and_then(|o| o.priorities.as_ref()))
+        {
+            balance.restore(saved.newest);
+        }
         let evaluator = match options.eval_episodes {
             0 => None,
             n => Some(Evaluator::new(&agent, &run.env, n, run.seed)?),
@@ -259,6 +274,7 @@ impl<'a> Online<'a> {
             sampling,
             composer,
             annotation,
+            balance,
             return_to_go: agent.learner.return_to_go(),
             counters,
             agent,
@@ -318,6 +334,9 @@ impl<'a> Online<'a> {
                 put(name, &[*value]);
             }
             mass = self.agent.adaptation.priority(&a.values, true);
+        }
+        if let Some(balance) = &self.balance {
+            mass = balance.newest();
         }
         self.scales.state(&self.next, &mut self.state);
         put(replay::S2, &self.state);
@@ -379,6 +398,9 @@ impl<'a> Online<'a> {
         }
         let clock = Clock { round: c.round, phase_round };
         program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree) {
+            balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, measure);
+        }
         self.counters.round += 1;
         self.counters.critic_updates += u64::from(roles.critic);
         self.counters.actor_updates += u64::from(roles.actor);
@@ -415,6 +437,11 @@ impl<'a> Online<'a> {
             records: self.ring.online_records(),
             width: self.ring.layout().width(),
             annotated,
+            priorities: self.balance.as_ref().zip(self.tree.as_ref()).map(|(balance, tree)| {
+                let mut leaves = vec![0.0; self.ring.len()];
+                tree.read(0, &mut leaves);
+                Priorities { leaves, newest: balance.newest() }
+            }),
             env: self.env.state(),
             observation: self.observation.clone(),
         };
@@ -440,6 +467,7 @@ impl<'a> Online<'a> {
         quiet: bool,
     ) -> Result<Ended, TrainError> {
         let mut columns = self.rounds.metrics();
+        columns.extend(self.balance.iter().flat_map(Balance::metrics));
         columns.push(&EPISODE_RETURN);
         let stamp = self.stamp();
         let total = self.options.env_steps;
@@ -481,6 +509,9 @@ impl<'a> Online<'a> {
             progress.advance(1);
             if measure {
                 let mut values = if rounds > 0 { self.rounds.values() } else { Vec::new() };
+                if rounds > 0 {
+                    values.extend(self.balance.iter().flat_map(Balance::values));
+                }
                 check_finite(&values, self.counters.round)?;
                 if let Some(r) = self.counters.last_return {
                     values.push((&EPISODE_RETURN, r));
@@ -556,7 +587,7 @@ impl<'a> Online<'a> {
 }
 
 /// The rule that an adaptation's sampling asks for; an error if the buffer cannot follow it.
-pub(super) fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
+pub fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
     match (buffer, sampling.prioritised) {
         (BufferMode::Append, false) => Ok(Composer::Uniform { stratified: false }),
         (BufferMode::Append, true) => Ok(Composer::Prioritised {
@@ -564,9 +595,11 @@ pub(super) fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Compos
             online_share: sampling.online_share,
         }),
         (BufferMode::Mix(share), false) => Ok(Composer::Mix(share)),
-        (BufferMode::Mix(_), true) => Err(TrainError::Input(
-            "online.buffer: expected append with prioritised sampling, got mix; set online.buffer=append or switch priorities off".into(),
-        )),
+        (BufferMode::Proportional, false) => Ok(Composer::Proportional),
+        (BufferMode::Concat(share), false) => Ok(Composer::Concat(share)),
+        (other, true) => Err(TrainError::Input(format!(
+            "online.buffer: expected append with prioritised sampling, got {other}; set online.buffer=append or switch priorities off",
+        ))),
     }
 }
 

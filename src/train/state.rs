@@ -100,10 +100,20 @@ pub struct OnlineState {
     pub width: usize,
     /// annotated columns of the offline rows, where they move during training
     pub annotated: Vec<(&'static str, Vec<f32>)>,
+    /// priorities, where they are a history instead of a function of the records
+    pub priorities: Option<Priorities>,
     /// complete state of the environment
     pub env: Vec<f64>,
     /// its last observation, unscaled
     pub observation: Vec<f64>,
+}
+
+/// Priorities that cannot be computed again.
+pub struct Priorities {
+    /// mass of every row of the ring, by slot
+    pub leaves: Vec<f64>,
+    /// that of the next new row
+    pub newest: f64,
 }
 
 /// A state to be saved.
@@ -164,6 +174,10 @@ impl State<'_> {
             w.tensor("replay.records", &[o.records.len() / o.width, o.width], &o.records[..]);
             for (name, values) in &o.annotated {
                 w.tensor(&format!("replay.offline.{name}"), &[values.len()], &values[..]);
+            }
+            if let Some(p) = &o.priorities {
+                w.tensor("replay.priorities", &[p.leaves.len()], &p.leaves[..]);
+                w.tensor("replay.newest", &[1], vec![p.newest]);
             }
             w.tensor("env.state", &[o.env.len()], &o.env[..]);
             w.tensor("env.observation", &[o.observation.len()], &o.observation[..]);
@@ -338,12 +352,18 @@ impl Saved {
     }
 
     /// The online part; `width` is that of a record, `annotated` the columns that were saved for offline
-    /// rows.
-    pub fn online(&self, width: usize, annotated: &[&'static str]) -> Result<OnlineState, TrainError> {
+    /// rows, `priorities` whether those were saved.
+    pub fn online(
+        &self,
+        width: usize,
+        annotated: &[&'static str],
+        priorities: bool,
+    ) -> Result<OnlineState, TrainError> {
         let r = &self.reader;
         let p = r.tensor::<u64>("replay.pointers", &[3])?;
         let ring = RingState { capacity: p[0], offline: p[1], pushed: p[2] };
         let n = ring.pushed.min(ring.capacity) as usize;
+        let rows = (ring.offline + ring.pushed).min(ring.capacity) as usize;
         let vector = |name: &str| -> Result<Vec<f64>, TrainError> {
             let shape = r.shape(name)?.to_vec();
             Ok(r.tensor(name, &shape)?)
@@ -359,6 +379,13 @@ impl Saved {
                     Ok((*name, values))
                 })
                 .collect::<Result<_, TrainError>>()?,
+            priorities: match priorities {
+                true => Some(Priorities {
+                    leaves: r.tensor("replay.priorities", &[rows])?,
+                    newest: r.tensor::<f64>("replay.newest", &[1])?[0],
+                }),
+                false => None,
+            },
             env: vector("env.state")?,
             observation: vector("env.observation")?,
         })

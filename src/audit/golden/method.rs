@@ -107,7 +107,7 @@ pub fn setup(files: &Files, expectile: Expectile) -> Result<Setup, GoldenError> 
         };
         config.put(adapt::baq::BaqConfig {
             k_q: AutoOr::Value(open.number("k_q", POSITIVE, 0.5)?),
-            use_priority: false,
+            rows: adapt::baq::Rows::Weight,
             model,
             model_hidden: networks.hidden("bc"),
             ..Default::default()

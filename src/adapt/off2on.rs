@@ -1,0 +1,136 @@
+//! Off2On, balanced replay. Lee, Seo, Lee, Abbeel, Shin 2021, arXiv:2107.00591.
+//!
+//!   w(s,a) >= 0    L_w = -E_off[ log( 2/(w+1) + 1e-10 ) ] - E_on[ log( 2w/(w+1) + 1e-10 ) ]      eq. 4
+//!                  (a bound on the Jensen-Shannon divergence, least at w = d_on / d_off)
+//!   p_i  =  clip( w_i^{1/T} / ( E_off[ w^{1/T} ] + 1e-10 ), 1e-3, 1e3 )      rows of the last batch     eq. 5
+//!   P_i  =  p_i / Σ p,  stratified; no importance-sampling correction
+//!   new rows: the largest p so far, at first M f / ((1 - f) 1000), M offline rows having 1 each
+//!
+//! So the first 1000 online rows together have the share f of the mass. In the first 1000 environment steps
+//! updates are `first_epoch_multiplier` times as frequent.
+//! Order: the base's round; then w moves once, on B uniform offline and B uniform online rows, and the
+//! round's rows get priorities from the w before this move.
+//!
+//! The losses are the base's without what ties it to the data (`unconstrained`): SAC's for CQL and Cal-QL. The
+//! base must have critics and a stochastic policy.
+//!
+//! Metrics: `density_loss` = L_w; `ratio_offline`, `ratio_online` = E[ w ] on either half of its batch;
+//! `priority_mean` = E[ p ] over the round's rows; `online_share`.
+//! Declared differences. One agent (E = 1): the paper's ensemble of five agents and their joint policy is not
+//! offered. Updates are spread over the environment steps instead of done after every 1000.
+//! Cost per round, beside the base's: one forward pass of w on 3B rows and one backward pass on 2B.
+
+use super::critics;
+use crate::algo::measure::ONLINE_SHARE;
+use crate::algo::{Adaptation, Batch, CRITIC, Cadence, Dims, Learner, OPENING, Phase, Sampling};
+use crate::autodiff::{Adam, Shape, Tracer, Var};
+use crate::config::{AdamConfig, ConfigError, Dims as Widths, Metric, above};
+use crate::nn::init::Init;
+use crate::nn::{Head, Mlp, Params, Preset};
+
+crate::config! {
+    Off2OnConfig "off2on", "Replay balanced by a density ratio" {
+        shape priority_temperature:   f64        = 5.0,        above(0.0), "T of the priorities; large: nearly uniform";
+        run   init_online_fraction:   f64        = 0.5,        0.0..1.0,   "f, share of the mass that the first 1000 online transitions get";
+        run   first_epoch_multiplier: u64        = 10,         1..,        "factor of the updates in the first 1000 environment steps";
+        shape unconstrained:          bool       = true,       ..,         "drop what ties the base to the data while online, as CQL's penalty";
+        shape density_hidden:         Widths     = [256, 256], ..,         "hidden layers of the density ratio";
+        opt   density:                AdamConfig = 3e-4,       ..,         "optimiser of the density ratio";
+    }
+}
+
+/// Loss of the density ratio.
+pub static DENSITY_LOSS: Metric = Metric::new("density_loss", "L_w", "", "Loss of the density ratio");
+/// Mean ratio on offline rows.
+pub static RATIO_OFFLINE: Metric =
+    Metric::new("ratio_offline", "E[ w ], uniform offline rows", "", "Density ratio");
+/// Mean ratio on online rows.
+pub static RATIO_ONLINE: Metric = Metric::new("ratio_online", "E[ w ], uniform online rows", "", "Density ratio");
+/// Mean new priority.
+pub static PRIORITY_MEAN: Metric =
+    Metric::new("priority_mean", "E[ p ], rows of the round", "", "New priorities");
+
+/// Keeps both logarithms and the quotient finite.
+const EPS: f64 = 1e-10;
+/// Range of a priority; the lower end keeps rows with w = 0 reachable.
+const PRIORITIES: (f64, f64) = (1e-3, 1e3);
+
+/// Off2On over some base.
+#[derive(Debug)]
+pub struct Off2On {
+    config: Off2OnConfig,
+    density: Mlp,
+    batch: usize,
+}
+
+impl Off2On {
+    /// Declares w as the group `density`, after the networks of the base.
+    pub fn declare(
+        config: &Off2OnConfig,
+        dims: Dims,
+        base: &dyn Learner,
+        params: &mut Params,
+    ) -> Result<Off2On, ConfigError> {
+        critics(base, "fine-tunes critics on balanced replay")?;
+        if base.policy().head() == Head::Deterministic {
+            return Err(ConfigError::Other(
+                "it fine-tunes a stochastic policy, and this base has a deterministic one; choose a base as cql, cal_ql or sac, or --adapt plain".into(),
+            ));
+        }
+        let group = params.group("density", false);
+        let hidden = &config.density_hidden;
+        let density = Mlp::declare(params, group, 1, dims.s + dims.a, hidden, 1, Preset::Torch);
+        // w begins near 1, where the rectifier passes gradients.
+        let (_, bias) = density.layers()[hidden.len()];
+        params.begin(bias, Init::Constant(1.0));
+        Ok(Off2On { config: config.clone(), density, batch: dims.batch })
+    }
+}
+
+impl Adaptation for Off2On {
+    fn reprioritise<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Option<Var<'t>> {
+        let w = self.density.forward(t, s.concat(a)).relu();
+        let [offline, online, drawn] = {
+            let parts = w.reshape(Shape::new(3, self.batch, 1));
+            [0, 1, 2].map(|k| parts.head(k))
+        };
+        let (offline, online) = (offline.named("w(offline)"), online.named("w(online)"));
+        let loss = -(2.0 / (offline + 1.0) + EPS).log().mean()
+            - (online * 2.0 / (online + 1.0) + EPS).log().mean();
+        // The logarithm of 0 is left to no kernel.
+        let root = |w: Var<'t>| (w.clamp(1e-30, f64::INFINITY).log() / self.config.priority_temperature).exp();
+        let (lo, hi) = PRIORITIES;
+        let priority = (root(drawn.named("w")) / (root(offline).mean() + EPS)).clamp(lo, hi);
+        t.metric(&DENSITY_LOSS, loss);
+        t.metric(&RATIO_OFFLINE, offline.mean());
+        t.metric(&RATIO_ONLINE, online.mean());
+        t.metric(&PRIORITY_MEAN, priority.mean());
+        let AdamConfig { lr, beta1, beta2, eps } = self.config.density;
+        let optimiser = Adam { lr, ahead: 0, beta1, beta2, eps };
+        t.train("density", CRITIC, self.density.group(), &optimiser, loss);
+        Some(priority)
+    }
+
+    fn unconstrained(&self) -> bool {
+        self.config.unconstrained
+    }
+
+    fn finish_round<'t>(&self, t: &'t Tracer, b: &Batch<'t>, _: &dyn Learner, _: &Phase) {
+        if let Some(online) = b.online {
+            t.metric(&ONLINE_SHARE, online.mean());
+        }
+    }
+
+    fn sampling(&self) -> Sampling {
+        Sampling {
+            prioritised: true,
+            stratified: true,
+            opening_share: Some(self.config.init_online_fraction),
+            ..Sampling::default()
+        }
+    }
+
+    fn cadence(&self) -> Cadence {
+        Cadence { opening: (OPENING, self.config.first_epoch_multiplier), ..Cadence::default() }
+    }
+}

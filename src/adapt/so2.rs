@@ -1,0 +1,77 @@
+//! SO2. Zhang et al., "A perspective of Q-value estimation on offline-to-online reinforcement learning", 2024,
+//! arXiv:2312.07685.
+//!
+//!   ε ~ clip( N(0, σ²), ±c ),  ã' = clip( a' + ε, ±1 )       one draw per sample and dimension
+//!   y = r + γ m ( min_j Q̂_j(s', ã') - α log π(a'|s') )        the density is that of the unperturbed action
+//!   G_c critic updates per environment step, one of the policy on the last of them
+//!
+//! Over each base the action that its critic's target values is perturbed, and nothing else: a' in SAC, CQL,
+//! Cal-QL (each of the draws of `max_backup`) and TD3 (after its own smoothing noise). IQL's target for Q has no
+//! action; there the recorded action in the regression of V is perturbed, q = min_j Q̂_j(s, clip(a + ε)).
+//! σ = 0 perturbs nothing and leaves the base's program as it is.
+//!
+//! Metrics: `target_shift` = E[ mean_i |ã'_i - a'_i| ], after clipping.
+//! Declared differences. From the paper's program: no ensemble, so the target keeps the base's minimum over its
+//! critics instead of one target per critic; the base's loss, rates and batches stay (`online.buffer = concat(0.1)`
+//! gives the paper's batches, `so2.unconstrained` its loss without a penalty); the temperature moves with the policy
+//! only. Of the readings over IQL the one with perturbed successor actions in y is not offered; the update ratio
+//! alone is σ = 0.
+//! Cost per environment step: G_c critic parts and one policy part of the base's round; over IQL the target
+//! critics run once more on the perturbed actions.
+
+use super::critics;
+use crate::algo::{Adaptation, Cadence, Learner};
+use crate::autodiff::print::name_of;
+use crate::autodiff::{NoiseKind, Tracer, Var};
+use crate::config::{ConfigError, Metric};
+
+crate::config! {
+    So2Config "so2", "Perturbed value updates at a higher rate" {
+        shape sigma:          f64  = 0.3,   0.0.., "standard deviation of the perturbation; 0: none";
+        shape clip:           f64  = 0.6,   0.0.., "bound of the perturbation";
+        run   critic_updates: f64  = 10.0,  0.0.., "critic updates per environment step, unless online.updates_per_step is set";
+        run   actor_updates:  f64  = 1.0,   0.0.., "policy updates per environment step, unless online.actor_updates_per_step is set";
+        shape unconstrained:  bool = false, ..,    "drop what ties the base to the data while online, as CQL's penalty";
+    }
+}
+
+/// How far the perturbation moves an action.
+pub static SHIFT: Metric =
+    Metric::new("target_shift", "E[ mean_i |a~'_i - a'_i| ]", "", "Perturbation of target actions");
+
+/// SO2 over some base.
+#[derive(Debug)]
+pub struct So2 {
+    config: So2Config,
+}
+
+impl So2 {
+    /// Over a base with critics.
+    pub fn new(config: &So2Config, base: &dyn Learner) -> Result<So2, ConfigError> {
+        critics(base, "perturbs the actions that the targets of critics value")?;
+        Ok(So2 { config: config.clone() })
+    }
+}
+
+impl Adaptation for So2 {
+    fn perturb<'t>(&self, t: &'t Tracer, a: Var<'t>) -> Var<'t> {
+        let c = &self.config;
+        if c.sigma == 0.0 {
+            return a;
+        }
+        let noise = t.noise("perturbation of the target's action", NoiseKind::Normal, a.shape());
+        let eps = (noise * c.sigma).clamp(-c.clip, c.clip);
+        let moved = (a + eps).clamp(-1.0, 1.0);
+        t.metric(&SHIFT, (moved - a).abs().mean());
+        moved.named(format!("clip({} + eps)", name_of(a)))
+    }
+
+    fn unconstrained(&self) -> bool {
+        self.config.unconstrained
+    }
+
+    fn cadence(&self) -> Cadence {
+        let c = &self.config;
+        Cadence { critic: c.critic_updates, actor: Some(c.actor_updates), ..Cadence::default() }
+    }
+}

@@ -1,0 +1,102 @@
+//! Priorities from a model that is trained beside the rounds.
+//!
+//! After every round the adaptation's model sees B uniform offline rows, B uniform online rows and the B rows of
+//! the round, moves once, and gives the latter new priorities. New transitions enter with the largest priority
+//! so far. Priorities then are a history, not a function of the transitions: they belong to the checkpoint.
+
+use super::TrainError;
+use super::agent::{Agent, fill};
+use super::cadence::Roles;
+use super::offline::Rounds;
+use crate::algo::OPENING;
+use crate::autodiff::{Clock, Metric, Noise, Store};
+use crate::replay::{self, Composer, Draw, Ring, SumTree};
+use crate::rng::Stream;
+
+/// Half of the rows offline, then half of them online.
+const HALVES: Composer = Composer::Mix(0.5);
+
+/// The compiled model and what it needs between rounds.
+pub struct Balance {
+    rounds: Rounds,
+    seed: u64,
+    /// largest priority so far, that of new rows
+    newest: f64,
+    /// the model's rows `[3B]`
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+    priorities: Vec<f64>,
+}
+
+impl Balance {
+    /// Compiles the adaptation's model; `None` without one. `opening_share` as in [`crate::algo::Sampling`].
+    ///
+    /// # Errors
+    /// Without offline rows there is nothing to compare new ones with.
+    pub fn new(agent: &Agent, seed: u64, offline: usize, opening_share: Option<f64>) -> Result<Option<Balance>, TrainError> {
+        let Some(trace) = agent.reprioritisation_trace() else { return Ok(None) };
+        if offline == 0 {
+            return Err(TrainError::Input(
+                "online.offline_rows: expected offline transitions, got none; this adaptation compares them with online ones: keep some or choose --adapt plain".into(),
+            ));
+        }
+        let batch = agent.dims.batch;
+        let share = opening_share.unwrap_or(0.0);
+        let newest = match share > 0.0 {
+            true => offline as f64 * share / ((1.0 - share) * OPENING as f64),
+            false => 1.0,
+        };
+        Ok(Some(Balance {
+            rounds: Rounds::new(&trace, &[Roles::BOTH]),
+            seed,
+            newest,
+            rows: vec![0; 3 * batch],
+            weights: vec![0.0; 2 * batch],
+            priorities: vec![0.0; batch],
+        }))
+    }
+
+    /// The priority of a new row.
+    pub fn newest(&self) -> f64 {
+        self.newest
+    }
+
+    /// Goes on with a saved largest priority.
+    pub fn restore(&mut self, newest: f64) {
+        self.newest = newest;
+    }
+
+    /// Trains the model once and gives the rows of the round new priorities. Allocates nothing.
+    pub fn round(
+        &mut self,
+        store: &mut Store,
+        ring: &Ring,
+        tree: &mut SumTree,
+        rows: &[u32],
+        clock: Clock,
+        measure: bool,
+    ) {
+        let (uniform, drawn) = self.rows.split_at_mut(2 * rows.len());
+        let draw = Draw { seed: self.seed, stream: Stream::Balance as u32, update: clock.round };
+        HALVES.compose(draw, ring, None, 0.0, uniform, &mut self.weights);
+        drawn.copy_from_slice(rows);
+        let (program, workspace) = self.rounds.pick(Roles::BOTH, measure);
+        fill(workspace, program, ring, &self.rows);
+        program.run(workspace, store, clock, Noise::Seed(self.seed));
+        for (p, &x) in self.priorities.iter_mut().zip(workspace.output(program, replay::PRIORITY)) {
+            *p = f64::from(x);
+            self.newest = self.newest.max(*p);
+        }
+        tree.update(rows, &self.priorities);
+    }
+
+    /// Metrics that measured rounds report.
+    pub fn metrics(&self) -> Vec<&'static Metric> {
+        self.rounds.metrics()
+    }
+
+    /// Values of the last measured round.
+    pub fn values(&self) -> Vec<(&'static Metric, f64)> {
+        self.rounds.values()
+    }
+}
