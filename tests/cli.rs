@@ -357,6 +357,13 @@ fn bad_usage_is_one_line() {
         ("explain --preset iql_corll", &["iql_corll", "did you mean `iql_corl`?"]),
         ("explain --config nowhere.toml", &["nowhere.toml"]),
         ("explain --adapt baq --set baq.relax=widen(0)", &["baq.relax"]),
+        ("explain --algo bc --adapt baq", &["bc with baq", "no critics", "--adapt plain"]),
+        ("explain --algo bc --adapt so2", &["bc with so2", "perturbs", "no critics"]),
+        ("explain --algo bc --adapt suf", &["bc with suf", "no critics"]),
+        ("explain --algo bc --adapt off2on", &["bc with off2on", "no critics"]),
+        ("explain --algo td3 --adapt off2on", &["td3 with off2on", "stochastic", "cql"]),
+        ("explain --algo td3_bc --adapt off2on", &["td3_bc with off2on", "stochastic", "cql"]),
+        ("explain --adapt off2on --set iql.actor_head=deterministic", &["iql with off2on", "stochastic"]),
         ("audit gradients --algo ddpg", &["`ddpg`", "iql"]),
         ("options iqll", &["[iqll]", "`iql`"]),
         ("env replay nothing", &["nothing.safetensors"]),
@@ -483,6 +490,22 @@ fn wrong_checkpoints_are_refused() {
     // No environment to evaluate in.
     place.succeed("train --data toy.hdf5 --env none --updates 1 --out none --quiet");
     place.refused_line("evaluate --from none", &["run.env", "--env"]);
+}
+
+#[test]
+fn combinations_without_sense_are_refused() {
+    let place = Place::with_runs();
+    for (line, words) in [
+        ("--from bc --adapt so2", &["bc with so2", "no critics"] as &[&str]),
+        ("--from bc --adapt baq", &["bc with baq", "no critics"]),
+        ("--from iql --adapt baq --set online.buffer=mix(0.5)", &["online.buffer", "append", "mix(0.5)"]),
+        ("--from iql --adapt baq --set online.buffer=proportional", &["online.buffer", "proportional"]),
+        ("--from iql --adapt off2on --set online.buffer=concat(0.1)", &["online.buffer", "concat(0.1)"]),
+        ("--from iql --adapt off2on --set online.offline_rows=none", &["online.offline_rows", "got none"]),
+        ("--from iql --adapt suf --set so2.sigma=0.1", &["so2.sigma", "not used by this run"]),
+    ] {
+        place.refused_line(&format!("finetune {line} --out x"), words);
+    }
 }
 
 /// Changes the tensors of a trace.

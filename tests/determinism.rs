@@ -58,7 +58,15 @@ fn any_number_of_threads() {
 #[test]
 fn any_number_of_threads_for_every_method() {
     let dims = Dims { batch: 128, ..DIMS };
-    let sets = ["cql.policy_hidden=[64, 64]", "cql.critic_hidden=[64, 64]", "cql.samples=4"];
+    let sets = [
+        "cql.policy_hidden=[64, 64]",
+        "cql.critic_hidden=[64, 64]",
+        "cql.samples=4",
+        "iql.hidden=[64, 64]",
+        "sac.hidden=[64, 64]",
+        "td3.hidden=[64, 64]",
+        "baq.model_hidden=[64]",
+    ];
     for (algo, adapt) in methods() {
         let learn = |threads: usize| {
             with_threads(threads, || {

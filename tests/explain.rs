@@ -2,8 +2,12 @@
 //! its cost: `BAQ_BLESS=1 cargo test --release --test explain` writes the files anew; read the difference
 //! before committing it.
 
+mod common;
+
 use std::path::Path;
 use std::process::Command;
+
+use common::methods;
 
 fn check(name: &str, args: &[&str]) {
     let out = Command::new(env!("CARGO_BIN_EXE_baq")).arg("explain").args(args).output().unwrap();
@@ -22,18 +26,11 @@ fn check(name: &str, args: &[&str]) {
 }
 
 #[test]
-fn bc() {
-    check("bc", &["--algo", "bc", "--adapt", "plain", "--env", "hopper"]);
-}
-
-#[test]
-fn iql() {
-    check("iql", &["--algo", "iql", "--adapt", "plain", "--env", "hopper"]);
-}
-
-#[test]
-fn baq_over_iql() {
-    check("iql-baq", &["--algo", "iql", "--adapt", "baq", "--env", "hopper"]);
+fn every_method() {
+    for (algo, adapt) in methods() {
+        let name = if adapt == "plain" { algo.to_string() } else { format!("{algo}-{adapt}") };
+        check(&name, &["--algo", algo, "--adapt", adapt, "--env", "hopper"]);
+    }
 }
 
 /// One line of each option that changes a formula.

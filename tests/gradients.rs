@@ -296,12 +296,13 @@ fn behaviour_adaptive_weights_over_iql() {
 fn every_method() {
     for (algo, adapt) in methods() {
         let agent = agent(algo, adapt, DIMS, SMALL);
-        for phase in [Phase::offline(10), online(10)] {
-            let trace = agent.trace(&phase);
+        let model = agent.reprioritisation_trace().map(|trace| (true, trace));
+        let rounds = [Phase::offline(10), online(10)].map(|p| (p.online, agent.trace(&p)));
+        for (online, trace) in rounds.into_iter().chain(model) {
             let checks = check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true);
             assert!(!checks.is_empty(), "{algo} + {adapt} trains nothing");
             for c in checks {
-                assert!(c.passed(), "{algo} + {adapt}, online {}: {c:?}", phase.online);
+                assert!(c.passed(), "{algo} + {adapt}, online {online}: {c:?}");
             }
         }
     }

@@ -9,7 +9,7 @@ use super::setup::RunArgs;
 use super::{Common, Outcome, Verdict};
 use crate::adapt;
 use crate::adapt::baq::BaqConfig;
-use crate::algo::{Cadence, Dims, Phase, Sampling};
+use crate::algo::{Cadence, Dims, OPENING, Phase, Sampling};
 use crate::autodiff::print::{self, Explanation, SymbolText};
 use crate::autodiff::{Program, Select, Trace};
 use crate::config::{BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
@@ -217,6 +217,14 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
     };
     if let Some(share) = sampling.online_share {
         let _ = write!(text, ", {}% of the mass online", 100.0 * share);
+    }
+    if let Some(share) = sampling.opening_share {
+        let _ = write!(
+            text,
+            ", the first {} online ones with {}% of the mass",
+            grouped(OPENING),
+            100.0 * share
+        );
     }
     if let Some(exponent) = sampling.importance {
         let _ = write!(text, ", importance weights with exponent {exponent}");

@@ -67,9 +67,8 @@ impl Finetune {
         let quiet = self.quiet || common.json;
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
-                let dir = RunDir::resume(path)?;
-                let config = setup::of_run(&dir)?;
-                (path.clone(), tune(&config, &dir, &stop, quiet)?, config)
+                let (ended, config) = resume(path, &stop, quiet)?;
+                (path.clone(), ended, config)
             }
             None => {
                 let from = self.from.clone().expect("invariant: clap asks for --from or --resume");
@@ -176,6 +175,13 @@ impl Start {
     }
 }
 
+/// Goes on with an interrupted run; everything comes from its directory.
+pub fn resume(path: &Path, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
+    let dir = RunDir::resume(path)?;
+    let config = setup::of_run(&dir)?;
+    Ok((tune(&config, &dir, stop, quiet)?, config))
+}
+
 /// Fine-tunes in a directory that [`Start::run`] has prepared, from its checkpoint if there is one.
 fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
@@ -240,12 +246,6 @@ pub fn calibration_verdict(run: &Path) -> Result<String, TrainError> {
     Ok(calibration::lines(&read_calibration(run)?).pop().unwrap_or_default())
 }
 
-/// An error if the options of the online phase cannot go together.
-fn check(agent: &Agent, online: &OnlineConfig) -> Result<(), TrainError> {
-    online::composer(online.buffer, &agent.adaptation.sampling())?;
-    Ok(())
-}
-
 /// The agent with the offline run's parameters and, where one is given, the behaviour model's.
 fn prepare(
     config: &Config,
@@ -257,14 +257,13 @@ fn prepare(
     origin.check_dataset(&dataset.facts)?;
     let dims = origin.dims(options.rows())?;
     let mut agent = Agent::new(config, dims)?;
-    online::check_without_data(config, &agent, dataset)?;
-    check(&agent, &options)?;
+    online::check(config, &agent, dataset)?;
     let saved: Vec<String> = origin.groups()?.iter().map(|g| g.to_string()).collect();
     let own = own_group(&agent);
     let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
-    for name in &groups {
+    for (k, name) in groups.iter().enumerate() {
         // The adaptation's own networks need not be there; those of the base must.
-        if Some(name) != own.as_ref() || saved.contains(name) {
+        if k < agent.base_groups || saved.contains(name) {
             origin.restore_group(&mut agent, name, name)?;
         }
     }

@@ -14,6 +14,11 @@ pub struct Params {
 }
 
 impl Params {
+    /// How many groups there are.
+    pub fn groups(&self) -> usize {
+        self.table.groups().len()
+    }
+
     /// Opens a group; `ensemble` puts the head's number into the paths.
     pub fn group(&mut self, name: &str, ensemble: bool) -> GroupId {
         self.table.add_group(name, ensemble)

@@ -22,6 +22,8 @@ pub struct Agent {
     pub store: Store,
     /// sizes
     pub dims: Dims,
+    /// how many groups of parameters are the learner's; those after them are the adaptation's
+    pub base_groups: usize,
 }
 
 impl Agent {
@@ -32,10 +34,11 @@ impl Agent {
         let modifier = find_adaptation(&run.adapt)?;
         let mut params = Params::default();
         let learner = (base.build)(config, dims, &mut params)?;
+        let base_groups = params.groups();
         let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)
             .map_err(|e| e.in_origin(&format!("{} with {}", run.algo, run.adapt)))?;
         let (table, store) = params.finish(run.seed);
-        Ok(Agent { learner, adaptation, table, store, dims })
+        Ok(Agent { learner, adaptation, table, store, dims, base_groups })
     }
 
     /// Traces one round.

@@ -16,6 +16,16 @@ use crate::rng::Stream;
 /// Half of the rows offline, then half of them online.
 const HALVES: Composer = Composer::Mix(0.5);
 
+/// An error if the adaptation has such a model and there are no offline rows to compare new ones with.
+pub fn check(agent: &Agent, offline_rows: bool) -> Result<(), TrainError> {
+    if offline_rows || agent.adaptation.sampling().opening_share.is_none() {
+        return Ok(());
+    }
+    Err(TrainError::Input(
+        "online.offline_rows: expected offline transitions, got none; this adaptation compares new transitions with them: keep some, or choose --adapt plain".into(),
+    ))
+}
+
 /// The compiled model and what it needs between rounds.
 pub struct Balance {
     rounds: Rounds,
@@ -29,19 +39,15 @@ pub struct Balance {
 }
 
 impl Balance {
-    /// Compiles the adaptation's model; `None` without one. `opening_share` as in [`crate::algo::Sampling`].
+    /// Compiles the adaptation's model for a ring with so many offline rows; `None` without a model.
     ///
     /// # Errors
-    /// Without offline rows there is nothing to compare new ones with.
-    pub fn new(agent: &Agent, seed: u64, offline: usize, opening_share: Option<f64>) -> Result<Option<Balance>, TrainError> {
+    /// See [`check`].
+    pub fn new(agent: &Agent, seed: u64, offline: usize) -> Result<Option<Balance>, TrainError> {
         let Some(trace) = agent.reprioritisation_trace() else { return Ok(None) };
-        if offline == 0 {
-            return Err(TrainError::Input(
-                "online.offline_rows: expected offline transitions, got none; this adaptation compares them with online ones: keep some or choose --adapt plain".into(),
-            ));
-        }
+        check(agent, offline > 0)?;
         let batch = agent.dims.batch;
-        let share = opening_share.unwrap_or(0.0);
+        let share = agent.adaptation.sampling().opening_share.unwrap_or(0.0);
         let newest = match share > 0.0 {
             true => offline as f64 * share / ((1.0 - share) * OPENING as f64),
             false => 1.0,

@@ -1,7 +1,7 @@
 //! Training loops and what surrounds them.
 
 pub mod agent;
-mod balance;
+pub mod balance;
 pub mod bench;
 pub mod cadence;
 pub mod calibration;

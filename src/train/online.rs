@@ -9,7 +9,7 @@
 
 use super::TrainError;
 use super::agent::{Actor, Agent, Annotator, fill};
-use super::balance::Balance;
+use super::balance::{self, Balance};
 use super::cadence::{self, Due, Roles};
 use super::data::{Dataset, Scales};
 use super::evaluate::Evaluator;
@@ -237,7 +237,7 @@ impl<'a> Online<'a> {
             tree
         });
         let offline = ring.offline_rows().len();
-        let mut balance = Balance::new(&agent, run.seed, offline, sampling.opening_share)?;
+        let mut balance = Balance::new(&agent, run.seed, offline)?;
         if let (Some(balance), Some(saved)) =
             (&mut balance, online.as_ref().and_then(|o| o.priorities.as_ref()))
         {
@@ -586,8 +586,14 @@ impl<'a> Online<'a> {
     }
 }
 
+/// An error if options of the online phase and the adaptation cannot go together.
+pub fn check(agent: &Agent, options: &OnlineConfig) -> Result<(), TrainError> {
+    composer(options.buffer, &agent.adaptation.sampling())?;
+    balance::check(agent, options.offline_rows != OfflineRows::None)
+}
+
 /// The rule that an adaptation's sampling asks for; an error if the buffer cannot follow it.
-pub fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
+pub(super) fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
     match (buffer, sampling.prioritised) {
         (BufferMode::Append, false) => Ok(Composer::Uniform { stratified: false }),
         (BufferMode::Append, true) => Ok(Composer::Prioritised {

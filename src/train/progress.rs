@@ -27,6 +27,11 @@ impl Stop {
         Ok(stop)
     }
 
+    /// Raises it.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether it was raised.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)

@@ -55,12 +55,13 @@ pub fn online(rounds: u64) -> Phase {
     Phase { online: true, rounds, before: 0, actor_lr: OnlineActorLr::Constant(1.0) }
 }
 
-/// Every base algorithm with every adaptation that has something to adapt.
+/// Every base algorithm with every adaptation that is not refused over it.
 pub fn methods() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let dims = Dims { s: 1, a: 1, batch: 1 };
     ALGORITHMS
         .iter()
         .flat_map(|base| ADAPTATIONS.iter().map(|modifier| (base.name, modifier.name)))
-        .filter(|(base, modifier)| *base != "bc" || *modifier == "plain")
+        .filter(move |(base, modifier)| Agent::new(&config(base, modifier, 0, SMALL), dims).is_ok())
 }
 
 /// Settings that make the networks of every algorithm small.
@@ -73,6 +74,7 @@ pub const SMALL: &[&str] = &[
     "cql.critic_hidden=[9, 8]",
     "cql.samples=2",
     "baq.model_hidden=[4]",
+    "off2on.density_hidden=[5, 4]",
 ];
 
 /// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.

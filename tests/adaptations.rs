@@ -1,0 +1,338 @@
+//! Adaptations over every base: what they change and what they leave, how often they update, what priorities of a
+//! density ratio become, and runs that are interrupted after every step.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use baq::algo::{self, Dims};
+use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
+use baq::autodiff::{Clock, Select};
+use baq::cli::Common;
+use baq::cli::finetune::{self, Start};
+use baq::cli::setup::RunArgs;
+use baq::cli::train;
+use baq::config::Config;
+use baq::replay::{self, Layout, Origin, Ring, SumTree};
+use baq::train::agent::Agent;
+use baq::train::balance::Balance;
+use baq::train::offline::Ended;
+use baq::train::progress::Stop;
+use baq::train::state::Saved;
+use baq_datasets::{synthetic, write};
+use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online};
+use tempfile::TempDir;
+
+const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
+const BASES: [&str; 6] = ["iql", "cql", "cal_ql", "sac", "td3", "td3_bc"];
+
+fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
+    agent(algo, adapt, DIMS, &[SMALL, sets].concat())
+}
+
+/// The base's parameters and moments after some online rounds.
+fn learned(algo: &str, adapt: &str, sets: &[&str]) -> Vec<(String, Vec<u32>)> {
+    let select = Select { metrics: false, ..Select::ALL };
+    let mut learning = Learning::new(small(algo, adapt, sets), &online(100), select);
+    (0..5).for_each(|_| learning.round());
+    let agent = &learning.agent;
+    let own: Vec<String> =
+        agent.table.groups()[..agent.base_groups].iter().map(|g| format!("{}.", g.name)).collect();
+    let mut all = bits(&agent.store);
+    all.retain(|(path, _)| {
+        let path = path.trim_start_matches("adam.first.").trim_start_matches("adam.second.");
+        own.iter().any(|group| path.starts_with(group))
+    });
+    all
+}
+
+fn group(all: &[(String, Vec<u32>)], name: &str) -> Vec<(String, Vec<u32>)> {
+    all.iter().filter(|(path, _)| path.starts_with(&format!("{name}."))).cloned().collect()
+}
+
+#[test]
+fn so2_without_noise_and_suf_are_their_bases_to_the_bit() {
+    for algo in BASES {
+        let base = learned(algo, "plain", &[]);
+        assert_same(&format!("{algo} + so2"), &learned(algo, "so2", &["so2.sigma=0"]), &base);
+        assert_same(&format!("{algo} + suf"), &learned(algo, "suf", &[]), &base);
+        assert_ne!(learned(algo, "so2", &[]), base, "{algo}: the perturbation changes nothing");
+    }
+}
+
+const CQL_LIKE_SAC: [&str; 4] =
+    ["cql.std_scale=false", "cql.init=rlkit", "cql.actor=0.0003", "cql.temperature_optimiser=0.0003"];
+
+#[test]
+fn unconstrained_bases_are_those_without_a_constraint() {
+    let sac = learned("sac", "plain", &[]);
+    for algo in ["cql", "cal_ql"] {
+        for adapt in ["suf", "so2"] {
+            let free = format!("{adapt}.unconstrained=true");
+            let sets = [&CQL_LIKE_SAC[..], &[&free, "so2.sigma=0", "cql.max_backup=true"]].concat();
+            assert_same(&format!("{algo} + {adapt}"), &learned(algo, adapt, &sets), &sac);
+        }
+        assert_ne!(learned(algo, "suf", &CQL_LIKE_SAC), sac, "{algo}: the penalty does nothing");
+    }
+    let td3 = learned("td3", "plain", &[]);
+    assert_same("td3_bc", &learned("td3_bc", "suf", &["suf.unconstrained=true"]), &td3);
+    assert_ne!(learned("td3_bc", "suf", &[]), td3, "cloning does nothing");
+    // IQL keeps its critics, which do not know the policy, and maximises Q.
+    let (plain, free) = (learned("iql", "plain", &[]), learned("iql", "suf", &["suf.unconstrained=true"]));
+    for critic in ["v", "q", "q_target"] {
+        assert_same(critic, &group(&free, critic), &group(&plain, critic));
+    }
+    assert_ne!(group(&free, "pi"), group(&plain, "pi"));
+}
+
+/// The losses of an online round in f64, with the perturbation's noise multiplied by `eps`; without a target
+/// critic, if asked, so that of the target only the density of a' is left.
+fn losses(algo: &str, adapt: &str, eps: f64, without_q_target: bool, update: &str) -> f64 {
+    let agent = small(algo, adapt, &["cql.entropy_backup=true"]);
+    let trace = agent.trace(&online(10));
+    let mut x = Numbers(21);
+    let columns = trace
+        .inputs
+        .iter()
+        .map(|i| {
+            let u = x.units(i.shape.len());
+            u.iter().map(|u| if i.name == replay::M { 1.0 } else { 0.9 * u }).collect()
+        })
+        .collect();
+    let noise = trace
+        .noises
+        .iter()
+        .map(|n| {
+            let perturbation = n.name.starts_with("perturbation");
+            let mut x = if perturbation { Numbers(5) } else { x.clone() };
+            let scale = if perturbation { eps } else { 1.0 };
+            x.units(n.shape.len()).iter().map(|u| 1.5 * u * scale).collect()
+        })
+        .collect();
+    let mut store = ReferenceStore::from(&agent.store);
+    let mut y = Numbers(77);
+    store.values.iter_mut().flatten().for_each(|v| *v += 0.3 * y.unit());
+    if without_q_target {
+        let target = agent.table.find_group("q_target").expect("every base here has one");
+        agent.table.members(target).for_each(|p| store.values[p.index()].fill(0.0));
+    }
+    let inputs = ReferenceInputs { columns, noise };
+    let values = reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
+    trace.loss(update, &values)
+}
+
+#[test]
+fn perturbation_moves_the_action_of_the_target_alone() {
+    for algo in BASES {
+        // The only target of IQL that values an action is that of V.
+        let update = if algo == "iql" { "value" } else { "q" };
+        let base = losses(algo, "plain", 0.0, false, update);
+        assert_eq!(losses(algo, "so2", 0.0, false, update), base, "{algo}: a perturbation of 0");
+        let moved = losses(algo, "so2", 1.0, false, update);
+        assert!((moved - base).abs() > 1e-6 * base.abs(), "{algo}: the target does not see it");
+        // Where the policy's loss is taken before anything moves, the perturbation is not in it.
+        if matches!(algo, "cql" | "cal_ql" | "sac") {
+            let policy = |eps| losses(algo, "so2", eps, false, "policy");
+            assert_eq!(policy(1.0), policy(0.0), "{algo}: the policy sees the perturbation");
+        }
+    }
+    for algo in ["sac", "cql"] {
+        let density = losses(algo, "so2", 0.0, true, "q");
+        assert_eq!(losses(algo, "so2", 1.0, true, "q"), density, "{algo}: log pi depends on the perturbation");
+    }
+}
+
+/// The mean ratios on offline and online rows, and priorities of 32 rows of each, after training on rows whose
+/// first coordinate is `shift` apart.
+fn separated(shift: f64) -> ((f64, f64), [Vec<f64>; 2]) {
+    let dims = Dims { s: 2, a: 1, batch: 64 };
+    let sets = ["sac.hidden=[4]", "off2on.density_hidden=[16]", "off2on.density=0.003"];
+    let mut agent = agent("sac", "off2on", dims, &sets);
+    let layout = Layout::transitions(2, 1, &[]);
+    let mut ring = Ring::new(layout, 800);
+    let mut x = Numbers(3);
+    let mut states = |n: usize, shift: f64| -> Vec<f32> {
+        (0..n).flat_map(|_| [0.4 * x.unit() + shift, 0.4 * x.unit()]).map(|v| v as f32).collect()
+    };
+    ring.load(500, &[(replay::S, &states(500, -shift / 2.0))]).expect("the rows fit");
+    for s in states(300, shift / 2.0).chunks(2) {
+        ring.push(&[s[0], s[1], 0.0, 0.0, 1.0, 0.0, 0.0]);
+    }
+    let mut tree = SumTree::new(800);
+    tree.assign(0, &[1.0; 800]);
+    let mut balance = Balance::new(&agent, 9, 500).expect("there are offline rows").expect("off2on has a model");
+    // f = 0.5 of the mass to the first 1000 rows: 500 * 0.5 / (0.5 * 1000).
+    assert_eq!(balance.newest(), 0.5);
+    let rows: Vec<u32> = (0..32).chain(500..532).collect();
+    for round in 0..400 {
+        let clock = Clock { round, phase_round: round };
+        balance.round(&mut agent.store, &ring, &mut tree, &rows, clock, round == 399);
+    }
+    let value = |name| balance.values().into_iter().find(|(m, _)| m.name == name).expect("measured").1;
+    let leaves = |rows: &[u32]| rows.iter().map(|&row| tree.leaf(row as usize)).collect();
+    assert_eq!(ring.origin(500), Origin::Online);
+    let largest = rows.iter().map(|&row| tree.leaf(row as usize)).fold(0.0, f64::max);
+    assert!(balance.newest() >= largest);
+    ((value("ratio_offline"), value("ratio_online")), [leaves(&rows[..32]), leaves(&rows[32..])])
+}
+
+#[test]
+fn the_density_ratio_tells_disjoint_data_apart_and_equal_data_not() {
+    let ((offline, online), [old, new]) = separated(1.2);
+    assert!(offline < 0.1 && online > 3.0, "ratios {offline} offline, {online} online");
+    let largest = old.iter().copied().fold(0.0, f64::max);
+    assert!(new.iter().all(|p| *p > 2.0 * largest), "offline up to {largest}, online {new:?}");
+    assert!(old.iter().chain(&new).all(|p| (1e-3f32 as f64..=1e3).contains(p)));
+
+    let ((offline, online), leaves) = separated(0.0);
+    assert!((offline - 1.0).abs() < 0.15 && (online - 1.0).abs() < 0.15, "{offline} {online}");
+    for p in leaves.iter().flatten() {
+        assert!((p - 1.0).abs() < 0.1, "{leaves:?}");
+    }
+}
+
+/// A folder with toy data and the runs made from them.
+struct Place(TempDir);
+
+const COMMON: Common = Common { threads: None, isa: None, seed: None, json: true };
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let columns = synthetic::point(5, 300, 3, 1);
+        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default())
+            .unwrap_or_else(|e| panic!("{e}"));
+        Place(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn args(&self, active: &[&str], sets: &[&str]) -> RunArgs {
+        let small = SMALL.iter().filter(|set| active.contains(&set.split_once('.').expect("dotted").0));
+        RunArgs {
+            sets: small.chain(sets).map(|s| (*s).to_string()).collect(),
+            env: Some("toy".into()),
+            data: Some(self.path("toy.hdf5").display().to_string()),
+            ..RunArgs::default()
+        }
+    }
+
+    /// A few offline updates.
+    fn offline(&self, algo: &str) -> PathBuf {
+        let out = self.path(algo);
+        if !out.exists() {
+            let active = [Some(algo), algo::find(algo).expect("known").extends];
+            let active: Vec<&str> = active.into_iter().flatten().collect();
+            let sets =
+                ["offline.updates=3", "offline.batch=8", "offline.eval_episodes=0", "data.observation_scaling=none"];
+            let config = self
+                .args(&active, &sets)
+                .resolve(COMMON, Some(algo), None)
+                .unwrap_or_else(|e| panic!("{algo}: {e}"));
+            train::offline(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{algo}: {e}"));
+        }
+        out
+    }
+
+    fn start(&self, algo: &str, adapt: &str, sets: &[&str]) -> (Start, Config) {
+        let start = Start {
+            from: self.offline(algo),
+            model: (adapt == "baq").then(|| self.offline("bc")),
+        };
+        let common = ["online.eval_episodes=0", "online.batch=8", "online.capacity=2000"];
+        let args = self.args(&[adapt], &[&common, sets].concat());
+        let config = start
+            .configuration(&args, COMMON, adapt)
+            .unwrap_or_else(|e| panic!("{algo} + {adapt}: {e}"));
+        (start, config)
+    }
+
+    fn finetune(&self, algo: &str, adapt: &str, sets: &[&str], name: &str) -> PathBuf {
+        let (start, config) = self.start(algo, adapt, sets);
+        let out = self.path(name);
+        let ended = start.run(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(ended, Ended::Complete);
+        out
+    }
+}
+
+/// Adam steps of a group of a run's checkpoint.
+fn steps(run: &Path, algo: &str, adapt: &str, group: &str) -> u64 {
+    let saved = Saved::open(run).unwrap_or_else(|e| panic!("{e}"));
+    let sets: Vec<&str> = SMALL.iter().copied().chain(["baq.model_hidden=[9, 8]"]).collect();
+    let mut agent = agent(algo, adapt, saved.dims(8).unwrap_or_else(|e| panic!("{e}")), &sets);
+    saved.restore(&mut agent).unwrap_or_else(|e| panic!("{e}"));
+    agent.store.steps[agent.table.find_group(group).expect("a group of the base").index()]
+}
+
+#[test]
+fn updates_are_counted_exactly() {
+    let place = Place::new();
+    let cases: [(&str, &str, &[&str], u64, (u64, u64)); 8] = [
+        ("sac", "suf", &["suf.critic_updates=1.3", "suf.actor_updates=0.3337"], 1000, (1300, 334)),
+        ("iql", "suf", &["suf.critic_updates=0.7", "suf.actor_updates=0.1"], 1000, (700, 100)),
+        ("iql", "plain", &["online.updates_per_step=0.1", "online.actor_updates_per_step=0.3"], 1000, (100, 300)),
+        ("sac", "suf", &[], 40, (400, 20)),
+        ("sac", "so2", &[], 20, (200, 20)),
+        // What is set by hand wins over what the adaptation asks for, each for itself.
+        ("sac", "so2", &["online.updates_per_step=2"], 20, (40, 20)),
+        ("sac", "suf", &["online.updates_per_step=2", "online.actor_updates_per_step=1"], 20, (40, 20)),
+        ("sac", "off2on", &["off2on.first_epoch_multiplier=3"], 1010, (3010, 3010)),
+    ];
+    for (k, (algo, adapt, sets, env_steps, expected)) in cases.into_iter().enumerate() {
+        let steps_set = format!("online.env_steps={env_steps}");
+        let run = place.finetune(algo, adapt, &[sets, &[&steps_set]].concat(), &format!("run{k}"));
+        let c = Saved::open(&run).and_then(|s| s.counters()).unwrap_or_else(|e| panic!("{e}"));
+        let what = format!("{algo} + {adapt} {sets:?}");
+        assert_eq!((c.critic_updates, c.actor_updates), expected, "{what}");
+        assert_eq!(c.env_step, env_steps);
+        // Three updates are from the offline phase. A temperature moves with the policy.
+        assert_eq!(steps(&run, algo, adapt, "q"), 3 + expected.0, "{what}");
+        assert_eq!(steps(&run, algo, adapt, "pi"), 3 + expected.1, "{what}");
+        if algo == "sac" {
+            assert_eq!(steps(&run, algo, adapt, "log_alpha"), 3 + expected.1, "{what}");
+        }
+    }
+}
+
+#[test]
+fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
+    let place = Place::new();
+    let sets = ["online.env_steps=6", "online.log_every=1", "online.buffer=append"];
+    for (algo, adapt) in methods() {
+        let what = format!("{algo} + {adapt}");
+        let whole = place.finetune(algo, adapt, &sets, &format!("{algo}-{adapt}"));
+        let (start, config) = place.start(algo, adapt, &sets);
+        let cut = place.path(&format!("{algo}-{adapt}-cut"));
+        let stopped = Stop::default();
+        stopped.request();
+        let fail = |e| -> Ended { panic!("{what}: {e}") };
+        assert_eq!(start.run(&config, &cut, &stopped, true).unwrap_or_else(fail), Ended::Interrupted, "{what}");
+        for _ in 0..4 {
+            let ended = finetune::resume(&cut, &stopped, true).map(|(ended, _)| ended).unwrap_or_else(fail);
+            assert_eq!(ended, Ended::Interrupted, "{what}");
+        }
+        let ended = finetune::resume(&cut, &Stop::default(), true).map(|(ended, _)| ended).unwrap_or_else(fail);
+        assert_eq!(ended, Ended::Complete, "{what}");
+        for file in ["checkpoint.safetensors", "metrics.csv"] {
+            let read = |run: &Path| std::fs::read(run.join(file)).expect("a finished run has it");
+            assert!(read(&whole) == read(&cut), "{what}: {file} differs");
+        }
+    }
+}
+
+#[test]
+fn batches_of_the_online_options_grow_and_mix() {
+    let place = Place::new();
+    let sets = ["online.env_steps=4", "online.log_every=1"];
+    for (buffer, rows) in [("concat(0.25)", 32), ("proportional", 8), ("mix(0.5)", 8)] {
+        let set = format!("online.buffer={buffer}");
+        let (_, config) = place.start("sac", "so2", &[&sets[..], &[&set]].concat());
+        assert_eq!(config.section::<baq::config::OnlineConfig>().rows(), rows);
+        let run = place.finetune("sac", "so2", &[&sets[..], &[&set]].concat(), buffer);
+        let log = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
+        assert_eq!(log.lines().count(), 5, "{log}");
+    }
+}
