@@ -149,7 +149,7 @@ impl Train {
 pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
     // What can be wrong with the input is found before anything is created.
     let dataset = data::load(config)?;
-    online::check_without_data(config, &agent(config, &dataset)?, &dataset)?;
+    online::check(config, &agent(config, &dataset)?, &dataset)?;
     let dir = RunDir::create(out)?;
     dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     train(config, &dir, dataset, None, stop, quiet)
@@ -158,7 +158,7 @@ pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<En
 /// The untrained agent.
 fn agent(config: &Config, dataset: &Dataset) -> Result<Agent, TrainError> {
     let batch = match dataset.is_absent() {
-        true => config.section::<OnlineConfig>().batch,
+        true => config.section::<OnlineConfig>().rows(),
         false => config.section::<OfflineConfig>().batch,
     };
     let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch };

@@ -94,10 +94,12 @@ pub fn ring(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Ring, T
     dataset.ring(&rows, online.capacity, &columns, agent.learner.return_to_go())
 }
 
-/// An error if something that is asked for needs offline data and there are none.
-pub fn check_without_data(config: &Config, agent: &Agent, dataset: &Dataset) -> Result<(), TrainError> {
+/// An error if the adaptation, the options of the online phase and the data cannot go together.
+pub fn check(config: &Config, agent: &Agent, dataset: &Dataset) -> Result<(), TrainError> {
     let run: RunConfig = config.section();
     let options: OnlineConfig = config.section();
+    composer(options.buffer, &agent.adaptation.sampling())?;
+    balance::check(agent, !dataset.is_absent() && options.offline_rows != OfflineRows::None)?;
     if !dataset.is_absent() {
         return Ok(());
     }
@@ -584,12 +586,6 @@ impl<'a> Online<'a> {
             })
             .collect()
     }
-}
-
-/// An error if options of the online phase and the adaptation cannot go together.
-pub fn check(agent: &Agent, options: &OnlineConfig) -> Result<(), TrainError> {
-    composer(options.buffer, &agent.adaptation.sampling())?;
-    balance::check(agent, options.offline_rows != OfflineRows::None)
 }
 
 /// The rule that an adaptation's sampling asks for; an error if the buffer cannot follow it.
