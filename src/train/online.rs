@@ -8,19 +8,20 @@
 //! Above 400 lines because one step, its round, its checkpoint and its loop share one state.
 
 use super::TrainError;
-use super::agent::{Actor, Agent, Annotator, fill};
+use super::agent::{Actor, Agent, Annotator, check_columns, fill};
 use super::data::{Dataset, Scales};
+use super::divergence::{Watch, check_finite};
 use super::evaluate::Evaluator;
 use super::metrics::{
     self, DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Stamp, Timing, TimingLog,
     write_distributions,
 };
-use super::offline::{Ended, Rounds, check_finite};
+use super::offline::{Ended, Rounds};
 use super::progress::{Progress, Stop};
 use super::rundir::RunDir;
 use super::state::{Counters, OnlineState, Saved, State};
 use crate::algo::{Phase, Sampling};
-use crate::autodiff::{Clock, Metric, Noise};
+use crate::autodiff::{Clock, Metric, Noise, Program, Workspace};
 use crate::config::{BufferMode, Config, OfflineRows, OnlineActorLr, OnlineConfig, RunConfig};
 use crate::env::{self, Env};
 use crate::replay::stats::{ByOrigin, by_origin};
@@ -42,6 +43,7 @@ pub fn fit_model(
     quiet: bool,
 ) -> Result<bool, TrainError> {
     let Some(trace) = agent.model_trace(&Phase::offline(updates)) else { return Ok(false) };
+    check_columns(&trace, ring.layout())?;
     let mut rounds = Rounds::new(&trace, 1);
     let mut progress = Progress::new("model", updates, 0, quiet);
     let mut rows = vec![0; agent.dims.batch];
@@ -213,7 +215,9 @@ impl<'a> Online<'a> {
                 false => options.actor_lr,
             },
         };
-        let rounds = Rounds::new(&agent.trace(&phase), agent.learner.actor_every());
+        let trace = agent.trace(&phase);
+        check_columns(&trace, ring.layout())?;
+        let rounds = Rounds::new(&trace, agent.learner.actor_every());
         let annotation = match (agent.annotator(1), agent.annotator(agent.dims.batch)) {
             (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
             _ => None,
@@ -241,7 +245,7 @@ impl<'a> Online<'a> {
             random: vec![0.0; env.act_dim()],
             record: vec![0.0; width],
             rows: vec![0; batch],
-            weights: vec![0.0; batch],
+            weights: vec![1.0; batch],
             priorities: vec![0.0; batch],
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
@@ -364,18 +368,24 @@ impl<'a> Online<'a> {
             }
         }
         let (program, workspace) = self.rounds.pick(c.round, measure);
-        fill(workspace, program, &self.ring, &self.rows);
-        if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
-            for (x, &row) in online.iter_mut().zip(&self.rows) {
-                *x = if self.ring.origin(row as usize) == Origin::Online { 1.0 } else { 0.0 };
-            }
-        }
-        if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
-            importance.copy_from_slice(&self.weights);
-        }
+        fill_online(workspace, program, &self.ring, &self.rows, &self.weights);
         let clock = Clock { round: c.round, phase_round };
         program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
         self.counters.round += 1;
+    }
+
+    /// An error if the parameters as they stand have diverged, seen on the last batch.
+    fn examine(&mut self, watch: &Watch) -> Result<(), TrainError> {
+        let c = &self.counters;
+        if self.ring.is_empty() {
+            return watch.parameters(&self.agent, c.round);
+        }
+        let (program, workspace) = self.rounds.still();
+        fill_online(workspace, program, &self.ring, &self.rows, &self.weights);
+        let clock = Clock { round: c.round, phase_round: c.round - c.offline_rounds };
+        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        watch.parameters(&self.agent, c.round)?;
+        watch.metrics(&self.rounds.still_values(), c.round)
     }
 
     fn evaluate(&mut self, progress: &Progress) -> Result<Option<Evaluation>, TrainError> {
@@ -455,10 +465,12 @@ impl<'a> Online<'a> {
             timing.flush()?;
             self.save(dir)?;
         }
+        let mut watch = Watch::new(dir, self.run.q_bound, Some(self.counters.round));
         let idle = self.options.warmup_steps.max(self.options.random_steps);
         let mut ended = Ended::Complete;
         while self.counters.env_step < total {
-            self.step()?;
+            // Networks that have diverged choose actions that no environment takes.
+            self.step().or_else(|e| self.examine(&watch).and(Err(e)))?;
             let now = self.counters.env_step;
             let last = now == total;
             let measure = now.is_multiple_of(self.options.log_every) || last;
@@ -476,7 +488,7 @@ impl<'a> Online<'a> {
             progress.advance(1);
             if measure {
                 let mut values = if measured { self.rounds.values() } else { Vec::new() };
-                check_finite(&values, self.counters.round)?;
+                watch.metrics(&values, self.counters.round)?;
                 if let Some(r) = self.counters.last_return {
                     values.push((&EPISODE_RETURN, r));
                 }
@@ -484,17 +496,21 @@ impl<'a> Online<'a> {
                 let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
                 timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
             }
-            if (now.is_multiple_of(self.options.eval_every) || last)
-                && let Some(e) = self.evaluate(&progress)?
-            {
+            let interrupted = stop.requested();
+            let saves = now.is_multiple_of(self.options.checkpoint_every) || last || interrupted;
+            let evaluates = now.is_multiple_of(self.options.eval_every) || last;
+            if saves || evaluates {
+                self.examine(&watch)?;
+            }
+            if evaluates && let Some(e) = self.evaluate(&progress)? {
                 evaluations.record(&e)?;
             }
-            let interrupted = stop.requested();
-            if now.is_multiple_of(self.options.checkpoint_every) || last || interrupted {
+            if saves {
                 log.flush()?;
                 evaluations.flush()?;
                 timing.flush()?;
                 self.save(dir)?;
+                watch.saved(self.counters.round);
             }
             if interrupted && !last {
                 ended = Ended::Interrupted;
@@ -562,6 +578,19 @@ pub(super) fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Compos
         (BufferMode::Mix(_), true) => Err(TrainError::Input(
             "online.buffer: expected append with prioritised sampling, got mix; set online.buffer=append or switch priorities off".into(),
         )),
+    }
+}
+
+/// The columns of an online batch, with the origin of its rows and their importance weights.
+fn fill_online(workspace: &mut Workspace, program: &Program, ring: &Ring, rows: &[u32], weights: &[f32]) {
+    fill(workspace, program, ring, rows);
+    if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
+        for (x, &row) in online.iter_mut().zip(rows) {
+            *x = if ring.origin(row as usize) == Origin::Online { 1.0 } else { 0.0 };
+        }
+    }
+    if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
+        importance.copy_from_slice(weights);
     }
 }
 
