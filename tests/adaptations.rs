@@ -138,7 +138,11 @@ fn perturbation_moves_the_action_of_the_target_alone() {
     }
     for algo in ["sac", "cql"] {
         let density = losses(algo, "so2", 0.0, true, "q");
-        assert_eq!(losses(algo, "so2", 1.0, true, "q"), density, "{algo}: log pi depends on the perturbation");
+        assert_eq!(
+            losses(algo, "so2", 1.0, true, "q"),
+            density,
+            "{algo}: log pi depends on the perturbation"
+        );
     }
 }
 
@@ -160,7 +164,8 @@ fn separated(shift: f64) -> ((f64, f64), [Vec<f64>; 2]) {
     }
     let mut tree = SumTree::new(800);
     tree.assign(0, &[1.0; 800]);
-    let mut balance = Balance::new(&agent, 9, 500).expect("there are offline rows").expect("off2on has a model");
+    let mut balance =
+        Balance::new(&agent, 9, 500).expect("there are offline rows").expect("off2on has a model");
     // f = 0.5 of the mass to the first 1000 rows: 500 * 0.5 / (0.5 * 1000).
     assert_eq!(balance.newest(), 0.5);
     let rows: Vec<u32> = (0..32).chain(500..532).collect();
@@ -225,8 +230,12 @@ impl Place {
         if !out.exists() {
             let active = [Some(algo), algo::find(algo).expect("known").extends];
             let active: Vec<&str> = active.into_iter().flatten().collect();
-            let sets =
-                ["offline.updates=3", "offline.batch=8", "offline.eval_episodes=0", "data.observation_scaling=none"];
+            let sets = [
+                "offline.updates=3",
+                "offline.batch=8",
+                "offline.eval_episodes=0",
+                "data.observation_scaling=none",
+            ];
             let config = self
                 .args(&active, &sets)
                 .resolve(COMMON, Some(algo), None)
@@ -237,22 +246,19 @@ impl Place {
     }
 
     fn start(&self, algo: &str, adapt: &str, sets: &[&str]) -> (Start, Config) {
-        let start = Start {
-            from: self.offline(algo),
-            model: (adapt == "baq").then(|| self.offline("bc")),
-        };
+        let start = Start { from: self.offline(algo), model: (adapt == "baq").then(|| self.offline("bc")) };
         let common = ["online.eval_episodes=0", "online.batch=8", "online.capacity=2000"];
         let args = self.args(&[adapt], &[&common, sets].concat());
-        let config = start
-            .configuration(&args, COMMON, adapt)
-            .unwrap_or_else(|e| panic!("{algo} + {adapt}: {e}"));
+        let config =
+            start.configuration(&args, COMMON, adapt).unwrap_or_else(|e| panic!("{algo} + {adapt}: {e}"));
         (start, config)
     }
 
     fn finetune(&self, algo: &str, adapt: &str, sets: &[&str], name: &str) -> PathBuf {
         let (start, config) = self.start(algo, adapt, sets);
         let out = self.path(name);
-        let ended = start.run(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let ended =
+            start.run(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(ended, Ended::Complete);
         out
     }
@@ -273,7 +279,13 @@ fn updates_are_counted_exactly() {
     let cases: [(&str, &str, &[&str], u64, (u64, u64)); 8] = [
         ("sac", "suf", &["suf.critic_updates=1.3", "suf.actor_updates=0.3337"], 1000, (1300, 334)),
         ("iql", "suf", &["suf.critic_updates=0.7", "suf.actor_updates=0.1"], 1000, (700, 100)),
-        ("iql", "plain", &["online.updates_per_step=0.1", "online.actor_updates_per_step=0.3"], 1000, (100, 300)),
+        (
+            "iql",
+            "plain",
+            &["online.updates_per_step=0.1", "online.actor_updates_per_step=0.3"],
+            1000,
+            (100, 300),
+        ),
         ("sac", "suf", &[], 40, (400, 20)),
         ("sac", "so2", &[], 20, (200, 20)),
         // What is set by hand wins over what the adaptation asks for, each for itself.
@@ -309,12 +321,17 @@ fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
         let stopped = Stop::default();
         stopped.request();
         let fail = |e| -> Ended { panic!("{what}: {e}") };
-        assert_eq!(start.run(&config, &cut, &stopped, true).unwrap_or_else(fail), Ended::Interrupted, "{what}");
+        assert_eq!(
+            start.run(&config, &cut, &stopped, true).unwrap_or_else(fail),
+            Ended::Interrupted,
+            "{what}"
+        );
         for _ in 0..4 {
             let ended = finetune::resume(&cut, &stopped, true).map(|(ended, _)| ended).unwrap_or_else(fail);
             assert_eq!(ended, Ended::Interrupted, "{what}");
         }
-        let ended = finetune::resume(&cut, &Stop::default(), true).map(|(ended, _)| ended).unwrap_or_else(fail);
+        let ended =
+            finetune::resume(&cut, &Stop::default(), true).map(|(ended, _)| ended).unwrap_or_else(fail);
         assert_eq!(ended, Ended::Complete, "{what}");
         for file in ["checkpoint.safetensors", "metrics.csv"] {
             let read = |run: &Path| std::fs::read(run.join(file)).expect("a finished run has it");

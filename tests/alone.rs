@@ -79,7 +79,7 @@ fn sac_and_td3_learn() {
     let place = Place::new();
     // No force gathers 38 and a good controller 94.
     for (algo, sets) in [
-        ("sac", &["online.warmup_steps=200"][..]),
+        ("sac", &["online.warmup_steps=200", "sac.temperature_optimiser=3e-3"][..]),
         (
             "td3",
             &[
@@ -90,8 +90,9 @@ fn sac_and_td3_learn() {
             ],
         ),
     ] {
-        let common = ["online.env_steps=3000", "online.eval_every=3000", "online.eval_episodes=10"];
-        let run = place.run(algo, algo, &[&common, sets].concat());
+        let rates = ["actor", "critic"].map(|who| format!("{algo}.{who}=3e-3"));
+        let common = ["online.env_steps=4000", "online.eval_every=4000", "online.eval_episodes=10"];
+        let run = place.run(algo, algo, &[&common, sets, &rates.each_ref().map(String::as_str)].concat());
         let evaluations = read_evaluations(&run).unwrap_or_else(|e| panic!("{e}"));
         let [before, after] = [0, 1].map(|k| evaluations[k].mean());
         assert!(before < 60.0 && after > 80.0, "{algo}: from {before} to {after}");

@@ -191,4 +191,13 @@ fn thread_counts_give_the_same_bytes() {
     }
     place.assert_equal("f1", "f2");
     place.assert_equal("f1", "f4");
+    // A moving model: every round writes annotated columns and the sum tree, from which the next one draws.
+    let follow = "--set baq.relax=follow(0.1) --set online.checkpoint_every=7";
+    for n in [1, 2, 4] {
+        place.run(&format!("{finetune} {follow} --threads {n} --out g{n}"));
+    }
+    place.assert_equal("g1", "g2");
+    place.assert_equal("g1", "g4");
+    let still = std::fs::read(place.path("f1/metrics.csv")).unwrap();
+    assert!(still != std::fs::read(place.path("g1/metrics.csv")).unwrap(), "the model stands still");
 }

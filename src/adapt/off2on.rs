@@ -45,7 +45,8 @@ pub static DENSITY_LOSS: Metric = Metric::new("density_loss", "L_w", "", "Loss o
 pub static RATIO_OFFLINE: Metric =
     Metric::new("ratio_offline", "E[ w ], uniform offline rows", "", "Density ratio");
 /// Mean ratio on online rows.
-pub static RATIO_ONLINE: Metric = Metric::new("ratio_online", "E[ w ], uniform online rows", "", "Density ratio");
+pub static RATIO_ONLINE: Metric =
+    Metric::new("ratio_online", "E[ w ], uniform online rows", "", "Density ratio");
 /// Mean new priority.
 pub static PRIORITY_MEAN: Metric =
     Metric::new("priority_mean", "E[ p ], rows of the round", "", "New priorities");
@@ -95,10 +96,11 @@ impl Adaptation for Off2On {
             [0, 1, 2].map(|k| parts.head(k))
         };
         let (offline, online) = (offline.named("w(offline)"), online.named("w(online)"));
-        let loss = -(2.0 / (offline + 1.0) + EPS).log().mean()
-            - (online * 2.0 / (online + 1.0) + EPS).log().mean();
+        let loss =
+            -(2.0 / (offline + 1.0) + EPS).log().mean() - (online * 2.0 / (online + 1.0) + EPS).log().mean();
         // The logarithm of 0 is left to no kernel.
-        let root = |w: Var<'t>| (w.clamp(1e-30, f64::INFINITY).log() / self.config.priority_temperature).exp();
+        let root =
+            |w: Var<'t>| (w.clamp(1e-30, f64::INFINITY).log() / self.config.priority_temperature).exp();
         let (lo, hi) = PRIORITIES;
         let priority = (root(drawn.named("w")) / (root(offline).mean() + EPS)).clamp(lo, hi);
         t.metric(&DENSITY_LOSS, loss);

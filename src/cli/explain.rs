@@ -150,10 +150,7 @@ impl Sheet {
                 let rounds = cadence.rounds(online.env_steps);
                 let phase =
                     Phase { online: true, rounds, before: offline.updates, actor_lr: online.actor_lr };
-                let mut about = vec![
-                    pace(&cadence),
-                    rows(online.buffer, &agent.adaptation.sampling()),
-                ];
+                let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];
                 about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));
                 parts.push(Part::new("round", about, batch, rounds, &agent.trace(&phase)));
                 if let Some(trace) = agent.reprioritisation_trace() {
@@ -219,12 +216,8 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
         let _ = write!(text, ", {}% of the mass online", 100.0 * share);
     }
     if let Some(share) = sampling.opening_share {
-        let _ = write!(
-            text,
-            ", the first {} online ones with {}% of the mass",
-            grouped(OPENING),
-            100.0 * share
-        );
+        let _ =
+            write!(text, ", the first {} online ones with {}% of the mass", grouped(OPENING), 100.0 * share);
     }
     if let Some(exponent) = sampling.importance {
         let _ = write!(text, ", importance weights with exponent {exponent}");

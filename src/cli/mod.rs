@@ -181,5 +181,5 @@ fn fail(e: &TrainError) -> ExitCode {
     // One line, whatever a cause may contain.
     let text: Vec<String> = e.to_string().lines().map(|l| l.trim().to_string()).collect();
     eprintln!("baq: {}", text.join(" "));
-    ExitCode::from(2)
+    ExitCode::from(if matches!(e, TrainError::Diverged { .. }) { 1 } else { 2 })
 }

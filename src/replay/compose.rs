@@ -116,8 +116,7 @@ impl Composer {
             }
             Self::Concat(share) => {
                 let (n, online) = (ring.len(), ring.online_len());
-                let from_online =
-                    if online == 0 { 0 } else { (share * rows.len() as f64).round() as usize };
+                let from_online = if online == 0 { 0 } else { (share * rows.len() as f64).round() as usize };
                 draw.numbers(false, rows, |first, u, rows| {
                     for (k, (row, &u)) in rows.iter_mut().zip(u).enumerate() {
                         *row = if first + k < from_online {

@@ -8,7 +8,7 @@ use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
 use crate::autodiff::{Clock, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace};
 use crate::config::{Config, Exploration, OnlineConfig, RunConfig, nearest};
 use crate::nn::Params;
-use crate::replay::{self, Part, Ring, annotate};
+use crate::replay::{self, Layout, Part, Ring, annotate};
 
 /// A learner with an adaptation and their parameters.
 pub struct Agent {
@@ -204,13 +204,34 @@ impl Annotator {
     }
 }
 
-/// Copies the columns that a program reads from rows of the ring into its inputs.
+/// An error if a trace reads a column that is neither in rows of this layout nor filled by the loop.
+pub fn check_columns(trace: &Trace, layout: &Layout) -> Result<(), TrainError> {
+    let by_loop = [replay::ONLINE, replay::IMPORTANCE];
+    let known = |name| by_loop.contains(&name) || layout.find(name).is_some();
+    match trace.inputs.iter().find(|input| !known(input.name)) {
+        None => Ok(()),
+        Some(input) => {
+            let columns: Vec<&str> = layout.columns().map(|(name, _)| name).collect();
+            Err(TrainError::Input(format!(
+                "the losses read the column `{}`, expected one of {}; the method's column is not part of its replay",
+                input.name,
+                columns.join(", "),
+            )))
+        }
+    }
+}
+
+/// Copies the columns that a program reads from rows of the ring into its inputs, except those that the loop
+/// fills; see [`check_columns`].
 pub fn fill(workspace: &mut Workspace, program: &Program, ring: &Ring, rows: &[u32]) {
     // Filled from the front; the rest are empty parts, which copy nothing.
     let mut parts: [Part; MOST_COLUMNS] = std::array::from_fn(|_| Part { offset: 0, len: 0, out: &mut [] });
     let mut free = parts.iter_mut();
     for (name, out) in workspace.inputs_mut(program) {
-        let Some(column) = ring.layout().find(name) else { continue };
+        let Some(column) = ring.layout().find(name) else {
+            debug_assert!([replay::ONLINE, replay::IMPORTANCE].contains(&name), "no column `{name}`");
+            continue;
+        };
         *free.next().expect("invariant: a batch has few columns") =
             Part { offset: column.offset, len: column.len, out };
     }

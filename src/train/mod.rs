@@ -7,6 +7,7 @@ pub mod cadence;
 pub mod calibration;
 pub mod collect;
 pub mod data;
+pub mod divergence;
 pub mod evaluate;
 pub mod facts;
 pub mod metrics;
@@ -19,7 +20,7 @@ pub mod state;
 
 use thiserror::Error;
 
-/// Why a run cannot begin or go on. Each is one line.
+/// Why a run cannot begin or go on. Each is one line. `Diverged` is a failed check, the others are bad input.
 #[derive(Debug, Error)]
 pub enum TrainError {
     /// data
@@ -40,17 +41,21 @@ pub enum TrainError {
     /// checkpoint
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::container::Error),
-    /// a value that is not finite
+    /// a value that is not finite or too large
     #[error(
-        "diverged: {metric} is {value} after update {round}; the last checkpoint is good, lower the learning rate or scale the rewards"
+        "diverged: after update {round}, {what}: expected {expected}, got {value}; {checkpoint}; lower the learning rates or scale the rewards"
     )]
     Diverged {
-        /// which
-        metric: &'static str,
-        /// what
+        /// metric or tensor
+        what: String,
+        /// its value
         value: f64,
+        /// what it should be
+        expected: String,
         /// when
         round: u64,
+        /// what there is to go back to
+        checkpoint: String,
     },
     /// anything else that the user can mend
     #[error("{0}")]

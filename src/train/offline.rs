@@ -3,9 +3,10 @@
 //! One loop serves base algorithms and the model of the data that an adaptation needs; what differs is the
 //! trace. The state after round N is a function of (configuration, data, N).
 
-use super::agent::{Agent, Validation, fill};
+use super::agent::{Agent, Validation, check_columns, fill};
 use super::cadence::Roles;
 use super::data::Dataset;
+use super::divergence::Watch;
 use super::evaluate::Evaluator;
 use super::metrics::{self, DatasetFacts, EvaluationLog, MetricLog, Stamp, Timing, TimingLog};
 use super::progress::{Progress, Stop};
@@ -23,9 +24,11 @@ use rand::seq::SliceRandom;
 pub static VALIDATION_LOSS: Metric =
     Metric::new("validation_loss", "loss on held-out transitions", "", "Held-out loss");
 
-/// Compiled rounds of one trace: a pair of programs, with and without metrics, for each set of roles.
+/// Compiled rounds of one trace: a pair of programs, with and without metrics, for each set of roles, and metrics
+/// alone.
 pub struct Rounds {
     compiled: Vec<(Roles, Compiled)>,
+    still: (Program, Workspace),
     /// which was measured last
     measured: usize,
 }
@@ -38,20 +41,29 @@ struct Compiled {
 
 impl Compiled {
     fn new(trace: &Trace, roles: Roles) -> Compiled {
-        let compile = |metrics| {
-            let select = Select { critic: roles.critic, actor: roles.actor, metrics };
-            let program = Program::compile(trace, select);
-            let workspace = Workspace::new(&program);
-            (program, workspace)
-        };
+        let compile = |metrics| compile(trace, Select { critic: roles.critic, actor: roles.actor, metrics });
         Compiled { plain: compile(false), measured: compile(true) }
     }
+}
+
+fn compile(trace: &Trace, select: Select) -> (Program, Workspace) {
+    let program = Program::compile(trace, select);
+    let workspace = Workspace::new(&program);
+    (program, workspace)
+}
+
+fn values((program, workspace): &(Program, Workspace)) -> Vec<(&'static Metric, f64)> {
+    program.metrics().zip(workspace.metrics(program)).map(|(m, v)| (m, f64::from(v))).collect()
 }
 
 impl Rounds {
     /// Compiles a trace for each of these sets of roles.
     pub fn new(trace: &Trace, roles: &[Roles]) -> Rounds {
-        Rounds { compiled: roles.iter().map(|&r| (r, Compiled::new(trace, r))).collect(), measured: 0 }
+        Rounds {
+            compiled: roles.iter().map(|&r| (r, Compiled::new(trace, r))).collect(),
+            still: compile(trace, Select { critic: false, actor: false, metrics: true }),
+            measured: 0,
+        }
     }
 
     /// The program of a round with these roles, and its memory.
@@ -73,8 +85,18 @@ impl Rounds {
 
     /// Values of the last measured round.
     pub fn values(&self) -> Vec<(&'static Metric, f64)> {
-        let (program, workspace) = &self.compiled[self.measured].1.measured;
-        program.metrics().zip(workspace.metrics(program)).map(|(m, v)| (m, f64::from(v))).collect()
+        values(&self.compiled[self.measured].1.measured)
+    }
+
+    /// The program that measures and moves nothing.
+    pub fn still(&mut self) -> (&Program, &mut Workspace) {
+        let (program, workspace) = &mut self.still;
+        (program, workspace)
+    }
+
+    /// Its values, from its last run.
+    pub fn still_values(&self) -> Vec<(&'static Metric, f64)> {
+        values(&self.still)
     }
 }
 
@@ -145,7 +167,10 @@ impl<'a> Offline<'a> {
             None
         };
         let phase = Phase::offline(options.updates);
-        let rounds = Rounds::new(&agent.trace(&phase), Roles::of_delay(agent.learner.actor_every()));
+        let ring = dataset.ring(&train, 0, &[], agent.learner.return_to_go())?;
+        let trace = agent.trace(&phase);
+        check_columns(&trace, ring.layout())?;
+        let rounds = Rounds::new(&trace, Roles::of_delay(agent.learner.actor_every()));
         let mut counters = Counters::default();
         if let Some(saved) = saved {
             saved.check_dataset(&dataset.facts)?;
@@ -154,7 +179,7 @@ impl<'a> Offline<'a> {
         Ok(Offline {
             config,
             run,
-            ring: dataset.ring(&train, 0, &[], agent.learner.return_to_go())?,
+            ring,
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
             validation,
@@ -162,7 +187,7 @@ impl<'a> Offline<'a> {
             rounds,
             counters,
             rows: vec![0; options.batch],
-            weights: vec![0.0; options.batch],
+            weights: vec![1.0; options.batch],
             options,
             agent,
         })
@@ -203,6 +228,16 @@ impl<'a> Offline<'a> {
         self.counters.round += 1;
     }
 
+    /// An error if the parameters as they stand have diverged, seen on the last batch.
+    fn examine(&mut self, watch: &Watch) -> Result<(), TrainError> {
+        let (program, workspace) = self.rounds.still();
+        fill(workspace, program, &self.ring, &self.rows);
+        let clock = Clock { round: self.counters.round, phase_round: self.counters.round };
+        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        watch.parameters(&self.agent, self.counters.round)?;
+        watch.metrics(&self.rounds.still_values(), self.counters.round)
+    }
+
     /// Runs to the end, writing metrics, evaluations and checkpoints; `stop` is looked at every round.
     pub fn run(
         &mut self,
@@ -230,6 +265,7 @@ impl<'a> Offline<'a> {
             )
         };
         let mut progress = Progress::new("offline", self.options.updates, self.counters.round, quiet);
+        let mut watch = Watch::new(dir, self.run.q_bound, resumed.then_some(self.counters.round));
         let mut ended = Ended::Complete;
         while self.counters.round < self.options.updates {
             let next = self.counters.round + 1;
@@ -238,7 +274,7 @@ impl<'a> Offline<'a> {
             progress.advance(1);
             if measure {
                 let mut values = self.rounds.values();
-                check_finite(&values, next)?;
+                watch.metrics(&values, next)?;
                 if let Some(validation) = &mut self.validation {
                     let loss = validation.loss(&mut self.agent.store, self.options.batch);
                     values.push((&VALIDATION_LOSS, loss));
@@ -249,8 +285,14 @@ impl<'a> Offline<'a> {
                 timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
             }
             let last = next == self.options.updates || self.out_of_patience();
+            let interrupted = stop.requested();
+            let saves = next.is_multiple_of(self.options.checkpoint_every) || last || interrupted;
+            let evaluates = next.is_multiple_of(self.options.eval_every) || last;
+            if saves || evaluates {
+                self.examine(&watch)?;
+            }
             if let Some(evaluator) = &mut self.evaluator
-                && (next.is_multiple_of(self.options.eval_every) || last)
+                && evaluates
             {
                 let stamp = Stamp { phase: metrics::Phase::Offline, update: next, env_step: 0 };
                 let evaluation =
@@ -259,12 +301,12 @@ impl<'a> Offline<'a> {
                 progress.evaluated(&evaluation);
                 evaluations.record(&evaluation)?;
             }
-            let interrupted = stop.requested();
-            if next.is_multiple_of(self.options.checkpoint_every) || last || interrupted {
+            if saves {
                 log.flush()?;
                 evaluations.flush()?;
                 timing.flush()?;
                 self.save(dir)?;
+                watch.saved(next);
             }
             if interrupted && !last {
                 ended = Ended::Interrupted;
@@ -288,13 +330,5 @@ impl<'a> Offline<'a> {
     /// The agent, trained so far.
     pub fn into_agent(self) -> Agent {
         self.agent
-    }
-}
-
-/// An error naming the first metric that is not finite.
-pub fn check_finite(values: &[(&'static Metric, f64)], round: u64) -> Result<(), TrainError> {
-    match values.iter().find(|(_, v)| !v.is_finite()) {
-        None => Ok(()),
-        Some((metric, value)) => Err(TrainError::Diverged { metric: metric.name, value: *value, round }),
     }
 }

@@ -8,21 +8,22 @@
 //! Above 400 lines because one step, its round, its checkpoint and its loop share one state.
 
 use super::TrainError;
-use super::agent::{Actor, Agent, Annotator, fill};
+use super::agent::{Actor, Agent, Annotator, check_columns, fill};
 use super::balance::{self, Balance};
 use super::cadence::{self, Due, Roles};
 use super::data::{Dataset, Scales};
+use super::divergence::{Watch, check_finite};
 use super::evaluate::Evaluator;
 use super::metrics::{
     self, DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Stamp, Timing, TimingLog,
     write_distributions,
 };
-use super::offline::{Ended, Rounds, check_finite};
+use super::offline::{Ended, Rounds};
 use super::progress::{Progress, Stop};
 use super::rundir::RunDir;
 use super::state::{Counters, OnlineState, Priorities, Saved, State};
 use crate::algo::{Cadence, Phase, Sampling};
-use crate::autodiff::{Clock, Metric, Noise};
+use crate::autodiff::{Clock, Metric, Noise, Program, Workspace};
 use crate::config::{BufferMode, Config, OfflineRows, OnlineActorLr, OnlineConfig, RunConfig};
 use crate::env::{self, Env};
 use crate::replay::stats::{ByOrigin, by_origin};
@@ -44,6 +45,7 @@ pub fn fit_model(
     quiet: bool,
 ) -> Result<bool, TrainError> {
     let Some(trace) = agent.model_trace(&Phase::offline(updates)) else { return Ok(false) };
+    check_columns(&trace, ring.layout())?;
     let mut rounds = Rounds::new(&trace, &[Roles::BOTH]);
     let mut progress = Progress::new("model", updates, 0, quiet);
     let mut rows = vec![0; agent.dims.batch];
@@ -220,7 +222,9 @@ impl<'a> Online<'a> {
                 false => options.actor_lr,
             },
         };
-        let rounds = Rounds::new(&agent.trace(&phase), &cadence::roles(&cadence, agent.learner.actor_every()));
+        let trace = agent.trace(&phase);
+        check_columns(&trace, ring.layout())?;
+        let rounds = Rounds::new(&trace, &cadence::roles(&cadence, agent.learner.actor_every()));
         let annotation = match (agent.annotator(1), agent.annotator(agent.dims.batch)) {
             (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
             _ => None,
@@ -261,7 +265,7 @@ impl<'a> Online<'a> {
             random: vec![0.0; env.act_dim()],
             record: vec![0.0; width],
             rows: vec![0; batch],
-            weights: vec![0.0; batch],
+            weights: vec![1.0; batch],
             priorities: vec![0.0; batch],
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
@@ -367,9 +371,10 @@ impl<'a> Online<'a> {
         let c = &self.counters;
         let phase_round = c.round - c.offline_rounds;
         let draw = Draw { seed: self.run.seed, stream: Stream::Batch as u32, update: c.round };
-        let exponent = self.sampling.importance.map_or(0.0, |s| {
-            s.over(self.cadence.rounds(self.options.env_steps)).at(phase_round)
-        });
+        let exponent = self
+            .sampling
+            .importance
+            .map_or(0.0, |s| s.over(self.cadence.rounds(self.options.env_steps)).at(phase_round));
         self.composer.compose(
             draw,
             &self.ring,
@@ -389,15 +394,7 @@ impl<'a> Online<'a> {
             }
         }
         let (program, workspace) = self.rounds.pick(roles, measure);
-        fill(workspace, program, &self.ring, &self.rows);
-        if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
-            for (x, &row) in online.iter_mut().zip(&self.rows) {
-                *x = if self.ring.origin(row as usize) == Origin::Online { 1.0 } else { 0.0 };
-            }
-        }
-        if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
-            importance.copy_from_slice(&self.weights);
-        }
+        fill_online(workspace, program, &self.ring, &self.rows, &self.weights);
         let clock = Clock { round: c.round, phase_round };
         program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
         if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree) {
@@ -406,6 +403,20 @@ impl<'a> Online<'a> {
         self.counters.round += 1;
         self.counters.critic_updates += u64::from(roles.critic);
         self.counters.actor_updates += u64::from(roles.actor);
+    }
+
+    /// An error if the parameters as they stand have diverged, seen on the last batch.
+    fn examine(&mut self, watch: &Watch) -> Result<(), TrainError> {
+        let c = &self.counters;
+        if self.ring.is_empty() {
+            return watch.parameters(&self.agent, c.round);
+        }
+        let (program, workspace) = self.rounds.still();
+        fill_online(workspace, program, &self.ring, &self.rows, &self.weights);
+        let clock = Clock { round: c.round, phase_round: c.round - c.offline_rounds };
+        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        watch.parameters(&self.agent, c.round)?;
+        watch.metrics(&self.rounds.still_values(), c.round)
     }
 
     fn evaluate(&mut self, progress: &Progress) -> Result<Option<Evaluation>, TrainError> {
@@ -491,10 +502,12 @@ impl<'a> Online<'a> {
             timing.flush()?;
             self.save(dir)?;
         }
+        let mut watch = Watch::new(dir, self.run.q_bound, Some(self.counters.round));
         let idle = self.options.warmup_steps.max(self.options.random_steps);
         let mut ended = Ended::Complete;
         while self.counters.env_step < total {
-            self.step()?;
+            // Networks that have diverged choose actions that no environment takes.
+            self.step().or_else(|e| self.examine(&watch).and(Err(e)))?;
             let now = self.counters.env_step;
             let last = now == total;
             let measure = now.is_multiple_of(self.options.log_every) || last;
@@ -514,7 +527,7 @@ impl<'a> Online<'a> {
                 if rounds > 0 {
                     values.extend(self.balance.iter().flat_map(Balance::values));
                 }
-                check_finite(&values, self.counters.round)?;
+                watch.metrics(&values, self.counters.round)?;
                 if let Some(r) = self.counters.last_return {
                     values.push((&EPISODE_RETURN, r));
                 }
@@ -522,17 +535,21 @@ impl<'a> Online<'a> {
                 let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
                 timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
             }
-            if (now.is_multiple_of(self.options.eval_every) || last)
-                && let Some(e) = self.evaluate(&progress)?
-            {
+            let interrupted = stop.requested();
+            let saves = now.is_multiple_of(self.options.checkpoint_every) || last || interrupted;
+            let evaluates = now.is_multiple_of(self.options.eval_every) || last;
+            if saves || evaluates {
+                self.examine(&watch)?;
+            }
+            if evaluates && let Some(e) = self.evaluate(&progress)? {
                 evaluations.record(&e)?;
             }
-            let interrupted = stop.requested();
-            if now.is_multiple_of(self.options.checkpoint_every) || last || interrupted {
+            if saves {
                 log.flush()?;
                 evaluations.flush()?;
                 timing.flush()?;
                 self.save(dir)?;
+                watch.saved(self.counters.round);
             }
             if interrupted && !last {
                 ended = Ended::Interrupted;
@@ -592,16 +609,28 @@ impl<'a> Online<'a> {
 pub(super) fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
     match (buffer, sampling.prioritised) {
         (BufferMode::Append, false) => Ok(Composer::Uniform { stratified: false }),
-        (BufferMode::Append, true) => Ok(Composer::Prioritised {
-            stratified: sampling.stratified,
-            online_share: sampling.online_share,
-        }),
+        (BufferMode::Append, true) => {
+            Ok(Composer::Prioritised { stratified: sampling.stratified, online_share: sampling.online_share })
+        }
         (BufferMode::Mix(share), false) => Ok(Composer::Mix(share)),
         (BufferMode::Proportional, false) => Ok(Composer::Proportional),
         (BufferMode::Concat(share), false) => Ok(Composer::Concat(share)),
         (other, true) => Err(TrainError::Input(format!(
             "online.buffer: expected append with prioritised sampling, got {other}; set online.buffer=append or switch priorities off",
         ))),
+    }
+}
+
+/// The columns of an online batch, with the origin of its rows and their importance weights.
+fn fill_online(workspace: &mut Workspace, program: &Program, ring: &Ring, rows: &[u32], weights: &[f32]) {
+    fill(workspace, program, ring, rows);
+    if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
+        for (x, &row) in online.iter_mut().zip(rows) {
+            *x = if ring.origin(row as usize) == Origin::Online { 1.0 } else { 0.0 };
+        }
+    }
+    if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
+        importance.copy_from_slice(weights);
     }
 }
 
