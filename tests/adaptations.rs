@@ -240,7 +240,7 @@ impl Place {
                 .args(&active, &sets)
                 .resolve(COMMON, Some(algo), None)
                 .unwrap_or_else(|e| panic!("{algo}: {e}"));
-            train::offline(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{algo}: {e}"));
+            train::begin(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{algo}: {e}"));
         }
         out
     }

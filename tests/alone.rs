@@ -57,7 +57,7 @@ fn learn(config: &Config, folder: &RunDir) -> Result<(), TrainError> {
 fn saved(run: &Path) -> (Counters, OnlineState) {
     let saved = Saved::open(run).unwrap_or_else(|e| panic!("{e}"));
     let counters = saved.counters().unwrap_or_else(|e| panic!("{e}"));
-    (counters, saved.online(WIDTH, &[]).unwrap_or_else(|e| panic!("{e}")))
+    (counters, saved.online(WIDTH, &[], false).unwrap_or_else(|e| panic!("{e}")))
 }
 
 /// The networks in a checkpoint, as bytes; what else it holds may differ.
