@@ -8,7 +8,7 @@
 //! and one for each of its results. Results do not depend on whether metrics are asked for: they never decide what
 //! a region is.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::fuse;
 use super::graph::{Axis, Graph, Node, NodeId, Op, Shape};
@@ -353,14 +353,14 @@ impl<'a> Rewriter<'a> {
 /// The graph of one head and one block.
 struct Body {
     graph: Graph,
-    map: HashMap<usize, NodeId>,
+    map: BTreeMap<usize, NodeId>,
     views: Vec<View>,
 }
 
 impl Body {
     /// With the outer nodes that it views, in the order of its views.
     fn new(nodes: &[Node], members: &Members) -> (Body, Vec<NodeId>) {
-        let mut body = Body { graph: Graph::default(), map: HashMap::new(), views: Vec::new() };
+        let mut body = Body { graph: Graph::default(), map: BTreeMap::new(), views: Vec::new() };
         let mut viewed: Vec<(NodeId, bool)> = Vec::new();
         for &i in &members.nodes {
             let node = &nodes[i];
