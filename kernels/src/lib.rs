@@ -24,6 +24,7 @@
 pub mod adam;
 mod allocations;
 mod buffer;
+pub mod digest;
 pub mod elementwise;
 pub mod linear;
 mod peak;
@@ -35,6 +36,7 @@ mod tile;
 
 pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
+pub use digest::Digest;
 pub use peak::{peak_gflops, probe_gflops};
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa};
 pub use tile::{for_each, threads};
@@ -232,4 +234,6 @@ pub struct Kernels {
     pub adam: fn(&AdamStep, &mut [f32], &[f32], &mut [f32], &mut [f32]),
     /// target ← target + rate · (source - target). Arguments: rate, target, source.
     pub polyak: fn(f32, &mut [f32], &[f32]),
+    /// Checksum of the bits and sum of the squares; the same on every instruction set.
+    pub digest: fn(&[f32]) -> Digest,
 }

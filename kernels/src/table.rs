@@ -22,6 +22,7 @@ macro_rules! table {
             log_sum_exp: crate::reduce::$variant::log_sum_exp,
             adam: crate::adam::$variant::adam,
             polyak: crate::polyak::$variant::polyak,
+            digest: crate::digest::$variant::digest,
         };
     };
 }

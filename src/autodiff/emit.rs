@@ -7,7 +7,8 @@ use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
 use super::fuse::{self, Fate};
 use super::graph::{Graph, NodeId, Op, Shape, Unary};
 use super::places::Places;
-use super::plan::{Kernel, Loc, Program, Select, Slot, Step, Update};
+use super::plan::{Kernel, Label, Loc, Program, Select, Slot, Step, Update};
+use super::print;
 use super::region::Body;
 use super::trace::{Effect, Item, Trace};
 
@@ -17,17 +18,22 @@ pub(super) fn program(trace: &Trace, select: Select, bodies: &[Arc<Body>]) -> Pr
     let emitter = Emitter { trace, graph: &trace.graph, places: &places, bodies };
     let n = trace.graph.nodes().len();
     let (mut steps, mut updates) = (Vec::new(), Vec::new());
+    // The node of every step that has one.
+    let mut nodes: Vec<Option<NodeId>> = Vec::new();
     let mut items = select.items(trace).peekable();
     for i in 0..=n {
         while let Some(item) = items.next_if(|item| item.after <= i) {
             emitter.effect(item, &mut steps, &mut updates);
+            nodes.resize(steps.len(), None);
         }
         if i < n
             && let Some(kernel) = emitter.node(NodeId(i as u32))
         {
             steps.push(Step::Run { kernel, out: emitter.slot(NodeId(i as u32)) });
+            nodes.push(Some(NodeId(i as u32)));
         }
     }
+    let labels = labels(trace, &steps, &nodes, &updates);
     let slots =
         |named: &[(&'static str, NodeId)]| named.iter().map(|&(name, id)| (name, emitter.slot(id))).collect();
     let metrics = if select.metrics {
@@ -39,6 +45,7 @@ pub(super) fn program(trace: &Trace, select: Select, bodies: &[Arc<Body>]) -> Pr
     Program {
         table: trace.table.clone(),
         steps,
+        labels,
         updates,
         metrics,
         outputs,
@@ -48,6 +55,30 @@ pub(super) fn program(trace: &Trace, select: Select, bodies: &[Arc<Body>]) -> Pr
         constants: places.constants,
         buffers: places.layout.lens,
     }
+}
+
+/// Words for probes.
+fn labels(trace: &Trace, steps: &[Step], nodes: &[Option<NodeId>], updates: &[Update]) -> Vec<Label> {
+    let mut stages = updates.iter().map(|u| u.name);
+    let mut stage = stages.next().unwrap_or("");
+    let label = |(step, node): (&Step, &Option<NodeId>)| {
+        let (text, shape) = match (step, node) {
+            (_, Some(id)) => (print::instruction(trace, *id), trace.graph.node(*id).shape),
+            (Step::Train { group, .. }, _) => {
+                (format!("adam({})", trace.table.group(*group).name), Shape::SCALAR)
+            }
+            (Step::Polyak { target, .. }, _) => {
+                (format!("polyak({})", trace.table.group(*target).name), Shape::SCALAR)
+            }
+            (Step::Run { out, .. }, None) => ("copy of a gradient".into(), Shape::new(1, 1, out.len)),
+        };
+        let label = Label { stage, text, shape };
+        if let Step::Train { .. } = step {
+            stage = stages.next().unwrap_or(stage);
+        }
+        label
+    };
+    steps.iter().zip(nodes).map(label).collect()
 }
 
 struct Emitter<'a> {

@@ -9,7 +9,7 @@ use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
 
 use super::blocks::{self, Blocking};
 use super::emit;
-use super::graph::ParamId;
+use super::graph::{ParamId, Shape};
 use super::metric::Metric;
 use super::region::Body;
 use super::schedule::{Adam, Schedule};
@@ -169,6 +169,16 @@ pub(super) enum Step {
     Polyak { source: GroupId, target: GroupId, rate: usize },
 }
 
+/// What a probe is told about a step.
+#[derive(Clone, Debug)]
+pub(super) struct Label {
+    /// name of the update that it prepares or is
+    pub(super) stage: &'static str,
+    pub(super) text: String,
+    /// extents of the result
+    pub(super) shape: Shape,
+}
+
 /// One optimiser step as a program sees it.
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -185,6 +195,8 @@ pub struct Update {
 pub struct Program {
     pub(super) table: Arc<ParamTable>,
     pub(super) steps: Vec<Step>,
+    /// what each step does, for probes
+    pub(super) labels: Vec<Label>,
     pub(super) buffers: Vec<usize>,
     pub(super) constants: Vec<(usize, f32)>,
     pub(super) hypers: Vec<(Schedule, Option<usize>)>,

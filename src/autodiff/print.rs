@@ -258,6 +258,56 @@ fn reduced(name: &str, axes: &[Axis]) -> String {
     })
 }
 
+/// One node as an instruction: `%17 = relu(linear(s, v.layer0.weight, v.layer0.bias))`, with its arguments by name where
+/// they have one, and the dense layer that an activation may share a kernel with spelled out.
+pub fn instruction(trace: &Trace, id: NodeId) -> String {
+    let node = trace.graph.node(id);
+    let called = node.label.as_ref().map(|l| format!(" ({l})")).unwrap_or_default();
+    format!("%{}{called} = {}", id.index(), call(trace, id, true))
+}
+
+fn call(trace: &Trace, id: NodeId, spell_out: bool) -> String {
+    let node = trace.graph.node(id);
+    let activation = matches!(
+        node.op,
+        Op::Unary(Unary::Relu | Unary::Tanh) | Op::Binary(Binary::ReluGrad | Binary::TanhGrad)
+    );
+    let arg = |a: &NodeId| {
+        let arg = trace.graph.node(*a);
+        match (&arg.label, arg.op) {
+            (_, Op::Input(_) | Op::Hyper(_) | Op::Const(_) | Op::Param { .. } | Op::Noise(_)) => {
+                expression(trace, *a).signed()
+            }
+            (Some(label), _) => label.clone(),
+            (None, Op::Linear | Op::LinearDx) if activation && spell_out => call(trace, *a, false),
+            (None, _) => format!("%{}", a.index()),
+        }
+    };
+    let args: Vec<String> = node.args.iter().map(arg).collect();
+    match node.op {
+        Op::Noise(_) => format!("noise {}", expression(trace, id).signed()),
+        Op::Input(_) | Op::Hyper(_) | Op::Const(_) | Op::Param { .. } => expression(trace, id).signed(),
+        op => format!("{}({})", word(op), args.join(", ")),
+    }
+}
+
+/// An operation in one word.
+fn word(op: Op) -> String {
+    let debug = match op {
+        Op::Unary(f) => format!("{f:?}"),
+        Op::Binary(f) => format!("{f:?}"),
+        other => format!("{other:?}"),
+    };
+    let mut word = String::new();
+    for c in debug.chars() {
+        if c.is_uppercase() && word.chars().last().is_some_and(char::is_lowercase) {
+            word.push('_');
+        }
+        word.extend(c.to_lowercase());
+    }
+    word.replace('(', "_").replace(')', "").replace(" { ", "[").replace(" }", "]")
+}
+
 /// The last part of a name such as `iql.discount`.
 fn symbol(name: &str) -> String {
     name.rsplit('.').next().unwrap_or(name).to_string()

@@ -10,6 +10,7 @@ use baq_kernels::{AdamStep, Buffer, Kernels, Scratch, philox};
 use super::call::{Target, call};
 use super::graph::{NoiseKind, ParamId};
 use super::plan::{Kernel, Loc, Program, Slot, Step};
+use super::probe::{Flow, NoProbe, OpView, Pass, Probe, RoundView, UpdateView};
 use super::region::Space;
 use super::schedule::Adam;
 use super::store::Store;
@@ -37,8 +38,8 @@ pub const NOISE_STREAMS: u32 = 1 << 16;
 
 /// The memory of a program.
 pub struct Workspace {
-    kernels: &'static Kernels,
-    buffers: Vec<Buffer>,
+    pub(super) kernels: &'static Kernels,
+    pub(super) buffers: Vec<Buffer>,
     scratch: Buffer,
     /// of every region, of every head
     regions: Vec<Vec<Space>>,
@@ -143,16 +144,9 @@ impl Workspace {
             }
         };
         match kernel {
-            Kernel::Noise { index } => match noise {
-                Noise::Seed(seed) => {
-                    let stream = NOISE_STREAMS + *index as u32;
-                    match program.noises[*index].kind {
-                        NoiseKind::Normal => philox::fill_normal(seed, stream, clock.round, y),
-                        NoiseKind::Uniform => philox::fill_uniform(seed, stream, clock.round, y),
-                    }
-                }
-                Noise::Recorded(draws) => y.copy_from_slice(&draws[*index]),
-            },
+            Kernel::Noise { index } => {
+                fill_noise(noise, *index, program.noises[*index].kind, clock.round, y);
+            }
             Kernel::Blocks { region, body, views } => {
                 let mut spaces = std::mem::take(&mut regions[*region]);
                 body.run(k, &mut spaces, |i| at(&views[i]));
@@ -198,29 +192,46 @@ impl Program {
     /// One pass: gradients, optimiser steps and target updates in their order. The batch columns must
     /// have been written through [`Workspace::input_mut`]. Allocates nothing.
     pub fn run(&self, workspace: &mut Workspace, store: &mut Store, clock: Clock, noise: Noise<'_>) {
-        self.run_observed(workspace, store, clock, noise, |_| {});
+        let _ = self.run_with(workspace, store, Pass { clock, noise, rows: &[] }, &mut NoProbe);
     }
 
-    /// The same, calling `after(i)` when step i of [`Program::costs`] is complete, to measure it.
-    pub fn run_observed(
+    /// The same while a probe looks on. If it asks to stop, what comes after has not happened.
+    pub fn run_with<P: Probe + ?Sized>(
         &self,
         workspace: &mut Workspace,
         store: &mut Store,
-        clock: Clock,
-        noise: Noise<'_>,
-        mut after: impl FnMut(usize),
-    ) {
+        pass: Pass<'_>,
+        probe: &mut P,
+    ) -> Flow {
         assert!(Arc::ptr_eq(&self.table, store.table()), "a program runs on the parameters it was traced on");
+        let Pass { clock, noise, .. } = pass;
         for (i, (schedule, buffer)) in self.hypers.iter().enumerate() {
             workspace.hypers[i] = schedule.at(clock.phase_round);
             if let Some(b) = buffer {
                 workspace.buffers[*b][0] = workspace.hypers[i] as f32;
             }
         }
+        /// Leaves the function if the probe says so.
+        macro_rules! tell {
+            ($event:ident, $view:expr) => {
+                if probe.$event(&$view) == Flow::Stop {
+                    return Flow::Stop;
+                }
+            };
+        }
+        let mut updates = self.updates.iter();
+        tell!(round, RoundView { pass, store, program: self, workspace });
         for (i, step) in self.steps.iter().enumerate() {
             match step {
-                Step::Run { kernel, out } => workspace.run(self, store, kernel, *out, clock, noise),
+                Step::Run { kernel, out } => {
+                    workspace.run(self, store, kernel, *out, clock, noise);
+                    tell!(op, self.op_view(i, *out, workspace, store));
+                }
                 Step::Train { group, optimiser } => {
+                    let update = updates.next().expect("invariant: one update per optimiser step");
+                    let loss = workspace.result(update.loss)[0];
+                    let round = RoundView { pass, store, program: self, workspace };
+                    tell!(update, UpdateView { round, update, loss });
                     store.steps[group.index()] += 1;
                     let step = adam_step(optimiser, clock.phase_round, store.steps[group.index()]);
                     for p in self.table.members(*group).map(ParamId::index) {
@@ -232,6 +243,8 @@ impl Program {
                             &mut store.second[p],
                         );
                     }
+                    let round = RoundView { pass, store, program: self, workspace };
+                    tell!(applied, UpdateView { round, update, loss });
                 }
                 Step::Polyak { source, target, rate } => {
                     let rate = workspace.hypers[*rate] as f32;
@@ -242,8 +255,40 @@ impl Program {
                     }
                 }
             }
-            after(i);
+            probe.step(i);
         }
+        tell!(done, RoundView { pass, store, program: self, workspace });
+        Flow::Continue
+    }
+
+    fn op_view<'a>(
+        &'a self,
+        step: usize,
+        out: Slot,
+        workspace: &'a Workspace,
+        store: &'a Store,
+    ) -> OpView<'a> {
+        let values = match out.loc {
+            Loc::Buffer(b) => &workspace.buffers[b][..out.len],
+            Loc::Gradient(p) => &store.gradients[p.index()],
+            Loc::Param(_) | Loc::View(_) => unreachable!("invariant: kernels never write parameters"),
+        };
+        let label = &self.labels[step];
+        OpView { step, stage: label.stage, text: &label.text, shape: label.shape, values }
+    }
+}
+
+/// The numbers of one noise stream at a round.
+pub(super) fn fill_noise(noise: Noise<'_>, index: usize, kind: NoiseKind, round: u64, y: &mut [f32]) {
+    match noise {
+        Noise::Seed(seed) => {
+            let stream = NOISE_STREAMS + index as u32;
+            match kind {
+                NoiseKind::Normal => philox::fill_normal(seed, stream, round, y),
+                NoiseKind::Uniform => philox::fill_uniform(seed, stream, round, y),
+            }
+        }
+        Noise::Recorded(draws) => y.copy_from_slice(&draws[index]),
     }
 }
 

@@ -12,7 +12,7 @@ use super::TrainError;
 use super::agent::{Actor, Agent, fill};
 use super::online::composer;
 use crate::algo::{Dims, Phase};
-use crate::autodiff::{Clock, Cost, Noise, Program, Select, Workspace};
+use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Workspace};
 use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
 use crate::replay::{self, Composer, Draw, Layout, Ring, SumTree};
 use crate::rng::Stream;
@@ -223,6 +223,20 @@ pub struct Round {
     round: u64,
 }
 
+/// Times every step.
+struct Stopwatch<'a> {
+    least: &'a mut [f64],
+    last: Instant,
+}
+
+impl Probe for Stopwatch<'_> {
+    fn step(&mut self, index: usize) {
+        let now = Instant::now();
+        self.least[index] = self.least[index].min((now - self.last).as_secs_f64());
+        self.last = now;
+    }
+}
+
 impl Round {
     /// Compiles the round of the configuration's method for states of `s` and actions of `a` numbers: the
     /// offline one without an adaptation, the online one with it. Batches come from `rows` transitions.
@@ -253,14 +267,15 @@ impl Round {
 
     /// One pass of the program on the present batch.
     pub fn run(&mut self) {
-        self.observe(|_| {});
+        let _ = self.run_with(&mut NoProbe);
     }
 
-    fn observe(&mut self, after: impl FnMut(usize)) {
+    /// One pass while a probe looks on.
+    pub fn run_with<P: Probe>(&mut self, probe: &mut P) -> Flow {
         let clock = Clock { round: self.round, phase_round: self.round };
-        let store = &mut self.agent.store;
-        self.program.run_observed(&mut self.workspace, store, clock, Noise::Seed(0), after);
+        let pass = Pass { clock, noise: Noise::Seed(0), rows: &self.memory.rows };
         self.round += 1;
+        self.program.run_with(&mut self.workspace, &mut self.agent.store, pass, probe)
     }
 
     /// The program.
@@ -280,12 +295,7 @@ impl Round {
         let begin = Instant::now();
         while begin.elapsed().as_secs_f64() < seconds || least[0] == f64::INFINITY {
             self.sample();
-            let mut last = Instant::now();
-            self.observe(|i| {
-                let now = Instant::now();
-                least[i] = least[i].min((now - last).as_secs_f64());
-                last = now;
-            });
+            let _ = self.run_with(&mut Stopwatch { least: &mut least, last: Instant::now() });
         }
         costs.into_iter().zip(least).collect()
     }

@@ -1,0 +1,259 @@
+//! Ledgers read back and checked.
+
+use std::path::{Path, PathBuf};
+
+use super::{Header, LINK, Link, MAGIC, Mark, Phase, Record, link, root};
+use crate::audit::Error;
+
+/// One record of a ledger.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// a phase begins
+    Phase(Phase),
+    /// an update
+    Update(Record),
+}
+
+/// A place where the chain does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Break {
+    /// number of the record, from 0
+    pub record: u64,
+    /// byte of the file at which it begins
+    pub byte: u64,
+    /// what is wrong
+    pub what: String,
+}
+
+/// What follows the last whole record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tail {
+    /// bytes of a record that was being written
+    pub bytes: u64,
+}
+
+/// A ledger in memory.
+pub struct Ledger {
+    path: PathBuf,
+    /// what it belongs to
+    pub header: Header,
+    bytes: Vec<u8>,
+    /// where the records begin
+    start: usize,
+    /// ranges of the bodies
+    bodies: Vec<(usize, usize)>,
+}
+
+impl Ledger {
+    /// Reads a file and finds its records. Links are not checked yet.
+    pub fn read(path: &Path) -> Result<Ledger, Error> {
+        let bytes = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+        let fail = |what: String| Error::Ledger { path: path.into(), what };
+        if !bytes.starts_with(MAGIC.as_bytes()) {
+            let line: Vec<u8> = bytes.iter().copied().take(40).take_while(|b| *b != b'\n').collect();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            return Err(fail(match line.strip_prefix("baq-ledger ") {
+                Some(version) => format!(
+                    "expected a ledger of version 1, got version {version}; check it with the program that wrote it"
+                ),
+                None => format!("expected a ledger that begins with `{}`, got `{line}`", MAGIC.trim()),
+            }));
+        }
+        let rest = &bytes[MAGIC.len()..];
+        let end = rest.iter().position(|b| *b == b'\n');
+        let end = end.ok_or_else(|| fail("the header is cut off; nothing can be verified".into()))?;
+        let header = serde_json::from_slice(&rest[..end])
+            .map_err(|e| fail(format!("the header was changed and cannot be read ({e})")))?;
+        let start = MAGIC.len() + end + 1;
+        let mut bodies = Vec::new();
+        let mut at = start;
+        while let Some(length) = bytes.get(at..at + 4) {
+            let length = u32::from_le_bytes(length.try_into().expect("invariant: 4 bytes")) as usize;
+            let body = (at + 4, at + 4 + length);
+            if body.1 + LINK > bytes.len() {
+                break;
+            }
+            bodies.push(body);
+            at = body.1 + LINK;
+        }
+        Ok(Ledger { path: path.into(), header, bytes, start, bodies })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Number of whole records.
+    pub fn len(&self) -> usize {
+        self.bodies.len()
+    }
+
+    /// Whether there is no whole record.
+    pub fn is_empty(&self) -> bool {
+        self.bodies.is_empty()
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What follows the last whole record, if anything does.
+    pub fn tail(&self) -> Option<Tail> {
+        let end = self.bodies.last().map_or(self.start, |b| b.1 + LINK);
+        (end < self.bytes.len()).then(|| Tail { bytes: (self.bytes.len() - end) as u64 })
+    }
+
+    /// The body of a record.
+    pub fn body(&self, record: usize) -> &[u8] {
+        let (from, to) = self.bodies[record];
+        &self.bytes[from..to]
+    }
+
+    fn stored(&self, record: usize) -> Link {
+        let end = self.bodies[record].1;
+        self.bytes[end..end + LINK].try_into().expect("invariant: a whole record")
+    }
+
+    /// A record, if it can be read.
+    pub fn entry(&self, record: usize) -> Option<Entry> {
+        let body = self.body(record);
+        match body.get(..4)? {
+            [0, 0, 0, 0] => serde_json::from_slice(&body[4..]).ok().map(Entry::Phase),
+            _ => Record::decode(body).map(Entry::Update),
+        }
+    }
+
+    /// All phases that are declared, in order.
+    pub fn phases(&self) -> Vec<Phase> {
+        self.phases_before(self.len())
+    }
+
+    fn phases_before(&self, end: usize) -> Vec<Phase> {
+        (0..end)
+            .filter(|i| self.body(*i).starts_with(&[0; 4]))
+            .filter_map(|i| match self.entry(i) {
+                Some(Entry::Phase(phase)) => Some(phase),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The first place where the chain does not hold. A break is found again at the link after it only if that one is
+    /// broken too: each link is checked against the one that is stored before it.
+    pub fn first_break(&self) -> Option<Break> {
+        self.breaks().next()
+    }
+
+    /// All places where the chain does not hold.
+    pub fn breaks(&self) -> impl Iterator<Item = Break> + '_ {
+        let mut before = root(&self.bytes[..self.start]);
+        let mut last: Option<Record> = None;
+        (0..self.len()).filter_map(move |i| {
+            let body = self.body(i);
+            let holds = link(&before, body) == self.stored(i);
+            before = self.stored(i);
+            let record = match self.entry(i) {
+                Some(Entry::Update(record)) => Some(record),
+                _ => None,
+            };
+            let found = (!holds).then(|| {
+                let at = match (&record, &last) {
+                    (Some(now), Some(last)) if now.round < last.round => format!(
+                        "update {} follows update {}: records were exchanged or inserted",
+                        now.round + 1,
+                        last.round + 1
+                    ),
+                    (Some(now), Some(last)) if now.round > last.round + 1 => format!(
+                        "update {} follows update {}: records were dropped",
+                        now.round + 1,
+                        last.round + 1
+                    ),
+                    (Some(now), _) => format!(
+                        "of update {}: it was changed, or a record before it was dropped or exchanged",
+                        now.round + 1
+                    ),
+                    (None, _) => "not an update: it was changed".into(),
+                };
+                Break { record: i as u64, byte: (self.bodies[i].0 - 4) as u64, what: at }
+            });
+            if let Some(record) = record {
+                last = Some(record);
+            }
+            found
+        })
+    }
+
+    /// The number of the first update record of a round or a later one, with its phase's place.
+    pub fn first_of(&self, round: u64) -> Option<usize> {
+        self.updates().find(|(_, r)| r.round >= round).map(|(i, _)| i)
+    }
+
+    /// Update records after the model of the data was fitted, whose rounds count anew; with their numbers.
+    pub fn updates(&self) -> impl Iterator<Item = (usize, Record)> + '_ {
+        let skip = self.model_kinds();
+        (0..self.len()).filter_map(move |i| match self.entry(i) {
+            Some(Entry::Update(record)) if !skip.contains(&record.kind) => Some((i, record)),
+            _ => None,
+        })
+    }
+
+    /// Kinds of the phase that fits a model.
+    fn model_kinds(&self) -> std::ops::Range<usize> {
+        let mut before = 0;
+        for phase in self.phases() {
+            let end = before + phase.updates.len();
+            if phase.phase == crate::audit::MODEL {
+                return before..end;
+            }
+            before = end;
+        }
+        0..0
+    }
+
+    /// An error if the ledger is not that of this run.
+    pub fn check_header(&self, header: &Header) -> Result<(), Error> {
+        let (a, b) = (&self.header, header);
+        let origin = |h: &Header| h.origin.clone().unwrap_or_else(|| "none".into());
+        let pairs = [
+            ("version", a.code.clone(), b.code.clone(), "use the version that began the run"),
+            ("instruction set", a.isa.clone(), b.isa.clone(), "choose it with --isa"),
+            ("hash of the configuration", a.config.clone(), b.config.clone(), "config.toml was changed"),
+            ("data", a.dataset_sha256.clone(), b.dataset_sha256.clone(), "give the same file again"),
+            ("origin", origin(a), origin(b), "the checkpoint it started from was changed"),
+            ("seed", a.seed.to_string(), b.seed.to_string(), "config.toml was changed"),
+        ];
+        match pairs.into_iter().find(|(_, a, b, _)| a != b) {
+            None => Ok(()),
+            Some((what, a, b, hint)) => Err(Error::Ledger {
+                path: self.path.clone(),
+                what: format!("{what}: expected {b}, got {a}; {hint}"),
+            }),
+        }
+    }
+
+    /// The phases declared up to a mark; an error unless every link up to it holds and ends in the mark's.
+    pub fn up_to(&self, mark: &Mark) -> Result<Vec<Phase>, Error> {
+        let fail = |what: String| Error::Ledger { path: self.path.clone(), what };
+        let records = mark.records as usize;
+        if self.len() < records {
+            return Err(fail(format!(
+                "expected at least the {records} records that the checkpoint knows, got {}; take an earlier checkpoint",
+                self.len()
+            )));
+        }
+        let broken = self.first_break().filter(|b| b.record < mark.records);
+        if let Some(b) = broken {
+            return Err(fail(format!("record {} is {}; the run cannot go on from it", b.record, b.what)));
+        }
+        let (end, chain) = match records.checked_sub(1) {
+            None => (self.start, root(&self.bytes[..self.start])),
+            Some(last) => (self.bodies[last].1 + LINK, self.stored(last)),
+        };
+        if end as u64 != mark.bytes || chain != mark.chain {
+            return Err(fail("expected the chain that the checkpoint knows, got another; they are of two runs".into()));
+        }
+        Ok(self.phases_before(records))
+    }
+}

@@ -1,0 +1,111 @@
+//! A ledger that grows.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::{Header, LINK, Ledger, Link, MAGIC, Mark, Scribe, Sink, link, root};
+use crate::audit::Error;
+use crate::autodiff::Flow;
+
+/// Bytes that wait for the disk.
+const WAITING: usize = 1 << 16;
+
+/// Appends records to a file.
+pub struct Writer {
+    path: PathBuf,
+    file: File,
+    waiting: Vec<u8>,
+    mark: Mark,
+    failed: Option<Error>,
+}
+
+/// The two lines of text.
+pub(super) fn text(header: &Header) -> Vec<u8> {
+    let json = serde_json::to_string(header).expect("invariant: strings and numbers are JSON");
+    format!("{MAGIC}{json}\n").into_bytes()
+}
+
+impl Scribe<Writer> {
+    /// A new ledger, in the place of an old one.
+    pub fn create(path: &Path, header: &Header) -> Result<Scribe<Writer>, Error> {
+        let text = text(header);
+        let mut file = File::create(path).map_err(Error::io(path, "write the file"))?;
+        file.write_all(&text).map_err(Error::io(path, "write the file"))?;
+        let mark = Mark { records: 0, bytes: text.len() as u64, chain: root(&text) };
+        Ok(Scribe::new(Writer::new(path, file, mark), Vec::new()))
+    }
+
+    /// The ledger of an interrupted run, cut back to the checkpoint's mark (to nothing without one). Its header must be
+    /// this one, and every link up to the mark must hold.
+    pub fn resume(path: &Path, header: &Header, mark: Option<Mark>) -> Result<Scribe<Writer>, Error> {
+        let Some(mark) = mark else { return Scribe::create(path, header) };
+        let ledger = Ledger::read(path)?;
+        ledger.check_header(header)?;
+        let phases = ledger.up_to(&mark)?;
+        drop(ledger);
+        let open = || -> io::Result<File> {
+            let mut file = OpenOptions::new().write(true).open(path)?;
+            file.set_len(mark.bytes)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = open().map_err(Error::io(path, "cut back the file"))?;
+        Ok(Scribe::new(Writer::new(path, file, mark), phases))
+    }
+}
+
+impl Writer {
+    fn new(path: &Path, file: File, mark: Mark) -> Writer {
+        Writer { path: path.into(), file, waiting: Vec::with_capacity(WAITING), mark, failed: None }
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        self.file.write_all(&self.waiting).map_err(Error::io(&self.path, "write the file"))?;
+        self.waiting.clear();
+        Ok(())
+    }
+
+    /// Everything so far is on the disk when this returns; where the ledger stands.
+    pub fn flush(&mut self) -> Result<Mark, Error> {
+        self.write()?;
+        self.file.sync_data().map_err(Error::io(&self.path, "write the file"))?;
+        Ok(self.mark)
+    }
+
+    /// Why it has stopped the run.
+    pub fn reason(&mut self) -> Option<Error> {
+        self.failed.take()
+    }
+
+    fn fail(&mut self, error: Error) -> Flow {
+        self.failed = Some(error);
+        Flow::Stop
+    }
+}
+
+impl Sink for Writer {
+    fn take(&mut self, body: &[u8]) -> Flow {
+        let chain: Link = link(&self.mark.chain, body);
+        let size = 4 + body.len() + LINK;
+        if self.waiting.len() + size > WAITING
+            && let Err(error) = self.write()
+        {
+            return self.fail(error);
+        }
+        self.waiting.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        self.waiting.extend_from_slice(body);
+        self.waiting.extend_from_slice(&chain);
+        self.mark =
+            Mark { records: self.mark.records + 1, bytes: self.mark.bytes + size as u64, chain };
+        Flow::Continue
+    }
+
+    fn refuse(&mut self, phase: &str) -> Flow {
+        let what = format!(
+            "the {phase} phase of this run computes something else than this program does; \
+             resume it with the version that began it"
+        );
+        self.fail(Error::Ledger { path: self.path.clone(), what })
+    }
+}
