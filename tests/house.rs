@@ -15,8 +15,8 @@
 //! | `adapt` | the same, and algo | none |
 //! | `env` | | kernels (philox), the simulator's library, files |
 //! | `checkpoint` | | files |
-//! | `audit` | autodiff, algo, adapt, config, nn, replay, rng | rand, files |
-//! | `train` | all above but audit | datasets, kernels (which instruction set), ndarray, rand, files |
+//! | `audit` | autodiff, algo, adapt, config, nn, replay, rng, checkpoint (the container) | rand, files |
+//! | `train` | all above | datasets, kernels (which instruction set), ndarray, rand, files |
 //! | `report` | train, config, checkpoint | drawing, files |
 //! | `cli` | autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, audit, train, report | clap, rayon (the pool), datasets, kernels |
 //!
@@ -38,12 +38,12 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("checkpoint", &[], &["safetensors", "std::fs"]),
     (
         "audit",
-        &["autodiff", "algo", "adapt", "config", "nn", "replay", "rng"],
+        &["autodiff", "algo", "adapt", "config", "nn", "replay", "rng", "checkpoint"],
         &["rand", "rand_distr", "safetensors", "std::fs"],
     ),
     (
         "train",
-        &["autodiff", "algo", "adapt", "config", "nn", "replay", "rng", "checkpoint", "env"],
+        &["autodiff", "algo", "adapt", "config", "nn", "replay", "rng", "checkpoint", "env", "audit"],
         &["baq_datasets", "baq_kernels", "ndarray", "rand", "std::fs"],
     ),
     ("report", &["train", "config", "checkpoint"], &["plotters", "std::fs"]),

@@ -1,8 +1,8 @@
 //! Presets and declarations of options against every section there is.
 
 use baq::config::{
-    AnySection, DataConfig, OfflineConfig, OnlineConfig, PRESETS, RunConfig, help_markdown, help_text,
-    resolve, section,
+    AnySection, AuditConfig, DataConfig, OfflineConfig, OnlineConfig, PRESETS, RunConfig, help_markdown,
+    help_text, resolve, section,
 };
 use baq::{adapt, algo};
 
@@ -13,6 +13,7 @@ fn known() -> Vec<Box<dyn AnySection>> {
         section::<DataConfig>(),
         section::<OfflineConfig>(),
         section::<OnlineConfig>(),
+        section::<AuditConfig>(),
     ];
     known.extend(algo::ALGORITHMS.iter().map(|entry| (entry.section)()));
     known.extend(adapt::ADAPTATIONS.iter().filter_map(|entry| entry.section).map(|make| make()));

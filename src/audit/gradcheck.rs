@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use rand::distr::Distribution;
 use rand_distr::StandardNormal;
 
+use super::worse;
 use crate::autodiff::graph::{NodeId, Op};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
 use crate::autodiff::{Clock, Effect, NoiseKind, ParamId, Trace};
@@ -100,11 +101,6 @@ const STEPS: [f64; 3] = [1e-6, 1e-7, 1e-8];
 /// Directions tried until there is no kink within the step. A wrong gradient gains nothing by it: away from
 /// kinks the slopes on both sides agree with each other and not with it.
 const DRAWS: u64 = 8;
-
-/// The larger; NaN is the largest.
-fn worse(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
-}
 
 fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()

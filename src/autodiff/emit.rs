@@ -72,7 +72,13 @@ fn labels(trace: &Trace, steps: &[Step], nodes: &[Option<NodeId>], updates: &[Up
             }
             (Step::Run { out, .. }, None) => ("copy of a gradient".into(), Shape::new(1, 1, out.len)),
         };
-        let label = Label { stage, text, shape };
+        let moves = |id: &NodeId| {
+            matches!(
+                trace.graph.node(*id).op,
+                Op::Repeat(_) | Op::Expand | Op::Concat | Op::Slice { .. } | Op::Pad { .. }
+            )
+        };
+        let label = Label { stage, text, moves: node.as_ref().is_none_or(moves), shape };
         if let Step::Train { .. } = step {
             stage = stages.next().unwrap_or(stage);
         }

@@ -175,6 +175,8 @@ pub(super) struct Label {
     /// name of the update that it prepares or is
     pub(super) stage: &'static str,
     pub(super) text: String,
+    /// it only moves or repeats numbers
+    pub(super) moves: bool,
     /// extents of the result
     pub(super) shape: Shape,
 }

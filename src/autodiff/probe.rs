@@ -7,6 +7,8 @@
 //!
 //! A probe sees everything and changes nothing. It may ask the program to stop, at once and before anything moves.
 
+use std::sync::Arc;
+
 use baq_kernels::Digest;
 use ndarray::{ArrayView2, ArrayView3};
 
@@ -40,7 +42,7 @@ pub struct Pass<'a> {
 /// Looks on. Every event does nothing unless a probe says otherwise.
 pub trait Probe {
     /// A phase begins: these rounds come next. Called by the training loops, also when a run is resumed.
-    fn phase(&mut self, _name: &'static str, _trace: &Trace) -> Flow {
+    fn phase(&mut self, _name: &'static str, _trace: &Arc<Trace>) -> Flow {
         Flow::Continue
     }
     /// A round begins: the batch is in place and nothing has been computed.
@@ -120,6 +122,8 @@ pub struct OpView<'a> {
     pub stage: &'static str,
     /// what was computed, as in `%17 = relu(linear(s, v.layer0.weight, v.layer0.bias))`
     pub text: &'a str,
+    /// it only moves or repeats numbers
+    pub moves: bool,
     /// extents of the result
     pub shape: Shape,
     /// the result, row-major

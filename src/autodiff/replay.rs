@@ -274,7 +274,7 @@ impl Program {
             Loc::Param(_) | Loc::View(_) => unreachable!("invariant: kernels never write parameters"),
         };
         let label = &self.labels[step];
-        OpView { step, stage: label.stage, text: &label.text, shape: label.shape, values }
+        OpView { step, stage: label.stage, text: &label.text, moves: label.moves, shape: label.shape, values }
     }
 }
 

@@ -97,6 +97,12 @@ impl ParamTable {
         self.members(group).map(|p| self.param(p).shape.len()).sum()
     }
 
+    /// Name of a tensor with all of its heads: `q.layer1.weight`.
+    pub fn name(&self, id: ParamId) -> String {
+        let spec = self.param(id);
+        format!("{}.{}", self.group(spec.group).name, spec.name)
+    }
+
     /// Paths of a tensor and the range of its elements that each names: one per head of an
     /// ensemble (`q.0.layer1.weight`, `q.1.layer1.weight`), a single one otherwise.
     pub fn paths(&self, id: ParamId) -> Vec<(String, Range<usize>)> {

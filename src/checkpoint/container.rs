@@ -17,7 +17,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, Metadata, SafeTensors};
+pub use safetensors::tensor::Dtype;
+use safetensors::tensor::{Metadata, SafeTensors};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -246,20 +247,42 @@ impl Reader {
     /// # Errors
     /// [`Error::Damaged`].
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
+        let reader = Self::unchecked(path, bytes)?;
+        if let Some(expected) = reader.find_text(DIGEST) {
+            let got = digest_place(&reader.bytes, reader.start).map(|place| digest(&reader.bytes, &place));
+            if got.as_deref() != Some(expected) {
+                let what = "the content does not match its checksum".to_owned();
+                return Err(Error::Damaged { file: path.to_owned(), what });
+            }
+        }
+        Ok(reader)
+    }
+
+    /// Reads a file that may have been changed, to find out where.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Damaged`] if not even the names can be read.
+    pub fn open_unchecked(path: &Path) -> Result<Self, Error> {
+        let bytes =
+            std::fs::read(path).map_err(|error| Error::Io { file: path.to_owned(), what: "read", error })?;
+        Self::unchecked(path, bytes)
+    }
+
+    fn unchecked(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         let damaged = |what: String| Error::Damaged { file: path.to_owned(), what };
         let (header, metadata) = SafeTensors::read_metadata(&bytes)
             .map_err(|e| damaged(format!("not a whole safetensors file ({e})")))?;
         let start = 8 + header;
         let mut names = metadata.offset_keys();
         names.sort_unstable();
-        let reader = Self { file: path.to_owned(), bytes, start, metadata, names };
-        if let Some(expected) = reader.find_text(DIGEST) {
-            let got = digest_place(&reader.bytes, start).map(|place| digest(&reader.bytes, &place));
-            if got.as_deref() != Some(expected) {
-                return Err(damaged("the content does not match its checksum".to_owned()));
-            }
-        }
-        Ok(reader)
+        Ok(Self { file: path.to_owned(), bytes, start, metadata, names })
+    }
+
+    /// Element type, shape and little-endian bytes of a tensor, if it is there.
+    pub fn raw(&self, name: &str) -> Option<(Dtype, &[usize], &[u8])> {
+        let info = self.metadata.info(name)?;
+        let (from, to) = info.data_offsets;
+        Some((info.dtype, &info.shape, &self.bytes[self.start + from..self.start + to]))
     }
 
     /// Names of all tensors, sorted.

@@ -7,10 +7,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::setup::{self, RunArgs};
+use super::watch::{WatchArgs, watch};
 use super::{Common, Outcome, Verdict};
 use crate::adapt::baq::BaqConfig;
 use crate::algo::Learner as _;
 use crate::algo::bc::BcConfig;
+use crate::audit::Recorder;
 use crate::config::{Config, OnlineConfig, RunConfig};
 use crate::train::agent::Agent;
 use crate::train::data::{self, Dataset};
@@ -39,6 +41,8 @@ pub struct Finetune {
     model: Option<PathBuf>,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
     /// environment steps
     #[arg(long, value_name = "N")]
     env_steps: Option<u64>,
@@ -46,7 +50,7 @@ pub struct Finetune {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes"])]
     resume: Option<PathBuf>,
     /// no progress bar
     #[arg(long)]
@@ -54,7 +58,7 @@ pub struct Finetune {
 }
 
 /// Where a fine-tuning run came from; kept in its directory for `--resume`.
-const ORIGIN: &str = "origin.safetensors";
+pub(super) const ORIGIN: &str = "origin.safetensors";
 /// The behaviour model's origin, where it was given.
 const MODEL: &str = "model.safetensors";
 /// The offline evaluations, kept so that a resumed run draws the same curve.
@@ -79,6 +83,7 @@ impl Finetune {
                     online.env_steps = n;
                     config.put(online);
                 }
+                self.watch.apply(&mut config)?;
                 let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
                 (out.clone(), start.run(&config, &out, &stop, quiet)?, config)
             }
@@ -185,19 +190,50 @@ pub fn resume(path: &Path, stop: &Stop, quiet: bool) -> Result<(Ended, Config), 
 /// Fine-tunes in a directory that [`Start::run`] has prepared, from its checkpoint if there is one.
 fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
-    let open = |file: &str| match dir.file(file).exists() {
-        true => Saved::open(&dir.file(file)).map(Some),
-        false => Ok(None),
+    let saved = match dir.file(rundir::CHECKPOINT).exists() {
+        true => Some(Saved::open(dir.path())?),
+        false => None,
     };
-    let origin = Saved::open(&dir.file(ORIGIN))?;
-    let (model, saved) = (open(MODEL)?, open(rundir::CHECKPOINT)?);
     let dataset = data::load(config)?;
-    let mut agent = prepare(config, &origin, model.as_ref(), &dataset)?;
+    // Only now is it certain that these are the data of this run.
+    Saved::open(&dir.file(ORIGIN))?.check_dataset(&dataset.facts)?;
     if !dataset.is_absent() {
         write_dataset(dir.path(), &dataset.facts)?;
     }
+    let mut probe = watch(config, dir, &dataset, saved.as_ref(), Some(&dir.file(ORIGIN)))?;
+    let ready = ready(config, dir.path(), dataset, saved.as_ref(), (stop, quiet), &mut probe)?;
+    let Some(mut training) = ready else { return Ok(Ended::Interrupted) };
+    let earlier = read_evaluations(&dir.file(EARLIER))?;
+    let ended = training.run(dir, &earlier, saved.is_some(), stop, quiet, &mut probe)?;
+    if ended != Ended::Interrupted {
+        let calibration = calibration::to_json(&training.calibration());
+        dir.write(rundir::CALIBRATION, calibration.to_string().as_bytes())?;
+        let title = format!("{} with {} on {}", run.algo, run.adapt, run.env);
+        let verdict: Vec<String> = calibration::lines(&calibration).pop().into_iter().collect();
+        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &verdict)?;
+    }
+    Ok(ended)
+}
+
+/// The online phase of the run in `dir`, at its beginning or where it was saved; `None` if a signal came while the model
+/// of the data was being fitted.
+pub(super) fn ready<'a, R: Recorder>(
+    config: &'a Config,
+    dir: &Path,
+    dataset: Dataset,
+    saved: Option<&Saved>,
+    (stop, quiet): (&Stop, bool),
+    probe: &mut R,
+) -> Result<Option<Online<'a>>, TrainError> {
+    let run: RunConfig = config.section();
+    let model = match dir.join(MODEL).exists() {
+        true => Some(Saved::open(&dir.join(MODEL))?),
+        false => None,
+    };
+    let origin = Saved::open(&dir.join(ORIGIN))?;
+    let mut agent = prepare(config, &origin, model.as_ref(), &dataset)?;
     let ring = online::ring(&dataset, &agent, config)?;
-    let counters = match &saved {
+    let counters = match saved {
         Some(saved) => {
             saved.check_dataset(&dataset.facts)?;
             saved.restore(&mut agent)?
@@ -207,8 +243,8 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
                 let baq: BaqConfig = config.section();
                 let every: Vec<usize> = (0..dataset.columns.len()).collect();
                 let all = dataset.ring(&every, 0, &[], None)?;
-                if online::fit_model(&mut agent, &all, run.seed, baq.model_updates, stop, quiet)? {
-                    return Ok(Ended::Interrupted);
+                if online::fit_model(&mut agent, &all, run.seed, baq.model_updates, stop, quiet, probe)? {
+                    return Ok(None);
                 }
             }
             let offline = origin.counters()?;
@@ -220,18 +256,7 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
             }
         }
     };
-    let mut training = Online::new(config, agent, &dataset, ring, counters, saved.as_ref())?;
-    drop(dataset);
-    let earlier = read_evaluations(&dir.file(EARLIER))?;
-    let ended = training.run(dir, &earlier, saved.is_some(), stop, quiet)?;
-    if ended != Ended::Interrupted {
-        let calibration = calibration::to_json(&training.calibration());
-        dir.write(rundir::CALIBRATION, calibration.to_string().as_bytes())?;
-        let title = format!("{} with {} on {}", run.algo, run.adapt, run.env);
-        let verdict: Vec<String> = calibration::lines(&calibration).pop().into_iter().collect();
-        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &verdict)?;
-    }
-    Ok(ended)
+    Online::new(config, agent, &dataset, ring, counters, saved).map(Some)
 }
 
 fn read_calibration(run: &Path) -> Result<Value, TrainError> {

@@ -18,11 +18,12 @@ pub mod env;
 pub mod evaluate;
 pub mod explain;
 pub mod finetune;
-pub mod gradients;
 pub mod options;
+pub mod replay;
 pub mod report;
 pub mod setup;
 pub mod train;
+pub mod watch;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -8,8 +8,8 @@ use super::Common;
 use crate::adapt::ADAPTATIONS;
 use crate::algo::ALGORITHMS;
 use crate::config::{
-    AnySection, Config, DataConfig, OfflineConfig, OnlineConfig, RunConfig, nearest, presets, resolve,
-    section,
+    AnySection, AuditConfig, Config, DataConfig, OfflineConfig, OnlineConfig, RunConfig, nearest, presets,
+    resolve, section,
 };
 use crate::env;
 use crate::train::TrainError;
@@ -48,6 +48,7 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
         section::<DataConfig>(),
         section::<OfflineConfig>(),
         section::<OnlineConfig>(),
+        section::<AuditConfig>(),
     ];
     all.extend(ALGORITHMS.iter().map(|e| (e.section)()));
     all.extend(ADAPTATIONS.iter().filter_map(|e| e.section).map(|s| s()));
@@ -56,9 +57,12 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
 
 /// The configuration of an interrupted run, exactly as its directory states it.
 pub fn of_run(dir: &RunDir) -> Result<Config, TrainError> {
-    let origin = dir.file(rundir::CONFIG).display().to_string();
-    let text = dir.read(rundir::CONFIG)?;
-    let config = from_text(&origin, &text)?;
+    of_text(&dir.file(rundir::CONFIG).display().to_string(), &dir.read(rundir::CONFIG)?)
+}
+
+/// The configuration in the file of a run: the sections that are in it, and no others.
+pub fn of_text(origin: &str, text: &str) -> Result<Config, TrainError> {
+    let config = from_text(origin, text)?;
     let table: toml::Table = text.parse().map_err(|e| TrainError::Input(format!("{origin}: {e}")))?;
     let active: Vec<&str> = table.keys().map(String::as_str).collect();
     Ok(config.restrict(&active)?)
@@ -150,7 +154,7 @@ impl RunArgs {
             None => run.env = env::spec(&run.env)?.id.into(),
         }
         let (base, modifier) = (find_algorithm(&run.algo)?, find_adaptation(&run.adapt)?);
-        let mut active = vec!["run", "data", "offline", "online", base.name];
+        let mut active = vec!["run", "data", "offline", "online", "audit", base.name];
         active.extend(base.extends);
         if modifier.section.is_some() {
             active.push(modifier.name);

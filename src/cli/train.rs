@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::setup::{self, RunArgs};
+use super::watch::{WatchArgs, watch};
 use super::{Common, Outcome, Verdict};
 use crate::algo::Dims;
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
@@ -31,6 +32,8 @@ pub struct Train {
     algo: String,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
     /// number of gradient updates on the data
     #[arg(long, value_name = "N")]
     updates: Option<u64>,
@@ -41,7 +44,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes"])]
     resume: Option<PathBuf>,
     /// no progress bar
     #[arg(long)]
@@ -66,7 +69,8 @@ impl Train {
                 (path.clone(), ended, config)
             }
             None => {
-                let config = self.configuration(common)?;
+                let mut config = self.configuration(common)?;
+                self.watch.apply(&mut config)?;
                 let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
                 let ended = begin(&config, &out, &stop, quiet)?;
                 (out, ended, config)
@@ -156,7 +160,7 @@ pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<En
 }
 
 /// The untrained agent.
-fn agent(config: &Config, dataset: &Dataset) -> Result<Agent, TrainError> {
+pub(super) fn agent(config: &Config, dataset: &Dataset) -> Result<Agent, TrainError> {
     let batch = match dataset.is_absent() {
         true => config.section::<OnlineConfig>().rows(),
         false => config.section::<OfflineConfig>().batch,
@@ -176,13 +180,16 @@ fn train(
     let run: RunConfig = config.section();
     let agent = agent(config, &dataset)?;
     let (ended, on) = if dataset.is_absent() {
-        (alone(config, dir, agent, &dataset, saved, stop, quiet)?, run.env)
+        let mut probe = watch(config, dir, &dataset, saved, None)?;
+        let mut training = alone(config, agent, &dataset, saved)?;
+        (training.run(dir, &[], saved.is_some(), stop, quiet, &mut probe)?, run.env)
     } else {
         let mut training = Offline::new(config, agent, &dataset, saved)?;
         // Only now is it certain that these are the data of this run.
         write_dataset(dir.path(), &dataset.facts)?;
+        let mut probe = watch(config, dir, &dataset, saved, None)?;
         drop(dataset);
-        (training.run(dir, saved.is_some(), stop, quiet)?, run.dataset)
+        (training.run(dir, saved.is_some(), stop, quiet, &mut probe)?, run.dataset)
     };
     if ended != Ended::Interrupted {
         let title = format!("{} on {on}", run.algo);
@@ -191,23 +198,19 @@ fn train(
     Ok(ended)
 }
 
-/// Learns in an environment, from an untrained agent and an empty buffer.
-fn alone(
-    config: &Config,
-    dir: &RunDir,
+/// Learning in an environment, from an untrained agent and an empty buffer.
+pub(super) fn alone<'a>(
+    config: &'a Config,
     mut agent: Agent,
     dataset: &Dataset,
     saved: Option<&Saved>,
-    stop: &Stop,
-    quiet: bool,
-) -> Result<Ended, TrainError> {
+) -> Result<Online<'a>, TrainError> {
     let ring = online::ring(dataset, &agent, config)?;
     let counters = match saved {
         Some(saved) => saved.restore(&mut agent)?,
         None => Counters::default(),
     };
-    let mut training = Online::new(config, agent, dataset, ring, counters, saved)?;
-    training.run(dir, &[], saved.is_some(), stop, quiet)
+    Online::new(config, agent, dataset, ring, counters, saved)
 }
 
 impl From<std::io::Error> for TrainError {

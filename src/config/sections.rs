@@ -79,6 +79,15 @@ crate::config! {
 }
 
 crate::config! {
+    AuditConfig "audit", "What is recorded so that a run can be checked" {
+        run ledger:          bool = false, ..,  "write down every update, chained by hashes, in ledger.bin";
+        run finite:          bool = false, ..,  "stop at the first number that is not finite, and say where it comes from";
+        run reference_every: u64  = 0,     0.., "updates between comparisons with f64, in roundoff.csv; 0: none";
+        run keep_every:      u64  = 0,     0.., "updates (online: environment steps) between checkpoints that are kept, so that replays need not begin at the beginning; 0: only the last";
+    }
+}
+
+crate::config! {
     DataConfig "data", "How the dataset's rows become transitions" {
         run mode:                     DataMode           = DataMode::D4rl, ..,        "how rows become transitions";
         run keep_timeout_transitions: bool               = false, ..,                 "keep rows at time limits, bootstrapped (needs mode next_observations)";

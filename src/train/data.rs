@@ -4,13 +4,16 @@ use std::path::Path;
 
 use baq_datasets::scale::{ObservationScale, RewardScale, RewardTransform};
 use baq_datasets::{Columns, Options, Source, episodes, returns, scale, scores};
+use baq_kernels::digest::join;
 use ndarray::{Array1, Array2};
 
 use super::TrainError;
 use super::agent::find_algorithm;
 use super::metrics::DatasetFacts;
 use crate::algo::ALGORITHMS;
-use crate::config::{Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig};
+use crate::config::{
+    AuditConfig, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
+};
 use crate::env;
 use crate::replay::{self, Layout, Ring};
 
@@ -34,6 +37,8 @@ pub struct Dataset {
     pub scales: Scales,
     /// for the report; all empty without data
     pub facts: DatasetFacts,
+    /// checksums of the transitions as they were read; only for a run with a ledger
+    pub rows: Vec<u64>,
 }
 
 /// Reads and scales the data of a configuration. One that names none gets a dataset without rows and facts if
@@ -52,6 +57,8 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
         columns.check_dims(spec.id, spec.obs_dim, spec.act_dim)?;
     }
     let facts = if run.dataset.is_empty() { DatasetFacts::default() } else { facts(&columns, &run)? };
+    let audit: AuditConfig = config.section();
+    let rows = if audit.ledger { checksums(&columns) } else { Vec::new() };
 
     let transform = match data.reward_scaling {
         RewardScaling::None => RewardTransform::None,
@@ -72,7 +79,21 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     }
     columns.rewards.mapv_inplace(|r| scales.reward.apply(r));
     scale::clip_actions(&mut columns.actions, 1.0 - data.action_clip as f32);
-    Ok(Dataset { columns, scales, facts })
+    Ok(Dataset { columns, scales, facts, rows })
+}
+
+/// A checksum of every transition.
+fn checksums(c: &Columns) -> Vec<u64> {
+    let masks = c.masks();
+    let add = |sum: u64, x: &f32| join(sum, u64::from(x.to_bits()));
+    (0..c.len())
+        .map(|i| {
+            let sum = [c.observations.row(i), c.actions.row(i), c.next_observations.row(i)]
+                .iter()
+                .fold(0, |sum, part| part.iter().fold(sum, add));
+            add(add(sum, &c.rewards[i]), &masks[i])
+        })
+        .collect()
 }
 
 /// The rows of a run without data.

@@ -41,6 +41,9 @@ pub enum TrainError {
     /// checkpoint
     #[error(transparent)]
     Checkpoint(#[from] crate::checkpoint::container::Error),
+    /// a probe, or its files
+    #[error(transparent)]
+    Audit(#[from] crate::audit::Error),
     /// a value that is not finite or too large
     #[error(
         "diverged: after update {round}, {what}: expected {expected}, got {value}; {checkpoint}; lower the learning rates or scale the rewards"

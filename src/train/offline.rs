@@ -14,11 +14,14 @@ use super::rundir::RunDir;
 use super::state::{Counters, Saved, State};
 use super::{TrainError, data};
 use crate::algo::Phase;
-use crate::autodiff::{Clock, Metric, Noise, Program, Select, Trace, Workspace};
-use crate::config::{Config, OfflineConfig, RunConfig};
+use crate::audit::ledger::Mark;
+use crate::audit::{OFFLINE, Recorder};
+use crate::autodiff::{Clock, Flow, Metric, Noise, Pass, Program, Select, Trace, Workspace};
+use crate::config::{AuditConfig, Config, OfflineConfig, RunConfig};
 use crate::replay::{Composer, Draw, Ring};
 use crate::rng::{Rng, Stream};
 use rand::seq::SliceRandom;
+use std::sync::Arc;
 
 /// Loss on held-out transitions.
 pub static VALIDATION_LOSS: Metric =
@@ -27,6 +30,7 @@ pub static VALIDATION_LOSS: Metric =
 /// Compiled rounds of one trace: a pair of programs, with and without metrics, for each set of roles, and metrics
 /// alone.
 pub struct Rounds {
+    trace: Arc<Trace>,
     compiled: Vec<(Roles, Compiled)>,
     still: (Program, Workspace),
     /// which was measured last
@@ -58,10 +62,11 @@ fn values((program, workspace): &(Program, Workspace)) -> Vec<(&'static Metric, 
 
 impl Rounds {
     /// Compiles a trace for each of these sets of roles.
-    pub fn new(trace: &Trace, roles: &[Roles]) -> Rounds {
+    pub fn new(trace: Trace, roles: &[Roles]) -> Rounds {
         Rounds {
-            compiled: roles.iter().map(|&r| (r, Compiled::new(trace, r))).collect(),
-            still: compile(trace, Select { critic: false, actor: false, metrics: true }),
+            compiled: roles.iter().map(|&r| (r, Compiled::new(&trace, r))).collect(),
+            still: compile(&trace, Select { critic: false, actor: false, metrics: true }),
+            trace: Arc::new(trace),
             measured: 0,
         }
     }
@@ -76,6 +81,11 @@ impl Rounds {
         let compiled = &mut self.compiled[k].1;
         let (program, workspace) = if metrics { &mut compiled.measured } else { &mut compiled.plain };
         (program, workspace)
+    }
+
+    /// What is compiled.
+    pub fn trace(&self) -> &Arc<Trace> {
+        &self.trace
     }
 
     /// Metrics that measured rounds report.
@@ -170,7 +180,7 @@ impl<'a> Offline<'a> {
         let ring = dataset.ring(&train, 0, &[], agent.learner.return_to_go())?;
         let trace = agent.trace(&phase);
         check_columns(&trace, ring.layout())?;
-        let rounds = Rounds::new(&trace, Roles::of_delay(agent.learner.actor_every()));
+        let rounds = Rounds::new(trace, Roles::of_delay(agent.learner.actor_every()));
         let mut counters = Counters::default();
         if let Some(saved) = saved {
             saved.check_dataset(&dataset.facts)?;
@@ -197,20 +207,26 @@ impl<'a> Offline<'a> {
         Stamp { phase: metrics::Phase::Offline, update: self.counters.round, env_step: 0 }
     }
 
-    fn save(&self, dir: &RunDir) -> Result<(), TrainError> {
-        let state = State {
+    /// The state as a checkpoint has it.
+    pub fn state(&self, ledger: Option<Mark>) -> State<'_> {
+        State {
             config: self.config,
             agent: &self.agent,
             scales: &self.scales,
             dataset: &self.facts,
             counters: &self.counters,
             online: None,
-        };
-        state.save(dir)
+            ledger,
+        }
+    }
+
+    /// Whether metrics are measured in the round that makes so many.
+    fn measures(&self, next: u64) -> bool {
+        next.is_multiple_of(self.options.log_every) || next == self.options.updates
     }
 
     /// One round. Allocates nothing unless it measures.
-    fn round(&mut self, measure: bool) {
+    fn round<R: Recorder>(&mut self, measure: bool, probe: &mut R) -> Result<(), TrainError> {
         let draw = Draw { seed: self.run.seed, stream: Stream::Batch as u32, update: self.counters.round };
         Composer::Uniform { stratified: false }.compose(
             draw,
@@ -224,8 +240,21 @@ impl<'a> Offline<'a> {
         let (program, workspace) = self.rounds.pick(roles, measure);
         fill(workspace, program, &self.ring, &self.rows);
         let clock = Clock { round: self.counters.round, phase_round: self.counters.round };
-        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        let pass = Pass { clock, noise: Noise::Seed(self.run.seed), rows: &self.rows };
+        if program.run_with(workspace, &mut self.agent.store, pass, probe) == Flow::Stop {
+            return Err(probe.reason().into());
+        }
         self.counters.round += 1;
+        Ok(())
+    }
+
+    /// Goes on to round `until` and leaves no trace in the run's directory.
+    pub fn replay<R: Recorder>(&mut self, until: u64, probe: &mut R) -> Result<(), TrainError> {
+        begin(probe, OFFLINE, &self.rounds)?;
+        while self.counters.round < until.min(self.options.updates) {
+            self.round(self.measures(self.counters.round + 1), probe)?;
+        }
+        Ok(())
     }
 
     /// An error if the parameters as they stand have diverged, seen on the last batch.
@@ -239,13 +268,16 @@ impl<'a> Offline<'a> {
     }
 
     /// Runs to the end, writing metrics, evaluations and checkpoints; `stop` is looked at every round.
-    pub fn run(
+    pub fn run<R: Recorder>(
         &mut self,
         dir: &RunDir,
         resumed: bool,
         stop: &Stop,
         quiet: bool,
+        probe: &mut R,
     ) -> Result<Ended, TrainError> {
+        let keep_every = self.config.section::<AuditConfig>().keep_every;
+        begin(probe, OFFLINE, &self.rounds)?;
         let mut columns = self.rounds.metrics();
         if self.validation.is_some() {
             columns.push(&VALIDATION_LOSS);
@@ -269,8 +301,8 @@ impl<'a> Offline<'a> {
         let mut ended = Ended::Complete;
         while self.counters.round < self.options.updates {
             let next = self.counters.round + 1;
-            let measure = next.is_multiple_of(self.options.log_every) || next == self.options.updates;
-            self.round(measure);
+            let measure = self.measures(next);
+            self.round(measure, probe)?;
             progress.advance(1);
             if measure {
                 let mut values = self.rounds.values();
@@ -286,7 +318,8 @@ impl<'a> Offline<'a> {
             }
             let last = next == self.options.updates || self.out_of_patience();
             let interrupted = stop.requested();
-            let saves = next.is_multiple_of(self.options.checkpoint_every) || last || interrupted;
+            let keep = keep_every > 0 && next.is_multiple_of(keep_every);
+            let saves = next.is_multiple_of(self.options.checkpoint_every) || last || interrupted || keep;
             let evaluates = next.is_multiple_of(self.options.eval_every) || last;
             if saves || evaluates {
                 self.examine(&watch)?;
@@ -305,8 +338,11 @@ impl<'a> Offline<'a> {
                 log.flush()?;
                 evaluations.flush()?;
                 timing.flush()?;
-                self.save(dir)?;
+                self.state(probe.flush()?).save(dir)?;
                 watch.saved(next);
+            }
+            if keep {
+                dir.keep(next)?;
             }
             if interrupted && !last {
                 ended = Ended::Interrupted;
@@ -330,5 +366,13 @@ impl<'a> Offline<'a> {
     /// The agent, trained so far.
     pub fn into_agent(self) -> Agent {
         self.agent
+    }
+}
+
+/// Tells a probe which rounds come.
+pub fn begin<R: Recorder>(probe: &mut R, phase: &'static str, rounds: &Rounds) -> Result<(), TrainError> {
+    match probe.phase(phase, rounds.trace()) {
+        Flow::Continue => Ok(()),
+        Flow::Stop => Err(probe.reason().into()),
     }
 }

@@ -18,13 +18,15 @@ use super::metrics::{
     self, DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Stamp, Timing, TimingLog,
     write_distributions,
 };
-use super::offline::{Ended, Rounds};
+use super::offline::{Ended, Rounds, begin};
 use super::progress::{Progress, Stop};
 use super::rundir::RunDir;
 use super::state::{Counters, OnlineState, Priorities, Saved, State};
 use crate::algo::{Cadence, Phase, Sampling};
-use crate::autodiff::{Clock, Metric, Noise, Program, Workspace};
-use crate::config::{BufferMode, Config, OfflineRows, OnlineActorLr, OnlineConfig, RunConfig};
+use crate::audit::ledger::Mark;
+use crate::audit::{MODEL, ONLINE, Recorder};
+use crate::autodiff::{Clock, Flow, Metric, Noise, Pass, Program, Workspace};
+use crate::config::{AuditConfig, BufferMode, Config, OfflineRows, OnlineActorLr, OnlineConfig, RunConfig};
 use crate::env::{self, Env};
 use crate::replay::stats::{ByOrigin, by_origin};
 use crate::replay::{self, Composer, Draw, Origin, Ring, SumTree, annotate};
@@ -36,17 +38,19 @@ pub static EPISODE_RETURN: Metric =
     Metric::new("episode_return", "raw return of the last training episode", "", "Training episodes");
 
 /// Fits the adaptation's model of the data; returns whether a signal stopped it.
-pub fn fit_model(
+pub fn fit_model<R: Recorder>(
     agent: &mut Agent,
     ring: &Ring,
     seed: u64,
     updates: u64,
     stop: &Stop,
     quiet: bool,
+    probe: &mut R,
 ) -> Result<bool, TrainError> {
     let Some(trace) = agent.model_trace(&Phase::offline(updates)) else { return Ok(false) };
     check_columns(&trace, ring.layout())?;
-    let mut rounds = Rounds::new(&trace, &[Roles::BOTH]);
+    let mut rounds = Rounds::new(trace, &[Roles::BOTH]);
+    begin(probe, MODEL, &rounds)?;
     let mut progress = Progress::new("model", updates, 0, quiet);
     let mut rows = vec![0; agent.dims.batch];
     let mut weights = vec![0.0; agent.dims.batch];
@@ -56,7 +60,10 @@ pub fn fit_model(
         let (program, workspace) = rounds.pick(Roles::BOTH, update + 1 == updates);
         fill(workspace, program, ring, &rows);
         let clock = Clock { round: update, phase_round: update };
-        program.run(workspace, &mut agent.store, clock, Noise::Seed(seed));
+        let pass = Pass { clock, noise: Noise::Seed(seed), rows: &rows };
+        if program.run_with(workspace, &mut agent.store, pass, probe) == Flow::Stop {
+            return Err(probe.reason().into());
+        }
         progress.advance(1);
         if stop.requested() {
             return Ok(true);
@@ -224,7 +231,7 @@ impl<'a> Online<'a> {
         };
         let trace = agent.trace(&phase);
         check_columns(&trace, ring.layout())?;
-        let rounds = Rounds::new(&trace, &cadence::roles(&cadence, agent.learner.actor_every()));
+        let rounds = Rounds::new(trace, &cadence::roles(&cadence, agent.learner.actor_every()));
         let annotation = match (agent.annotator(1), agent.annotator(agent.dims.batch)) {
             (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
             _ => None,
@@ -367,7 +374,7 @@ impl<'a> Online<'a> {
     }
 
     /// One round on a batch of the buffer.
-    fn round(&mut self, roles: Roles, measure: bool) {
+    fn round<R: Recorder>(&mut self, roles: Roles, measure: bool, probe: &mut R) -> Result<(), TrainError> {
         let c = &self.counters;
         let phase_round = c.round - c.offline_rounds;
         let draw = Draw { seed: self.run.seed, stream: Stream::Batch as u32, update: c.round };
@@ -396,13 +403,53 @@ impl<'a> Online<'a> {
         let (program, workspace) = self.rounds.pick(roles, measure);
         fill_online(workspace, program, &self.ring, &self.rows, &self.weights);
         let clock = Clock { round: c.round, phase_round };
-        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        let pass = Pass { clock, noise: Noise::Seed(self.run.seed), rows: &self.rows };
+        if program.run_with(workspace, &mut self.agent.store, pass, probe) == Flow::Stop {
+            return Err(probe.reason().into());
+        }
         if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree) {
             balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, measure);
         }
         self.counters.round += 1;
         self.counters.critic_updates += u64::from(roles.critic);
         self.counters.actor_updates += u64::from(roles.actor);
+        Ok(())
+    }
+
+    /// Whether metrics are due after so many environment steps.
+    fn measures(&self, now: u64) -> bool {
+        now.is_multiple_of(self.options.log_every) || now == self.options.env_steps
+    }
+
+    /// The rounds that the last environment step pays for; how many.
+    fn learn<R: Recorder>(&mut self, probe: &mut R) -> Result<u64, TrainError> {
+        let now = self.counters.env_step;
+        let idle = self.options.warmup_steps.max(self.options.random_steps);
+        let Some(learning) = now.checked_sub(idle).filter(|n| *n > 0) else { return Ok(0) };
+        let due = Due::earn(&self.cadence, learning, &mut self.counters);
+        for k in 0..due.rounds() {
+            let roles = due.roles(k, self.counters.round, self.agent.learner.actor_every());
+            // The last round of a step is the one that is measured.
+            self.round(roles, self.measures(now) && k + 1 == due.rounds(), probe)?;
+        }
+        Ok(due.rounds())
+    }
+
+    /// Goes on until there have been so many rounds and environment steps, and leaves no trace in the run's directory.
+    pub fn replay<R: Recorder>(
+        &mut self,
+        rounds: u64,
+        env_steps: u64,
+        probe: &mut R,
+    ) -> Result<(), TrainError> {
+        begin(probe, ONLINE, &self.rounds)?;
+        while (self.counters.round < rounds || self.counters.env_step < env_steps)
+            && self.counters.env_step < self.options.env_steps
+        {
+            self.step()?;
+            self.learn(probe)?;
+        }
+        Ok(())
     }
 
     /// An error if the parameters as they stand have diverged, seen on the last batch.
@@ -429,7 +476,8 @@ impl<'a> Online<'a> {
         Ok(Some(evaluation))
     }
 
-    fn save(&self, dir: &RunDir) -> Result<(), TrainError> {
+    /// The state as a checkpoint has it.
+    pub fn state(&self, ledger: Option<Mark>) -> State<'_> {
         let annotated = match (&self.annotation, self.sampling.refresh) {
             (Some(a), true) => {
                 let slots = self.ring.offline_rows();
@@ -458,27 +506,30 @@ impl<'a> Online<'a> {
             env: self.env.state(),
             observation: self.observation.clone(),
         };
-        let state = State {
+        State {
             config: self.config,
             agent: &self.agent,
             scales: &self.scales,
             dataset: &self.facts,
             counters: &self.counters,
             online: Some(online),
-        };
-        state.save(dir)
+            ledger,
+        }
     }
 
     /// Runs to the end, writing metrics, evaluations and checkpoints. `earlier` are the evaluations of the
     /// offline phase, for the whole curve.
-    pub fn run(
+    pub fn run<R: Recorder>(
         &mut self,
         dir: &RunDir,
         earlier: &[Evaluation],
         resumed: bool,
         stop: &Stop,
         quiet: bool,
+        probe: &mut R,
     ) -> Result<Ended, TrainError> {
+        let keep_every = self.config.section::<AuditConfig>().keep_every;
+        begin(probe, ONLINE, &self.rounds)?;
         let mut columns = self.rounds.metrics();
         columns.extend(self.balance.iter().flat_map(Balance::metrics));
         columns.push(&EPISODE_RETURN);
@@ -500,27 +551,17 @@ impl<'a> Online<'a> {
             evaluations.flush()?;
             log.flush()?;
             timing.flush()?;
-            self.save(dir)?;
+            self.state(probe.flush()?).save(dir)?;
         }
         let mut watch = Watch::new(dir, self.run.q_bound, Some(self.counters.round));
-        let idle = self.options.warmup_steps.max(self.options.random_steps);
         let mut ended = Ended::Complete;
         while self.counters.env_step < total {
             // Networks that have diverged choose actions that no environment takes.
             self.step().or_else(|e| self.examine(&watch).and(Err(e)))?;
             let now = self.counters.env_step;
             let last = now == total;
-            let measure = now.is_multiple_of(self.options.log_every) || last;
-            let mut rounds = 0;
-            if let Some(learning) = now.checked_sub(idle).filter(|n| *n > 0) {
-                let due = Due::earn(&self.cadence, learning, &mut self.counters);
-                rounds = due.rounds();
-                for k in 0..rounds {
-                    let roles = due.roles(k, self.counters.round, self.agent.learner.actor_every());
-                    // The last round of a step is the one that is measured.
-                    self.round(roles, measure && k + 1 == rounds);
-                }
-            }
+            let measure = self.measures(now);
+            let rounds = self.learn(probe)?;
             progress.advance(1);
             if measure {
                 let mut values = if rounds > 0 { self.rounds.values() } else { Vec::new() };
@@ -536,7 +577,8 @@ impl<'a> Online<'a> {
                 timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
             }
             let interrupted = stop.requested();
-            let saves = now.is_multiple_of(self.options.checkpoint_every) || last || interrupted;
+            let keep = keep_every > 0 && now.is_multiple_of(keep_every);
+            let saves = now.is_multiple_of(self.options.checkpoint_every) || last || interrupted || keep;
             let evaluates = now.is_multiple_of(self.options.eval_every) || last;
             if saves || evaluates {
                 self.examine(&watch)?;
@@ -548,8 +590,11 @@ impl<'a> Online<'a> {
                 log.flush()?;
                 evaluations.flush()?;
                 timing.flush()?;
-                self.save(dir)?;
+                self.state(probe.flush()?).save(dir)?;
                 watch.saved(self.counters.round);
+            }
+            if keep {
+                dir.keep(self.counters.round)?;
             }
             if interrupted && !last {
                 ended = Ended::Interrupted;

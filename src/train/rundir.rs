@@ -34,6 +34,16 @@ pub const REPORT: &str = "report.html";
 pub const CURVES_SVG: &str = "curves.svg";
 /// Learning curve as a picture.
 pub const CURVES_PNG: &str = "curves.png";
+/// What every update computed.
+pub const LEDGER: &str = "ledger.bin";
+/// Checksums of the transitions that the ledger's run read.
+pub const LEDGER_ROWS: &str = "ledger_rows.bin";
+/// Round-off against f64.
+pub const ROUNDOFF: &str = "roundoff.csv";
+/// Page of the audit.
+pub const AUDIT: &str = "audit.html";
+/// Checkpoints that are kept.
+pub const KEPT: &str = "checkpoints";
 /// Lock; holds the process id of the writer. Never removed, so that two processes cannot
 /// hold locks on two files of the same name.
 const LOCK: &str = ".lock";
@@ -141,6 +151,22 @@ impl RunDir {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
         let path = self.file(name);
         write_atomic(&path, bytes).map_err(RunError::io(&path, "write the file"))
+    }
+
+    /// Keeps the present checkpoint, as that after so many updates, when later ones replace it.
+    pub fn keep(&self, updates: u64) -> Result<(), RunError> {
+        let folder = self.file(KEPT);
+        fs::create_dir_all(&folder).map_err(RunError::io(&folder, "create the directory"))?;
+        let path = folder.join(format!("update-{updates:010}.safetensors"));
+        let link = || -> io::Result<()> {
+            if path.exists() {
+                fs::remove_file(&path)?;
+            }
+            // The checkpoint is replaced by renaming, never written to: a second name keeps it.
+            fs::hard_link(self.file(CHECKPOINT), &path)
+                .or_else(|_| fs::copy(self.file(CHECKPOINT), &path).map(|_| ()))
+        };
+        link().map_err(RunError::io(&path, "keep the checkpoint"))
     }
 
     /// Text of one of its files.

@@ -8,6 +8,7 @@
 //! | `counters`, `credit`, `credit.actor`, `updates` | see [`Counters`] |
 //! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online |
 //! | `replay.*`, `env.*` | online phase only: collected rows, environment |
+//! | `ledger.position`, `ledger.chain` | with a ledger only: its records and bytes so far, its last link |
 //!
 //! Metadata: `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`.
 //! Randomness needs nothing here: it is a function of the seed and the counters.
@@ -22,7 +23,8 @@ use super::data::Scales;
 use super::metrics::DatasetFacts;
 use super::rundir::{self, RunDir};
 use crate::algo::Dims;
-use crate::checkpoint::container::{Reader, Writer};
+use crate::audit::ledger::Mark;
+use crate::checkpoint::container::{Dtype, Reader, Writer};
 use crate::config::Config;
 use crate::replay::ring::RingState;
 
@@ -130,11 +132,22 @@ pub struct State<'a> {
     pub counters: &'a Counters,
     /// the online part
     pub online: Option<OnlineState>,
+    /// where the ledger stands
+    pub ledger: Option<Mark>,
 }
 
 impl State<'_> {
     /// Replaces the run's checkpoint, or leaves the old one whole.
-    pub fn save(self, dir: &RunDir) -> Result<(), TrainError> {
+    pub fn save(&self, dir: &RunDir) -> Result<(), TrainError> {
+        Ok(self.writer().write(&dir.file(rundir::CHECKPOINT))?)
+    }
+
+    /// The file in memory.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.writer().to_bytes()
+    }
+
+    fn writer(&self) -> Writer<'_> {
         let mut w = Writer::new();
         let store = &self.agent.store;
         let table = &self.agent.table;
@@ -157,8 +170,8 @@ impl State<'_> {
         w.text("phase", if self.online.is_some() { "online" } else { "offline" });
         w.tensor("adam.steps", &[groups.len()], &store.steps);
         let (whole, real) = (self.counters.whole(), self.counters.real());
-        w.tensor("counters", &[whole.len()], &whole[..]);
-        w.tensor("credit", &[real.len()], &real[..]);
+        w.tensor("counters", &[whole.len()], whole.to_vec());
+        w.tensor("credit", &[real.len()], real.to_vec());
         let c = self.counters;
         w.tensor("credit.actor", &[1], vec![c.actor_credit]);
         w.tensor("updates", &[2], vec![c.critic_updates, c.actor_updates]);
@@ -166,7 +179,7 @@ impl State<'_> {
         w.tensor("scale.observation.mean", &[scale.mean.len()], &scale.mean[..]);
         w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
         let reward = [self.scales.reward.scale, self.scales.reward.shift];
-        w.tensor("scale.reward", &[2], &reward[..]);
+        w.tensor("scale.reward", &[2], reward.to_vec());
         w.tensor("dims", &[2], vec![self.agent.dims.s as u64, self.agent.dims.a as u64]);
         if let Some(o) = &self.online {
             let pointers = [o.ring.capacity, o.ring.offline, o.ring.pushed];
@@ -182,7 +195,11 @@ impl State<'_> {
             w.tensor("env.state", &[o.env.len()], &o.env[..]);
             w.tensor("env.observation", &[o.observation.len()], &o.observation[..]);
         }
-        Ok(w.write(&dir.file(rundir::CHECKPOINT))?)
+        if let Some(mark) = &self.ledger {
+            w.tensor("ledger.position", &[2], vec![mark.records, mark.bytes]);
+            w.tensor("ledger.chain", &[mark.chain.len()], mark.chain.to_vec());
+        }
+        w
     }
 }
 
@@ -205,6 +222,40 @@ impl Saved {
                 other.unwrap_or("another safetensors file"),
             ))),
         }
+    }
+
+    /// Opens a checkpoint whose content does not match its checksum, to find out where it was changed.
+    pub fn open_unchecked(path: &Path) -> Result<Saved, TrainError> {
+        Ok(Saved { reader: Reader::open_unchecked(path)?, file: path.display().to_string() })
+    }
+
+    /// The first tensor and element in which the file differs from a state, by bits. What a replay does not do, to
+    /// evaluate, is left out.
+    pub fn difference(&self, state: &State<'_>) -> Option<String> {
+        let ours = Reader::from_bytes(Path::new("replay"), state.to_bytes())
+            .expect("invariant: what was just written can be read");
+        let names = ours.names().find_map(|name| {
+            let (dtype, shape, now) = ours.raw(name).expect("invariant: listed by the file");
+            let Some((theirs, extents, then)) = self.reader.raw(name) else {
+                return Some(format!("{name} is missing"));
+            };
+            if (dtype, shape) != (theirs, extents) {
+                return Some(format!("{name}: expected {dtype:?} {shape:?}, got {theirs:?} {extents:?}"));
+            }
+            let size = dtype.bitsize() / 8;
+            let evaluates = |i: usize| matches!((name, i), ("counters", 5 | 6) | ("credit", 1));
+            let pairs = now.chunks_exact(size).zip(then.chunks_exact(size)).enumerate();
+            let (i, (now, then)) = pairs.into_iter().find(|(i, (a, b))| a != b && !evaluates(*i))?;
+            let text = |bytes: &[u8]| match (dtype, bytes) {
+                (Dtype::F32, &[a, b, c, d]) => format!("{:?}", f32::from_le_bytes([a, b, c, d])),
+                _ => bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect(),
+            };
+            Some(format!("{name}, element {i}: the replay gives {}, the file has {}", text(now), text(then)))
+        });
+        names.or_else(|| {
+            let extra = self.reader.names().find(|name| !ours.contains(name) && !name.starts_with("ledger."));
+            extra.map(|name| format!("{name} should not be there"))
+        })
     }
 
     /// The file.
@@ -302,6 +353,17 @@ impl Saved {
             episode_return: r[2],
             last_return: present(r[3]),
         })
+    }
+
+    /// Where the ledger stood, if there was one.
+    pub fn mark(&self) -> Result<Option<Mark>, TrainError> {
+        if !self.reader.contains("ledger.position") {
+            return Ok(None);
+        }
+        let position = self.reader.tensor::<u64>("ledger.position", &[2])?;
+        let mut mark = Mark { records: position[0], bytes: position[1], chain: Default::default() };
+        self.reader.tensor_into("ledger.chain", &[mark.chain.len()], &mut mark.chain)?;
+        Ok(Some(mark))
     }
 
     /// Names of the parameter groups.

@@ -26,6 +26,7 @@ use thiserror::Error;
 
 use self::files::Files;
 use self::method::{Expectile, Networks, Setup, parameters, setup};
+use super::{differences, rms, worse};
 use crate::algo::{Dims, measure};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Noise, NoiseKind, NoiseSpec, Program, Role, Select, Store, Trace, Workspace};
@@ -173,21 +174,6 @@ impl Report {
 /// Whether a difference is outside its tolerance; NaN is.
 fn beyond(difference: f64, tolerance: f64) -> bool {
     difference.is_nan() || difference > tolerance
-}
-
-/// The larger; NaN is the largest.
-fn worse(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
-}
-
-/// |x - y| / max(|y|, rms(y)) of every element.
-fn differences(x: impl Iterator<Item = f64>, y: &[f64]) -> Vec<f64> {
-    let floor = rms(y).max(f64::MIN_POSITIVE);
-    x.zip(y).map(|(x, y)| (x - y).abs() / y.abs().max(floor)).collect()
-}
-
-fn rms(x: &[f64]) -> f64 {
-    (x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64).sqrt()
 }
 
 /// Replays a trace, given by either of its two files, with both executors.

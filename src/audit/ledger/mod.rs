@@ -99,10 +99,8 @@ impl Phase {
         let updates = trace.items.iter().filter_map(|item| match &item.effect {
             Effect::Polyak { .. } => None,
             Effect::Train { name, group, .. } => {
-                let group = table.group(*group);
-                let id = table.find_group(&group.name).expect("invariant: a group of the table");
-                let tensors = table.members(id).map(|p| format!("{}.{}", group.name, table.param(p).name));
-                Some(Kind { name: (*name).into(), group: group.name.clone(), tensors: tensors.collect() })
+                let tensors = table.members(*group).map(|p| table.name(p)).collect();
+                Some(Kind { name: (*name).into(), group: table.group(*group).name.clone(), tensors })
             }
         });
         let mut listing = Sha256::new();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Header, LINK, Link, MAGIC, Mark, Phase, Record, link, root};
-use crate::audit::Error;
+use crate::audit::{Error, MODEL};
 
 /// One record of a ledger.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +130,8 @@ impl Ledger {
         self.phases_before(self.len())
     }
 
-    fn phases_before(&self, end: usize) -> Vec<Phase> {
+    /// Phases that are declared before a record.
+    pub fn phases_before(&self, end: usize) -> Vec<Phase> {
         (0..end)
             .filter(|i| self.body(*i).starts_with(&[0; 4]))
             .filter_map(|i| match self.entry(i) {
@@ -174,6 +175,7 @@ impl Ledger {
                         "of update {}: it was changed, or a record before it was dropped or exchanged",
                         now.round + 1
                     ),
+                    (None, _) if i == 0 => "the first: it or the header was changed".into(),
                     (None, _) => "not an update: it was changed".into(),
                 };
                 Break { record: i as u64, byte: (self.bodies[i].0 - 4) as u64, what: at }
@@ -204,7 +206,7 @@ impl Ledger {
         let mut before = 0;
         for phase in self.phases() {
             let end = before + phase.updates.len();
-            if phase.phase == crate::audit::MODEL {
+            if phase.phase == MODEL {
                 return before..end;
             }
             before = end;
@@ -252,7 +254,9 @@ impl Ledger {
             Some(last) => (self.bodies[last].1 + LINK, self.stored(last)),
         };
         if end as u64 != mark.bytes || chain != mark.chain {
-            return Err(fail("expected the chain that the checkpoint knows, got another; they are of two runs".into()));
+            return Err(fail(
+                "expected the chain that the checkpoint knows, got another; they are of two runs".into(),
+            ));
         }
         Ok(self.phases_before(records))
     }

@@ -1,5 +1,7 @@
 //! Turns the events of a run into the bodies of records.
 
+use std::sync::Arc;
+
 use super::{FIXED, Phase};
 use crate::autodiff::{Flow, Probe, RoundView, Trace, UpdateView, join};
 
@@ -33,7 +35,7 @@ impl<S: Sink> Scribe<S> {
 }
 
 impl<S: Sink> Probe for Scribe<S> {
-    fn phase(&mut self, name: &'static str, trace: &Trace) -> Flow {
+    fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
         let phase = Phase::of(name, trace);
         let known = self.phases.iter().position(|p| p.phase == phase.phase);
         let place = known.unwrap_or(self.phases.len());

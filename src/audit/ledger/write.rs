@@ -96,8 +96,7 @@ impl Sink for Writer {
         self.waiting.extend_from_slice(&(body.len() as u32).to_le_bytes());
         self.waiting.extend_from_slice(body);
         self.waiting.extend_from_slice(&chain);
-        self.mark =
-            Mark { records: self.mark.records + 1, bytes: self.mark.bytes + size as u64, chain };
+        self.mark = Mark { records: self.mark.records + 1, bytes: self.mark.bytes + size as u64, chain };
         Flow::Continue
     }
 

@@ -1,11 +1,15 @@
 //! `baq audit`: are the numbers right?
 
+mod diff;
+mod gradients;
+mod step;
+mod verify;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::gradients::Gradients;
 use super::{Common, Outcome, Verdict};
 use crate::audit::golden::{self, Report};
 use crate::train::TrainError;
@@ -16,7 +20,13 @@ pub enum Audit {
     /// Compare with recorded updates of a foreign program; exit code 1 beyond the tolerance
     Trace(TraceArgs),
     /// Compare gradients with central differences; exit code 1 beyond the tolerance
-    Gradients(Gradients),
+    Gradients(gradients::Gradients),
+    /// Compute a run again and compare it with its ledger; exit code 1 if anything differs
+    Verify(verify::Verify),
+    /// Find the first update, operation and element in which two runs differ; exit code 1 if they do
+    Diff(diff::Diff),
+    /// Print everything that one update computes, or write it to a file
+    Step(step::Step),
 }
 
 /// Compare with recorded updates.
@@ -32,6 +42,9 @@ impl Audit {
         match self {
             Audit::Trace(c) => c.run(common),
             Audit::Gradients(c) => c.run(common),
+            Audit::Verify(c) => c.run(common),
+            Audit::Diff(c) => c.run(common),
+            Audit::Step(c) => c.run(common),
         }
     }
 }

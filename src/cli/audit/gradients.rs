@@ -6,12 +6,12 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::setup::RunArgs;
-use super::{Common, Outcome, Verdict};
 use crate::algo::{Dims, Phase};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
 use crate::autodiff::reference::ReferenceStore;
 use crate::autodiff::{Clock, Trace};
+use crate::cli::setup::RunArgs;
+use crate::cli::{Common, Outcome, Verdict};
 use crate::config::{Config, OnlineActorLr};
 use crate::train::TrainError;
 use crate::train::agent::Agent;

@@ -1,0 +1,1 @@
+//! Ledgers written, read and tampered with.

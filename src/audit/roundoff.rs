@@ -1,0 +1,223 @@
+//! Round-off against f64: every so many rounds the interpreter repeats the round, from the same parameters, batch and
+//! noise, and what the kernels computed is compared with it.
+//!
+//! One row of `roundoff.csv` per tensor: the largest |x - y| / max(|y|, rms(y)) over its elements, y being the f64 value,
+//! for its gradient and for its value after the update. An expression that cancels or a branch taken differently
+//! (a ReLU at 0, the smaller of two critics) shows here first.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Error, differences, worse};
+use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
+use crate::autodiff::{Clock, Effect, Flow, Probe, RoundView, Trace, UpdateView};
+
+/// The first line of `roundoff.csv`.
+const HEADER: &str = "phase,update,loss,tensor,gradient,parameter";
+
+/// One comparison.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// phase of the run
+    pub phase: String,
+    /// number of the round, from 1
+    pub update: u64,
+    /// name of the update
+    pub loss: String,
+    /// the tensor, or nothing for the loss itself
+    pub tensor: String,
+    /// error of its gradient; of the loss
+    pub gradient: f64,
+    /// error of its value after the update; 0 for a loss
+    pub parameter: f64,
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let Row { phase, update, loss, tensor, gradient, parameter } = self;
+        format!("{phase},{update},{loss},{tensor},{gradient:.3e},{parameter:.3e}\n")
+    }
+
+    fn parse(line: &str) -> Option<Row> {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [phase, update, loss, tensor, gradient, parameter] = cells[..] else { return None };
+        Some(Row {
+            phase: phase.into(),
+            update: update.parse().ok()?,
+            loss: loss.into(),
+            tensor: tensor.into(),
+            gradient: gradient.parse().ok()?,
+            parameter: parameter.parse().ok()?,
+        })
+    }
+
+    /// The larger of both errors.
+    pub fn worst(&self) -> f64 {
+        worse(self.gradient, self.parameter)
+    }
+}
+
+/// Reads `roundoff.csv`.
+pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read the file"))?;
+    let fail = |n: usize| Error::Ledger {
+        path: path.into(),
+        what: format!("line {}: expected `{HEADER}` in numbers; make it again with --probe reference", n + 1),
+    };
+    let mut lines = text.lines().enumerate();
+    if lines.next().is_none_or(|(_, line)| line != HEADER) {
+        return Err(fail(0));
+    }
+    lines.map(|(n, line)| Row::parse(line).ok_or_else(|| fail(n))).collect()
+}
+
+/// A round as it was before, and what the kernels made of it.
+struct Seen {
+    before: ReferenceStore,
+    inputs: ReferenceInputs,
+    updates: Vec<Trained>,
+}
+
+struct Trained {
+    name: &'static str,
+    loss: f64,
+    /// (position in the table, gradient, value after the update)
+    tensors: Vec<(usize, Vec<f64>, Vec<f64>)>,
+}
+
+/// Repeats every so many rounds in f64.
+pub struct RoundOff {
+    every: u64,
+    path: Option<PathBuf>,
+    phase: Option<(&'static str, Arc<Trace>)>,
+    seen: Option<Seen>,
+    /// all comparisons so far that are not on the disk
+    pub rows: Vec<Row>,
+    failed: Option<Error>,
+}
+
+impl RoundOff {
+    /// Keeps its rows to itself.
+    pub fn new(every: u64) -> RoundOff {
+        RoundOff { every, path: None, phase: None, seen: None, rows: Vec::new(), failed: None }
+    }
+
+    /// Writes to a file. Of an older one only the rows up to a checkpoint remain: those of `kept` updates in the phase
+    /// that the checkpoint is in, and of the phases before.
+    pub fn to_file(every: u64, path: &Path, kept: Option<(&str, u64)>) -> Result<RoundOff, Error> {
+        let mut text = format!("{HEADER}\n");
+        if let Some((phase, updates)) = kept
+            && path.exists()
+        {
+            let rows = read(path)?;
+            rows.iter()
+                .filter(|r| r.phase != phase || r.update <= updates)
+                .for_each(|r| text.push_str(&r.line()));
+        }
+        std::fs::write(path, text).map_err(Error::io(path, "write the file"))?;
+        Ok(RoundOff { path: Some(path.into()), ..RoundOff::new(every) })
+    }
+
+    /// Everything so far is in the file when this returns.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut append = || {
+            let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
+            for row in self.rows.drain(..) {
+                file.write_all(row.line().as_bytes())?;
+            }
+            file.sync_data()
+        };
+        append().map_err(Error::io(path, "write the file"))
+    }
+
+    /// Why it has stopped the run.
+    pub fn reason(&mut self) -> Option<Error> {
+        self.failed.take()
+    }
+
+    /// Compares with the interpreter.
+    fn compare(&mut self, seen: Seen, clock: Clock) {
+        let (phase, trace) = self.phase.as_ref().expect("invariant: a phase has begun");
+        let ran: Vec<&str> = seen.updates.iter().map(|u| u.name).collect();
+        let roles: Vec<_> = trace
+            .items
+            .iter()
+            .filter(|i| matches!(&i.effect, Effect::Train { name, .. } if ran.contains(name)))
+            .map(|i| i.role)
+            .collect();
+        let mut after = seen.before;
+        let values = reference::run(trace, &mut after, &seen.inputs, clock, |role| roles.contains(&role));
+        let number = |node: crate::autodiff::graph::NodeId, values: &Values| -> Vec<f64> {
+            values[node.index()].clone().expect("invariant: every node was computed")
+        };
+        let largest = |x: &[f64], y: &[f64]| differences(x.iter().copied(), y).into_iter().fold(0.0, worse);
+        for item in &trace.items {
+            let Effect::Train { name, loss, gradients, .. } = &item.effect else { continue };
+            let Some(update) = seen.updates.iter().find(|u| u.name == *name) else { continue };
+            let row = |tensor: String, gradient, parameter| Row {
+                phase: (*phase).into(),
+                update: clock.round + 1,
+                loss: (*name).into(),
+                tensor,
+                gradient,
+                parameter,
+            };
+            self.rows.push(row(String::new(), largest(&[update.loss], &number(*loss, &values)), 0.0));
+            for (&(p, g), (_, gradient, value)) in gradients.iter().zip(&update.tensors) {
+                let of_gradient = largest(gradient, &number(g, &values));
+                let of_value = largest(value, &after.values[p.index()]);
+                self.rows.push(row(trace.table.name(p), of_gradient, of_value));
+            }
+        }
+    }
+}
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+impl Probe for RoundOff {
+    fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
+        self.phase = Some((name, trace.clone()));
+        Flow::Continue
+    }
+
+    fn round(&mut self, view: &RoundView<'_>) -> Flow {
+        if !(view.pass.clock.round + 1).is_multiple_of(self.every) {
+            return Flow::Continue;
+        }
+        let (_, trace) = self.phase.as_ref().expect("invariant: a phase has begun");
+        // Columns that nothing in this program reads may be anything.
+        let mut columns: Vec<Vec<f64>> = trace.inputs.iter().map(|i| vec![0.0; i.shape.len()]).collect();
+        for (name, values) in view.columns() {
+            let k = trace.inputs.iter().position(|i| i.name == name).expect("invariant: a traced column");
+            columns[k] = values.iter().map(|&x| f64::from(x)).collect();
+        }
+        let noise = view.noise().into_iter().map(|(_, x)| wide(&x)).collect();
+        let before = ReferenceStore::from(view.store);
+        self.seen = Some(Seen { before, inputs: ReferenceInputs { columns, noise }, updates: Vec::new() });
+        Flow::Continue
+    }
+
+    fn applied(&mut self, view: &UpdateView<'_>) -> Flow {
+        if let Some(seen) = &mut self.seen {
+            let store = view.round.store;
+            let tensors = view.members().map(|p| {
+                let i = p.index();
+                (i, wide(&store.gradients[i]), wide(&store.values[i]))
+            });
+            let tensors = tensors.collect();
+            seen.updates.push(Trained { name: view.update.name, loss: view.loss.into(), tensors });
+        }
+        Flow::Continue
+    }
+
+    fn done(&mut self, view: &RoundView<'_>) -> Flow {
+        if let Some(seen) = self.seen.take() {
+            self.compare(seen, view.pass.clock);
+        }
+        Flow::Continue
+    }
+}

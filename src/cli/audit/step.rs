@@ -1,0 +1,123 @@
+//! `baq audit step`: one update with everything in it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::audit::capture::{Capture, Piece};
+use crate::cli::replay::{self, Rerun};
+use crate::cli::{Common, Outcome, Verdict};
+use crate::config::{Config, RunConfig};
+use crate::train::TrainError;
+use crate::train::data;
+
+/// Look at one update.
+#[derive(Debug, Args)]
+pub struct Step {
+    /// directory of a run
+    run: PathBuf,
+    /// which update, counted from 1 over the whole run as in metrics.csv: one round of all losses
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
+    update: u64,
+    /// write everything to this safetensors file
+    #[arg(long, value_name = "FILE")]
+    export: Option<PathBuf>,
+    /// where the data are now, if not where the run read them
+    #[arg(long, value_name = "FILE")]
+    data: Option<String>,
+}
+
+/// Replays a run up to the end of an update, counted from 1, and keeps what that update computed.
+pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Config, Capture), TrainError> {
+    let mut config = replay::configuration(run)?;
+    if let Some(data) = data {
+        let mut section: RunConfig = config.section();
+        section.dataset = data.into();
+        config.put(section);
+    }
+    let dataset = data::load(&config)?;
+    let saved = replay::start(run, update - 1)?;
+    if let Some(saved) = &saved {
+        saved.check_dataset(&dataset.facts)?;
+    }
+    let mut probe = Capture::of(update - 1);
+    Rerun::new(&config, run, dataset, saved.as_ref(), &mut probe)?.go(update, 0, &mut probe)?;
+    if probe.pieces.is_empty() {
+        return Err(TrainError::Input(format!(
+            "{}: --update {update}: the run has fewer updates, or its phase begins later; see metrics.csv",
+            run.display()
+        )));
+    }
+    Ok((config, probe))
+}
+
+impl Step {
+    pub(super) fn run(self, common: Common) -> Outcome {
+        if let Some(path) = &self.export
+            && path.exists()
+        {
+            return Err(TrainError::Input(format!(
+                "{}: exists already; choose another --export",
+                path.display()
+            )));
+        }
+        let (config, found) = capture(&self.run, self.data.as_deref(), self.update)?;
+        let run: RunConfig = config.section();
+        let note = format!(
+            "update {} of {}: {} + {}, seed {}, {}",
+            self.update,
+            self.run.display(),
+            run.algo,
+            run.adapt,
+            run.seed,
+            baq_kernels::active().isa
+        );
+        if let Some(path) = &self.export {
+            found.export(path, &note)?;
+        }
+        if common.json {
+            let tensors: Vec<Value> = found.pieces.iter().map(to_json).collect();
+            println!(
+                "{}",
+                json!({ "about": note, "rows": found.rows, "tensors": tensors, "export": self.export })
+            );
+            return Ok(Verdict::Done);
+        }
+        println!("{note}");
+        println!("rows of the batch: {} ...", join(found.rows.iter().take(8)));
+        let width = found.pieces.iter().map(|p| p.name.len()).max().unwrap_or(0);
+        // Moments can be read in the file; here they would bury the rest.
+        for piece in found.pieces.iter().filter(|p| !p.name.contains("/adam.")) {
+            let shape = format!("{:?}", piece.shape);
+            println!("{:width$}  {shape:>16}  {:<46} {}", piece.name, numbers(piece), piece.text);
+        }
+        match &self.export {
+            Some(path) => println!(
+                "next: python -c \"from safetensors.numpy import load_file; print(load_file('{}'))\"",
+                path.display()
+            ),
+            None => println!("next: add --export step.safetensors to read all numbers in NumPy"),
+        }
+        Ok(Verdict::Done)
+    }
+}
+
+fn join(items: impl Iterator<Item = impl ToString>) -> String {
+    items.map(|x| x.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// The first numbers.
+fn numbers(piece: &Piece) -> String {
+    let more = if piece.values.len() > 3 { " ..." } else { "" };
+    join(piece.values.iter().take(3).map(|x| format!("{x:.6e}"))) + more
+}
+
+/// JSON has no word for NaN; it becomes null.
+fn to_json(piece: &Piece) -> Value {
+    let squares: f64 = piece.values.iter().map(|&x| f64::from(x).powi(2)).sum();
+    json!({
+        "name": piece.name, "shape": piece.shape, "text": piece.text, "norm": squares.sqrt(),
+        "first": piece.values.iter().take(3).collect::<Vec<_>>(),
+    })
+}

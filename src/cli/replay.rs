@@ -1,0 +1,100 @@
+//! A run computed again from its directory: from its beginning, or from a checkpoint that it has kept.
+
+use std::path::{Path, PathBuf};
+
+use super::finetune;
+use super::{setup, train};
+use crate::audit::Recorder;
+use crate::config::Config;
+use crate::train::TrainError;
+use crate::train::data::Dataset;
+use crate::train::offline::Offline;
+use crate::train::online::Online;
+use crate::train::progress::Stop;
+use crate::train::rundir;
+use crate::train::state::{Saved, State};
+
+/// The configuration of a run, as its directory states it.
+pub fn configuration(run: &Path) -> Result<Config, TrainError> {
+    let path = run.join(rundir::CONFIG);
+    let text = std::fs::read_to_string(&path).map_err(|e| {
+        TrainError::Input(format!(
+            "{}: expected the directory of a run with {} in it ({e}); name what `baq train` created",
+            run.display(),
+            rundir::CONFIG
+        ))
+    })?;
+    setup::of_text(&path.display().to_string(), &text)
+}
+
+/// Checkpoints of a run in order of time, the last one at the end, each with what is wrong with it, if anything.
+pub fn checkpoints(run: &Path) -> Vec<(PathBuf, Result<Saved, TrainError>)> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(run.join(rundir::KEPT))
+        .map(|entries| entries.filter_map(|e| e.ok().map(|e| e.path())).collect())
+        .unwrap_or_default();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    paths.sort();
+    paths.push(run.join(rundir::CHECKPOINT));
+    paths.retain(|p| p.exists());
+    paths.into_iter().map(|p| (p.clone(), Saved::open(&p))).collect()
+}
+
+/// Training that is repeated.
+pub enum Rerun<'a> {
+    /// on data
+    Offline(Box<Offline<'a>>),
+    /// in an environment
+    Online(Box<Online<'a>>),
+}
+
+impl<'a> Rerun<'a> {
+    /// At the beginning of the run, or where it was saved. Fitting a model of the data, at the beginning of
+    /// fine-tuning, is already seen by the probe.
+    pub fn new<R: Recorder>(
+        config: &'a Config,
+        run: &Path,
+        dataset: Dataset,
+        saved: Option<&Saved>,
+        probe: &mut R,
+    ) -> Result<Rerun<'a>, TrainError> {
+        if run.join(finetune::ORIGIN).exists() {
+            let never = Stop::default();
+            let ready = finetune::ready(config, run, dataset, saved, (&never, true), probe)?;
+            return Ok(Rerun::Online(Box::new(ready.expect("invariant: nobody stops a replay"))));
+        }
+        let agent = train::agent(config, &dataset)?;
+        if dataset.is_absent() {
+            return Ok(Rerun::Online(Box::new(train::alone(config, agent, &dataset, saved)?)));
+        }
+        Ok(Rerun::Offline(Box::new(Offline::new(config, agent, &dataset, saved)?)))
+    }
+
+    /// Goes on until there have been so many rounds and environment steps.
+    pub fn go<R: Recorder>(&mut self, rounds: u64, env_steps: u64, probe: &mut R) -> Result<(), TrainError> {
+        match self {
+            Rerun::Offline(run) => run.replay(rounds, probe),
+            Rerun::Online(run) => run.replay(rounds, env_steps, probe),
+        }
+    }
+
+    /// The state as a checkpoint has it.
+    pub fn state(&self) -> State<'_> {
+        match self {
+            Rerun::Offline(run) => run.state(None),
+            Rerun::Online(run) => run.state(None),
+        }
+    }
+}
+
+/// The last whole checkpoint at or before a round, counted from 0; `None` means the beginning.
+pub fn start(run: &Path, round: u64) -> Result<Option<Saved>, TrainError> {
+    let mut best = None;
+    for saved in checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok()) {
+        let at = saved.counters()?.round;
+        // Online, the rounds of one environment step belong together; states are saved between steps.
+        if at <= round && best.as_ref().is_none_or(|(b, _)| at >= *b) {
+            best = Some((at, saved));
+        }
+    }
+    Ok(best.map(|(_, saved)| saved))
+}
