@@ -10,7 +10,7 @@ use serde_json::json;
 use super::step::capture;
 use crate::audit::MODEL;
 use crate::audit::capture::{Capture, first_difference};
-use crate::audit::ledger::{Entry, Kind, Ledger, Phase, Record};
+use crate::audit::ledger::{Entry, Kind, Ledger, Record};
 use crate::cli::{Common, Outcome, Verdict};
 use crate::train::{TrainError, rundir};
 
@@ -59,7 +59,7 @@ impl Diff {
         if a.header.seed != b.header.seed {
             notes.push(format!("seeds differ: {} and {}", a.header.seed, b.header.seed));
         }
-        let Some(first) = first(&a, &b) else {
+        let Some(first) = first(&a, &b, &mut notes) else {
             let verdict = match a.len() == b.len() {
                 true => format!("equal: {} records", a.len()),
                 false => format!("equal as far as both go: {} and {} records", a.len(), b.len()),
@@ -115,36 +115,44 @@ fn parting(round: u64, a: &Capture, b: &Capture) -> String {
     }
 }
 
-fn first(a: &Ledger, b: &Ledger) -> Option<First> {
-    let record = (0..a.len().min(b.len())).find(|&i| a.body(i) != b.body(i))?;
-    let kinds = |l: &Ledger| -> Vec<(String, Kind)> {
-        let of = |p: crate::audit::ledger::Phase| p.updates.into_iter().map(move |k| (p.phase.clone(), k));
-        l.phases_before(record).into_iter().flat_map(of).collect()
-    };
-    let (of_a, of_b) = (kinds(a), kinds(b));
-    let place = |kinds: &[(String, Kind)], r: &Record| match kinds.get(r.kind) {
+/// The first updates that differ. Phases that are declared differently are noted on the way; what counts is what they
+/// compute.
+fn first(a: &Ledger, b: &Ledger, notes: &mut Vec<String>) -> Option<First> {
+    for record in 0..a.len().min(b.len()) {
+        if a.body(record) == b.body(record) {
+            continue;
+        }
+        let kinds = |l: &Ledger| -> Vec<(String, Kind)> {
+            let phases = l.phases_before(record).into_iter();
+            phases.flat_map(|p| p.updates.into_iter().map(move |k| (p.phase.clone(), k))).collect()
+        };
+        let found = |round, what| Some(First { record, round, what });
+        match (a.entry(record), b.entry(record)) {
+            (Some(Entry::Phase(x)), Some(Entry::Phase(y))) if x.phase == y.phase => {
+                notes.push(format!(
+                    "the {} phases are different programs or have different constants",
+                    x.phase
+                ));
+            }
+            (Some(Entry::Update(x)), Some(Entry::Update(y))) => {
+                let (of_a, of_b) = (kinds(a), kinds(b));
+                let kind = of_a.get(x.kind).filter(|_| x.kind == y.kind && of_a == of_b);
+                let what = match kind.and_then(|(_, kind)| x.difference(&y, kind)) {
+                    Some((what, x, y)) => format!(": {what} is {x} and {y}"),
+                    None => format!(" and {}", place(&of_b, &y)),
+                };
+                let model = of_a.get(x.kind).is_none_or(|(phase, _)| phase == MODEL);
+                return found((!model).then_some(x.round), format!("{}{what}", place(&of_a, &x)));
+            }
+            _ => return found(None, "a phase begins in one and not in the other".into()),
+        }
+    }
+    None
+}
+
+fn place(kinds: &[(String, Kind)], r: &Record) -> String {
+    match kinds.get(r.kind) {
         Some((phase, kind)) => format!("{phase} update {}, {}", r.round + 1, kind.name),
         None => format!("update {}", r.round + 1),
-    };
-    let (round, what) = match (a.entry(record), b.entry(record)) {
-        (Some(Entry::Update(x)), Some(Entry::Update(y))) => {
-            let found = of_a.get(x.kind).filter(|_| x.kind == y.kind && of_a == of_b);
-            let found = found.and_then(|(_, kind)| x.difference(&y, kind));
-            let what = match found {
-                Some((what, x, y)) => format!(": {what} is {x} and {y}"),
-                None => format!(" and {}", place(&of_b, &y)),
-            };
-            let model = of_a.get(x.kind).is_none_or(|(phase, _)| phase == MODEL);
-            ((!model).then_some(x.round), format!("{}{what}", place(&of_a, &x)))
-        }
-        (Some(Entry::Phase(x)), Some(Entry::Phase(y))) => {
-            let what = match x.phase == y.phase {
-                true => format!("the {} phases compute different things", x.phase),
-                false => format!("a {} phase begins in one, a {} phase in the other", x.phase, y.phase),
-            };
-            (None, what)
-        }
-        _ => (None, "a phase begins in one and not in the other".into()),
-    };
-    Some(First { record, round, what })
+    }
 }

@@ -148,11 +148,9 @@ impl Verify {
                 dataset.facts.name
             )));
         }
-        found.good(format!(
-            "{}: the data of the run, sha256 {}",
-            dataset.facts.name,
-            &now[..now.len().min(12)]
-        ));
+        if !dataset.is_absent() {
+            found.good(format!("{}: the data of the run, sha256 {}...", dataset.facts.name, &now[..12]));
+        }
         Ok(dataset)
     }
 
@@ -174,7 +172,11 @@ impl Verify {
         let last = ledger.updates().last().map_or(0, |(_, r)| r.round + 1);
         let until = self.to.unwrap_or(last).min(last);
         let end = ledger.first_of(until).unwrap_or(ledger.len());
-        let begin = saved.as_ref().map(|s| s.counters()).transpose()?.map_or(0, |c| c.round);
+        // A run that goes on from another one begins with its rounds.
+        let begin = match &saved {
+            Some(saved) => saved.counters()?.round,
+            None => ledger.updates().next().map_or(0, |(_, r)| r.round),
+        };
         let mut probe = Scribe::comparing(ledger, first, end);
         // The checkpoints that the replay passes, in order.
         let mut stations = Vec::new();
