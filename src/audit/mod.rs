@@ -6,10 +6,10 @@ pub mod finite;
 pub mod golden;
 pub mod gradcheck;
 pub mod ledger;
+mod probes;
 pub mod roundoff;
-mod watch;
 
-pub use watch::{Recorder, Watch};
+pub use probes::{Probes, Recorder};
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -6,8 +6,8 @@ use baq_datasets::scores;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::probes::{ProbeArgs, probes};
 use super::setup::{self, RunArgs};
-use super::watch::{WatchArgs, watch};
 use super::{Common, Outcome, Verdict};
 use crate::adapt::baq::BaqConfig;
 use crate::algo::Learner as _;
@@ -42,7 +42,7 @@ pub struct Finetune {
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
-    watch: WatchArgs,
+    probes: ProbeArgs,
     /// environment steps
     #[arg(long, value_name = "N")]
     env_steps: Option<u64>,
@@ -83,7 +83,7 @@ impl Finetune {
                     online.env_steps = n;
                     config.put(online);
                 }
-                self.watch.apply(&mut config)?;
+                self.probes.apply(&mut config)?;
                 let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
                 (out.clone(), start.run(&config, &out, &stop, quiet)?, config)
             }
@@ -200,7 +200,7 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
     if !dataset.is_absent() {
         write_dataset(dir.path(), &dataset.facts)?;
     }
-    let mut probe = watch(config, dir, &dataset, saved.as_ref(), Some(&dir.file(ORIGIN)))?;
+    let mut probe = probes(config, dir, &dataset, saved.as_ref(), Some(&dir.file(ORIGIN)))?;
     let ready = ready(config, dir.path(), dataset, saved.as_ref(), (stop, quiet), &mut probe)?;
     let Some(mut training) = ready else { return Ok(Ended::Interrupted) };
     let earlier = read_evaluations(&dir.file(EARLIER))?;

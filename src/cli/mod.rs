@@ -19,11 +19,11 @@ pub mod evaluate;
 pub mod explain;
 pub mod finetune;
 pub mod options;
+pub mod probes;
 pub mod replay;
 pub mod report;
 pub mod setup;
 pub mod train;
-pub mod watch;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

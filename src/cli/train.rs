@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::probes::{ProbeArgs, probes};
 use super::setup::{self, RunArgs};
-use super::watch::{WatchArgs, watch};
 use super::{Common, Outcome, Verdict};
 use crate::algo::Dims;
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
@@ -33,7 +33,7 @@ pub struct Train {
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
-    watch: WatchArgs,
+    probes: ProbeArgs,
     /// number of gradient updates on the data
     #[arg(long, value_name = "N")]
     updates: Option<u64>,
@@ -70,7 +70,7 @@ impl Train {
             }
             None => {
                 let mut config = self.configuration(common)?;
-                self.watch.apply(&mut config)?;
+                self.probes.apply(&mut config)?;
                 let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
                 let ended = begin(&config, &out, &stop, quiet)?;
                 (out, ended, config)
@@ -180,14 +180,14 @@ fn train(
     let run: RunConfig = config.section();
     let agent = agent(config, &dataset)?;
     let (ended, on) = if dataset.is_absent() {
-        let mut probe = watch(config, dir, &dataset, saved, None)?;
+        let mut probe = probes(config, dir, &dataset, saved, None)?;
         let mut training = alone(config, agent, &dataset, saved)?;
         (training.run(dir, &[], saved.is_some(), stop, quiet, &mut probe)?, run.env)
     } else {
         let mut training = Offline::new(config, agent, &dataset, saved)?;
         // Only now is it certain that these are the data of this run.
         write_dataset(dir.path(), &dataset.facts)?;
-        let mut probe = watch(config, dir, &dataset, saved, None)?;
+        let mut probe = probes(config, dir, &dataset, saved, None)?;
         drop(dataset);
         (training.run(dir, saved.is_some(), stop, quiet, &mut probe)?, run.dataset)
     };

@@ -53,7 +53,7 @@ impl Balance {
             false => 1.0,
         };
         Ok(Some(Balance {
-            rounds: Rounds::new(&trace, &[Roles::BOTH]),
+            rounds: Rounds::new(trace, &[Roles::BOTH]),
             seed,
             newest,
             rows: vec![0; 3 * batch],

@@ -108,3 +108,10 @@ impl Sink for Writer {
         self.fail(Error::Ledger { path: self.path.clone(), what })
     }
 }
+
+impl Drop for Writer {
+    /// A run that ends with an error leaves its last records behind, for whoever looks for the cause.
+    fn drop(&mut self) {
+        let _ = self.write();
+    }
+}

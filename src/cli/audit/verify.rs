@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::audit::compare::Comparer;
 use crate::audit::ledger::{Ledger, Mark, Scribe};
 use crate::cli::replay::{self, Rerun};
-use crate::cli::{Common, Outcome, Verdict, finetune, watch};
+use crate::cli::{Common, Outcome, Verdict, finetune, probes};
 use crate::config::{Config, RunConfig};
 use crate::train::data::{self, Dataset};
 use crate::train::state::Saved;
@@ -71,7 +71,7 @@ impl Verify {
         let ledger = Ledger::read(&path)?;
         let mut found = Findings::default();
         chain(&ledger, &mut found);
-        let header = watch::header(
+        let header = probes::header(
             &config,
             &self.run,
             (&ledger.header.dataset, &ledger.header.dataset_sha256),

@@ -25,7 +25,7 @@ impl Recorder for NoProbe {}
 
 /// The probes that a run was started with; by default none.
 #[derive(Default)]
-pub struct Watch {
+pub struct Probes {
     /// writes every update down
     pub ledger: Option<Scribe<Writer>>,
     /// looks for numbers that are none
@@ -50,7 +50,7 @@ macro_rules! forward {
     }};
 }
 
-impl Probe for Watch {
+impl Probe for Probes {
     fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
         forward!(self, phase, name, trace)
     }
@@ -71,7 +71,7 @@ impl Probe for Watch {
     }
 }
 
-impl Recorder for Watch {
+impl Recorder for Probes {
     fn flush(&mut self) -> Result<Option<Mark>, Error> {
         if let Some(roundoff) = &mut self.roundoff {
             roundoff.flush()?;

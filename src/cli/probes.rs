@@ -7,7 +7,7 @@ use clap::Args;
 use crate::audit::finite::Finite;
 use crate::audit::ledger::{Header, Scribe, sha256};
 use crate::audit::roundoff::RoundOff;
-use crate::audit::{OFFLINE, ONLINE, Watch};
+use crate::audit::{OFFLINE, ONLINE, Probes};
 use crate::config::{AuditConfig, Config, RunConfig};
 use crate::train::TrainError;
 use crate::train::data::Dataset;
@@ -16,7 +16,7 @@ use crate::train::state::Saved;
 
 /// What is recorded so that a run can be checked.
 #[derive(Clone, Debug, Default, Args)]
-pub struct WatchArgs {
+pub struct ProbeArgs {
     /// write down every update in ledger.bin, for `baq audit verify`
     #[arg(long)]
     ledger: bool,
@@ -26,7 +26,7 @@ pub struct WatchArgs {
     probes: Vec<String>,
 }
 
-impl WatchArgs {
+impl ProbeArgs {
     /// Writes the arguments into the configuration.
     pub fn apply(&self, config: &mut Config) -> Result<(), TrainError> {
         let mut audit: AuditConfig = config.section();
@@ -70,15 +70,15 @@ pub fn header(
 }
 
 /// The probes that the configuration asks for: new ones, or those of a run that goes on from `saved`.
-pub fn watch(
+pub fn probes(
     config: &Config,
     dir: &RunDir,
     dataset: &Dataset,
     saved: Option<&Saved>,
     origin: Option<&Path>,
-) -> Result<Watch, TrainError> {
+) -> Result<Probes, TrainError> {
     let audit: AuditConfig = config.section();
-    let mut watch = Watch { finite: audit.finite.then(Finite::default), ..Watch::default() };
+    let mut all = Probes { finite: audit.finite.then(Finite::default), ..Probes::default() };
     if audit.ledger {
         let facts = &dataset.facts;
         let header = header(config, dir.path(), (&facts.name, &facts.sha256), origin)?;
@@ -90,14 +90,14 @@ pub fn watch(
                 dir.file(rundir::CHECKPOINT).display()
             )));
         }
-        watch.ledger = Some(Scribe::resume(&path, &header, mark)?);
+        all.ledger = Some(Scribe::resume(&path, &header, mark)?);
         let rows: Vec<u8> = dataset.rows.iter().flat_map(|sum| sum.to_le_bytes()).collect();
         dir.write(rundir::LEDGER_ROWS, &rows)?;
     }
     if audit.reference_every > 0 {
         let kept = saved.map(|saved| Ok::<_, TrainError>((saved.is_online()?, saved.counters()?.round)));
         let kept = kept.transpose()?.map(|(online, round)| (if online { ONLINE } else { OFFLINE }, round));
-        watch.roundoff = Some(RoundOff::to_file(audit.reference_every, &dir.file(rundir::ROUNDOFF), kept)?);
+        all.roundoff = Some(RoundOff::to_file(audit.reference_every, &dir.file(rundir::ROUNDOFF), kept)?);
     }
-    Ok(watch)
+    Ok(all)
 }
