@@ -8,6 +8,7 @@ use baq::cli::setup::known_sections;
 use baq::config::{Config, OnlineActorLr, RunConfig, resolve};
 use baq::replay::{self, Composer, Draw, Layout, Origin, Ring, SumTree};
 use baq::train::agent::{Agent, fill};
+use baq::train::balance::Balance;
 
 /// Reproducible numbers (SplitMix64).
 #[derive(Clone)]
@@ -108,6 +109,7 @@ pub struct Learning {
     pub agent: Agent,
     pub ring: Ring,
     pub tree: Option<SumTree>,
+    pub balance: Option<Balance>,
     pub composer: Composer,
     pub importance: f64,
     pub program: Program,
@@ -145,6 +147,7 @@ impl Learning {
             tree.assign(0, &masses);
             tree
         });
+        let balance = Balance::new(&agent, 7, ring.offline_rows().len()).expect("there are offline rows");
         let program = Program::compile(&agent.trace(phase), select);
         let workspace = Workspace::new(&program);
         let batch = agent.dims.batch;
@@ -153,6 +156,7 @@ impl Learning {
             agent,
             ring,
             tree,
+            balance,
             composer,
             program,
             workspace,
@@ -178,6 +182,9 @@ impl Learning {
         }
         let clock = Clock { round: self.round, phase_round: self.round };
         self.program.run(&mut self.workspace, &mut self.agent.store, clock, Noise::Seed(7));
+        if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree) {
+            balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, false);
+        }
         self.round += 1;
     }
 }

@@ -128,6 +128,9 @@ fn check(
     if let Some(model) = agent.model_trace(&Phase::offline(1000)) {
         parts.push(part("behaviour model", &model));
     }
+    if let Some(model) = agent.reprioritisation_trace() {
+        parts.push(part("priorities", &model));
+    }
     Ok(parts)
 }
 
