@@ -5,6 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
+use baq::autodiff::NoProbe;
 use baq::config::Config;
 use baq::train::agent::Agent;
 use baq::train::data;
@@ -50,7 +51,7 @@ fn learn(config: &Config, folder: &RunDir) -> Result<(), TrainError> {
     let agent = Agent::new(config, Dims { s: 3, a: 1, batch: 64 })?;
     let ring = online::ring(&dataset, &agent, config)?;
     let mut run = Online::new(config, agent, &dataset, ring, Counters::default(), None)?;
-    run.run(folder, &[], false, &Stop::default(), true)?;
+    run.run(folder, &[], false, &Stop::default(), true, &mut NoProbe)?;
     Ok(())
 }
 

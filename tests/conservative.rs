@@ -338,8 +338,8 @@ fn baq_weighs_the_term_it_is_told() {
 fn delayed_roles_are_counted_exactly() {
     for (every, policy) in [(1, 7), (2, 3), (3, 2)] {
         let agent = agent("td3", "plain", &[&format!("td3.actor_every={every}")]);
-        let trace = trace(&agent);
-        let mut rounds = Rounds::new(&trace, Roles::of_delay(every));
+        let mut rounds = Rounds::new(trace(&agent), Roles::of_delay(every));
+        let trace = rounds.trace().clone();
         let mut store = agent.store.clone();
         let target = members(&agent, "q_target").next().expect("a target has tensors");
         let mut moved = 0;

@@ -5,7 +5,7 @@ mod common;
 use std::collections::HashSet;
 
 use baq::algo::Dims;
-use baq::autodiff::{NOISE_STREAMS, NoiseKind, Select, Shape, Tracer};
+use baq::autodiff::{NOISE_STREAMS, NoProbe, NoiseKind, Select, Shape, Tracer};
 use baq::config::{Exploration, OfflineConfig, OnlineConfig, RunConfig};
 use baq::rng::{Rng, Stream, derive};
 use baq::train::offline::Offline;
@@ -170,11 +170,12 @@ fn evaluation_changes_nothing() {
             },
             facts: Default::default(),
             columns,
+            rows: Vec::new(),
         };
         let path = dir.path().join(name);
         let folder = RunDir::create(&path).unwrap_or_else(|e| panic!("{e}"));
         let mut offline = Offline::new(&config, agent, &dataset, None).unwrap_or_else(|e| panic!("{e}"));
-        offline.run(&folder, false, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
+        offline.run(&folder, false, &Stop::default(), true, &mut NoProbe).unwrap_or_else(|e| panic!("{e}"));
         let log = std::fs::read_to_string(path.join(baq::train::rundir::METRICS_CSV)).expect("metrics");
         let evaluations =
             std::fs::read_to_string(path.join(baq::train::rundir::EVALUATIONS_CSV)).expect("evaluations");
