@@ -1,4 +1,6 @@
 //! `baq explain`: what one round of a method computes, read off the traced and compiled programs.
+//!
+//! Above 400 lines because the text for people and the object for machines are made from one reading.
 
 use std::fmt::Write as _;
 

@@ -3,7 +3,7 @@
 //! | tensor | what |
 //! |---|---|
 //! | `q.0.layer1.weight`, ... | parameters, targets and frozen models included, `[K, N]` |
-//! | `adam.first.*`, `adam.second.*` | moments |
+//! | `adam.first.*`, `adam.second.*` | moments of the groups that have been trained; the others' are 0 |
 //! | `adam.steps` | steps of every group, in the order of the metadata `groups` |
 //! | `counters`, `credit`, `credit.actor`, `updates` | see [`Counters`] |
 //! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online |
@@ -12,6 +12,8 @@
 //!
 //! Metadata: `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`.
 //! Randomness needs nothing here: it is a function of the seed and the counters.
+//!
+//! Above 400 lines because what is written and how it is read back stand side by side.
 
 use std::path::Path;
 
@@ -157,8 +159,10 @@ impl State<'_> {
                 let i = id.index();
                 let shape = [shape.rows, shape.cols];
                 w.tensor(&path, &shape, &store.values[i][range.clone()]);
-                w.tensor(&format!("adam.first.{path}"), &shape, &store.first[i][range.clone()]);
-                w.tensor(&format!("adam.second.{path}"), &shape, &store.second[i][range]);
+                if store.steps[table.param(id).group.index()] > 0 {
+                    w.tensor(&format!("adam.first.{path}"), &shape, &store.first[i][range.clone()]);
+                    w.tensor(&format!("adam.second.{path}"), &shape, &store.second[i][range]);
+                }
             }
         }
         let groups: Vec<&str> = table.groups().iter().map(|g| g.name.as_str()).collect();
@@ -400,12 +404,13 @@ impl Saved {
                 let source = format!("{from}{}", &path[to.len()..]);
                 let i = id.index();
                 let store = &mut agent.store;
-                for (prefix, out) in [
-                    ("", &mut store.values[i]),
-                    ("adam.first.", &mut store.first[i]),
-                    ("adam.second.", &mut store.second[i]),
-                ] {
-                    self.reader.tensor_into(&format!("{prefix}{source}"), &shape, &mut out[range.clone()])?;
+                self.reader.tensor_into(&source, &shape, &mut store.values[i][range.clone()])?;
+                for (moment, out) in [("first", &mut store.first[i]), ("second", &mut store.second[i])] {
+                    let out = &mut out[range.clone()];
+                    match steps[position] {
+                        0 => out.fill(0.0),
+                        _ => self.reader.tensor_into(&format!("adam.{moment}.{source}"), &shape, out)?,
+                    }
                 }
             }
         }

@@ -8,6 +8,8 @@
 //!   three whole rows, which go through memory in order, with the weights read in place.
 //! - [`dots`](super::micro::dots) holds dot products, lanes along the summed index: for few columns and
 //!   long sums.
+//!
+//! Above 400 lines because the two products share their loops and the choice between them.
 
 pub(crate) use super::weights::linear_dw;
 
