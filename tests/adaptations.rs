@@ -312,7 +312,7 @@ fn updates_are_counted_exactly() {
 #[test]
 fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
     let place = Place::new();
-    let sets = ["online.env_steps=6", "online.log_every=1", "online.buffer=append"];
+    let sets = ["online.env_steps=4", "online.log_every=1", "online.buffer=append"];
     for (algo, adapt) in methods() {
         let what = format!("{algo} + {adapt}");
         let whole = place.finetune(algo, adapt, &sets, &format!("{algo}-{adapt}"));
@@ -326,7 +326,7 @@ fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
             Ended::Interrupted,
             "{what}"
         );
-        for _ in 0..4 {
+        for _ in 0..2 {
             let ended = finetune::resume(&cut, &stopped, true).map(|(ended, _)| ended).unwrap_or_else(fail);
             assert_eq!(ended, Ended::Interrupted, "{what}");
         }
