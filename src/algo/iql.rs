@@ -11,8 +11,14 @@
 //! Order `corl` (the public PyTorch reference): V(s') and A are taken before V moves; V, Q, Q̂, π; the loss
 //! of Q is the mean over the critics instead of the sum.
 //!
+//! Metrics: those of [`super::measure`]; `value_loss` = L_V; `v_mean` = E[ V(s) ]; `advantage_mean` = E[ A ]; with
+//! g = min(e^{β A}, 100): `advantage_weight_mean` = E[ g ], `advantage_clip_fraction` = share of g at its bound,
+//! `advantage_effective_share` = (Σ g)² / (B Σ g²).
+//!
 //! Declared differences: β A is cut at log 100 before the exponential, which is the same number
-//! without overflow. Cost per update (batch 256, 2x256): 0.53 GFLOP.
+//! without overflow.
+//!
+//! Cost per update (batch 256, 2x256): 0.53 GFLOP.
 
 use super::bc::policy_metrics;
 use super::measure::{error_metrics, value_metrics};
