@@ -238,6 +238,60 @@ fn without_data_from_nothing_to_a_report() {
     place.refused_line("finetune --from td3 --adapt plain --data toy.hdf5 --quiet --out x", &data);
 }
 
+/// Something that has diverged: code 1, and one line that names it, the update and what there is to go back to.
+fn diverges(place: &Place, line: &str, words: &[&str]) {
+    let ran = place.line(line);
+    assert_eq!((ran.code, ran.err.lines().count()), (Some(1), 1), "{ran}");
+    assert!(ran.err.starts_with("baq: diverged: after update "), "{ran}");
+    for word in words {
+        assert!(ran.err.contains(word), "no `{word}` in: {ran}");
+    }
+}
+
+/// Every number of the networks in a checkpoint is finite.
+fn assert_finite(file: &Path) {
+    let bytes = std::fs::read(file).unwrap();
+    let checkpoint = SafeTensors::deserialize(&bytes).unwrap();
+    for (name, view) in checkpoint.iter().filter(|(_, view)| view.dtype() == Dtype::F32) {
+        let mut numbers = view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        assert!(numbers.all(f32::is_finite), "{name} of {}", file.display());
+    }
+}
+
+#[test]
+fn divergence_stops_a_run_and_spares_its_checkpoint() {
+    let place = Place::with_runs();
+    // A sane rate for 20 updates, then an absurd one.
+    let train = format!("train {SMALL} --set iql.hidden=[8,8] --set offline.checkpoint_every=4");
+    for (out, rate) in [("over", "1e35"), ("large", "1e6")] {
+        let line = format!("{train} --set iql.critic=step(3e-4,{rate},20) --out {out}");
+        let good = format!("the last good checkpoint is that of update 20, {out}/checkpoint.safetensors");
+        diverges(&place, &line, &["after update 2", "expected", "got", &good, "learning rates"]);
+        assert_finite(&place.path(out).join("checkpoint.safetensors"));
+        // Going on from there ends in the same way and leaves it as it is.
+        let before = std::fs::read(place.path(out).join("checkpoint.safetensors")).unwrap();
+        diverges(&place, &format!("train --resume {out} --quiet"), &[&good]);
+        assert!(before == std::fs::read(place.path(out).join("checkpoint.safetensors")).unwrap());
+        assert_eq!(place.succeed(&format!("evaluate --from {out} --episodes 1 --json")).json()["update"], 20);
+    }
+    diverges(&place, &format!("{train} --set iql.critic=1e35 --out x"), &["there is no checkpoint yet"]);
+    // Finite but beyond the bound.
+    let bound = ["q_max_abs: expected at most run.q_bound = 0.0001, got "];
+    diverges(&place, &format!("{train} --set run.q_bound=1e-4 --out y"), &bound);
+
+    let online = format!("{ALONE} --env-steps 100 --set sac.hidden=[8,8] --set online.checkpoint_every=4");
+    let rates = ["actor", "critic"].map(|who| format!("--set sac.{who}=step(3e-4,1e30,20)")).join(" ");
+    let good = "the last good checkpoint is that of update 20, online/checkpoint.safetensors";
+    diverges(
+        &place,
+        &format!("train --algo sac {online} --set online.warmup_steps=10 {rates} --out online"),
+        &[good],
+    );
+    assert_finite(&place.path("online/checkpoint.safetensors"));
+    let line = format!("finetune --from iql --adapt plain {SMALL_ONLINE} --set run.q_bound=1e-4 --out tuned");
+    diverges(&place, &line, &["run.q_bound", "the last good checkpoint is that of update 100, tuned"]);
+}
+
 #[test]
 fn what_needs_data_is_refused_without() {
     let place = Place::new();

@@ -385,3 +385,20 @@ fn the_density_of_a_sample_is_that_of_its_action() {
     assert!(close(&usual[1], &usual[2], 1e-9), "{:?} {:?}", usual[1], usual[2]);
     assert!(run(60.0)[1].iter().all(|l| l.is_finite()), "saturated actions have a finite density");
 }
+
+/// A column that the replay lacks is an error before the first round, not a column of zeros.
+#[test]
+fn a_missing_column_is_found_when_the_run_is_prepared() {
+    use baq::replay::Layout;
+    use baq::train::agent::check_columns;
+    let trace = trace(&agent("cal_ql", "plain", &[]));
+    let layout = |extra: &[(&str, usize)]| Layout::transitions(DIMS.s, DIMS.a, extra);
+    let error = check_columns(&trace, &layout(&[])).expect_err("no returns in the replay").to_string();
+    assert!(error.contains("`return_to_go`") && error.contains("s, a, r, m, s2"), "{error}");
+    assert!(check_columns(&trace, &layout(&[(replay::RETURN_TO_GO, 1)])).is_ok());
+    // Those that the loop fills need not be there.
+    let online = Phase { online: true, ..Phase::offline(10) };
+    let agent = agent("cql", "plain", &[]);
+    assert!(agent.trace(&online).inputs.iter().any(|input| input.name == replay::ONLINE));
+    assert!(check_columns(&agent.trace(&online), &layout(&[])).is_ok());
+}

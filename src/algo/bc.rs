@@ -5,6 +5,10 @@
 //!   tanh_gaussian L(φ) = -E[ log π(a given s) ] of a tanh-Gaussian, on clipped actions
 //!
 //! Order: policy.
+//!
+//! Metrics: `policy_loss` = L(φ); `mode_mse`, `action_saturation` and `policy_std` as in [`super::measure`];
+//! `validation_loss` = L(φ) on held-out transitions.
+//!
 //! `mse` is the baseline of the published offline tables; `gaussian` is the model of the behaviour policy
 //! that BAQ measures distances from (arXiv:2511.03695, eq. 2). Cost: one forward and backward pass of
 //! one network.

@@ -10,7 +10,11 @@
 //! small there. Online, the rows of the running episode have G = -inf, which is CQL without calibration, until the
 //! episode ends and their returns are known; 0 would not be neutral.
 //!
-//! Declared differences: the reference stores G = 0 for online rows. Cost: as CQL.
+//! Metrics: those of CQL; `calibrated_share` = share of Q_j(s, a~) < G(s).
+//!
+//! Declared differences: the reference stores G = 0 for online rows.
+//!
+//! Cost per update: as CQL.
 
 use super::cql::{Cql, CqlConfig};
 use super::{Adaptation, Batch, Dims, Learner, Phase};

@@ -17,6 +17,9 @@
 //!
 //! Order: all losses from the parameters at the beginning of the round; then α', α, π, Q, Q̂ move.
 //!
+//! Metrics: those of SAC; `conservative_gap` = mean_j D_j; `bellman_loss` and `penalty_loss`, the two sums of L_Q;
+//! `multiplier` = α'.
+//!
 //! Declared differences. From the paper: no 1/2 before the squared error, so α_c is twice the paper's. From the
 //! public PyTorch reference: log π(a|s) of `cloning_updates` is that of the recorded action; L_α' is a mean over
 //! critics (the same for two). With `max_backup` and `entropy_backup` together, draws that tie for the maximum

@@ -1,4 +1,15 @@
 //! Measurements that several algorithms share: values of Q, its error, its loss.
+//!
+//! | metric | formula, over the batch of a measured round and the parameters before it |
+//! |---|---|
+//! | `q_data`, `q_pi`, `q_rand` | E[ min_j Q_j(s, a) ] of the recorded action, the policy's mode, a uniform action |
+//! | `q_max_abs` | max \|Q_j(s, a)\|; beyond `run.q_bound` the run has diverged |
+//! | `td_rms` | sqrt E[ mean_j ( y - Q_j(s,a) )² ]; online also over rows of either origin, 0 where there are none |
+//! | `mode_mse` | E[ mean_i ( mode π_i(s) - a_i )² ] |
+//! | `action_saturation` | share of \|mode π_i(s)\| > 0.99 |
+//! | `policy_std` | E[ mean_i σ_i(s) ], for policies that have one |
+//! | `critic_loss`, `policy_loss` | L_Q and L_π as the algorithm states them |
+//! | `episode_return` | online: raw return of the last finished training episode |
 
 use super::{Batch, max_abs, mean_where};
 use crate::autodiff::{Axis, Metric, NoiseKind, Shape, Tracer, Var};

@@ -9,8 +9,14 @@
 //!
 //! w is 1 unless an adaptation supplies it.
 //! Order (rlkit): all losses from the parameters at the beginning of the round; then α, π, Q, Q̂ move.
-//! Declared differences: the squared error has no 1/2, as in rlkit. The networks and the three losses around
-//! the policy serve CQL as well. Cost per update (batch 256, 2x256): 0.56 GFLOP.
+//!
+//! Metrics: those of [`super::measure`]; `policy_entropy` = -E[ log π(a~|s) ]; `temperature` = α, `temperature_loss` = L_α.
+//!
+//! Declared differences. From the paper: the squared error has no 1/2, as in rlkit; α is learnt through log α. From
+//! rlkit: in an environment alone updates alternate with single steps, not 1,000 with 1,000.
+//! The networks and the three losses around the policy serve CQL as well.
+//!
+//! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
 use super::bc::policy_metrics;
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};

@@ -8,8 +8,13 @@
 //!
 //! w is 1 unless an adaptation supplies it.
 //! Order: Q, π (against the new Q), Q̂, π̂. The delayed policy and both targets carry the actor's role.
-//! Defaults are those of the authors' present program (256-256, 3e-4); the paper used 400-300 and 1e-3.
-//! Declared differences: none. Cost (batch 256, 2x256): 0.40 GFLOP per round, mean of two rounds.
+//!
+//! Metrics: those of [`super::measure`].
+//!
+//! Declared differences. From the paper: networks of 256-256 and rates of 3e-4, as in the authors' present program,
+//! instead of 400-300 and 1e-3. From that program: none.
+//!
+//! Cost per update (batch 256, 2x256): 0.40 GFLOP, mean of two rounds.
 
 use super::bc::policy_metrics;
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};

@@ -6,8 +6,12 @@
 //! All else as in TD3, whose options (`td3.*`) hold here too: critics, order, delays. c is 1; online it follows
 //! `cloning_online`, so that it can fade while the data stop being the best there is.
 //!
+//! Metrics: those of TD3; `q_weight` = λ.
+//!
 //! Declared differences: c is our option, the paper has none. States must be standardised
-//! (`data.observation_scaling`), as the preset does. An adaptation may drop λ and c online: plain TD3. Cost (batch 256, 2x256): as TD3.
+//! (`data.observation_scaling`), as the preset does. An adaptation may drop λ and c online: plain TD3.
+//!
+//! Cost per update: as TD3.
 
 use super::td3::{Td3, Td3Config};
 use super::{Adaptation, Batch, Dims, Learner, Phase};
