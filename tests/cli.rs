@@ -285,7 +285,7 @@ fn divergence_stops_a_run_and_spares_its_checkpoint() {
     let good = "the last good checkpoint is that of update 18, online/checkpoint.safetensors";
     diverges(
         &place,
-        &format!("train --algo sac {online} --set online.warmup_steps=10 {rates} --out online"),
+        &format!("train --algo sac {online} --set online.warmup_steps=12 {rates} --out online"),
         &[good],
     );
     assert_finite(&place.path("online/checkpoint.safetensors"));
