@@ -1,5 +1,5 @@
-//! Wide graphs in blocks of rows, so that what a block computes forward is still in the cache when the block goes
-//! backward.
+//! Wide graphs in blocks of rows, so that what a block computes forward is still in the cache when it goes backward.
+//! Above 400 lines because a region is found, judged and cut out in one place.
 //!
 //! A *region* is everything between wide layers: nodes that a wide layer leads to and that lead to another one, or to
 //! what sums one up. In it row blocks and heads are independent (anything else, and there is no region), so
@@ -194,13 +194,14 @@ fn gcd(a: usize, b: usize) -> usize {
 
 /// Nodes outside the region that it depends on, in order.
 fn ancestors(nodes: &[Node], members: &Members) -> Vec<usize> {
+    let inside = |i: usize| members.nodes.binary_search(&i).is_ok();
     let mut needed = vec![false; nodes.len()];
     for i in (0..nodes.len()).rev() {
-        if needed[i] || members.nodes.binary_search(&i).is_ok() {
+        if needed[i] || inside(i) {
             nodes[i].args.iter().for_each(|a| needed[a.index()] = true);
         }
     }
-    (0..nodes.len()).filter(|i| needed[*i] && members.nodes.binary_search(i).is_err()).collect()
+    (0..nodes.len()).filter(|&i| needed[i] && !inside(i)).collect()
 }
 
 /// The region runs where its first node stands, and what it depends on comes before; that must not carry a parameter
@@ -397,3 +398,6 @@ fn view(s: Shape, whole: bool, blocks: usize) -> View {
     let len = if whole { size } else { size / blocks };
     View { head: if s.heads == 1 { 0 } else { size }, block: if whole { 0 } else { len }, len }
 }
+
+#[cfg(test)]
+mod tests;

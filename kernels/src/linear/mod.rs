@@ -42,6 +42,8 @@ mod micro;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 #[cfg(target_arch = "x86_64")]
+mod product;
+#[cfg(target_arch = "x86_64")]
 mod weights;
 
 use crate::{Activation, Linear};

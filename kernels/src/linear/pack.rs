@@ -21,7 +21,10 @@ pub(crate) enum Layout {
     TurnedDense,
 }
 
-/// Lays out the weights of all heads; tiles are the panels of all heads, or heads if there are no panels.
+/// Rows of w that a tile of panels takes.
+const PACK_ROWS: usize = 32;
+
+/// Lays out the weights of all heads; tiles are blocks of rows of w of all heads, or heads if there are no panels.
 struct Pack<'a> {
     layout: Layout,
     w: &'a [f32],
@@ -31,7 +34,7 @@ struct Pack<'a> {
     /// floats per head of `dst`
     head: usize,
     /// tiles per head
-    panels: usize,
+    tiles: usize,
 }
 
 impl<S: Simd> Job<S> for Pack<'_> {
@@ -39,17 +42,23 @@ impl<S: Simd> Job<S> for Pack<'_> {
     unsafe fn run(&self, tiles: Range<usize>) {
         let (inner, cols) = (self.inner, self.cols);
         for tile in tiles {
-            let (j, panel) = (tile / self.panels, tile % self.panels);
-            let col = panel * 2 * S::LANES;
-            let width = (cols - col).min(2 * S::LANES);
+            let (j, first) = (tile / self.tiles, tile % self.tiles * PACK_ROWS);
             // SAFETY: head j exists in w; each tile has its own part of `dst`.
             unsafe {
                 let w = self.w.as_ptr().add(j * inner * cols);
-                let dst = self.dst.ptr().add(j * self.head + col * inner);
+                let dst = self.dst.ptr().add(j * self.head);
                 match self.layout {
                     Layout::Asis => {}
-                    Layout::Panels => pack_panel::<S>(w.add(col), inner, cols, width, dst),
-                    Layout::TurnedPanels => pack_turned::<S>(w.add(col * inner), inner, width, dst),
+                    Layout::Panels => {
+                        pack_rows::<S>(w, first..inner.min(first + PACK_ROWS), inner, cols, dst);
+                    }
+                    Layout::TurnedPanels => {
+                        const { assert!(PACK_ROWS % (2 * S::LANES) == 0) };
+                        for col in (first..cols.min(first + PACK_ROWS)).step_by(2 * S::LANES) {
+                            let width = (cols - col).min(2 * S::LANES);
+                            pack_turned::<S>(w.add(col * inner), inner, width, dst.add(col * inner));
+                        }
+                    }
                     Layout::Turned => turn::<S>(w, inner, cols, dst),
                     Layout::TurnedDense => turn::<S>(w, cols, inner, dst),
                 }
@@ -68,10 +77,11 @@ pub(crate) unsafe fn packed<S: Simd>(
     cols: usize,
     scratch: Scratch<'_>,
 ) -> (*const f32, usize) {
-    let (head, panels) = match layout {
+    let (head, tiles) = match layout {
         Layout::Asis => return (w.as_ptr(), inner * cols),
         Layout::Turned | Layout::TurnedDense => (inner * cols, 1),
-        Layout::Panels | Layout::TurnedPanels => (packed_len::<S>(inner, cols), cols.div_ceil(2 * S::LANES)),
+        Layout::Panels => (packed_len::<S>(inner, cols), inner.div_ceil(PACK_ROWS)),
+        Layout::TurnedPanels => (packed_len::<S>(inner, cols), cols.div_ceil(PACK_ROWS)),
     };
     let scratch = match scratch {
         Scratch::Packed(done) => return (done[skip(done)..][..heads * head].as_ptr(), head),
@@ -79,10 +89,10 @@ pub(crate) unsafe fn packed<S: Simd>(
     };
     let skip = skip(scratch);
     let dst = Shared::new(&mut scratch[skip..][..heads * head]);
-    let job = Pack { layout, w, inner, cols, dst, head, panels };
+    let job = Pack { layout, w, inner, cols, dst, head, tiles };
     // A float moved costs about as much time as sixteen operations.
     // SAFETY: the caller promises the instruction set and that w has these sizes.
-    unsafe { run::<S>(heads * panels, w.len() * 16, &job) };
+    unsafe { run::<S>(heads * tiles, w.len() * 16, &job) };
     (dst.ptr(), head)
 }
 
@@ -125,6 +135,21 @@ pub(crate) unsafe fn pack_panel<S: Simd>(
             S::store(dst.add(S::LANES), hi);
             b = b.wrapping_add(stride);
             dst = dst.wrapping_add(2 * S::LANES);
+        }
+    }
+}
+
+/// Some rows of b `[inner, cols]` into all its panels: b may be far away, and is read in order.
+#[inline(always)]
+unsafe fn pack_rows<S: Simd>(b: *const f32, rows: Range<usize>, inner: usize, cols: usize, dst: *mut f32) {
+    let width = 2 * S::LANES;
+    for row in rows {
+        for col in (0..cols).step_by(width) {
+            // SAFETY: the caller's b covers the row, dst its place in every panel.
+            unsafe {
+                let src = b.add(row * cols + col);
+                pack_panel::<S>(src, 1, cols, (cols - col).min(width), dst.add(col * inner + row * width));
+            }
         }
     }
 }

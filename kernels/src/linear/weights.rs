@@ -5,9 +5,9 @@
 //! the tile is transposed on its way to dw.
 
 use super::check_dw;
-use super::generic::{BLOCK, strips};
 use super::micro::{Finish, Lines, Micro, Tile};
 use super::pack::{pack_panel, turn_into};
+use super::product::{BLOCK, strips};
 use crate::Linear;
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, even_parts, run};
