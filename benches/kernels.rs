@@ -299,14 +299,17 @@ fn optimisers(c: &mut Criterion) {
     let step = AdamStep { step_size: 3e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, rsqrt_bias2: 1.5 };
     let g = numbers(SIZE);
     let (mut theta, mut m, mut v) = (numbers(SIZE), Buffer::new(SIZE), Buffer::new(SIZE));
-    for (name, arrays) in [("adam", 7), ("polyak", 3)] {
+    for (name, arrays) in [("adam", 7), ("polyak", 3), ("digest", 1)] {
         let mut group = c.benchmark_group(format!("{name} {SIZE}"));
         group.throughput(Throughput::Bytes((SIZE * 4 * arrays) as u64));
         for k in available() {
             group.bench_function(k.isa.name(), |b| {
                 b.iter(|| match name {
                     "adam" => (k.adam)(&step, &mut theta, &g, &mut m, &mut v),
-                    _ => (k.polyak)(0.005, &mut theta, &g),
+                    "polyak" => (k.polyak)(0.005, &mut theta, &g),
+                    _ => {
+                        black_box((k.digest)(&g));
+                    }
                 })
             });
         }

@@ -11,7 +11,9 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use baq::algo::Dims;
-use baq::autodiff::Select;
+use baq::audit::Probes;
+use baq::audit::ledger::{Header, Scribe};
+use baq::autodiff::{Flow, Probe as _, Select};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use common::{Learning, SMALL, agent, methods, online};
@@ -92,6 +94,38 @@ fn a_hundred_rounds_allocate_nothing() {
             assert_eq!(n, 0, "{algo} + {adapt}: allocations in 100 small rounds");
         }
     }
+
+    // A ledger writes from memory that it has from the beginning on; finding nothing costs nothing.
+    let folder = tempfile::tempdir().expect("a folder");
+    let header = Header {
+        code: String::new(),
+        isa: String::new(),
+        config: String::new(),
+        dataset: String::new(),
+        dataset_sha256: String::new(),
+        origin: None,
+        seed: 0,
+    };
+    let select = Select { metrics: false, ..Select::ALL };
+    let mut learning = Learning::new(agent("iql", "baq", dims, &[]), &online(1000), select);
+    let mut probe = Probes {
+        ledger: Some(Scribe::create(&folder.path().join("ledger"), &header).expect("a file")),
+        ..Probes::default()
+    };
+    assert_eq!(probe.phase("online", &learning.trace), Flow::Continue);
+    for pool in &pools {
+        let n = pool.install(|| {
+            let mut rounds =
+                |n| (0..n).for_each(|_| assert_eq!(learning.round_with(&mut probe), Flow::Continue));
+            rounds(10);
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            // More than the ledger keeps in memory.
+            rounds(250);
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        });
+        assert_eq!(n, 0, "{} threads: allocations in 250 rounds with a ledger", pool.current_num_threads());
+    }
+    assert!(std::fs::metadata(folder.path().join("ledger")).expect("a file").len() > 1 << 16);
 
     // The count can fail.
     let mut learning = Learning::new(agent("bc", "plain", dims, &[]), &online(1000), Select::ALL);

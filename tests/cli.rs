@@ -281,8 +281,7 @@ fn divergence_stops_a_run_and_spares_its_checkpoint() {
 
     let online = format!("{ALONE} --env-steps 100 --set sac.hidden=[8,8] --set online.checkpoint_every=4");
     let rates = ["actor", "critic"].map(|who| format!("--set sac.{who}=step(3e-4,1e30,20)")).join(" ");
-    // Ten steps without updates and then one each: the checkpoint of step 28 is that of update 18.
-    let good = "the last good checkpoint is that of update 18, online/checkpoint.safetensors";
+    let good = "the last good checkpoint is that of update 20, online/checkpoint.safetensors";
     diverges(
         &place,
         &format!("train --algo sac {online} --set online.warmup_steps=12 {rates} --out online"),

@@ -4,10 +4,15 @@ mod common;
 
 use std::sync::Arc;
 
-use baq::algo::{Dims, Phase};
+use baq::algo::{Batch, Dims, Phase, Plain};
 use baq::audit::gradcheck::{self, Checker, TensorCheck, check};
+use baq::audit::narrow::narrow;
+use baq::audit::operations::operations;
 use baq::autodiff::reference::{ReferenceInputs, ReferenceStore};
-use baq::autodiff::{Adam, Axis, Clock, ParamTable, Role, Schedule, Shape, Store, Trace, Tracer, Var};
+use baq::autodiff::{
+    Adam, Axis, Clock, ParamTable, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Var,
+    Workspace,
+};
 use baq::replay;
 use common::{Numbers, SMALL, agent, methods, online};
 
@@ -357,5 +362,67 @@ fn the_gradient_of_another_loss_is_found() {
             }
         }
         assert_eq!(seen, 1, "{update}");
+    }
+}
+
+/// A derivative that is wrong by a thousandth is found in the gradients that it is part of, and named.
+#[test]
+fn a_wrong_derivative_is_named() {
+    let dims = Dims { s: 4, a: 2, batch: 8 };
+    for (algo, names) in [
+        ("iql", &["tanh", "expectile", "min_heads", "linear", "exp", "mul", "sub", "sum_rows"][..]),
+        ("cql", &["log_sum_exp", "softplus", "square", "concat", "clamp"][..]),
+    ] {
+        let agent = agent(algo, "plain", dims, SMALL);
+        let mut store = ReferenceStore::from(&agent.store);
+        gradcheck::shake(&mut store, 1);
+        let traced = |wrong: Option<&'static str>| {
+            let t = Tracer::new(agent.table.clone());
+            if let Some(operation) = wrong {
+                t.wrong_derivative(operation);
+            }
+            let b = Batch::new(&t, dims, &Phase::offline(10));
+            agent.learner.trace(&t, &b, &Plain, &Phase::offline(10));
+            t.finish()
+        };
+        let right = traced(None);
+        let inputs = gradcheck::synthetic(&right, 1);
+        let run = |trace: &Trace| {
+            let tensors = check(trace, &store, &inputs, Clock::default(), 1, false);
+            let all = operations(trace, &store, &inputs, Clock::default(), 1);
+            let wrong: Vec<String> = all.iter().filter(|o| !o.passed()).map(|o| o.name.clone()).collect();
+            (tensors.iter().filter(|t| !t.passed()).count(), wrong, all.len())
+        };
+        let (failed, wrong, kinds) = run(&right);
+        assert_eq!((failed, wrong), (0, Vec::new()), "{algo}");
+        assert!(kinds >= 8, "{algo}: {kinds} kinds of operations");
+        for name in names {
+            let (failed, wrong, _) = run(&traced(Some(name)));
+            assert!(failed > 0, "{algo}: no gradient is wrong with {name}");
+            assert_eq!(wrong, [*name], "{algo}");
+        }
+    }
+}
+
+/// The promise across instruction sets: from one state, every gradient within this of the one in f64, in norm.
+#[test]
+fn kernels_of_every_instruction_set_agree_with_f64() {
+    let dims = Dims { s: 5, a: 2, batch: 16 };
+    for (algo, adapt) in methods() {
+        let agent = agent(algo, adapt, dims, SMALL);
+        let trace = agent.trace(&online(100));
+        let mut store = ReferenceStore::from(&agent.store);
+        gradcheck::shake(&mut store, 3);
+        let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
+        for kernels in baq_kernels::available() {
+            let workspace = Workspace::with_kernels(&program, kernels);
+            let inputs = gradcheck::synthetic(&trace, 3);
+            let all = narrow(&trace, &program, workspace, &store, &inputs, Clock::default());
+            assert_eq!(all.len(), Checker::new(&trace, &store, &inputs, Clock::default()).tensors().len());
+            for n in all {
+                let at = format!("{algo} + {adapt}, {}: {} of {}", kernels.isa, n.path, n.update);
+                assert!(n.passed(), "{at}: {:e}", n.relative);
+            }
+        }
     }
 }

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 /// Files that two equal runs have in common, to the byte.
 const FILES: [&str; 5] =
     ["checkpoint.safetensors", "metrics.csv", "metrics.jsonl", "evaluations.csv", "evaluations.jsonl"];
+/// The same, of runs that have them.
+const RECORDS: [&str; 2] = ["ledger.bin", "roundoff.csv"];
 
 struct Place(TempDir);
 
@@ -63,6 +65,10 @@ impl Place {
             let read = |run: &str| std::fs::read(self.path(run).join(file)).unwrap();
             assert!(read(a) == read(b), "{file} of {a} and {b} differ");
         }
+        for file in RECORDS {
+            let read = |run: &str| std::fs::read(self.path(run).join(file)).ok();
+            assert!(read(a) == read(b), "{file} of {a} and {b} differ");
+        }
     }
 }
 
@@ -70,10 +76,10 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
     std::fs::metadata(path).and_then(|m| m.modified()).ok()
 }
 
-const TRAIN: &str = "--data toy.hdf5 --env toy --quiet --threads 1 --updates 4000 --set iql.hidden=[32,32] \
+const TRAIN: &str = "--data toy.hdf5 --env toy --quiet --threads 1 --updates 4000 --ledger --probe reference:every=1500 --set iql.hidden=[32,32] \
     --set offline.checkpoint_every=250 --set offline.eval_every=500 --set offline.log_every=50 \
     --set offline.eval_episodes=2";
-const FINETUNE: &str = "--from offline --adapt baq --quiet --threads 1 --env-steps 3000 \
+const FINETUNE: &str = "--from offline --adapt baq --quiet --threads 1 --env-steps 3000 --ledger \
     --set baq.model_updates=200 --set baq.model_hidden=[16] --set online.checkpoint_every=250 \
     --set online.eval_every=500 --set online.log_every=50 --set online.eval_episodes=2 \
     --set online.capacity=8000";
@@ -93,6 +99,8 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     place.start_and_end("finetune --resume killed2 --threads 1 --quiet", "killed2", "-KILL");
     place.run("finetune --resume killed2 --threads 1 --quiet");
     place.assert_equal("online", "killed2");
+    assert!(place.path("killed/ledger.bin").exists() && place.path("killed2/ledger.bin").exists());
+    assert!(place.path("killed/roundoff.csv").exists());
 }
 
 #[test]
@@ -177,9 +185,9 @@ fn learning_without_data_gives_the_same_bytes_on_any_threads() {
 #[test]
 fn thread_counts_give_the_same_bytes() {
     let place = Place::new();
-    let train = "train --data toy.hdf5 --env toy --quiet --updates 60 --set offline.log_every=20 \
+    let train = "train --data toy.hdf5 --env toy --quiet --updates 60 --ledger --set offline.log_every=20 \
         --set offline.eval_every=60 --set offline.eval_episodes=2";
-    let finetune = "finetune --from t1 --adapt baq --quiet --env-steps 60 --set baq.model_updates=20 \
+    let finetune = "finetune --from t1 --adapt baq --quiet --env-steps 60 --ledger --set baq.model_updates=20 \
         --set online.log_every=20 --set online.eval_every=30 --set online.eval_episodes=2 --set online.capacity=8000";
     for n in [1, 2, 4] {
         place.run(&format!("{train} --threads {n} --out t{n}"));

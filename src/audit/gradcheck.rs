@@ -102,7 +102,7 @@ const STEPS: [f64; 3] = [1e-6, 1e-7, 1e-8];
 /// kinks the slopes on both sides agree with each other and not with it.
 const DRAWS: u64 = 8;
 
-fn norm(x: &[f64]) -> f64 {
+pub(super) fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
 }
 
@@ -131,8 +131,10 @@ pub struct Checker<'a> {
 
 /// One tensor that one update trains.
 pub struct Trained<'a> {
-    update: &'static str,
-    param: ParamId,
+    /// the update
+    pub update: &'static str,
+    /// the tensor
+    pub param: ParamId,
     version: u32,
     loss: NodeId,
     /// the analytic gradient
@@ -157,7 +159,8 @@ impl<'a> Checker<'a> {
         Checker { trace, inputs, clock, values, params }
     }
 
-    fn value(&self, id: NodeId) -> &[f64] {
+    /// The value of a node.
+    pub fn value(&self, id: NodeId) -> &[f64] {
         self.values[id.index()].as_ref().expect("invariant: every node was computed")
     }
 

@@ -1,4 +1,53 @@
-//! Checks of gradients and updates, and the record of a run that anybody can check again.
+//! Every gradient step can be checked, replayed and proved.
+//!
+//! # The promise
+//!
+//! On one instruction set a run is a function of its configuration and its data: **equal bits for any number of
+//! threads, and across kill and resume**, offline and in an environment. `baq audit verify RUN` puts it to the test on any
+//! run that was trained with `--ledger`: it computes the run again, in another process, with as many threads as one likes,
+//! and compares every record and every checkpoint with what was written down.
+//!
+//! Across instruction sets bits differ, since sums are added in other orders. What holds is a tolerance: from the same state,
+//! batch and noise, every gradient is within [`narrow::TOLERANCE_F32`] of the one in f64, in norm, on each of them; the
+//! tests check it for every method on every instruction set of the machine. Over many updates such differences grow,
+//! as they do from one seed to the next. A ledger therefore names its instruction set, and `verify` asks for it.
+//!
+//! # What there is to look at
+//!
+//! | question | command |
+//! |---|---|
+//! | Is this run what its directory says? | `baq audit verify RUN [--from K --to L]` |
+//! | Where do two runs part? | `baq audit diff A B` |
+//! | What exactly happened in update K? | `baq audit step RUN --update K --export step.safetensors` |
+//! | Are the derivatives right? | `baq audit gradients --algo iql --adapt baq [--data FILE]` |
+//! | Are they those of the reference programs? | `baq audit trace FILE` |
+//! | How did norms and round-off develop? | `baq audit report RUN` |
+//! | Where does this NaN come from? | train with `--probe finite` |
+//! | How far is f32 from f64? | train with `--probe reference:every=1000` |
+//!
+//! All of it is built on [`Probe`](crate::autodiff::Probe), who is told everything a program does and changes nothing; no algorithm
+//! contains a word about it. The [`ledger`] is one such probe.
+//!
+//! # How a change is found
+//!
+//! | changed | found by |
+//! |---|---|
+//! | a record of the ledger, its order, a missing one | the chain of hashes, at the record; then the replay, in words |
+//! | a checkpoint | the checksum in it; then the replay, at the tensor and element |
+//! | a row of the data | the SHA-256 of the file; then the checksums of all rows, at the row |
+//! | the configuration, the origin of a fine-tuning run | their SHA-256 in the header |
+//! | the program | the SHA-256 of the listing of each phase |
+//!
+//! The chain shows accidents and careless hands. Somebody who writes a whole ledger anew is found by the replay, which needs
+//! the data; who has neither data nor patience can note the last link of a finished run and compare that.
+//!
+//! Replays begin at the last kept checkpoint before `--from`, otherwise at the beginning. `--set audit.keep_every=N` keeps
+//! one every N updates. Networks that an adaptation trains beside the rounds (Off2On's density) have no records of their own;
+//! their state is in the checkpoints and is compared there.
+//!
+//! # Following one update
+#![doc = ""]
+#![doc = include_str!("example.md")]
 
 pub mod capture;
 pub mod compare;
@@ -6,6 +55,8 @@ pub mod finite;
 pub mod golden;
 pub mod gradcheck;
 pub mod ledger;
+pub mod narrow;
+pub mod operations;
 mod probes;
 pub mod roundoff;
 

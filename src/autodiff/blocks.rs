@@ -278,6 +278,7 @@ impl<'a> Rewriter<'a> {
             items,
             metrics: metrics.iter().map(|&(m, id)| (m, self.at(id))).collect(),
             outputs: trace.outputs.iter().map(|&(name, id)| (name, self.at(id))).collect(),
+            wrong: None,
             table: trace.table.clone(),
             inputs: trace.inputs.clone(),
             hypers: trace.hypers.clone(),
@@ -346,6 +347,7 @@ impl<'a> Rewriter<'a> {
                 items: Vec::new(),
                 metrics: Vec::new(),
                 outputs,
+                wrong: None,
             },
         });
     }

@@ -291,8 +291,8 @@ fn call(trace: &Trace, id: NodeId, spell_out: bool) -> String {
     }
 }
 
-/// An operation in one word.
-fn word(op: Op) -> String {
+/// An operation in one word, its constants in brackets.
+pub(super) fn word(op: Op) -> String {
     let debug = match op {
         Op::Unary(f) => format!("{f:?}"),
         Op::Binary(f) => format!("{f:?}"),

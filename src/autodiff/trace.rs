@@ -109,6 +109,8 @@ pub struct Trace {
     pub metrics: Vec<(&'static Metric, NodeId)>,
     /// named results
     pub outputs: Vec<(&'static str, NodeId)>,
+    /// see [`Tracer::wrong_derivative`]
+    pub(super) wrong: Option<&'static str>,
 }
 
 pub(super) struct Inner {
@@ -121,6 +123,7 @@ pub(super) struct Inner {
     items: Vec<Item>,
     metrics: Vec<(&'static Metric, NodeId)>,
     outputs: Vec<(&'static str, NodeId)>,
+    pub(super) wrong: Option<&'static str>,
 }
 
 impl Inner {
@@ -149,6 +152,7 @@ impl Tracer {
                 items: Vec::new(),
                 metrics: Vec::new(),
                 outputs: Vec::new(),
+                wrong: None,
             }),
         }
     }
@@ -264,6 +268,13 @@ impl Tracer {
         metrics.push((metric, value.id));
     }
 
+    /// Makes the derivative of one kind of operation wrong by a thousandth in all losses to come, so that tests can see
+    /// that the checks of derivatives find it.
+    #[doc(hidden)]
+    pub fn wrong_derivative(&self, operation: &'static str) {
+        self.inner.borrow_mut().wrong = Some(operation);
+    }
+
     /// Names a result of a program without effects (acting, annotating).
     pub fn output(&self, name: &'static str, value: Var<'_>) {
         self.inner.borrow_mut().outputs.push((name, value.id));
@@ -281,6 +292,7 @@ impl Tracer {
             items: inner.items,
             metrics: inner.metrics,
             outputs: inner.outputs,
+            wrong: inner.wrong,
         }
     }
 }

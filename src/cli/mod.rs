@@ -31,6 +31,7 @@ use std::process::ExitCode;
 use baq_kernels::Isa;
 use clap::{Args, Parser, Subcommand};
 
+use crate::audit::Error;
 use crate::train::TrainError;
 
 /// Offline-to-online reinforcement learning on CPUs.
@@ -182,5 +183,6 @@ fn fail(e: &TrainError) -> ExitCode {
     // One line, whatever a cause may contain.
     let text: Vec<String> = e.to_string().lines().map(|l| l.trim().to_string()).collect();
     eprintln!("baq: {}", text.join(" "));
-    ExitCode::from(if matches!(e, TrainError::Diverged { .. }) { 1 } else { 2 })
+    let diverged = matches!(e, TrainError::Diverged { .. } | TrainError::Audit(Error::NotFinite(_)));
+    ExitCode::from(if diverged { 1 } else { 2 })
 }

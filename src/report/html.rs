@@ -11,15 +11,15 @@ use std::fmt::Write as _;
 /// The style sheet: one column on a phone, two for charts on a desk; colours by the reader's
 /// preference. The chart colours are those of `canvas`, found by their attributes and exchanged
 /// in the dark.
-const STYLE: &str = include_str!("style.css");
+pub(super) const STYLE: &str = include_str!("style.css");
 
 /// Text safe inside HTML.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A chart in two shapes, of which the style shows the one that suits the screen.
-fn figure(chart: &impl Chart, wide: (u32, u32), narrow: (u32, u32)) -> String {
+pub(super) fn figure(chart: &impl Chart, wide: (u32, u32), narrow: (u32, u32)) -> String {
     let mut words = format!("<b>{}</b>", escaped(chart.title()));
     if !chart.caption().is_empty() {
         let _ = write!(words, " <span>{}</span>", escaped(chart.caption()));

@@ -9,6 +9,7 @@ pub mod curves;
 mod frame;
 pub mod html;
 pub mod plot;
+pub mod sections;
 pub mod summary;
 
 pub use canvas::Chart;

@@ -4,6 +4,7 @@
 //! of the probe of about equal length therefore take turns; medians are compared with medians and the best with the
 //! best, so that what disturbs one disturbs the other.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use baq_kernels::philox::fill_uniform;
@@ -12,7 +13,7 @@ use super::TrainError;
 use super::agent::{Actor, Agent, fill};
 use super::online::composer;
 use crate::algo::{Dims, Phase};
-use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Workspace};
+use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Trace, Workspace};
 use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
 use crate::replay::{self, Composer, Draw, Layout, Ring, SumTree};
 use crate::rng::Stream;
@@ -218,6 +219,7 @@ impl Memory {
 pub struct Round {
     agent: Agent,
     memory: Memory,
+    trace: Arc<Trace>,
     program: Program,
     workspace: Workspace,
     round: u64,
@@ -252,9 +254,10 @@ impl Round {
         let agent = Agent::new(config, Dims { s, a, batch })?;
         let memory = Memory::new(&agent, config, rows)?;
         let select = Select { metrics: false, ..Select::ALL };
-        let program = Program::compile(&agent.trace(&phase), select);
+        let trace = Arc::new(agent.trace(&phase));
+        let program = Program::compile(&trace, select);
         let workspace = Workspace::new(&program);
-        let mut this = Round { agent, memory, program, workspace, round: 0 };
+        let mut this = Round { agent, memory, trace, program, workspace, round: 0 };
         this.sample();
         Ok(this)
     }
@@ -276,6 +279,11 @@ impl Round {
         let pass = Pass { clock, noise: Noise::Seed(0), rows: &self.memory.rows };
         self.round += 1;
         self.program.run_with(&mut self.workspace, &mut self.agent.store, pass, probe)
+    }
+
+    /// What is compiled.
+    pub fn trace(&self) -> &Arc<Trace> {
+        &self.trace
     }
 
     /// The program.

@@ -1,9 +1,11 @@
 //! What the suites of the engine share: numbers, agents on synthetic transitions, rounds.
 #![allow(dead_code, reason = "every suite uses a part")]
 
+use std::sync::Arc;
+
 use baq::adapt::ADAPTATIONS;
 use baq::algo::{ALGORITHMS, Dims, Phase};
-use baq::autodiff::{Clock, Noise, Program, Select, Store, Workspace};
+use baq::autodiff::{Clock, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Store, Trace, Workspace};
 use baq::cli::setup::known_sections;
 use baq::config::{Config, OnlineActorLr, RunConfig, resolve};
 use baq::replay::{self, Composer, Draw, Layout, Origin, Ring, SumTree};
@@ -112,6 +114,7 @@ pub struct Learning {
     pub balance: Option<Balance>,
     pub composer: Composer,
     pub importance: f64,
+    pub trace: Arc<Trace>,
     pub program: Program,
     pub workspace: Workspace,
     pub rows: Vec<u32>,
@@ -148,7 +151,8 @@ impl Learning {
             tree
         });
         let balance = Balance::new(&agent, 7, ring.offline_rows().len()).expect("there are offline rows");
-        let program = Program::compile(&agent.trace(phase), select);
+        let trace = Arc::new(agent.trace(phase));
+        let program = Program::compile(&trace, select);
         let workspace = Workspace::new(&program);
         let batch = agent.dims.batch;
         Learning {
@@ -158,6 +162,7 @@ impl Learning {
             tree,
             balance,
             composer,
+            trace,
             program,
             workspace,
             rows: vec![0; batch],
@@ -168,6 +173,11 @@ impl Learning {
 
     /// One round: compose, gather, replay.
     pub fn round(&mut self) {
+        let _ = self.round_with(&mut NoProbe);
+    }
+
+    /// The same while a probe looks on.
+    pub fn round_with(&mut self, probe: &mut impl Probe) -> Flow {
         let draw = Draw { seed: 7, stream: 1, update: self.round };
         let tree = self.tree.as_ref();
         self.composer.compose(draw, &self.ring, tree, self.importance, &mut self.rows, &mut self.weights);
@@ -181,11 +191,13 @@ impl Learning {
             importance.copy_from_slice(&self.weights);
         }
         let clock = Clock { round: self.round, phase_round: self.round };
-        self.program.run(&mut self.workspace, &mut self.agent.store, clock, Noise::Seed(7));
+        let pass = Pass { clock, noise: Noise::Seed(7), rows: &self.rows };
+        let flow = self.program.run_with(&mut self.workspace, &mut self.agent.store, pass, probe);
         if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree) {
             balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, false);
         }
         self.round += 1;
+        flow
     }
 }
 

@@ -1,20 +1,24 @@
 //! `baq audit gradients`: every loss of a method against central differences.
 //!
 //! In f64, twice: with the configured networks, one random direction per tensor; with small networks,
-//! every single parameter too.
+//! every single parameter, and every kind of operation by itself. Beside it the same gradients by the kernels in f32.
 
 use clap::Args;
 use serde_json::{Value, json};
 
 use crate::algo::{Dims, Phase};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
-use crate::autodiff::reference::ReferenceStore;
-use crate::autodiff::{Clock, Trace};
+use crate::audit::narrow::{Narrow, TOLERANCE_F32, narrow};
+use crate::audit::operations::{OperationCheck, operations};
+use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
+use crate::autodiff::{Clock, Program, Select, Trace, Workspace};
 use crate::cli::setup::RunArgs;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::config::{Config, OnlineActorLr};
+use crate::replay::Ring;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
+use crate::train::data;
 
 /// Compare gradients with central differences.
 #[derive(Debug, Args)]
@@ -31,6 +35,9 @@ pub struct Gradients {
     /// set one option; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
+    /// file to take the batch of the configured networks from (default: random numbers)
+    #[arg(long, value_name = "FILE")]
+    data: Option<String>,
 }
 
 /// The checks of one program.
@@ -40,6 +47,18 @@ struct Part {
     /// which networks it was checked with
     networks: &'static str,
     tensors: Vec<TensorCheck>,
+    /// the same gradients by the kernels in f32
+    narrow: Vec<Narrow>,
+    /// every kind of operation by itself; only for small networks
+    operations: Vec<OperationCheck>,
+}
+
+impl Part {
+    fn failed(&self) -> usize {
+        self.tensors.iter().filter(|t| !t.passed()).count()
+            + self.narrow.iter().filter(|t| !t.passed()).count()
+            + self.operations.iter().filter(|o| !o.passed()).count()
+    }
 }
 
 /// Sizes of the check with the configured networks: rows enough for every kind of row, no more, since the
@@ -52,28 +71,49 @@ const SMALL_HIDDEN: &str = "[7, 5]";
 
 impl Gradients {
     pub(super) fn run(self, common: Common) -> Outcome {
-        let args =
-            RunArgs { preset: self.preset, sets: self.sets, env: Some("none".into()), ..RunArgs::default() };
+        let args = RunArgs {
+            preset: self.preset,
+            sets: self.sets,
+            env: Some("none".into()),
+            data: self.data.clone(),
+            ..RunArgs::default()
+        };
         let config = args.resolve(common, Some(&self.algo), Some(&self.adapt))?;
         let seed = common.seed.unwrap_or(0);
-        let mut parts = check(&config, WIDE, "as configured", false, seed)?;
-        parts.extend(check(&small(&config)?, SMALL, "small", true, seed)?);
+        let mut dims = WIDE;
+        let mut ring = None;
+        if self.data.is_some() {
+            let dataset = data::load(&config)?;
+            (dims.s, dims.a) = (dataset.columns.obs_dim(), dataset.columns.act_dim());
+            let every: Vec<usize> = (0..dataset.columns.len()).collect();
+            ring = Some(dataset.ring(&every, 0, &[], None)?);
+        }
+        let mut parts = check(&config, dims, "as configured", false, seed, ring.as_ref())?;
+        parts.extend(check(&small(&config)?, SMALL, "small", true, seed, None)?);
 
         let all = || parts.iter().flat_map(|p| &p.tensors);
-        let failed = all().filter(|t| !t.passed()).count();
+        let failed: usize = parts.iter().map(Part::failed).sum();
         let worst =
             all().map(TensorCheck::worst).fold(0.0, |a: f64, b| if a.is_nan() || b <= a { a } else { b });
         let method =
             if self.adapt == "plain" { self.algo } else { format!("{} + {}", self.algo, self.adapt) };
+        let f32 = parts.iter().flat_map(|p| &p.narrow).map(|n| n.relative).fold(0.0, f64::max);
+        let figures = format!(
+            "worst relative error {worst:.1e} (tolerance {TOLERANCE:.0e}), f32 against f64 {f32:.1e} ({TOLERANCE_F32:.0e})"
+        );
+        let wrong: Vec<&str> = parts
+            .iter()
+            .flat_map(|p| &p.operations)
+            .filter(|o| !o.passed())
+            .map(|o| o.name.as_str())
+            .collect();
+        let named = match wrong[..] {
+            [] => String::new(),
+            _ => format!("; wrong derivative: {}", wrong.join(", ")),
+        };
         let verdict = match failed {
-            0 => format!(
-                "{method}: gradients agree: {} checks, worst relative error {worst:.1e} (tolerance {TOLERANCE:.0e})",
-                all().count()
-            ),
-            n => format!(
-                "{method}: gradients DIFFER: {n} of {} checks, worst relative error {worst:.1e} (tolerance {TOLERANCE:.0e})",
-                all().count()
-            ),
+            0 => format!("{method}: gradients agree: {} checks, {figures}", all().count()),
+            n => format!("{method}: gradients DIFFER: {n} of {} checks, {figures}{named}", all().count()),
         };
         if common.json {
             let checks: Vec<Value> = parts.iter().map(to_json).collect();
@@ -113,6 +153,7 @@ fn check(
     networks: &'static str,
     elements: bool,
     seed: u64,
+    ring: Option<&Ring>,
 ) -> Result<Vec<Part>, TrainError> {
     let agent = Agent::new(config, dims)?;
     // Online, since offline an adaptation does nothing; the losses of the base are the same in both.
@@ -120,9 +161,20 @@ fn check(
     let mut store = ReferenceStore::from(&agent.store);
     gradcheck::shake(&mut store, seed);
     let part = |program, trace: &Trace| {
-        let inputs = gradcheck::synthetic(trace, seed);
-        let tensors = gradcheck::check(trace, &store, &inputs, Clock::default(), seed, elements);
-        Part { program, networks, tensors }
+        let mut inputs = gradcheck::synthetic(trace, seed);
+        if let Some(ring) = ring {
+            real(trace, ring, seed, &mut inputs);
+        }
+        let clock = Clock::default();
+        let tensors = gradcheck::check(trace, &store, &inputs, clock, seed, elements);
+        let compiled = Program::compile(trace, Select { metrics: false, ..Select::ALL });
+        let workspace = Workspace::new(&compiled);
+        let narrow = narrow(trace, &compiled, workspace, &store, &inputs, clock);
+        let operations = match elements {
+            true => operations(trace, &store, &inputs, clock, seed),
+            false => Vec::new(),
+        };
+        Part { program, networks, tensors, narrow, operations }
     };
     let mut parts = vec![part("round", &agent.trace(&phase))];
     if let Some(model) = agent.model_trace(&Phase::offline(1000)) {
@@ -134,25 +186,42 @@ fn check(
     Ok(parts)
 }
 
+/// Replaces random columns by those of transitions of a file, where it has them.
+fn real(trace: &Trace, ring: &Ring, seed: u64, inputs: &mut ReferenceInputs) {
+    for (spec, column) in trace.inputs.iter().zip(&mut inputs.columns) {
+        let Some(found) = ring.layout().find(spec.name) else { continue };
+        for (i, values) in column.chunks_exact_mut(spec.shape.cols).enumerate() {
+            // Rows far apart; which ones does not matter.
+            let row = (seed as usize + i * (ring.len() / spec.shape.rows).max(1)) % ring.len();
+            let row = ring.get(row, found);
+            values.iter_mut().zip(row).for_each(|(to, from)| *to = f64::from(*from));
+        }
+    }
+}
+
 fn print(p: &Part) {
     let width = p.tensors.iter().map(|t| t.path.len()).max().unwrap_or(0);
     println!("{}, networks {}", p.program, p.networks);
     let every = if p.tensors.iter().any(|t| t.elementwise.is_some()) { "  every element" } else { "" };
     println!(
-        "  {:<8} {:width$}  {:>12}  {:>12}  {:>8}{every}",
-        "update", "tensor", "analytic", "central", "relative"
+        "  {:<8} {:width$}  {:>12}  {:>12}  {:>8}  {:>11}  {:>11}  {:>8}{every}",
+        "update", "tensor", "f64 slope", "central", "relative", "f64 norm", "f32 norm", "f32-f64"
     );
-    for t in &p.tensors {
+    for (t, n) in p.tensors.iter().zip(&p.narrow) {
         let element = t.elementwise.map(|e| format!("  {e:>13.1e}")).unwrap_or_default();
-        let flag = match (t.passed(), t.analytic == 0.0) {
+        let flag = match (t.passed() && n.passed(), t.analytic == 0.0) {
             (true, _) => "",
             (false, true) => "  ZERO",
             (false, false) => "  DIFFERS",
         };
         println!(
-            "  {:<8} {:width$}  {:>12.5e}  {:>12.5e}  {:>8.1e}{element}{flag}",
-            t.update, t.path, t.analytic, t.numeric, t.relative
+            "  {:<8} {:width$}  {:>12.5e}  {:>12.5e}  {:>8.1e}  {:>11.4e}  {:>11.4e}  {:>8.1e}{element}{flag}",
+            t.update, t.path, t.analytic, t.numeric, t.relative, n.f64, n.f32, n.relative
         );
+    }
+    for o in &p.operations {
+        let flag = if o.passed() { "" } else { "  WRONG" };
+        println!("  derivative of {:<16} {:>4} uses  {:>8.1e}{flag}", o.name, o.uses, o.relative);
     }
 }
 
@@ -161,12 +230,19 @@ fn to_json(p: &Part) -> Value {
     let rows: Vec<Value> = p
         .tensors
         .iter()
-        .map(|t| {
+        .zip(&p.narrow)
+        .map(|(t, n)| {
             json!({
                 "update": t.update, "tensor": t.path, "analytic": t.analytic, "central": t.numeric,
-                "relative": t.relative, "elementwise": t.elementwise, "passed": t.passed(),
+                "relative": t.relative, "elementwise": t.elementwise, "norm_f64": n.f64, "norm_f32": n.f32,
+                "f32": n.relative, "passed": t.passed() && n.passed(),
             })
         })
         .collect();
-    json!({ "program": p.program, "networks": p.networks, "tensors": rows })
+    let operations: Vec<Value> = p
+        .operations
+        .iter()
+        .map(|o| json!({ "operation": o.name, "uses": o.uses, "relative": o.relative, "passed": o.passed() }))
+        .collect();
+    json!({ "program": p.program, "networks": p.networks, "tensors": rows, "operations": operations })
 }

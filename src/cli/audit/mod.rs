@@ -2,6 +2,7 @@
 
 mod diff;
 mod gradients;
+mod report;
 mod step;
 mod verify;
 
@@ -25,6 +26,8 @@ pub enum Audit {
     Verify(verify::Verify),
     /// Find the first update, operation and element in which two runs differ; exit code 1 if they do
     Diff(diff::Diff),
+    /// Make a page of norms, round-off, weights and priorities
+    Report(report::Report),
     /// Print everything that one update computes, or write it to a file
     Step(step::Step),
 }
@@ -44,6 +47,7 @@ impl Audit {
             Audit::Gradients(c) => c.run(common),
             Audit::Verify(c) => c.run(common),
             Audit::Diff(c) => c.run(common),
+            Audit::Report(c) => c.run(common),
             Audit::Step(c) => c.run(common),
         }
     }

@@ -85,7 +85,8 @@ impl Step {
             return Ok(Verdict::Done);
         }
         println!("{note}");
-        println!("rows of the batch: {} ...", join(found.rows.iter().take(8)));
+        let more = if found.rows.len() > 8 { " ..." } else { "" };
+        println!("rows of the batch: {}{more}", join(found.rows.iter().take(8)));
         let width = found.pieces.iter().map(|p| p.name.len()).max().unwrap_or(0);
         // Moments can be read in the file; here they would bury the rest.
         for piece in found.pieces.iter().filter(|p| !p.name.contains("/adam.")) {

@@ -1,0 +1,92 @@
+//! Gradients in f32 beside gradients in f64.
+
+use super::gradcheck::{Checker, norm};
+use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
+use crate::autodiff::{Clock, Flow, Noise, Pass, Probe, Program, Store, Trace, UpdateView, Workspace};
+
+/// What the kernels compute in f32, beside f64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Narrow {
+    /// name of the update
+    pub update: &'static str,
+    /// path of the (first head of the) tensor
+    pub path: String,
+    /// norm of the gradient in f32
+    pub f32: f64,
+    /// the same in f64
+    pub f64: f64,
+    /// |x - y| / |y| of the two gradients as vectors
+    pub relative: f64,
+}
+
+impl Narrow {
+    /// Whether both agree; a gradient that is zero in either has not been compared.
+    pub fn passed(&self) -> bool {
+        self.f32 != 0.0 && self.relative <= TOLERANCE_F32
+    }
+}
+
+/// Largest relative difference, in norm, of a gradient in f32 and f64 that still counts as agreement.
+pub const TOLERANCE_F32: f64 = 1e-4;
+
+/// Runs the round in f32, with the kernels of the workspace, and compares all gradients with those in f64. The state and
+/// the inputs are rounded to f32 first, so that both begin with the same numbers.
+pub fn narrow(
+    trace: &Trace,
+    program: &Program,
+    mut workspace: Workspace,
+    store: &ReferenceStore,
+    inputs: &ReferenceInputs,
+    clock: Clock,
+) -> Vec<Narrow> {
+    let mut single = Store::zeros(trace.table.clone());
+    for (to, from) in single.values.iter_mut().zip(&store.values) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
+    }
+    let wide = ReferenceStore::from(&single);
+    let round = |x: &Vec<Vec<f64>>| -> Vec<Vec<f32>> {
+        x.iter().map(|x| x.iter().map(|&x| x as f32).collect()).collect()
+    };
+    let widen = |x: &Vec<Vec<f32>>| x.iter().map(|x| x.iter().map(|&x| f64::from(x)).collect()).collect();
+    let (columns, noise) = (round(&inputs.columns), round(&inputs.noise));
+    for (spec, column) in trace.inputs.iter().zip(&columns) {
+        if let Some(input) = workspace.input_mut(program, spec.name) {
+            input.copy_from_slice(column);
+        }
+    }
+    let exact = ReferenceInputs { columns: widen(&columns), noise: widen(&noise) };
+    let mut seen = Gradients::default();
+    let pass = Pass { clock, noise: Noise::Recorded(&noise), rows: &[] };
+    let _ = program.run_with(&mut workspace, &mut single, pass, &mut seen);
+    let checker = Checker::new(trace, &wide, &exact, clock);
+    checker
+        .tensors()
+        .iter()
+        .zip(seen.0)
+        .map(|(t, (update, gradient))| {
+            assert_eq!(t.update, update, "invariant: both executors keep the order");
+            let gap: Vec<f64> = gradient.iter().zip(t.gradient).map(|(x, y)| f64::from(*x) - y).collect();
+            let f32 = gradient.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+            let f64 = norm(t.gradient);
+            Narrow {
+                update,
+                path: trace.table.paths(t.param)[0].0.clone(),
+                f32,
+                f64,
+                relative: norm(&gap) / f64.max(f64::MIN_POSITIVE),
+            }
+        })
+        .collect()
+}
+
+/// All gradients of a round, in order.
+#[derive(Default)]
+struct Gradients(Vec<(&'static str, Vec<f32>)>);
+
+impl Probe for Gradients {
+    fn update(&mut self, view: &UpdateView<'_>) -> Flow {
+        let store = view.round.store;
+        self.0.extend(view.members().map(|p| (view.update.name, store.gradients[p.index()].to_vec())));
+        Flow::Continue
+    }
+}

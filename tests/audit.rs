@@ -1,0 +1,453 @@
+//! The audit as a sceptic meets it: runs on the toy task, verified, tampered with, compared, taken apart.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use baq_datasets::{Columns, synthetic, write};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use tempfile::TempDir;
+
+struct Place(TempDir);
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn says(&self, code: i32, words: &[&str]) -> &Ran {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.out, self.err);
+        for word in words {
+            assert!(
+                self.out.contains(word) || self.err.contains(word),
+                "no `{word}` in\n{}{}",
+                self.out,
+                self.err
+            );
+        }
+        self
+    }
+}
+
+const SMALL: &str = "--data toy.hdf5 --env toy --quiet --ledger --set offline.batch=32 --set offline.eval_every=100 \
+    --set offline.eval_episodes=1 --set offline.log_every=50 --set iql.hidden=[8,8] --set audit.keep_every=40";
+const SMALL_ONLINE: &str = "--quiet --ledger --set online.batch=32 --set online.eval_every=30 --set online.eval_episodes=1 \
+    --set baq.model_updates=20 --set baq.model_hidden=[8] --set online.log_every=10 --set audit.keep_every=20";
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        place.data("toy.hdf5", &synthetic::point(5, 900, 3, 1));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn data(&self, name: &str, columns: &Columns) {
+        let path = self.path(name);
+        let _ = std::fs::remove_file(&path);
+        write::d4rl(&path, columns, &write::Options::default()).unwrap();
+    }
+
+    fn baq(&self, line: &str) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+        command.current_dir(self.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
+        let out = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { code: out.status.code(), out: text(out.stdout), err: text(out.stderr) }
+    }
+
+    #[track_caller]
+    fn succeed(&self, line: &str) -> Ran {
+        let ran = self.baq(line);
+        ran.says(0, &[]);
+        ran
+    }
+
+    fn flip(&self, file: &str, byte: usize, bit: u8) {
+        let path = self.path(file);
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[byte] ^= 1 << bit;
+        // A checkpoint that is kept is a second name of the same file.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        fn copy(from: &Path, to: &Path) {
+            std::fs::create_dir_all(to).unwrap();
+            for entry in std::fs::read_dir(from).unwrap() {
+                let path = entry.unwrap().path();
+                let target = to.join(path.file_name().unwrap());
+                match path.is_dir() {
+                    true => copy(&path, &target),
+                    false => drop(std::fs::copy(&path, &target).unwrap()),
+                }
+            }
+        }
+        copy(&self.path(from), &self.path(to));
+    }
+}
+
+#[test]
+fn runs_are_verified_in_another_process_with_other_threads() {
+    let place = Place::new();
+    place.succeed(&format!("train --out run --updates 100 --threads 1 {SMALL}"));
+    // 100 rounds of three updates, and the declaration of the phase.
+    place
+        .baq("audit verify run --threads 3")
+        .says(0, &["301 records, every link holds", "replayed updates 1 to 100: 301 records agree"])
+        .says(0, &["run/checkpoint.safetensors: equal to the replay, bit for bit"])
+        .says(0, &["update-0000000040.safetensors: equal to the replay", "verified: 301 records"]);
+    let part = place.baq("audit verify run --from 50 --to 90");
+    part.says(0, &["replayed updates 41 to 90: 150 records agree", "update-0000000080.safetensors: equal"]);
+    assert!(!part.out.contains("update-0000000040.safetensors: equal"), "{}", part.out);
+
+    // Across the switch, with a model that moves and priorities that follow; the environment is replayed too.
+    let online = "--adapt baq --env-steps 50 --set baq.relax=follow(0.01)";
+    place.succeed(&format!("finetune --from run --out tuned --threads 3 {online} {SMALL_ONLINE}"));
+    place
+        .baq("audit verify tuned --threads 1")
+        .says(0, &["replayed updates 101 to 150: 172 records agree", "tuned/checkpoint.safetensors: equal"]);
+    place.baq("audit verify tuned --from 145").says(0, &["replayed updates 141 to 150: 30 records agree"]);
+
+    let json: Value = serde_json::from_str(&place.succeed("audit verify run --json").out).unwrap();
+    assert_eq!((&json["passed"], &json["compared"]), (&Value::from(true), &Value::from(301)));
+    place.succeed("audit report tuned").says(0, &["every link of the chain holds"]);
+    let page = std::fs::read_to_string(place.path("tuned/audit.html")).unwrap();
+    for words in ["Norms of gradients", "Weights and priorities by origin", "Update policy, online"] {
+        assert!(page.contains(words), "{words}");
+    }
+    // A kept checkpoint begins nowhere else than the run did.
+    place.baq("audit diff run run").says(0, &["equal: 301 records"]);
+}
+
+#[test]
+fn one_bit_anywhere_is_found_and_located() {
+    let place = Place::new();
+    place.succeed(&format!("train --out run --updates 100 {SMALL}"));
+
+    // A checkpoint: named by its checksum, located by the replay.
+    place.copy("run", "bent");
+    let bytes = std::fs::read(place.path("bent/checkpoint.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let (_, meta) = SafeTensors::read_metadata(&bytes).unwrap();
+    let at = 8 + header + meta.info("q.1.layer1.weight").unwrap().data_offsets.0 + 4 * 13 + 2;
+    place.flip("bent/checkpoint.safetensors", at, 3);
+    place
+        .baq("audit verify bent")
+        .says(1, &["bent/checkpoint.safetensors: the content does not match its checksum"])
+        .says(
+            1,
+            &[
+                "q.1.layer1.weight, element 13: the replay gives",
+                "301 records agree",
+                "NOT verified: 2 findings",
+            ],
+        );
+
+    // A record of the ledger: update 34 is in the records 100 to 102.
+    let ledger = std::fs::read(place.path("run/ledger.bin")).unwrap();
+    let start = ledger.iter().enumerate().filter(|(_, b)| **b == b'\n').nth(1).unwrap().0 + 1;
+    let mut records = Vec::new();
+    let mut from = start;
+    while from < ledger.len() {
+        let length = u32::from_le_bytes(ledger[from..from + 4].try_into().unwrap()) as usize;
+        records.push(from..from + 4 + length + 16);
+        from += 4 + length + 16;
+    }
+    assert_eq!(records.len(), 301);
+    place.copy("run", "bent2");
+    place.flip("bent2/ledger.bin", records[100].start + 4 + 12, 0);
+    place
+        .baq("audit verify bent2")
+        .says(1, &["the chain breaks at record 100", "of update 34", "it was changed"])
+        .says(
+            1,
+            &["record 100 (offline update 34, value): loss: the ledger says", "100 records before it agree"],
+        );
+
+    // The order of two records.
+    place.copy("run", "bent3");
+    let (a, b) = (records[151].clone(), records[152].clone());
+    let swapped = [&ledger[..a.start], &ledger[b.clone()], &ledger[a.clone()], &ledger[b.end..]].concat();
+    std::fs::write(place.path("bent3/ledger.bin"), swapped).unwrap();
+    place.baq("audit verify bent3").says(
+        1,
+        &[
+            "the chain breaks at record 151",
+            "record 151 (offline update 51, q): the replay is at offline update 51, policy instead",
+        ],
+    );
+
+    // A record that is gone, and a configuration that is not what it was.
+    place.copy("run", "bent4");
+    let gone = [&ledger[..records[10].start], &ledger[records[13].start..]].concat();
+    std::fs::write(place.path("bent4/ledger.bin"), gone).unwrap();
+    place
+        .baq("audit verify bent4")
+        .says(1, &["record 10", "update 5 follows update 3: records were dropped"]);
+    let config = std::fs::read_to_string(place.path("run/config.toml")).unwrap();
+    place.copy("run", "bent5");
+    std::fs::write(place.path("bent5/config.toml"), config + "\n# nothing\n").unwrap();
+    place.baq("audit verify bent5").says(1, &["config.toml", "is not what the run began with"]);
+}
+
+#[test]
+fn a_changed_row_is_named() {
+    let place = Place::new();
+    place.succeed(&format!("train --out run --updates 50 {SMALL}"));
+    let read = || baq_datasets::read(&place.path("toy.hdf5"), &baq_datasets::Options::default()).unwrap();
+    let before = read();
+    let mut columns = synthetic::point(5, 900, 3, 1);
+    columns.rewards[123] = f32::from_bits(columns.rewards[123].to_bits() ^ 1);
+    place.data("toy.hdf5", &columns);
+    let after = read();
+    let row = (0..before.len()).find(|&i| before.rewards[i] != after.rewards[i]).unwrap();
+    place
+        .baq("audit verify run")
+        .says(2, &["the data have changed since the run", "nothing was replayed", "every link holds"])
+        .says(2, &[&format!("toy.hdf5: transition {row} has changed"), "not replayed"]);
+    // The right data under another name are the right data.
+    place.data("old.hdf5", &synthetic::point(5, 900, 3, 1));
+    let by_name = place.baq("audit verify run --data old.hdf5");
+    by_name.says(0, &["151 records agree"]);
+    std::fs::remove_file(place.path("toy.hdf5")).unwrap();
+    place.baq("audit verify run").says(2, &["toy.hdf5", "say where the data are with --data"]);
+}
+
+#[test]
+fn what_cannot_be_verified_is_said() {
+    let place = Place::new();
+    place.succeed(&format!("train --out run --updates 50 {SMALL}"));
+    let plain = SMALL.replace("--ledger ", "");
+    place.succeed(&format!("train --out plain --updates 50 {plain}"));
+    place.baq("audit verify plain").says(2, &["expected a run with a ledger, got none; train with --ledger"]);
+    place.baq("audit diff run plain").says(2, &["plain: expected the directory of a run with a ledger"]);
+    place.baq("audit verify nothing").says(2, &["nothing: expected the directory of a run"]);
+    place.baq("audit step run --update 51").says(2, &["--update 51: the run has fewer updates"]);
+    place.baq("audit report plain").says(2, &["got neither"]);
+    place
+        .baq(&format!("train --out x --probe reference {SMALL}"))
+        .says(2, &["expected `finite` or `reference:every=N`"]);
+
+    // Without a checkpoint the replay is still that of the whole run.
+    place.copy("run", "bare");
+    std::fs::remove_file(place.path("bare/checkpoint.safetensors")).unwrap();
+    std::fs::remove_dir_all(place.path("bare/checkpoints")).unwrap();
+    place.baq("audit verify bare").says(0, &["no checkpoint yet", "151 records agree"]);
+
+    // Of another version.
+    let ledger = std::fs::read(place.path("run/ledger.bin")).unwrap();
+    let newer = [b"baq-ledger 7\n", &ledger[13..]].concat();
+    std::fs::write(place.path("bare/ledger.bin"), newer).unwrap();
+    place.baq("audit verify bare").says(2, &["expected a ledger of version 1, got version 7"]);
+
+    // Of another run.
+    place.succeed(&format!("train --out other --updates 50 --seed 1 {SMALL}"));
+    place.copy("run", "mixed");
+    std::fs::copy(place.path("other/ledger.bin"), place.path("mixed/ledger.bin")).unwrap();
+    place
+        .baq("audit verify mixed")
+        .says(1, &["is not what the run began with", "they are of two runs", "NOT verified"]);
+    let resumed = place.baq("train --resume mixed --quiet");
+    resumed.says(2, &["mixed/ledger.bin: hash of the configuration: expected"]);
+}
+
+#[test]
+fn two_runs_part_at_an_operation() {
+    let place = Place::new();
+    place.succeed(&format!("train --out a --updates 60 {SMALL}"));
+    place.succeed(&format!("train --out b --updates 60 {SMALL}"));
+    place.baq("audit diff a b").says(0, &["equal: 181 records"]);
+    // The temperature is a constant of the policy's loss only.
+    place.succeed(&format!("train --out c --updates 60 {SMALL} --set iql.temperature=2.5"));
+    let ran = place.baq("audit diff a c");
+    ran.says(1, &["the offline phases are different programs or have different constants"])
+        .says(1, &["the ledgers part at record 2: offline update 1, policy: loss is"])
+        .says(1, &["different in update 1, first in op/", ".policy", "temperature", "elements differ"]);
+    // Another seed: other parameters from the beginning.
+    place.succeed(&format!("train --out d --updates 60 --seed 3 {SMALL}"));
+    place.baq("audit diff a d").says(1, &["seeds differ: 0 and 3", "the batches are drawn differently"]);
+}
+
+#[test]
+fn a_divergence_names_its_operation() {
+    let place = Place::new();
+    let ran = place.baq(&format!("train --out run --updates 60 --probe finite --set iql.value=1e30 {SMALL}"));
+    ran.says(1, &["not finite: `%", "of the update", "in update 2; nothing before it was"]);
+    // What led to it is on the disk.
+    place.baq("audit step run --update 1").says(0, &["gradient/value/v.layer0.weight"]);
+}
+
+#[test]
+fn rounds_repeated_in_f64_stay_close() {
+    let place = Place::new();
+    place.succeed(&format!("train --out run --updates 60 --probe reference:every=20 {SMALL}"));
+    let text = std::fs::read_to_string(place.path("run/roundoff.csv")).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("phase,update,loss,tensor,gradient,parameter"));
+    let mut count = 0;
+    for line in lines {
+        let cells: Vec<&str> = line.split(',').collect();
+        assert!(["20", "40", "60"].contains(&cells[1]), "{line}");
+        let error = |k: usize| cells[k].parse::<f64>().unwrap();
+        assert!(error(4) < 1e-3 && error(5) < 1e-4, "{line}");
+        count += 1;
+    }
+    // 6 + 7 + 6 tensors and three losses, three times.
+    assert_eq!(count, 3 * (19 + 3));
+    // What is computed beside the run changes nothing in it.
+    place.succeed(&format!("train --out plain --updates 60 {SMALL}"));
+    place.baq("audit diff run plain").says(0, &["equal: 181 records"]);
+}
+
+/// Numbers of a tensor of a safetensors file.
+fn tensor(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
+    let view = file.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+    view.data().chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect()
+}
+
+/// One update of BAQ by hand, from the indices of the batch to the parameters, out of the file that `audit step` writes.
+#[test]
+fn one_update_of_baq_can_be_followed_by_hand() {
+    let place = Place::new();
+    place.succeed(&format!("train --out run --updates 40 {SMALL}"));
+    place.succeed(&format!("finetune --from run --out tuned --adapt baq --env-steps 20 {SMALL_ONLINE}"));
+    place
+        .succeed("audit step tuned --update 52 --export step.safetensors")
+        .says(0, &["rows of the batch:", "batch/d2"]);
+    place.baq("audit step tuned --update 52 --export step.safetensors").says(2, &["exists already"]);
+    let bytes = std::fs::read(place.path("step.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let all = |name: &str| tensor(&file, name);
+    let close = |what: &str, a: f64, b: f64| {
+        assert!((a - b).abs() <= 2e-5 * a.abs().max(b.abs()) + 1e-9, "{what}: {a} and {b}");
+    };
+
+    // Indices to batch: offline rows carry 0, online ones 1.
+    let rows = file.tensor("rows").unwrap();
+    assert_eq!(rows.shape(), [32]);
+
+    // A layer of two critics on (s, a), by hand.
+    let layer = |x: &[f64], net: &str, k: usize, inputs: usize, relu: bool| -> Vec<f64> {
+        let (w, b) =
+            (all(&format!("before/{net}.layer{k}.weight")), all(&format!("before/{net}.layer{k}.bias")));
+        let n = b.len();
+        x.chunks_exact(inputs)
+            .flat_map(|x| {
+                (0..n)
+                    .map(|c| {
+                        let z = b[c] + x.iter().enumerate().map(|(i, x)| x * w[i * n + c]).sum::<f64>();
+                        if relu { z.max(0.0) } else { z }
+                    })
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    let net = |x: &[f64], name: &str, inputs: usize| -> Vec<f64> {
+        let h = layer(&layer(x, name, 0, inputs, true), name, 1, 8, true);
+        layer(&h, name, 2, 8, false)
+    };
+    let (s, a) = (all("batch/s"), all("batch/a"));
+    let sa: Vec<f64> = (0..32).flat_map(|i| [&s[3 * i..3 * i + 3], &a[i..i + 1]].concat()).collect();
+    let (q0, q1) = (net(&sa, "q_target.0", 4), net(&sa, "q_target.1", 4));
+    let v = net(&s, "v", 3);
+
+    // L_V = E[w L_2^tau(min_j q^_j - V)], w = exp(-d2 / k): the weights follow from the loss with k from the data.
+    let d2 = all("batch/d2");
+    let k = d2_scale(&place);
+    let tau = 0.7;
+    let terms = |k: f64| -> f64 {
+        (0..32)
+            .map(|i| {
+                let u = q0[i].min(q1[i]) - v[i];
+                let w = (-d2[i] / k).exp();
+                w * (tau - if u < 0.0 { 1.0_f64 } else { 0.0 }).abs() * u * u
+            })
+            .sum::<f64>()
+            / 32.0
+    };
+    close("loss of V", terms(k), all("loss/value")[0]);
+
+    // Gradient to parameter: one Adam step from the exported moments.
+    let (g, before, after) = (
+        all("gradient/value/v.layer2.weight"),
+        all("before/v.layer2.weight"),
+        all("applied/value/v.layer2.weight"),
+    );
+    let (m, n) = (all("before/adam.first.v.layer2.weight"), all("before/adam.second.v.layer2.weight"));
+    let t = 52.0;
+    for i in 0..g.len() {
+        let m = 0.9 * m[i] + 0.1 * g[i];
+        let n = 0.999 * n[i] + 0.001 * g[i] * g[i];
+        let step = 3e-4 * (m / (1.0 - 0.9f64.powf(t))) / ((n / (1.0 - 0.999f64.powf(t))).sqrt() + 1e-8);
+        close("a parameter", before[i] - step, after[i]);
+        assert!(after[i] != before[i]);
+    }
+
+    // The slow copy at the end of the round.
+    let (source, target) = (all("after/q.0.layer0.weight"), all("before/q_target.0.layer0.weight"));
+    for ((q, t), new) in source.iter().zip(&target).zip(all("after/q_target.0.layer0.weight")) {
+        close("a target", 0.995 * t + 0.005 * q, new);
+    }
+}
+
+/// The scale of BAQ's weights as its configuration gives it.
+fn d2_scale(place: &Place) -> f64 {
+    let config: toml::Table =
+        std::fs::read_to_string(place.path("tuned/config.toml")).unwrap().parse().unwrap();
+    let value = &config["baq"]["k_q"];
+    value.as_float().unwrap_or_else(|| panic!("baq.k_q is {value}"))
+}
+
+/// A line in words that can be compared: positions of operations may move, numbers may differ in their last digits.
+fn comparable(line: &str) -> (String, Vec<f64>) {
+    let (mut words, mut numbers) = (Vec::new(), Vec::new());
+    for token in line.split_whitespace() {
+        let number = token.contains('e') && token.parse::<f64>().is_ok();
+        if number {
+            numbers.push(token.parse().unwrap());
+        } else if token != "..." {
+            let digits = |c: char| c.is_ascii_digit();
+            words.push(match token.starts_with("op/") || token.contains('%') {
+                true => token.chars().filter(|c| !digits(*c)).collect(),
+                false => token.to_string(),
+            });
+        }
+    }
+    (words.join(" "), numbers)
+}
+
+/// The worked example of the documentation prints what the documentation says.
+#[test]
+fn the_worked_example_is_true() {
+    let page = include_str!("../src/audit/example.md");
+    let block = page.split("```text").nth(1).unwrap().split("```").next().unwrap();
+    let place = Place(tempfile::tempdir().unwrap());
+    let mut out = String::new();
+    let mut compared = 0;
+    for line in block.lines().filter(|l| !l.is_empty()) {
+        if let Some(command) = line.strip_prefix("$ baq ") {
+            out = place.succeed(command).out;
+            continue;
+        }
+        let (words, numbers) = comparable(line);
+        let all: Vec<_> = out.lines().map(comparable).collect();
+        let found =
+            all.iter().find(|(w, _)| *w == words).unwrap_or_else(|| panic!("no line `{line}` in\n{out}"));
+        for (a, b) in numbers.iter().zip(&found.1) {
+            assert!((a - b).abs() <= 2e-3 * a.abs().max(1e-3), "{line}: {b}");
+        }
+        assert_eq!(numbers.len(), found.1.len(), "{line}");
+        compared += numbers.len();
+    }
+    assert!(compared > 20, "{compared} numbers");
+}
