@@ -89,7 +89,7 @@ fn a_hundred_rounds_allocate_nothing() {
         }
         for (algo, adapt) in methods() {
             let dims = Dims { batch: 16, ..dims };
-            let mut learning = Learning::new(agent(algo, adapt, dims, SMALL), &online(1000), select);
+            let mut learning = Learning::new(agent(algo, adapt, dims, &SMALL), &online(1000), select);
             let n = allocations(&pools[0], &mut learning, 100);
             assert_eq!(n, 0, "{algo} + {adapt}: allocations in 100 small rounds");
         }

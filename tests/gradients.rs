@@ -300,7 +300,7 @@ fn behaviour_adaptive_weights_over_iql() {
 #[test]
 fn every_method() {
     for (algo, adapt) in methods() {
-        let agent = agent(algo, adapt, DIMS, SMALL);
+        let agent = agent(algo, adapt, DIMS, &SMALL);
         let model = agent.reprioritisation_trace().map(|trace| (true, trace));
         let rounds = [Phase::offline(10), online(10)].map(|p| (p.online, agent.trace(&p)));
         for (online, trace) in rounds.into_iter().chain(model) {
@@ -373,7 +373,7 @@ fn a_wrong_derivative_is_named() {
         ("iql", &["tanh", "expectile", "min_heads", "linear", "exp", "mul", "sub", "sum_rows"][..]),
         ("cql", &["log_sum_exp", "softplus", "square", "concat", "clamp"][..]),
     ] {
-        let agent = agent(algo, "plain", dims, SMALL);
+        let agent = agent(algo, "plain", dims, &SMALL);
         let mut store = ReferenceStore::from(&agent.store);
         gradcheck::shake(&mut store, 1);
         let traced = |wrong: Option<&'static str>| {
@@ -409,7 +409,7 @@ fn a_wrong_derivative_is_named() {
 fn kernels_of_every_instruction_set_agree_with_f64() {
     let dims = Dims { s: 5, a: 2, batch: 16 };
     for (algo, adapt) in methods() {
-        let agent = agent(algo, adapt, dims, SMALL);
+        let agent = agent(algo, adapt, dims, &SMALL);
         let trace = agent.trace(&online(100));
         let mut store = ReferenceStore::from(&agent.store);
         gradcheck::shake(&mut store, 3);

@@ -1,7 +1,7 @@
 //! What the suites of the engine share: numbers, agents on synthetic transitions, rounds.
 #![allow(dead_code, reason = "every suite uses a part")]
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use baq::adapt::ADAPTATIONS;
 use baq::algo::{ALGORITHMS, Dims, Phase};
@@ -64,21 +64,21 @@ pub fn methods() -> impl Iterator<Item = (&'static str, &'static str)> {
     ALGORITHMS
         .iter()
         .flat_map(|base| ADAPTATIONS.iter().map(|modifier| (base.name, modifier.name)))
-        .filter(move |(base, modifier)| Agent::new(&config(base, modifier, 0, SMALL), dims).is_ok())
+        .filter(move |(base, modifier)| Agent::new(&config(base, modifier, 0, &SMALL), dims).is_ok())
 }
 
-/// Settings that make the networks of every algorithm small.
-pub const SMALL: &[&str] = &[
-    "bc.hidden=[9, 8]",
-    "iql.hidden=[9, 8]",
-    "sac.hidden=[9, 8]",
-    "td3.hidden=[9, 8]",
-    "cql.policy_hidden=[9, 8]",
-    "cql.critic_hidden=[9, 8]",
-    "cql.samples=2",
-    "baq.model_hidden=[4]",
-    "off2on.density_hidden=[5, 4]",
-];
+/// Settings that make the networks of every algorithm and adaptation small, whichever there are.
+pub static SMALL: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut sets = vec!["cql.samples=2"];
+    for section in known_sections() {
+        for field in section.fields().iter().filter(|f| f.key.ends_with("hidden")) {
+            // Models beside the networks of the base are smaller still.
+            let widths = if field.key.contains("model_") { "[4]" } else { "[9, 8]" };
+            sets.push(format!("{}.{}={widths}", section.name(), field.key).leak());
+        }
+    }
+    sets
+});
 
 /// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.
 pub fn ring(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Ring {
