@@ -24,10 +24,10 @@ use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online
 use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
-const BASES: [&str; 6] = ["iql", "cql", "cal_ql", "sac", "td3", "td3_bc"];
+const BASES: [&str; 7] = ["iql", "awac", "cql", "cal_ql", "sac", "td3", "td3_bc"];
 
 fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
-    agent(algo, adapt, DIMS, &[SMALL, sets].concat())
+    agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())
 }
 
 /// The base's parameters and moments after some online rounds.

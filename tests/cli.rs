@@ -295,7 +295,7 @@ fn divergence_stops_a_run_and_spares_its_checkpoint() {
 #[test]
 fn what_needs_data_is_refused_without() {
     let place = Place::new();
-    for algo in ["bc", "iql", "cql", "cal_ql", "td3_bc"] {
+    for algo in ["bc", "iql", "awac", "cql", "cal_ql", "td3_bc"] {
         let words = ["no dataset", algo, "recorded transitions", "--data", "sac, td3"];
         place.refused_line(&format!("train --algo {algo} --env toy --out run"), &words);
     }

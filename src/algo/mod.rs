@@ -4,6 +4,7 @@
 //! other is.
 
 pub mod adaptation;
+pub mod awac;
 pub mod bc;
 pub mod cal_ql;
 pub mod cql;
@@ -203,6 +204,14 @@ pub const ALGORITHMS: &[Entry] = &[
         extends: None,
         needs_data: true,
         build: |c, dims, p| Ok(Box::new(iql::Iql::declare(&c.section(), dims, p))),
+    },
+    Entry {
+        name: "awac",
+        about: "advantage-weighted actor-critic: cloning weighted by the policy's own advantages",
+        section: section::<awac::AwacConfig>,
+        extends: None,
+        needs_data: true,
+        build: |c, dims, p| Ok(Box::new(awac::Awac::declare(&c.section(), dims, p))),
     },
     Entry {
         name: "cql",

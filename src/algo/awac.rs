@@ -1,0 +1,118 @@
+//! AWAC, advantage-weighted actor-critic. Nair, Gupta, Dalal, Levine 2020, arXiv:2006.09359.
+//!
+//!   y       =  r + γ m min_j Q̂_j(s', a'),  a' ~ π(s'), clipped to [-1, 1]
+//!   L_Q(θ)  =  E[ w · Σ_j ( Q_j(s,a) - y )² ]                                   eq. 5
+//!   A       =  min_j Q_j(s,a) - min_j Q_j(s, ã),  ã ~ π(s), clipped
+//!   L_π(φ)  = -E[ min(e^{A/λ}, 100) · log π(a|s) ],  A a constant              eq. 13
+//!   Q̂ ← (1-ρ) Q̂ + ρ Q
+//!
+//! w is 1 unless an adaptation supplies it. Order: Q, π (which sees the new Q), Q̂. The same round serves
+//! offline and online: there is nothing to switch. Where an adaptation drops the tie to the data online,
+//! L_π = -E[ min_j Q_j(s, ã) ], ã reparameterised.
+//!
+//! Metrics: those of [`super::measure`] and of the policy; `advantage_mean`, `advantage_clip_fraction`,
+//! `advantage_weight_mean` and `advantage_effective_share` as in IQL with β = 1/λ.
+//!
+//! Declared differences: one sample ã stands for the value of s, as in the authors' program, not an average; the
+//! policy's mean is squashed by tanh, as IQL's here, so that the mode is an action; A/λ is cut at log 100 before the
+//! exponential, which is the same number without overflow. `detach`: no gradient of A reaches the policy
+//! through ã.
+//!
+//! Cost per update (batch 256, 3x256): about that of IQL with one layer more.
+
+use super::bc::policy_metrics;
+use super::iql::{ADV_CLIP, ADV_ESS, ADV_MEAN, ADV_WEIGHT};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};
+use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
+use crate::autodiff::{Axis, Schedule, Tracer, Var};
+use crate::config::{AdamConfig, Dims as Widths, above};
+use crate::nn::{Critics, Head, Params, Policy, Preset};
+
+crate::config! {
+    AwacConfig "awac", "Advantage-weighted actor-critic" {
+        hyper discount:     Schedule   = 0.99,            0.0..=1.0,  "gamma";
+        hyper polyak:       Schedule   = 0.005,           0.0..=1.0,  "rho, target update rate";
+        shape temperature:  f64        = 1.0,             above(0.0), "lambda, scale of the advantages; large: behaviour cloning";
+        shape weight_bound: f64        = 100.0,           1.0..,      "upper bound of e^(A / lambda)";
+        shape log_std_min:  f64        = -20.0,           -20.0..2.0, "lower bound of log sigma; the upper one is 2";
+        shape hidden:       Widths     = [256, 256, 256], ..,         "hidden layers of every network";
+        shape critics:      usize      = 2,               1..64,      "J, number of critics";
+        opt   actor:        AdamConfig = 3e-4,            ..,         "optimiser of the policy";
+        opt   critic:       AdamConfig = 3e-4,            ..,         "optimiser of Q";
+    }
+}
+
+/// Networks of AWAC.
+#[derive(Debug)]
+pub struct Awac {
+    config: AwacConfig,
+    q: Critics,
+    q_target: Critics,
+    pi: Policy,
+}
+
+impl Awac {
+    /// Declares Q, its target and the policy.
+    pub fn declare(config: &AwacConfig, dims: Dims, params: &mut Params) -> Awac {
+        let c = config;
+        let critics = |params: &mut Params, group, symbol| {
+            Critics::declare(params, group, symbol, c.critics, dims.sa(), &c.hidden, Preset::Torch)
+        };
+        let q = critics(params, "q", "q");
+        let q_target = critics(params, "q_target", "q^");
+        params.starts_equal(q.group(), q_target.group());
+        let head = Head::Gaussian { state_std: false, log_std: (c.log_std_min, 2.0) };
+        let pi = Policy::declare(params, "pi", dims.sa(), &c.hidden, head, Preset::Torch);
+        Awac { config: config.clone(), q, q_target, pi }
+    }
+
+    fn critic_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
+        let a2 = ad.perturb(t, self.pi.sample(t, b.s2).clamp(-1.0, 1.0).named("a'"));
+        let gamma = t.hyper("awac.discount", &phase.hyper(&self.config.discount)).named("gamma");
+        let y = b.r + gamma * b.m * self.q_target.min(t, b.s2, a2);
+        let q = self.q.all(t, b.s, b.a);
+        let squares = (q - y).square();
+        value_metrics(t, b, &self.q, &self.pi, q);
+        error_metrics(t, b, squares);
+        squares.sum(Axis::Heads).weighted_mean(ad.weight(t, b, q, phase))
+    }
+
+    fn actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, free: bool) -> Var<'t> {
+        let drawn = self.pi.sample(t, b.s).clamp(-1.0, 1.0).named("a~");
+        let value = self.q.min(t, b.s, drawn);
+        if free {
+            return -value.mean();
+        }
+        let advantage = self.q.min(t, b.s, b.a) - value.detach();
+        let (exponent, bound) = (advantage / self.config.temperature, self.config.weight_bound.ln());
+        let weight = exponent.clamp(f64::NEG_INFINITY, bound).exp();
+        t.metric(&ADV_MEAN, advantage.mean());
+        t.metric(&ADV_CLIP, exponent.inside(bound, f64::INFINITY).mean());
+        t.metric(&ADV_WEIGHT, weight.mean());
+        t.metric(&ADV_ESS, weight.total().square() / weight.square().total() / b.dims().batch as f64);
+        -(weight * self.pi.log_prob(t, b.s, b.a)).mean()
+    }
+}
+
+impl Learner for Awac {
+    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
+        let c = &self.config;
+        policy_metrics(t, b, &self.pi);
+        let loss = self.critic_loss(t, b, ad, phase);
+        t.metric(&CRITIC_LOSS, loss);
+        t.train("q", CRITIC, self.q.group(), &phase.critic(&c.critic), loss);
+        let loss = self.actor_loss(t, b, phase.online && ad.unconstrained());
+        t.metric(&POLICY_LOSS, loss);
+        t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
+        t.polyak(CRITIC, self.q.group(), self.q_target.group(), "awac.polyak", &phase.hyper(&c.polyak));
+        ad.finish_round(t, b, self, phase);
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.pi
+    }
+
+    fn critics(&self) -> Option<&Critics> {
+        Some(&self.q)
+    }
+}
