@@ -1,7 +1,5 @@
 //! The audit as a sceptic meets it: runs on the toy task, verified, tampered with, compared, taken apart.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -183,7 +181,7 @@ fn one_bit_anywhere_is_found_and_located() {
         1,
         &[
             "the chain breaks at record 151",
-            "record 151 (offline update 51, q): the replay is at offline update 51, policy instead",
+            "record 151 (offline update 51, policy): the replay is at offline update 51, value instead",
         ],
     );
 
@@ -282,7 +280,7 @@ fn two_runs_part_at_an_operation() {
 fn a_divergence_names_its_operation() {
     let place = Place::new();
     let ran = place.baq(&format!("train --out run --updates 60 --probe finite --set iql.value=1e30 {SMALL}"));
-    ran.says(1, &["not finite: `%", "of the update", "in update 2; nothing before it was"]);
+    ran.says(1, &["not finite: `%", "of the update", "in update 1; nothing before it was"]);
     // What led to it is on the disk.
     place.baq("audit step run --update 1").says(0, &["gradient/value/v.layer0.weight"]);
 }

@@ -79,6 +79,8 @@ pub fn isolate(trace: &Trace, id: NodeId) -> Option<Isolated> {
         });
     }
     let y = t.inner.borrow_mut().graph.push(node.op, &args, node.shape);
+    // What makes a loss of it is not what is checked.
+    t.inner.borrow_mut().right_from = y.index() + 1;
     let loss = (Var { tracer: &t, id: y } * weights).total();
     t.train("operation", Role::Critic, group, &Adam::new(Schedule::Constant(0.0)), loss);
     Some(Isolated { trace: t.finish(), parameters, columns })

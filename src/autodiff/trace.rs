@@ -124,6 +124,8 @@ pub(super) struct Inner {
     metrics: Vec<(&'static Metric, NodeId)>,
     outputs: Vec<(&'static str, NodeId)>,
     pub(super) wrong: Option<&'static str>,
+    /// nodes from here on are right whatever `wrong` says
+    pub(super) right_from: usize,
 }
 
 impl Inner {
@@ -153,6 +155,7 @@ impl Tracer {
                 metrics: Vec::new(),
                 outputs: Vec::new(),
                 wrong: None,
+                right_from: usize::MAX,
             }),
         }
     }

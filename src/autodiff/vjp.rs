@@ -15,7 +15,10 @@ use super::var::Var;
 pub(super) fn gradients<'t>(loss: Var<'t>, wrt: &[Var<'t>]) -> Vec<Option<Var<'t>>> {
     let last = loss.id.index();
     let nodes: Vec<Node> = loss.tracer.inner.borrow().graph.nodes()[..=last].to_vec();
-    let wrong = loss.tracer.inner.borrow().wrong;
+    let (wrong, right_from) = {
+        let inner = loss.tracer.inner.borrow();
+        (inner.wrong, inner.right_from)
+    };
 
     let mut marked = vec![false; last + 1];
     for v in wrt {
@@ -41,7 +44,7 @@ pub(super) fn gradients<'t>(loss: Var<'t>, wrt: &[Var<'t>]) -> Vec<Option<Var<'t
                 continue;
             }
             let mut contribution = derivative(nodes[i].op, k, &args, y, g);
-            if wrong.is_some() && differentiable(nodes[i].op).as_deref() == wrong {
+            if wrong.is_some() && i < right_from && differentiable(nodes[i].op).as_deref() == wrong {
                 contribution = contribution * 1.001;
             }
             let contribution = match nodes[i].op {

@@ -253,7 +253,7 @@ fn a_replay_is_compared_record_by_record() {
     // One bit of one parameter: found in the first loss that reads it.
     (learning.store, learning.round) = (saved, 2);
     let v = learning.store.table().find_group("v").unwrap();
-    let bias = learning.store.table().members(v).nth(1).unwrap();
+    let bias = learning.store.table().members(v).nth(3).unwrap();
     let x = &mut learning.store.values[bias.index()][0];
     *x = f32::from_bits(x.to_bits() ^ 1 << 20);
     let found = compare(&mut learning, 7, 3).mismatch.unwrap();
