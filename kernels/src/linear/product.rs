@@ -138,18 +138,28 @@ pub(super) unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
 /// Some rows of a product whose sums have one term: c = finish(a b + start [+ c]).
 #[inline(always)]
 pub(super) unsafe fn outer<S: Simd>(p: &Product, rows: Range<usize>) {
+    let whole = p.cols / S::LANES * S::LANES;
     for row in rows {
         let at = row * p.cols;
         let finish = p.finish.at(at);
-        // SAFETY: the caller's arrays cover these rows; partial vectors touch the rest of a row only.
+        // SAFETY: the caller's arrays cover these rows; the last vector touches the rest of a row only.
         unsafe {
             let (x, c) = (S::splat(*p.a.add(row)), p.c.add(at));
-            for i in (0..p.cols).step_by(S::LANES) {
-                let n = p.cols - i;
-                let start = if p.start.is_null() { S::zero() } else { S::load_part(p.start.add(i), n) };
-                let v = S::fma(x, S::load_part(p.b.add(i), n), start);
-                let v = if p.add { S::add(S::load_part(c.add(i), n), v) } else { v };
-                S::store_part(c.add(i), finished::<S>(finish, v, i, n), n);
+            macro_rules! vector {
+                ($i:expr, $n:expr) => {{
+                    let (i, n) = ($i, $n);
+                    let start = if p.start.is_null() { S::zero() } else { S::load_part(p.start.add(i), n) };
+                    let v = S::fma(x, S::load_part(p.b.add(i), n), start);
+                    let v = if p.add { S::add(S::load_part(c.add(i), n), v) } else { v };
+                    S::store_part(c.add(i), finished::<S>(finish, v, i, n), n);
+                }};
+            }
+            // A constant length makes whole vectors of the parts.
+            for i in (0..whole).step_by(S::LANES) {
+                vector!(i, S::LANES);
+            }
+            if whole < p.cols {
+                vector!(whole, p.cols - whole);
             }
         }
     }
