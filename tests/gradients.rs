@@ -370,7 +370,7 @@ fn the_gradient_of_another_loss_is_found() {
 fn a_wrong_derivative_is_named() {
     let dims = Dims { s: 4, a: 2, batch: 8 };
     for (algo, names) in [
-        ("iql", &["tanh", "expectile", "min_heads", "linear", "exp", "mul", "sub", "sum_rows"][..]),
+        ("iql", &["tanh", "expectile", "linear", "exp", "mul", "sub", "sum_rows"][..]),
         ("cql", &["log_sum_exp", "square"][..]),
     ] {
         let agent = agent(algo, "plain", dims, &SMALL);
