@@ -273,10 +273,13 @@ fn steps(run: &Path, algo: &str, adapt: &str, group: &str) -> u64 {
     agent.store.steps[agent.table.find_group(group).expect("a group of the base").index()]
 }
 
+/// Base, adaptation, settings, environment steps, and the updates of (critic, policy) that they make.
+type Counted<'a> = (&'a str, &'a str, &'a [&'a str], u64, (u64, u64));
+
 #[test]
 fn updates_are_counted_exactly() {
     let place = Place::new();
-    let cases: [(&str, &str, &[&str], u64, (u64, u64)); 8] = [
+    let cases: [Counted; 8] = [
         ("sac", "suf", &["suf.critic_updates=1.3", "suf.actor_updates=0.3337"], 1000, (1300, 334)),
         ("iql", "suf", &["suf.critic_updates=0.7", "suf.actor_updates=0.1"], 1000, (700, 100)),
         (

@@ -23,7 +23,7 @@
 
 use super::critics;
 use crate::algo::bc::{Bc, BcConfig, Model};
-use crate::algo::measure::ONLINE_SHARE;
+use crate::algo::measure::{ONLINE_SHARE, effective_share};
 use crate::algo::{Adaptation, Batch, CRITIC, Dims, Learner, Phase, Sampling, mean_where};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric};
@@ -299,7 +299,7 @@ impl Adaptation for Baq {
                 let w = self.eq6(t, b, critics.all(t, b.s, b.a), phase);
                 t.metric(&W_OFFLINE, mean_where(w, offline));
                 t.metric(&W_ONLINE, mean_where(w, online));
-                t.metric(&W_ESS, w.total().square() / w.square().total() / self.dims.batch as f64);
+                t.metric(&W_ESS, effective_share(w, self.dims.batch));
             }
         }
         if let Relax::Follow(rate) = self.config.relax {

@@ -22,7 +22,7 @@
 
 use super::bc::policy_metrics;
 use super::iql::{ADV_CLIP, ADV_ESS, ADV_MEAN, ADV_WEIGHT};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, effective_share, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, Dims as Widths, above};
@@ -89,7 +89,7 @@ impl Awac {
         t.metric(&ADV_MEAN, advantage.mean());
         t.metric(&ADV_CLIP, exponent.inside(bound, f64::INFINITY).mean());
         t.metric(&ADV_WEIGHT, weight.mean());
-        t.metric(&ADV_ESS, weight.total().square() / weight.square().total() / b.dims().batch as f64);
+        t.metric(&ADV_ESS, effective_share(weight, b.dims().batch));
         -(weight * self.pi.log_prob(t, b.s, b.a)).mean()
     }
 }

@@ -25,7 +25,7 @@
 //! Cost per update (batch 256, 2x256): 0.53 GFLOP.
 
 use super::bc::policy_metrics;
-use super::measure::{error_metrics, value_metrics};
+use super::measure::{effective_share, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, Dims as Widths, Metric};
@@ -147,7 +147,7 @@ impl Iql {
         t.metric(&ADV_MEAN, advantage.mean());
         t.metric(&ADV_CLIP, exponent.inside(bound, f64::INFINITY).mean());
         t.metric(&ADV_WEIGHT, weight.mean());
-        t.metric(&ADV_ESS, weight.total().square() / weight.square().total() / b.dims().batch as f64);
+        t.metric(&ADV_ESS, effective_share(weight, b.dims().batch));
         let cost = match self.config.actor_head {
             Actor::Gaussian => -self.pi.log_prob(t, b.s, b.a),
             Actor::Deterministic => (self.pi.mode(t, b.s) - b.a).square().sum(Axis::Cols),

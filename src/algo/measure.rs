@@ -61,3 +61,8 @@ pub fn error_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, squares: Var<'t>) {
         t.metric(&TD_RMS_ONLINE, mean_where(squares, online).sqrt());
     }
 }
+
+/// (Σ x)² / (B Σ x²) of weights `[B, 1]`; 0, not a quotient of zeros, where all have underflowed.
+pub fn effective_share(x: Var<'_>, batch: usize) -> Var<'_> {
+    x.total().square() / x.square().total().clamp(1e-30, f64::INFINITY) / batch as f64
+}

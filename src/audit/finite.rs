@@ -41,7 +41,7 @@ impl Probe for Finite {
     fn round(&mut self, view: &RoundView<'_>) -> Flow {
         self.round = view.pass.clock.round;
         for (name, values) in view.columns() {
-            if self.look(&values, true, || format!("column {name} of the batch")) == Flow::Stop {
+            if self.look(values, true, || format!("column {name} of the batch")) == Flow::Stop {
                 return Flow::Stop;
             }
         }
@@ -62,7 +62,7 @@ impl Probe for Finite {
     /// Gradients that share a kernel with others are seen here.
     fn update(&mut self, view: &UpdateView<'_>) -> Flow {
         for (path, values) in view.gradients() {
-            if self.look(&values, false, || format!("gradient of {path}")) == Flow::Stop {
+            if self.look(values, false, || format!("gradient of {path}")) == Flow::Stop {
                 return Flow::Stop;
             }
         }
@@ -71,7 +71,7 @@ impl Probe for Finite {
 
     fn applied(&mut self, view: &UpdateView<'_>) -> Flow {
         for (path, values) in view.parameters() {
-            if self.look(&values, false, || format!("parameter {path} after adam")) == Flow::Stop {
+            if self.look(values, false, || format!("parameter {path} after adam")) == Flow::Stop {
                 return Flow::Stop;
             }
         }

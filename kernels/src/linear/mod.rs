@@ -106,7 +106,7 @@ pub(crate) fn check_linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, 
 #[track_caller]
 pub(crate) fn bias_rows(s: &Linear, b: &[f32]) -> usize {
     let rows = b.len().checked_div(s.heads * s.outputs).unwrap_or(1).max(1);
-    assert!(rows == 1 || s.rows % rows == 0, "b: {rows} rows a head, not a divisor of {}", s.rows);
+    assert!(rows == 1 || s.rows.is_multiple_of(rows), "b: {rows} rows a head, not a divisor of {}", s.rows);
     rows
 }
 

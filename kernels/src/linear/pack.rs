@@ -53,7 +53,7 @@ impl<S: Simd> Job<S> for Pack<'_> {
                         pack_rows::<S>(w, first..inner.min(first + PACK_ROWS), inner, cols, dst);
                     }
                     Layout::TurnedPanels => {
-                        const { assert!(PACK_ROWS % (2 * S::LANES) == 0) };
+                        const { assert!(PACK_ROWS.is_multiple_of(2 * S::LANES)) };
                         for col in (first..cols.min(first + PACK_ROWS)).step_by(2 * S::LANES) {
                             let width = (cols - col).min(2 * S::LANES);
                             pack_turned::<S>(w.add(col * inner), inner, width, dst.add(col * inner));

@@ -78,7 +78,7 @@ fn place() -> (TempDir, PathBuf) {
     (folder, path)
 }
 
-fn write(path: &PathBuf, rounds: u64) -> Mark {
+fn write(path: &std::path::Path, rounds: u64) -> Mark {
     let mut ledger = Scribe::create(path, &header()).unwrap();
     assert_eq!(Learning::new().run(rounds, &mut ledger), Flow::Continue);
     ledger.sink.flush().unwrap()
