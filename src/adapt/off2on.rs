@@ -14,8 +14,8 @@
 //! The losses are the base's without what ties it to the data (`unconstrained`): SAC's for CQL and Cal-QL. The
 //! base must have critics and a stochastic policy.
 //!
-//! Metrics: `density_loss` = L_w; `ratio_offline`, `ratio_online` = E[ w ] on either half of its batch;
-//! `priority_mean` = E[ p ] over the round's rows; `online_share`.
+//! Metrics: `density_loss` = L_w; `ratio_offline`, `ratio_online` = `E[ w ]` on either half of its batch;
+//! `priority_mean` = `E[ p ]` over the round's rows; `online_share`.
 //! Declared differences. One agent (E = 1): the paper's ensemble of five agents and their joint policy is not
 //! offered. Updates are spread over the environment steps instead of done after every 1000.
 //! Cost per round, beside the base's: one forward pass of w on 3B rows and one backward pass on 2B.

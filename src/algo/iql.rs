@@ -15,8 +15,8 @@
 //! Where an adaptation drops the tie to the data online, L_π = -E[ min_j Q_j(s, clip(a~, ±1)) ], a~ ~ π(s)
 //! reparameterised; V and Q stay.
 //!
-//! Metrics: those of [`super::measure`]; `value_loss` = L_V; `v_mean` = E[ V(s) ]; `advantage_mean` = E[ A ]; with
-//! g = min(e^{β A}, 100): `advantage_weight_mean` = E[ g ], `advantage_clip_fraction` = share of g at its bound,
+//! Metrics: those of [`super::measure`]; `value_loss` = L_V; `v_mean` = `E[ V(s) ]`; `advantage_mean` = `E[ A ]`; with
+//! g = min(e^{β A}, 100): `advantage_weight_mean` = `E[ g ]`, `advantage_clip_fraction` = share of g at its bound,
 //! `advantage_effective_share` = (Σ g)² / (B Σ g²).
 //!
 //! Declared differences: β A is cut at log 100 before the exponential, which is the same number
