@@ -26,7 +26,10 @@ const ROWS: usize = 100_000;
 /// Something that is updated.
 struct Contestant {
     name: String,
+    /// of one call
     flops: u64,
+    /// updates of one call
+    updates: f64,
     run: Box<dyn FnMut() + Send>,
     times: Samples,
 }
@@ -42,12 +45,16 @@ fn config(algo: &str, adapt: &str, preset: Option<&str>) -> Config {
 
 fn round(name: String, config: &Config, dims: (usize, usize)) -> Contestant {
     let mut round = Round::new(config, dims, ROWS).expect("invariant: defaults are valid");
-    let flops = round.program().flops();
+    // A whole cycle, as a round with the policy costs more than one without.
+    let cycle = round.cycle();
+    let flops = round.flops() * cycle as u64;
     let run = move || {
-        round.sample();
-        round.run();
+        for _ in 0..cycle {
+            round.sample();
+            round.run();
+        }
     };
-    Contestant { name, flops, run: Box::new(run), times: Samples::default() }
+    Contestant { name, flops, updates: cycle as f64, run: Box::new(run), times: Samples::default() }
 }
 
 /// One network 14-256-256-1 with squared error, batch 256.
@@ -72,7 +79,8 @@ fn mlp() -> Contestant {
         program.run(&mut workspace, &mut store, Clock { round: update, phase_round: update }, Noise::Seed(0));
         update += 1;
     };
-    Contestant { name: "mlp 14-256-256-1".into(), flops, run: Box::new(run), times: Samples::default() }
+    let name = "mlp 14-256-256-1".into();
+    Contestant { name, flops, updates: 1.0, run: Box::new(run), times: Samples::default() }
 }
 
 fn contestants(word: Option<&str>) -> Vec<Contestant> {
@@ -128,14 +136,14 @@ fn table(word: Option<&str>, pools: &[rayon::ThreadPool]) {
         for (i, c) in all.iter().enumerate() {
             let (least, median) = (c.times.least(), c.times.median());
             let share = |seconds: f64, peak: f64| 100.0 * c.flops as f64 * 1e-9 / seconds / peak;
-            let mflop = c.flops as f64 * 1e-6;
+            let mflop = c.flops as f64 * 1e-6 / c.updates;
             let (best, usual) = (share(least, peak.most()), share(median, peak.median()));
             print!(
                 "{:<28} {mflop:>8.1} {:>9.1} {:>9.1} {:>8.1} {best:>7.1} {usual:>7.1}",
                 c.name,
-                least * 1e6,
-                median * 1e6,
-                1.0 / median
+                least * 1e6 / c.updates,
+                median * 1e6 / c.updates,
+                c.updates / median
             );
             if let Some(before) = one.get(i) {
                 print!(

@@ -84,9 +84,11 @@ pub struct Linear {
 /// Where `linear` and `linear_dx` keep the weights in the layout they want.
 #[derive(Debug)]
 pub enum Scratch<'a> {
-    /// Any content; the kernel packs the weights into it.
+    /// Any content, before and after.
     Empty(&'a mut [f32]),
-    /// What a call of the same kernel with the same sizes and weights has left there.
+    /// Any content before; afterwards the packed weights.
+    Keep(&'a mut [f32]),
+    /// What a call of the same kernel with the same sizes and weights and `Keep` has left there.
     Packed(&'a [f32]),
 }
 

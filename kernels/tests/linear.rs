@@ -317,13 +317,12 @@ fn gradients_add_up_in_blocks_and_packed_weights_last() {
                     &mut once,
                     Scratch::Empty(&mut scratch(k, &s)),
                 );
-                let packed = if block == 0 { Scratch::Empty(&mut kept) } else { Scratch::Packed(&kept) };
+                let packed = if block == 0 { Scratch::Keep(&mut kept) } else { Scratch::Packed(&kept) };
                 (k.linear)(&s, &x, &w, Some(&b), Activation::Relu, &mut again, packed);
                 assert_eq!(bits(&once), bits(&again), "{} y {s:?} block {block}", k.isa);
                 let (mut once, mut again) = (Odd::new(x.len()), Odd::new(x.len()));
                 (k.linear_dx)(&s, &dy, &w, None, &mut once, Scratch::Empty(&mut scratch(k, &s)));
-                let packed =
-                    if block == 0 { Scratch::Empty(&mut kept_dx) } else { Scratch::Packed(&kept_dx) };
+                let packed = if block == 0 { Scratch::Keep(&mut kept_dx) } else { Scratch::Packed(&kept_dx) };
                 (k.linear_dx)(&s, &dy, &w, None, &mut again, packed);
                 assert_eq!(bits(&once), bits(&again), "{} dx {s:?} block {block}", k.isa);
             }

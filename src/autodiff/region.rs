@@ -116,7 +116,7 @@ impl Space {
                 bias: bias.as_mut().map(|(slot, b)| &mut b[..slot.len]),
                 add: block > 0,
                 scratch: match block {
-                    0 => Scratch::Empty(&mut scratch),
+                    0 => Scratch::Keep(&mut scratch),
                     _ => Scratch::Packed(&scratch),
                 },
             };

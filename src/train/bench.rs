@@ -11,6 +11,7 @@ use baq_kernels::philox::fill_uniform;
 
 use super::TrainError;
 use super::agent::{Actor, Agent, fill};
+use super::cadence::Roles;
 use super::online::composer;
 use crate::algo::{Dims, Phase};
 use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Trace, Workspace};
@@ -64,21 +65,27 @@ pub struct Measured {
     pub calls: u64,
     /// allocations during them; `None` where nobody counts
     pub allocations: Option<u64>,
-    /// useful floating-point operations of one call
+    /// useful floating-point operations of one call; of the mean call where calls differ
     pub flops: u64,
 }
 
 impl Measured {
     /// Times `call` in turn with the probe for so many seconds. `prepare` comes before every call and
-    /// is not counted.
-    pub fn new(flops: u64, seconds: f64, mut prepare: impl FnMut(), mut call: impl FnMut()) -> Measured {
+    /// is not counted. Calls repeat themselves after `cycle` of them, and a window holds whole cycles.
+    pub fn new(
+        flops: u64,
+        cycle: usize,
+        seconds: f64,
+        mut prepare: impl FnMut(),
+        mut call: impl FnMut(),
+    ) -> Measured {
         let isa = baq_kernels::active().isa;
         let mut first = f64::INFINITY;
         for _ in 0..WARM_UP {
             prepare();
             first = first.min(time(&mut call));
         }
-        let calls = (WINDOW / first).ceil().max(1.0) as usize;
+        let calls = ((WINDOW / first).ceil().max(1.0) as usize).next_multiple_of(cycle);
         let one = time(|| {
             baq_kernels::probe_gflops(isa, 1);
         });
@@ -215,13 +222,13 @@ impl Memory {
     }
 }
 
-/// One method's round, on noise for data.
+/// One method's rounds, on noise for data. Where the policy has its turn in every k-th only, so it is here.
 pub struct Round {
     agent: Agent,
     memory: Memory,
     trace: Arc<Trace>,
-    program: Program,
-    workspace: Workspace,
+    /// with all roles, and without the policy where such rounds occur
+    programs: Vec<(Program, Workspace)>,
     round: u64,
 }
 
@@ -253,32 +260,50 @@ impl Round {
         };
         let agent = Agent::new(config, Dims { s, a, batch })?;
         let memory = Memory::new(&agent, config, rows)?;
-        let select = Select { metrics: false, ..Select::ALL };
         let trace = Arc::new(agent.trace(&phase));
-        let program = Program::compile(&trace, select);
-        let workspace = Workspace::new(&program);
-        let mut this = Round { agent, memory, trace, program, workspace, round: 0 };
+        let compile = |roles: &Roles| {
+            let select = Select { critic: roles.critic, actor: roles.actor, metrics: false };
+            let program = Program::compile(&trace, select);
+            let workspace = Workspace::new(&program);
+            (program, workspace)
+        };
+        let programs = Roles::of_delay(agent.learner.actor_every()).iter().map(compile).collect();
+        let mut this = Round { agent, memory, trace, programs, round: 0 };
         this.sample();
         Ok(this)
     }
 
-    /// Draws a batch and brings it to the program.
-    pub fn sample(&mut self) {
-        self.memory.draw();
-        self.memory.gather(&mut self.workspace, &self.program);
+    /// Which program the next round runs.
+    fn turn(&self) -> usize {
+        usize::from(!Roles::delayed(self.round, self.agent.learner.actor_every()).actor)
     }
 
-    /// One pass of the program on the present batch.
+    /// Rounds after which they repeat themselves.
+    pub fn cycle(&self) -> usize {
+        self.agent.learner.actor_every() as usize
+    }
+
+    /// Draws a batch and brings it to the next round's program.
+    pub fn sample(&mut self) {
+        let turn = self.turn();
+        let (program, workspace) = &mut self.programs[turn];
+        self.memory.draw();
+        self.memory.gather(workspace, program);
+    }
+
+    /// The next round on the present batch.
     pub fn run(&mut self) {
         let _ = self.run_with(&mut NoProbe);
     }
 
-    /// One pass while a probe looks on.
+    /// The next round while a probe looks on.
     pub fn run_with<P: Probe>(&mut self, probe: &mut P) -> Flow {
+        let turn = self.turn();
+        let (program, workspace) = &mut self.programs[turn];
         let clock = Clock { round: self.round, phase_round: self.round };
         let pass = Pass { clock, noise: Noise::Seed(0), rows: &self.memory.rows };
         self.round += 1;
-        self.program.run_with(&mut self.workspace, &mut self.agent.store, pass, probe)
+        program.run_with(workspace, &mut self.agent.store, pass, probe)
     }
 
     /// What is compiled.
@@ -286,9 +311,16 @@ impl Round {
         &self.trace
     }
 
-    /// The program.
+    /// The program with all roles.
     pub fn program(&self) -> &Program {
-        &self.program
+        &self.programs[0].0
+    }
+
+    /// Useful floating-point operations of a round; the mean over a cycle.
+    pub fn flops(&self) -> u64 {
+        let rest = self.programs.last().expect("invariant: at least one").0.flops();
+        let cycle = self.cycle() as u64;
+        (self.program().flops() + (cycle - 1) * rest) / cycle
     }
 
     /// Rows of a batch.
@@ -296,12 +328,15 @@ impl Round {
         self.agent.dims.batch
     }
 
-    /// Seconds of every step of the program, the least of several passes in about so many seconds.
+    /// Seconds of every step of a round with all roles, the least of several passes in about so many seconds.
     pub fn profile(&mut self, seconds: f64) -> Vec<(Cost, f64)> {
-        let costs = self.program.costs();
+        let costs = self.program().costs();
         let mut least = vec![f64::INFINITY; costs.len()];
         let begin = Instant::now();
         while begin.elapsed().as_secs_f64() < seconds || least[0] == f64::INFINITY {
+            while self.turn() > 0 {
+                self.run();
+            }
             self.sample();
             let _ = self.run_with(&mut Stopwatch { least: &mut least, last: Instant::now() });
         }
@@ -311,10 +346,10 @@ impl Round {
     /// Sampling (seconds) and updating, for about so many seconds.
     pub fn measure(&mut self, seconds: f64) -> (Samples, Measured) {
         let mut sampling = Samples::default();
-        let flops = self.program.flops();
+        let (flops, cycle) = (self.flops(), self.cycle());
         let this = std::cell::RefCell::new(self);
         let prepare = || sampling.push(time(|| this.borrow_mut().sample()));
-        let measured = Measured::new(flops, seconds, prepare, || this.borrow_mut().run());
+        let measured = Measured::new(flops, cycle, seconds, prepare, || this.borrow_mut().run());
         (sampling, measured)
     }
 }
@@ -346,7 +381,7 @@ impl Acting {
 
     /// Actions for about so many seconds.
     pub fn measure(&mut self, seconds: f64) -> Measured {
-        Measured::new(self.actor.flops(), seconds, || {}, || self.act())
+        Measured::new(self.actor.flops(), 1, seconds, || {}, || self.act())
     }
 }
 
@@ -383,7 +418,8 @@ pub fn replay(
     let begin = Instant::now();
     while begin.elapsed().as_secs_f64() < seconds && cost.draw.0.len() < 1 << 20 {
         let draw = time(|| round.memory.draw());
-        let gather = time(|| round.memory.gather(&mut round.workspace, &round.program));
+        let (program, workspace) = &mut round.programs[0];
+        let gather = time(|| round.memory.gather(workspace, program));
         cost.draw.push(draw);
         cost.gather.push(gather);
         cost.sample.push(draw + gather);

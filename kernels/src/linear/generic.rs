@@ -5,7 +5,7 @@ pub(crate) use super::weights::linear_dw;
 
 use super::micro::{Finish, Micro};
 use super::pack::{Layout, packed};
-use super::product::{Product, SHORT, narrow, narrow_product, outer, product, tallest, tanh_dense};
+use super::product::{Product, Right, SHORT, narrow, narrow_product, outer, product, tallest, tanh_dense};
 use super::{bias_rows, check_dx, check_linear};
 use crate::simd::Job;
 use crate::tile::run;
@@ -14,6 +14,8 @@ use std::ops::Range;
 
 /// Rows of one parallel tile.
 const ROWS: usize = 64;
+/// Rows up to which all of x stays in L2 while the panels go by.
+const FRESH: usize = 256;
 
 /// Products of all heads; tiles are blocks of rows, those of one result after those of the one before.
 struct Multiply {
@@ -76,7 +78,7 @@ impl Multiply {
             unsafe {
                 if self.narrow {
                     narrow_product::<S>(&p, rows.clone());
-                } else if p.direct && p.inner == 1 {
+                } else if p.right == Right::Dense && p.inner == 1 {
                     outer::<S>(&p, rows.clone());
                 } else {
                     product::<S>(&p, rows.clone());
@@ -113,6 +115,12 @@ fn head_rows(tiles: Range<usize>, rows: usize) -> impl Iterator<Item = (usize, R
     })
 }
 
+/// Whether panels are packed when their turn comes, on the stack, rather than all of them before: once per call
+/// unless there are many rows or several threads, and without a trip through memory.
+fn fresh(rows: usize, scratch: &Scratch<'_>) -> bool {
+    rows <= FRESH && matches!(scratch, Scratch::Empty(_))
+}
+
 /// See the contract.
 #[inline(always)]
 pub(crate) unsafe fn linear<S: Micro>(
@@ -133,10 +141,11 @@ pub(crate) unsafe fn linear<S: Micro>(
     let start_rows = b.map_or(1, |b| bias_rows(s, b));
     // Packing costs about one pass over the weights, which few rows do not earn back.
     let direct = !narrow && (rows <= 2 * S::TALL || inputs <= SHORT);
-    let layout = match (narrow, direct) {
-        (true, _) if outputs > 1 => Layout::Turned,
-        (false, false) => Layout::Panels,
-        _ => Layout::Asis,
+    let (layout, right) = match (narrow, direct) {
+        (true, _) if outputs > 1 => (Layout::Turned, Right::Dense),
+        (false, false) if fresh(rows, &scratch) => (Layout::Asis, Right::Fresh),
+        (false, false) => (Layout::Panels, Right::Panels),
+        _ => (Layout::Asis, Right::Dense),
     };
     // SAFETY: the lengths were checked; the caller promises the instruction set.
     unsafe {
@@ -147,7 +156,7 @@ pub(crate) unsafe fn linear<S: Micro>(
                 cols: outputs,
                 a: x.as_ptr(),
                 b: packed,
-                direct,
+                right,
                 tall: tallest::<S>(inputs),
                 c: y.as_mut_ptr(),
                 start: b.map_or(std::ptr::null(), |b| b.as_ptr()),
@@ -186,10 +195,11 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
     // Each row of w is contiguous along the sum already, so narrow dx needs no packing.
     let narrow = narrow::<S>(outputs, inputs);
     let direct = !narrow && outputs <= SHORT;
-    let layout = match (narrow, direct) {
-        (false, false) => Layout::TurnedPanels,
-        (false, true) if outputs > 1 => Layout::TurnedDense,
-        _ => Layout::Asis,
+    let (layout, right) = match (narrow, direct) {
+        (false, false) if fresh(rows, &scratch) => (Layout::Asis, Right::FreshTurned),
+        (false, false) => (Layout::TurnedPanels, Right::Panels),
+        (false, true) if outputs > 1 => (Layout::TurnedDense, Right::Dense),
+        _ => (Layout::Asis, Right::Dense),
     };
     let (results, added) = if shared_input { (1, heads) } else { (heads, 1) };
     // SAFETY: the lengths were checked; the caller promises the instruction set.
@@ -201,7 +211,7 @@ pub(crate) unsafe fn linear_dx<S: Micro>(
                 cols: inputs,
                 a: dy.as_ptr(),
                 b: packed,
-                direct,
+                right,
                 tall: tallest::<S>(outputs),
                 c: dx.as_mut_ptr(),
                 start: std::ptr::null(),

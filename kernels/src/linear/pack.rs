@@ -1,6 +1,7 @@
 //! Moving operands to where the register kernels want them.
 
 use super::micro::Micro;
+use super::product::BLOCK;
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, run};
 use crate::{Linear, Scratch};
@@ -19,6 +20,24 @@ pub(crate) enum Layout {
     Turned,
     /// `[cols, inner]` to `[inner, cols]`
     TurnedDense,
+}
+
+/// Room for one panel of a block of the sum, on the stack: it stays in L1, and never travels to memory.
+#[repr(C, align(64))]
+pub(crate) struct Panel(std::mem::MaybeUninit<[f32; BLOCK * 32]>);
+
+impl Panel {
+    /// Of any content.
+    #[inline(always)]
+    pub(crate) fn new() -> Self {
+        Self(std::mem::MaybeUninit::uninit())
+    }
+
+    /// The first float.
+    #[inline(always)]
+    pub(crate) fn ptr(&mut self) -> *mut f32 {
+        self.0.as_mut_ptr().cast()
+    }
 }
 
 /// Rows of w that a tile of panels takes.
@@ -56,7 +75,7 @@ impl<S: Simd> Job<S> for Pack<'_> {
                         const { assert!(PACK_ROWS.is_multiple_of(2 * S::LANES)) };
                         for col in (first..cols.min(first + PACK_ROWS)).step_by(2 * S::LANES) {
                             let width = (cols - col).min(2 * S::LANES);
-                            pack_turned::<S>(w.add(col * inner), inner, width, dst.add(col * inner));
+                            pack_turned::<S>(w.add(col * inner), inner, inner, width, dst.add(col * inner));
                         }
                     }
                     Layout::Turned => turn::<S>(w, inner, cols, dst),
@@ -85,7 +104,7 @@ pub(crate) unsafe fn packed<S: Simd>(
     };
     let scratch = match scratch {
         Scratch::Packed(done) => return (done[skip(done)..][..heads * head].as_ptr(), head),
-        Scratch::Empty(scratch) => scratch,
+        Scratch::Empty(scratch) | Scratch::Keep(scratch) => scratch,
     };
     let skip = skip(scratch);
     let dst = Shared::new(&mut scratch[skip..][..heads * head]);
@@ -154,16 +173,22 @@ unsafe fn pack_rows<S: Simd>(b: *const f32, rows: Range<usize>, inner: usize, co
     }
 }
 
-/// One panel of the transpose of w `[width, inner]`, zero-padded.
+/// One panel of the transpose of w `[width, inner]`, whose rows are `stride` apart, zero-padded.
 #[inline(always)]
-unsafe fn pack_turned<S: Simd>(w: *const f32, inner: usize, width: usize, dst: *mut f32) {
+pub(crate) unsafe fn pack_turned<S: Simd>(
+    w: *const f32,
+    stride: usize,
+    inner: usize,
+    width: usize,
+    dst: *mut f32,
+) {
     for half in 0..2 {
         let first = half * S::LANES;
         let rows = width.saturating_sub(first).min(S::LANES);
         // SAFETY: the caller's w covers width x inner, dst inner rows of two vectors.
         unsafe {
-            let (w, dst) = (w.wrapping_add(first * inner), dst.add(first));
-            turn_rows::<S>(w, inner, rows, inner, dst, 2 * S::LANES, S::LANES);
+            let (w, dst) = (w.wrapping_add(first * stride), dst.add(first));
+            turn_rows::<S>(w, stride, rows, inner, dst, 2 * S::LANES, S::LANES);
         }
     }
 }

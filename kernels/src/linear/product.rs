@@ -9,7 +9,8 @@
 //! - [`dots`](super::micro::dots) holds dot products, lanes along the summed index: for few columns and
 //!   long sums.
 
-use super::micro::{Dots, Finish, Micro, Tile};
+use super::micro::{Ahead, Dots, Finish, Micro, Tile};
+use super::pack::{Panel, pack_panel, pack_turned};
 use crate::elementwise::generic::tanh;
 use crate::simd::Simd;
 use crate::tile::even_parts;
@@ -56,6 +57,19 @@ pub(crate) fn strips<S: Simd>(cols: usize, vectors: usize) -> impl Iterator<Item
     })
 }
 
+/// How b is laid out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    /// dense `[inner, cols]`, read in place
+    Dense,
+    /// dense `[inner, cols]`; each panel is packed when its turn comes
+    Fresh,
+    /// dense `[cols, inner]`; likewise
+    FreshTurned,
+    /// packed panels
+    Panels,
+}
+
 /// c `[.., cols]` = finish(a b + start [+ c]) for one head.
 #[derive(Clone, Copy)]
 pub(super) struct Product {
@@ -63,10 +77,9 @@ pub(super) struct Product {
     pub(super) cols: usize,
     /// `[rows, inner]`, dense
     pub(super) a: *const f32,
-    /// packed panels, or the dense `[inner, cols]` if `direct`
     pub(super) b: *const f32,
-    pub(super) direct: bool,
-    /// most rows of a tile if `direct`
+    pub(super) right: Right,
+    /// most rows of a tile that reads b in place
     pub(super) tall: usize,
     /// `[rows, cols]`, dense
     pub(super) c: *mut f32,
@@ -78,58 +91,125 @@ pub(super) struct Product {
 /// Computes some rows of a product.
 #[inline(always)]
 pub(super) unsafe fn product<S: Micro>(p: &Product, rows: Range<usize>) {
-    let width = 2 * S::LANES;
-    for chunk in rows.clone().step_by(CHUNK) {
-        let chunk_rows = (rows.end - chunk).min(CHUNK);
-        let mut k = 0;
-        loop {
-            let inner = (p.inner - k).min(BLOCK);
-            let last = k + inner == p.inner;
-            let tile = |row: usize,
-                        height: usize,
-                        col: usize,
-                        nv: usize,
-                        cols: usize,
-                        b: *const f32,
-                        b_step: usize| {
-                let at = row * p.cols + col;
-                let part = cols < nv * S::LANES;
-                // SAFETY: the caller's arrays cover these rows; col + cols <= p.cols.
-                unsafe {
-                    S::tile(height, nv, false, false, part)(&Tile {
-                        inner,
-                        a: p.a.add(row * p.inner + k),
-                        a_stride: p.inner,
-                        b,
-                        b_step,
-                        c: p.c.add(at),
-                        c_stride: p.cols,
-                        cols,
-                        start: if k == 0 && !p.start.is_null() { p.start.add(col) } else { std::ptr::null() },
-                        add: p.add || k > 0,
-                        finish: if last { p.finish.at(at) } else { Finish::Plain },
-                        sums: std::ptr::null_mut(),
-                    });
-                }
-            };
-            if p.direct {
-                for (row, height) in even_parts(chunk_rows, p.tall) {
-                    for (col, nv, cols) in strips::<S>(p.cols, S::wide(height)) {
-                        let b = p.b.wrapping_add(k * p.cols + col);
-                        tile(chunk + row, height, col, nv, cols, b, p.cols);
-                    }
-                }
-            } else {
-                for col in (0..p.cols).step_by(width) {
-                    let b = p.b.wrapping_add(col * p.inner + k * width);
-                    for (row, height) in even_parts(chunk_rows, S::TALL) {
-                        tile(chunk + row, height, col, 2, (p.cols - col).min(width), b, width);
-                    }
+    // SAFETY: promised by the caller.
+    unsafe {
+        match p.right {
+            Right::Dense => in_place::<S>(p, rows),
+            Right::Fresh | Right::FreshTurned => panels::<S>(p, rows),
+            Right::Panels => {
+                for first in rows.clone().step_by(CHUNK) {
+                    panels::<S>(p, first..rows.end.min(first + CHUNK));
                 }
             }
-            k += inner;
-            if last {
-                break;
+        }
+    }
+}
+
+/// Blocks of the sum: (first, length). A sum of no terms has one, which is empty.
+fn blocks(inner: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..inner.max(1)).step_by(BLOCK).map(move |k| (k, (inner - k).min(BLOCK)))
+}
+
+impl Product {
+    /// The tile of `cols` columns at (row, col) for the block of the sum that begins at k.
+    #[inline(always)]
+    fn tile(&self, row: usize, (col, cols): (usize, usize), (k, inner): (usize, usize)) -> Tile {
+        let at = row * self.cols + col;
+        Tile {
+            inner,
+            a: self.a.wrapping_add(row * self.inner + k),
+            a_stride: self.inner,
+            b: self.b.wrapping_add(k * self.cols + col),
+            b_step: self.cols,
+            c: self.c.wrapping_add(at),
+            c_stride: self.cols,
+            cols,
+            start: if k == 0 && !self.start.is_null() {
+                self.start.wrapping_add(col)
+            } else {
+                std::ptr::null()
+            },
+            add: self.add || k > 0,
+            finish: if k + inner == self.inner { self.finish.at(at) } else { Finish::Plain },
+            sums: std::ptr::null_mut(),
+            ahead: [Ahead::NONE; 4],
+        }
+    }
+}
+
+/// Some rows, b read where it is.
+#[inline(always)]
+unsafe fn in_place<S: Micro>(p: &Product, rows: Range<usize>) {
+    for chunk in rows.clone().step_by(CHUNK) {
+        for block in blocks(p.inner) {
+            for (row, height) in even_parts((rows.end - chunk).min(CHUNK), p.tall) {
+                for (col, nv, cols) in strips::<S>(p.cols, S::wide(height)) {
+                    let tile = p.tile(chunk + row, (col, cols), block);
+                    // SAFETY: the caller's arrays cover these rows; col + cols <= p.cols.
+                    unsafe { S::tile(height, nv, false, false, cols < nv * S::LANES)(&tile) }
+                }
+            }
+        }
+    }
+}
+
+/// Some rows, panel after panel of b; while one is worked on, what the next needs is fetched.
+#[inline(always)]
+unsafe fn panels<S: Micro>(p: &Product, rows: Range<usize>) {
+    let width = 2 * S::LANES;
+    let mut panel = Panel::new();
+    for (k, inner) in blocks(p.inner) {
+        for col in (0..p.cols).step_by(width) {
+            let (cols, next) = ((p.cols - col).min(width), col + width);
+            // SAFETY: the caller's b covers the panel, which has room for a block of two vectors.
+            let b = unsafe {
+                match p.right {
+                    Right::Fresh => {
+                        pack_panel::<S>(p.b.add(k * p.cols + col), inner, p.cols, cols, panel.ptr());
+                        panel.ptr().cast_const()
+                    }
+                    Right::FreshTurned => {
+                        pack_turned::<S>(p.b.add(col * p.inner + k), p.inner, inner, cols, panel.ptr());
+                        panel.ptr().cast_const()
+                    }
+                    Right::Panels | Right::Dense => p.b.wrapping_add(col * p.inner + k * width),
+                }
+            };
+            for (row, height) in even_parts(rows.len(), S::TALL) {
+                let mut tile = p.tile(rows.start + row, (col, cols), (k, inner));
+                (tile.b, tile.b_step) = (b, width);
+                let below = row + height < rows.len();
+                // This tile's share of what the next panel is packed from, or of the panel.
+                let share = |n: usize| (n * row / rows.len(), n * (row + height) / rows.len());
+                let source = match p.right {
+                    _ if next >= p.cols => Ahead::NONE,
+                    Right::Fresh => {
+                        let (from, to) = share(inner);
+                        Ahead::new(p.b.wrapping_add((k + from) * p.cols + next), p.cols, to - from)
+                    }
+                    Right::FreshTurned => {
+                        let (from, to) = share((p.cols - next).min(width) * p.inner);
+                        Ahead::dense::<S>(p.b.wrapping_add(next * p.inner + from), to - from)
+                    }
+                    Right::Panels | Right::Dense => {
+                        let (from, to) = share(inner * width);
+                        Ahead::dense::<S>(p.b.wrapping_add(next * p.inner + k * width + from), to - from)
+                    }
+                };
+                tile.ahead[0] = source;
+                if below {
+                    let under = height * p.cols;
+                    tile.ahead[1] = Ahead::new(tile.c.wrapping_add(under), p.cols, height);
+                    if let Finish::ReluMask(x) | Finish::TanhMask(x) = tile.finish {
+                        tile.ahead[2] = Ahead::new(x.wrapping_add(under), p.cols, height);
+                    }
+                    if col == 0 {
+                        tile.ahead[3] =
+                            Ahead::dense::<S>(tile.a.wrapping_add(height * p.inner), height * p.inner);
+                    }
+                }
+                // SAFETY: the caller's arrays cover these rows; col + cols <= p.cols.
+                unsafe { S::tile(height, 2, false, false, cols < width)(&tile) }
             }
         }
     }

@@ -5,17 +5,13 @@
 //! the tile is transposed on its way to dw.
 
 use super::check_dw;
-use super::micro::{Finish, Lines, Micro, Tile};
-use super::pack::{pack_panel, turn_into};
+use super::micro::{Ahead, Finish, Lines, Micro, Tile};
+use super::pack::{Panel, pack_panel, turn_into};
 use super::product::{BLOCK, strips};
 use crate::Linear;
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, even_parts, run};
 use std::ops::Range;
-
-/// A panel of dy, on the stack.
-#[repr(C, align(64))]
-struct Panel(std::mem::MaybeUninit<[f32; BLOCK * 32]>);
 
 /// Weight gradients; tiles are strips of them, those of one head after those of the one before.
 struct Gradient<'a> {
@@ -60,7 +56,8 @@ impl<S: Micro> Job<S> for Gradient<'_> {
                         } else {
                             let count = (outputs - at).min(self.strip);
                             let db = self.db.map(|db| db.ptr().add(j * outputs + at));
-                            dw_panel::<S>(&block, x, dy.add(at), count, dw.add(at), db);
+                            let place = (at == 0, at + count < outputs);
+                            dw_panel::<S>(&block, x, dy.add(at), count, place, dw.add(at), db);
                         }
                     }
                 }
@@ -132,23 +129,24 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     unsafe { run::<S>(heads * strips, count.work, &job) }
 }
 
-/// One panel of columns of dw, and of db.
+/// One panel of columns of dw, and of db; is it the first, and do more follow?
 #[inline(always)]
 unsafe fn dw_panel<S: Micro>(
     block: &Block,
     x: *const f32,
     dy: *const f32,
     cols: usize,
+    (first, more): (bool, bool),
     dw: *mut f32,
     db: Option<*mut f32>,
 ) {
     let width = 2 * S::LANES;
-    let mut panel = Panel(std::mem::MaybeUninit::uninit());
+    let mut panel = Panel::new();
     // SAFETY: the caller's arrays cover the block; the panel has room for BLOCK rows of two vectors.
     unsafe {
         // Few tiles read dy in place: packing would cost as much as it saves.
         let (b, b_step) = if block.inputs > S::UNPACKED {
-            let dst = panel.0.as_mut_ptr().cast::<f32>();
+            let dst = panel.ptr();
             pack_panel::<S>(dy, block.rows, block.outputs, cols, dst);
             (dst.cast_const(), width)
         } else {
@@ -156,6 +154,22 @@ unsafe fn dw_panel<S: Micro>(
         };
         for (k, height) in even_parts(block.inputs, S::TALL) {
             let sums = db.filter(|_| k == 0);
+            let mut ahead = [Ahead::NONE; 4];
+            // The rows below in dw, and this tile's share of the next panel of dy, if there is one.
+            if k + height < block.inputs {
+                let next = dw.wrapping_add((k + height) * block.outputs);
+                ahead[0] = Ahead::new(next, block.outputs, height);
+            }
+            // The first strip brings x.
+            if first && k + height < block.inputs {
+                ahead[2] = Ahead::new(x.wrapping_add(k + height), block.inputs, block.rows);
+            }
+            if more {
+                let share = |k: usize| block.rows * k / block.inputs;
+                let (from, to) = (share(k), share(k + height));
+                let next = dy.wrapping_add(from * block.outputs + width);
+                ahead[1] = Ahead::new(next, block.outputs, to - from);
+            }
             S::tile(height, 2, true, sums.is_some(), cols < width)(&Tile {
                 inner: block.rows,
                 a: x.wrapping_add(k),
@@ -169,6 +183,7 @@ unsafe fn dw_panel<S: Micro>(
                 add: block.add,
                 finish: Finish::Plain,
                 sums: sums.unwrap_or(std::ptr::null_mut()),
+                ahead,
             });
         }
     }
@@ -208,6 +223,7 @@ unsafe fn dw_transposed<S: Micro>(
                     add,
                     finish: Finish::Plain,
                     sums: std::ptr::null_mut(),
+                    ahead: [Ahead::NONE; 4],
                 });
                 if outputs == 1 {
                     continue;
