@@ -8,7 +8,7 @@
 //!
 //! **Shapes.** x, dx `[J, B, K]` (`[1, B, K]` if shared); w, dw `[J, K, N]`; b `[J, R, N]`, R a divisor of B, usually 1;
 //! db `[J, 1, N]`; y, dy `[J, B, N]`; all dense and row-major. Scratch: at least `linear_scratch` floats, of any content,
-//! or as an equal call has left them, and then the weights are not packed again.
+//! or as an equal call has been asked to leave them, and then the weights are not packed again.
 //!
 //! **Aliasing.** No output overlaps anything else. Outputs are overwritten without being read first (unless `add`).
 //!

@@ -2,7 +2,8 @@
 //!
 //! - [`tile`](super::micro::tile) holds a block of c in registers and adds outer products, lanes along the
 //!   columns of c. The right operand is read as *panels*, strips of two vectors packed contiguously: rows of 256 floats
-//!   are 1,024 bytes apart and would share 4 of the 64 sets of the L1 cache. The weights are packed once per call.
+//!   are 1,024 bytes apart and would share 4 of the 64 sets of the L1 cache. Many rows, or weights that are used
+//!   again, are worth packing all panels first; otherwise each is packed on the stack when its turn comes.
 //! - Short sums (first layers, gradients of narrow last layers) store more than they multiply: tiles of
 //!   three whole rows, which go through memory in order, with the weights read in place. Sums of one term (the gradient
 //!   of a layer with one output) take `outer`, a row at a time.
