@@ -8,54 +8,53 @@ use common::{Numbers, Odd, SIZES, bits, variants, with_threads};
 
 #[test]
 fn every_size_agrees_with_the_reference() {
-    for k in variants() {
-        let mut n = Numbers::new(7);
-        let mut cases = 0;
-        // Each size in each role, the other roles drawn.
-        for role in 0..3 {
-            for size in SIZES {
-                for draw in 0..6 {
-                    let mut shape = [n.below(25), n.below(25), n.below(25)].map(|i| SIZES[i]);
-                    if draw > 0 {
-                        shape = shape.map(|s| s.min(65));
-                    }
-                    shape[role] = size;
-                    let [rows, inputs, outputs] = shape;
-                    let heads = n.below(4).max(1);
-                    let s = Linear { heads, rows, inputs, outputs, shared_input: n.below(2) == 0 };
-                    check_all(k, &s, cases);
-                    cases += 1;
+    let tables = variants();
+    let mut n = Numbers::new(7);
+    let mut cases = 0;
+    // Each size in each role, the other roles drawn.
+    for role in 0..3 {
+        for size in SIZES {
+            for draw in 0..6 {
+                let mut shape = [n.below(25), n.below(25), n.below(25)].map(|i| SIZES[i]);
+                if draw > 0 {
+                    shape = shape.map(|s| s.min(65));
                 }
-            }
-        }
-        // All small combinations, where one path gives way to another.
-        for rows in [1, 2, 3, 13, 25, 33] {
-            for inputs in [1, 3, 6, 11, 14, 16, 17, 23] {
-                for outputs in [1, 2, 3, 6, 7, 12, 13, 17, 32, 33] {
-                    let s = Linear { heads: 2, rows, inputs, outputs, shared_input: inputs % 2 == 0 };
-                    check_all(k, &s, cases);
-                    cases += 1;
-                }
-            }
-        }
-        // Shapes of real networks, and sums longer than a block.
-        for (rows, inputs, outputs) in [
-            (256, 17, 256),
-            (256, 256, 256),
-            (256, 256, 1),
-            (256, 256, 6),
-            (1, 256, 256),
-            (300, 300, 300),
-            (700, 23, 40),
-            (700, 600, 3),
-        ] {
-            for heads in [1, 2] {
-                check_all(k, &Linear { heads, rows, inputs, outputs, shared_input: inputs < 100 }, cases);
+                shape[role] = size;
+                let [rows, inputs, outputs] = shape;
+                let heads = n.below(4).max(1);
+                let s = Linear { heads, rows, inputs, outputs, shared_input: n.below(2) == 0 };
+                check_all(&tables, &s, cases);
                 cases += 1;
             }
         }
-        println!("{}: {cases} shapes", k.isa);
     }
+    // All small combinations, where one path gives way to another.
+    for rows in [1, 2, 3, 13, 25, 33] {
+        for inputs in [1, 3, 6, 11, 14, 16, 17, 23] {
+            for outputs in [1, 2, 3, 6, 7, 12, 13, 17, 32, 33] {
+                let s = Linear { heads: 2, rows, inputs, outputs, shared_input: inputs % 2 == 0 };
+                check_all(&tables, &s, cases);
+                cases += 1;
+            }
+        }
+    }
+    // Shapes of real networks, and sums longer than a block.
+    for (rows, inputs, outputs) in [
+        (256, 17, 256),
+        (256, 256, 256),
+        (256, 256, 1),
+        (256, 256, 6),
+        (1, 256, 256),
+        (300, 300, 300),
+        (700, 23, 40),
+        (700, 600, 3),
+    ] {
+        for heads in [1, 2] {
+            check_all(&tables, &Linear { heads, rows, inputs, outputs, shared_input: inputs < 100 }, cases);
+            cases += 1;
+        }
+    }
+    println!("{cases} shapes");
 }
 
 #[test]
@@ -97,20 +96,19 @@ fn no_heads_and_no_sums() {
 
 #[test]
 fn small_integers_are_exact() {
-    for k in variants() {
-        for (rows, inputs, outputs) in [
-            (256, 256, 256),
-            (257, 17, 256),
-            (64, 256, 6),
-            (33, 255, 1),
-            (1, 256, 256),
-            (5, 11, 3),
-            (600, 14, 12),
-        ] {
-            for shared_input in [false, true] {
-                let s = Linear { heads: 2, rows, inputs, outputs, shared_input };
-                check_integers(k, &s);
-            }
+    let tables = variants();
+    for (rows, inputs, outputs) in [
+        (256, 256, 256),
+        (257, 17, 256),
+        (64, 256, 6),
+        (33, 255, 1),
+        (1, 256, 256),
+        (5, 11, 3),
+        (600, 14, 12),
+    ] {
+        for shared_input in [false, true] {
+            let s = Linear { heads: 2, rows, inputs, outputs, shared_input };
+            check_integers(&tables, &s);
         }
     }
 }

@@ -35,8 +35,8 @@ pub fn compare(k: &Kernels, op: &str, s: &Linear, got: &[f32], want: &[f32], sca
     }
 }
 
-/// All three operations of one size, against the reference.
-pub fn check_all(k: &Kernels, s: &Linear, seed: u64) {
+/// All three operations of one size by these tables, against the reference.
+pub fn check_all(tables: &[&Kernels], s: &Linear, seed: u64) {
     let mut n = Numbers::new(seed);
     let Linear { heads, rows, inputs, outputs, shared_input } = *s;
     let x_heads = if shared_input { 1 } else { heads };
@@ -48,34 +48,43 @@ pub fn check_all(k: &Kernels, s: &Linear, seed: u64) {
     let mask = masked.then_some((act, &*x));
     let with = |op: &str| format!("{op} {act:?}");
 
-    let (mut y, mut want, mut scale) = (Odd::new(dy.len()), Odd::new(dy.len()), Odd::new(dy.len()));
-    (k.linear)(s, &x, &w, b, act, &mut y, Scratch::Empty(&mut scratch(k, s)));
+    let [mut want, mut scale, mut y] = [(); 3].map(|()| Odd::new(dy.len()));
     reference::linear(s, &x, &w, b, act, &mut want);
     let positive = b.map(absolute);
     reference::linear(s, &absolute(&x), &absolute(&w), positive.as_deref(), Activation::Identity, &mut scale);
-    compare(k, &with("y"), s, &y, &want, &scale, inputs + 1);
-    y.check_fence();
+    for k in tables {
+        y.fill(f32::NAN);
+        (k.linear)(s, &x, &w, b, act, &mut y, Scratch::Empty(&mut scratch(k, s)));
+        compare(k, &with("y"), s, &y, &want, &scale, inputs + 1);
+        y.check_fence();
+    }
 
-    let (mut dx, mut want, mut scale) = (Odd::new(x.len()), Odd::new(x.len()), Odd::new(x.len()));
-    (k.linear_dx)(s, &dy, &w, mask, &mut dx, Scratch::Empty(&mut scratch(k, s)));
+    let [mut want, mut scale, mut dx] = [(); 3].map(|()| Odd::new(x.len()));
     reference::linear_dx(s, &dy, &w, mask, &mut want);
     reference::linear_dx(s, &absolute(&dy), &absolute(&w), None, &mut scale);
-    compare(k, &with("dx"), s, &dx, &want, &scale, outputs * heads);
-    dx.check_fence();
+    for k in tables {
+        dx.fill(f32::NAN);
+        (k.linear_dx)(s, &dy, &w, mask, &mut dx, Scratch::Empty(&mut scratch(k, s)));
+        compare(k, &with("dx"), s, &dx, &want, &scale, outputs * heads);
+        dx.check_fence();
+    }
 
-    let (mut dw, mut want, mut scale) = (Odd::new(w.len()), Odd::new(w.len()), Odd::new(w.len()));
-    let size = heads * outputs;
-    let (mut db, mut want_b, mut scale_b) = (Odd::new(size), Odd::new(size), Odd::new(size));
-    (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), false, &mut scratch(k, s));
+    let [mut want, mut scale, mut dw, mut alone] = [(); 4].map(|()| Odd::new(w.len()));
+    let [mut want_b, mut scale_b, mut db] = [(); 3].map(|()| Odd::new(heads * outputs));
     reference::linear_dw(s, &x, &dy, &mut want, Some(&mut want_b));
     reference::linear_dw(s, &absolute(&x), &absolute(&dy), &mut scale, Some(&mut scale_b));
-    compare(k, &with("dw"), s, &dw, &want, &scale, rows);
-    compare(k, &with("db"), s, &db, &want_b, &scale_b, rows);
-    dw.check_fence();
-    db.check_fence();
-    let mut alone = Odd::new(w.len());
-    (k.linear_dw)(s, &x, &dy, &mut alone, None, false, &mut scratch(k, s));
-    assert_eq!(bits(&alone), bits(&dw), "{}: db changed dw of {s:?}", name(k));
+    for k in tables {
+        for out in [&mut dw, &mut alone, &mut db] {
+            out.fill(f32::NAN);
+        }
+        (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), false, &mut scratch(k, s));
+        compare(k, &with("dw"), s, &dw, &want, &scale, rows);
+        compare(k, &with("db"), s, &db, &want_b, &scale_b, rows);
+        dw.check_fence();
+        db.check_fence();
+        (k.linear_dw)(s, &x, &dy, &mut alone, None, false, &mut scratch(k, s));
+        assert_eq!(bits(&alone), bits(&dw), "{}: db changed dw of {s:?}", name(k));
+    }
 }
 
 /// All outputs of one size, as bits.
@@ -92,26 +101,29 @@ pub fn outputs(k: &Kernels, s: &Linear) -> [Vec<u32>; 4] {
     [bits(&y), bits(&dx), bits(&dw), bits(&db)]
 }
 
-/// Sums of small integers have no error.
-pub fn check_integers(k: &Kernels, s: &Linear) {
+/// Sums of small integers have no error, by none of these tables.
+pub fn check_integers(tables: &[&Kernels], s: &Linear) {
     let Linear { rows, inputs, outputs, .. } = *s;
     let mut n = Numbers::new(3);
     let x = n.smalls(if s.shared_input { 1 } else { 2 } * rows * inputs);
     let (w, b, dy) = (n.smalls(2 * inputs * outputs), n.smalls(2 * outputs), n.smalls(2 * rows * outputs));
-    let (mut y, mut want) = (Odd::new(dy.len()), Odd::new(dy.len()));
-    (k.linear)(s, &x, &w, Some(&b), Activation::Relu, &mut y, Scratch::Empty(&mut scratch(k, s)));
+    let mask = Some((Activation::Relu, &*x));
+    let (mut want, mut want_dx) = (vec![0.0; dy.len()], vec![0.0; x.len()]);
+    let (mut want_dw, mut want_db) = (vec![0.0; w.len()], vec![0.0; b.len()]);
     reference::linear(s, &x, &w, Some(&b), Activation::Relu, &mut want);
-    assert_eq!(&*y, &*want, "{} y {s:?}", name(k));
-    let (mut dx, mut want) = (Odd::new(x.len()), Odd::new(x.len()));
-    (k.linear_dx)(s, &dy, &w, Some((Activation::Relu, &x)), &mut dx, Scratch::Empty(&mut scratch(k, s)));
-    reference::linear_dx(s, &dy, &w, Some((Activation::Relu, &x)), &mut want);
-    assert_eq!(&*dx, &*want, "{} dx {s:?}", name(k));
-    let (mut dw, mut want) = (Odd::new(w.len()), Odd::new(w.len()));
-    let (mut db, mut want_b) = (Odd::new(b.len()), Odd::new(b.len()));
-    (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), false, &mut scratch(k, s));
-    reference::linear_dw(s, &x, &dy, &mut want, Some(&mut want_b));
-    assert_eq!(&*dw, &*want, "{} dw {s:?}", name(k));
-    assert_eq!(&*db, &*want_b, "{} db {s:?}", name(k));
+    reference::linear_dx(s, &dy, &w, mask, &mut want_dx);
+    reference::linear_dw(s, &x, &dy, &mut want_dw, Some(&mut want_db));
+    for k in tables {
+        let (mut y, mut dx) = (Odd::new(dy.len()), Odd::new(x.len()));
+        let (mut dw, mut db) = (Odd::new(w.len()), Odd::new(b.len()));
+        (k.linear)(s, &x, &w, Some(&b), Activation::Relu, &mut y, Scratch::Empty(&mut scratch(k, s)));
+        (k.linear_dx)(s, &dy, &w, mask, &mut dx, Scratch::Empty(&mut scratch(k, s)));
+        (k.linear_dw)(s, &x, &dy, &mut dw, Some(&mut db), false, &mut scratch(k, s));
+        assert_eq!(&*y, &want, "{} y {s:?}", name(k));
+        assert_eq!(&*dx, &want_dx, "{} dx {s:?}", name(k));
+        assert_eq!(&*dw, &want_dw, "{} dw {s:?}", name(k));
+        assert_eq!(&*db, &want_db, "{} db {s:?}", name(k));
+    }
 }
 
 /// Of one head: NaN and infinity go where they belong, and nowhere else.
