@@ -11,8 +11,8 @@
 //! `gemm` are the bare product.
 
 use baq_kernels::{
-    Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Scratch, Unary, available, best,
-    for_isa, peak_gflops,
+    Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Numerics, Scratch, Unary, Unit,
+    available, best, for_isa, peak_gflops, units,
 };
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
@@ -56,6 +56,14 @@ struct Contestant<'a> {
     name: String,
     isa: Isa,
     run: Box<dyn FnMut() + Send + 'a>,
+}
+
+/// The name of one of our tables.
+fn named(k: &Kernels) -> String {
+    match k.unit {
+        None => k.isa.to_string(),
+        Some(_) => k.arithmetic(),
+    }
 }
 
 fn numbers(n: usize) -> Buffer {
@@ -110,10 +118,10 @@ impl Layer {
             }
             Op::Dw => {
                 let (mut dw, mut db) = (Buffer::new(w.len()), Buffer::new(b.len()));
-                Box::new(move || (k.linear_dw)(s, x, dy, &mut dw, Some(&mut db), false))
+                Box::new(move || (k.linear_dw)(s, x, dy, &mut dw, Some(&mut db), false, &mut scratch))
             }
         };
-        Contestant { name: k.isa.to_string(), isa: k.isa, run }
+        Contestant { name: named(k), isa: k.isa, run }
     }
 
     fn foreign(&self, op: Op, library: &'static str) -> Contestant<'_> {
@@ -144,6 +152,13 @@ impl Layer {
     fn contestants(&self, op: Op) -> Vec<Contestant<'_>> {
         let mut all: Vec<_> =
             available().filter(|k| k.isa > Isa::Portable).map(|k| self.ours(k, op)).collect();
+        // Where a mode is f32, nobody needs to see it; nor the emulation of what is here.
+        let Linear { rows, inputs, outputs, .. } = self.sizes;
+        if rows.min(inputs).min(outputs) >= 64 {
+            let modes = Numerics::ALL.into_iter().filter(|&n| n != Numerics::F32);
+            let tables = modes.flat_map(|n| units(best().isa, n));
+            all.extend(tables.filter(|k| k.unit > Some(Unit::Emulated)).map(|k| self.ours(k, op)));
+        }
         all.extend(["matrixmultiply", "gemm"].map(|library| self.foreign(op, library)));
         all
     }
@@ -187,6 +202,11 @@ fn race(contestants: &mut [Contestant], flops: f64) -> Vec<f64> {
 fn table(word: Option<&str>) {
     for isa in Isa::ALL.into_iter().filter(|&isa| for_isa(isa).is_none()) {
         println!("SKIPPED: {isa} is not available on this processor");
+    }
+    for unit in [Unit::Avx512Bf16, Unit::Amx] {
+        if units(best().isa, Numerics::Bf16).all(|k| k.unit != Some(unit)) {
+            println!("SKIPPED: {unit} is not available on this processor");
+        }
     }
     println!("one thread, GFLOP/s, in brackets the share of the peak of the instruction set");
     layers(word, |name, layer, op| {

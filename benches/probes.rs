@@ -54,6 +54,7 @@ fn main() {
     let header = Header {
         code: word(),
         isa: word(),
+        numerics: word(),
         config: word(),
         dataset: word(),
         dataset_sha256: word(),

@@ -20,6 +20,7 @@ use baq::train::offline::Ended;
 use baq::train::progress::Stop;
 use baq::train::state::Saved;
 use baq_datasets::{synthetic, write};
+use baq_kernels::Numerics;
 use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online};
 use tempfile::TempDir;
 
@@ -199,7 +200,7 @@ fn the_density_ratio_tells_disjoint_data_apart_and_equal_data_not() {
 /// A folder with toy data and the runs made from them.
 struct Place(TempDir);
 
-const COMMON: Common = Common { threads: None, isa: None, seed: None, json: true };
+const COMMON: Common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: true };
 
 impl Place {
     fn new() -> Place {

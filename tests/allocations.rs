@@ -100,6 +100,7 @@ fn a_hundred_rounds_allocate_nothing() {
     let header = Header {
         code: String::new(),
         isa: String::new(),
+        numerics: String::new(),
         config: String::new(),
         dataset: String::new(),
         dataset_sha256: String::new(),

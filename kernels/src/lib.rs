@@ -27,6 +27,7 @@ mod buffer;
 pub mod digest;
 pub mod elementwise;
 pub mod linear;
+pub mod numerics;
 mod peak;
 pub mod polyak;
 pub mod reduce;
@@ -37,8 +38,12 @@ mod tile;
 pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
 pub use digest::Digest;
+#[cfg(target_arch = "x86_64")]
+#[doc(hidden)]
+pub use linear::bf16::amx::assume_amx;
+pub use numerics::{Numerics, Unit};
 pub use peak::{peak_gflops, probe_gflops};
-pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa};
+pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa, units};
 pub use tile::{for_each, threads};
 
 pub mod gather;
@@ -208,6 +213,10 @@ pub struct AdamStep {
 pub struct Kernels {
     /// which instruction set this is
     pub isa: Isa,
+    /// what the factors of large products are
+    pub numerics: Numerics,
+    /// what multiplies them if they are bf16
+    pub unit: Option<Unit>,
     /// y = act(x w + b); b may have one row for every so many rows of y. Arguments: sizes, x, w, b, act, y, scratch.
     pub linear: fn(&Linear, &[f32], &[f32], Option<&[f32]>, Activation, &mut [f32], Scratch<'_>),
     /// dx = (dy wᵀ) ⊙ act′(x), where x `[J or 1, B, K]` is the *output* of the activation that
@@ -215,9 +224,9 @@ pub struct Kernels {
     /// in head order. Arguments: sizes, dy, w, Some((act, x)), dx, scratch.
     pub linear_dx: fn(&Linear, &[f32], &[f32], Option<(Activation, &[f32])>, &mut [f32], Scratch<'_>),
     /// dw = xᵀ dy and, if asked, db = Σ_rows dy; with `add` both are added to what is there.
-    /// Arguments: sizes, x, dy, dw, db, add.
-    pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, bool),
-    /// floats of scratch that `linear` and `linear_dx` of these sizes need at most
+    /// Arguments: sizes, x, dy, dw, db, add, scratch.
+    pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, bool, &mut [f32]),
+    /// floats of scratch that each of the three needs at most for these sizes
     pub linear_scratch: fn(&Linear) -> usize,
     /// y = f(x)
     pub unary: fn(Unary, &[f32], &mut [f32]),

@@ -88,6 +88,14 @@ impl<T> Shared<T> {
     pub(crate) fn ptr(&self) -> *mut T {
         self.0
     }
+    /// The same memory as other things.
+    pub(crate) fn cast<U>(self) -> Shared<U> {
+        Shared(self.0.cast())
+    }
+    /// What begins `n` elements further on.
+    pub(crate) fn skip(self, n: usize) -> Self {
+        Self(self.0.wrapping_add(n))
+    }
 }
 
 // SAFETY: the pointer is dereferenced only within the call that made it, while that call holds

@@ -5,7 +5,8 @@ mod common;
 use baq_kernels::{
     Activation, AdamStep, Binary, Broadcast, CountingAllocator, Isa, Kernels, Linear, Scratch, Unary,
 };
-use common::{Numbers, variants, with_threads};
+use common::layers::name;
+use common::{Numbers, modes, variants, with_threads};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -33,7 +34,7 @@ fn allocations(k: &Kernels) -> u64 {
         let before = count();
         for (s, x, w, b, y, scratch) in &mut layers {
             (k.linear)(s, x, w, Some(b), Activation::Tanh, y, Scratch::Empty(scratch));
-            (k.linear_dw)(s, x, y, w, Some(b), false);
+            (k.linear_dw)(s, x, y, w, Some(b), false, scratch);
             (k.linear_dx)(s, y, w, None, x, Scratch::Empty(scratch));
         }
         let [a, b, c, d] = &mut arrays;
@@ -54,12 +55,12 @@ fn allocations(k: &Kernels) -> u64 {
 
 #[test]
 fn steady_state_allocates_nothing() {
-    for k in variants() {
+    for k in variants().into_iter().chain(modes().into_iter().filter(|k| k.isa > Isa::Portable)) {
         for threads in [1, 2] {
             let count = with_threads(threads, || allocations(k));
-            println!("{} with {threads} threads: {count} allocations", k.isa);
+            println!("{} with {threads} threads: {count} allocations", name(k));
             if k.isa > Isa::Portable {
-                assert_eq!(count, 0, "{} with {threads} threads", k.isa);
+                assert_eq!(count, 0, "{} with {threads} threads", name(k));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use baq_kernels::{Isa, active, available, best, choose, for_isa, peak_gflops, probe_gflops};
+use baq_kernels::{Isa, Numerics, active, available, best, choose, for_isa, peak_gflops, probe_gflops};
 
 #[test]
 fn names_round_trip() {
@@ -32,17 +32,17 @@ fn tables_say_what_they_are() {
 fn the_choice_holds_for_the_process() {
     let missing = Isa::ALL.into_iter().find(|isa| for_isa(*isa).is_none());
     if let Some(isa) = missing {
-        let error = choose(isa).err().expect("a processor without it").to_string();
+        let error = choose(isa, Numerics::F32).err().expect("a processor without it").to_string();
         assert!(
             error.starts_with(&format!("this processor does not have {isa}; it has portable")),
             "{error}"
         );
     }
-    assert_eq!(choose(Isa::Portable).expect("everybody has it").isa, Isa::Portable);
+    assert_eq!(choose(Isa::Portable, Numerics::F32).expect("everybody has it").isa, Isa::Portable);
     assert_eq!(active().isa, Isa::Portable);
     if best().isa != Isa::Portable {
-        let error = choose(best().isa).err().expect("another one is in use").to_string();
-        assert_eq!(error, format!("cannot switch to {}: portable is in use already", best().isa));
+        let error = choose(best().isa, Numerics::F32).err().expect("another one is in use").to_string();
+        assert_eq!(error, format!("cannot switch to {}, f32: portable, f32 is in use already", best().isa));
     }
-    assert!(choose(Isa::Portable).is_ok());
+    assert!(choose(Isa::Portable, Numerics::F32).is_ok());
 }

@@ -25,7 +25,10 @@ pub(super) fn call<'v>(k: &Kernels, kernel: &Kernel, at: impl Fn(&Slot) -> &'v [
             let mask = mask.as_ref().map(|(act, x)| (*act, at(x)));
             (k.linear_dx)(sizes, at(dy), at(w), mask, y, scratch)
         }
-        Kernel::LinearDw { sizes, x, dy, .. } => (k.linear_dw)(sizes, at(x), at(dy), y, bias, add),
+        Kernel::LinearDw { sizes, x, dy, .. } => {
+            let Scratch::Empty(scratch) = scratch else { unreachable!("invariant: no weights are packed") };
+            (k.linear_dw)(sizes, at(x), at(dy), y, bias, add, scratch);
+        }
         Kernel::Unary { f, x } => (k.unary)(*f, at(x), y),
         Kernel::Binary { f, how, a, b } => (k.binary)(*f, how, at(a), at(b), y),
         Kernel::Sum { dims, x } => (k.sum)(*dims, at(x), y),

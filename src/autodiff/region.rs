@@ -115,9 +115,10 @@ impl Space {
                 y: &mut y[..out.len],
                 bias: bias.as_mut().map(|(slot, b)| &mut b[..slot.len]),
                 add: block > 0,
-                scratch: match block {
-                    0 => Scratch::Keep(&mut scratch),
-                    _ => Scratch::Packed(&scratch),
+                scratch: match kernel {
+                    Kernel::Linear { .. } | Kernel::LinearDx { .. } if block > 0 => Scratch::Packed(&scratch),
+                    Kernel::Linear { .. } | Kernel::LinearDx { .. } => Scratch::Keep(&mut scratch),
+                    _ => Scratch::Empty(&mut scratch),
                 },
             };
             let at = |slot: &Slot| match slot.loc {

@@ -171,9 +171,11 @@ impl Step {
     /// Scratch floats with these kernels.
     pub(super) fn scratch(&self, kernels: &Kernels) -> usize {
         match self {
-            Step::Run { kernel: Kernel::Linear { sizes, .. } | Kernel::LinearDx { sizes, .. }, .. } => {
-                (kernels.linear_scratch)(sizes)
-            }
+            Step::Run {
+                kernel:
+                    Kernel::Linear { sizes, .. } | Kernel::LinearDx { sizes, .. } | Kernel::LinearDw { sizes, .. },
+                ..
+            } => (kernels.linear_scratch)(sizes),
             _ => 0,
         }
     }

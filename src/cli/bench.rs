@@ -1,5 +1,6 @@
 //! `baq bench`: speed on this machine, beside what its processor can do.
 
+use baq_kernels::Unit;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -232,7 +233,8 @@ impl Bench {
 fn machine() -> String {
     let threads = baq_kernels::threads();
     let plural = if threads == 1 { "" } else { "s" };
-    format!("{}, {threads} thread{plural}", baq_kernels::active().isa)
+    let kernels = baq_kernels::active();
+    format!("{}, {}, {threads} thread{plural}", kernels.isa, kernels.arithmetic())
 }
 
 fn allocations(n: Option<u64>) -> String {
@@ -247,8 +249,10 @@ struct Report {
 
 impl Report {
     fn empty(what: &str) -> Report {
+        let kernels = baq_kernels::active();
         let json = json!({
-            "what": what, "isa": baq_kernels::active().isa.name(), "threads": baq_kernels::threads(),
+            "what": what, "isa": kernels.isa.name(), "numerics": kernels.numerics.name(),
+            "unit": kernels.unit.map(Unit::name), "threads": baq_kernels::threads(),
         });
         Report { text: String::new(), json }
     }

@@ -28,7 +28,7 @@ pub mod train;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use baq_kernels::Isa;
+use baq_kernels::{Isa, Numerics};
 use clap::{Args, Parser, Subcommand};
 
 use crate::audit::Error;
@@ -54,6 +54,10 @@ pub struct Common {
     /// depend on it
     #[arg(long, global = true, value_name = "ISA")]
     pub isa: Option<Isa>,
+    /// factors in the products of large layers: f32, bf16x6, bf16x3 or bf16 (six, three or one product of bf16 parts);
+    /// bits depend on it
+    #[arg(long, global = true, value_name = "MODE", default_value_t)]
+    pub numerics: Numerics,
     /// seed of initialisation, batches, noise and environments (default 0)
     #[arg(long, global = true, value_name = "N")]
     pub seed: Option<u64>,
@@ -113,9 +117,8 @@ pub fn main() -> ExitCode {
             return usage(&e);
         }
     };
-    if let Some(isa) = cli.common.isa
-        && let Err(e) = baq_kernels::choose(isa)
-    {
+    let isa = cli.common.isa.unwrap_or(baq_kernels::best().isa);
+    if let Err(e) = baq_kernels::choose(isa, cli.common.numerics) {
         return fail(&TrainError::Input(format!("--isa {isa}: {e}")));
     }
     // 0 threads is rayon's word for all cores.

@@ -61,6 +61,7 @@ pub fn header(
     Ok(Header {
         code: env!("CARGO_PKG_VERSION").into(),
         isa: baq_kernels::active().isa.name().into(),
+        numerics: baq_kernels::active().arithmetic(),
         config: sha256(&read(&dir.join(rundir::CONFIG))?),
         dataset: dataset.0.into(),
         dataset_sha256: dataset.1.into(),

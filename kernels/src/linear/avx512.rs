@@ -107,5 +107,5 @@ crate::simd::variants! {
     Avx512, "avx512f";
     fn linear(s: &Linear, x: &[f32], w: &[f32], b: Option<&[f32]>, act: Activation, y: &mut [f32], scratch: Scratch<'_>);
     fn linear_dx(s: &Linear, dy: &[f32], w: &[f32], mask: Option<(Activation, &[f32])>, dx: &mut [f32], scratch: Scratch<'_>);
-    fn linear_dw(s: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>, add: bool);
+    fn linear_dw(s: &Linear, x: &[f32], dy: &[f32], dw: &mut [f32], db: Option<&mut [f32]>, add: bool, scratch: &mut [f32]);
 }

@@ -253,9 +253,9 @@ pub(crate) unsafe fn tile<
     }
 }
 
-/// Floats on the stack, at the start of a cache line.
+/// An array on the stack, at the start of a cache line.
 #[repr(C, align(64))]
-pub(crate) struct Lines<const N: usize>(pub [f32; N]);
+pub(crate) struct Lines<T>(pub T);
 
 /// Arguments of [`dots`].
 pub(crate) struct Dots {

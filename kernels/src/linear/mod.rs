@@ -28,6 +28,7 @@
 //!
 //! **Tolerance to the reference.** |error| <= 2⁻²³ · (8 + √n) · Σ|terms| for sums of n terms (tanh: 4 ulp more).
 
+pub mod bf16;
 pub(crate) mod portable;
 pub mod reference;
 
@@ -37,13 +38,13 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod generic;
-#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bf16 needs only a part"))]
 mod micro;
-#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bf16 needs only a part"))]
 mod pack;
-#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bf16 needs only a part"))]
 mod product;
-#[cfg(target_arch = "x86_64")]
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bf16 needs only a part"))]
 mod weights;
 
 use crate::{Activation, Linear};

@@ -127,7 +127,7 @@ pub(crate) fn scratch<S: Micro>(s: &Linear) -> usize {
 }
 
 /// Floats before the first 64-byte boundary of the scratch.
-fn skip(scratch: &[f32]) -> usize {
+pub(super) fn skip(scratch: &[f32]) -> usize {
     scratch.as_ptr().align_offset(64).min(15)
 }
 
@@ -195,7 +195,7 @@ pub(crate) unsafe fn pack_turned<S: Simd>(
 
 /// The transpose of w `[inner, cols]` to `[cols, inner]`, dense.
 #[inline(always)]
-unsafe fn turn<S: Simd>(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
+pub(super) unsafe fn turn<S: Simd>(w: *const f32, inner: usize, cols: usize, dst: *mut f32) {
     for i in (0..inner).step_by(S::LANES) {
         let rows = (inner - i).min(S::LANES);
         // SAFETY: the caller's arrays cover inner x cols.

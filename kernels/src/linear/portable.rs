@@ -146,6 +146,7 @@ pub(crate) fn linear_dw(
     dw: &mut [f32],
     db: Option<&mut [f32]>,
     add: bool,
+    _: &mut [f32],
 ) {
     let count = check_dw(s, x, dy, dw, db.as_deref());
     let Linear { heads, rows, inputs, outputs, .. } = *s;

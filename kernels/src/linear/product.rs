@@ -248,7 +248,7 @@ pub(super) unsafe fn outer<S: Simd>(p: &Product, rows: Range<usize>) {
 
 /// The last operation on `n` elements from the i-th.
 #[inline(always)]
-unsafe fn finished<S: Simd>(finish: Finish, v: S::V, i: usize, n: usize) -> S::V {
+pub(super) unsafe fn finished<S: Simd>(finish: Finish, v: S::V, i: usize, n: usize) -> S::V {
     // SAFETY: the caller's mask covers these elements.
     unsafe {
         match finish {

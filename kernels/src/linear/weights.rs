@@ -88,6 +88,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     dw: &mut [f32],
     mut db: Option<&mut [f32]>,
     add: bool,
+    _: &mut [f32],
 ) {
     let count = check_dw(s, x, dy, dw, db.as_deref());
     let Linear { heads, rows, inputs, outputs, .. } = *s;
@@ -101,7 +102,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
             // SAFETY: head j exists in dy and db.
             unsafe {
                 let dy = dy.as_ptr().add(j * rows * outputs);
-                column_sums::<S>(dy, rows, outputs, db.as_mut_ptr().add(j * outputs), add);
+                column_sums::<S>(dy, rows, outputs, outputs, db.as_mut_ptr().add(j * outputs), add);
             }
         }
     }
@@ -238,9 +239,16 @@ unsafe fn dw_transposed<S: Micro>(
     }
 }
 
-/// Sums of the columns of dy `[rows, cols]`, in blocks of rows; plus `out` if `add`.
+/// Sums of the columns of dy `[rows, cols]`, rows `stride` apart, in blocks of rows; plus `out` if `add`.
 #[inline(always)]
-unsafe fn column_sums<S: Simd>(dy: *const f32, rows: usize, cols: usize, out: *mut f32, add: bool) {
+pub(super) unsafe fn column_sums<S: Simd>(
+    dy: *const f32,
+    rows: usize,
+    stride: usize,
+    cols: usize,
+    out: *mut f32,
+    add: bool,
+) {
     for col in (0..cols).step_by(S::LANES) {
         let n = cols - col;
         // SAFETY: the caller's arrays cover rows x cols and cols.
@@ -249,7 +257,7 @@ unsafe fn column_sums<S: Simd>(dy: *const f32, rows: usize, cols: usize, out: *m
             for first in (0..rows).step_by(BLOCK) {
                 let mut sum = S::zero();
                 for r in first..(first + BLOCK).min(rows) {
-                    sum = S::add(sum, S::load_part(dy.add(r * cols + col), n));
+                    sum = S::add(sum, S::load_part(dy.add(r * stride + col), n));
                 }
                 total = if first == 0 && !add { sum } else { S::add(total, sum) };
             }

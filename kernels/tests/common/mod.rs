@@ -4,7 +4,9 @@
 //! where the processor lacks it. A skipped instruction set is printed.
 #![allow(dead_code)]
 
-use baq_kernels::{Isa, Kernels, for_isa};
+pub mod layers;
+
+use baq_kernels::{Isa, Kernels, Numerics, Unit, for_isa, units};
 
 /// The tables to test.
 pub fn variants() -> Vec<&'static Kernels> {
@@ -19,6 +21,21 @@ pub fn variants() -> Vec<&'static Kernels> {
         match for_isa(isa) {
             Some(kernels) => tables.push(kernels),
             None => eprintln!("SKIPPED: {isa} is not available on this processor"),
+        }
+    }
+    tables
+}
+
+/// The tables of every mode other than f32, by every unit that is here. A skipped unit is printed.
+pub fn modes() -> Vec<&'static Kernels> {
+    let tables: Vec<_> = variants()
+        .into_iter()
+        .flat_map(|k| Numerics::ALL.into_iter().filter(|&n| n != Numerics::F32).flat_map(|n| units(k.isa, n)))
+        .collect();
+    for unit in [Unit::Emulated, Unit::Avx512Bf16, Unit::Amx] {
+        match tables.iter().any(|k| k.unit == Some(unit)) {
+            true => eprintln!("{unit}: present"),
+            false => eprintln!("SKIPPED: {unit} is not available on this processor"),
         }
     }
     tables
@@ -45,6 +62,15 @@ impl Numbers {
     /// Uniform on (-1, 1).
     pub fn unit(&mut self) -> f32 {
         self.bits() as f32 / 2f32.powi(31) - 1.0
+    }
+    /// Normal, by Box and Muller.
+    pub fn normals(&mut self, n: usize) -> Vec<f32> {
+        let mut normal = || {
+            let (u, v) = (f64::from(self.bits()) + 0.5, f64::from(self.bits()));
+            let radius = (-2.0 * (u / 2f64.powi(32)).ln()).sqrt();
+            (radius * (std::f64::consts::TAU * v / 2f64.powi(32)).cos()) as f32
+        };
+        (0..n).map(|_| normal()).collect()
     }
     /// Integers from -4 to 4, whose sums of products are exact.
     pub fn small(&mut self) -> f32 {

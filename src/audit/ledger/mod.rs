@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! baq-ledger 1
-//! {"code":"0.1.0","isa":"avx512","config":"<sha256>", ...}        the header, see Header
+//! {"code":"0.1.0","isa":"avx512","numerics":"f32","config":"<sha256>", ...}        the header, see Header
 //! length u32 | body [length] | chain [16]                         a record, and so on
 //! ```
 //!
@@ -56,6 +56,9 @@ pub struct Header {
     pub code: String,
     /// instruction set: bits hold for it
     pub isa: String,
+    /// factors of large products and the unit that multiplies them: bits hold for them; ledgers without it are of f32
+    #[serde(default = "single")]
+    pub numerics: String,
     /// SHA-256 of the resolved configuration
     pub config: String,
     /// the data
@@ -66,6 +69,10 @@ pub struct Header {
     pub origin: Option<String>,
     /// seed of batches and noise
     pub seed: u64,
+}
+
+fn single() -> String {
+    "f32".into()
 }
 
 /// Declaration of a phase: the updates of its rounds.

@@ -221,6 +221,12 @@ impl Ledger {
         let pairs = [
             ("version", a.code.clone(), b.code.clone(), "use the version that began the run"),
             ("instruction set", a.isa.clone(), b.isa.clone(), "choose it with --isa"),
+            (
+                "numerics",
+                a.numerics.clone(),
+                b.numerics.clone(),
+                "choose it with --numerics, on a processor with the same unit",
+            ),
             ("hash of the configuration", a.config.clone(), b.config.clone(), "config.toml was changed"),
             ("data", a.dataset_sha256.clone(), b.dataset_sha256.clone(), "give the same file again"),
             ("origin", origin(a), origin(b), "the checkpoint it started from was changed"),

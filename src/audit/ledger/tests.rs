@@ -20,6 +20,7 @@ fn header() -> Header {
     Header {
         code: "1".into(),
         isa: "portable".into(),
+        numerics: "f32".into(),
         config: "c".into(),
         dataset: "d".into(),
         dataset_sha256: "e".into(),
@@ -148,6 +149,11 @@ fn a_cut_ledger_goes_on_with_the_same_bytes() {
     let other = Header { isa: "avx2".into(), ..header() };
     assert!(
         refused(&other, mark).ends_with("instruction set: expected avx2, got portable; choose it with --isa")
+    );
+    let other = Header { numerics: "bf16x3 by amx".into(), ..header() };
+    assert!(
+        refused(&other, mark)
+            .contains("numerics: expected bf16x3 by amx, got f32; choose it with --numerics")
     );
     let wrong = Mark { chain: [7; LINK], ..mark };
     assert!(refused(&header(), wrong).contains("expected the chain that the checkpoint knows"));

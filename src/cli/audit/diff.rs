@@ -53,6 +53,12 @@ impl Diff {
                 a.header.isa, b.header.isa
             ));
         }
+        if a.header.numerics != b.header.numerics {
+            notes.push(format!(
+                "numerics differ: {} and {}; bits hold for one",
+                a.header.numerics, b.header.numerics
+            ));
+        }
         if a.header.dataset_sha256 != b.header.dataset_sha256 {
             notes.push(format!("data differ: {} and {}", a.header.dataset, b.header.dataset));
         }
@@ -69,7 +75,7 @@ impl Diff {
         };
         notes.push(format!("the ledgers part at record {}: {}", first.record, first.what));
         let verdict = match first.round {
-            Some(round) if a.header.isa == b.header.isa => {
+            Some(round) if a.header.isa == b.header.isa && a.header.numerics == b.header.numerics => {
                 let of = |run: &Path| capture(run, None, round + 1).map(|(_, c)| c);
                 parting(round, &of(&self.a)?, &of(&self.b)?)
             }

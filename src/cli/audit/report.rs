@@ -72,6 +72,7 @@ fn facts(ledger: &Ledger) -> Section {
     let mut rows = vec![
         vec!["version".into(), h.code.clone()],
         vec!["instruction set".into(), h.isa.clone()],
+        vec!["numerics".into(), h.numerics.clone()],
         vec!["configuration, SHA-256".into(), h.config.clone()],
         vec!["data".into(), h.dataset.clone()],
         vec!["data, SHA-256".into(), h.dataset_sha256.clone()],

@@ -65,13 +65,14 @@ impl Step {
         let (config, found) = capture(&self.run, self.data.as_deref(), self.update)?;
         let run: RunConfig = config.section();
         let note = format!(
-            "update {} of {}: {} + {}, seed {}, {}",
+            "update {} of {}: {} + {}, seed {}, {}, {}",
             self.update,
             self.run.display(),
             run.algo,
             run.adapt,
             run.seed,
-            baq_kernels::active().isa
+            baq_kernels::active().isa,
+            baq_kernels::active().arithmetic()
         );
         if let Some(path) = &self.export {
             found.export(path, &note)?;

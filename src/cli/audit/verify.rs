@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::audit::compare::Comparer;
-use crate::audit::ledger::{Ledger, Mark, Scribe};
+use crate::audit::ledger::{Header, Ledger, Mark, Scribe};
 use crate::cli::replay::{self, Rerun};
 use crate::cli::{Common, Outcome, Verdict, finetune, probes};
 use crate::config::{Config, RunConfig};
@@ -88,7 +88,7 @@ impl Verify {
             found.good(format!("written by version {}, this is {}", ledger.header.code, header.code));
         }
         checkpoints(&self.run, &ledger, &mut found)?;
-        let outcome = self.prepare(&config, &ledger, &header.isa, &mut found);
+        let outcome = self.prepare(&config, &ledger, &header, &mut found);
         let compared = match outcome {
             Ok(dataset) => self.replay(&config, dataset, ledger, &mut found)?,
             Err(e) => {
@@ -126,16 +126,22 @@ impl Verify {
         &self,
         config: &Config,
         ledger: &Ledger,
-        isa: &str,
+        header: &Header,
         found: &mut Findings,
     ) -> Result<Dataset, TrainError> {
         let left = "the chain and the checkpoints were checked, nothing was replayed";
-        if ledger.header.isa != isa {
+        let path = ledger.path().display();
+        let (then, now) = (&ledger.header.isa, &header.isa);
+        if then != now {
             return Err(TrainError::Input(format!(
-                "{}: bits hold for one instruction set: expected {}, this process uses {isa}; say --isa {}; {left}",
-                ledger.path().display(),
-                ledger.header.isa,
-                ledger.header.isa,
+                "{path}: bits hold for one instruction set: expected {then}, this process uses {now}; say --isa {then}; {left}"
+            )));
+        }
+        let (then, now) = (&ledger.header.numerics, &header.numerics);
+        if then != now {
+            let mode = then.split(' ').next().unwrap_or(then);
+            return Err(TrainError::Input(format!(
+                "{path}: bits hold for one kind of numerics: expected {then}, this process uses {now}; say --numerics {mode}, on a processor with the same unit; {left}"
             )));
         }
         let dataset = data::load(config)
