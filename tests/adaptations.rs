@@ -226,8 +226,8 @@ impl Place {
     }
 
     /// A few offline updates.
-    fn offline(&self, algo: &str) -> PathBuf {
-        let out = self.path(algo);
+    fn offline(&self, algo: &str, own: &[&str]) -> PathBuf {
+        let out = self.path(&[&[algo], own].concat().join("-"));
         if !out.exists() {
             let active = [Some(algo), algo::find(algo).expect("known").extends];
             let active: Vec<&str> = active.into_iter().flatten().collect();
@@ -238,7 +238,7 @@ impl Place {
                 "data.observation_scaling=none",
             ];
             let config = self
-                .args(&active, &sets)
+                .args(&active, &[&sets, own].concat())
                 .resolve(COMMON, Some(algo), None)
                 .unwrap_or_else(|e| panic!("{algo}: {e}"));
             train::begin(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{algo}: {e}"));
@@ -247,7 +247,10 @@ impl Place {
     }
 
     fn start(&self, algo: &str, adapt: &str, sets: &[&str]) -> (Start, Config) {
-        let start = Start { from: self.offline(algo), model: (adapt == "baq").then(|| self.offline("bc")) };
+        // What the offline run must have too.
+        let own: Vec<&str> = sets.iter().copied().filter(|s| s.starts_with("cql.ensemble")).collect();
+        let from = self.offline(algo, &own);
+        let start = Start { from, model: (adapt == "baq").then(|| self.offline("bc", &[])) };
         let common = ["online.eval_episodes=0", "online.batch=8", "online.capacity=2000"];
         let args = self.args(&[adapt], &[&common, sets].concat());
         let config =
@@ -316,12 +319,14 @@ fn updates_are_counted_exactly() {
 #[test]
 fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
     let place = Place::new();
-    let sets = ["online.env_steps=4", "online.log_every=1", "online.buffer=append"];
-    for (algo, adapt) in methods() {
-        let what = format!("{algo} + {adapt}");
-        let whole = place.finetune(algo, adapt, &sets, &format!("{algo}-{adapt}"));
-        let (start, config) = place.start(algo, adapt, &sets);
-        let cut = place.path(&format!("{algo}-{adapt}-cut"));
+    let sets = &["online.env_steps=4", "online.log_every=1", "online.buffer=append"][..];
+    let ensemble = [sets, &["cql.ensemble=2"]].concat();
+    let all = methods().map(|(algo, adapt)| (algo, adapt, sets)).chain([("cql", "off2on", &ensemble[..])]);
+    for (k, (algo, adapt, sets)) in all.enumerate() {
+        let what = format!("{algo} + {adapt} {sets:?}");
+        let whole = place.finetune(algo, adapt, sets, &format!("whole{k}"));
+        let (start, config) = place.start(algo, adapt, sets);
+        let cut = place.path(&format!("cut{k}"));
         let stopped = Stop::default();
         stopped.request();
         let fail = |e| -> Ended { panic!("{what}: {e}") };
@@ -341,6 +346,27 @@ fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
             let read = |run: &Path| std::fs::read(run.join(file)).expect("a finished run has it");
             assert!(read(&whole) == read(&cut), "{what}: {file} differs");
         }
+    }
+}
+
+/// What does not fit the offline run or the buffer is refused before there is a run directory.
+#[test]
+fn a_refused_run_leaves_nothing_behind() {
+    let place = Place::new();
+    let (start, _) = place.start("cql", "off2on", &["cql.ensemble=2"]);
+    let common = ["online.eval_episodes=0", "online.env_steps=4"];
+    for (sets, expected) in [
+        (["cql.ensemble=2", "online.capacity=3"], "online.capacity: expected at least"),
+        (["cql.ensemble=1", "online.capacity=2000"], "network `pi`, got 16; it has more critics, agents"),
+        (["cql.ensemble=3", "online.capacity=2000"], "pi.2.layer0.weight"),
+    ] {
+        let args = place.args(&["off2on"], &[&common[..], &sets].concat());
+        let config = start.configuration(&args, COMMON, "off2on").unwrap_or_else(|e| panic!("{e}"));
+        let out = place.path("refused");
+        let error =
+            start.run(&config, &out, &Stop::default(), true).expect_err("it does not fit").to_string();
+        assert!(error.contains(expected) && !error.contains('\n'), "{sets:?}: {error}");
+        assert!(!out.exists(), "{sets:?}: a run directory was made");
     }
 }
 

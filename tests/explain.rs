@@ -58,6 +58,7 @@ fn options_show_in_the_formulas() {
         ("baq.distance=mahalanobis", "d2 = mean_i(((bc(s) - a) / sigma_bc(s))²)"),
         ("baq.norm=l1", "distance = sum_i(|bc(s) - a|)"),
         ("online.updates_per_step=0.5", "0.5 rounds per environment step"),
+        ("online.warmup_steps=1000", "batch 256, 29,000 in all"),
     ] {
         let args = ["explain", "--adapt", "baq", "--env", "hopper", "--set", set];
         let out = Command::new(env!("CARGO_BIN_EXE_baq")).args(args).output().unwrap();

@@ -11,8 +11,9 @@
 //! Eq. 6 shrinks the loss of transitions far from π_BC while eq. 10 draws them more often; the expected
 //! contribution goes with ρ w, which favours *mildly* novel actions and suppresses far ones.
 //!
-//! Decisions where the text is silent: π_BC(s) is the mode; the constants k_q, k_ρ, α are ours; w multiplies
-//! the value and critic losses and nothing else, in CQL the squared error (eq. 7) unless `cql_scope` says otherwise; w has no gradient; priorities are not corrected unless
+//! Declared differences. From what the text fixes none; there is no public program. Where the text is silent: π_BC(s) is
+//! the mode; the constants k_q, k_ρ, α are ours; w multiplies the value and critic losses and nothing else, in CQL the
+//! squared error (eq. 7) unless `cql_scope` says otherwise; w has no gradient; priorities are not corrected unless
 //! `is_exponent` asks; the text's "gradual relaxation" has no equation and is offered as `relax`.
 //!
 //! Metrics, over the batch: `d2_offline`, `d2_online` = mean of the distance in eq. 6 over rows of that origin;
@@ -184,6 +185,11 @@ impl Baq {
         {
             return Err(ConfigError::Other(
                 "baq.is_exponent corrects eq. 10's probabilities, which baq.offline_priority = mean_match replaces; use one of them".into(),
+            ));
+        }
+        if matches!(c.relax, Relax::Follow(_)) && base.policy().size() > 1 {
+            return Err(ConfigError::Other(
+                "baq.relax = follow moves one model towards one policy, and this base has an ensemble of them; choose another relax, or an ensemble of 1".into(),
             ));
         }
         let model = if let Relax::Follow(_) = c.relax {

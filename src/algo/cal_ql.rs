@@ -10,7 +10,7 @@
 //! small there. Online, the rows of the running episode have G = -inf, which is CQL without calibration, until the
 //! episode ends and their returns are known; 0 would not be neutral.
 //!
-//! Metrics: those of CQL; `calibrated_share` = share of Q_j(s, a~) < G(s).
+//! Metrics: those of [`super::cql`]; `calibrated_share` = share of Q_j(s, a~) < G(s).
 //!
 //! Declared differences: the reference stores G = 0 for online rows.
 //!

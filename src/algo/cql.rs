@@ -15,10 +15,19 @@
 //! w is 1 unless an adaptation supplies it; by default it weighs the squared error alone. An adaptation may drop the
 //! penalty online; what remains is SAC, whose backup has the entropy and one draw.
 //!
+//! `ensemble = E`: E agents, as Off2On wants them, each with a policy, J critics (those of member i are `q.iJ` and on), a
+//! temperature and a multiplier of its own. Offline each learns alone, with draws of its own from the round's common
+//! batch; every loss is the sum over members. Online one policy acts and learns, in evaluations offline too:
+//!
+//!   π = tanh N(μ, σ²),  μ = mean_i μ_i,  σ² = mean_i (μ_i² + σ_i²) - μ²
+//!   y_i = r + γ m min_j Q̂_ij(s', a'),   L_Q = Σ_i Σ_j E[ w ( y_i - Q_ij(s,a) )² ] + α_c D_ij
+//!   L_π = E[ mean_i ( α_i log π(a~|s) - min_j Q_ij(s, a~) ) ],   L_α summed over members
+//!
 //! Order: all losses from the parameters at the beginning of the round; then α', α, π, Q, Q̂ move.
 //!
-//! Metrics: those of SAC; `conservative_gap` = mean_j D_j; `bellman_loss` and `penalty_loss`, the two sums of L_Q;
-//! `multiplier` = α'.
+//! Metrics: those of [`super::sac`]; `conservative_gap` = mean_j D_j; `bellman_loss` = Σ_j E[ w ( y - Q_j )² ] and
+//! `penalty_loss` = Σ_j α_c D_j, or with its multiplier, the two sums of L_Q; `multiplier` = α'. Of an ensemble, values,
+//! entropies, temperatures and multipliers are means over members; losses are as above.
 //!
 //! Declared differences. From the paper: no 1/2 before the squared error, so α_c is twice the paper's. From the
 //! public PyTorch reference: log π(a|s) of `cloning_updates` is that of the recorded action; L_α' is a mean over
@@ -27,11 +36,11 @@
 //!
 //! Cost per update (batch 256, 3x256, N = 10): 13.3 GFLOP, nearly all of it the 2(3N+1) values per state. The
 //! policy's network and the critics' first layer as far as it reads s run once per distinct state, forward and
-//! backward, and no gradient enters the policy from the samples of cat_j.
+//! backward, and no gradient enters the policy from the samples of cat_j. An ensemble costs E times as much.
 
 use super::bc::policy_metrics;
 use super::measure::{error_metrics, value_metrics};
-use super::sac::{InitRule, SoftNets, SoftSpec, Steps, Temperature, scalar};
+use super::sac::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
 use super::{Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Tracer, Var};
 use crate::config::{AdamConfig, AutoOr, Dims as Widths, above};
@@ -85,6 +94,7 @@ crate::config! {
         shape policy_hidden:   Widths      = [256, 256, 256],      ..,         "hidden layers of the policy";
         shape critic_hidden:   Widths      = [256, 256, 256],      ..,         "hidden layers of the critics";
         shape critics:         usize       = 2,                    1..64,      "J, number of critics";
+        shape ensemble:        usize       = 1,                    1..64,      "E, agents: each learns alone offline, online they act and learn as one";
         opt   actor:           AdamConfig  = 3e-5,                 ..,         "optimiser of the policy";
         opt   critic:          AdamConfig  = 3e-4,                 ..,         "optimiser of Q";
         opt   temperature_optimiser: AdamConfig = 3e-5,            ..,         "optimiser of log alpha";
@@ -127,6 +137,7 @@ impl Cql {
             std_scale: c.std_scale.then_some((1.0, -1.0)),
         };
         let spec = SoftSpec {
+            ensemble: c.ensemble,
             policy_hidden: &c.policy_hidden,
             critic_hidden: &c.critic_hidden,
             critics: c.critics,
@@ -138,7 +149,7 @@ impl Cql {
         let nets = SoftNets::declare(&spec, dims, params);
         let log_multiplier = match c.lagrange {
             Lagrange::None => None,
-            Lagrange::Gap(_) => Some(scalar(params, "log_alpha_prime", 1.0)),
+            Lagrange::Gap(_) => Some(scalars(params, "log_alpha_prime", c.ensemble, 1.0)),
         };
         Cql { config: config.clone(), nets, log_multiplier }
     }
@@ -152,17 +163,13 @@ impl Cql {
     fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
         let (c, n) = (&self.config, &self.nets);
         let k = if c.max_backup && !free(ad, phase) { c.samples } else { 1 };
-        let (a2, log_pi) = n.pi.draw(t, b.s2, k);
+        let (a2, log_pi) = n.learning(phase).draw(t, b.s2, k);
         let a2 = ad.perturb(t, a2);
-        let row = Shape::new(1, b.dims().batch, k);
-        let q = n.q_target.min(t, b.s2, a2).reshape(row);
-        let best = q.max(Axis::Cols);
-        let value = if c.entropy_backup || free(ad, phase) {
-            let is_best = 1.0 - q.less(best);
-            let log_pi = (is_best * log_pi.reshape(row)).sum(Axis::Cols) / is_best.sum(Axis::Cols);
-            best - n.alpha(t) * log_pi
-        } else {
-            best
+        let q = n.q_target.min(t, b.s2, a2);
+        let (best, log_pi) = if k == 1 { (q, log_pi) } else { best_of(q, log_pi, k) };
+        let value = match c.entropy_backup || free(ad, phase) {
+            true => best - n.alpha(t) * log_pi,
+            false => best,
         };
         let gamma = t.hyper("cql.discount", &phase.hyper(&c.discount));
         b.r + gamma * b.m * value
@@ -174,25 +181,28 @@ impl Cql {
         t: &'t Tracer,
         b: &Batch<'t>,
         q: Var<'t>,
+        phase: &Phase,
         calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
     ) -> Var<'t> {
-        let (c, pi) = (&self.config, &self.nets.pi);
+        let (c, pi, critics) = (&self.config, self.nets.learning(phase), &self.nets.q);
         let (n, rows, a_dim) = (c.samples, b.dims().batch, b.dims().a);
-        let uniform = t.noise("uniform actions", NoiseKind::Uniform, Shape::new(1, rows * n, a_dim));
+        let heads = if phase.online { 1 } else { c.ensemble };
+        let uniform = t.noise("uniform actions", NoiseKind::Uniform, Shape::new(heads, rows * n, a_dim));
         let (current, log_pi) = pi.draw(t, b.s, n);
         let (next, log_pi2) = pi.draw(t, b.s2, n);
 
         // One state's samples side by side, then one below the other.
-        let beside = |x: Var<'t>| x.reshape(Shape::new(1, rows, n * x.shape().cols));
+        let beside = |x: Var<'t>| x.reshape(Shape::new(heads, rows, n * x.shape().cols));
         let actions = beside(uniform * 2.0 - 1.0).concat(beside(next)).concat(beside(current));
-        let actions = actions.reshape(Shape::new(1, rows * 3 * n, a_dim)).named("samples");
-        let values = self.nets.q.all(t, b.s, actions);
-        let values = values.reshape(Shape::new(c.critics, rows, 3 * n));
+        let actions = actions.reshape(Shape::new(heads, rows * 3 * n, a_dim)).named("samples");
+        let values = critics.all(t, b.s, actions);
+        let values = values.reshape(Shape::new(c.ensemble * c.critics, rows, 3 * n));
         let (random, sampled) = calibrate((values.slice(0, n), values.slice(n, 2 * n)));
 
         let cat = if c.importance {
             let uniform_density = -(a_dim as f64) * 2f64.ln();
-            (random - uniform_density).concat(sampled - beside(log_pi2).concat(beside(log_pi)))
+            (random - uniform_density)
+                .concat(sampled - critics.of_each(beside(log_pi2).concat(beside(log_pi))))
         } else {
             random.concat(q).concat(sampled)
         };
@@ -218,9 +228,10 @@ impl Cql {
         match (c.lagrange, self.log_multiplier) {
             (Lagrange::Gap(gap), Some((_, p))) => {
                 let multiplier = t.param(p).exp().clamp(0.0, MULTIPLIER_BOUND).named("alpha'");
-                t.metric(&MULTIPLIER, multiplier);
-                let terms = multiplier * (weight * (d - gap));
-                (terms.sum(Axis::Heads), Some(-terms.mean_over(Axis::Heads)))
+                t.metric(&MULTIPLIER, mean_of_heads(multiplier));
+                let terms = self.nets.q.of_each(multiplier) * (weight * (d - gap));
+                let terms = terms.sum(Axis::Heads);
+                (terms, Some(-(terms / c.critics as f64)))
             }
             _ => ((weight * d).sum(Axis::Heads), None),
         }
@@ -240,7 +251,8 @@ impl Cql {
             return soft;
         }
         // Both losses are there in every round; one of them counts.
-        let cloning = (self.nets.alpha(t) * drawn.1 - self.nets.pi.log_prob(t, b.s, b.a)).mean();
+        let cloning = self.nets.alpha(t) * drawn.1 - self.nets.learning(phase).log_prob(t, b.s, b.a);
+        let cloning = if drawn.1.shape().heads == 1 { cloning } else { cloning.sum(Axis::Heads) }.mean();
         let clones = t.hyper("cql.cloning", &Schedule::Step { from: 1.0, to: 0.0, steps: left });
         clones * cloning + (1.0 - clones) * soft
     }
@@ -256,16 +268,16 @@ impl Cql {
     ) {
         let (c, n) = (&self.config, &self.nets);
         policy_metrics(t, b, &n.pi);
-        let (a, log_pi) = n.pi.draw(t, b.s, 1);
+        let (a, log_pi) = n.learning(phase).draw(t, b.s, 1);
         let policy_loss = self.policy_loss(t, b, (a, log_pi), ad, phase);
 
         let y = self.target(t, b, ad, phase);
         let q = n.q.all(t, b.s, b.a);
-        let squares = (q - y).square();
+        let squares = (q - n.q.of_each(y)).square();
         let (on_error, on_penalty) = ad.weights(t, b, q, phase);
         let bellman = squares.sum(Axis::Heads).weighted_mean(on_error);
         let penalty = (!free(ad, phase)).then(|| {
-            let difference = self.difference(t, b, q, calibrate);
+            let difference = self.difference(t, b, q, phase, calibrate);
             t.metric(&GAP, difference.mean());
             let d = match on_penalty {
                 Some(w) => w * difference,
@@ -295,6 +307,15 @@ impl Cql {
         };
         n.step(t, phase, log_pi, policy_loss, critic_loss, &steps);
     }
+}
+
+/// The largest of the k values of each state, and the log π of the draw that has it.
+fn best_of<'t>(q: Var<'t>, log_pi: Var<'t>, k: usize) -> (Var<'t>, Var<'t>) {
+    let beside = |x: Var<'t>| x.reshape(Shape::new(x.shape().heads, x.shape().rows / k, k));
+    let q = beside(q);
+    let best = q.max(Axis::Cols);
+    let is_best = 1.0 - q.less(best);
+    (best, (is_best * beside(log_pi)).sum(Axis::Cols) / is_best.sum(Axis::Cols))
 }
 
 /// Whether the penalty is dropped: then this is SAC.

@@ -22,7 +22,7 @@
 //! Declared differences: β A is cut at log 100 before the exponential, which is the same number
 //! without overflow.
 //!
-//! Cost per update (batch 256, 2x256): 0.53 GFLOP.
+//! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
 use super::bc::policy_metrics;
 use super::measure::{effective_share, error_metrics, value_metrics};

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `q_data`, `q_pi`, `q_rand` | E[ min_j Q_j(s, a) ] of the recorded action, the policy's mode, a uniform action |
 //! | `q_max_abs` | max \|Q_j(s, a)\|; beyond `run.q_bound` the run has diverged |
-//! | `td_rms` | sqrt E[ mean_j ( y - Q_j(s,a) )² ]; online also over rows of either origin, 0 where there are none |
+//! | `td_rms` | sqrt E[ mean_j ( y - Q_j(s,a) )² ] |
+//! | `td_rms_offline`, `td_rms_online` | online: the same over rows of that origin; 0 where there are none |
 //! | `mode_mse` | E[ mean_i ( mode π_i(s) - a_i )² ] |
 //! | `action_saturation` | share of \|mode π_i(s)\| > 0.99 |
 //! | `policy_std` | E[ mean_i σ_i(s) ], for policies that have one |

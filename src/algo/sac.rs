@@ -14,7 +14,7 @@
 //!
 //! Declared differences. From the paper: the squared error has no 1/2, as in rlkit; α is learnt through log α. From
 //! rlkit: in an environment alone updates alternate with single steps, not 1,000 with 1,000.
-//! The networks and the three losses around the policy serve CQL as well.
+//! The networks and the three losses around the policy serve CQL as well, there also as an ensemble.
 //!
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
@@ -89,6 +89,8 @@ pub static ENTROPY: Metric = Metric::new("policy_entropy", "-E[ log pi(a~|s) ]",
 
 /// What the networks of a soft actor-critic are like.
 pub(super) struct SoftSpec<'a> {
+    /// E, independent agents
+    pub(super) ensemble: usize,
     pub(super) policy_hidden: &'a [usize],
     pub(super) critic_hidden: &'a [usize],
     pub(super) critics: usize,
@@ -120,22 +122,29 @@ pub(super) struct Steps<'a> {
 impl SoftNets {
     /// Declares them.
     pub(super) fn declare(spec: &SoftSpec<'_>, dims: Dims, params: &mut Params) -> SoftNets {
-        let pi = Policy::declare(params, "pi", dims.sa(), spec.policy_hidden, spec.head, spec.init.policy());
+        let (e, init) = (spec.ensemble, spec.init.policy());
+        let pi = Policy::ensemble(params, "pi", e, dims.sa(), spec.policy_hidden, spec.head, init);
         let mut critics = |name, symbol| {
             let init = spec.init.critics();
-            Critics::declare(params, name, symbol, spec.critics, dims.sa(), spec.critic_hidden, init)
+            let all = e * spec.critics;
+            Critics::declare(params, name, symbol, all, dims.sa(), spec.critic_hidden, init).of_members(e)
         };
         let (q, q_target) = (critics("q", "q"), critics("q_target", "q^"));
         params.starts_equal(q.group(), q_target.group());
         let (log_alpha, fixed) = match spec.temperature {
-            Temperature::Learned => (Some(scalar(params, "log_alpha", 0.0)), 1.0),
+            Temperature::Learned => (Some(scalars(params, "log_alpha", e, 0.0)), 1.0),
             Temperature::Fixed(value) => (None, value),
         };
         let target_entropy = spec.target_entropy.or_else(|| -(dims.a as f64));
         SoftNets { pi, q, q_target, log_alpha, fixed, target_entropy }
     }
 
-    /// α
+    /// The policies that learn: the members of an ensemble each for itself offline, their joint policy online.
+    pub(super) fn learning(&self, phase: &Phase) -> Policy {
+        if phase.online { self.pi.clone() } else { self.pi.members() }
+    }
+
+    /// α `[E, 1, 1]`
     pub(super) fn alpha<'t>(&self, t: &'t Tracer) -> Var<'t> {
         match self.log_alpha {
             Some((_, p)) => t.param(p).exp().named("alpha"),
@@ -143,14 +152,16 @@ impl SoftNets {
         }
     }
 
-    /// E[ α log π(a~|s) - min_j Q_j(s, a~) ]
+    /// E[ α log π(a~|s) - min_j Q_j(s, a~) ], of an ensemble the sum over members' own actions or, for one action of
+    /// all, the mean over members
     pub(super) fn policy_loss<'t>(
         &self,
         t: &'t Tracer,
         b: &Batch<'t>,
         (a, log_pi): (Var<'t>, Var<'t>),
     ) -> Var<'t> {
-        (self.alpha(t) * log_pi - self.q.min(t, b.s, a)).mean()
+        let loss = self.alpha(t) * log_pi - self.q.min(t, b.s, a);
+        if a.shape().heads == 1 { loss.mean() } else { loss.sum(Axis::Heads).mean() }
     }
 
     /// Moves α, π, Q and the target, in this order, all on losses that have been traced before.
@@ -166,9 +177,9 @@ impl SoftNets {
         t.metric(&POLICY_LOSS, policy_loss);
         t.metric(&CRITIC_LOSS, critic_loss);
         t.metric(&ENTROPY, -log_pi.mean());
-        t.metric(&TEMPERATURE, self.alpha(t));
+        t.metric(&TEMPERATURE, mean_of_heads(self.alpha(t)));
         if let Some((group, p)) = self.log_alpha {
-            let loss = -(t.param(p) * (log_pi + self.target_entropy)).mean();
+            let loss = -(t.param(p) * (log_pi + self.target_entropy)).sum(Axis::Heads).mean();
             t.metric(&TEMPERATURE_LOSS, loss);
             t.train("temperature", ACTOR, group, &phase.actor(steps.temperature), loss);
         }
@@ -179,10 +190,15 @@ impl SoftNets {
     }
 }
 
-/// A trained scalar as a group of its own.
-pub(super) fn scalar(params: &mut Params, name: &str, begin: f64) -> (GroupId, ParamId) {
-    let group = params.group(name, false);
-    (group, params.tensor(group, "value", Shape::SCALAR, Init::Constant(begin)))
+/// A trained scalar of each member `[E, 1, 1]` as a group of its own.
+pub(super) fn scalars(params: &mut Params, name: &str, members: usize, begin: f64) -> (GroupId, ParamId) {
+    let group = params.group(name, members > 1);
+    (group, params.tensor(group, "value", Shape::new(members, 1, 1), Init::Constant(begin)))
+}
+
+/// The mean over an ensemble; of one member its value.
+pub(super) fn mean_of_heads(x: Var<'_>) -> Var<'_> {
+    if x.shape().heads == 1 { x } else { x.mean_over(Axis::Heads) }
 }
 
 /// Soft actor-critic.
@@ -197,6 +213,7 @@ impl Sac {
     pub fn declare(config: &SacConfig, dims: Dims, params: &mut Params) -> Sac {
         let c = config;
         let spec = SoftSpec {
+            ensemble: 1,
             policy_hidden: &c.hidden,
             critic_hidden: &c.hidden,
             critics: c.critics,

@@ -6,7 +6,7 @@
 //! All else as in TD3, whose options (`td3.*`) hold here too: critics, order, delays. c is 1; online it follows
 //! `cloning_online`, so that it can fade while the data stop being the best there is.
 //!
-//! Metrics: those of TD3; `q_weight` = λ.
+//! Metrics: those of [`super::td3`]; `q_weight` = λ.
 //!
 //! Declared differences: c is our option, the paper has none. States must be standardised
 //! (`data.observation_scaling`), as the preset does. An adaptation may drop λ and c online: plain TD3.

@@ -149,7 +149,7 @@ impl Sheet {
                     parts.push(Part::new("behaviour model", about, batch, baq.model_updates, &trace));
                 }
                 let cadence = cadence::of(&online, agent.adaptation.as_ref());
-                let rounds = cadence.rounds(online.env_steps);
+                let rounds = cadence.rounds(online.learning_steps());
                 let phase =
                     Phase { online: true, rounds, before: offline.updates, actor_lr: online.actor_lr };
                 let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];

@@ -283,6 +283,7 @@ fn prepare(
     let dims = origin.dims(options.rows())?;
     let mut agent = Agent::new(config, dims)?;
     online::check(config, &agent, dataset)?;
+    online::check_capacity(config, dataset)?;
     let saved: Vec<String> = origin.groups()?.iter().map(|g| g.to_string()).collect();
     let own = own_group(&agent);
     let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();

@@ -137,6 +137,16 @@ crate::config! {
 }
 
 impl OnlineConfig {
+    /// First environment steps, which collect without learning.
+    pub fn idle_steps(&self) -> u64 {
+        self.warmup_steps.max(self.random_steps)
+    }
+
+    /// Environment steps that learn.
+    pub fn learning_steps(&self) -> u64 {
+        self.env_steps.saturating_sub(self.idle_steps())
+    }
+
     /// Rows of an online batch: `batch`, or with `buffer = concat(q)` the batch of which it is the share q.
     pub fn rows(&self) -> usize {
         match self.buffer {

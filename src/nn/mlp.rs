@@ -104,11 +104,13 @@ impl ValueNet {
     }
 }
 
-/// J critics Q_j(s, a) in one object.
+/// J critics Q_j(s, a) in one object; or E times J, those of one member of an ensemble in succession.
 #[derive(Clone, Debug)]
 pub struct Critics {
     net: Mlp,
     symbol: &'static str,
+    heads: usize,
+    members: usize,
 }
 
 impl Critics {
@@ -123,7 +125,14 @@ impl Critics {
         preset: Preset,
     ) -> Self {
         let group = params.group(name, true);
-        Critics { net: Mlp::declare(params, group, heads, s_dim + a_dim, hidden, 1, preset), symbol }
+        let net = Mlp::declare(params, group, heads, s_dim + a_dim, hidden, 1, preset);
+        Critics { net, symbol, heads, members: 1 }
+    }
+
+    /// The same critics shared out among the E members of an ensemble.
+    pub fn of_members(self, members: usize) -> Critics {
+        assert!(self.heads.is_multiple_of(members), "{} critics for {members} members", self.heads);
+        Critics { members, ..self }
     }
 
     /// Their group.
@@ -131,15 +140,26 @@ impl Critics {
         self.net.group()
     }
 
-    /// Q_j(s, a) `[J, B·k, 1]` for states `[B, S]` and actions `[B·k, A]`, k for every state
+    /// Q_j(s, a) `[E·J, B·k, 1]` for states `[B, S]` and actions `[B·k, A]`, k for every state; actions `[E, B·k, A]`
+    /// are each member's own
     pub fn all<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
         let name = crate::autodiff::print::name_of;
         let label = format!("{}_j({}, {})", self.symbol, name(s), name(a));
-        let q = match s.shape().rows == a.shape().rows {
+        let q = match s.shape().rows == a.shape().rows && a.shape().heads == 1 {
             true => self.net.forward(t, s.concat(a)),
-            false => self.net.forward_groups(t, s, a),
+            false => self.net.forward_groups(t, s, self.of_each(a)),
         };
         q.named(label)
+    }
+
+    /// What belongs to a member `[E, B, N]` beside each of its critics `[E·J, B, N]`; what belongs to all as it is.
+    pub fn of_each<'t>(&self, x: Var<'t>) -> Var<'t> {
+        let (s, k) = (x.shape(), self.heads / self.members);
+        if s.heads == 1 || k == 1 {
+            return x;
+        }
+        let repeated = x.reshape(Shape::new(s.heads, 1, s.rows * s.cols)).repeat(k);
+        repeated.reshape(Shape { heads: s.heads * k, ..s })
     }
 
     /// Q_j(s, a) `[B, 1]` of one critic alone, counted from 0 as in the paths; printed from 1 as in papers.
@@ -149,10 +169,15 @@ impl Critics {
         self.net.forward_head(t, s.concat(a), j).named(label)
     }
 
-    /// min_j Q_j(s, a) `[B·k, 1]`, as [`Critics::all`]
+    /// min_j Q_j(s, a) `[E, B·k, 1]`, as [`Critics::all`], for every member over its own critics
     pub fn min<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
         let q = self.all(t, s, a);
         let label = format!("min_j {}", crate::autodiff::print::name_of(q));
-        q.min(Axis::Heads).named(label)
+        if self.members == 1 {
+            return q.min(Axis::Heads).named(label);
+        }
+        let (rows, k) = (q.shape().rows, self.heads / self.members);
+        let least = q.reshape(Shape::new(self.members, k, rows)).min(Axis::Rows);
+        least.reshape(Shape::new(self.members, rows, 1)).named(label)
     }
 }

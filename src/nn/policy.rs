@@ -7,6 +7,10 @@
 //! | `TanhGaussian` (TG) | tanh μ(s) | tanh(μ + σ ε) | Σ log N(u; μ, σ) - log(1 - tanh² u) |
 //!
 //! log σ is clamped to bounds; in head G it is a free vector or a second output of the trunk.
+//!
+//! An ensemble of E policies of head TG acts as one, whose Gaussian before the tanh has their mixture's mean and variance:
+//! μ = mean_i μ_i, σ² = mean_i (μ_i² + σ_i²) - μ², computed as mean_i (σ_i² + (μ_i - μ)²), which no rounding makes
+//! negative; log σ is clamped to the same bounds. [`Policy::members`] are its policies each for itself.
 
 use std::f64::consts::{LN_2, PI};
 
@@ -50,6 +54,8 @@ pub struct Policy {
     std_scale: Option<(ParamId, ParamId)>,
     a_dim: usize,
     hidden: Vec<usize>,
+    size: usize,
+    joint: bool,
 }
 
 impl Policy {
@@ -57,17 +63,32 @@ impl Policy {
     pub fn declare(
         params: &mut Params,
         name: &str,
+        dims: (usize, usize),
+        hidden: &[usize],
+        head: Head,
+        preset: Preset,
+    ) -> Policy {
+        Policy::ensemble(params, name, 1, dims, hidden, head, preset)
+    }
+
+    /// `size` policies as one group; paths carry their numbers if there are several. Panics for several of any head but
+    /// TG.
+    pub fn ensemble(
+        params: &mut Params,
+        name: &str,
+        size: usize,
         (s_dim, a_dim): (usize, usize),
         hidden: &[usize],
         head: Head,
         preset: Preset,
     ) -> Policy {
-        let group = params.group(name, false);
+        assert!(size == 1 || matches!(head, Head::TanhGaussian { .. }), "an ensemble has head TG");
+        let group = params.group(name, size > 1);
         let outputs = match head {
             Head::Gaussian { state_std: true, .. } | Head::TanhGaussian { .. } => 2 * a_dim,
             _ => a_dim,
         };
-        let net = Mlp::declare(params, group, 1, s_dim, hidden, outputs, preset);
+        let net = Mlp::declare(params, group, size, s_dim, hidden, outputs, preset);
         let free_log_std = match head {
             Head::Gaussian { state_std: false, .. } => {
                 Some(params.tensor(group, "log_std", Shape::new(1, 1, a_dim), Init::Constant(0.0)))
@@ -76,12 +97,23 @@ impl Policy {
         };
         let std_scale = match head {
             Head::TanhGaussian { std_scale: Some((factor, offset)), .. } => {
-                let mut scalar = |name, x| params.tensor(group, name, Shape::SCALAR, Init::Constant(x));
+                let mut scalar =
+                    |name, x| params.tensor(group, name, Shape::new(size, 1, 1), Init::Constant(x));
                 Some((scalar("log_std_multiplier", factor), scalar("log_std_offset", offset)))
             }
             _ => None,
         };
-        Policy { net, head, free_log_std, std_scale, a_dim, hidden: hidden.to_vec() }
+        Policy { net, head, free_log_std, std_scale, a_dim, hidden: hidden.to_vec(), size, joint: true }
+    }
+
+    /// E, the number of policies that act as one.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The policies each for itself: all that they give is `[E, ..]`.
+    pub fn members(&self) -> Policy {
+        Policy { joint: false, ..self.clone() }
     }
 
     /// Its group.
@@ -127,7 +159,16 @@ impl Policy {
                     Some((factor, offset)) => t.param(factor) * l + t.param(offset),
                     None => l,
                 };
-                (f.slice(0, self.a_dim), Some(log_std.clamp(lo, hi)))
+                let (mean, log_std) = (f.slice(0, self.a_dim), log_std.clamp(lo, hi));
+                match self.joint && self.size > 1 {
+                    false => (mean, Some(log_std)),
+                    true => {
+                        let joint = mean.mean_over(Axis::Heads);
+                        let spread = (log_std * 2.0).exp() + (mean - joint).square();
+                        let log_std = spread.mean_over(Axis::Heads).log() * 0.5;
+                        (joint, Some(log_std.clamp(lo, hi)))
+                    }
+                }
             }
         }
     }

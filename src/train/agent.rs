@@ -204,10 +204,12 @@ impl Annotator {
     }
 }
 
+/// Columns that are not in rows: the loop knows the origin of a row and how it was drawn.
+const BY_LOOP: [&str; 2] = [replay::ONLINE, replay::IMPORTANCE];
+
 /// An error if a trace reads a column that is neither in rows of this layout nor filled by the loop.
 pub fn check_columns(trace: &Trace, layout: &Layout) -> Result<(), TrainError> {
-    let by_loop = [replay::ONLINE, replay::IMPORTANCE];
-    let known = |name| by_loop.contains(&name) || layout.find(name).is_some();
+    let known = |name| BY_LOOP.contains(&name) || layout.find(name).is_some();
     match trace.inputs.iter().find(|input| !known(input.name)) {
         None => Ok(()),
         Some(input) => {
@@ -222,14 +224,17 @@ pub fn check_columns(trace: &Trace, layout: &Layout) -> Result<(), TrainError> {
 }
 
 /// Copies the columns that a program reads from rows of the ring into its inputs, except those that the loop
-/// fills; see [`check_columns`].
+/// fills. Panics for any other column that the ring lacks, which [`check_columns`] has refused.
 pub fn fill(workspace: &mut Workspace, program: &Program, ring: &Ring, rows: &[u32]) {
     // Filled from the front; the rest are empty parts, which copy nothing.
     let mut parts: [Part; MOST_COLUMNS] = std::array::from_fn(|_| Part { offset: 0, len: 0, out: &mut [] });
     let mut free = parts.iter_mut();
     for (name, out) in workspace.inputs_mut(program) {
         let Some(column) = ring.layout().find(name) else {
-            debug_assert!([replay::ONLINE, replay::IMPORTANCE].contains(&name), "no column `{name}`");
+            assert!(
+                BY_LOOP.contains(&name),
+                "invariant: rows have the column `{name}`, which the losses read"
+            );
             continue;
         };
         *free.next().expect("invariant: a batch has few columns") =

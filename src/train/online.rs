@@ -74,30 +74,41 @@ pub fn fit_model<R: Recorder>(
     Ok(false)
 }
 
+/// How many offline transitions the online buffer begins with.
+fn kept(dataset: &Dataset, options: &OnlineConfig) -> usize {
+    let all = dataset.columns.len();
+    match options.offline_rows {
+        OfflineRows::All => all,
+        OfflineRows::Subset(n) => all.min(n as usize),
+        OfflineRows::None => 0,
+    }
+}
+
+/// An error if the buffer cannot hold the offline transitions and all that are collected. Without data the oldest give
+/// way, as in any replay.
+pub fn check_capacity(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
+    let online: OnlineConfig = config.section();
+    let kept = kept(dataset, &online);
+    let needed = kept as u64 + online.env_steps;
+    if dataset.is_absent() || online.capacity as u64 >= needed {
+        return Ok(());
+    }
+    Err(TrainError::Input(format!(
+        "online.capacity: expected at least {needed} ({kept} offline transitions and {} environment steps), got {}; raise it, or old transitions are overwritten unasked",
+        online.env_steps, online.capacity,
+    )))
+}
+
 /// The offline transitions that the online buffer begins with.
 pub fn ring(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Ring, TrainError> {
     let run: RunConfig = config.section();
     let online: OnlineConfig = config.section();
     let mut rows: Vec<usize> = (0..dataset.columns.len()).collect();
-    let keep = match online.offline_rows {
-        OfflineRows::All => rows.len(),
-        OfflineRows::Subset(n) => (n as usize).min(rows.len()),
-        OfflineRows::None => 0,
-    };
+    let keep = kept(dataset, &online);
     if keep < rows.len() {
         rows.shuffle(&mut Rng::new(run.seed, Stream::Subset, 0));
         rows.truncate(keep);
         rows.sort_unstable();
-    }
-    let needed = rows.len() as u64 + online.env_steps;
-    // Without data the oldest transitions give way, as in any replay.
-    if !dataset.is_absent() && (online.capacity as u64) < needed {
-        return Err(TrainError::Input(format!(
-            "online.capacity: expected at least {needed} ({} offline transitions and {} environment steps), got {}; raise it, or old transitions are overwritten unasked",
-            rows.len(),
-            online.env_steps,
-            online.capacity,
-        )));
     }
     let columns = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
     dataset.ring(&rows, online.capacity, &columns, agent.learner.return_to_go())
@@ -221,7 +232,7 @@ impl<'a> Online<'a> {
         let cadence = cadence::of(&options, agent.adaptation.as_ref());
         let phase = Phase {
             online: true,
-            rounds: cadence.rounds(options.env_steps),
+            rounds: cadence.rounds(options.learning_steps()),
             before: counters.offline_rounds,
             // An untrained agent comes to no switch.
             actor_lr: match dataset.is_absent() && counters.offline_rounds == 0 {
@@ -381,7 +392,7 @@ impl<'a> Online<'a> {
         let exponent = self
             .sampling
             .importance
-            .map_or(0.0, |s| s.over(self.cadence.rounds(self.options.env_steps)).at(phase_round));
+            .map_or(0.0, |s| s.over(self.cadence.rounds(self.options.learning_steps())).at(phase_round));
         self.composer.compose(
             draw,
             &self.ring,
@@ -424,8 +435,9 @@ impl<'a> Online<'a> {
     /// The rounds that the last environment step pays for; how many.
     fn learn<R: Recorder>(&mut self, probe: &mut R) -> Result<u64, TrainError> {
         let now = self.counters.env_step;
-        let idle = self.options.warmup_steps.max(self.options.random_steps);
-        let Some(learning) = now.checked_sub(idle).filter(|n| *n > 0) else { return Ok(0) };
+        let Some(learning) = now.checked_sub(self.options.idle_steps()).filter(|n| *n > 0) else {
+            return Ok(0);
+        };
         let due = Due::earn(&self.cadence, learning, &mut self.counters);
         for k in 0..due.rounds() {
             let roles = due.roles(k, self.counters.round, self.agent.learner.actor_every());

@@ -397,6 +397,16 @@ impl Saved {
         let steps = self.reader.tensor::<u64>("adam.steps", &[saved.len()])?;
         let group = agent.table.find_group(to).expect("invariant: the caller names a group of the agent");
         let table = agent.table.clone();
+        // Some of several critics or agents would otherwise be taken for all of them.
+        let there = self.reader.names().filter(|n| n.strip_prefix(from).is_some_and(|n| n.starts_with('.')));
+        let (there, expected) =
+            (there.count(), table.members(group).map(|p| table.paths(p).len()).sum::<usize>());
+        if there > expected {
+            return Err(TrainError::Input(format!(
+                "{}: expected {expected} tensors in network `{from}`, got {there}; it has more critics, agents or layers than are asked for: set the numbers that it was trained with",
+                self.file,
+            )));
+        }
         for id in table.members(group) {
             let shape = table.param(id).shape;
             let shape = [shape.rows, shape.cols];

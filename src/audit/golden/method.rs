@@ -253,6 +253,7 @@ fn cql(open: &mut Open<'_>, networks: &Networks, dims: Dims) -> Result<CqlConfig
         policy_hidden: networks.hidden("actor"),
         critic_hidden: networks.hidden("critic_1"),
         critics: networks.critics(),
+        ensemble: 1,
         actor: open.adam("actor_lr", 3e-5)?,
         critic: open.adam("critic_lr", 3e-4)?,
         temperature_optimiser: open.adam("alpha_lr", 3e-5)?,
