@@ -42,8 +42,8 @@
 //! the data; who has neither data nor patience can note the last link of a finished run and compare that.
 //!
 //! Replays begin at the last kept checkpoint before `--from`, otherwise at the beginning. `--set audit.keep_every=N` keeps
-//! one every N updates. Networks that an adaptation trains beside the rounds (Off2On's density) have no records of their own;
-//! their state is in the checkpoints and is compared there.
+//! one every N updates. What an adaptation trains beside the rounds (Off2On's density ratio) is a phase of its own with the
+//! clock of the online one: its updates have records as all others.
 //!
 //! # Following one update
 #![doc = ""]
@@ -71,6 +71,8 @@ pub const MODEL: &str = "model";
 pub const OFFLINE: &str = "offline";
 /// Training in an environment.
 pub const ONLINE: &str = "online";
+/// A model that gives priorities, trained beside the rounds of the online phase.
+pub const PRIORITIES: &str = "priorities";
 
 /// Why a probe has stopped a run, or what is wrong with its files. Each is one line.
 #[derive(Debug, thiserror::Error)]

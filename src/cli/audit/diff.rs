@@ -1,16 +1,20 @@
 //! `baq audit diff`: where two runs part.
 //!
-//! Their ledgers tell the first update; both are then replayed up to it, and the first operation of it tells the rest.
+//! Their ledgers tell the first update; both are then replayed up to it, each with its own instruction set, and the first
+//! operation of it tells the rest.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::Args;
 use serde_json::json;
 
 use super::step::capture;
 use crate::audit::MODEL;
-use crate::audit::capture::{Capture, first_difference};
+use crate::audit::capture::{Capture, first_difference, widest_gradient};
 use crate::audit::ledger::{Entry, Kind, Ledger, Record};
+use crate::audit::narrow::TOLERANCE_F32;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::train::{TrainError, rundir};
 
@@ -79,7 +83,18 @@ impl Diff {
                 let of = |run: &Path| capture(run, None, round + 1).map(|(_, c)| c);
                 parting(round, &of(&self.a)?, &of(&self.b)?)
             }
-            _ => format!("different from record {} on", first.record),
+            Some(round) => {
+                notes.extend(drift(&a, &b));
+                let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header.isa, round + 1);
+                let (x, y) = (of(&self.a, &a)?, of(&self.b, &b)?);
+                let gradients = widest_gradient(&x, &y).map_or(String::new(), |(gap, name)| {
+                    let bound = 2.0 * TOLERANCE_F32;
+                    let within = if gap <= bound { "within" } else { "BEYOND" };
+                    format!("; its gradients differ by {gap:.1e} in norm at most, in {name}: {within} the tolerance {bound:.0e}")
+                });
+                parting(round, &x, &y) + &gradients
+            }
+            None => format!("different from record {} on", first.record),
         };
         self.print(common, &notes, Some(&first), &verdict);
         Ok(Verdict::CheckFailed)
@@ -100,6 +115,38 @@ impl Diff {
         notes.iter().for_each(|note| println!("{note}"));
         println!("{verdict}");
     }
+}
+
+/// A capture by a process of its own: an instruction set is chosen once in the life of one.
+fn elsewhere(run: &Path, isa: &str, update: u64) -> Result<Capture, TrainError> {
+    let file = std::env::temp_dir().join(format!("baq-diff-{}-{isa}.safetensors", std::process::id()));
+    let fail = |what: String| TrainError::Input(format!("{}: {what}", run.display()));
+    let program = std::env::current_exe().map_err(|e| fail(format!("cannot find this program ({e})")))?;
+    let mut command = Command::new(program);
+    command.args(["audit", "step", "--isa", isa, "--update", &update.to_string(), "--export"]);
+    let ran = command.arg(&file).arg(run).output();
+    let ran = ran.map_err(|e| fail(format!("cannot start this program again ({e})")))?;
+    if !ran.status.success() {
+        let why = String::from_utf8_lossy(&ran.stderr);
+        return Err(fail(format!("cannot be replayed with {isa}: {}", why.trim())));
+    }
+    let found = Capture::import(&file).map_err(|e| fail(e.to_string()));
+    let _ = std::fs::remove_file(&file); // of no further use; nothing depends on its absence
+    found
+}
+
+/// How far two runs have gone from each other at the end of what both have done.
+fn drift(a: &Ledger, b: &Ledger) -> Option<String> {
+    let of = |l: &Ledger| l.updates().map(|(_, r)| ((r.kind, r.round), r)).collect::<BTreeMap<_, _>>();
+    let (a, mut b) = (of(a), of(b));
+    let pairs: Vec<_> = a.into_iter().filter_map(|(k, x)| Some((x, b.remove(&k)?))).collect();
+    let last = pairs.iter().map(|(x, _)| x.round).max()?;
+    let gaps = pairs.iter().filter(|(x, _)| x.round == last).flat_map(|(x, y)| {
+        let both = x.parameter_norms.iter().zip(&y.parameter_norms);
+        both.map(|(x, y)| f64::from((x - y).abs() / y.abs().max(f32::MIN_POSITIVE)))
+    });
+    let widest = gaps.fold(0.0, f64::max);
+    Some(format!("after update {} the norms of the parameters differ by {widest:.1e} at most", last + 1))
 }
 
 /// In words where two replays of the same update part.
