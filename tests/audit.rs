@@ -1,4 +1,6 @@
 //! The audit as a sceptic meets it: runs on the toy task, verified, tampered with, compared, taken apart.
+//!
+//! Above 400 lines because all of it is said with the same few commands.
 
 mod common;
 
@@ -123,7 +125,7 @@ fn runs_are_verified_in_another_process_with_other_threads() {
     assert_eq!((&json["passed"], &json["compared"]), (&Value::from(true), &Value::from(301)));
     place.succeed("audit report tuned").says(0, &["every link of the chain holds"]);
     let page = std::fs::read_to_string(place.path("tuned/audit.html")).unwrap();
-    for words in ["Norms of gradients", "Weights and priorities by origin", "Update policy, online"] {
+    for words in ["Norms of gradients", "Weights and priorities", "Update policy, online"] {
         assert!(page.contains(words), "{words}");
     }
     // A kept checkpoint begins nowhere else than the run did.
@@ -336,7 +338,9 @@ fn instruction_sets_part_at_an_operation_and_stay_close() {
     let all: Vec<&str> = baq_kernels::available().map(|k| k.isa.name()).collect();
     let place = Place::new();
     for isa in &all {
-        place.succeed(&format!("train --out {isa} --updates 40 --isa {isa} {SMALL}"));
+        // Shorter sums are the same on some of them.
+        let small = SMALL.replace("[8,8]", "[20,20]");
+        place.succeed(&format!("train --out {isa} --updates 40 --isa {isa} {small}"));
     }
     for pair in all.windows(2) {
         let [a, b] = pair else { unreachable!("windows of two") };

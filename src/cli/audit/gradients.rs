@@ -7,6 +7,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::every::{self, MOVED};
 use crate::adapt::ADAPTATIONS;
 use crate::algo::{ALGORITHMS, Dims, Phase};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
@@ -19,7 +20,7 @@ use crate::cli::{Common, Outcome, Verdict};
 use crate::config::{Config, OnlineActorLr};
 use crate::replay::Ring;
 use crate::train::TrainError;
-use crate::train::agent::Agent;
+use crate::train::agent::{Agent, find_algorithm};
 use crate::train::data;
 
 /// Compare gradients with central differences.
@@ -37,7 +38,7 @@ pub struct Gradients {
     /// preset to start from (default: the one named like the algorithm)
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// set one option; may be repeated
+    /// set one option; may be repeated; with --all it is for the methods that have it
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
     /// file to take the batch of the configured networks from (default: random numbers)
@@ -70,23 +71,21 @@ impl Part {
 /// f64 executor is slow.
 const WIDE: Dims = Dims { s: 11, a: 3, batch: 32 };
 /// Sizes of the check that perturbs every parameter.
-const SMALL: Dims = Dims { s: 4, a: 2, batch: 8 };
-/// What an asterisk means.
-const MOVED: &str = "f32 takes a branch (a ReLU at 0) differently from f64; it agrees with f64 at parameters moved by one rounding of f32";
+pub(super) const SMALL: Dims = Dims { s: 4, a: 2, batch: 8 };
 /// Hidden layers of the latter.
 const SMALL_HIDDEN: &str = "[7, 5]";
 
 /// Everything that was checked of one method.
-struct Method {
-    name: String,
-    dims: Dims,
+pub(super) struct Method {
+    pub(super) name: String,
+    pub(super) dims: Dims,
     parts: Vec<Part>,
 }
 
 /// The largest error of some kind, and where.
-struct Worst {
-    error: f64,
-    at: String,
+pub(super) struct Worst {
+    pub(super) error: f64,
+    pub(super) at: String,
 }
 
 impl Worst {
@@ -101,28 +100,28 @@ impl Worst {
 }
 
 impl Method {
-    fn checks(&self) -> usize {
+    pub(super) fn checks(&self) -> usize {
         self.parts.iter().map(|p| p.tensors.len()).sum()
     }
 
-    fn failed(&self) -> usize {
+    pub(super) fn failed(&self) -> usize {
         self.parts.iter().map(Part::failed).sum()
     }
 
     /// Central differences against f64.
-    fn worst(&self) -> Worst {
+    pub(super) fn worst(&self) -> Worst {
         let all = self.parts.iter().flat_map(|p| &p.tensors);
         Worst::of(all.map(|t| (t.worst(), format!("{}: {}", t.update, t.path))))
     }
 
     /// f32 against f64.
-    fn worst_f32(&self) -> Worst {
+    pub(super) fn worst_f32(&self) -> Worst {
         let all = self.parts.iter().flat_map(|p| &p.narrow);
         Worst::of(all.map(|n| (n.relative, format!("{}: {}", n.update, n.path))))
     }
 
     /// Gradients that agree only at parameters moved by rounding.
-    fn moved(&self) -> usize {
+    pub(super) fn moved(&self) -> usize {
         self.parts.iter().flat_map(|p| &p.narrow).filter(|n| n.moved).count()
     }
 
@@ -131,7 +130,7 @@ impl Method {
         all.filter(|o| !o.passed()).map(|o| o.name.as_str()).collect()
     }
 
-    fn verdict(&self) -> String {
+    pub(super) fn verdict(&self) -> String {
         let (Method { name, .. }, checks) = (self, self.checks());
         let figures = format!(
             "worst relative error {:.1e} (tolerance {TOLERANCE:.0e}), f32 against f64 {:.1e} ({TOLERANCE_F32:.0e})",
@@ -150,7 +149,7 @@ impl Method {
 }
 
 /// What is compared with what.
-fn about(dims: Dims) -> String {
+pub(super) fn about(dims: Dims) -> String {
     let Dims { s, a, batch } = dims;
     let small = SMALL;
     format!(
@@ -167,7 +166,7 @@ fn about(dims: Dims) -> String {
 impl Gradients {
     pub(super) fn run(self, common: Common) -> Outcome {
         if self.all {
-            return self.every(common);
+            return every::run(&self, common);
         }
         let method = self.method(common, &self.algo, &self.adapt)?;
         let passed = method.failed() == 0;
@@ -192,84 +191,18 @@ impl Gradients {
         Ok(if passed { Verdict::Done } else { Verdict::CheckFailed })
     }
 
-    /// One line per method that the registries allow.
-    fn every(&self, common: Common) -> Outcome {
-        let (mut methods, mut refused, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut moved = false;
-        for (k, (algo, adapt)) in ALGORITHMS
-            .iter()
-            .flat_map(|base| ADAPTATIONS.iter().map(move |modifier| (base.name, modifier.name)))
-            .enumerate()
-        {
-            let small = small(&self.config(common, algo, adapt)?)?;
-            if let Err(e) = Agent::new(&small, SMALL) {
-                refused.push(e.to_string());
-                continue;
-            }
-            let method = self.method(common, algo, adapt)?;
-            let (f64, f32) = (method.worst(), method.worst_f32());
-            let passed = method.failed() == 0;
-            if !common.json {
-                if k == 0 {
-                    println!("{}", about(method.dims));
-                    println!(
-                        "{:<16} {:>6}  {:>8}  {:<28} {:>8}  {:<28}",
-                        "method", "checks", "f64", "worst tensor", "f32-f64", "worst tensor"
-                    );
-                }
-                let flag = match (passed, method.moved() > 0) {
-                    (false, _) => "  DIFFERS",
-                    (true, true) => "  agree *",
-                    (true, false) => "  agree",
-                };
-                println!(
-                    "{:<16} {:>6}  {:>8.1e}  {:<28} {:>8.1e}  {:<28}{flag}",
-                    method.name,
-                    method.checks(),
-                    f64.error,
-                    f64.at,
-                    f32.error,
-                    f32.at
-                );
-            }
-            moved |= method.moved() > 0;
-            methods.push(json!({
-                "method": method.name, "checks": method.checks(), "worst": f64.error, "at": f64.at,
-                "worst_f32": f32.error, "at_f32": f32.at, "moved": method.moved(), "passed": passed,
-                "verdict": method.verdict(),
-            }));
-            if !passed {
-                failed.push(method.verdict());
-            }
-        }
-        let figures = format!("tolerance {TOLERANCE:.0e}, f32 against f64 {TOLERANCE_F32:.0e}");
-        let verdict = match failed.len() {
-            0 => format!("{} methods: all gradients agree ({figures})", methods.len()),
-            n => format!("{n} of {} methods: gradients DIFFER ({figures})", methods.len()),
+    pub(super) fn config(&self, common: Common, algo: &str, adapt: &str) -> Result<Config, TrainError> {
+        // One set of options serves all methods: what belongs to another one is left out.
+        let methods = || ALGORITHMS.iter().map(|e| e.name).chain(ADAPTATIONS.iter().map(|e| e.name));
+        let extends = find_algorithm(algo)?.extends;
+        let others: Vec<&str> = match self.all {
+            true => methods().filter(|n| *n != algo && *n != adapt && Some(*n) != extends).collect(),
+            false => Vec::new(),
         };
-        if common.json {
-            println!(
-                "{}",
-                json!({
-                    "methods": methods, "refused": refused, "passed": failed.is_empty(), "verdict": verdict,
-                    "tolerance": TOLERANCE, "tolerance_f32": TOLERANCE_F32,
-                })
-            );
-        } else {
-            if moved {
-                println!("* {MOVED}");
-            }
-            refused.iter().for_each(|why| println!("refused: {why}"));
-            failed.iter().for_each(|what| println!("{what}"));
-            println!("{verdict}");
-        }
-        Ok(if failed.is_empty() { Verdict::Done } else { Verdict::CheckFailed })
-    }
-
-    fn config(&self, common: Common, algo: &str, adapt: &str) -> Result<Config, TrainError> {
+        let mine = |set: &&String| !others.contains(&set.split('.').next().unwrap_or_default());
         let args = RunArgs {
             preset: self.preset.clone(),
-            sets: self.sets.clone(),
+            sets: self.sets.iter().filter(mine).cloned().collect(),
             env: Some("none".into()),
             data: self.data.clone(),
             ..RunArgs::default()
@@ -277,7 +210,7 @@ impl Gradients {
         args.resolve(common, Some(algo), Some(adapt))
     }
 
-    fn method(&self, common: Common, algo: &str, adapt: &str) -> Result<Method, TrainError> {
+    pub(super) fn method(&self, common: Common, algo: &str, adapt: &str) -> Result<Method, TrainError> {
         let config = self.config(common, algo, adapt)?;
         let seed = common.seed.unwrap_or(0);
         let mut dims = WIDE;
@@ -296,7 +229,7 @@ impl Gradients {
 }
 
 /// The same method with all networks small.
-fn small(config: &Config) -> Result<Config, TrainError> {
+pub(super) fn small(config: &Config) -> Result<Config, TrainError> {
     let places: Vec<String> = config
         .sections()
         .flat_map(|s| s.fields().iter().map(move |f| (s.name(), f.key)))
