@@ -48,7 +48,8 @@ impl<S: Sink> Scribe<S> {
             };
         }
         let tensors = phase.updates.iter().map(|k| k.tensors.len()).max().unwrap_or(0);
-        (self.norms.clear(), self.body.clear());
+        self.norms.clear();
+        self.body.clear();
         self.norms.reserve(tensors);
         self.body.reserve(FIXED + 8 * tensors);
         let mut body = 0u32.to_le_bytes().to_vec();

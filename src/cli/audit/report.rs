@@ -214,13 +214,11 @@ fn round_off(rows: &[Row]) -> Section {
                 let worst = mine().filter(|r| r.tensor == tensor).map(f).fold(0.0, worse);
                 format!("{worst:.1e}")
             };
-            let name = if tensor.is_empty() { "the loss itself" } else { tensor };
-            table.push(vec![
-                name.into(),
-                format!("{loss}, {phase}"),
-                of(&|r| r.gradient),
-                of(&|r| r.parameter),
-            ]);
+            let (name, after) = match tensor {
+                "" => ("the loss itself", String::new()),
+                _ => (tensor, of(&|r| r.parameter)),
+            };
+            table.push(vec![name.into(), format!("{loss}, {phase}"), of(&|r| r.gradient), after]);
         }
     }
     for (phase, series) in charts {
@@ -232,7 +230,7 @@ fn round_off(rows: &[Row]) -> Section {
             updates,
         ));
     }
-    let heads = ["tensor", "update", "worst: its gradient", "its value after"].map(String::from).to_vec();
+    let heads = ["gradient of", "update", "worst error", "of the value after"].map(String::from).to_vec();
     items.push(Item::Table(heads, table));
     Section { heading: "Round-off against f64".into(), items }
 }
