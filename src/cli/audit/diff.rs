@@ -13,7 +13,7 @@ use serde_json::json;
 use super::step::capture;
 use crate::audit::MODEL;
 use crate::audit::capture::{Capture, first_difference, widest_gradient};
-use crate::audit::ledger::{Entry, Kind, Ledger, Record};
+use crate::audit::ledger::{Entry, Header, Kind, Ledger, Record};
 use crate::audit::narrow::TOLERANCE_F32;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::train::{TrainError, rundir};
@@ -78,19 +78,26 @@ impl Diff {
             return Ok(Verdict::Done);
         };
         notes.push(format!("the ledgers part at record {}: {}", first.record, first.what));
+        let here = baq_kernels::active();
+        let mine = |l: &Ledger| l.header.isa == here.isa.name() && l.header.numerics == here.arithmetic();
         let verdict = match first.round {
-            Some(round) if a.header.isa == b.header.isa && a.header.numerics == b.header.numerics => {
+            Some(round) if mine(&a) && mine(&b) => {
                 let of = |run: &Path| capture(run, None, round + 1).map(|(_, c)| c);
                 parting(round, &of(&self.a)?, &of(&self.b)?)
             }
             Some(round) => {
                 notes.extend(drift(&a, &b));
-                let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header.isa, round + 1);
+                let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header, round + 1);
                 let (x, y) = (of(&self.a, &a)?, of(&self.b, &b)?);
+                let alike = a.header.numerics == b.header.numerics && a.header.isa != b.header.isa;
                 let gradients = widest_gradient(&x, &y).map_or(String::new(), |(gap, name)| {
                     let bound = 2.0 * TOLERANCE_F32;
-                    let within = if gap <= bound { "within" } else { "BEYOND" };
-                    format!("; its gradients differ by {gap:.1e} in norm at most, in {name}: {within} the tolerance {bound:.0e}")
+                    let within = match (alike, gap <= bound) {
+                        (false, _) => String::new(),
+                        (true, true) => format!(": within the tolerance {bound:.0e}"),
+                        (true, false) => format!(": BEYOND the tolerance {bound:.0e}, unless a ReLU is at 0"),
+                    };
+                    format!("; its gradients differ by {gap:.1e} in norm at most, in {name}{within}")
                 });
                 parting(round, &x, &y) + &gradients
             }
@@ -117,18 +124,22 @@ impl Diff {
     }
 }
 
-/// A capture by a process of its own: an instruction set is chosen once in the life of one.
-fn elsewhere(run: &Path, isa: &str, update: u64) -> Result<Capture, TrainError> {
+/// A capture by a process of its own: instruction set and numerics are chosen once in the life of one.
+fn elsewhere(run: &Path, header: &Header, update: u64) -> Result<Capture, TrainError> {
+    let isa = header.isa.as_str();
+    // The unit that computes it follows the mode.
+    let numerics = header.numerics.split(' ').next().unwrap_or_default();
     let file = std::env::temp_dir().join(format!("baq-diff-{}-{isa}.safetensors", std::process::id()));
     let fail = |what: String| TrainError::Input(format!("{}: {what}", run.display()));
     let program = std::env::current_exe().map_err(|e| fail(format!("cannot find this program ({e})")))?;
     let mut command = Command::new(program);
-    command.args(["audit", "step", "--isa", isa, "--update", &update.to_string(), "--export"]);
+    command.args(["audit", "step", "--isa", isa, "--numerics", numerics]);
+    command.args(["--update", &update.to_string(), "--export"]);
     let ran = command.arg(&file).arg(run).output();
     let ran = ran.map_err(|e| fail(format!("cannot start this program again ({e})")))?;
     if !ran.status.success() {
         let why = String::from_utf8_lossy(&ran.stderr);
-        return Err(fail(format!("cannot be replayed with {isa}: {}", why.trim())));
+        return Err(fail(format!("cannot be replayed with {isa} and {numerics}: {}", why.trim())));
     }
     let found = Capture::import(&file).map_err(|e| fail(e.to_string()));
     let _ = std::fs::remove_file(&file); // of no further use; nothing depends on its absence
