@@ -1,8 +1,9 @@
 //! What does it cost to look on?
 //!
 //! `cargo bench --bench probes` lets rounds of IQL (batch 256, networks of 256 x 256, Hopper) run without and with each
-//! probe, in turn, and compares least and median times: ratios hold even on a busy machine. Two contestants run
-//! without any probe; their difference is the noise.
+//! probe, in turn, and compares least and median times, and the median of the ratios to the round without a probe just
+//! before: ratios hold even on a busy machine. Two contestants run without any probe; their difference is the noise.
+//! `cargo bench --bench probes -- SECONDS` lets each count of threads run for so long; 40 otherwise.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ struct Contestant {
     name: &'static str,
     run: Box<dyn FnMut() + Send>,
     times: Samples,
+    /// times over those of the first contestant in the same turn
+    ratios: Samples,
 }
 
 fn round() -> Round {
@@ -40,14 +43,15 @@ fn contestant(name: &'static str, mut probes: Option<Probes>) -> Contestant {
         };
         assert_eq!(flow, Flow::Continue);
     };
-    Contestant { name, run: Box::new(run), times: Samples::default() }
+    Contestant { name, run: Box::new(run), times: Samples::default(), ratios: Samples::default() }
 }
 
 fn main() {
     if std::env::args().any(|a| a == "--list") {
         return;
     }
-    let seconds = if std::env::args().any(|a| a == "--test" || a == "--quick") { 1 } else { 40 };
+    let quick = std::env::args().any(|a| a == "--test" || a == "--quick");
+    let seconds = std::env::args().find_map(|a| a.parse().ok()).unwrap_or(if quick { 1 } else { 40 });
     let folder = tempfile::tempdir().expect("invariant: there is room for a file");
     let file = folder.path().join("ledger.bin");
     let word = String::new;
@@ -83,29 +87,33 @@ fn main() {
             }
             let begin = Instant::now();
             while begin.elapsed() < Duration::from_secs(seconds) {
+                let mut first = None;
                 for c in &mut all {
                     let start = Instant::now();
                     (c.run)();
-                    c.times.push(start.elapsed().as_secs_f64());
+                    let time = start.elapsed().as_secs_f64();
+                    c.times.push(time);
+                    c.ratios.push(time / *first.get_or_insert(time));
                 }
             }
         });
         println!("{}, threads: {threads}", baq_kernels::active().isa);
         println!(
-            "{:<26} {:>9} {:>9} {:>8} {:>8}",
-            "sampling and round", "least us", "median", "% least", "% median"
+            "{:<26} {:>9} {:>9} {:>8} {:>8} {:>8}",
+            "sampling and round", "least us", "median", "% least", "% median", "% turn"
         );
         let (least, median) = (all[0].times.least(), all[0].times.median());
         for c in &all {
             let more = |x: f64, base: f64| 100.0 * (x / base - 1.0);
             let (l, m) = (c.times.least(), c.times.median());
             println!(
-                "{:<26} {:>9.1} {:>9.1} {:>+8.2} {:>+8.2}",
+                "{:<26} {:>9.1} {:>9.1} {:>+8.2} {:>+8.2} {:>+8.2}",
                 c.name,
                 l * 1e6,
                 m * 1e6,
                 more(l, least),
-                more(m, median)
+                more(m, median),
+                more(c.ratios.median(), 1.0)
             );
         }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use baq::algo::{self, Dims};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
-use baq::autodiff::{Clock, Select};
+use baq::autodiff::{Clock, Flow, NoProbe, Select};
 use baq::cli::Common;
 use baq::cli::finetune::{self, Start};
 use baq::cli::setup::RunArgs;
@@ -172,7 +172,9 @@ fn separated(shift: f64) -> ((f64, f64), [Vec<f64>; 2]) {
     let rows: Vec<u32> = (0..32).chain(500..532).collect();
     for round in 0..400 {
         let clock = Clock { round, phase_round: round };
-        balance.round(&mut agent.store, &ring, &mut tree, &rows, clock, round == 399);
+        let store = &mut agent.store;
+        let flow = balance.round(store, &ring, &mut tree, &rows, clock, round == 399, &mut NoProbe);
+        assert_eq!(flow, Flow::Continue);
     }
     let value = |name| balance.values().into_iter().find(|(m, _)| m.name == name).expect("measured").1;
     let leaves = |rows: &[u32]| rows.iter().map(|&row| tree.leaf(row as usize)).collect();

@@ -108,25 +108,33 @@ fn a_hundred_rounds_allocate_nothing() {
         seed: 0,
     };
     let select = Select { metrics: false, ..Select::ALL };
-    let mut learning = Learning::new(agent("iql", "baq", dims, &[]), &online(1000), select);
-    let mut probe = Probes {
-        ledger: Some(Scribe::create(&folder.path().join("ledger"), &header).expect("a file")),
-        ..Probes::default()
-    };
-    assert_eq!(probe.phase("online", &learning.trace), Flow::Continue);
-    for pool in &pools {
-        let n = pool.install(|| {
-            let mut rounds =
-                |n| (0..n).for_each(|_| assert_eq!(learning.round_with(&mut probe), Flow::Continue));
-            rounds(10);
-            let before = ALLOCATIONS.load(Ordering::Relaxed);
-            // More than the ledger keeps in memory.
-            rounds(250);
-            ALLOCATIONS.load(Ordering::Relaxed) - before
-        });
-        assert_eq!(n, 0, "{} threads: allocations in 250 rounds with a ledger", pool.current_num_threads());
+    let small = Dims { batch: 16, ..dims };
+    // The latter writes the updates of a model beside the rounds as well.
+    for (algo, adapt, dims, sets) in [("iql", "baq", dims, &[][..]), ("sac", "off2on", small, &SMALL)] {
+        let mut learning = Learning::new(agent(algo, adapt, dims, sets), &online(1000), select);
+        let path = folder.path().join(adapt);
+        let mut probe =
+            Probes { ledger: Some(Scribe::create(&path, &header).expect("a file")), ..Probes::default() };
+        assert_eq!(probe.phase("online", &learning.trace), Flow::Continue);
+        assert_eq!(learning.balance.is_some(), adapt == "off2on");
+        if let Some(balance) = &learning.balance {
+            assert_eq!(balance.begin(&mut probe), Flow::Continue);
+        }
+        for pool in &pools {
+            let n = pool.install(|| {
+                let mut rounds =
+                    |n| (0..n).for_each(|_| assert_eq!(learning.round_with(&mut probe), Flow::Continue));
+                rounds(10);
+                let before = ALLOCATIONS.load(Ordering::Relaxed);
+                // More than the ledger keeps in memory.
+                rounds(250);
+                ALLOCATIONS.load(Ordering::Relaxed) - before
+            });
+            let threads = pool.current_num_threads();
+            assert_eq!(n, 0, "{algo} + {adapt}, {threads} threads: allocations in 250 rounds with a ledger");
+        }
+        assert!(std::fs::metadata(path).expect("a file").len() > 1 << 16);
     }
-    assert!(std::fs::metadata(folder.path().join("ledger")).expect("a file").len() > 1 << 16);
 
     // The count can fail.
     let mut learning = Learning::new(agent("bc", "plain", dims, &[]), &online(1000), Select::ALL);

@@ -1,6 +1,7 @@
 //! A killed run, resumed, ends with the very bytes of an uninterrupted one; so do runs with other thread
 //! counts.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -91,16 +92,24 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     let place = Place::new();
     place.run(&format!("train {TRAIN} --out offline"));
     place.start_and_end(&format!("train {TRAIN} --out killed"), "killed", "-KILL");
+    // What a kill in the middle of writing a record leaves besides: its first bytes.
+    let ledger = place.path("killed/ledger.bin");
+    let torn = std::fs::read(&ledger).unwrap();
+    let mut half = torn[torn.len() - 150..].to_vec();
+    half.truncate(37);
+    std::fs::OpenOptions::new().append(true).open(&ledger).unwrap().write_all(&half).unwrap();
     place.start_and_end("train --resume killed --threads 1 --quiet", "killed", "-KILL");
     place.start_and_end("train --resume killed --threads 1 --quiet", "killed", "-TERM");
     place.run("train --resume killed --threads 1 --quiet");
     place.assert_equal("offline", "killed");
+    place.run("audit verify killed --threads 2");
 
     place.run(&format!("finetune {FINETUNE} --out online"));
     place.start_and_end(&format!("finetune {FINETUNE} --out killed2"), "killed2", "-KILL");
     place.start_and_end("finetune --resume killed2 --threads 1 --quiet", "killed2", "-KILL");
     place.run("finetune --resume killed2 --threads 1 --quiet");
     place.assert_equal("online", "killed2");
+    place.run("audit verify killed2 --threads 2");
     assert!(place.path("killed/ledger.bin").exists() && place.path("killed2/ledger.bin").exists());
     assert!(place.path("killed/roundoff.csv").exists());
 }

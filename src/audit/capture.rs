@@ -4,7 +4,10 @@ use std::path::Path;
 
 use crate::audit::Error;
 use crate::autodiff::{Flow, OpView, Probe, RoundView, Shape, Store, UpdateView};
-use crate::checkpoint::container::Writer;
+use crate::checkpoint::container::{self, Reader, Writer};
+
+/// Key of the names in order of time.
+const ORDER: &str = "order";
 
 /// A named tensor of the round.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +27,7 @@ pub struct Piece {
 pub struct Capture {
     round: u64,
     open: bool,
-    /// row indices of the batch
+    /// row indices of the batch; after them those of a model that is trained beside the round
     pub rows: Vec<u32>,
     /// everything else
     pub pieces: Vec<Piece>,
@@ -60,10 +63,12 @@ impl Capture {
         }
     }
 
-    /// Writes a safetensors file. `note` is kept beside the texts of all operations in its metadata.
+    /// Writes a safetensors file. In its metadata: `note`, the texts of all operations, and the names in order of time,
+    /// which the layout does not keep, one per line.
     pub fn export(&self, path: &Path, note: &str) -> Result<(), Error> {
         let mut w = Writer::new();
         w.text("about", note);
+        w.text(ORDER, self.pieces.iter().map(|p| p.name.as_str()).collect::<Vec<_>>().join("\n"));
         w.tensor("rows", &[self.rows.len()], self.rows.iter().map(|r| u64::from(*r)).collect::<Vec<_>>());
         for piece in &self.pieces {
             w.tensor(&piece.name, &piece.shape, &piece.values[..]);
@@ -73,6 +78,32 @@ impl Capture {
         }
         std::fs::write(path, w.to_bytes()).map_err(Error::io(path, "write the file"))
     }
+
+    /// Reads such a file.
+    pub fn import(path: &Path) -> Result<Capture, container::Error> {
+        let file = Reader::open(path)?;
+        let rows = file.tensor::<u64>("rows", file.shape("rows")?)?;
+        let mut found = Capture { rows: rows.into_iter().map(|r| r as u32).collect(), ..Capture::default() };
+        for name in file.text(ORDER)?.lines() {
+            let shape = file.shape(name)?;
+            let text = file.find_text(name).unwrap_or_default();
+            found.push(name.into(), text, shape, file.tensor(name, shape)?);
+        }
+        Ok(found)
+    }
+}
+
+/// The gradient in which two captures differ most: |x - y| / |y| as vectors, and its name.
+pub fn widest_gradient(a: &Capture, b: &Capture) -> Option<(f64, String)> {
+    let gradients = a.pieces.iter().filter(|p| p.name.starts_with("gradient/"));
+    let both = gradients.filter_map(|x| Some((x, b.find(&x.name)?)));
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let each = both.map(|(x, y)| {
+        let pairs = x.values.iter().zip(&y.values).map(|(x, y)| (f64::from(*x), f64::from(*y)));
+        let gap = norm(&mut pairs.clone().map(|(x, y)| x - y));
+        (gap / norm(&mut pairs.map(|(_, y)| y)).max(f64::MIN_POSITIVE), x.name.clone())
+    });
+    each.max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 /// Where two captures of the same round part.
@@ -135,16 +166,28 @@ impl Probe for Capture {
     fn round(&mut self, view: &RoundView<'_>) -> Flow {
         self.open = view.pass.clock.round == self.round;
         if self.open {
-            self.rows = view.pass.rows.to_vec();
-            self.pieces.clear();
+            // A model beside the round runs after it.
+            let beside = match self.pieces.is_empty() {
+                true => String::new(),
+                false => view.program().updates().first().map(|u| format!("{}/", u.name)).unwrap_or_default(),
+            };
+            self.rows.extend(view.pass.rows);
+            self.pieces.retain(|p| !p.name.starts_with("after/"));
             for (name, values) in view.columns() {
-                self.push(format!("batch/{name}"), "", values.shape(), values.iter().copied().collect());
+                self.push(
+                    format!("{beside}batch/{name}"),
+                    "",
+                    values.shape(),
+                    values.iter().copied().collect(),
+                );
             }
             for (k, (name, values)) in view.noise().into_iter().enumerate() {
                 let name = name.replace(' ', "_");
-                self.push(format!("noise/{k:02}.{name}"), "", &[values.len()], values);
+                self.push(format!("{beside}noise/{k:02}.{name}"), "", &[values.len()], values);
             }
-            self.state("before", view.store);
+            if beside.is_empty() {
+                self.state("before", view.store);
+            }
         }
         Flow::Continue
     }

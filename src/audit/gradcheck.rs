@@ -182,14 +182,10 @@ impl<'a> Checker<'a> {
 
     /// The loss after a move of one tensor.
     fn loss(&self, t: &Trained<'_>, moved: &dyn Fn(usize) -> f64) -> f64 {
-        let param = |id: ParamId, version: u32| {
-            let mut x = self.value(self.params[&(id, version)]).to_vec();
-            if (id, version) == (t.param, t.version) {
-                x.iter_mut().enumerate().for_each(|(i, x)| *x += moved(i));
-            }
-            x
-        };
-        reference::value_of(self.trace, t.loss, self.inputs, self.clock, &param, &self.values)[0]
+        let mut to = self.value(self.params[&(t.param, t.version)]).to_vec();
+        to.iter_mut().enumerate().for_each(|(i, x)| *x += moved(i));
+        let moved = (t.param, t.version, &to[..]);
+        reference::value_after(self.trace, t.loss, self.inputs, self.clock, moved, &self.values)[0]
     }
 
     /// The derivative of a loss along a direction of one tensor, and whether there is none of its kinks

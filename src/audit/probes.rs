@@ -54,6 +54,9 @@ impl Probe for Probes {
     fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
         forward!(self, phase, name, trace)
     }
+    fn beside(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
+        forward!(self, beside, name, trace)
+    }
     fn round(&mut self, view: &RoundView<'_>) -> Flow {
         forward!(self, round, view)
     }

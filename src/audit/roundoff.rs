@@ -9,9 +9,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Error, differences, worse};
+use super::{Error, MODEL, differences, worse};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
-use crate::autodiff::{Clock, Effect, Flow, Probe, RoundView, Trace, UpdateView};
+use crate::autodiff::{Clock, Effect, Flow, Item, Probe, RoundView, Trace, UpdateView};
 
 /// The first line of `roundoff.csv`.
 const HEADER: &str = "phase,update,loss,tensor,gradient,parameter";
@@ -74,6 +74,8 @@ pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
 
 /// A round as it was before, and what the kernels made of it.
 struct Seen {
+    /// which of the present phases
+    phase: usize,
     before: ReferenceStore,
     inputs: ReferenceInputs,
     updates: Vec<Trained>,
@@ -90,7 +92,8 @@ struct Trained {
 pub struct RoundOff {
     every: u64,
     path: Option<PathBuf>,
-    phase: Option<(&'static str, Arc<Trace>)>,
+    /// the present phase and what runs beside it
+    present: Vec<(&'static str, Arc<Trace>)>,
     seen: Option<Seen>,
     /// all comparisons so far that are not on the disk
     pub rows: Vec<Row>,
@@ -100,19 +103,19 @@ pub struct RoundOff {
 impl RoundOff {
     /// Keeps its rows to itself.
     pub fn new(every: u64) -> RoundOff {
-        RoundOff { every, path: None, phase: None, seen: None, rows: Vec::new(), failed: None }
+        RoundOff { every, path: None, present: Vec::new(), seen: None, rows: Vec::new(), failed: None }
     }
 
-    /// Writes to a file. Of an older one only the rows up to a checkpoint remain: those of `kept` updates in the phase
-    /// that the checkpoint is in, and of the phases before.
-    pub fn to_file(every: u64, path: &Path, kept: Option<(&str, u64)>) -> Result<RoundOff, Error> {
+    /// Writes to a file. Of an older one only the rows up to a checkpoint remain: those of the first `kept` updates, and
+    /// of the model of the data, which was fitted before.
+    pub fn to_file(every: u64, path: &Path, kept: Option<u64>) -> Result<RoundOff, Error> {
         let mut text = format!("{HEADER}\n");
-        if let Some((phase, updates)) = kept
+        if let Some(updates) = kept
             && path.exists()
         {
             let rows = read(path)?;
             rows.iter()
-                .filter(|r| r.phase != phase || r.update <= updates)
+                .filter(|r| r.phase == MODEL || r.update <= updates)
                 .for_each(|r| text.push_str(&r.line()));
         }
         std::fs::write(path, text).map_err(Error::io(path, "write the file"))?;
@@ -139,7 +142,7 @@ impl RoundOff {
 
     /// Compares with the interpreter.
     fn compare(&mut self, seen: Seen, clock: Clock) {
-        let (phase, trace) = self.phase.as_ref().expect("invariant: a phase has begun");
+        let (phase, trace) = &self.present[seen.phase];
         let ran: Vec<&str> = seen.updates.iter().map(|u| u.name).collect();
         let roles: Vec<_> = trace
             .items
@@ -180,7 +183,12 @@ fn wide(x: &[f32]) -> Vec<f64> {
 
 impl Probe for RoundOff {
     fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
-        self.phase = Some((name, trace.clone()));
+        self.present.clear();
+        self.beside(name, trace)
+    }
+
+    fn beside(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
+        self.present.push((name, trace.clone()));
         Flow::Continue
     }
 
@@ -188,7 +196,16 @@ impl Probe for RoundOff {
         if !(view.pass.clock.round + 1).is_multiple_of(self.every) {
             return Flow::Continue;
         }
-        let (_, trace) = self.phase.as_ref().expect("invariant: a phase has begun");
+        let trains = |trace: &Trace| {
+            let mut updates = view.program().updates().iter();
+            updates.all(|u| {
+                let named = |i: &Item| matches!(i.effect, Effect::Train { name, .. } if name == u.name);
+                trace.items.iter().any(named)
+            })
+        };
+        let phase = self.present.iter().position(|(_, trace)| trains(trace));
+        let phase = phase.expect("invariant: its phase has begun");
+        let (_, trace) = &self.present[phase];
         // Columns that nothing in this program reads may be anything.
         let mut columns: Vec<Vec<f64>> = trace.inputs.iter().map(|i| vec![0.0; i.shape.len()]).collect();
         for (name, values) in view.columns() {
@@ -197,7 +214,8 @@ impl Probe for RoundOff {
         }
         let noise = view.noise().into_iter().map(|(_, x)| wide(&x)).collect();
         let before = ReferenceStore::from(view.store);
-        self.seen = Some(Seen { before, inputs: ReferenceInputs { columns, noise }, updates: Vec::new() });
+        self.seen =
+            Some(Seen { phase, before, inputs: ReferenceInputs { columns, noise }, updates: Vec::new() });
         Flow::Continue
     }
 

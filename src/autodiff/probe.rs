@@ -45,6 +45,11 @@ pub trait Probe {
     fn phase(&mut self, _name: &'static str, _trace: &Arc<Trace>) -> Flow {
         Flow::Continue
     }
+    /// Beside the phase that has just begun a second program runs, once after each of its rounds and under the same
+    /// clock. None of its updates has the name of one of the phase's, so that names tell them apart.
+    fn beside(&mut self, _name: &'static str, _trace: &Arc<Trace>) -> Flow {
+        Flow::Continue
+    }
     /// A round begins: the batch is in place and nothing has been computed.
     fn round(&mut self, _: &RoundView<'_>) -> Flow {
         Flow::Continue

@@ -84,38 +84,42 @@ pub fn run(
         }
         if i < n {
             let param = |id: ParamId, _: u32| store.values[id.index()].clone();
-            values[i] = Some(evaluate(trace, NodeId(i as u32), &values, inputs, clock, &param));
+            let at = |a: NodeId| -> &[f64] {
+                values[a.index()].as_deref().expect("invariant: arguments precede their node")
+            };
+            values[i] = Some(evaluate(trace, NodeId(i as u32), &at, inputs, clock, &param));
         }
     }
     values
 }
 
-/// The value of one node alone, from parameters that `param(id, version)` supplies. Nodes in `frozen`
-/// keep the value that they have there (what lies behind a `detach`).
-pub fn value_of(
+/// The value of one node after one tensor has been moved: the parameter `moved` (which version of it), to what its
+/// values are there. Nodes that do not depend on it keep the value that they have in `base`, as do those behind a
+/// `detach`.
+pub fn value_after(
     trace: &Trace,
     node: NodeId,
     inputs: &ReferenceInputs,
     clock: Clock,
-    param: &dyn Fn(ParamId, u32) -> Vec<f64>,
-    frozen: &Values,
+    (moved, version, to): (ParamId, u32, &[f64]),
+    base: &Values,
 ) -> Vec<f64> {
-    let mut needed = vec![false; node.index() + 1];
-    needed[node.index()] = true;
-    for i in (0..=node.index()).rev() {
-        let n = &trace.graph.nodes()[i];
-        if needed[i] && n.op != Op::Detach {
-            n.args.iter().for_each(|a| needed[a.index()] = true);
+    let old = |k: usize| base[k].as_deref().expect("invariant: a base pass has computed every node");
+    let nodes = &trace.graph.nodes()[..=node.index()];
+    let mut values: Values = vec![None; nodes.len()];
+    for (i, n) in nodes.iter().enumerate() {
+        let moves = match n.op {
+            Op::Param { id, version: v } => (id, v) == (moved, version),
+            Op::Detach => false,
+            _ => n.args.iter().any(|a| values[a.index()].is_some()),
+        };
+        if moves {
+            let param = |_: ParamId, _: u32| to.to_vec();
+            let at = |a: NodeId| values[a.index()].as_deref().unwrap_or_else(|| old(a.index()));
+            values[i] = Some(evaluate(trace, NodeId(i as u32), &at, inputs, clock, &param));
         }
     }
-    let mut values: Values = vec![None; node.index() + 1];
-    for i in (0..=node.index()).filter(|&i| needed[i]) {
-        values[i] = Some(match trace.graph.nodes()[i].op {
-            Op::Detach => frozen[i].clone().expect("invariant: a base pass has computed every node"),
-            _ => evaluate(trace, NodeId(i as u32), &values, inputs, clock, param),
-        });
-    }
-    values.pop().flatten().expect("invariant: the node itself is needed")
+    values.pop().flatten().unwrap_or_else(|| old(node.index()).to_vec())
 }
 
 fn apply(trace: &Trace, store: &mut ReferenceStore, item: &Item, values: &Values, clock: Clock) {
@@ -166,10 +170,10 @@ fn broadcast(out: Shape, arg: Shape) -> impl Fn(usize) -> usize {
     }
 }
 
-fn evaluate(
+fn evaluate<'v>(
     trace: &Trace,
     id: NodeId,
-    values: &Values,
+    value: &dyn Fn(NodeId) -> &'v [f64],
     inputs: &ReferenceInputs,
     clock: Clock,
     param: &dyn Fn(ParamId, u32) -> Vec<f64>,
@@ -177,9 +181,7 @@ fn evaluate(
     let graph: &Graph = &trace.graph;
     let node = graph.node(id);
     let shape = |k: usize| graph.node(node.args[k]).shape;
-    let arg = |k: usize| -> &[f64] {
-        values[node.args[k].index()].as_deref().expect("invariant: arguments precede their node")
-    };
+    let arg = |k: usize| value(node.args[k]);
     let len = node.shape.len();
     match node.op {
         Op::Input(k) => inputs.columns[k].clone(),
@@ -195,14 +197,18 @@ fn evaluate(
         Op::Linear => {
             let (x, w, b, s) = (arg(0), arg(1), arg(2), shape(0));
             let (k, n, own) = (s.cols, node.shape.cols, shape(2).rows);
-            (0..len)
-                .map(|i| {
-                    let (h, r, c) = (i / (s.rows * n), i / n % s.rows, i % n);
-                    let row = (if s.heads == 1 { 0 } else { h } * s.rows + r) * k;
-                    (0..k).map(|q| x[row + q] * w[(h * k + q) * n + c]).sum::<f64>()
-                        + b[(h * own + r * own / s.rows) * n + c]
-                })
-                .collect()
+            let mut y = vec![0.0; len];
+            for (i, y) in y.chunks_exact_mut(n).enumerate() {
+                let (h, r) = (i / s.rows, i % s.rows);
+                let row = (if s.heads == 1 { 0 } else { h } * s.rows + r) * k;
+                for q in 0..k {
+                    let w = &w[(h * k + q) * n..][..n];
+                    y.iter_mut().zip(w).for_each(|(y, w)| *y += x[row + q] * w);
+                }
+                let b = &b[(h * own + r * own / s.rows) * n..][..n];
+                y.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+            }
+            y
         }
         Op::LinearDx => {
             let (dy, w, s) = (arg(0), arg(1), shape(0));
@@ -222,15 +228,18 @@ fn evaluate(
         }
         Op::LinearDw => {
             let (x, dy, s, n) = (arg(0), arg(1), shape(0), node.shape.cols);
-            (0..len)
-                .map(|i| {
-                    let (h, q, c) = (i / (s.cols * n), i / n % s.cols, i % n);
-                    let hx = if s.heads == 1 { 0 } else { h };
-                    (0..s.rows)
-                        .map(|r| x[(hx * s.rows + r) * s.cols + q] * dy[(h * s.rows + r) * n + c])
-                        .sum()
-                })
-                .collect()
+            let mut dw = vec![0.0; len];
+            for (h, dw) in dw.chunks_exact_mut(s.cols * n).enumerate() {
+                let hx = if s.heads == 1 { 0 } else { h };
+                for r in 0..s.rows {
+                    let dy = &dy[(h * s.rows + r) * n..][..n];
+                    for (q, dw) in dw.chunks_exact_mut(n).enumerate() {
+                        let x = x[(hx * s.rows + r) * s.cols + q];
+                        dw.iter_mut().zip(dy).for_each(|(dw, dy)| *dw += x * dy);
+                    }
+                }
+            }
+            dw
         }
         Op::Sum(axis) => reduce(arg(0), axis.split(shape(0)), 0.0, |s, x| s + x),
         Op::Min(axis) => reduce(arg(0), axis.split(shape(0)), f64::INFINITY, smaller),

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use clap::Args;
 
+use crate::audit::Probes;
 use crate::audit::finite::Finite;
 use crate::audit::ledger::{Header, Scribe, sha256};
 use crate::audit::roundoff::RoundOff;
-use crate::audit::{OFFLINE, ONLINE, Probes};
 use crate::config::{AuditConfig, Config, RunConfig};
 use crate::train::TrainError;
 use crate::train::data::Dataset;
@@ -96,8 +96,7 @@ pub fn probes(
         dir.write(rundir::LEDGER_ROWS, &rows)?;
     }
     if audit.reference_every > 0 {
-        let kept = saved.map(|saved| Ok::<_, TrainError>((saved.is_online()?, saved.counters()?.round)));
-        let kept = kept.transpose()?.map(|(online, round)| (if online { ONLINE } else { OFFLINE }, round));
+        let kept = saved.map(|saved| Ok::<_, TrainError>(saved.counters()?.round)).transpose()?;
         all.roundoff = Some(RoundOff::to_file(audit.reference_every, &dir.file(rundir::ROUNDOFF), kept)?);
     }
     Ok(all)

@@ -9,7 +9,8 @@ use super::agent::{Agent, fill};
 use super::cadence::Roles;
 use super::offline::Rounds;
 use crate::algo::OPENING;
-use crate::autodiff::{Clock, Metric, Noise, Store};
+use crate::audit::PRIORITIES;
+use crate::autodiff::{Clock, Flow, Metric, Noise, Pass, Probe, Store};
 use crate::replay::{self, Composer, Draw, Ring, SumTree};
 use crate::rng::Stream;
 
@@ -72,8 +73,14 @@ impl Balance {
         self.newest = newest;
     }
 
-    /// Trains the model once and gives the rows of the round new priorities. Allocates nothing.
-    pub fn round(
+    /// Tells a probe that the model will run beside the rounds.
+    pub fn begin(&self, probe: &mut impl Probe) -> Flow {
+        probe.beside(PRIORITIES, self.rounds.trace())
+    }
+
+    /// Trains the model once and gives the rows of the round new priorities, unless the probe stops it. Allocates nothing.
+    #[expect(clippy::too_many_arguments, reason = "the state of a run that it reads and moves")]
+    pub fn round<P: Probe>(
         &mut self,
         store: &mut Store,
         ring: &Ring,
@@ -81,19 +88,24 @@ impl Balance {
         rows: &[u32],
         clock: Clock,
         measure: bool,
-    ) {
+        probe: &mut P,
+    ) -> Flow {
         let (uniform, drawn) = self.rows.split_at_mut(2 * rows.len());
         let draw = Draw { seed: self.seed, stream: Stream::Balance as u32, update: clock.round };
         HALVES.compose(draw, ring, None, 0.0, uniform, &mut self.weights);
         drawn.copy_from_slice(rows);
         let (program, workspace) = self.rounds.pick(Roles::BOTH, measure);
         fill(workspace, program, ring, &self.rows);
-        program.run(workspace, store, clock, Noise::Seed(self.seed));
+        let pass = Pass { clock, noise: Noise::Seed(self.seed), rows: &self.rows };
+        if program.run_with(workspace, store, pass, probe) == Flow::Stop {
+            return Flow::Stop;
+        }
         for (p, &x) in self.priorities.iter_mut().zip(workspace.output(program, replay::PRIORITY)) {
             *p = f64::from(x);
             self.newest = self.newest.max(*p);
         }
         tree.update(rows, &self.priorities);
+        Flow::Continue
     }
 
     /// Metrics that measured rounds report.

@@ -418,8 +418,11 @@ impl<'a> Online<'a> {
         if program.run_with(workspace, &mut self.agent.store, pass, probe) == Flow::Stop {
             return Err(probe.reason().into());
         }
-        if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree) {
-            balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, measure);
+        if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree)
+            && balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, measure, probe)
+                == Flow::Stop
+        {
+            return Err(probe.reason().into());
         }
         self.counters.round += 1;
         self.counters.critic_updates += u64::from(roles.critic);
@@ -447,6 +450,15 @@ impl<'a> Online<'a> {
         Ok(due.rounds())
     }
 
+    /// Tells a probe which rounds come.
+    fn begin<R: Recorder>(&self, probe: &mut R) -> Result<(), TrainError> {
+        begin(probe, ONLINE, &self.rounds)?;
+        match self.balance.as_ref().map(|balance| balance.begin(probe)) {
+            Some(Flow::Stop) => Err(probe.reason().into()),
+            _ => Ok(()),
+        }
+    }
+
     /// Goes on until there have been so many rounds and environment steps, and leaves no trace in the run's directory.
     pub fn replay<R: Recorder>(
         &mut self,
@@ -454,7 +466,7 @@ impl<'a> Online<'a> {
         env_steps: u64,
         probe: &mut R,
     ) -> Result<(), TrainError> {
-        begin(probe, ONLINE, &self.rounds)?;
+        self.begin(probe)?;
         while (self.counters.round < rounds || self.counters.env_step < env_steps)
             && self.counters.env_step < self.options.env_steps
         {
@@ -541,7 +553,7 @@ impl<'a> Online<'a> {
         probe: &mut R,
     ) -> Result<Ended, TrainError> {
         let keep_every = self.config.section::<AuditConfig>().keep_every;
-        begin(probe, ONLINE, &self.rounds)?;
+        self.begin(probe)?;
         let mut columns = self.rounds.metrics();
         columns.extend(self.balance.iter().flat_map(Balance::metrics));
         columns.push(&EPISODE_RETURN);

@@ -193,11 +193,14 @@ impl Learning {
         let clock = Clock { round: self.round, phase_round: self.round };
         let pass = Pass { clock, noise: Noise::Seed(7), rows: &self.rows };
         let flow = self.program.run_with(&mut self.workspace, &mut self.agent.store, pass, probe);
-        if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree) {
-            balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, false);
-        }
+        let beside = match (&mut self.balance, &mut self.tree) {
+            (Some(balance), Some(tree)) => {
+                balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, false, probe)
+            }
+            _ => Flow::Continue,
+        };
         self.round += 1;
-        flow
+        if flow == Flow::Stop { flow } else { beside }
     }
 }
 

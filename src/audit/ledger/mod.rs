@@ -50,7 +50,7 @@ pub(super) const LINK: usize = 16;
 pub type Link = [u8; LINK];
 
 /// What a ledger belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// version of the program
     pub code: String,
@@ -78,7 +78,7 @@ fn single() -> String {
 /// Declaration of a phase: the updates of its rounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
-    /// `model`, `offline` or `online`
+    /// `model`, `offline`, `online` or `priorities`
     pub phase: String,
     /// SHA-256 of the listing of everything that a round computes
     pub program: String,

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Header, LINK, Link, MAGIC, Mark, Phase, Record, link, root};
+use super::{FIXED, Header, LINK, Link, MAGIC, Mark, Phase, Record, link, root};
 use crate::audit::{Error, MODEL};
+
+/// More bytes than any declaration of a phase has.
+const LONGEST: usize = 1 << 20;
 
 /// One record of a ledger.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +31,10 @@ pub struct Break {
 /// What follows the last whole record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tail {
-    /// bytes of a record that was being written
+    /// how many bytes
     pub bytes: u64,
+    /// whether they can be the beginning of a record, as a killed run leaves it
+    pub torn: bool,
 }
 
 /// A ledger in memory.
@@ -102,7 +107,26 @@ impl Ledger {
     /// What follows the last whole record, if anything does.
     pub fn tail(&self) -> Option<Tail> {
         let end = self.bodies.last().map_or(self.start, |b| b.1 + LINK);
-        (end < self.bytes.len()).then(|| Tail { bytes: (self.bytes.len() - end) as u64 })
+        let tail = &self.bytes[end..];
+        (!tail.is_empty()).then(|| Tail { bytes: tail.len() as u64, torn: self.torn(tail) })
+    }
+
+    /// Whether these bytes can be the beginning of a record: the length is that of its kind.
+    fn torn(&self, tail: &[u8]) -> bool {
+        let word = |at: usize| {
+            let bytes = tail.get(at..at + 4)?;
+            Some(u32::from_le_bytes(bytes.try_into().expect("invariant: 4 bytes")) as usize)
+        };
+        match (word(0), word(4)) {
+            (Some(length), Some(kind)) if kind > 0 => {
+                let phases = self.phases();
+                let declared = phases.iter().flat_map(|p| &p.updates).nth(kind - 1);
+                declared.is_some_and(|k| length == FIXED + 8 * k.tensors.len())
+            }
+            // The declaration of a phase is as long as its names.
+            (Some(length), Some(_)) => length <= LONGEST,
+            _ => true,
+        }
     }
 
     /// The body of a record.

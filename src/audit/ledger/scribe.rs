@@ -18,8 +18,8 @@ pub struct Scribe<S> {
     /// where the records go
     pub sink: S,
     phases: Vec<Phase>,
-    /// place of the present phase, and kinds declared before it
-    present: (usize, usize),
+    /// places of the present phase and of what runs beside it, with the number of kinds declared before each
+    present: Vec<(usize, usize)>,
     rows: u64,
     gradients: u64,
     norms: Vec<f32>,
@@ -30,16 +30,17 @@ impl<S: Sink> Scribe<S> {
     /// After these phases have been declared: none for a new run.
     pub fn new(sink: S, phases: Vec<Phase>) -> Scribe<S> {
         let (norms, body) = (Vec::new(), Vec::new());
-        Scribe { sink, phases, present: (0, 0), rows: 0, gradients: 0, norms, body }
+        Scribe { sink, phases, present: Vec::with_capacity(2), rows: 0, gradients: 0, norms, body }
     }
 }
 
-impl<S: Sink> Probe for Scribe<S> {
-    fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
+impl<S: Sink> Scribe<S> {
+    /// Writes the declaration of a phase down, if it is new, and adds it to the present ones.
+    fn declare(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
         let phase = Phase::of(name, trace);
         let known = self.phases.iter().position(|p| p.phase == phase.phase);
         let place = known.unwrap_or(self.phases.len());
-        self.present = (place, self.phases[..place].iter().map(|p| p.updates.len()).sum());
+        self.present.push((place, self.phases[..place].iter().map(|p| p.updates.len()).sum()));
         if known.is_some() {
             return match self.phases[place] == phase {
                 true => Flow::Continue,
@@ -47,12 +48,34 @@ impl<S: Sink> Probe for Scribe<S> {
             };
         }
         let tensors = phase.updates.iter().map(|k| k.tensors.len()).max().unwrap_or(0);
+        self.norms.clear();
+        self.body.clear();
         self.norms.reserve(tensors);
         self.body.reserve(FIXED + 8 * tensors);
         let mut body = 0u32.to_le_bytes().to_vec();
         serde_json::to_writer(&mut body, &phase).expect("invariant: strings and numbers are JSON");
         self.phases.push(phase);
         self.sink.take(&body)
+    }
+
+    /// The number of an update's kind, from 1.
+    fn kind(&self, update: &str) -> u32 {
+        let found = self.present.iter().find_map(|&(place, before)| {
+            let kinds = &self.phases[place].updates;
+            kinds.iter().position(|k| k.name == update).map(|k| before + k + 1)
+        });
+        found.expect("invariant: the phases declare their updates") as u32
+    }
+}
+
+impl<S: Sink> Probe for Scribe<S> {
+    fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
+        self.present.clear();
+        self.declare(name, trace)
+    }
+
+    fn beside(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
+        self.declare(name, trace)
     }
 
     fn round(&mut self, view: &RoundView<'_>) -> Flow {
@@ -73,12 +96,9 @@ impl<S: Sink> Probe for Scribe<S> {
     }
 
     fn applied(&mut self, view: &UpdateView<'_>) -> Flow {
-        let (place, before) = self.present;
-        let kinds = &self.phases[place].updates;
-        let kind = kinds.iter().position(|k| k.name == view.update.name);
-        let kind = before + kind.expect("invariant: the phase declares its updates") + 1;
+        let kind = self.kind(view.update.name);
         self.body.clear();
-        self.body.extend_from_slice(&(kind as u32).to_le_bytes());
+        self.body.extend_from_slice(&kind.to_le_bytes());
         self.body.extend_from_slice(&view.round.pass.clock.round.to_le_bytes());
         self.body.extend_from_slice(&view.loss.to_le_bytes());
         for word in [self.rows, self.gradients, 0] {

@@ -135,7 +135,8 @@ fn a_cut_ledger_goes_on_with_the_same_bytes() {
     let mut torn = fs::read(&path).unwrap();
     torn.truncate(torn.len() - 30);
     fs::write(&path, &torn).unwrap();
-    assert_eq!(Ledger::read(&path).unwrap().tail().unwrap().bytes, 4 + FIXED as u64 + 8 * 4 + 16 - 30);
+    let tail = Tail { bytes: 4 + FIXED as u64 + 8 * 4 + 16 - 30, torn: true };
+    assert_eq!(Ledger::read(&path).unwrap().tail(), Some(tail));
 
     let mut ledger = Scribe::resume(&path, &header(), Some(mark)).unwrap();
     (learning.store, learning.round) = saved;
@@ -214,6 +215,13 @@ fn every_bit_every_gap_and_every_exchange_is_found_at_its_place() {
     let first = Ledger::read(&path).unwrap().first_break().unwrap();
     assert_eq!((first.record, first.byte), (2, ranges[2].start as u64));
     assert!(first.what.contains("update 3 follows update 1: records were dropped"), "{}", first.what);
+    // A length that was changed leaves no record behind it, and is no torn one.
+    let mut bytes = whole.clone();
+    bytes[ranges[4].start + 2] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let ledger = Ledger::read(&path).unwrap();
+    let rest = (whole.len() - ranges[4].start) as u64;
+    assert_eq!((ledger.len(), ledger.tail()), (4, Some(Tail { bytes: rest, torn: false })));
     // The header is part of the chain.
     let mut bytes = whole.clone();
     let at = bytes.windows(8).position(|w| w == b"\"seed\":3").unwrap() + 7;

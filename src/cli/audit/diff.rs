@@ -1,16 +1,20 @@
 //! `baq audit diff`: where two runs part.
 //!
-//! Their ledgers tell the first update; both are then replayed up to it, and the first operation of it tells the rest.
+//! Their ledgers tell the first update; both are then replayed up to it, each with its own instruction set, and the first
+//! operation of it tells the rest.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use clap::Args;
 use serde_json::json;
 
 use super::step::capture;
 use crate::audit::MODEL;
-use crate::audit::capture::{Capture, first_difference};
-use crate::audit::ledger::{Entry, Kind, Ledger, Record};
+use crate::audit::capture::{Capture, first_difference, widest_gradient};
+use crate::audit::ledger::{Entry, Header, Kind, Ledger, Record};
+use crate::audit::narrow::TOLERANCE_F32;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::train::{TrainError, rundir};
 
@@ -74,12 +78,30 @@ impl Diff {
             return Ok(Verdict::Done);
         };
         notes.push(format!("the ledgers part at record {}: {}", first.record, first.what));
+        let here = baq_kernels::active();
+        let mine = |l: &Ledger| l.header.isa == here.isa.name() && l.header.numerics == here.arithmetic();
         let verdict = match first.round {
-            Some(round) if a.header.isa == b.header.isa && a.header.numerics == b.header.numerics => {
+            Some(round) if mine(&a) && mine(&b) => {
                 let of = |run: &Path| capture(run, None, round + 1).map(|(_, c)| c);
                 parting(round, &of(&self.a)?, &of(&self.b)?)
             }
-            _ => format!("different from record {} on", first.record),
+            Some(round) => {
+                notes.extend(drift(&a, &b));
+                let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header, round + 1);
+                let (x, y) = (of(&self.a, &a)?, of(&self.b, &b)?);
+                let alike = a.header.numerics == b.header.numerics && a.header.isa != b.header.isa;
+                let gradients = widest_gradient(&x, &y).map_or(String::new(), |(gap, name)| {
+                    let bound = 2.0 * TOLERANCE_F32;
+                    let within = match (alike, gap <= bound) {
+                        (false, _) => String::new(),
+                        (true, true) => format!(": within the tolerance {bound:.0e}"),
+                        (true, false) => format!(": BEYOND the tolerance {bound:.0e}, unless a ReLU is at 0"),
+                    };
+                    format!("; its gradients differ by {gap:.1e} in norm at most, in {name}{within}")
+                });
+                parting(round, &x, &y) + &gradients
+            }
+            None => format!("different from record {} on", first.record),
         };
         self.print(common, &notes, Some(&first), &verdict);
         Ok(Verdict::CheckFailed)
@@ -100,6 +122,42 @@ impl Diff {
         notes.iter().for_each(|note| println!("{note}"));
         println!("{verdict}");
     }
+}
+
+/// A capture by a process of its own: instruction set and numerics are chosen once in the life of one.
+fn elsewhere(run: &Path, header: &Header, update: u64) -> Result<Capture, TrainError> {
+    let isa = header.isa.as_str();
+    // The unit that computes it follows the mode.
+    let numerics = header.numerics.split(' ').next().unwrap_or_default();
+    let file = std::env::temp_dir().join(format!("baq-diff-{}-{isa}.safetensors", std::process::id()));
+    let fail = |what: String| TrainError::Input(format!("{}: {what}", run.display()));
+    let program = std::env::current_exe().map_err(|e| fail(format!("cannot find this program ({e})")))?;
+    let mut command = Command::new(program);
+    command.args(["audit", "step", "--isa", isa, "--numerics", numerics]);
+    command.args(["--update", &update.to_string(), "--export"]);
+    let ran = command.arg(&file).arg(run).output();
+    let ran = ran.map_err(|e| fail(format!("cannot start this program again ({e})")))?;
+    if !ran.status.success() {
+        let why = String::from_utf8_lossy(&ran.stderr);
+        return Err(fail(format!("cannot be replayed with {isa} and {numerics}: {}", why.trim())));
+    }
+    let found = Capture::import(&file).map_err(|e| fail(e.to_string()));
+    let _ = std::fs::remove_file(&file); // of no further use; nothing depends on its absence
+    found
+}
+
+/// How far two runs have gone from each other at the end of what both have done.
+fn drift(a: &Ledger, b: &Ledger) -> Option<String> {
+    let of = |l: &Ledger| l.updates().map(|(_, r)| ((r.kind, r.round), r)).collect::<BTreeMap<_, _>>();
+    let (a, mut b) = (of(a), of(b));
+    let pairs: Vec<_> = a.into_iter().filter_map(|(k, x)| Some((x, b.remove(&k)?))).collect();
+    let last = pairs.iter().map(|(x, _)| x.round).max()?;
+    let gaps = pairs.iter().filter(|(x, _)| x.round == last).flat_map(|(x, y)| {
+        let both = x.parameter_norms.iter().zip(&y.parameter_norms);
+        both.map(|(x, y)| f64::from((x - y).abs() / y.abs().max(f32::MIN_POSITIVE)))
+    });
+    let widest = gaps.fold(0.0, f64::max);
+    Some(format!("after update {} the norms of the parameters differ by {widest:.1e} at most", last + 1))
 }
 
 /// In words where two replays of the same update part.

@@ -2,11 +2,14 @@
 //!
 //! In f64, twice: with the configured networks, one random direction per tensor; with small networks,
 //! every single parameter, and every kind of operation by itself. Beside it the same gradients by the kernels in f32.
+//! `--all` does it for every base with every adaptation, one line each.
 
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::algo::{Dims, Phase};
+use super::every::{self, MOVED};
+use crate::adapt::ADAPTATIONS;
+use crate::algo::{ALGORITHMS, Dims, Phase};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
 use crate::audit::narrow::{Narrow, TOLERANCE_F32, narrow};
 use crate::audit::operations::{OperationCheck, operations};
@@ -17,22 +20,25 @@ use crate::cli::{Common, Outcome, Verdict};
 use crate::config::{Config, OnlineActorLr};
 use crate::replay::Ring;
 use crate::train::TrainError;
-use crate::train::agent::Agent;
+use crate::train::agent::{Agent, find_algorithm};
 use crate::train::data;
 
 /// Compare gradients with central differences.
 #[derive(Debug, Args)]
 pub struct Gradients {
-    /// base algorithm: iql or bc
+    /// base algorithm: see `baq options`
     #[arg(long, default_value = "iql")]
     algo: String,
-    /// adaptation: plain, baq, suf, so2 or off2on
+    /// adaptation: see `baq options`
     #[arg(long, default_value = "plain")]
     adapt: String,
+    /// every base algorithm with every adaptation, one line each
+    #[arg(long, conflicts_with_all = ["algo", "adapt", "preset"])]
+    all: bool,
     /// preset to start from (default: the one named like the algorithm)
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// set one option; may be repeated
+    /// set one option; may be repeated; with --all it is for the methods that have it
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
     /// file to take the batch of the configured networks from (default: random numbers)
@@ -65,20 +71,147 @@ impl Part {
 /// f64 executor is slow.
 const WIDE: Dims = Dims { s: 11, a: 3, batch: 32 };
 /// Sizes of the check that perturbs every parameter.
-const SMALL: Dims = Dims { s: 4, a: 2, batch: 8 };
+pub(super) const SMALL: Dims = Dims { s: 4, a: 2, batch: 8 };
 /// Hidden layers of the latter.
 const SMALL_HIDDEN: &str = "[7, 5]";
 
+/// Everything that was checked of one method.
+pub(super) struct Method {
+    pub(super) name: String,
+    pub(super) dims: Dims,
+    parts: Vec<Part>,
+}
+
+/// The largest error of some kind, and where.
+pub(super) struct Worst {
+    pub(super) error: f64,
+    pub(super) at: String,
+}
+
+impl Worst {
+    fn of(all: impl Iterator<Item = (f64, String)>) -> Worst {
+        let start = Worst { error: 0.0, at: String::new() };
+        // NaN is the worst of all.
+        all.fold(start, |w, (error, at)| match w.error.is_nan() || error <= w.error {
+            true => w,
+            false => Worst { error, at },
+        })
+    }
+}
+
+impl Method {
+    pub(super) fn checks(&self) -> usize {
+        self.parts.iter().map(|p| p.tensors.len()).sum()
+    }
+
+    pub(super) fn failed(&self) -> usize {
+        self.parts.iter().map(Part::failed).sum()
+    }
+
+    /// Central differences against f64.
+    pub(super) fn worst(&self) -> Worst {
+        let all = self.parts.iter().flat_map(|p| &p.tensors);
+        Worst::of(all.map(|t| (t.worst(), format!("{}: {}", t.update, t.path))))
+    }
+
+    /// f32 against f64.
+    pub(super) fn worst_f32(&self) -> Worst {
+        let all = self.parts.iter().flat_map(|p| &p.narrow);
+        Worst::of(all.map(|n| (n.relative, format!("{}: {}", n.update, n.path))))
+    }
+
+    /// Gradients that agree only at parameters moved by rounding.
+    pub(super) fn moved(&self) -> usize {
+        self.parts.iter().flat_map(|p| &p.narrow).filter(|n| n.moved).count()
+    }
+
+    fn wrong_operations(&self) -> Vec<&str> {
+        let all = self.parts.iter().flat_map(|p| &p.operations);
+        all.filter(|o| !o.passed()).map(|o| o.name.as_str()).collect()
+    }
+
+    pub(super) fn verdict(&self) -> String {
+        let (Method { name, .. }, checks) = (self, self.checks());
+        let figures = format!(
+            "worst relative error {:.1e} (tolerance {TOLERANCE:.0e}), f32 against f64 {:.1e} ({TOLERANCE_F32:.0e})",
+            self.worst().error,
+            self.worst_f32().error
+        );
+        let named = match self.wrong_operations()[..] {
+            [] => String::new(),
+            ref wrong => format!("; wrong derivative: {}", wrong.join(", ")),
+        };
+        match self.failed() {
+            0 => format!("{name}: gradients agree: {checks} checks, {figures}"),
+            n => format!("{name}: gradients DIFFER: {n} of {checks} checks, {figures}{named}"),
+        }
+    }
+}
+
+/// What is compared with what.
+pub(super) fn about(dims: Dims) -> String {
+    let Dims { s, a, batch } = dims;
+    let small = SMALL;
+    format!(
+        "f64 against central differences: networks as configured (S {s}, A {a}, batch {batch}), every tensor along one \
+         random direction; small networks ({SMALL_HIDDEN}, S {}, A {}, batch {}), every element, every operation; then \
+         f32 ({}) against f64, every tensor in norm",
+        small.s,
+        small.a,
+        small.batch,
+        baq_kernels::active().isa
+    )
+}
+
 impl Gradients {
     pub(super) fn run(self, common: Common) -> Outcome {
+        if self.all {
+            return every::run(&self, common);
+        }
+        let method = self.method(common, &self.algo, &self.adapt)?;
+        let passed = method.failed() == 0;
+        if common.json {
+            let checks: Vec<Value> = method.parts.iter().map(to_json).collect();
+            println!(
+                "{}",
+                json!({
+                    "method": method.name, "seed": common.seed.unwrap_or(0), "about": about(method.dims),
+                    "tolerance": TOLERANCE, "tolerance_f32": TOLERANCE_F32, "checks": checks,
+                    "worst": method.worst().error, "passed": passed, "verdict": method.verdict(),
+                })
+            );
+        } else {
+            println!("{}", about(method.dims));
+            method.parts.iter().for_each(print);
+            if method.moved() > 0 {
+                println!("* {MOVED}");
+            }
+            println!("{}", method.verdict());
+        }
+        Ok(if passed { Verdict::Done } else { Verdict::CheckFailed })
+    }
+
+    pub(super) fn config(&self, common: Common, algo: &str, adapt: &str) -> Result<Config, TrainError> {
+        // One set of options serves all methods: what belongs to another one is left out.
+        let methods = || ALGORITHMS.iter().map(|e| e.name).chain(ADAPTATIONS.iter().map(|e| e.name));
+        let extends = find_algorithm(algo)?.extends;
+        let others: Vec<&str> = match self.all {
+            true => methods().filter(|n| *n != algo && *n != adapt && Some(*n) != extends).collect(),
+            false => Vec::new(),
+        };
+        let mine = |set: &&String| !others.contains(&set.split('.').next().unwrap_or_default());
         let args = RunArgs {
-            preset: self.preset,
-            sets: self.sets,
+            preset: self.preset.clone(),
+            sets: self.sets.iter().filter(mine).cloned().collect(),
             env: Some("none".into()),
             data: self.data.clone(),
             ..RunArgs::default()
         };
-        let config = args.resolve(common, Some(&self.algo), Some(&self.adapt))?;
+        args.resolve(common, Some(algo), Some(adapt))
+    }
+
+    pub(super) fn method(&self, common: Common, algo: &str, adapt: &str) -> Result<Method, TrainError> {
+        let config = self.config(common, algo, adapt)?;
         let seed = common.seed.unwrap_or(0);
         let mut dims = WIDE;
         let mut ring = None;
@@ -90,50 +223,13 @@ impl Gradients {
         }
         let mut parts = check(&config, dims, "as configured", false, seed, ring.as_ref())?;
         parts.extend(check(&small(&config)?, SMALL, "small", true, seed, None)?);
-
-        let all = || parts.iter().flat_map(|p| &p.tensors);
-        let failed: usize = parts.iter().map(Part::failed).sum();
-        let worst =
-            all().map(TensorCheck::worst).fold(0.0, |a: f64, b| if a.is_nan() || b <= a { a } else { b });
-        let method =
-            if self.adapt == "plain" { self.algo } else { format!("{} + {}", self.algo, self.adapt) };
-        let f32 = parts.iter().flat_map(|p| &p.narrow).map(|n| n.relative).fold(0.0, f64::max);
-        let figures = format!(
-            "worst relative error {worst:.1e} (tolerance {TOLERANCE:.0e}), f32 against f64 {f32:.1e} ({TOLERANCE_F32:.0e})"
-        );
-        let wrong: Vec<&str> = parts
-            .iter()
-            .flat_map(|p| &p.operations)
-            .filter(|o| !o.passed())
-            .map(|o| o.name.as_str())
-            .collect();
-        let named = match wrong[..] {
-            [] => String::new(),
-            _ => format!("; wrong derivative: {}", wrong.join(", ")),
-        };
-        let verdict = match failed {
-            0 => format!("{method}: gradients agree: {} checks, {figures}", all().count()),
-            n => format!("{method}: gradients DIFFER: {n} of {} checks, {figures}{named}", all().count()),
-        };
-        if common.json {
-            let checks: Vec<Value> = parts.iter().map(to_json).collect();
-            println!(
-                "{}",
-                json!({
-                    "method": method, "seed": seed, "tolerance": TOLERANCE, "checks": checks,
-                    "worst": worst, "passed": failed == 0, "verdict": verdict,
-                })
-            );
-        } else {
-            parts.iter().for_each(print);
-            println!("{verdict}");
-        }
-        Ok(if failed == 0 { Verdict::Done } else { Verdict::CheckFailed })
+        let name = if adapt == "plain" { algo.to_string() } else { format!("{algo} + {adapt}") };
+        Ok(Method { name, dims, parts })
     }
 }
 
 /// The same method with all networks small.
-fn small(config: &Config) -> Result<Config, TrainError> {
+pub(super) fn small(config: &Config) -> Result<Config, TrainError> {
     let places: Vec<String> = config
         .sections()
         .flat_map(|s| s.fields().iter().map(move |f| (s.name(), f.key)))
@@ -204,18 +300,19 @@ fn print(p: &Part) {
     println!("{}, networks {}", p.program, p.networks);
     let every = if p.tensors.iter().any(|t| t.elementwise.is_some()) { "  every element" } else { "" };
     println!(
-        "  {:<8} {:width$}  {:>12}  {:>12}  {:>8}  {:>11}  {:>11}  {:>8}{every}",
+        "  {:<11} {:width$}  {:>12}  {:>12}  {:>8}  {:>11}  {:>11}  {:>8}{every}",
         "update", "tensor", "f64 slope", "central", "relative", "f64 norm", "f32 norm", "f32-f64"
     );
     for (t, n) in p.tensors.iter().zip(&p.narrow) {
         let element = t.elementwise.map(|e| format!("  {e:>13.1e}")).unwrap_or_default();
         let flag = match (t.passed() && n.passed(), t.analytic == 0.0) {
+            (true, _) if n.moved => "  *",
             (true, _) => "",
             (false, true) => "  ZERO",
             (false, false) => "  DIFFERS",
         };
         println!(
-            "  {:<8} {:width$}  {:>12.5e}  {:>12.5e}  {:>8.1e}  {:>11.4e}  {:>11.4e}  {:>8.1e}{element}{flag}",
+            "  {:<11} {:width$}  {:>12.5e}  {:>12.5e}  {:>8.1e}  {:>11.4e}  {:>11.4e}  {:>8.1e}{element}{flag}",
             t.update, t.path, t.analytic, t.numeric, t.relative, n.f64, n.f32, n.relative
         );
     }
@@ -235,7 +332,7 @@ fn to_json(p: &Part) -> Value {
             json!({
                 "update": t.update, "tensor": t.path, "analytic": t.analytic, "central": t.numeric,
                 "relative": t.relative, "elementwise": t.elementwise, "norm_f64": n.f64, "norm_f32": n.f32,
-                "f32": n.relative, "passed": t.passed() && n.passed(),
+                "f32": n.relative, "moved": n.moved, "passed": t.passed() && n.passed(),
             })
         })
         .collect();

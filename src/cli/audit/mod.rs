@@ -1,6 +1,7 @@
 //! `baq audit`: are the numbers right?
 
 mod diff;
+mod every;
 mod gradients;
 mod report;
 mod step;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::audit::ledger::{Kind, Ledger, Record};
 use crate::audit::roundoff::{self, Row};
+use crate::audit::worse;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::report::sections::{Item, Section, sections_page};
 use crate::report::{Curves, Run, Series, XAxis, metric_charts};
@@ -89,12 +90,19 @@ fn facts(ledger: &Ledger) -> Section {
     }
 }
 
-fn curves(title: String, y_label: &str, series: Vec<Series>) -> Item {
+/// Lines over updates, of which there have been so many.
+fn curves(title: String, y_label: &str, series: Vec<Series>, updates: usize) -> Item {
     let shown = series.len().min(LINES);
-    let caption = match series.len() > shown {
-        true => format!("The first {shown} of {}.", series.len()),
+    let mut caption = match series.len() > shown {
+        true => format!("The first {shown} of {}. ", series.len()),
         false => String::new(),
     };
+    if stretch(updates) > 1 {
+        caption += &format!("Drawn: the largest of every {} updates.", stretch(updates));
+    }
+    // Online, updates are counted on from the offline ones.
+    let first = series.iter().filter_map(|s| s.points.first()).map(|p| p.0).fold(f64::INFINITY, f64::min);
+    let x_from = if first.is_finite() { first - 1.0 } else { 0.0 };
     Item::Curves(Curves {
         title,
         caption,
@@ -102,13 +110,18 @@ fn curves(title: String, y_label: &str, series: Vec<Series>) -> Item {
         x: XAxis::Plain("updates".into()),
         series: series.into_iter().take(LINES).collect(),
         references: Vec::new(),
-        x_from: 0.0,
+        x_from,
     })
+}
+
+/// Updates that share a point of a line.
+fn stretch(updates: usize) -> usize {
+    updates.div_ceil(POINTS).max(1)
 }
 
 /// The largest y of each of at most [`POINTS`] stretches.
 fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
-    let stretch = points.len().div_ceil(POINTS).max(1);
+    let stretch = stretch(points.len());
     let largest = |part: &[(f64, f64)]| {
         let y = part.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
         (part[part.len() - 1].0, y)
@@ -140,6 +153,7 @@ fn norms(ledger: &Ledger) -> Vec<Section> {
                 let points = records.iter().map(|r| ((r.round + 1) as f64, y(r))).collect();
                 Series::new(label, colour, thinned(points))
             };
+            let n = records.len();
             let of = |norms: &dyn Fn(&Record) -> &[f32]| -> Vec<Series> {
                 let each = |(k, path): (usize, &String)| {
                     line(path, k, &|r| log10(norms(r).get(k).map_or(0.0, |x| f64::from(*x))))
@@ -149,16 +163,16 @@ fn norms(ledger: &Ledger) -> Vec<Section> {
             Section {
                 heading: format!("Update {}, {phase}", kind.name),
                 items: vec![
-                    curves("Loss".into(), "", vec![line("loss", 0, &|r| f64::from(r.loss))]),
-                    curves("Norms of gradients".into(), "log10", of(&|r| &r.gradient_norms)),
-                    curves("Norms of parameters".into(), "log10", of(&|r| &r.parameter_norms)),
+                    curves("Loss".into(), "", vec![line("loss", 0, &|r| f64::from(r.loss))], n),
+                    curves("Norms of gradients".into(), "log10 of the norm", of(&|r| &r.gradient_norms), n),
+                    curves("Norms of parameters".into(), "log10 of the norm", of(&|r| &r.parameter_norms), n),
                 ],
             }
         })
         .collect()
 }
 
-/// Errors against f64 over time, and the worst of each tensor.
+/// Errors against f64 over time, a chart per phase, and the worst of each tensor.
 fn round_off(rows: &[Row]) -> Section {
     let mut losses: Vec<(&str, &str)> = Vec::new();
     for row in rows {
@@ -167,21 +181,28 @@ fn round_off(rows: &[Row]) -> Section {
         }
     }
     let mut items = vec![Item::Text(
-        "Largest |x - y| / max(|y|, rms(y)) over the elements of a tensor, y computed in f64 from the same state.".into(),
+        "Largest |x - y| / max(|y|, rms(y)) over the elements of a tensor, y computed in f64 from the same state. A unit of a \
+         ReLU layer at 0 to within rounding may be on in one and off in the other; its gradients then differ by far more than \
+         rounding."
+            .into(),
     )];
-    let mut series = Vec::new();
+    let mut charts: Vec<(&str, Vec<Series>)> = Vec::new();
     let mut table = Vec::new();
-    for (k, (phase, loss)) in losses.iter().enumerate() {
+    for (phase, loss) in &losses {
         let mine = || rows.iter().filter(|r| r.phase == *phase && r.loss == *loss);
         let mut points: Vec<(f64, f64)> = Vec::new();
         for row in mine() {
             let y = log10(row.worst());
             match points.last_mut().filter(|p| p.0 == row.update as f64) {
-                Some(p) => p.1 = p.1.max(y),
+                Some(p) => p.1 = worse(p.1, y),
                 None => points.push((row.update as f64, y)),
             }
         }
-        series.push(Series::new(format!("{loss}, {phase}"), k, thinned(points)));
+        if charts.last().is_none_or(|(of, _)| of != phase) {
+            charts.push((phase, Vec::new()));
+        }
+        let (_, series) = charts.last_mut().expect("invariant: one was just pushed");
+        series.push(Series::new(*loss, series.len(), thinned(points)));
         let mut tensors: Vec<&str> = Vec::new();
         mine().for_each(|r| {
             if !tensors.contains(&r.tensor.as_str()) {
@@ -190,20 +211,26 @@ fn round_off(rows: &[Row]) -> Section {
         });
         for tensor in tensors {
             let of = |f: &dyn Fn(&Row) -> f64| {
-                let worst = mine().filter(|r| r.tensor == tensor).map(f).fold(0.0, f64::max);
+                let worst = mine().filter(|r| r.tensor == tensor).map(f).fold(0.0, worse);
                 format!("{worst:.1e}")
             };
-            let name = if tensor.is_empty() { "the loss itself" } else { tensor };
-            table.push(vec![
-                name.into(),
-                format!("{loss}, {phase}"),
-                of(&|r| r.gradient),
-                of(&|r| r.parameter),
-            ]);
+            let (name, after) = match tensor {
+                "" => ("the loss itself", String::new()),
+                _ => (tensor, of(&|r| r.parameter)),
+            };
+            table.push(vec![name.into(), format!("{loss}, {phase}"), of(&|r| r.gradient), after]);
         }
     }
-    items.push(curves("Worst of each update".into(), "log10", series));
-    let heads = ["tensor", "update", "gradient", "parameter"].map(String::from).to_vec();
+    for (phase, series) in charts {
+        let updates = series.iter().map(|s| s.points.len()).max().unwrap_or(0);
+        items.push(curves(
+            format!("Worst tensor of each update, {phase}"),
+            "log10 of the error",
+            series,
+            updates,
+        ));
+    }
+    let heads = ["gradient of", "update", "worst error", "of the value after"].map(String::from).to_vec();
     items.push(Item::Table(heads, table));
     Section { heading: "Round-off against f64".into(), items }
 }
@@ -220,6 +247,11 @@ fn origins(run: &Run, dir: &std::path::Path) -> Result<Vec<Section>, TrainError>
     }
     match items.is_empty() {
         true => Ok(Vec::new()),
-        false => Ok(vec![Section { heading: "Weights and priorities by origin".into(), items }]),
+        false => {
+            let about = "Over time: of batches, as in metrics.csv. Histograms: of all transitions in the replay at the end, \
+                         by where they come from.";
+            items.insert(0, Item::Text(about.into()));
+            Ok(vec![Section { heading: "Weights and priorities".into(), items }])
+        }
     }
 }

@@ -4,12 +4,13 @@
 //! with every checkpoint on its way compared to the bit. What cannot be done is said, and the rest is done.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
 use crate::audit::compare::Comparer;
-use crate::audit::ledger::{Header, Ledger, Mark, Scribe};
+use crate::audit::ledger::{self, Header, Ledger, Scribe, Tail};
 use crate::cli::replay::{self, Rerun};
 use crate::cli::{Common, Outcome, Verdict, finetune, probes};
 use crate::config::{Config, RunConfig};
@@ -77,12 +78,11 @@ impl Verify {
             (&ledger.header.dataset, &ledger.header.dataset_sha256),
             Some(self.run.join(finetune::ORIGIN)).filter(|p| p.exists()).as_deref(),
         )?;
-        if header.config != ledger.header.config || header.origin != ledger.header.origin {
-            found.bad(format!(
-                "{}: it or {} is not what the run began with",
-                rundir::CONFIG,
-                finetune::ORIGIN
-            ));
+        if header.config != ledger.header.config {
+            found.bad(changed_config(&self.run, &ledger.header.config));
+        }
+        if header.origin != ledger.header.origin {
+            found.bad(format!("{}: it is not what the run began with", finetune::ORIGIN));
         }
         if header.code != ledger.header.code {
             found.good(format!("written by version {}, this is {}", ledger.header.code, header.code));
@@ -156,6 +156,9 @@ impl Verify {
         }
         if !dataset.is_absent() {
             found.good(format!("{}: the data of the run, sha256 {}...", dataset.facts.name, &now[..12]));
+            if row_sums(&self.run).is_none_or(|sums| sums != dataset.rows) {
+                found.bad(format!("{}: it is not that of these data", rundir::LEDGER_ROWS));
+            }
         }
         Ok(dataset)
     }
@@ -193,7 +196,10 @@ impl Verify {
                 stations.push((at.round, at.env_step, path, file));
             }
         }
+        let start = Instant::now();
         let outcome = self.pass(config, dataset, saved.as_ref(), until, &stations, &mut probe, found);
+        let rate = (until - begin) as f64 / start.elapsed().as_secs_f64();
+        let missing = probe.sink.missing();
         let Comparer { equal, mismatch, .. } = probe.sink;
         match (outcome, mismatch) {
             (_, Some(m)) => {
@@ -204,7 +210,13 @@ impl Verify {
             }
             (Err(e), None) => return Err(e),
             (Ok(()), None) => {
-                found.good(format!("replayed updates {} to {until}: {equal} records agree", begin + 1));
+                found.good(format!(
+                    "replayed updates {} to {until}: {equal} records agree; {rate:.0} updates per second",
+                    begin + 1
+                ));
+                if missing > 0 {
+                    found.bad(format!("the last {missing} records are of updates that this run does not do"));
+                }
             }
         }
         Ok(equal)
@@ -246,11 +258,15 @@ fn chain(ledger: &Ledger, found: &mut Findings) {
     if breaks.is_empty() {
         found.good(format!("{name}: {} records, every link holds", ledger.len()));
     }
-    if let Some(tail) = ledger.tail() {
-        found.good(format!(
-            "{name}: {} bytes of a record that was being written when the run was killed",
-            tail.bytes
-        ));
+    match ledger.tail() {
+        Some(Tail { bytes, torn: true }) => found.good(format!(
+            "{name}: {bytes} bytes of a record that was being written when the run was killed"
+        )),
+        Some(Tail { bytes, torn: false }) => found.bad(format!(
+            "{name}: {bytes} bytes after record {} are no record: the length of the next one was changed",
+            ledger.len() - 1
+        )),
+        None => {}
     }
 }
 
@@ -262,34 +278,75 @@ fn checkpoints(run: &Path, ledger: &Ledger, found: &mut Findings) -> Result<(), 
     }
     for (path, saved) in all {
         let name = path.display();
-        match saved {
-            Err(e) => found.bad(e.to_string()),
-            Ok(saved) => match saved.mark()? {
-                None => found.bad(format!("{name}: written without a ledger")),
-                Some(Mark { records, .. }) => {
-                    let whole = ledger.up_to(&saved.mark()?.expect("invariant: just seen"));
-                    match whole {
-                        Ok(_) => found.good(format!("{name}: knows the ledger's first {records} records")),
-                        Err(e) => found.bad(format!("{name}: {e}")),
-                    }
-                }
+        let saved = match saved {
+            Ok(saved) => saved,
+            Err(e) => {
+                found.bad(e.to_string());
+                continue;
+            }
+        };
+        // A kept one is named after its update.
+        let named = path.file_stem().and_then(|s| s.to_str()?.strip_prefix("update-")?.parse::<u64>().ok());
+        let round = saved.counters()?.round;
+        if named.is_some_and(|named| named != round) {
+            found.bad(format!("{name}: it is that of update {round}"));
+        }
+        if ledger::sha256(saved.config()?.as_bytes()) != ledger.header.config {
+            found.bad(format!("{name}: its configuration is not that of the run"));
+        }
+        match saved.mark()? {
+            None => found.bad(format!("{name}: written without a ledger")),
+            Some(mark) => match ledger.up_to(&mark) {
+                Ok(_) => found.good(format!("{name}: knows the ledger's first {} records", mark.records)),
+                Err(e) => found.bad(format!("{name}: {e}")),
             },
         }
     }
     Ok(())
 }
 
+/// In words what has changed in the configuration: its first line that is not as in a checkpoint, which carries a copy.
+fn changed_config(run: &Path, sha256: &str) -> String {
+    let file = rundir::CONFIG;
+    let now = std::fs::read_to_string(run.join(file)).unwrap_or_default();
+    let saved = replay::checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok());
+    let mut copies = saved.filter_map(|s| s.config().ok().map(String::from));
+    let Some(then) = copies.find(|text| ledger::sha256(text.as_bytes()) == sha256) else {
+        return format!("{file}: it is not what the run began with");
+    };
+    let (mut old, mut new) = (then.lines(), now.lines());
+    for number in 1.. {
+        match (old.next(), new.next()) {
+            (None, None) => break,
+            (a, b) if a == b => {}
+            (a, b) => {
+                let quote = |line: Option<&str>| line.map_or("nothing".into(), |line| format!("`{line}`"));
+                return format!(
+                    "{file}: it is not what the run began with: line {number} was {} and is {}",
+                    quote(a),
+                    quote(b)
+                );
+            }
+        }
+    }
+    format!("{file}: it is not what the run began with: other line ends")
+}
+
+/// The checksums of all transitions as the run had them, if there are any.
+fn row_sums(run: &Path) -> Option<Vec<u64>> {
+    let bytes = std::fs::read(run.join(rundir::LEDGER_ROWS)).ok()?;
+    let words = bytes.chunks_exact(8);
+    Some(words.map(|b| u64::from_le_bytes(b.try_into().expect("invariant: 8 bytes"))).collect())
+}
+
 /// Says which transitions have changed.
 fn rows(run: &Path, dataset: &Dataset, found: &mut Findings) {
-    let path = run.join(rundir::LEDGER_ROWS);
-    let Ok(bytes) = std::fs::read(&path) else {
-        return found
-            .bad(format!("{}: missing, so that nobody can say which rows have changed", path.display()));
+    let Some(then) = row_sums(run) else {
+        return found.bad(format!(
+            "{}: missing, so that nobody can say which rows have changed",
+            rundir::LEDGER_ROWS
+        ));
     };
-    let then: Vec<u64> = bytes
-        .chunks_exact(8)
-        .map(|b| u64::from_le_bytes(b.try_into().expect("invariant: 8 bytes")))
-        .collect();
     let now = &dataset.rows;
     let name = &dataset.facts.name;
     if then.len() != now.len() {
