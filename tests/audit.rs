@@ -421,6 +421,13 @@ fn what_cannot_be_verified_is_said() {
     std::fs::remove_dir_all(place.path("bare/checkpoints")).unwrap();
     place.baq("audit verify bare").says(0, &["no checkpoint yet", "151 records agree"]);
 
+    // With other numerics.
+    place
+        .baq("audit verify run --numerics bf16x3")
+        .says(2, &["expected f32, this process uses bf16x3 by", "say --numerics f32"]);
+    place.baq("train --resume run --quiet --numerics bf16").says(2, &["numerics: expected bf16 by"]);
+    place.baq("audit verify run --numerics fp8").says(2, &["expected f32, bf16x6, bf16x3 or bf16"]);
+
     // Of another version.
     let ledger = std::fs::read(place.path("run/ledger.bin")).unwrap();
     let newer = [b"baq-ledger 7\n", &ledger[13..]].concat();

@@ -61,8 +61,9 @@ const fn mode<S: Single, U: TileProduct, const PARTS: usize>() -> Kernels {
     }
 }
 
-/// The tables of all modes.
+/// The tables of all modes of one instruction set and unit.
 type Modes = [Kernels; 3];
+
 const fn modes<S: Single, U: TileProduct>() -> Modes {
     [mode::<S, U, 3>(), mode::<S, U, 2>(), mode::<S, U, 1>()]
 }
@@ -134,28 +135,25 @@ pub fn for_isa(isa: Isa) -> Option<&'static Kernels> {
 /// The kernels of one instruction set with other factors in its large products: one table for each [`Unit`](crate::Unit) that
 /// this processor has beside the instruction set, the fastest last. For f32 it is the table of [`for_isa`].
 pub fn units(isa: Isa, numerics: Numerics) -> impl Iterator<Item = &'static Kernels> {
-    let pick = |modes: &'static Modes| modes.iter().find(move |k| k.numerics == numerics);
-    let (single, modes): (_, [Option<&'static Kernels>; 3]) = match (numerics, for_isa(isa)) {
-        (_, None) => (None, [None; 3]),
-        (Numerics::F32, single) => (single, [None; 3]),
-        _ => (
-            None,
-            match isa {
-                Isa::Portable => [pick(&PORTABLE_EMULATED), None, None],
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => [pick(&AVX2_EMULATED), None, None],
-                #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 => [
-                    pick(&AVX512_EMULATED),
-                    Avx512Bf16::present().then(|| pick(&AVX512_BF16)).flatten(),
-                    Amx::present().then(|| pick(&AVX512_AMX)).flatten(),
-                ],
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => [None; 3],
-            },
-        ),
+    let here = for_isa(isa);
+    let modes: [Option<&'static Modes>; 3] = match isa {
+        // AMX is not asked for where nobody wants it.
+        _ if here.is_none() || numerics == Numerics::F32 => [None; 3],
+        Isa::Portable => [Some(&PORTABLE_EMULATED), None, None],
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => [Some(&AVX2_EMULATED), None, None],
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => [
+            Some(&AVX512_EMULATED),
+            Avx512Bf16::present().then_some(&AVX512_BF16),
+            Amx::present().then_some(&AVX512_AMX),
+        ],
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => [None; 3],
     };
-    single.into_iter().chain(modes.into_iter().flatten())
+    let single = here.filter(|_| numerics == Numerics::F32);
+    let tables = modes.into_iter().flatten().flatten();
+    single.into_iter().chain(tables.filter(move |k| k.numerics == numerics))
 }
 
 /// The kernels of every instruction set of this processor, from the most portable to the fastest.

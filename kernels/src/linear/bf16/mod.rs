@@ -78,6 +78,7 @@ impl<const PARTS: usize> Products<PARTS> {
         _ => &[(0, 2), (0, 1), (1, 1), (1, 0), (2, 0), (0, 0)],
     };
     /// The largest come last.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) const SMALL_FIRST: &'static [(usize, usize)] = match PARTS {
         1 => &[(0, 0)],
         2 => &[(1, 0), (0, 1), (0, 0)],
