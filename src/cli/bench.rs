@@ -133,7 +133,8 @@ impl Bench {
         ));
         report.rates(&measured, "updates");
         report.line(&format!("sampling a batch {:.1} us, not included above", sampling.median() * 1e6));
-        report.line("\nleast time of each part");
+        let which = if round.cycle() > 1 { " of a round with the policy's turn" } else { "" };
+        report.line(&format!("\nleast time of each part{which}"));
         let all: f64 = stages.iter().map(|(_, s)| s).sum();
         for (name, s) in &stages {
             report.line(&format!("  {name:<34} {:>9.1} us {:>5.1} %", s * 1e6, 100.0 * s / all));

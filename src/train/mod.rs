@@ -17,6 +17,7 @@ pub mod progress;
 pub mod rundir;
 mod sheet;
 pub mod state;
+mod timing;
 
 use thiserror::Error;
 
