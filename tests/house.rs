@@ -245,6 +245,7 @@ const ONLY: &[(&str, &[&str])] = &[
         &[
             "src/train/progress.rs",
             "src/train/bench.rs",
+            "src/train/timing.rs",
             "src/env/cost.rs",
             "kernels/src/peak.rs",
             "src/cli/",
