@@ -39,10 +39,11 @@
 //!
 //! - AMX: a prototype on Sapphire Rapids (one thread, 256 x 256 x 256, weights packed before) took 52 us in `bf16x3` and 31 us in
 //!   `bf16`, where f32 took 260 us. The kernels here have not been timed on AMX yet.
-//! - AVX512-BF16: only `bf16`, and only where `vdpbf16ps` runs at the rate of the f32 multiply-add. On Zen 5 it does: per
-//!   product of 256 x 256 x 256, with all packing, 1.75 times f32's speed; UPDATE_ZEN5. The other modes add three and six
-//!   products at twice the rate of one, and reach 0.6 and 0.3 times f32's speed. On Sapphire Rapids `vdpbf16ps` has about half the
-//!   rate of the f32 multiply-add, so without AMX no mode pays.
+//! - AVX512-BF16: only `bf16`, and only where `vdpbf16ps` runs at the rate of the f32 multiply-add. On Zen 5 it does: 1.7 times
+//!   f32's speed for each product of 256 x 256 x 256, packing included, and 1.6 times for a whole update of IQL (Hopper sizes, one
+//!   thread, best times). Three and six products at twice the rate of one are slower than f32: `bf16x3` has 0.6 times its speed,
+//!   `bf16x6` 0.3 times, in products and updates alike. On Sapphire Rapids `vdpbf16ps` has about half the rate of the f32
+//!   multiply-add, so without AMX no mode pays there.
 //! - Emulation: never. It is what a processor without either runs, and what AMX is tested against.
 
 use std::fmt;
