@@ -10,6 +10,9 @@
 use crate::simd::{Job, Simd};
 use std::ops::Range;
 
+/// Floating point operations that take about as long as moving a float.
+pub(crate) const MOVED: usize = 16;
+
 /// Below this many floating point operations a second thread costs more than it gives.
 const WORTH_SHARING: usize = 1 << 20;
 

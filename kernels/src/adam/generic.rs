@@ -2,7 +2,7 @@
 
 use crate::AdamStep;
 use crate::simd::{Job, Simd};
-use crate::tile::{Shared, run};
+use crate::tile::{MOVED, Shared, run};
 use std::ops::Range;
 
 /// Elements of one parallel tile.
@@ -28,7 +28,7 @@ pub(crate) unsafe fn adam<S: Simd>(
     let job = Step { step, len, theta: Shared::new(theta), g, m: Shared::new(m), v: Shared::new(v) };
     // A root and a quotient per element: about ten multiplications each.
     // SAFETY: the caller promises the instruction set.
-    unsafe { run::<S>(len.div_ceil(TILE), len * 16, &job) }
+    unsafe { run::<S>(len.div_ceil(TILE), len * MOVED, &job) }
 }
 
 /// Arrays of equal length.

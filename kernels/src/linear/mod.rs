@@ -47,6 +47,7 @@ mod product;
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bf16 needs only a part"))]
 mod weights;
 
+use crate::tile::MOVED;
 use crate::{Activation, Linear};
 
 /// Element counts of one call, checked for overflow.
@@ -61,7 +62,8 @@ pub(crate) struct Counts {
     pub y: usize,
     /// distance between the inputs of two heads: 0 if shared
     pub x_head: usize,
-    /// floating point operations
+    /// floating point operations, and what moving the activations is worth in such. A layer of one output has few
+    /// operations; were it computed by one thread alone, the others would fetch what it read and wrote from that one's cache.
     pub work: usize,
 }
 
@@ -73,13 +75,15 @@ impl Counts {
                 .expect("invariant: sizes of a layer overflow usize")
         };
         let x_heads = if s.shared_input { 1 } else { s.heads };
+        let (x, y) = (product(&[x_heads, s.rows, s.inputs]), product(&[s.heads, s.rows, s.outputs]));
+        let operations = product(&[2, s.heads, s.rows, s.inputs]).saturating_mul(s.outputs);
         Self {
-            x: product(&[x_heads, s.rows, s.inputs]),
+            x,
             w: product(&[s.heads, s.inputs, s.outputs]),
             b: product(&[s.heads, s.outputs]),
-            y: product(&[s.heads, s.rows, s.outputs]),
+            y,
             x_head: if s.shared_input { 0 } else { product(&[s.rows, s.inputs]) },
-            work: product(&[2, s.heads, s.rows, s.inputs]).saturating_mul(s.outputs),
+            work: operations.saturating_add(MOVED.saturating_mul(x.saturating_add(y))),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::micro::Micro;
 use super::product::BLOCK;
 use crate::simd::{Job, Simd};
-use crate::tile::{Shared, run};
+use crate::tile::{MOVED, Shared, run};
 use crate::{Linear, Scratch};
 use std::ops::Range;
 
@@ -109,9 +109,8 @@ pub(crate) unsafe fn packed<S: Simd>(
     let skip = skip(scratch);
     let dst = Shared::new(&mut scratch[skip..][..heads * head]);
     let job = Pack { layout, w, inner, cols, dst, head, tiles };
-    // A float moved costs about as much time as sixteen operations.
     // SAFETY: the caller promises the instruction set and that w has these sizes.
-    unsafe { run::<S>(heads * tiles, w.len() * 16, &job) };
+    unsafe { run::<S>(heads * tiles, w.len() * MOVED, &job) };
     (dst.ptr(), head)
 }
 

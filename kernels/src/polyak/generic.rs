@@ -1,7 +1,7 @@
 //! The slow copy, written once for all instruction sets.
 
 use crate::simd::{Job, Simd};
-use crate::tile::{Shared, run};
+use crate::tile::{MOVED, Shared, run};
 use std::ops::Range;
 
 /// Elements of one parallel tile.
@@ -14,7 +14,7 @@ pub(crate) unsafe fn polyak<S: Simd>(rate: f32, target: &mut [f32], source: &[f3
     assert!(source.len() == len, "target: {len} elements, source has {}", source.len());
     let job = Blend { rate, target: Shared::new(target), source };
     // SAFETY: the caller promises the instruction set.
-    unsafe { run::<S>(len.div_ceil(TILE), len * 4, &job) }
+    unsafe { run::<S>(len.div_ceil(TILE), len * MOVED, &job) }
 }
 
 /// Arrays of equal length.

@@ -7,7 +7,7 @@ use super::super::{bias_rows, check_dx, check_linear};
 use super::split::{Order, SIDE, STRETCH, Source, TILE, block_len, split};
 use super::{TileProduct, aligned};
 use crate::simd::{Job, Simd};
-use crate::tile::{Shared, run};
+use crate::tile::{MOVED, Shared, run};
 use crate::{Activation, Linear, Scratch};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
@@ -220,7 +220,7 @@ unsafe fn weights<S: Simd, const PARTS: usize>(
     let dst = Shared::new(&mut scratch[skip..][..heads * blocks * len]);
     let job = Weights::<PARTS> { source, head: w.len() / heads, blocks, len, dst: dst.cast() };
     // SAFETY: the caller promises the instruction set and that w is what the source describes.
-    unsafe { run::<S>(heads * blocks, w.len() * PARTS * 16, &job) };
+    unsafe { run::<S>(heads * blocks, w.len() * PARTS * MOVED, &job) };
     (dst.cast().ptr(), blocks * len)
 }
 

@@ -10,7 +10,7 @@ use super::product::Store;
 use super::split::{Order, SIDE, STRETCH, Source, block_len, split};
 use crate::Linear;
 use crate::simd::{Job, Simd};
-use crate::tile::{Shared, run};
+use crate::tile::{MOVED, Shared, run};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -158,7 +158,7 @@ pub(super) unsafe fn linear_dw<S: Simd, U: TileProduct, const PARTS: usize>(
             unit: PhantomData,
         };
         let (high, wide) = (inputs.div_ceil(SIDE), outputs.div_ceil(SIDE));
-        let moved = (job.x_heads() * inputs + heads * outputs) * n * PARTS * 16;
+        let moved = (job.x_heads() * inputs + heads * outputs) * n * PARTS * MOVED;
         // SAFETY: the lengths were checked; the caller promises the instruction sets.
         unsafe {
             run::<S>(job.x_heads() * high + heads * wide, moved, &Split(&job));
