@@ -154,7 +154,7 @@ impl Layer {
             available().filter(|k| k.isa > Isa::Portable).map(|k| self.ours(k, op)).collect();
         // Where a mode is f32, nobody needs to see it; nor the emulation of what is here.
         let Linear { rows, inputs, outputs, .. } = self.sizes;
-        if rows.min(inputs).min(outputs) >= 64 {
+        if rows.min(inputs).min(outputs) >= Numerics::LEAST {
             let modes = Numerics::ALL.into_iter().filter(|&n| n != Numerics::F32);
             let tables = modes.flat_map(|n| units(best().isa, n));
             all.extend(tables.filter(|k| k.unit > Some(Unit::Emulated)).map(|k| self.ours(k, op)));

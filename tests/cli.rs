@@ -293,6 +293,20 @@ fn divergence_stops_a_run_and_spares_its_checkpoint() {
 }
 
 #[test]
+fn numerics_belong_to_a_run() {
+    let place = Place::with_runs();
+    place.succeed(&format!("train {SMALL} --set iql.hidden=[64,64] --numerics bf16x3 --out parts"));
+    let config = std::fs::read_to_string(place.path("parts/config.toml")).unwrap();
+    assert!(config.contains("numerics = \"bf16x3\""), "{config}");
+    let words = ["run.numerics", "has bf16x3", "uses f32", "--numerics bf16x3"];
+    place.refused_line("train --resume parts", &words);
+    let tune = format!("finetune --from parts --adapt plain {SMALL_ONLINE} --out tuned");
+    place.refused_line(&tune, &words);
+    place.succeed(&format!("{tune} --set run.numerics=f32"));
+    place.refused_line(&format!("train {SMALL} --set run.numerics=f16 --out x"), &["unknown numerics 'f16'"]);
+}
+
+#[test]
 fn what_needs_data_is_refused_without() {
     let place = Place::new();
     for algo in ["bc", "iql", "awac", "cql", "cal_ql", "td3_bc"] {

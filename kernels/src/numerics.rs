@@ -67,6 +67,9 @@ impl Numerics {
     /// All modes, from the most exact to the fastest.
     pub const ALL: [Self; 4] = [Self::F32, Self::Bf16x6, Self::Bf16x3, Self::Bf16];
 
+    /// Rows, inputs and outputs from which a layer is large: from there splitting costs less than it saves.
+    pub const LEAST: usize = 64;
+
     /// The name used on the command line: `f32`, `bf16x6`, `bf16x3`, `bf16`.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,7 +107,7 @@ impl FromStr for Numerics {
 }
 
 /// What multiplies pairs of bf16, from the slowest to the fastest. `amx` and `emulated` give the same bits, but for products
-/// below 2⁻¹²⁶; those of `avx512_bf16` differ within the tolerance.
+/// below 2⁻¹²⁶ or beyond the largest f32; those of `avx512_bf16` differ within the tolerance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unit {
     /// plain Rust, on any processor; slower than f32

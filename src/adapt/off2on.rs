@@ -16,8 +16,8 @@
 //!
 //! The ensemble is the base's: `cql.ensemble = 5` gives the paper's five agents, pre-trained in one run of
 //! `baq train --algo cql` and fine-tuned through one joint policy; [`crate::algo::cql`] has its equations. A member's target
-//! takes the minimum over its own critics, the policy's loss the mean over members of those minima. Other bases, and the
-//! default, have one agent, as BAQ's comparison does.
+//! takes the minimum over its own critics, the policy's loss the mean over members of those minima. Cal-QL takes the same
+//! option; other bases, and the default, have one agent, as BAQ's comparison does.
 //!
 //! Metrics: `density_loss` = L_w; `ratio_offline`, `ratio_online` = `E[ w ]` on either half of its batch;
 //! `priority_mean` = `E[ p ]` over the round's rows; `online_share` = online rows / B.

@@ -124,7 +124,7 @@ pub struct Cql {
     log_multiplier: Option<(GroupId, ParamId)>,
 }
 
-/// Values at s of the sampled actions, before densities: `[J, B, N]` of random ones, `[J, B, 2N]` of the
+/// Values at s of the sampled actions, before densities (J: E·J critics of an ensemble): `[J, B, N]` of random ones, `[J, B, 2N]` of the
 /// policy's.
 pub(super) type Sampled<'t> = (Var<'t>, Var<'t>);
 

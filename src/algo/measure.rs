@@ -44,7 +44,8 @@ pub static ONLINE_SHARE: Metric =
 /// Name of the noise behind [`Q_RAND`], which only metrics read.
 pub const RANDOM_ACTION: &str = "uniform action";
 
-/// Values of the critics on recorded, chosen and random actions; `q` is Q_j(s,a) `[J, B, 1]`.
+/// Values of the critics on recorded, chosen and random actions; `q` is Q_j(s,a) `[J, B, 1]`,
+/// J counting the critics of all members of an ensemble.
 pub fn value_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, critics: &Critics, pi: &Policy, q: Var<'t>) {
     t.metric(&Q_DATA, critics.min(t, b.s, b.a).mean());
     t.metric(&Q_PI, critics.min(t, b.s, pi.mode(t, b.s)).mean());

@@ -77,7 +77,7 @@ impl Body {
 /// Memory of one head.
 pub(super) struct Space {
     buffers: Vec<Buffer>,
-    /// of every step; weights packed for the first block serve all others
+    /// of every step: weights packed for the first block, which serve all others, and room for gradients of weights
     scratch: Vec<Buffer>,
     /// results of all blocks, one after the other; sums stay in their buffers
     results: Vec<Buffer>,

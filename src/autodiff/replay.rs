@@ -171,11 +171,13 @@ impl Step {
     /// Scratch floats with these kernels.
     pub(super) fn scratch(&self, kernels: &Kernels) -> usize {
         match self {
-            Step::Run {
-                kernel:
-                    Kernel::Linear { sizes, .. } | Kernel::LinearDx { sizes, .. } | Kernel::LinearDw { sizes, .. },
-                ..
-            } => (kernels.linear_scratch)(sizes),
+            Step::Run { kernel: Kernel::Linear { sizes, .. } | Kernel::LinearDx { sizes, .. }, .. } => {
+                (kernels.linear_scratch)(sizes)
+            }
+            // Only factors other than f32 are split into it.
+            Step::Run { kernel: Kernel::LinearDw { sizes, .. }, .. } if kernels.unit.is_some() => {
+                (kernels.linear_scratch)(sizes)
+            }
             _ => 0,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use baq_kernels::Numerics;
 use clap::Args;
 
 use super::Common;
@@ -55,9 +56,25 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
     all
 }
 
-/// The configuration of an interrupted run, exactly as its directory states it.
+/// The configuration of an interrupted run, exactly as its directory states it. Refused in a process of other
+/// numerics than the run's.
 pub fn of_run(dir: &RunDir) -> Result<Config, TrainError> {
-    of_text(&dir.file(rundir::CONFIG).display().to_string(), &dir.read(rundir::CONFIG)?)
+    let config = of_text(&dir.file(rundir::CONFIG).display().to_string(), &dir.read(rundir::CONFIG)?)?;
+    check_numerics(&config.section())?;
+    Ok(config)
+}
+
+/// Numerics are chosen once in the life of a process, before it knows any configuration.
+fn check_numerics(run: &RunConfig) -> Result<(), TrainError> {
+    let (asked, here) = (&run.numerics, baq_kernels::active().numerics);
+    match asked.parse::<Numerics>() {
+        Ok(asked) if asked == here => Ok(()),
+        Ok(_) => Err(TrainError::Input(format!(
+            "run.numerics: the configuration has {asked}, this process uses {here}; say --numerics {asked}, or, for a new run, \
+             --set run.numerics={here}"
+        ))),
+        Err(e) => Err(TrainError::Input(format!("run.numerics: {e}"))),
+    }
 }
 
 /// The configuration in the file of a run: the sections that are in it, and no others.
@@ -147,6 +164,10 @@ impl RunArgs {
         if let Some(seed) = common.seed {
             run.seed = seed;
         }
+        if run.numerics == Numerics::F32.name() {
+            run.numerics = common.numerics.name().into();
+        }
+        check_numerics(&run)?;
         match self.env.as_deref() {
             Some("none") => run.env = String::new(),
             Some(name) => run.env = env::spec(name)?.id.into(),

@@ -74,6 +74,7 @@ crate::config! {
         run dataset:     String     = "",              .., "file with the offline data";
         run env:         String     = "",              .., "environment for evaluation and online training; empty: the dataset's, if its name tells";
         run seed:        u64        = 0,               .., "seed of initialisation, batches, noise and environments";
+        run numerics:    String     = "f32",           .., "factors in the products of large layers, set by --numerics";
         run q_bound:     f64        = 1e6,             0.0.., "the run has diverged when the largest absolute Q of a batch is above this";
     }
 }

@@ -173,7 +173,7 @@ impl Policy {
         }
     }
 
-    /// The mode `[B, A]`, inside [-1, 1]: the action of an evaluation.
+    /// The mode `[B, A]` (of the members of an ensemble `[E, B, A]`, here and below), inside [-1, 1]: the action of an evaluation.
     pub fn mode<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
         let label = format!("{}({})", group_name(t, self.group()), name_of(s));
         self.parts(t, s).0.tanh().named(label)

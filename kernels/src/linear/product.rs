@@ -180,7 +180,7 @@ unsafe fn panels<S: Micro>(p: &Product, rows: Range<usize>) {
                 let mut tile = p.tile(rows.start + row, (col, cols), (k, inner));
                 (tile.b, tile.b_step) = (b, width);
                 let below = row + height < rows.len();
-                // This tile's share of what the next panel is packed from, or of the panel.
+                // This tile's share of the next panel, or of the lines it is packed from (whole rows of w if turned).
                 let share = |n: usize| (n * row / rows.len(), n * (row + height) / rows.len());
                 let source = match p.right {
                     _ if next >= p.cols => Ahead::NONE,

@@ -52,12 +52,12 @@ impl<S: Micro> Job<S> for Gradient<'_> {
                         if self.transposed {
                             let count = (inputs - at).min(self.strip);
                             let dw = dw.add(at * outputs);
-                            dw_transposed::<S>(&block, x.add(at), count, self.vectors, dy, dw);
+                            dw_transposed::<S>(&block, x.wrapping_add(at), count, self.vectors, dy, dw);
                         } else {
                             let count = (outputs - at).min(self.strip);
                             let db = self.db.map(|db| db.ptr().add(j * outputs + at));
                             let place = (at == 0, at + count < outputs);
-                            dw_panel::<S>(&block, x, dy.add(at), count, place, dw.add(at), db);
+                            dw_panel::<S>(&block, x, dy.wrapping_add(at), count, place, dw.add(at), db);
                         }
                     }
                 }

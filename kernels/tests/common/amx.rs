@@ -213,7 +213,7 @@ fn numbers(tile: &[[u8; ROW]; ROWS]) -> [[f32; ROW / 2]; ROWS] {
 
 /// c += a b, where a row of b holds pairs of consecutive rows: even and odd products in chains of their own, both
 /// then added to c; denormals are zeros. A product of two bf16 is exact, so that adding it is as good as a fused
-/// multiply-add.
+/// multiply-add, unless it leaves the range of f32: to such products this is no witness.
 fn product(state: &mut State, c: usize, a: usize, b: usize) {
     let ((rows, bytes), (a_rows, a_bytes), (b_rows, b_bytes)) =
         (state.shape[c], state.shape[a], state.shape[b]);

@@ -1,8 +1,8 @@
 //! Pairs of bf16 multiplied in plain Rust: the arithmetic of `tdpbf16ps`, for any processor.
 //!
 //! Products of two bf16 are exact in f32, so a product and an addition round once, as the instruction does. Like it, results
-//! below the normal numbers become zeros. One difference remains: a *product* below 2^-126 is rounded before it is
-//! added.
+//! below the normal numbers become zeros. One difference remains: a *product* below 2^-126 is rounded, and
+//! one beyond the largest f32 infinite, before it is added.
 
 use super::split::{SIDE, TILE};
 use super::{Products, TileProduct};

@@ -8,7 +8,7 @@
 //! nearest bf16, ties to even, then the nearest bf16 of what is missing, and so on. Of the products of parts those of ranks
 //! p + q <= PARTS + 1 are summed, p and q from 1. Bias, activation, mask and db stay f32.
 //!
-//! **NaN.** NaN or ∞ anywhere in a sum make it NaN or ∞, not always the same of both. Numbers from 3.39e38 on round to ∞.
+//! **NaN.** NaN or ∞ anywhere in a sum make it NaN or ∞, not always the same of both. Numbers from 3.3962e38 on round to ∞.
 //! Numbers below 2⁻¹²⁶ count as zero, in x, w and dy, in their parts and in running sums.
 //!
 //! **Order of additions.** It depends on the mode, the unit, K and N, and, for dw, B; never on threads. Sums are cut into
@@ -36,7 +36,7 @@ mod split;
 mod weights;
 
 use super::pack::skip;
-use crate::numerics::Unit;
+use crate::numerics::{Numerics, Unit};
 use crate::simd::Simd;
 use crate::{Activation, Kernels, Linear, Scratch};
 use split::{SIDE, block_len};
@@ -86,12 +86,9 @@ impl<const PARTS: usize> Products<PARTS> {
     };
 }
 
-/// Rows, inputs and outputs from which splitting costs less than it saves.
-const LEAST: usize = 64;
-
 /// Whether sizes are those that the modes serve.
 fn pays(s: &Linear) -> bool {
-    s.heads > 0 && s.rows.min(s.inputs).min(s.outputs) >= LEAST
+    s.heads > 0 && s.rows.min(s.inputs).min(s.outputs) >= Numerics::LEAST
 }
 
 /// Pairs at the first 64-byte boundary of the scratch.

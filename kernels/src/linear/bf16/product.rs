@@ -117,10 +117,11 @@ impl<U: TileProduct, const PARTS: usize> Multiply<U, PARTS> {
                 unsafe { split::<S, PARTS>(&source, false, a) };
                 for col in (0..self.cols).step_by(SIDE) {
                     let mut c = Lines(MaybeUninit::<[f32; SIDE * SIDE]>::uninit());
+                    let sums = c.0.as_mut_ptr().cast::<f32>();
                     let block = col / SIDE * b_len + block_len(PARTS, k);
                     let b = self.b.wrapping_add(j * self.b_head + block);
                     let store = Store {
-                        from: c.0.as_ptr().cast(),
+                        from: sums,
                         rows,
                         cols: (self.cols - col).min(SIDE),
                         to: self.c.ptr().wrapping_add(at + col),
@@ -130,7 +131,7 @@ impl<U: TileProduct, const PARTS: usize> Multiply<U, PARTS> {
                     };
                     // SAFETY: promised by the caller; the unit fills c.
                     unsafe {
-                        U::block::<PARTS>(a, b, inner.div_ceil(SIDE), c.0.as_mut_ptr().cast());
+                        U::block::<PARTS>(a, b, inner.div_ceil(SIDE), sums);
                         if self.start.is_null() || k > 0 {
                             store.run::<S>(|_| std::ptr::null());
                         } else {

@@ -2,8 +2,8 @@
 //!
 //! An operand is cut into *blocks* of 32 lines (rows of a, columns of b), a block into *chunks* of 32 summed
 //! elements, and a chunk holds, part after part, two *tiles* of 16 lines: 16 x 16 pairs of neighbouring summed elements,
-//! the first of a pair in the low half. The tile of a has a line per row, that of b a line per column: what
-//! `tdpbf16ps` asks for. Lines and elements that do not exist are zeros.
+//! the first of a pair in the low half. In memory a tile of a has a row of 16 pairs for each of its lines, a tile of b a row of
+//! 16 lines for each pair: what `tdpbf16ps` asks for. Lines and elements that do not exist are zeros.
 
 use super::super::micro::Lines;
 use super::super::pack::turn;
@@ -158,10 +158,10 @@ unsafe fn across<const PARTS: usize>(
         // SAFETY: the caller's source has `lines` <= HALF neighbours at each of `inner` elements, and each tile a
         // place for this pair of them.
         unsafe {
-            let row = src.add(2 * pair * stride);
+            let row = src.wrapping_add(2 * pair * stride);
             let mut low: [f32; HALF] = load(row, lines);
             let mut high: [f32; HALF] =
-                if 2 * pair + 1 < inner { load(row.add(stride), lines) } else { [0.0; HALF] };
+                if 2 * pair + 1 < inner { load(row.wrapping_add(stride), lines) } else { [0.0; HALF] };
             for p in 0..PARTS {
                 let mut pairs = [0u32; HALF];
                 for i in 0..HALF {
