@@ -131,6 +131,9 @@ pub struct Group {
     pub runs: Vec<Run>,
 }
 
+/// Options that the name of a group has already, and one too long for a name.
+const IN_BASE: [&str; 3] = ["run.algo", "run.adapt", "run.dataset"];
+
 /// Puts runs together by configuration, in the order of their first run, and names the groups
 /// by algorithm and adaptation, and by what else tells them apart where that is not enough.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
@@ -159,7 +162,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
             let telling: Vec<String> = differing
                 .iter()
                 .filter(|(place, values)| {
-                    !place.starts_with("run.") && twins.iter().any(|j| values[*j] != values[i])
+                    !IN_BASE.contains(&place.as_str()) && twins.iter().any(|j| values[*j] != values[i])
                 })
                 .take(2)
                 .map(|(place, values)| {
