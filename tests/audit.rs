@@ -332,6 +332,36 @@ fn a_model_beside_the_rounds_has_records() {
     );
 }
 
+/// The rounds of a model that is fitted before the online phase count from 0; they may have numbers of its rounds.
+#[test]
+fn a_round_of_the_model_is_not_taken_for_one_of_the_run() {
+    let place = Place::new();
+    place.succeed(&format!("train --out run --updates 10 {SMALL}"));
+    place.succeed(&format!("finetune --from run --out tuned --adapt baq --env-steps 15 {SMALL_ONLINE}"));
+    // 20 updates of the model, the online phase from update 11 on, and the first checkpoint after update 20.
+    let step = |update: u64| {
+        let file = format!("{update}.safetensors");
+        place.succeed(&format!("audit step tuned --update {update} --export {file}"));
+        std::fs::read(place.path(&file)).unwrap()
+    };
+    let (one, next) = (step(12), step(13));
+    let (one, next) = (SafeTensors::deserialize(&one).unwrap(), SafeTensors::deserialize(&next).unwrap());
+    assert_eq!(one.tensor("rows").unwrap().shape(), [32]);
+    let kinds = |head: &str| one.names().into_iter().filter(|n| n.starts_with(head)).count();
+    assert_eq!(kinds("loss/"), 3, "value, q and policy: {:?}", one.names());
+    assert!(one.names().iter().all(|name| !name.contains("/batch/")), "{:?}", one.names());
+    // One round ends where the next begins.
+    for name in ["v.layer0.weight", "q.1.layer1.weight", "adam.first.v.layer0.weight"] {
+        assert_eq!(
+            tensor(&one, &format!("after/{name}")),
+            tensor(&next, &format!("before/{name}")),
+            "{name}"
+        );
+    }
+    // Those of the model alone are no updates of the run.
+    place.baq("audit step tuned --update 5").says(2, &["--update 5:", "its phase begins later"]);
+}
+
 /// The promise across instruction sets: not equal bits, but close ones from the same state.
 #[test]
 fn instruction_sets_part_at_an_operation_and_stay_close() {
@@ -460,6 +490,17 @@ fn two_runs_part_at_an_operation() {
     // Another seed: other parameters from the beginning.
     place.succeed(&format!("train --out d --updates 60 --seed 3 {SMALL}"));
     place.baq("audit diff a d").says(1, &["seeds differ: 0 and 3", "the batches are drawn differently"]);
+    // A unit that the portable kernels never have: what another one computes would not be that run.
+    place.copy("d", "e");
+    let ledger = std::fs::read(place.path("d/ledger.bin")).unwrap();
+    let (head, records) = ledger.split_at(records(&ledger)[0].start);
+    let head = String::from_utf8(head.to_vec()).unwrap();
+    let head = head.replace(baq_kernels::best().isa.name(), "portable");
+    let head = head.replace(r#""numerics":"f32""#, r#""numerics":"bf16x6 by avx512_bf16""#);
+    std::fs::write(place.path("e/ledger.bin"), [head.as_bytes(), records].concat()).unwrap();
+    let ran = place.baq("audit diff a e");
+    ran.says(2, &["e/ledger.bin: bits hold for one kind of numerics: expected bf16x6 by avx512_bf16"])
+        .says(2, &["bf16x6 by emulated", "on a processor with the same unit"]);
 }
 
 #[test]

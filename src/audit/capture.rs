@@ -1,9 +1,10 @@
 //! One round with everything in it: batch, noise, results of all kernels, gradients, parameters before and after.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::audit::Error;
-use crate::autodiff::{Flow, OpView, Probe, RoundView, Shape, Store, UpdateView};
+use crate::autodiff::{Flow, OpView, Probe, RoundView, Shape, Store, Trace, UpdateView};
 use crate::checkpoint::container::{self, Reader, Writer};
 
 /// Key of the names in order of time.
@@ -163,10 +164,18 @@ pub fn first_difference(a: &Capture, b: &Capture) -> Result<Option<Parting>, Str
 }
 
 impl Probe for Capture {
+    /// What another phase did in its round of this number is not part of the one that is waited for.
+    fn phase(&mut self, _: &'static str, _: &Arc<Trace>) -> Flow {
+        self.open = false;
+        self.rows.clear();
+        self.pieces.clear();
+        Flow::Continue
+    }
+
     fn round(&mut self, view: &RoundView<'_>) -> Flow {
         self.open = view.pass.clock.round == self.round;
         if self.open {
-            // A model beside the round runs after it.
+            // Of the same phase: a model beside the round, which runs after it.
             let beside = match self.pieces.is_empty() {
                 true => String::new(),
                 false => view.program().updates().first().map(|u| format!("{}/", u.name)).unwrap_or_default(),

@@ -71,6 +71,13 @@ pub struct Header {
     pub seed: u64,
 }
 
+impl Header {
+    /// The mode among the numerics, without the unit: what `--numerics` takes.
+    pub fn mode(&self) -> &str {
+        self.numerics.split(' ').next().unwrap_or(&self.numerics)
+    }
+}
+
 fn single() -> String {
     "f32".into()
 }

@@ -1,12 +1,14 @@
 //! `baq audit diff`: where two runs part.
 //!
-//! Their ledgers tell the first update; both are then replayed up to it, each with its own instruction set, and the first
-//! operation of it tells the rest.
+//! Their ledgers tell the first update; both are then replayed up to it, each with its own instruction set and
+//! numerics, and the first operation of it tells the rest. Where this processor would multiply with another unit than a
+//! run did, nothing is replayed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use baq_kernels::{Isa, Numerics};
 use clap::Args;
 use serde_json::json;
 
@@ -86,6 +88,8 @@ impl Diff {
                 parting(round, &of(&self.a)?, &of(&self.b)?)
             }
             Some(round) => {
+                check_unit(&a)?;
+                check_unit(&b)?;
                 notes.extend(drift(&a, &b));
                 let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header, round + 1);
                 let (x, y) = (of(&self.a, &a)?, of(&self.b, &b)?);
@@ -124,11 +128,26 @@ impl Diff {
     }
 }
 
+/// An error if a process with the instruction set and the mode of a run would multiply with another unit: it takes the
+/// fastest of this processor.
+fn check_unit(ledger: &Ledger) -> Result<(), TrainError> {
+    let path = ledger.path().display();
+    let Header { isa, numerics: then, .. } = &ledger.header;
+    let fail = |what: String| TrainError::Input(format!("{path}: {what}"));
+    let set = isa.parse::<Isa>().map_err(|e| fail(format!("{e}")))?;
+    let mode = ledger.header.mode().parse::<Numerics>().map_err(|e| fail(format!("{e}")))?;
+    match baq_kernels::units(set, mode).last().map(|k| k.arithmetic()) {
+        Some(now) if now != *then => Err(fail(format!(
+            "bits hold for one kind of numerics: expected {then}, this processor uses {now} with {isa}; compare the runs on a processor with the same unit"
+        ))),
+        // Without the instruction set the process says what there is.
+        _ => Ok(()),
+    }
+}
+
 /// A capture by a process of its own: instruction set and numerics are chosen once in the life of one.
 fn elsewhere(run: &Path, header: &Header, update: u64) -> Result<Capture, TrainError> {
-    let isa = header.isa.as_str();
-    // The unit that computes it follows the mode.
-    let numerics = header.numerics.split(' ').next().unwrap_or_default();
+    let (isa, numerics) = (header.isa.as_str(), header.mode());
     let file = std::env::temp_dir().join(format!("baq-diff-{}-{isa}.safetensors", std::process::id()));
     let fail = |what: String| TrainError::Input(format!("{}: {what}", run.display()));
     let program = std::env::current_exe().map_err(|e| fail(format!("cannot find this program ({e})")))?;

@@ -139,7 +139,7 @@ impl Verify {
         }
         let (then, now) = (&ledger.header.numerics, &header.numerics);
         if then != now {
-            let mode = then.split(' ').next().unwrap_or(then);
+            let mode = ledger.header.mode();
             return Err(TrainError::Input(format!(
                 "{path}: bits hold for one kind of numerics: expected {then}, this process uses {now}; say --numerics {mode}, on a processor with the same unit; {left}"
             )));
