@@ -74,11 +74,17 @@ pub fn prefetch_record(records: &[f32], stride: usize, row: u32) {
 /// Asks the processor to bring the line of `x` near; a no-op where there is no such instruction.
 #[inline(always)]
 pub fn prefetch<T>(x: &T) {
+    prefetch_at(x);
+}
+
+/// The same for an address, which need not exist.
+#[inline(always)]
+pub(crate) fn prefetch_at<T>(x: *const T) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch never faults and changes no value; SSE is part of x86-64, and `x` is a live reference.
+    // SAFETY: a prefetch never faults, whatever the address, and changes no value; SSE is part of x86-64.
     unsafe {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast());
+        _mm_prefetch::<_MM_HINT_T0>(x.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = x;

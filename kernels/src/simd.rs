@@ -31,18 +31,6 @@ pub(crate) trait Simd: Copy + 'static {
     /// One truth value per lane.
     type M: Copy;
 
-    /// Asks for the cache line at `p`, any address.
-    #[inline(always)]
-    fn prefetch(p: *const f32) {
-        // SAFETY: a prefetch never faults and changes no value; SSE is part of x86-64.
-        #[cfg(target_arch = "x86_64")]
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(p.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = p;
-    }
     /// All lanes `x`.
     unsafe fn splat(x: f32) -> Self::V;
     /// `LANES` floats from `p`, any alignment.

@@ -3,6 +3,7 @@
 //! Both exist for several heights, so that 17 rows become 8 + 9 instead of 12 + 5 (see `even_parts`): fewer
 //! than eight running sums would wait for the latency of the multiply-add.
 
+use crate::gather::prefetch_at;
 use crate::simd::Simd;
 
 /// What happens to a finished sum before it is stored.
@@ -196,8 +197,8 @@ pub(crate) unsafe fn tile<
             let steps = ahead.steps.min(left);
             let mut p = ahead.first;
             for _ in 0..steps {
-                S::prefetch(p);
-                S::prefetch(p.wrapping_add(S::LANES));
+                prefetch_at(p);
+                prefetch_at(p.wrapping_add(S::LANES));
                 p = p.wrapping_add(ahead.stride);
                 step!();
             }
