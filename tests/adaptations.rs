@@ -12,7 +12,7 @@ use baq::cli::Common;
 use baq::cli::finetune::{self, Start};
 use baq::cli::setup::RunArgs;
 use baq::cli::train;
-use baq::config::Config;
+use baq::config::{Config, OnlineActorLr};
 use baq::replay::{self, Layout, Origin, Ring, SumTree};
 use baq::train::agent::Agent;
 use baq::train::balance::Balance;
@@ -56,7 +56,7 @@ fn so2_without_noise_and_suf_are_their_bases_to_the_bit() {
     for algo in BASES {
         let base = learned(algo, "plain", &[]);
         assert_same(&format!("{algo} + so2"), &learned(algo, "so2", &["so2.sigma=0"]), &base);
-        assert_same(&format!("{algo} + suf"), &learned(algo, "suf", &[]), &base);
+        assert_same(&format!("{algo} + suf"), &learned(algo, "suf", &["suf.unconstrained=false"]), &base);
         assert_ne!(learned(algo, "so2", &[]), base, "{algo}: the perturbation changes nothing");
     }
 }
@@ -73,13 +73,14 @@ fn unconstrained_bases_are_those_without_a_constraint() {
             let sets = [&CQL_LIKE_SAC[..], &[&free, "so2.sigma=0", "cql.max_backup=true"]].concat();
             assert_same(&format!("{algo} + {adapt}"), &learned(algo, adapt, &sets), &sac);
         }
-        assert_ne!(learned(algo, "suf", &CQL_LIKE_SAC), sac, "{algo}: the penalty does nothing");
+        let kept = [&CQL_LIKE_SAC[..], &["suf.unconstrained=false"]].concat();
+        assert_ne!(learned(algo, "suf", &kept), sac, "{algo}: the penalty does nothing");
     }
     let td3 = learned("td3", "plain", &[]);
     assert_same("td3_bc", &learned("td3_bc", "suf", &["suf.unconstrained=true"]), &td3);
-    assert_ne!(learned("td3_bc", "suf", &[]), td3, "cloning does nothing");
+    assert_ne!(learned("td3_bc", "suf", &["suf.unconstrained=false"]), td3, "cloning does nothing");
     // IQL keeps its critics, which do not know the policy, and maximises Q.
-    let (plain, free) = (learned("iql", "plain", &[]), learned("iql", "suf", &["suf.unconstrained=true"]));
+    let (plain, free) = (learned("iql", "plain", &[]), learned("iql", "suf", &[]));
     for critic in ["v", "q", "q_target"] {
         assert_same(critic, &group(&free, critic), &group(&plain, critic));
     }
@@ -285,7 +286,7 @@ type Counted<'a> = (&'a str, &'a str, &'a [&'a str], u64, (u64, u64));
 #[test]
 fn updates_are_counted_exactly() {
     let place = Place::new();
-    let cases: [Counted; 8] = [
+    let cases: [Counted; 11] = [
         ("sac", "suf", &["suf.critic_updates=1.3", "suf.actor_updates=0.3337"], 1000, (1300, 334)),
         ("iql", "suf", &["suf.critic_updates=0.7", "suf.actor_updates=0.1"], 1000, (700, 100)),
         (
@@ -296,11 +297,14 @@ fn updates_are_counted_exactly() {
             (100, 300),
         ),
         ("sac", "suf", &[], 40, (400, 20)),
-        ("sac", "so2", &[], 20, (200, 20)),
+        ("sac", "so2", &["online.warmup_steps=0"], 20, (200, 20)),
+        ("iql", "so2", &["online.warmup_steps=15"], 20, (50, 5)),
         // What is set by hand wins over what the adaptation asks for, each for itself.
-        ("sac", "so2", &["online.updates_per_step=2"], 20, (40, 20)),
+        ("sac", "so2", &["online.updates_per_step=2", "online.warmup_steps=0"], 20, (40, 20)),
         ("sac", "suf", &["online.updates_per_step=2", "online.actor_updates_per_step=1"], 20, (40, 20)),
         ("sac", "off2on", &["off2on.first_epoch_multiplier=3"], 1010, (3010, 3010)),
+        ("sac", "off2on", &["off2on.opening=spread"], 7, (70, 70)),
+        ("sac", "off2on", &["off2on.first_epoch_multiplier=2", "online.warmup_steps=5"], 12, (14, 14)),
     ];
     for (k, (algo, adapt, sets, env_steps, expected)) in cases.into_iter().enumerate() {
         let steps_set = format!("online.env_steps={env_steps}");
@@ -309,11 +313,12 @@ fn updates_are_counted_exactly() {
         let what = format!("{algo} + {adapt} {sets:?}");
         assert_eq!((c.critic_updates, c.actor_updates), expected, "{what}");
         assert_eq!(c.env_step, env_steps);
-        // Three updates are from the offline phase. A temperature moves with the policy.
-        assert_eq!(steps(&run, algo, adapt, "q"), 3 + expected.0, "{what}");
-        assert_eq!(steps(&run, algo, adapt, "pi"), 3 + expected.1, "{what}");
+        // Three updates are from the offline phase, whose moments Off2On forgets. A temperature moves with the policy.
+        let offline = if adapt == "off2on" { 0 } else { 3 };
+        assert_eq!(steps(&run, algo, adapt, "q"), offline + expected.0, "{what}");
+        assert_eq!(steps(&run, algo, adapt, "pi"), offline + expected.1, "{what}");
         if algo == "sac" {
-            assert_eq!(steps(&run, algo, adapt, "log_alpha"), 3 + expected.1, "{what}");
+            assert_eq!(steps(&run, algo, adapt, "log_alpha"), offline + expected.1, "{what}");
         }
     }
 }
@@ -321,7 +326,8 @@ fn updates_are_counted_exactly() {
 #[test]
 fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
     let place = Place::new();
-    let sets = &["online.env_steps=4", "online.log_every=1", "online.buffer=append"][..];
+    let sets =
+        &["online.env_steps=4", "online.log_every=1", "online.buffer=append", "online.warmup_steps=0"][..];
     let ensemble = [sets, &["cql.ensemble=2"]].concat();
     let all = methods().map(|(algo, adapt)| (algo, adapt, sets)).chain([("cql", "off2on", &ensemble[..])]);
     for (k, (algo, adapt, sets)) in all.enumerate() {
@@ -375,7 +381,7 @@ fn a_refused_run_leaves_nothing_behind() {
 #[test]
 fn batches_of_the_online_options_grow_and_mix() {
     let place = Place::new();
-    let sets = ["online.env_steps=4", "online.log_every=1"];
+    let sets = ["online.env_steps=4", "online.log_every=1", "online.warmup_steps=0"];
     for (buffer, rows) in [("concat(0.25)", 32), ("proportional", 8), ("mix(0.5)", 8)] {
         let set = format!("online.buffer={buffer}");
         let (_, config) = place.start("sac", "so2", &[&sets[..], &[&set]].concat());
@@ -384,4 +390,104 @@ fn batches_of_the_online_options_grow_and_mix() {
         let log = std::fs::read_to_string(run.join("metrics.csv")).expect("metrics");
         assert_eq!(log.lines().count(), 5, "{log}");
     }
+}
+
+/// Parameters, moments and steps of a run's checkpoint.
+fn restored(run: &Path, algo: &str, adapt: &str) -> Agent {
+    let saved = Saved::open(run).unwrap_or_else(|e| panic!("{e}"));
+    let mut agent = agent(algo, adapt, saved.dims(8).unwrap_or_else(|e| panic!("{e}")), &SMALL);
+    saved.restore(&mut agent).unwrap_or_else(|e| panic!("{e}"));
+    agent
+}
+
+/// What stands in a checkpoint under a group, without its name.
+fn values(agent: &Agent, name: &str) -> Vec<u32> {
+    group(&bits(&agent.store), name).into_iter().flat_map(|(_, x)| x).collect()
+}
+
+/// Off2On begins anew: fresh moments, targets that are copies, the rate 3e-4 whatever the base had; and what the user
+/// says wins.
+#[test]
+fn off2on_switches_as_its_authors_do() {
+    let place = Place::new();
+    let stopped = Stop::default();
+    stopped.request();
+    let offline = restored(&place.offline("sac", &[]), "sac", "plain");
+    assert_ne!(values(&offline, "q"), values(&offline, "q_target"));
+    for (sets, fresh) in
+        [(&[][..], true), (&["online.reset_targets=false", "online.reset_optimisers=false"], false)]
+    {
+        let (start, config) = place.start("sac", "off2on", &[&["online.env_steps=9"], sets].concat());
+        let online: baq::config::OnlineConfig = config.section();
+        assert_eq!(online.actor_lr, OnlineActorLr::Fixed(3e-4));
+        assert_eq!((online.reset_targets, online.reset_optimisers), (fresh, fresh));
+        let run = place.path(&format!("fresh-{fresh}"));
+        // Interrupted after the first step, which only collects.
+        let ended = start.run(&config, &run, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(ended, Ended::Interrupted);
+        let agent = restored(&run, "sac", "off2on");
+        assert_eq!(values(&agent, "q"), values(&offline, "q"), "nothing was trained");
+        assert_eq!(values(&agent, "q_target") == values(&agent, "q"), fresh);
+        assert_eq!(agent.store.steps.iter().all(|n| *n == 0), fresh);
+        assert_eq!(agent.store.first.iter().all(|m| m.iter().all(|x| *x == 0.0)), fresh);
+    }
+    let (_, config) = place.start("sac", "off2on", &["online.actor_lr=constant(0.5)"]);
+    assert_eq!(config.section::<baq::config::OnlineConfig>().actor_lr, OnlineActorLr::Constant(0.5));
+    for adapt in ["plain", "baq", "suf", "so2"] {
+        let (_, config) = place.start("sac", adapt, &[]);
+        let online: baq::config::OnlineConfig = config.section();
+        assert_eq!(online.warmup_steps, if adapt == "so2" { 5000 } else { 0 }, "{adapt}");
+        assert!(!online.reset_targets && !online.reset_optimisers, "{adapt}");
+    }
+}
+
+/// The opening only collects; its updates come after its last step, all of them, and can be interrupted anywhere.
+#[test]
+fn off2on_collects_and_then_makes_the_updates_it_owes() {
+    let place = Place::new();
+    let sets = ["online.env_steps=1003", "off2on.first_epoch_multiplier=2", "audit.keep_every=500"];
+    let run = place.finetune("sac", "off2on", &sets, "whole");
+    let kept = |round: u64| {
+        let all = std::fs::read_dir(run.join("checkpoints")).expect("kept checkpoints");
+        let saved = all.map(|f| Saved::open(&f.expect("an entry").path()).unwrap_or_else(|e| panic!("{e}")));
+        saved.map(|s| s.counters().unwrap_or_else(|e| panic!("{e}"))).find(|c| c.round == 3 + round)
+    };
+    assert_eq!(kept(0).map(|c| (c.env_step, c.critic_updates)), Some((500, 0)));
+    assert_eq!(kept(2000).map(|c| (c.env_step, c.critic_updates)), Some((1000, 2000)));
+
+    let sets = ["online.env_steps=4", "online.log_every=1"];
+    let (start, config) = place.start("sac", "off2on", &sets);
+    let (cut, stopped) = (place.path("cut"), Stop::default());
+    stopped.request();
+    start.run(&config, &cut, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        finetune::resume(&cut, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+        let c = Saved::open(&cut).and_then(|s| s.counters()).unwrap_or_else(|e| panic!("{e}"));
+        seen.push((c.env_step, c.critic_updates));
+    }
+    // 40 updates are due after the fourth step, and nothing else happens before they are made.
+    assert_eq!(seen, [(2, 0), (3, 0), (4, 1), (4, 2), (4, 3), (4, 4)]);
+    let (ended, _) = finetune::resume(&cut, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(ended, Ended::Complete);
+    let whole = place.finetune("sac", "off2on", &sets, "uncut");
+    for file in ["checkpoint.safetensors", "metrics.csv"] {
+        let read = |run: &Path| std::fs::read(run.join(file)).expect("a finished run has it");
+        assert!(read(&whole) == read(&cut), "{file} differs");
+    }
+}
+
+#[test]
+fn the_density_ratio_begins_as_its_authors_do() {
+    let agent = small("sac", "off2on", &["off2on.density_hidden=[64, 36]"]);
+    let all: std::collections::BTreeMap<String, Vec<f32>> = group(&bits(&agent.store), "density")
+        .into_iter()
+        .map(|(path, x)| (path, x.into_iter().map(f32::from_bits).collect()))
+        .collect();
+    for (path, bound) in [("0.weight", 1.0 / 8.0), ("1.weight", 1.0 / 6.0), ("2.weight", 3e-3)] {
+        let largest = all[&format!("density.layer{path}")].iter().fold(0.0f32, |a, x| a.max(x.abs()));
+        assert!(largest <= bound && largest > 0.8 * bound, "{path}: {largest}, expected up to {bound}");
+    }
+    assert!(all["density.layer0.bias"].iter().chain(&all["density.layer1.bias"]).all(|b| *b == 0.0));
+    assert_eq!(all["density.layer2.bias"], [1.0]);
 }

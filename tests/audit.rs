@@ -278,7 +278,11 @@ fn a_model_beside_the_rounds_has_records() {
         "--set baq.model_updates=20 --set baq.model_hidden=[8]",
         "--set off2on.density_hidden=[8] --set off2on.first_epoch_multiplier=1",
     );
-    let tune = format!("finetune --from run --adapt off2on --env-steps 40 {options}");
+    let collect = format!("finetune --from run --adapt off2on --env-steps 40 {options}");
+    // All 40 updates after the last step: the rounds of one step are many, and are replayed as any others.
+    place.succeed(&format!("{collect} --out collected --threads 1"));
+    place.baq("audit verify collected").says(0, &["replayed updates 31 to 70: 162 records agree"]);
+    let tune = format!("{collect} --set off2on.opening=spread");
     place.succeed(&format!("{tune} --out tuned --threads 1 --probe reference:every=20"));
     // Two declarations, and temperature, policy, q and density of each update.
     place

@@ -81,7 +81,7 @@ fn a_hundred_updates_allocate_nothing() {
             }
             tree.update(&rows, &masses);
         }
-        return_to_go(&mut ring, 1, 0.99, 0.0);
+        return_to_go(&mut ring, 1, 0.99, Some(-1.0));
     }
     assert_eq!(allocations() - before, 0);
     assert!(r_out.contains(&0.5) || s_out.contains(&0.5), "online rows are drawn");

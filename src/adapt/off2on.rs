@@ -6,8 +6,11 @@
 //!   P_i  =  p_i / Σ p,  stratified; no importance-sampling correction
 //!   new rows: the largest p so far, at first M f / ((1 - f) 1000), M offline rows having 1 each
 //!
-//! So the first 1000 online rows together have the share f of the mass. In the first 1000 environment steps
-//! updates are `first_epoch_multiplier` times as frequent.
+//! So the first 1000 online rows together have the share f of the mass. The first 1000 environment steps only collect;
+//! then the updates that they owe are made, `first_epoch_multiplier` for each (`opening`), and from there on one after
+//! each step.
+//! At the switch optimisers begin anew, targets are copies of Q, and policy and temperature take the rate 3e-4 whatever
+//! the base has (`online.reset_optimisers`, `reset_targets`, `actor_lr`). w begins as 1 with a last layer within 0.003.
 //! Order: the base's round; then w moves once, on B uniform offline and B uniform online rows, and the
 //! round's rows get priorities from the w before this move.
 //!
@@ -24,8 +27,8 @@
 //!
 //! Declared differences. The paper trains its agents apart, each on batches of its own; here members begin with networks
 //! of their own and draw actions of their own, on common batches. Each member keeps its temperature, where the paper
-//! begins fine-tuning with a single one at 1; all of them follow the entropy of the joint policy. Updates are spread over the
-//! environment steps instead of done after every 1000.
+//! begins fine-tuning with a single one at 1; all of them follow the entropy of the joint policy. After the first 1000
+//! environment steps updates alternate with single steps, not 1000 with 1000.
 //!
 //! Cost per round, beside the base's: one forward pass of w on 3B rows and one backward pass on 2B, 0.31 GFLOP (batch 256,
 //! 2x256). That of CQL without its penalty, 2x256 too: 0.56 GFLOP with one agent, 2.8 with five; their offline rounds cost
@@ -39,16 +42,29 @@ use crate::config::{AdamConfig, ConfigError, Dims as Widths, Metric, above};
 use crate::nn::init::Init;
 use crate::nn::{Head, Mlp, Params, Preset};
 
+crate::choices! {
+    /// When the updates of the first 1000 environment steps are made.
+    Opening {
+        Collect = "collect", "after the last of these steps";
+        Spread  = "spread",  "after each of these steps, its own";
+    }
+}
+
 crate::config! {
     Off2OnConfig "off2on", "Replay balanced by a density ratio" {
         shape priority_temperature:   f64        = 5.0,        above(0.0), "T of the priorities; large: nearly uniform";
         run   init_online_fraction:   f64        = 0.5,        0.0..1.0,   "f, share of the mass that the first 1000 online transitions get";
         run   first_epoch_multiplier: u64        = 10,         1..,        "factor of the updates in the first 1000 environment steps";
+        run   opening:                Opening    = Opening::Collect, ..,   "when the updates of the first 1000 environment steps are made";
         shape unconstrained:          bool       = true,       ..,         "drop what ties the base to the data while online, as CQL's penalty";
         shape density_hidden:         Widths     = [256, 256], ..,         "hidden layers of the density ratio";
         opt   density:                AdamConfig = 3e-4,       ..,         "optimiser of the density ratio";
     }
 }
+
+/// Outside its own section.
+pub const DEFAULTS: &str =
+    "[online]\nreset_optimisers = true\nreset_targets = true\nactor_lr = \"fixed(0.0003)\"\n";
 
 /// Loss of the density ratio.
 pub static DENSITY_LOSS: Metric = Metric::new("density_loss", "L_w", "", "Loss of the density ratio");
@@ -91,7 +107,8 @@ impl Off2On {
         }
         let group = params.group("density", false);
         let hidden = &config.density_hidden;
-        let density = Mlp::declare(params, group, 1, dims.s + dims.a, hidden, 1, Preset::Torch);
+        let init = Preset::Rlkit { last: 3e-3 };
+        let density = Mlp::declare(params, group, 1, dims.s + dims.a, hidden, 1, init);
         // w begins near 1, where the rectifier passes gradients.
         let (_, bias) = density.layers()[hidden.len()];
         params.begin(bias, Init::Constant(1.0));
@@ -144,6 +161,10 @@ impl Adaptation for Off2On {
     }
 
     fn cadence(&self) -> Cadence {
-        Cadence { opening: (OPENING, self.config.first_epoch_multiplier), ..Cadence::default() }
+        Cadence {
+            opening: (OPENING, self.config.first_epoch_multiplier),
+            opening_collects: self.config.opening == Opening::Collect,
+            ..Cadence::default()
+        }
     }
 }

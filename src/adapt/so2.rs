@@ -4,6 +4,7 @@
 //!   ε ~ clip( N(0, σ²), ±c ),  ã' = clip( a' + ε, ±1 )       one draw per sample and dimension
 //!   y = r + γ m ( min_j Q̂_j(s', ã') - α log π(a'|s') )        the density is that of the unperturbed action
 //!   G_c critic updates per environment step, one of the policy on the last of them
+//!   first 5,000 environment steps with the offline policy and without updates (`online.warmup_steps`)
 //!
 //! Over each base the action that its critic's target values is perturbed, and nothing else: a' in SAC, CQL,
 //! Cal-QL (each of the draws of `max_backup`) and TD3 (after its own smoothing noise). IQL's target for Q has no
@@ -11,11 +12,12 @@
 //! σ = 0 perturbs nothing and leaves the base's program as it is.
 //!
 //! Metrics: `target_shift` = E[ mean_i |ã'_i - a'_i| ], after clipping.
-//! Declared differences. From the paper's program: no ensemble, so the target keeps the base's minimum over its
-//! critics instead of one target per critic; the base's loss, rates and batches stay (`online.buffer = concat(0.1)`
-//! gives the paper's batches, `so2.unconstrained` its loss without a penalty); the temperature moves with the policy
-//! only. Of the readings over IQL the one with perturbed successor actions in y is not offered; the update ratio
-//! alone is σ = 0.
+//! Order: the base's, so that SO2 over a base differs from that base by what SO2 is.
+//! Declared differences. From the paper's program: no ensemble unless the base has one; the base's loss, order, target,
+//! rates and batches stay (`online.buffer = concat(0.1)` gives the paper's batches, `so2.unconstrained` its loss without a
+//! penalty); the temperature moves with the policy only. BAQ's comparison says nothing of the first 5,000 steps, a sixth of
+//! its 30,000: rows without them are a variant, `online.warmup_steps = 0`, which reports tell apart. Of the readings over
+//! IQL the one with perturbed successor actions in y is not offered; the update ratio alone is σ = 0.
 //! Cost per environment step: G_c critic parts and one policy part of the base's round; over IQL the target
 //! critics run once more on the perturbed actions.
 
@@ -34,6 +36,9 @@ crate::config! {
         shape unconstrained:  bool = false, ..,    "drop what ties the base to the data while online, as CQL's penalty";
     }
 }
+
+/// Outside its own section.
+pub const DEFAULTS: &str = "[online]\nwarmup_steps = 5_000\n";
 
 /// How far the perturbation moves an action.
 pub static SHIFT: Metric =

@@ -1,4 +1,4 @@
-//! SUF, stabilised unconstrained fine-tuning. Feng et al. 2024 (AAAI). No program is public and the ratios could not
+//! SUF, Stabilized Unconstrained Fine-tuning. Feng et al. 2024 (AAAI). No program is public and the ratios could not
 //! be looked up; the constants here are our reading of the idea.
 //!
 //!   per environment step: G_c critic updates and G_a policy updates, G_c large and G_a below 1
@@ -7,14 +7,13 @@
 //! policy. The values fit new data fast, the policy is not pulled by values that are still wrong. Fractions
 //! accumulate; a policy update falls on the last critic update of its step.
 //!
-//! `unconstrained`: while online the base drops what ties it to the data. CQL and Cal-QL become SAC (no penalty,
-//! entropy in the backup), TD3+BC becomes TD3, IQL keeps its critics and maximises min_j Q_j instead of cloning;
-//! SAC and TD3 have nothing to drop.
+//! Unconstrained, as its name says: while online the base drops what ties it to the data. CQL and Cal-QL become SAC (no
+//! penalty, entropy in the backup), TD3+BC becomes TD3, IQL keeps its critics and maximises min_j Q_j instead of
+//! cloning, AWAC likewise; SAC and TD3 have nothing to drop. `unconstrained = false` keeps the base's losses: the
+//! *ratios alone*, as BAQ's comparison seems to use the method, of which its text says nothing more. Tables name both.
 //!
 //! Metrics: none of its own; the numbers of updates are in the checkpoint.
-//! Declared differences: the published method fine-tunes without the constraint; BAQ's comparison describes the
-//! ratios alone, so `unconstrained` is off unless asked for. Targets that move with the policy, as TD3's do, move
-//! with G_a.
+//! Declared differences: the two ratios, for want of a source.
 //! Cost per environment step: G_c critic parts and G_a policy parts of the base's round.
 
 use super::critics;
@@ -22,12 +21,16 @@ use crate::algo::{Adaptation, Cadence, Learner};
 use crate::config::ConfigError;
 
 crate::config! {
-    SufConfig "suf", "Fine-tuning with unequal update ratios" {
+    SufConfig "suf", "Stabilized Unconstrained Fine-tuning" {
         run   critic_updates: f64  = 10.0,  0.0.., "G_c, critic updates per environment step, unless online.updates_per_step is set";
         run   actor_updates:  f64  = 0.5,   0.0.., "G_a, policy updates per environment step, unless online.actor_updates_per_step is set";
-        shape unconstrained:  bool = false, ..,    "drop what ties the base to the data while online";
+        shape unconstrained:  bool = true,  ..,    "drop what ties the base to the data while online; false: the ratios alone";
     }
 }
+
+/// Its two readings, as tables name them.
+pub const VARIANTS: &[(&str, &str, &str)] =
+    &[("unconstrained", "true", "unconstrained"), ("unconstrained", "false", "ratios alone")];
 
 /// SUF over some base.
 #[derive(Debug)]

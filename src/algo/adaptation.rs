@@ -103,11 +103,13 @@ pub struct Cadence {
     pub actor: Option<f64>,
     /// (n, factor): in the first n environment steps both are `factor` times as frequent
     pub opening: (u64, u64),
+    /// the first n steps only collect; all updates that they earn are made after the last of them
+    pub opening_collects: bool,
 }
 
 impl Default for Cadence {
     fn default() -> Cadence {
-        Cadence { critic: 1.0, actor: None, opening: (0, 1) }
+        Cadence { critic: 1.0, actor: None, opening: (0, 1), opening_collects: false }
     }
 }
 
@@ -115,8 +117,13 @@ impl Cadence {
     /// (critic, actor) updates that environment step number `env_step`, from 1, earns.
     pub fn at(&self, env_step: u64) -> (f64, Option<f64>) {
         let (opening, factor) = self.opening;
-        let factor = if env_step <= opening { factor as f64 } else { 1.0 };
-        (self.critic * factor, self.actor.map(|rate| rate * factor))
+        let factor = match self.opening_collects {
+            _ if env_step > opening => 1,
+            false => factor,
+            true if env_step == opening => opening * factor,
+            true => 0,
+        };
+        (self.critic * factor as f64, self.actor.map(|rate| rate * factor as f64))
     }
 
     /// Rounds that so many environment steps earn.

@@ -6,13 +6,19 @@
 //! Importance terms are subtracted after the maximum; random actions and the data term stay as they are. The
 //! gradient vanishes where G wins. All else, and all other options (`cql.*`), as in CQL.
 //!
-//! G sums scaled rewards to the end of the episode. A time limit ends the sum without bootstrapping, so G is too
-//! small there. Online, the rows of the running episode have G = -inf, which is CQL without calibration, until the
+//! G sums scaled rewards to the end of the episode. A time limit ends the sum without bootstrapping: where rewards are
+//! positive G is too small there, where they are negative too large, and a bound that is too large lifts values. On sparse
+//! tasks, AntMaze and its like, an episode that never sees the goal would go on as it is: all of its rows have
+//!   G = r / (1 - γ),  r its one reward                                                    (`failed`)
+//! as in the authors' program, which knows such tasks by name. Here a task is sparse if its data have one reward below 0
+//! and at most one other; dense locomotion never is. Data that never reach a goal and have terminal states are not:
+//! there one reward may be the price of time and the terminal state the goal. Online, the rows of the running episode have G = -inf, which is CQL without calibration, until the
 //! episode ends and their returns are known; 0 would not be neutral.
 //!
 //! Metrics: those of [`super::cql`]; `calibrated_share` = share of Q_j(s, a~) < G(s).
 //!
-//! Declared differences: the reference stores G = 0 for online rows.
+//! Declared differences: the reference stores G = 0 for online rows; it scales AntMaze's 0 and 1 by 10r - 5, so that its
+//! failed episodes have -500, here `data.reward_scaling = affine` with `reward_scale`, `reward_bias`.
 //!
 //! Cost per update: as CQL.
 
@@ -22,9 +28,28 @@ use crate::autodiff::{Metric, Tracer};
 use crate::nn::{Critics, Params, Policy};
 use crate::replay;
 
+crate::choices! {
+    /// Return to go in an episode whose rewards all are the lowest of the data, below 0.
+    Failed {
+        Auto      = "auto",      "perpetual on sparse tasks: the data have one reward below 0 and at most one other";
+        Perpetual = "perpetual", "r / (1 - gamma) in every row";
+        Sum       = "sum",       "the sum of its recorded rewards, as in any episode";
+    }
+}
+
+/// What the column [`replay::RETURN_TO_GO`] holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReturnToGo {
+    /// γ
+    pub discount: f64,
+    /// episodes that never succeed
+    pub failed: Failed,
+}
+
 crate::config! {
     CalQlConfig "cal_ql", "Calibrated conservative Q-learning" {
-        shape calibrate_random: bool = false, .., "bound the values of random actions by the return too";
+        shape calibrate_random: bool   = false,        .., "bound the values of random actions by the return too";
+        run   failed:           Failed = Failed::Auto, .., "return to go in an episode whose rewards all are the lowest of the data, below 0";
     }
 }
 
@@ -65,7 +90,7 @@ impl Learner for CalQl {
         self.base.critics()
     }
 
-    fn return_to_go(&self) -> Option<f64> {
-        Some(self.base.discount())
+    fn return_to_go(&self) -> Option<ReturnToGo> {
+        Some(ReturnToGo { discount: self.base.discount(), failed: self.config.failed })
     }
 }

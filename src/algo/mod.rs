@@ -17,6 +17,7 @@ pub mod td3_bc;
 use std::fmt::Debug;
 
 pub use adaptation::{Adaptation, Cadence, OPENING, Plain, Sampling};
+pub use cal_ql::{Failed, ReturnToGo};
 
 use crate::autodiff::{Adam, Axis, Role, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, AnySection, Config, ConfigError, OnlineActorLr, section};
@@ -129,6 +130,7 @@ impl Phase {
             OnlineActorLr::Constant(share) => (Schedule::Constant(decimal(config.lr.ends()[0] * share)), 0),
             OnlineActorLr::Continue => (config.lr.over(offline), self.before),
             OnlineActorLr::Restart => (config.lr.over(self.rounds), 0),
+            OnlineActorLr::Fixed(rate) => (Schedule::Constant(rate), 0),
         };
         Adam { lr, ahead, beta1: config.beta1, beta2: config.beta2, eps: config.eps }
     }
@@ -157,8 +159,8 @@ pub trait Learner: Debug + Send + Sync {
         1
     }
 
-    /// The discount of the column [`replay::RETURN_TO_GO`], if the losses read it.
-    fn return_to_go(&self) -> Option<f64> {
+    /// What the column [`replay::RETURN_TO_GO`] holds, if the losses read it.
+    fn return_to_go(&self) -> Option<ReturnToGo> {
         None
     }
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::setup::RunArgs;
+use super::setup::{RunArgs, config_method};
 use super::{Common, Outcome, Verdict};
 use crate::adapt;
 use crate::adapt::baq::BaqConfig;
@@ -116,6 +116,7 @@ impl Explain {
 struct Sheet {
     algo: String,
     adapt: String,
+    method: String,
     spec: &'static env::Spec,
     phase: Which,
     parts: Vec<Part>,
@@ -153,6 +154,7 @@ impl Sheet {
                 let phase =
                     Phase { online: true, rounds, before: offline.updates, actor_lr: online.actor_lr };
                 let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];
+                about.extend(switch(&online));
                 about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));
                 parts.push(Part::new("round", about, batch, rounds, &agent.trace(&phase)));
                 if let Some(trace) = agent.reprioritisation_trace() {
@@ -166,11 +168,8 @@ impl Sheet {
                 annotated = trace.map(|t| print::outputs(&t)).unwrap_or_default();
             }
         }
-        Ok(Sheet { algo: run.algo, adapt: run.adapt, spec, phase: which, parts, annotated })
-    }
-
-    fn method(&self) -> String {
-        if self.adapt == "plain" { self.algo.clone() } else { format!("{} + {}", self.algo, self.adapt) }
+        let method = config_method(config);
+        Ok(Sheet { algo: run.algo, adapt: run.adapt, method, spec, phase: which, parts, annotated })
     }
 
     fn phase(&self) -> &'static str {
@@ -187,7 +186,7 @@ impl Sheet {
             .map(|(name, formula)| json!({ "column": name, "formula": formula }))
             .collect();
         json!({
-            "algo": self.algo, "adapt": self.adapt, "env": self.spec.id, "phase": self.phase(),
+            "algo": self.algo, "adapt": self.adapt, "method": self.method, "env": self.spec.id, "phase": self.phase(),
             "obs_dim": self.spec.obs_dim, "act_dim": self.spec.act_dim,
             "programs": self.parts.iter().map(Part::to_json).collect::<Vec<_>>(),
             "annotated": annotated,
@@ -240,9 +239,25 @@ fn pace(cadence: &Cadence) -> String {
         _ => format!("{} per environment step", plural(cadence.critic, "round")),
     };
     if let (steps @ 1.., factor) = cadence.opening {
-        let _ = write!(text, ", {factor} times as many in the first {}", grouped(steps));
+        let when = if cadence.opening_collects { ", made after the last of these" } else { "" };
+        let _ = write!(text, ", {factor} times as many in the first {}{when}", grouped(steps));
     }
     text
+}
+
+/// What happens at the switch before the first round.
+fn switch(online: &OnlineConfig) -> Option<String> {
+    let mut parts = Vec::new();
+    if online.idle_steps() > 0 {
+        parts.push(format!("the first {} environment steps only collect", grouped(online.idle_steps())));
+    }
+    if online.reset_optimisers {
+        parts.push("moments begin anew".to_string());
+    }
+    if online.reset_targets {
+        parts.push("targets begin as copies".to_string());
+    }
+    (!parts.is_empty()).then(|| format!("at the beginning: {}", parts.join(", ")))
 }
 
 /// When the actor's updates run, if not in every round.
@@ -346,7 +361,7 @@ impl std::fmt::Display for Sheet {
         writeln!(
             f,
             "{}, {} phase, on {} (S = {}, A = {})",
-            self.method(),
+            self.method,
             self.phase(),
             spec.id,
             spec.obs_dim,

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use baq_datasets::scores;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -14,16 +13,16 @@ use crate::algo::Learner as _;
 use crate::algo::bc::BcConfig;
 use crate::audit::Recorder;
 use crate::config::{Config, OnlineConfig, RunConfig};
+use crate::report::{self, OnlineFigures};
 use crate::train::agent::Agent;
 use crate::train::data::{self, Dataset};
-use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations, write_dataset};
+use crate::train::metrics::{EvaluationLog, Phase, read_evaluations, write_dataset};
 use crate::train::offline::Ended;
 use crate::train::online::{self, Online};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::{Counters, Saved};
 use crate::train::{TrainError, calibration};
-use crate::{env, report};
 
 /// Fine-tune in an environment
 ///
@@ -97,24 +96,29 @@ impl Finetune {
         }
         let run: RunConfig = config.section();
         let page = dir.join(rundir::REPORT);
-        let curve = Curve::of(&read_evaluations(&dir)?);
+        let evaluations = read_evaluations(&dir)?;
+        let returns = OnlineFigures::of(&evaluations, |e| Some(e.mean()));
         let calibration = read_calibration(&dir)?;
         if common.json {
-            let task = env::spec(&run.env)?.score;
-            let score = |r| task.and_then(|t| scores::normalized(t, r));
+            let scores = OnlineFigures::of(&evaluations, |e| e.score);
             let counters = Saved::open(&dir)?.counters()?;
             let out = json!({
                 "run": dir, "report": page, "adapt": run.adapt,
-                "return_at_switch": curve.switch, "lowest_return": curve.lowest,
-                "mean_return_last_5": curve.last, "score_last_5": curve.last.and_then(score),
+                "return_at_switch": returns.switch, "lowest_return": returns.lowest,
+                "mean_return_last_5": returns.last, "score_last_5": scores.last,
+                "mean_return_first_30k": returns.window, "score_first_30k": scores.window,
                 "critic_updates": counters.critic_updates, "actor_updates": counters.actor_updates,
                 "calibration": calibration,
             });
             println!("{out}");
         } else {
             calibration::lines(&calibration).iter().for_each(|n| println!("{n}"));
-            if let (Some(a), Some(b), Some(c)) = (curve.switch, curve.lowest, curve.last) {
-                println!("return at the switch {a:.1}, lowest since {b:.1}, mean of the last 5 {c:.1}");
+            if let OnlineFigures { switch: Some(a), lowest: Some(b), last: Some(c), window: Some(d) } =
+                returns
+            {
+                println!(
+                    "return at the switch {a:.1}, lowest since {b:.1}, mean of the last 5 {c:.1}, of all in (0, 30k] {d:.1}"
+                );
             }
             println!("report: {}", page.display());
             println!("next: baq report {shown} OTHER_RUN ... puts several runs on one page");
@@ -208,7 +212,7 @@ fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended
     if ended != Ended::Interrupted {
         let calibration = calibration::to_json(&training.calibration());
         dir.write(rundir::CALIBRATION, calibration.to_string().as_bytes())?;
-        let title = format!("{} with {} on {}", run.algo, run.adapt, run.env);
+        let title = format!("{} on {}", setup::config_method(config), run.env);
         let verdict: Vec<String> = calibration::lines(&calibration).pop().into_iter().collect();
         report::write(dir.path(), &title, &[dir.path().to_path_buf()], &verdict)?;
     }
@@ -304,12 +308,7 @@ fn prepare(
         }
         model.restore_group(&mut agent, "pi", own)?;
     }
-    if options.reset_optimisers {
-        for name in groups {
-            let group = agent.table.find_group(&name).expect("invariant: listed by the table");
-            agent.store.reset_optimiser(group);
-        }
-    }
+    agent.switch(&options);
     Ok(agent)
 }
 
@@ -327,24 +326,4 @@ fn needs_model(agent: &Agent, origin: &Saved, model: Option<&Saved>) -> Result<b
 fn copy(from: &str, dir: &RunDir, name: &str) -> Result<(), TrainError> {
     let bytes = std::fs::read(from).map_err(|e| TrainError::Input(format!("{from}: {e}")))?;
     Ok(dir.write(name, &bytes)?)
-}
-
-/// Figures of an online curve.
-struct Curve {
-    switch: Option<f64>,
-    lowest: Option<f64>,
-    last: Option<f64>,
-}
-
-impl Curve {
-    fn of(evaluations: &[Evaluation]) -> Curve {
-        let online: Vec<f64> =
-            evaluations.iter().filter(|e| e.stamp.phase == Phase::Online).map(Evaluation::mean).collect();
-        let tail = &online[online.len().saturating_sub(5)..];
-        Curve {
-            switch: online.first().copied(),
-            lowest: online.iter().copied().reduce(f64::min),
-            last: (!tail.is_empty()).then(|| tail.iter().sum::<f64>() / tail.len() as f64),
-        }
-    }
 }

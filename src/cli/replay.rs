@@ -91,7 +91,7 @@ pub fn start(run: &Path, round: u64) -> Result<Option<Saved>, TrainError> {
     let mut best = None;
     for saved in checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok()) {
         let at = saved.counters()?.round;
-        // Online, the rounds of one environment step belong together; states are saved between steps.
+        // Online, the rounds of one environment step belong together; only an interruption saves a state between them.
         if at <= round && best.as_ref().is_none_or(|(b, _)| at >= *b) {
             best = Some((at, saved));
         }

@@ -6,11 +6,11 @@ use baq_kernels::Numerics;
 use clap::Args;
 
 use super::Common;
-use crate::adapt::ADAPTATIONS;
+use crate::adapt::{ADAPTATIONS, method_name};
 use crate::algo::ALGORITHMS;
 use crate::config::{
     AnySection, AuditConfig, Config, DataConfig, OfflineConfig, OnlineConfig, RunConfig, nearest, presets,
-    resolve, section,
+    resolve_over, section,
 };
 use crate::env;
 use crate::train::TrainError;
@@ -108,7 +108,13 @@ impl RunArgs {
         }
         let by_name = algo.and_then(|name| self.usual_preset(name));
         let preset = self.preset.as_deref().or(if self.config.is_none() { by_name } else { None });
-        let config = resolve(known_sections(), preset, self.config.as_deref(), &self.sets)?;
+        let over =
+            |between| resolve_over(known_sections(), preset, between, self.config.as_deref(), &self.sets);
+        let config = over(("", ""))?;
+        let named = config.section::<RunConfig>().adapt;
+        let modifier = find_adaptation(adapt.unwrap_or(&named))?;
+        let config =
+            if modifier.defaults.is_empty() { config } else { over((modifier.name, modifier.defaults))? };
         self.finish(config, common, algo, adapt)
     }
 
@@ -128,10 +134,11 @@ impl RunArgs {
         algo: &str,
         adapt: &str,
     ) -> Result<Config, TrainError> {
-        find_adaptation(adapt)?;
+        let modifier = find_adaptation(adapt)?;
         if let Some(name) = &self.preset {
             config.apply_preset(name)?;
         }
+        config.apply_text(modifier.name, modifier.defaults)?;
         if let Some(path) = &self.config {
             let name = path.display().to_string();
             let text =
@@ -203,6 +210,12 @@ fn guess_env(dataset: &str) -> &'static str {
         .map_or("", |spec| spec.id)
 }
 
+/// The method of a configuration, as tables name it.
+pub fn config_method(config: &Config) -> String {
+    let run: RunConfig = config.section();
+    method_name(&run.algo, &run.adapt, |key| config.text(&run.adapt, key))
+}
+
 /// The folder of a run that was given no name: `runs/iql-hopper-medium-s0`.
 pub fn default_out(config: &Config) -> PathBuf {
     let run: RunConfig = config.section();
@@ -227,6 +240,8 @@ pub struct Restored {
     pub algo: String,
     /// adaptation
     pub adapt: String,
+    /// both, as tables name them
+    pub method: String,
     /// whether it was saved in the online phase
     pub online: bool,
     /// networks and parameters
@@ -251,6 +266,7 @@ impl Restored {
         let counters = saved.restore(&mut agent)?;
         Ok(Restored {
             file: saved.file().into(),
+            method: config_method(&config),
             algo: run.algo,
             adapt: run.adapt,
             online: saved.is_online()?,
@@ -284,8 +300,7 @@ impl Restored {
 
     /// Method and age in a few words.
     pub fn describe(&self) -> String {
-        let method =
-            if self.adapt == "plain" { self.algo.clone() } else { format!("{} + {}", self.algo, self.adapt) };
+        let method = &self.method;
         match self.online {
             true => format!("{method} after {} environment steps", self.counters.env_step),
             false => format!("{method} after {} updates", self.counters.round),

@@ -108,6 +108,17 @@ pub fn resolve(
     file: Option<&Path>,
     sets: &[String],
 ) -> Result<Config, ConfigError> {
+    resolve_over(known, preset, ("", ""), file, sets)
+}
+
+/// As [`resolve`], with the text of another configuration file and its name in errors between preset and `file`.
+pub fn resolve_over(
+    known: Vec<Box<dyn AnySection>>,
+    preset: Option<&str>,
+    (origin, between): (&str, &str),
+    file: Option<&Path>,
+    sets: &[String],
+) -> Result<Config, ConfigError> {
     let mut config = Config::new(known);
     let file = match file {
         None => None,
@@ -127,7 +138,11 @@ pub fn resolve(
         config.apply_preset(name)?;
     }
     if let Some((origin, table)) = &file {
-        config.apply_table(origin, table, 0)?;
+        config.inherit(origin, table, 0)?;
+    }
+    config.apply_text(origin, between)?;
+    if let Some((origin, table)) = &file {
+        config.apply_values(origin, table)?;
     }
     for set in sets {
         config.apply_set(set)?;
@@ -160,6 +175,12 @@ impl Config {
     }
 
     fn apply_table(&mut self, origin: &str, table: &Table, depth: usize) -> Result<(), ConfigError> {
+        self.inherit(origin, table, depth)?;
+        self.apply_values(origin, table)
+    }
+
+    /// Applies the preset that a file starts from.
+    fn inherit(&mut self, origin: &str, table: &Table, depth: usize) -> Result<(), ConfigError> {
         let other = |text: String| Err(ConfigError::Other(text).in_origin(origin));
         if let Some(parent) = table.get("inherit") {
             let Some(parent) = parent.as_str() else {
@@ -170,6 +191,12 @@ impl Config {
             }
             self.apply_preset_at(parent, depth + 1).map_err(|e| e.in_origin(origin))?;
         }
+        Ok(())
+    }
+
+    /// Applies what a file itself says.
+    fn apply_values(&mut self, origin: &str, table: &Table) -> Result<(), ConfigError> {
+        let other = |text: String| Err(ConfigError::Other(text).in_origin(origin));
         for (name, value) in table {
             if name == "inherit" {
                 continue;
@@ -224,6 +251,15 @@ impl Config {
         match self.sections.iter_mut().find_map(|s| s.as_any_mut().downcast_mut::<S>()) {
             Some(place) => *place = values,
             None => self.sections.push(Box::new(Held(values))),
+        }
+    }
+
+    /// The value of an option as text without quotes; empty if there is no such option.
+    pub fn text(&self, section: &str, key: &str) -> String {
+        match self.sections().find(|s| s.name() == section).and_then(|s| s.get(key)) {
+            None => String::new(),
+            Some(Value::String(text)) => text,
+            Some(other) => render(&other),
         }
     }
 

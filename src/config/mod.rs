@@ -16,7 +16,7 @@ pub mod value;
 pub use crate::autodiff::{Metric, Schedule};
 pub use error::{ConfigError, nearest};
 pub use field::{Choice, Class, Field, Limits, Section, above};
-pub use file::{AnySection, Config, resolve, section};
+pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::{help_markdown, help_text};
 pub use presets::{PRESETS, Preset};
 pub use sections::{

@@ -36,6 +36,7 @@ crate::choices! {
         Constant(share: f64 = 0.0..=1.0) = "constant", "this share of the schedule's first value, held";
         Continue = "continue", "the offline schedule goes on counting; a cosine climbs again from 0";
         Restart = "restart", "the schedule begins anew, over the online phase";
+        Fixed(rate: f64 = 0.0..=1.0) = "fixed", "this rate, whatever the schedule says";
     }
 }
 
@@ -128,6 +129,7 @@ crate::config! {
         run   log_every:         u64           = 100,        1..,          "environment steps between rows of metrics";
         run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant(0.1), .., "what becomes of the policy's learning rate at the switch";
         run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
+        run   reset_targets:     bool          = false,      ..,           "start the online phase with targets that equal their networks";
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
         run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
         run   capacity:          usize         = 2_000_000,  1..,          "transitions that the buffer holds; with data it must exceed offline rows plus environment steps";

@@ -40,6 +40,11 @@ impl Params {
         self.copies.push((source, target));
     }
 
+    /// (source, target) of all that start equal.
+    pub fn copies(&self) -> &[(GroupId, GroupId)] {
+        &self.copies
+    }
+
     /// The table, and a store filled with initial values that depend on the seed alone.
     pub fn finish(self, seed: u64) -> (Arc<ParamTable>, Store) {
         let table = Arc::new(self.table);

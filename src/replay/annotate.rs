@@ -45,18 +45,23 @@ pub fn refresh(
 }
 
 /// Writes the discounted return to go of one finished online episode: its rows are the last `steps`
-/// pushed. G_t = r_t + discount · m_t · G_{t+1}, with `tail` (0 after a terminal state; the caller's
-/// choice at a time limit) for G after the last row. Sums in f64. Rows of the episode that the ring
+/// pushed. G_t = r_t + discount · m_t · G_{t+1}, 0 after the last row; an episode whose rewards all are `failing` has
+/// failing / (1 - discount) in every row. Sums in f64. Rows of the episode that the ring
 /// has already overwritten are skipped; panics if fewer rows were ever pushed.
-pub fn return_to_go(ring: &mut Ring, steps: usize, discount: f64, tail: f64) {
+pub fn return_to_go(ring: &mut Ring, steps: usize, discount: f64, failing: Option<f32>) {
     let (r, m) = (ring.column(super::R), ring.column(super::M));
     let target = ring.column(super::RETURN_TO_GO);
     assert!(steps as u64 <= ring.state().pushed, "invariant: an episode is pushed before its returns");
     let capacity = ring.capacity();
-    let (mut slot, mut g) = (ring.next_slot(), tail);
-    for _ in 0..steps.min(capacity) {
-        slot = if slot == 0 { capacity - 1 } else { slot - 1 };
-        g = f64::from(ring.get(slot, r)[0]) + discount * f64::from(ring.get(slot, m)[0]) * g;
+    let (steps, next) = (steps.min(capacity), ring.next_slot());
+    let slot = |back: usize| (next + 2 * capacity - back) % capacity;
+    let failed = failing.filter(|f| (1..=steps).all(|k| ring.get(slot(k), r)[0] == *f));
+    let mut g = 0.0;
+    for slot in (1..=steps).map(slot) {
+        g = match failed {
+            Some(reward) => f64::from(reward) / (1.0 - discount),
+            None => f64::from(ring.get(slot, r)[0]) + discount * f64::from(ring.get(slot, m)[0]) * g,
+        };
         ring.set(slot, target, &[g as f32]);
     }
 }
@@ -123,12 +128,19 @@ mod tests {
         }
         let g = ring.column(RETURN_TO_GO);
         let all = |ring: &Ring| -> Vec<f32> { (0..4).map(|i| ring.get(i, g)[0]).collect() };
-        return_to_go(&mut ring, 3, 0.5, 100.0); // a terminal row ignores the tail
+        return_to_go(&mut ring, 3, 0.5, Some(4.0)); // not all rewards are the failing one
         assert_eq!(all(&ring), [-1.0, 3.0, 4.0, 4.0]);
-        // a truncated episode that wraps around
+        // truncated episodes that wrap around
         ring.push(&[1.0, 1.0, -1.0]);
         ring.push(&[1.0, 1.0, -1.0]);
-        return_to_go(&mut ring, 2, 0.5, 8.0);
-        assert_eq!(all(&ring), [3.5, 5.0, 4.0, 4.0]);
+        return_to_go(&mut ring, 2, 0.5, None);
+        assert_eq!(all(&ring), [1.5, 1.0, 4.0, 4.0]);
+        return_to_go(&mut ring, 2, 0.5, Some(1.0));
+        assert_eq!(all(&ring), [2.0, 2.0, 4.0, 4.0]);
+        ring.push(&[-1.0, 1.0, 0.0]);
+        ring.push(&[-1.0, 1.0, 0.0]);
+        ring.push(&[-1.0, 0.0, 0.0]);
+        return_to_go(&mut ring, 3, 0.75, Some(-1.0));
+        assert_eq!(all(&ring), [-4.0, 2.0, -4.0, -4.0]);
     }
 }

@@ -4,7 +4,7 @@ use super::axis::value;
 use super::canvas::Chart;
 use super::curves;
 use super::plot::Histogram;
-use super::summary::{self, Figures, Group, LAST, Run, Spread};
+use super::summary::{self, Figures, Group, LAST, Run, Spread, WINDOW};
 use crate::train::metrics::{DatasetFacts, Evaluation, Phase};
 use std::fmt::Write as _;
 
@@ -48,7 +48,8 @@ fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool)
         .any(|e| e.stamp.phase == Phase::Online);
     let mut heads = vec![format!("offline, last {LAST}")];
     if online {
-        heads.extend(["at the switch".into(), "lowest online".into(), format!("online, last {LAST}")]);
+        heads.extend(["at the switch".into(), "lowest online".into()]);
+        heads.extend([format!("online, last {LAST}"), format!("online, all in (0, {}k]", WINDOW / 1000)]);
     }
     heads.extend(["last one".into(), "best one".into()]);
     let mut html = String::from("<div class=\"scroll\"><table><thead><tr><th>run</th><th>seeds</th>");
@@ -57,7 +58,7 @@ fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool)
     }
     html.push_str("</tr></thead><tbody>");
     for group in groups {
-        let Figures { offline, switch, lowest, online: tuned, last, best } = group.result(figure);
+        let Figures { offline, switch, lowest, online: tuned, window, last, best } = group.result(figure);
         let _ = write!(
             html,
             "<tr><th>{}</th><td>{}</td>{}",
@@ -66,7 +67,7 @@ fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool)
             spread(&offline)
         );
         if online {
-            html.push_str(&[switch, lowest, tuned].map(|s| spread(&s)).concat());
+            html.push_str(&[switch, lowest, tuned, window].map(|s| spread(&s)).concat());
         }
         html.push_str(&spread(&last));
         html.push_str(&spread(&best).replace("<td", "<td class=\"aside\""));

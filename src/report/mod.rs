@@ -16,7 +16,7 @@ pub use canvas::Chart;
 pub use curves::{learning_curves, metric_charts};
 pub use html::page;
 pub use plot::{Curves, Histogram, Series, XAxis};
-pub use summary::{Group, Run, group};
+pub use summary::{Group, OnlineFigures, Run, group};
 
 use crate::checkpoint::atomic::write_atomic;
 use crate::train::rundir::{self, RunError};

@@ -1,5 +1,6 @@
 //! Runs read back from their directories, put together by experiment.
 
+use crate::train::method_name;
 use crate::train::metrics::{
     self, DatasetFacts, Distribution, Evaluation, MetricAbout, MetricTable, Phase, Timing,
 };
@@ -8,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// How many evaluations at the end of a phase make its headline figure. Never the best one.
 pub const LAST: usize = 5;
+
+/// Environment steps over which BAQ's paper scores fine-tuning: "the initial 30,000 steps", which may mean the evaluations
+/// at their end or all of them.
+pub const WINDOW: u64 = 30_000;
 
 /// One run as its directory tells it. Only the configuration and the evaluations must be there.
 #[derive(Debug, Clone)]
@@ -150,7 +155,7 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
         let phase = run.phase(Phase::Online).next().is_some();
         match (adapt.as_str(), phase) {
             ("" | "plain", _) | (_, false) => algo,
-            _ => format!("{algo} + {adapt}"),
+            _ => method_name(&algo, &adapt, |key| run.option(&adapt, key)),
         }
     };
     let differing = differences(&groups);
@@ -223,6 +228,41 @@ impl Spread {
     }
 }
 
+/// Figures of one run's online phase, in one unit (score or return). The evaluation before the first environment step
+/// measures the offline policy: it is the switch, and in no mean.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct OnlineFigures {
+    /// The evaluation before the first environment step.
+    pub switch: Option<f64>,
+    /// Lowest evaluation, the switch included.
+    pub lowest: Option<f64>,
+    /// Mean of the last [`LAST`] evaluations.
+    pub last: Option<f64>,
+    /// Mean of the evaluations in (0, [`WINDOW`]], as far as the run has come.
+    pub window: Option<f64>,
+}
+
+impl OnlineFigures {
+    /// Of what `value` takes from the online evaluations of a run.
+    pub fn of(evaluations: &[Evaluation], value: impl Fn(&Evaluation) -> Option<f64>) -> Self {
+        let online = evaluations.iter().filter(|e| e.stamp.phase == Phase::Online);
+        let all: Vec<(u64, f64)> = online.filter_map(|e| Some((e.stamp.env_step, value(e)?))).collect();
+        let after: Vec<f64> = all.iter().filter(|(step, _)| *step > 0).map(|(_, x)| *x).collect();
+        let early = all.iter().filter(|(step, _)| (1..=WINDOW).contains(step));
+        let early: Vec<f64> = early.map(|(_, x)| *x).collect();
+        Self {
+            switch: all.first().filter(|(step, _)| *step == 0).map(|(_, x)| *x),
+            lowest: all.iter().map(|(_, x)| *x).reduce(f64::min),
+            last: mean(&after[after.len().saturating_sub(LAST)..]),
+            window: mean(&early),
+        }
+    }
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    Spread::of(values).map(|s| s.mean)
+}
+
 /// The figures of one group in the table of results, in one unit (score or return).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figures {
@@ -234,6 +274,8 @@ pub struct Figures {
     pub lowest: Option<Spread>,
     /// Mean of the last [`LAST`] online evaluations.
     pub online: Option<Spread>,
+    /// Mean of the online evaluations in (0, [`WINDOW`]].
+    pub window: Option<Spread>,
     /// The very last evaluation.
     pub last: Option<Spread>,
     /// The best evaluation, for the record only.
@@ -247,21 +289,17 @@ impl Group {
             let values: Vec<f64> = self.runs.iter().filter_map(figure).collect();
             Spread::of(&values)
         };
-        let values = |run: &Run, phase| run.phase(phase).filter_map(&value).collect::<Vec<f64>>();
-        let tail = |run: &Run, phase| {
-            let mut all = values(run, phase);
-            if phase == Phase::Online && !all.is_empty() {
-                // The first one measures the offline policy.
-                all.remove(0);
-            }
-            let tail = &all[all.len().saturating_sub(LAST)..];
-            Spread::of(tail).map(|s| s.mean)
+        let online = |run: &Run| OnlineFigures::of(&run.evaluations, &value);
+        let offline = |run: &Run| {
+            let all: Vec<f64> = run.phase(Phase::Offline).filter_map(&value).collect();
+            mean(&all[all.len().saturating_sub(LAST)..])
         };
         Figures {
-            offline: over_seeds(&|r| tail(r, Phase::Offline)),
-            switch: over_seeds(&|r| values(r, Phase::Online).first().copied()),
-            lowest: over_seeds(&|r| Spread::of(&values(r, Phase::Online)).map(|s| s.low)),
-            online: over_seeds(&|r| tail(r, Phase::Online)),
+            offline: over_seeds(&offline),
+            switch: over_seeds(&|r| online(r).switch),
+            lowest: over_seeds(&|r| online(r).lowest),
+            online: over_seeds(&|r| online(r).last),
+            window: over_seeds(&|r| online(r).window),
             last: over_seeds(&|r| r.evaluations.iter().filter_map(&value).next_back()),
             best: over_seeds(&|r| {
                 Spread::of(&r.evaluations.iter().filter_map(&value).collect::<Vec<_>>()).map(|s| s.high)

@@ -168,6 +168,7 @@ fn a_comparison_is_one_page_without_outside_references() {
         "run.adapt",
         "Weights w by origin, online",
         "Weights w at the end",
+        "<th>online, all in (0, 30k]</th>",
         "hopper-mixed &lt;demo&gt;.hdf5",
         "seeds 0, 1",
         "E[ L2_tau(u) ]",
@@ -213,6 +214,16 @@ fn seeds_are_grouped_and_figures_are_right() {
         .sum::<f64>()
         / 2.0;
     assert!((figures.online.unwrap().mean - by_hand).abs() < 1e-9);
+    // The other reading of "the initial 30,000 steps": all evaluations after the switch, which is in no mean.
+    let all: f64 = groups[2]
+        .runs
+        .iter()
+        .map(|r| {
+            r.evaluations[r.evaluations.len() - 30..].iter().map(|e| e.score.unwrap()).sum::<f64>() / 30.0
+        })
+        .sum::<f64>()
+        / 2.0;
+    assert!((figures.window.unwrap().mean - all).abs() < 1e-9);
     let offline = figures.offline.unwrap();
     assert!(offline.low <= offline.mean && offline.mean <= offline.high);
     assert_eq!(groups[0].result(|e| e.score).online, None);
@@ -249,4 +260,42 @@ fn a_bare_run_still_gets_a_page() {
     assert!(std::fs::read_to_string(path).unwrap().contains("<h1>bare</h1>"));
     let missing = Run::load(&folder.path().join("none")).unwrap_err().to_string();
     assert!(missing.contains("cannot read the configuration of a run"), "{missing}");
+}
+
+/// Few evaluations: the switch is in neither mean; those beyond 30,000 steps are in the last ones alone.
+#[test]
+fn the_two_readings_of_the_papers_score() {
+    let evaluation = |env_step, x: f64| Evaluation {
+        stamp: Stamp { phase: Phase::Online, update: env_step, env_step },
+        score: None,
+        returns: vec![x],
+        lengths: vec![1],
+    };
+    let of = |steps: &[(u64, f64)]| {
+        let all: Vec<Evaluation> = steps.iter().map(|(n, x)| evaluation(*n, *x)).collect();
+        let figures = OnlineFigures::of(&all, |e| Some(e.mean()));
+        (figures.switch, figures.last, figures.window)
+    };
+    assert_eq!(of(&[(0, 100.0), (1000, 1.0), (2000, 3.0)]), (Some(100.0), Some(2.0), Some(2.0)));
+    assert_eq!(of(&[(0, 100.0)]), (Some(100.0), None, None));
+    let long: Vec<(u64, f64)> = (0..=7).map(|k| (10_000 * k, k as f64)).collect();
+    assert_eq!(of(&long), (Some(0.0), Some(5.0), Some(2.0)));
+    assert_eq!(OnlineFigures::of(&[evaluation(5, 1.0)], |e| e.score), OnlineFigures::default());
+}
+
+/// A method with two readings is never the same row of a table.
+#[test]
+fn suf_is_named_by_its_reading() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs = Vec::new();
+    for free in [true, false] {
+        let dir = folder.path().join(free.to_string());
+        invent(&dir, "iql", "suf", 0, true, 1.0);
+        let path = dir.join(rundir::CONFIG);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{text}\n[suf]\nunconstrained = {free}\n")).unwrap();
+        runs.push(Run::load(&dir).unwrap());
+    }
+    let labels: Vec<String> = group(runs).into_iter().map(|g| g.label).collect();
+    assert_eq!(labels, ["iql + suf (unconstrained)", "iql + suf (ratios alone)"]);
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::TrainError;
 use crate::adapt;
 use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
-use crate::autodiff::{Clock, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace};
+use crate::autodiff::{
+    Clock, GroupId, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace,
+};
 use crate::config::{Config, Exploration, OnlineConfig, RunConfig, nearest};
 use crate::nn::Params;
 use crate::replay::{self, Layout, Part, Ring, annotate};
@@ -24,6 +26,8 @@ pub struct Agent {
     pub dims: Dims,
     /// how many groups of parameters are the learner's; those after them are the adaptation's
     pub base_groups: usize,
+    /// (network, target)
+    targets: Vec<(GroupId, GroupId)>,
 }
 
 impl Agent {
@@ -37,8 +41,24 @@ impl Agent {
         let base_groups = params.groups();
         let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)
             .map_err(|e| e.in_origin(&format!("{} with {}", run.algo, run.adapt)))?;
+        let targets = params.copies().to_vec();
         let (table, store) = params.finish(run.seed);
-        Ok(Agent { learner, adaptation, table, store, dims, base_groups })
+        Ok(Agent { learner, adaptation, table, store, dims, base_groups, targets })
+    }
+
+    /// Forgets at the switch what the options of the online phase say: moments, the targets' delay.
+    pub fn switch(&mut self, options: &OnlineConfig) {
+        if options.reset_optimisers {
+            let names: Vec<String> = self.table.groups().iter().map(|g| g.name.clone()).collect();
+            for group in names.iter().filter_map(|name| self.table.find_group(name)) {
+                self.store.reset_optimiser(group);
+            }
+        }
+        if options.reset_targets {
+            for &(network, target) in &self.targets {
+                self.store.copy_group(network, target);
+            }
+        }
     }
 
     /// Traces one round.

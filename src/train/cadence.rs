@@ -4,6 +4,9 @@
 //! one is owed, so that after n steps the number done is the nearest integer to G n, halves rounded down: 0.5
 //! fires in steps 2, 4, ... What is owed stands in the counters of the run and goes into its checkpoint.
 //!
+//! An opening may only collect: then its last step earns what all of its steps would have, and makes thousands of
+//! rounds. An interruption does not wait for them; what is left to do follows from the counters ([`Due::left`]).
+//!
 //! A round runs the roles that are due. Where one role has fewer updates in a step than the other, it runs in
 //! the last rounds of the step: ten critic updates and one of the policy are nine rounds of the critic and
 //! one of both.
@@ -50,7 +53,10 @@ pub fn of(options: &OnlineConfig, adaptation: &dyn Adaptation) -> Cadence {
         // A critic rate set by hand leaves the adaptation's rate of the policy as it is.
         AutoOr::Auto => asked.actor,
     };
-    Cadence { critic, actor, ..asked }
+    let (opening, factor) = asked.opening;
+    // A phase that ends inside the opening makes its updates at its end.
+    let opening = if asked.opening_collects { opening.min(options.learning_steps()) } else { opening };
+    Cadence { critic, actor, opening: (opening, factor), ..asked }
 }
 
 /// All roles that the rounds of a cadence can have.
@@ -67,8 +73,8 @@ pub fn roles(cadence: &Cadence, actor_every: u64) -> Vec<Roles> {
     all
 }
 
-/// The rounds of one environment step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The rounds that one environment step pays for and that are still to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Due {
     critic: u64,
     actor: Option<u64>,
@@ -87,18 +93,37 @@ impl Due {
         Due { critic, actor }
     }
 
+    /// What is left to do where a run was interrupted, after so many environment steps that learn: all that they have
+    /// earned but what the counters say is done.
+    pub fn left(cadence: &Cadence, env_steps: u64, counters: &Counters) -> Due {
+        let mut from_start = Counters::default();
+        let (mut critic, mut actor) = (0, 0);
+        for step in 1..=env_steps {
+            let due = Due::earn(cadence, step, &mut from_start);
+            (critic, actor) = (critic + due.critic, actor + due.actor.unwrap_or(0));
+        }
+        Due {
+            critic: critic.saturating_sub(counters.critic_updates),
+            actor: cadence.actor.map(|_| actor.saturating_sub(counters.actor_updates)),
+        }
+    }
+
     /// How many rounds.
     pub fn rounds(&self) -> u64 {
         self.critic.max(self.actor.unwrap_or(0))
     }
 
-    /// Roles of the k-th of them, k from 0, which is round `round` of the run.
-    pub fn roles(&self, k: u64, round: u64, actor_every: u64) -> Roles {
-        let runs = |n| k + n >= self.rounds();
-        match self.actor {
+    /// Roles of the next of them, which is round `round` of the run. Panics if there is none.
+    pub fn next(&mut self, round: u64, actor_every: u64) -> Roles {
+        let left = self.rounds();
+        assert!(left > 0, "invariant: a round is due");
+        let roles = match self.actor {
             None => Roles::delayed(round, actor_every),
-            Some(actor) => Roles { critic: runs(self.critic), actor: runs(actor) },
-        }
+            Some(actor) => Roles { critic: self.critic == left, actor: actor == left },
+        };
+        self.critic = self.critic.min(left - 1);
+        self.actor = self.actor.map(|actor| actor.min(left - 1));
+        roles
     }
 }
 
@@ -118,11 +143,14 @@ mod tests {
     fn run(cadence: Cadence, steps: u64) -> (Vec<(u64, u64)>, Vec<Roles>) {
         let (mut counters, mut done, mut kinds) = (Counters::default(), Vec::new(), Vec::new());
         for step in 1..=steps {
-            let due = Due::earn(&cadence, step, &mut counters);
+            let mut due = Due::earn(&cadence, step, &mut counters);
             let mut n = (0, 0);
-            for k in 0..due.rounds() {
-                let roles = due.roles(k, counters.round, 2);
+            while due.rounds() > 0 {
+                let roles = due.next(counters.round, 2);
                 counters.round += 1;
+                counters.critic_updates += u64::from(roles.critic);
+                counters.actor_updates += u64::from(roles.actor);
+                assert_eq!(Due::left(&cadence, step, &counters).rounds(), due.rounds());
                 n = (n.0 + u64::from(roles.critic), n.1 + u64::from(roles.actor));
                 if !kinds.contains(&roles) {
                     kinds.push(roles);
@@ -161,8 +189,8 @@ mod tests {
     #[test]
     fn the_slower_role_runs_last() {
         assert_eq!(run(rates(10.0, Some(1.0)), 3).0, [(10, 1); 3]);
-        let due = Due { critic: 10, actor: Some(1) };
-        let roles: Vec<Roles> = (0..10).map(|k| due.roles(k, k, 1)).collect();
+        let mut due = Due { critic: 10, actor: Some(1) };
+        let roles: Vec<Roles> = (0..10).map(|round| due.next(round, 1)).collect();
         assert_eq!(roles[..9], [Roles::CRITIC; 9]);
         assert_eq!(roles[9], Roles::BOTH);
         assert_eq!(run(rates(1.0, Some(0.5)), 4).0, [(1, 0), (1, 1), (1, 0), (1, 1)]);
@@ -182,6 +210,10 @@ mod tests {
         assert_eq!(done, [(10, 5), (10, 5), (10, 5), (1, 0), (1, 1), (1, 0)]);
         assert_eq!(cadence.rounds(6), 33);
         assert_eq!(cadence.rounds(2), 20);
+        let collects = Cadence { opening_collects: true, ..cadence };
+        let (done, _) = run(collects, 6);
+        assert_eq!(done, [(0, 0), (0, 0), (30, 15), (1, 0), (1, 1), (1, 0)]);
+        assert_eq!(collects.rounds(6), 33);
         assert_eq!(rates(0.5, None).rounds(101), 50);
         assert_eq!(rates(0.5, Some(2.0)).rounds(10), 20);
     }

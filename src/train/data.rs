@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use baq_datasets::scale::{ObservationScale, RewardScale, RewardTransform};
-use baq_datasets::{Columns, Options, Source, episodes, returns, scale, scores};
+use baq_datasets::{Columns, Ending, Options, Source, episodes, returns, scale, scores};
 use baq_kernels::digest::join;
 use ndarray::{Array1, Array2};
 
 use super::TrainError;
 use super::agent::find_algorithm;
 use super::metrics::DatasetFacts;
-use crate::algo::ALGORITHMS;
+use crate::algo::{ALGORITHMS, Failed, ReturnToGo};
 use crate::config::{
     AuditConfig, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
 };
@@ -177,14 +177,48 @@ impl Dataset {
         self.columns.is_empty()
     }
 
-    /// The transitions `rows` in a ring of that capacity, with room for annotated columns and, if a discount
+    /// The reward of every row of an episode that fails for ever, if these data have such episodes.
+    pub fn failing(&self, rule: ReturnToGo) -> Option<f32> {
+        let c = &self.columns;
+        let (lowest, highest) =
+            c.rewards.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), r| (lo.min(*r), hi.max(*r)));
+        let sparse = || {
+            // The failing reward comes again and again; two rows with two rewards tell nothing.
+            let recurs = c.rewards.iter().filter(|r| **r == lowest).nth(1).is_some();
+            let goals = lowest < highest || !c.endings.contains(&Ending::Terminated);
+            recurs && goals && c.rewards.iter().all(|r| *r == lowest || *r == highest)
+        };
+        let perpetual = match rule.failed {
+            Failed::Auto => sparse(),
+            Failed::Perpetual => true,
+            Failed::Sum => false,
+        };
+        (lowest < 0.0 && perpetual).then_some(lowest)
+    }
+
+    /// The return to go of every row in its own episode.
+    fn returns_to_go(&self, rule: ReturnToGo) -> Array1<f32> {
+        let c = &self.columns;
+        let mut returns = returns::returns_to_go(c, rule.discount);
+        if let Some(failing) = self.failing(rule) {
+            let perpetual = (f64::from(failing) / (1.0 - rule.discount)) as f32;
+            for episode in episodes::of(c) {
+                if episode.rows.clone().all(|i| c.rewards[i] == failing) {
+                    episode.rows.for_each(|i| returns[i] = perpetual);
+                }
+            }
+        }
+        returns
+    }
+
+    /// The transitions `rows` in a ring of that capacity, with room for annotated columns and, if a rule
     /// is given, with the return to go of each row's own episode.
     pub fn ring(
         &self,
         rows: &[usize],
         capacity: usize,
         annotated: &[&str],
-        return_to_go: Option<f64>,
+        return_to_go: Option<ReturnToGo>,
     ) -> Result<Ring, TrainError> {
         let c = &self.columns;
         let extra: Vec<(&str, usize)> =
@@ -193,7 +227,7 @@ impl Dataset {
         let mut ring = Ring::new(layout, capacity.max(rows.len()).max(1));
         let matrix = |m: &Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
         let vector = |v: &Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
-        let returns = return_to_go.map(|discount| vector(&returns::returns_to_go(c, discount)));
+        let returns = return_to_go.map(|rule| vector(&self.returns_to_go(rule)));
         let (s, a, s2) = (matrix(&c.observations), matrix(&c.actions), matrix(&c.next_observations));
         let (r, m) = (vector(&c.rewards), vector(&c.masks()));
         let mut columns: Vec<(&str, &[f32])> =

@@ -19,6 +19,8 @@ mod sheet;
 pub mod state;
 mod timing;
 
+pub use crate::adapt::method_name;
+
 use thiserror::Error;
 
 /// Why a run cannot begin or go on. Each is one line. `Diverged` is a failed check, the others are bad input.

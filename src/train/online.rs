@@ -165,8 +165,10 @@ pub struct Online<'a> {
     composer: Composer,
     annotation: Option<Annotation>,
     balance: Option<Balance>,
-    return_to_go: Option<f64>,
+    /// discount, and the reward of episodes that fail for ever
+    return_to_go: Option<(f64, Option<f32>)>,
     counters: Counters,
+    due: Due,
     observation: Vec<f64>,
     next: Vec<f64>,
     state: Vec<f32>,
@@ -293,13 +295,14 @@ impl<'a> Online<'a> {
             evaluator,
             rounds,
             cadence,
+            due: Due::default(),
             ring,
             tree,
             sampling,
             composer,
             annotation,
             balance,
-            return_to_go: agent.learner.return_to_go(),
+            return_to_go: agent.learner.return_to_go().map(|rule| (rule.discount, dataset.failing(rule))),
             counters,
             agent,
             env,
@@ -308,6 +311,7 @@ impl<'a> Online<'a> {
             Some(state) => {
                 this.env.set_state(&state.env)?;
                 this.observation = state.observation;
+                this.due = Due::left(&this.cadence, this.learning(), &this.counters);
             }
             None => this.begin_episode(),
         }
@@ -374,9 +378,9 @@ impl<'a> Online<'a> {
         self.counters.episode_step += 1;
         self.counters.episode_return += step.reward;
         if step.ended() {
-            if let Some(discount) = self.return_to_go {
+            if let Some((discount, failing)) = self.return_to_go {
                 let steps = self.counters.episode_step as usize;
-                annotate::return_to_go(&mut self.ring, steps, discount, 0.0);
+                annotate::return_to_go(&mut self.ring, steps, discount, failing);
             }
             self.counters.last_return = Some(self.counters.episode_return);
             self.begin_episode();
@@ -435,19 +439,37 @@ impl<'a> Online<'a> {
         now.is_multiple_of(self.options.log_every) || now == self.options.env_steps
     }
 
-    /// The rounds that the last environment step pays for; how many.
-    fn learn<R: Recorder>(&mut self, probe: &mut R) -> Result<u64, TrainError> {
-        let now = self.counters.env_step;
-        let Some(learning) = now.checked_sub(self.options.idle_steps()).filter(|n| *n > 0) else {
-            return Ok(0);
-        };
-        let due = Due::earn(&self.cadence, learning, &mut self.counters);
-        for k in 0..due.rounds() {
-            let roles = due.roles(k, self.counters.round, self.agent.learner.actor_every());
-            // The last round of a step is the one that is measured.
-            self.round(roles, self.measures(now) && k + 1 == due.rounds(), probe)?;
+    /// Environment steps so far that learn.
+    fn learning(&self) -> u64 {
+        self.counters.env_step.saturating_sub(self.options.idle_steps())
+    }
+
+    /// An environment step, unless the last one still has rounds due.
+    fn advance(&mut self) -> Result<(), TrainError> {
+        if self.due.rounds() > 0 {
+            return Ok(());
         }
-        Ok(due.rounds())
+        self.step()?;
+        if self.learning() > 0 {
+            self.due = Due::earn(&self.cadence, self.learning(), &mut self.counters);
+        }
+        Ok(())
+    }
+
+    /// The rounds that are due, until after one of them it is `enough`; how many.
+    fn learn<R: Recorder>(
+        &mut self,
+        enough: impl Fn(&Counters) -> bool,
+        probe: &mut R,
+    ) -> Result<u64, TrainError> {
+        let mut made = 0;
+        while self.due.rounds() > 0 && (made == 0 || !enough(&self.counters)) {
+            let roles = self.due.next(self.counters.round, self.agent.learner.actor_every());
+            // The last round of a step is the one that is measured.
+            self.round(roles, self.measures(self.counters.env_step) && self.due.rounds() == 0, probe)?;
+            made += 1;
+        }
+        Ok(made)
     }
 
     /// Tells a probe which rounds come.
@@ -467,11 +489,12 @@ impl<'a> Online<'a> {
         probe: &mut R,
     ) -> Result<(), TrainError> {
         self.begin(probe)?;
-        while (self.counters.round < rounds || self.counters.env_step < env_steps)
-            && self.counters.env_step < self.options.env_steps
+        let short = |c: &Counters| c.round < rounds || c.env_step < env_steps;
+        while short(&self.counters)
+            && (self.counters.env_step < self.options.env_steps || self.due.rounds() > 0)
         {
-            self.step()?;
-            self.learn(probe)?;
+            self.advance()?;
+            self.learn(|c| !short(c), probe)?;
         }
         Ok(())
     }
@@ -579,13 +602,20 @@ impl<'a> Online<'a> {
         }
         let mut watch = Watch::new(dir, self.run.q_bound, Some(self.counters.round));
         let mut ended = Ended::Complete;
-        while self.counters.env_step < total {
+        while self.counters.env_step < total || self.due.rounds() > 0 {
             // Networks that have diverged choose actions that no environment takes.
-            self.step().or_else(|e| self.examine(&watch).and(Err(e)))?;
+            self.advance().or_else(|e| self.examine(&watch).and(Err(e)))?;
             let now = self.counters.env_step;
             let last = now == total;
             let measure = self.measures(now);
-            let rounds = self.learn(probe)?;
+            let rounds = self.learn(|_| stop.requested(), probe)?;
+            if self.due.rounds() > 0 {
+                // In the middle of a step's rounds; the step is written down when they are made.
+                self.examine(&watch)?;
+                self.state(probe.flush()?).save(dir)?;
+                ended = Ended::Interrupted;
+                break;
+            }
             progress.advance(1);
             if measure {
                 let mut values = if rounds > 0 { self.rounds.values() } else { Vec::new() };

@@ -1,0 +1,4 @@
+//! Faults that were found, each mended with its kind; never deleted.
+
+#[path = "regressions/switches.rs"]
+mod switches;
