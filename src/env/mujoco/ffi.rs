@@ -64,6 +64,7 @@ impl std::fmt::Display for Version {
 /// The functions of one loaded libmujoco. It is never unloaded.
 pub struct Api {
     version: Version,
+    release: String,
     load_xml: unsafe extern "C" fn(*const c_char, *const c_void, *mut c_char, c_int) -> *mut RawModel,
     delete_model: unsafe extern "C" fn(*mut RawModel),
     make_data: unsafe extern "C" fn(*const RawModel) -> *mut RawData,
@@ -103,11 +104,20 @@ impl Api {
         if version < Version(3, 0, 0) {
             return Err(format!("it is MuJoCo {version}, older than 3.0.0"));
         }
+        // SAFETY: `const char* mj_versionString(void)` in every release; the text is a constant of the library.
+        let release = unsafe {
+            let text = symbol::<unsafe extern "C" fn() -> *const c_char>(&library, "mj_versionString")?();
+            if text.is_null() {
+                return Err("it does not say its release".into());
+            }
+            one_line(&CStr::from_ptr(text).to_string_lossy())
+        };
         // SAFETY: the types above are those of mujoco.h, unchanged since 3.0.0 up to the width of
         // the result of mj_stateSize, whose lower half is what we read.
         let api = unsafe {
             Api {
                 version,
+                release,
                 load_xml: symbol(&library, "mj_loadXML")?,
                 delete_model: symbol(&library, "mj_deleteModel")?,
                 make_data: symbol(&library, "mj_makeData")?,
@@ -134,6 +144,11 @@ impl Api {
     /// The release of this library.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// The same in its own words.
+    pub fn release(&self) -> &str {
+        &self.release
     }
 }
 

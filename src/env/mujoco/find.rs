@@ -9,8 +9,10 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{ErrorKind, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -85,6 +87,8 @@ pub struct Surroundings {
     pub system: Vec<PathBuf>,
     /// Operating system and processor, as Rust calls them.
     pub platform: (&'static str, &'static str),
+    /// How long Python may take to answer, and pip to download.
+    pub patience: (Duration, Duration),
 }
 
 impl Surroundings {
@@ -109,7 +113,16 @@ impl Surroundings {
             .map(PathBuf::from)
             .to_vec(),
             platform: (std::env::consts::OS, std::env::consts::ARCH),
+            patience: (Duration::from_secs(10), Duration::from_secs(120)),
         }
+    }
+
+    fn wheel(&self) -> Result<&'static Wheel, String> {
+        let (os, arch) = self.platform;
+        let found = WHEELS.iter().find(|wheel| os == "linux" && wheel.arch == arch);
+        found.ok_or_else(|| {
+            format!("and there is no package of MuJoCo {RELEASE} for {os} on {arch} to download")
+        })
     }
 
     fn cached_folder(&self) -> Option<PathBuf> {
@@ -141,16 +154,55 @@ impl Surroundings {
         library_in(&self.cached_folder()?)
     }
 
-    /// The library inside the `mujoco` package of the first Python that has one.
-    pub fn in_python(&self) -> Option<PathBuf> {
+    /// An error, half a sentence ("it ..."), unless the file in the cache is the library that was downloaded: it may have
+    /// been cut off since, or exchanged.
+    pub fn check_cached(&self, path: &Path) -> Result<(), String> {
+        let expected = self.wheel().map_or("that of no release", |wheel| wheel.library_sha256);
+        match sha256(path).map_err(|e| format!("it cannot be read ({e})"))? {
+            found if found == expected => Ok(()),
+            found => Err(format!(
+                "it is not the library of MuJoCo {RELEASE} (SHA-256 {found}, expected {expected})"
+            )),
+        }
+    }
+
+    /// The library inside the `mujoco` package of the first Python that has one; an error for one that does not answer.
+    pub fn in_python(&self) -> Result<Option<PathBuf>, String> {
         let program = "import importlib.util as u; s = u.find_spec('mujoco'); \
                        print(list(s.submodule_search_locations)[0] if s else '')";
-        self.python.iter().find_map(|python| {
-            let output = run(Command::new(python).args(["-c", program])).ok()?;
-            let folder = String::from_utf8(output.stdout).ok()?;
+        for python in &self.python {
+            let output = match run(Command::new(python).args(["-c", program]), self.patience.0) {
+                Ok(output) => output,
+                Err(e) if e.kind() == ErrorKind::TimedOut => {
+                    return Err(format!("{} {e}", Path::new(python).display()));
+                }
+                Err(_) => continue,
+            };
+            let Ok(folder) = String::from_utf8(output.stdout) else { continue };
             let folder = folder.trim_end_matches(['\r', '\n']);
-            (output.status.success() && !folder.is_empty()).then(|| library_in(Path::new(folder))).flatten()
-        })
+            if output.status.success()
+                && !folder.is_empty()
+                && let Some(library) = library_in(Path::new(folder))
+            {
+                return Ok(Some(library));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A Python that starts.
+    fn working_python(&self) -> Result<&OsString, String> {
+        let mut silent = None;
+        for python in &self.python {
+            match run(Command::new(python).arg("--version"), self.patience.0) {
+                Ok(output) if output.status.success() => return Ok(python),
+                Err(e) if e.kind() == ErrorKind::TimedOut => {
+                    silent.get_or_insert(format!("and {} {e}", Path::new(python).display()));
+                }
+                _ => {}
+            }
+        }
+        Err(silent.unwrap_or_else(|| "and there is no python3 to download it with".into()))
     }
 
     /// Libraries in the system's folders.
@@ -166,18 +218,11 @@ impl Surroundings {
         if self.no_fetch {
             return Err("and BAQ_NO_FETCH=1 forbids to download it (unset it to allow that)".into());
         }
-        let (os, arch) = self.platform;
-        let wheel = WHEELS.iter().find(|wheel| os == "linux" && wheel.arch == arch).ok_or_else(|| {
-            format!("and there is no package of MuJoCo {RELEASE} for {os} on {arch} to download")
-        })?;
+        let wheel = self.wheel()?;
         let (Some(cache), Some(target)) = (&self.cache, self.cached_folder()) else {
             return Err("and neither XDG_CACHE_HOME nor HOME says where to keep a download".into());
         };
-        let python = self
-            .python
-            .iter()
-            .find(|python| run(Command::new(python).arg("--version")).is_ok_and(|o| o.status.success()))
-            .ok_or("and there is no python3 to download it with")?;
+        let python = self.working_python()?;
         fs::create_dir_all(cache)
             .map_err(|e| format!("and the cache {} cannot be made ({e})", cache.display()))?;
         let temporary = tempfile::Builder::new()
@@ -186,23 +231,27 @@ impl Surroundings {
             .map_err(|e| format!("and the cache {} is not writable ({e})", cache.display()))?;
         let broken =
             |what: &str, e: std::io::Error| format!("and {what} in {} failed ({e})", cache.display());
+        let started = |module: &str, e: std::io::Error| format!("and python3 -m {module} {e}");
 
         eprintln!("baq: downloading MuJoCo {RELEASE} (7 MB, once) to {}", target.display());
         let at = temporary.path();
         let wish = at.join("requirements.txt");
         fs::write(&wish, format!("mujoco=={RELEASE} --hash=sha256:{}\n", wheel.wheel_sha256))
             .map_err(|e| broken("writing", e))?;
-        let pip = run(Command::new(python)
-            .args(["-m", "pip", "download", "--quiet", "--no-deps"])
-            .args(["--disable-pip-version-check", "--no-input", "--retries", "2"])
-            .args(["--require-hashes", "--only-binary=:all:"])
-            .args(["--platform", wheel.platform, "--python-version", "3.11"])
-            .args(["--implementation", "cp", "--abi", "cp311"])
-            .arg("--dest")
-            .arg(at)
-            .arg("--requirement")
-            .arg(&wish))
-        .map_err(|e| broken("starting python3 -m pip", e))?;
+        let pip = run(
+            Command::new(python)
+                .args(["-m", "pip", "download", "--quiet", "--no-deps"])
+                .args(["--disable-pip-version-check", "--no-input", "--retries", "2"])
+                .args(["--require-hashes", "--only-binary=:all:"])
+                .args(["--platform", wheel.platform, "--python-version", "3.11"])
+                .args(["--implementation", "cp", "--abi", "cp311"])
+                .arg("--dest")
+                .arg(at)
+                .arg("--requirement")
+                .arg(&wish),
+            self.patience.1,
+        )
+        .map_err(|e| started("pip", e))?;
         if !pip.status.success() {
             return Err(pip_failure(&pip));
         }
@@ -211,16 +260,18 @@ impl Surroundings {
             .find(|p| p.extension().is_some_and(|e| e == "whl"))
             .ok_or("and pip said it downloaded MuJoCo but left no wheel")?;
         let unpacked = at.join("unpacked");
-        let zip = run(Command::new(python).args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked))
-            .map_err(|e| broken("starting python3 -m zipfile", e))?;
+        let zip = run(
+            Command::new(python).args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked),
+            self.patience.1,
+        )
+        .map_err(|e| broken("starting python3 -m zipfile", e))?;
         if !zip.status.success() {
             return Err(format!("and the downloaded wheel cannot be unpacked ({})", last_line(&zip.stderr)));
         }
 
         let library =
             library_in(&unpacked.join("mujoco")).ok_or("and the downloaded wheel holds no libmujoco.so")?;
-        let bytes = fs::read(&library).map_err(|e| broken("reading the download", e))?;
-        let found: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = sha256(&library).map_err(|e| broken("reading the download", e))?;
         if found != wheel.library_sha256 {
             return Err(format!(
                 "and the downloaded library has SHA-256 {found}, expected {}",
@@ -233,13 +284,17 @@ impl Surroundings {
             .and_then(|()| fs::rename(&library, staged.join(&name)))
             .and_then(|()| fs::File::open(staged.join(&name))?.sync_all())
             .map_err(|e| broken("unpacking", e))?;
-        match fs::rename(&staged, &target) {
-            Ok(()) => {}
-            // Another process was faster; its copy passed the same checks.
-            Err(_) if library_in(&target).is_some() => {}
-            Err(e) => return Err(broken("renaming the download", e)),
+        let path = target.join(name);
+        if fs::rename(&staged, &target).is_err() {
+            // Another process was faster, or something else is in the way.
+            if self.check_cached(&path).is_err() {
+                let _ = fs::rename(&target, at.join("damaged")); // whether it went is seen at the next line
+                fs::rename(&staged, &target)
+                    .or_else(|e| self.check_cached(&path).map_err(|_| e))
+                    .map_err(|e| broken("renaming the download", e))?;
+            }
         }
-        Ok(target.join(name))
+        Ok(path)
     }
 }
 
@@ -275,8 +330,47 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn run(command: &mut Command) -> std::io::Result<Output> {
-    command.stdin(Stdio::null()).output()
+/// Digest of a file, in hexadecimal.
+pub fn sha256(path: &Path) -> std::io::Result<String> {
+    let (mut file, mut hash) = (fs::File::open(path)?, Sha256::new());
+    let mut block = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut block)? {
+            0 => break,
+            n => hash.update(&block[..n]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Time between two looks at a command that runs.
+const NAP: Duration = Duration::from_millis(5);
+
+/// Runs a command to its end, but hardly longer than this.
+fn run(command: &mut Command, patience: Duration) -> std::io::Result<Output> {
+    // Into files: a pipe may be held open by children of a child that was ended.
+    let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+    let mut child = command.spawn()?;
+    let mut naps = 0..patience.as_millis() / NAP.as_millis();
+    let status = loop {
+        match child.try_wait()? {
+            Some(status) => break status,
+            None if naps.next().is_some() => std::thread::sleep(NAP),
+            None => {
+                child.kill().and_then(|()| child.wait())?;
+                let what = format!("did not answer within {} seconds", patience.as_secs());
+                return Err(std::io::Error::new(ErrorKind::TimedOut, what));
+            }
+        }
+    };
+    let read = |file: &mut fs::File| {
+        let mut bytes = Vec::new();
+        file.rewind()?;
+        file.take(1 << 20).read_to_end(&mut bytes)?;
+        std::io::Result::Ok(bytes)
+    };
+    Ok(Output { status, stdout: read(&mut out)?, stderr: read(&mut err)? })
 }
 
 fn last_line(bytes: &[u8]) -> String {
@@ -339,6 +433,7 @@ mod tests {
             python: vec![name.into()],
             system: vec![folder.join("lib")],
             platform: ("linux", "x86_64"),
+            patience: (Duration::from_secs(5), Duration::from_secs(5)),
         }
     }
 
@@ -382,6 +477,38 @@ mod tests {
     }
 
     #[test]
+    fn a_python_that_hangs_is_given_up() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+        let hangs = |script: &str| {
+            let mut machine = machine(folder.path(), Some(script));
+            machine.patience = (Duration::from_millis(300), Duration::from_millis(300));
+            machine
+        };
+        // The child of a child that was ended holds its output open.
+        let silent = hangs("sleep 60 & sleep 60");
+        assert!(silent.in_python().unwrap_err().ends_with("python3 did not answer within 0 seconds"));
+        assert!(silent.fetch().unwrap_err().contains("python3 did not answer within"));
+        let error = hangs("[ \"$1\" = --version ] && exit 0\nsleep 60").fetch().unwrap_err();
+        assert!(error.starts_with("and python3 -m pip did not answer within 0 seconds"), "{error}");
+        let left = fs::read_dir(folder.path().join("cache")).map_or(0, |d| d.count());
+        assert_eq!(left, 0, "a download that was given up leaves nothing behind");
+    }
+
+    #[test]
+    fn what_is_in_the_cache_is_compared_with_what_was_downloaded() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+        let mut machine = machine(folder.path(), None);
+        let path = folder.path().join("libmujoco.so.3.3.7");
+        fs::write(&path, "cut off").expect("invariant: writable");
+        let error = machine.check_cached(&path).unwrap_err();
+        assert!(error.contains("not the library of MuJoCo 3.3.7") && error.contains("expected 23841520"));
+        machine.platform = ("linux", "riscv64");
+        assert!(machine.check_cached(&path).is_err(), "no such library can have been downloaded");
+    }
+
+    #[test]
     fn no_fetch_and_foreign_machines() {
         let _alone = alone();
         let folder = tempfile::tempdir().expect("invariant: a temporary folder");
@@ -405,7 +532,7 @@ mod tests {
         let mut machine = machine(at, Some(&format!("echo {}", package.display())));
         assert_eq!(machine.named(), Ok(None));
         assert_eq!(machine.cached(), None);
-        assert_eq!(machine.in_python(), None, "the 4.0 stub package has no library");
+        assert_eq!(machine.in_python(), Ok(None), "the 4.0 stub package has no library");
         assert!(machine.in_system().is_empty());
 
         let put = |path: PathBuf| {
@@ -415,7 +542,7 @@ mod tests {
             path
         };
         let python = put(package.join("libmujoco.so.3.17.0"));
-        assert_eq!(machine.in_python(), Some(python));
+        assert_eq!(machine.in_python(), Ok(Some(python)));
         put(at.join("lib/libmujoco.so.3.3.7"));
         let link = put(at.join("lib/libmujoco.so"));
         put(at.join("lib/libmujoco_other.so"));

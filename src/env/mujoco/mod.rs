@@ -1,5 +1,6 @@
 //! MuJoCo without a compile-time dependency: found (or fetched) and opened when first needed.
 
+mod elf;
 mod ffi;
 mod find;
 mod sim;
@@ -23,6 +24,7 @@ pub struct MuJoCo {
     /// Bit of the control in state vectors.
     control: u32,
     path: PathBuf,
+    sha256: String,
     origin: Origin,
 }
 
@@ -30,6 +32,16 @@ impl MuJoCo {
     /// Its release.
     pub fn version(&self) -> Version {
         self.api.version()
+    }
+
+    /// Its release in its own words.
+    pub fn release(&self) -> &str {
+        self.api.release()
+    }
+
+    /// SHA-256 of the file it was loaded from.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// The file it was loaded from.
@@ -43,9 +55,11 @@ impl MuJoCo {
     }
 
     fn open(path: &Path, origin: Origin) -> Result<MuJoCo, String> {
+        elf::check(path)?;
+        let sha256 = find::sha256(path).map_err(|e| format!("it cannot be read ({e})"))?;
         let api = Api::open(path)?;
         let (warmstart, control) = state_bits(api)?;
-        Ok(MuJoCo { api, warmstart, control, path: path.to_path_buf(), origin })
+        Ok(MuJoCo { api, warmstart, control, path: path.to_path_buf(), sha256, origin })
     }
 
     /// Compiles MJCF text, by way of a temporary file (see [`Model::load`]).
@@ -93,42 +107,57 @@ fn search(surroundings: &find::Surroundings, fetch: bool) -> Result<MuJoCo, Stri
         return MuJoCo::open(&path, Origin::MujocoPath)
             .map_err(|e| format!("MUJOCO_PATH={} cannot be used: {e}", path.display()));
     }
+    let fetched = || {
+        let path = surroundings.fetch()?;
+        MuJoCo::open(&path, Origin::Cache).map_err(|e| format!("but {} cannot be used: {e}", path.display()))
+    };
     // What the user did not name is tried quietly; unusable files are mentioned in the end.
     let mut passed_over = Vec::new();
-    let mut attempt = |path: Option<PathBuf>, origin| {
-        let path = path?;
-        MuJoCo::open(&path, origin)
-            .map_err(|e| passed_over.push(format!("{} was passed over: {e}", path.display())))
-            .ok()
-    };
+    let skip = |path: &Path, e: String| format!("{} was passed over: {e}", path.display());
     let cached = surroundings.cached();
-    if let Some(found) = attempt(cached.clone(), Origin::Cache) {
-        return Ok(found);
-    }
-    if let Some(found) = attempt(surroundings.in_python(), Origin::Python) {
-        return Ok(found);
-    }
-    for path in surroundings.in_system() {
-        if let Some(found) = attempt(Some(path), Origin::System) {
-            return Ok(found);
+    if let Some(path) = &cached {
+        if let Err(e) = surroundings.check_cached(path) {
+            passed_over.push(skip(path, e));
+            if fetch {
+                eprintln!("baq: {}", passed_over[0]);
+                match fetched() {
+                    Ok(found) => return Ok(found),
+                    Err(e) => passed_over.push(format!("no whole copy of it was found {e}")),
+                }
+            }
+        } else {
+            match MuJoCo::open(path, Origin::Cache) {
+                Ok(found) => return Ok(found),
+                Err(e) => passed_over.push(skip(path, e)),
+            }
         }
     }
-    let fetched = match cached {
-        Some(_) => Err("no usable MuJoCo was found; delete the cached one to fetch it again".into()),
+    let in_python = surroundings.in_python().unwrap_or_else(|e| {
+        passed_over.push(e);
+        None
+    });
+    let others = in_python.map(|path| (path, Origin::Python)).into_iter();
+    for (path, origin) in
+        others.chain(surroundings.in_system().into_iter().map(|path| (path, Origin::System)))
+    {
+        match MuJoCo::open(&path, origin) {
+            Ok(found) => return Ok(found),
+            Err(e) => passed_over.push(skip(&path, e)),
+        }
+    }
+    let why = match cached {
+        Some(_) => "no usable MuJoCo was found".into(),
         // Where fetching is forbidden, asking for it only gives the sentence that says so.
         None if !fetch && !surroundings.no_fetch => {
-            Err("MuJoCo is not installed; baq downloads it when it first needs it".into())
+            "MuJoCo is not installed; baq downloads it when it first needs it".into()
         }
-        None => surroundings.fetch().map_err(|e| format!("MuJoCo was not found {e}")),
+        None => match fetched() {
+            Ok(found) => return Ok(found),
+            Err(e) => format!("MuJoCo was not found {e}"),
+        },
     };
-    fetched
-        .and_then(|path| {
-            MuJoCo::open(&path, Origin::Cache).map_err(|e| format!("{} cannot be used: {e}", path.display()))
-        })
-        .map_err(|e| {
-            passed_over.insert(0, e);
-            passed_over.join("; ")
-        })
+    passed_over.insert(0, why);
+    Err(passed_over.join("; "))
 }
 
 /// The bits of the solver's memory and of the control, which moved in 3.5.0.
@@ -161,4 +190,33 @@ fn compile(api: &'static Api, mjcf: &str) -> Result<Model, String> {
         .and_then(|()| file.flush())
         .map_err(|e| format!("{} cannot be written ({e})", file.path().display()))?;
     Model::load(api, file.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cut-off library in the cache ended the process with SIGBUS, another release in its place was taken unseen.
+    #[test]
+    fn a_cached_file_that_is_not_the_library_is_named_and_never_loaded() {
+        let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+        let cached = folder.path().join("mujoco-3.3.7").join("libmujoco.so.3.3.7");
+        std::fs::create_dir(cached.parent().expect("invariant: has a parent")).expect("invariant: writable");
+        std::fs::write(&cached, b"\x7fELF\x02\x01").expect("invariant: writable");
+        let surroundings = find::Surroundings {
+            mujoco_path: None,
+            cache: Some(folder.path().into()),
+            no_fetch: true,
+            python: Vec::new(),
+            system: Vec::new(),
+            ..find::Surroundings::here()
+        };
+        let error = search(&surroundings, true).err().expect("must be refused");
+        for words in ["libmujoco.so.3.3.7 was passed over: it is not the library", "BAQ_NO_FETCH=1"] {
+            assert!(error.contains(words), "{error}");
+        }
+        let named = find::Surroundings { mujoco_path: Some(cached), ..surroundings };
+        let error = search(&named, true).err().expect("must be refused");
+        assert!(error.starts_with("MUJOCO_PATH=") && error.contains("it is no shared library"), "{error}");
+    }
 }
