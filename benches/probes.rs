@@ -59,10 +59,13 @@ fn main() {
         code: word(),
         isa: word(),
         numerics: word(),
+        mujoco: String::new(),
         config: word(),
         dataset: word(),
         dataset_sha256: word(),
         origin: None,
+        model: None,
+        earlier: None,
         seed: 0,
     };
     for threads in [1, 2] {

@@ -103,13 +103,17 @@ impl Place {
 fn runs_are_verified_in_another_process_with_other_threads() {
     let place = Place::new();
     place.succeed(&format!("train --out run --updates 100 --threads 1 {SMALL}"));
-    // 100 rounds of three updates, and the declaration of the phase.
+    // 100 rounds of three updates, the declaration of the phase, and the end.
     place
         .baq("audit verify run --threads 3")
-        .says(0, &["301 records, every link holds", "replayed updates 1 to 100: 301 records agree"])
+        .says(0, &["302 records, every link holds", "replayed updates 1 to 100: 301 records agree"])
         .says(0, &["run/checkpoint.safetensors: equal to the replay, bit for bit"])
-        .says(0, &["update-0000000040.safetensors: equal to the replay", "verified: 301 records"]);
+        .says(0, &["update-0000000040.safetensors: equal to the replay", "verified: 301 records and "]);
     let part = place.baq("audit verify run --from 50 --to 90");
+    part.says(
+        0,
+        &["verified in part: 150 records", "update-0000000040.safetensors, which is taken on trust"],
+    );
     part.says(0, &["replayed updates 41 to 90: 150 records agree", "update-0000000080.safetensors: equal"]);
     assert!(!part.out.contains("update-0000000040.safetensors: equal"), "{}", part.out);
 
@@ -129,7 +133,7 @@ fn runs_are_verified_in_another_process_with_other_threads() {
         assert!(page.contains(words), "{words}");
     }
     // A kept checkpoint begins nowhere else than the run did.
-    place.baq("audit diff run run").says(0, &["equal: 301 records"]);
+    place.baq("audit diff run run").says(0, &["equal: 302 records"]);
 }
 
 #[test]
@@ -152,7 +156,8 @@ fn one_bit_anywhere_is_found_and_located() {
             &[
                 "q.1.layer1.weight, element 13: the replay gives",
                 "301 records agree",
-                "NOT verified: 2 findings",
+                "checkpoint.safetensors: it is not what it was when the run ended",
+                "NOT verified: 3 findings",
             ],
         );
 
@@ -166,7 +171,7 @@ fn one_bit_anywhere_is_found_and_located() {
     // A record of the ledger: update 34 is in the records 100 to 102.
     let ledger = std::fs::read(place.path("run/ledger.bin")).unwrap();
     let records = records(&ledger);
-    assert_eq!(records.len(), 301);
+    assert_eq!(records.len(), 302);
     place.copy("run", "bent2");
     place.flip("bent2/ledger.bin", records[100].start + 4 + 12, 0);
     place
@@ -227,7 +232,7 @@ fn one_bit_anywhere_is_found_and_located() {
     // The checksums of the transitions.
     place.copy("run", "bent7");
     place.flip("bent7/ledger_rows.bin", 800, 2);
-    place.baq("audit verify bent7").says(1, &["ledger_rows.bin: it is not that of these data"]);
+    place.baq("audit verify bent7").says(1, &["ledger_rows.bin: byte 800 is not that of the replay"]);
 }
 
 /// Ranges of the records of a ledger.
@@ -249,7 +254,7 @@ fn what_a_killed_run_leaves_is_verified() {
     place.succeed(&format!("train --out run --updates 50 {SMALL} --set offline.checkpoint_every=40"));
     let ledger = std::fs::read(place.path("run/ledger.bin")).unwrap();
     let records = records(&ledger);
-    assert_eq!(records.len(), 151);
+    assert_eq!(records.len(), 152);
     let kept = std::fs::read(place.path("run/checkpoints/update-0000000040.safetensors")).unwrap();
     for (bytes, torn) in [(records[133].end, 0), (records[134].start + 70, 70)] {
         place.copy("run", "killed");
@@ -257,7 +262,9 @@ fn what_a_killed_run_leaves_is_verified() {
         std::fs::write(place.path("killed/checkpoint.safetensors"), &kept).unwrap();
         std::fs::write(place.path("killed/ledger.bin"), &ledger[..bytes]).unwrap();
         let ran = place.baq("audit verify killed");
-        ran.says(0, &["134 records, every link holds", "replayed updates 1 to 45: 134 records agree"]);
+        ran.says(1, &["134 records, every link holds", "replayed updates 1 to 40: 121 records agree"])
+            .says(1, &["killed/checkpoint.safetensors: equal to the replay", "13 records are later than"])
+            .says(1, &["NOT verified: the run was interrupted after 40 of 50 updates", "--resume killed"]);
         let words = format!("{torn} bytes of a record that was being written when the run was killed");
         assert_eq!(ran.out.contains(&words), torn > 0, "{}", ran.out);
         // It goes on from its checkpoint, and ends as if nothing had happened.
@@ -425,7 +432,7 @@ fn a_changed_row_is_named() {
     place
         .baq("audit verify run")
         .says(2, &["the data have changed since the run", "nothing was replayed", "every link holds"])
-        .says(2, &[&format!("toy.hdf5: transition {row} has changed"), "not replayed"]);
+        .says(2, &[&format!("toy.hdf5: transition {row} has changed"), "NOT verified"]);
     // The right data under another name are the right data.
     place.data("old.hdf5", &synthetic::point(5, 900, 3, 1));
     let by_name = place.baq("audit verify run --data old.hdf5");
@@ -449,11 +456,11 @@ fn what_cannot_be_verified_is_said() {
         .baq(&format!("train --out x --probe reference {SMALL}"))
         .says(2, &["expected `finite` or `reference:every=N`"]);
 
-    // Without a checkpoint the replay is still that of the whole run.
+    // A run that has ended has checkpoints.
     place.copy("run", "bare");
     std::fs::remove_file(place.path("bare/checkpoint.safetensors")).unwrap();
     std::fs::remove_dir_all(place.path("bare/checkpoints")).unwrap();
-    place.baq("audit verify bare").says(0, &["no checkpoint yet", "151 records agree"]);
+    place.baq("audit verify bare").says(1, &["bare/checkpoint.safetensors: cannot read", "NOT verified"]);
 
     // With other numerics.
     place
@@ -466,7 +473,7 @@ fn what_cannot_be_verified_is_said() {
     let ledger = std::fs::read(place.path("run/ledger.bin")).unwrap();
     let newer = [b"baq-ledger 7\n", &ledger[13..]].concat();
     std::fs::write(place.path("bare/ledger.bin"), newer).unwrap();
-    place.baq("audit verify bare").says(2, &["expected a ledger of version 1, got version 7"]);
+    place.baq("audit verify bare").says(1, &["expected a ledger of version 2, got version 7"]);
 
     // Of another run.
     place.succeed(&format!("train --out other --updates 50 --seed 1 {SMALL}"));
@@ -484,7 +491,7 @@ fn two_runs_part_at_an_operation() {
     let place = Place::new();
     place.succeed(&format!("train --out a --updates 60 {SMALL}"));
     place.succeed(&format!("train --out b --updates 60 {SMALL}"));
-    place.baq("audit diff a b").says(0, &["equal: 181 records"]);
+    place.baq("audit diff a b").says(0, &["equal: 182 records"]);
     // The temperature is a constant of the policy's loss only.
     place.succeed(&format!("train --out c --updates 60 {SMALL} --set iql.temperature=2.5"));
     let ran = place.baq("audit diff a c");
@@ -535,7 +542,7 @@ fn rounds_repeated_in_f64_stay_close() {
     assert_eq!(count, 3 * (19 + 3));
     // What is computed beside the run changes nothing in it.
     place.succeed(&format!("train --out plain --updates 60 {SMALL}"));
-    place.baq("audit diff run plain").says(0, &["equal: 181 records"]);
+    place.baq("audit diff run plain").says(0, &["equal: 182 records"]);
 }
 
 /// Numbers of a tensor of a safetensors file.

@@ -550,7 +550,7 @@ fn wrong_checkpoints_are_refused() {
 
     // The checkpoint of another method in the place of its own.
     std::fs::copy(place.path("bc/checkpoint.safetensors"), place.path("iql/checkpoint.safetensors")).unwrap();
-    place.refused_line("train --resume iql", &["iql/checkpoint.safetensors", "no network", "another method"]);
+    place.refused_line("train --resume iql", &["iql/checkpoint.safetensors", "sections", "another method"]);
     // Trained on other data.
     place.succeed("collect --random --env toy --steps 1500 --seed 9 --out other.hdf5 --quiet");
     std::fs::rename(place.path("other.hdf5"), place.path("toy.hdf5")).unwrap();

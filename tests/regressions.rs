@@ -2,3 +2,7 @@
 
 #[path = "regressions/switches.rs"]
 mod switches;
+//! Faults that were found, each with its test, by subject.
+
+#[path = "regressions/proof.rs"]
+mod proof;

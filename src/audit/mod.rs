@@ -5,7 +5,8 @@
 //! On one instruction set a run is a function of its configuration and its data: **equal bits for any number of
 //! threads, and across kill and resume**, offline and in an environment. `baq audit verify RUN` puts it to the test on any
 //! run that was trained with `--ledger`: it computes the run again, in another process, with as many threads as one likes,
-//! and compares every record and every checkpoint with what was written down.
+//! and compares every record, checkpoint, metric and evaluation with what was written down. What its "verified" covers and
+//! what it cannot know stands in [`crate::cli::audit::verify`].
 //!
 //! Across instruction sets bits differ, since sums are added in other orders. What holds is a tolerance: from the same state,
 //! batch and noise, every gradient is within [`narrow::TOLERANCE_F32`] of the one in f64, in norm, on each of them, and so
@@ -36,19 +37,22 @@
 //! | changed | found by |
 //! |---|---|
 //! | a record of the ledger, its order, a missing one | the chain of hashes, at the record; then the replay, in words |
-//! | a checkpoint | the checksum in it; then the replay, at the tensor and element |
+//! | a checkpoint, or its metadata | the checksum in it; then the replay, at the tensor and element |
+//! | metrics, evaluations, any other file that a run determines | its SHA-256 in the ledger's last record; then the replay, at the line |
+//! | the length of the run, a checkpoint that is gone or added | the replay, which goes as far as configuration and checkpoint say |
 //! | a row of the data | the SHA-256 of the file; then the checksums of all rows, at the row |
 //! | the configuration | its SHA-256 in the header; the line, if a checkpoint still has the text |
 //! | the origin of a fine-tuning run | its SHA-256 in the header |
+//! | the simulator, instruction set, numerics | their names in the header and in each checkpoint; a run goes on under no others |
 //! | the program | the SHA-256 of the listing of each phase |
 //!
-//! The chain shows accidents and careless hands. Somebody who writes a whole ledger anew is found by the replay, which needs
-//! the data; who has neither data nor patience can note the last link of a finished run and compare that. Not covered are
-//! metrics, evaluations and reports: they are computed from checkpoints and batches, and moved by nothing but them, but
-//! nobody compares the files.
+//! The chain and the digests show accidents and careless hands. Somebody who writes them anew is found by the replay, which
+//! needs the data; who has neither data nor patience can note the SHA-256 of a finished run's ledger and compare that.
+//! Reports, curves and wall-clock times are not covered, and `verify` lists them as that.
 //!
-//! A run that is killed leaves a ledger that ends anywhere, also in the middle of a record. It is verified as far as it
-//! goes; resumed, it is cut back to what the checkpoint knows and ends with the same bytes as if nothing had happened.
+//! A run that is killed leaves a ledger that ends anywhere, also in the middle of a record. It is compared as far as its
+//! checkpoint goes and called interrupted, not verified; resumed, it is cut back to what the checkpoint knows and ends with
+//! the same bytes as if nothing had happened.
 //!
 //! Replays begin at the last kept checkpoint before `--from`, otherwise at the beginning. `--set audit.keep_every=N` keeps
 //! one every N updates. What an adaptation trains beside the rounds (Off2On's density ratio) is a phase of its own with the
@@ -62,7 +66,7 @@
 //! | writing it | 0.5 % of a round with one thread, 0.9 % with two (IQL, batch 256, 2x256; median of the ratios to the round just before without a probe; a second contestant without one: -0.2 and -1.0 %) |
 //! | a probe that is not there | nothing: it compiles to the same program |
 //! | `--probe finite` | as much as the round itself, since it reads every intermediate result |
-//! | `verify` | what the training cost, without evaluations: 20,000 updates of IQL were trained in 66 s with one thread, and verified with two, in another process, in 62 s of processor time: 60,001 records and the checkpoint equal |
+//! | `verify` | what the training cost, evaluations included; without any: 20,000 updates of IQL were trained in 66 s with one thread, and verified with two, in another process, in 62 s of processor time: 60,001 records and the checkpoint equal |
 //!
 //! `cargo bench --bench probes` measures the second to the fourth.
 //!

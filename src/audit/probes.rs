@@ -2,7 +2,7 @@
 
 use super::Error;
 use super::finite::Finite;
-use super::ledger::{Mark, Scribe, Writer};
+use super::ledger::{Mark, Scribe, Sink, Writer};
 use super::roundoff::RoundOff;
 use crate::autodiff::{Flow, NoProbe, OpView, Probe, RoundView, Trace, UpdateView};
 use std::sync::Arc;
@@ -23,15 +23,20 @@ pub trait Recorder: Probe {
 
 impl Recorder for NoProbe {}
 
-/// The probes that a run was started with; by default none.
-#[derive(Default)]
-pub struct Probes {
+/// The probes that a run was started with; by default none. Where the ledger's records go is `S`'s affair.
+pub struct Probes<S = Writer> {
     /// writes every update down
-    pub ledger: Option<Scribe<Writer>>,
+    pub ledger: Option<Scribe<S>>,
     /// looks for numbers that are none
     pub finite: Option<Finite>,
     /// repeats rounds in f64
     pub roundoff: Option<RoundOff>,
+}
+
+impl<S> Default for Probes<S> {
+    fn default() -> Probes<S> {
+        Probes { ledger: None, finite: None, roundoff: None }
+    }
 }
 
 /// Passes an event on to all; the first that wants to stop stops.
@@ -50,7 +55,7 @@ macro_rules! forward {
     }};
 }
 
-impl Probe for Probes {
+impl<S: Sink> Probe for Probes<S> {
     fn phase(&mut self, name: &'static str, trace: &Arc<Trace>) -> Flow {
         forward!(self, phase, name, trace)
     }
@@ -74,7 +79,7 @@ impl Probe for Probes {
     }
 }
 
-impl Recorder for Probes {
+impl<S: Sink> Recorder for Probes<S> {
     fn flush(&mut self) -> Result<Option<Mark>, Error> {
         if let Some(roundoff) = &mut self.roundoff {
             roundoff.flush()?;

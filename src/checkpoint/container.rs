@@ -295,6 +295,12 @@ impl Reader {
         self.metadata.info(name).is_some()
     }
 
+    /// All strings of the metadata with their names, sorted.
+    pub fn texts(&self) -> BTreeMap<&str, &str> {
+        let all = self.metadata.metadata().iter().flatten();
+        all.map(|(name, text)| (name.as_str(), text.as_str())).collect()
+    }
+
     /// A string of the metadata, if present.
     pub fn find_text(&self, name: &str) -> Option<&str> {
         self.metadata.metadata().as_ref()?.get(name).map(String::as_str)

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::finetune::{self, Start};
-use super::setup::RunArgs;
+use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, train};
 use crate::config::{Config, OfflineConfig, OnlineConfig};
 use crate::report;
@@ -59,12 +59,14 @@ impl Demo {
         // The behaviour model must see states as IQL does.
         bc.apply_set("data.observation_scaling=standardise")?;
         self.shorten(&mut bc, self.updates / 2);
+        let bc = setup::note_simulator(bc, true, false)?;
         if train::begin(&bc, &folder("bc"), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         say("2/4  implicit Q-learning on the same data");
         let mut iql = self.arguments(Some("iql_small")).resolve(common, Some("iql"), None)?;
         self.shorten(&mut iql, self.updates);
+        let iql = setup::note_simulator(iql, true, false)?;
         if train::begin(&iql, &folder("iql"), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
@@ -77,6 +79,7 @@ impl Demo {
                 config.apply_set("baq.k_q=auto")?;
             }
             self.shorten_online(&mut config);
+            let config = setup::note_simulator(config, true, false)?;
             if start.run(&config, &folder(adapt), &stop, quiet)? == Ended::Interrupted {
                 return self.interrupted(common);
             }

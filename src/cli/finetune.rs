@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::probes::{ProbeArgs, probes};
+use super::probes::{ProbeArgs, close, probes};
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict};
+use super::{Common, Outcome, Verdict, resume};
 use crate::adapt::baq::BaqConfig;
 use crate::algo::Learner as _;
 use crate::algo::bc::BcConfig;
 use crate::audit::Recorder;
-use crate::config::{Config, OnlineConfig, RunConfig};
+use crate::config::{Config, MujocoConfig, OnlineConfig, RunConfig};
 use crate::report::{self, OnlineFigures};
 use crate::train::agent::Agent;
 use crate::train::data::{self, Dataset};
@@ -49,8 +49,11 @@ pub struct Finetune {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes", "adapt", "clip_actions"])]
     resume: Option<PathBuf>,
+    /// go on with, or begin with, another MuJoCo than the run or the configuration names
+    #[arg(long)]
+    accept_mujoco: bool,
     /// no progress bar
     #[arg(long)]
     quiet: bool,
@@ -59,9 +62,9 @@ pub struct Finetune {
 /// Where a fine-tuning run came from; kept in its directory for `--resume`.
 pub(super) const ORIGIN: &str = "origin.safetensors";
 /// The behaviour model's origin, where it was given.
-const MODEL: &str = "model.safetensors";
+pub(super) const MODEL: &str = "model.safetensors";
 /// The offline evaluations, kept so that a resumed run draws the same curve.
-const EARLIER: &str = "offline_evaluations";
+pub(super) const EARLIER: &str = "offline_evaluations";
 
 impl Finetune {
     /// Runs the command.
@@ -70,7 +73,8 @@ impl Finetune {
         let quiet = self.quiet || common.json;
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
-                let (ended, config) = resume(path, &stop, quiet)?;
+                resume::refuse_seed(common)?;
+                let (ended, config) = go_on(path, self.accept_mujoco, &stop, quiet)?;
                 (path.clone(), ended, config)
             }
             None => {
@@ -83,6 +87,7 @@ impl Finetune {
                     config.put(online);
                 }
                 self.probes.apply(&mut config)?;
+                let config = setup::note_simulator(config, true, self.accept_mujoco)?;
                 let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
                 (out.clone(), start.run(&config, &out, &stop, quiet)?, config)
             }
@@ -143,6 +148,8 @@ impl Start {
         // A trained policy does not begin anew with random actions, unless it is told to.
         let online: OnlineConfig = offline.section();
         offline.put(OnlineConfig { random_steps: 0, ..online });
+        // It simulates with what is at hand, whatever the policy was evaluated with.
+        offline.put(MujocoConfig::default());
         let run: RunConfig = offline.section();
         let mut config = args.resolve_from(offline, common, &run.algo, adapt)?;
         if let Some(path) = &self.model
@@ -180,41 +187,64 @@ impl Start {
         EvaluationLog::create(&folder, &earlier)?.flush()?;
         // Written last: a directory with a configuration can be resumed.
         dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
-        tune(config, &dir, stop, quiet)
+        tune(config, &dir, None, stop, quiet)
     }
 }
 
 /// Goes on with an interrupted run; everything comes from its directory.
 pub fn resume(path: &Path, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
+    go_on(path, false, stop, quiet)
+}
+
+fn go_on(path: &Path, accept: bool, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
     let dir = RunDir::resume(path)?;
-    let config = setup::of_run(&dir)?;
-    Ok((tune(&config, &dir, stop, quiet)?, config))
+    let (config, saved) = resume::open(&dir, accept)?;
+    Ok((tune(&config, &dir, saved.as_ref(), stop, quiet)?, config))
 }
 
 /// Fine-tunes in a directory that [`Start::run`] has prepared, from its checkpoint if there is one.
-fn tune(config: &Config, dir: &RunDir, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+fn tune(
+    config: &Config,
+    dir: &RunDir,
+    saved: Option<&Saved>,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
-    let saved = match dir.file(rundir::CHECKPOINT).exists() {
-        true => Some(Saved::open(dir.path())?),
-        false => None,
-    };
     let dataset = data::load(config)?;
     // Only now is it certain that these are the data of this run.
     Saved::open(&dir.file(ORIGIN))?.check_dataset(&dataset.facts)?;
+    let mut probe = probes(config, dir, &dataset, saved)?;
+    let ended = learn(config, dir, dataset, saved, (stop, quiet), &mut probe)?;
+    if ended != Ended::Interrupted {
+        close(dir, &mut probe)?;
+        let title = format!("{} on {}", setup::config_method(config), run.env);
+        let verdict: Vec<String> =
+            calibration::lines(&read_calibration(dir.path())?).pop().into_iter().collect();
+        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &verdict)?;
+    }
+    Ok(ended)
+}
+
+/// Writes everything into a directory that a run determines.
+pub(super) fn learn<R: Recorder>(
+    config: &Config,
+    dir: &RunDir,
+    dataset: Dataset,
+    saved: Option<&Saved>,
+    (stop, quiet): (&Stop, bool),
+    probe: &mut R,
+) -> Result<Ended, TrainError> {
     if !dataset.is_absent() {
         write_dataset(dir.path(), &dataset.facts)?;
     }
-    let mut probe = probes(config, dir, &dataset, saved.as_ref(), Some(&dir.file(ORIGIN)))?;
-    let ready = ready(config, dir.path(), dataset, saved.as_ref(), (stop, quiet), &mut probe)?;
+    let ready = ready(config, dir.path(), dataset, saved, (stop, quiet), probe)?;
     let Some(mut training) = ready else { return Ok(Ended::Interrupted) };
     let earlier = read_evaluations(&dir.file(EARLIER))?;
-    let ended = training.run(dir, &earlier, saved.is_some(), stop, quiet, &mut probe)?;
+    let ended = training.run(dir, &earlier, saved.is_some(), stop, quiet, probe)?;
     if ended != Ended::Interrupted {
         let calibration = calibration::to_json(&training.calibration());
         dir.write(rundir::CALIBRATION, calibration.to_string().as_bytes())?;
-        let title = format!("{} on {}", setup::config_method(config), run.env);
-        let verdict: Vec<String> = calibration::lines(&calibration).pop().into_iter().collect();
-        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &verdict)?;
     }
     Ok(ended)
 }

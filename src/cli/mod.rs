@@ -12,6 +12,7 @@ macro_rules! println {
 pub mod audit;
 pub mod bench;
 pub mod collect;
+pub mod contents;
 pub mod data;
 pub mod demo;
 pub mod env;
@@ -22,6 +23,7 @@ pub mod options;
 pub mod probes;
 pub mod replay;
 pub mod report;
+pub mod resume;
 pub mod setup;
 pub mod train;
 

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use clap::Args;
 
+use super::{contents, finetune};
 use crate::audit::Probes;
 use crate::audit::finite::Finite;
-use crate::audit::ledger::{Header, Scribe, sha256};
+use crate::audit::ledger::{Change, Closing, Header, Scribe, sha256};
 use crate::audit::roundoff::RoundOff;
-use crate::config::{AuditConfig, Config, RunConfig};
+use crate::config::{AuditConfig, Config, MujocoConfig, RunConfig};
 use crate::train::TrainError;
+use crate::train::conditions::Simulators;
 use crate::train::data::Dataset;
 use crate::train::rundir::{self, RunDir, RunError};
 use crate::train::state::Saved;
@@ -49,23 +51,26 @@ impl ProbeArgs {
     }
 }
 
-/// What the ledger of the run in `dir` belongs to. `origin` is the checkpoint that fine-tuning begins from.
-pub fn header(
-    config: &Config,
-    dir: &Path,
-    dataset: (&str, &str),
-    origin: Option<&Path>,
-) -> Result<Header, TrainError> {
-    let read = |path: &Path| std::fs::read(path).map_err(RunError::io(path, "read the file"));
+/// What the ledger of the run in `dir` belongs to; `dataset` is the name of the data and their SHA-256.
+pub fn header(config: &Config, dir: &Path, dataset: (&str, &str)) -> Result<Header, TrainError> {
+    let sum = |name: &str| -> Result<Option<String>, RunError> {
+        let path = dir.join(name);
+        let read = || std::fs::read(&path).map_err(RunError::io(&path, "read the file"));
+        path.exists().then(|| Ok(sha256(&read()?))).transpose()
+    };
     let run: RunConfig = config.section();
+    let mujoco: MujocoConfig = config.section();
     Ok(Header {
         code: env!("CARGO_PKG_VERSION").into(),
         isa: baq_kernels::active().isa.name().into(),
         numerics: baq_kernels::active().arithmetic(),
-        config: sha256(&read(&dir.join(rundir::CONFIG))?),
+        mujoco: if mujoco.release.is_empty() { String::new() } else { mujoco.to_string() },
+        config: sum(rundir::CONFIG)?.unwrap_or_default(),
         dataset: dataset.0.into(),
         dataset_sha256: dataset.1.into(),
-        origin: origin.map(|path| Ok::<_, RunError>(sha256(&read(path)?))).transpose()?,
+        origin: sum(finetune::ORIGIN)?,
+        model: sum(finetune::MODEL)?,
+        earlier: sum(&format!("{}/{}", finetune::EARLIER, rundir::EVALUATIONS_CSV))?,
         seed: run.seed,
     })
 }
@@ -76,13 +81,12 @@ pub fn probes(
     dir: &RunDir,
     dataset: &Dataset,
     saved: Option<&Saved>,
-    origin: Option<&Path>,
 ) -> Result<Probes, TrainError> {
     let audit: AuditConfig = config.section();
     let mut all = Probes { finite: audit.finite.then(Finite::default), ..Probes::default() };
     if audit.ledger {
         let facts = &dataset.facts;
-        let header = header(config, dir.path(), (&facts.name, &facts.sha256), origin)?;
+        let header = header(config, dir.path(), (&facts.name, &facts.sha256))?;
         let path = dir.file(rundir::LEDGER);
         let mark = saved.map(Saved::mark).transpose()?.flatten();
         if saved.is_some() && mark.is_none() {
@@ -91,13 +95,34 @@ pub fn probes(
                 dir.file(rundir::CHECKPOINT).display()
             )));
         }
-        all.ledger = Some(Scribe::resume(&path, &header, mark)?);
-        let rows: Vec<u8> = dataset.rows.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-        dir.write(rundir::LEDGER_ROWS, &rows)?;
+        let mut ledger = Scribe::resume(&path, &header, mark)?;
+        if let Some(saved) = saved {
+            let round = saved.counters()?.round;
+            let (then, now) = (saved.simulators()?, Simulators::of(config, Some(saved), round)?);
+            if let Some(simulator) = now.last().filter(|_| then != now) {
+                ledger.sink.change(Change { from: round, simulator: simulator.to_string() })?;
+            }
+        }
+        all.ledger = Some(ledger);
+        write_rows(dir, dataset)?;
     }
     if audit.reference_every > 0 {
         let kept = saved.map(|saved| Ok::<_, TrainError>(saved.counters()?.round)).transpose()?;
         all.roundoff = Some(RoundOff::to_file(audit.reference_every, &dir.file(rundir::ROUNDOFF), kept)?);
     }
     Ok(all)
+}
+
+/// Writes the checksums of all transitions.
+pub fn write_rows(dir: &RunDir, dataset: &Dataset) -> Result<(), TrainError> {
+    let rows: Vec<u8> = dataset.rows.iter().flat_map(|sum| sum.to_le_bytes()).collect();
+    Ok(dir.write(rundir::LEDGER_ROWS, &rows)?)
+}
+
+/// Ends the ledger of a run that has ended, if it has one.
+pub fn close(dir: &RunDir, probes: &mut Probes) -> Result<(), TrainError> {
+    if let Some(ledger) = &mut probes.ledger {
+        ledger.sink.close(Closing { files: contents::digests(dir.path())? })?;
+    }
+    Ok(())
 }

@@ -7,12 +7,13 @@ use super::{setup, train};
 use crate::audit::Recorder;
 use crate::config::Config;
 use crate::train::TrainError;
+use crate::train::conditions;
 use crate::train::data::Dataset;
 use crate::train::offline::Offline;
 use crate::train::online::Online;
 use crate::train::progress::Stop;
 use crate::train::rundir;
-use crate::train::state::{Saved, State};
+use crate::train::state::Saved;
 
 /// The configuration of a run, as its directory states it.
 pub fn configuration(run: &Path) -> Result<Config, TrainError> {
@@ -57,6 +58,9 @@ impl<'a> Rerun<'a> {
         saved: Option<&Saved>,
         probe: &mut R,
     ) -> Result<Rerun<'a>, TrainError> {
+        if dataset.is_absent() || run.join(finetune::ORIGIN).exists() {
+            conditions::check_simulator(config)?;
+        }
         if run.join(finetune::ORIGIN).exists() {
             let never = Stop::default();
             let ready = finetune::ready(config, run, dataset, saved, (&never, true), probe)?;
@@ -74,14 +78,6 @@ impl<'a> Rerun<'a> {
         match self {
             Rerun::Offline(run) => run.replay(rounds, probe),
             Rerun::Online(run) => run.replay(rounds, env_steps, probe),
-        }
-    }
-
-    /// The state as a checkpoint has it.
-    pub fn state(&self) -> State<'_> {
-        match self {
-            Rerun::Offline(run) => run.state(None),
-            Rerun::Online(run) => run.state(None),
         }
     }
 }

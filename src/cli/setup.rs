@@ -9,12 +9,13 @@ use super::Common;
 use crate::adapt::{ADAPTATIONS, method_name};
 use crate::algo::ALGORITHMS;
 use crate::config::{
-    AnySection, AuditConfig, Config, DataConfig, OfflineConfig, OnlineConfig, RunConfig, nearest, presets,
-    resolve_over, section,
+    AnySection, AuditConfig, Config, DataConfig, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig,
+    nearest, presets, resolve_over, section,
 };
 use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::{Agent, find_adaptation, find_algorithm};
+use crate::train::conditions;
 use crate::train::data::{EMBEDDED, Scales};
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::{Counters, Saved};
@@ -50,6 +51,7 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
         section::<OfflineConfig>(),
         section::<OnlineConfig>(),
         section::<AuditConfig>(),
+        section::<MujocoConfig>(),
     ];
     all.extend(ALGORITHMS.iter().map(|e| (e.section)()));
     all.extend(ADAPTATIONS.iter().filter_map(|e| e.section).map(|s| s()));
@@ -75,6 +77,25 @@ fn check_numerics(run: &RunConfig) -> Result<(), TrainError> {
         ))),
         Err(e) => Err(TrainError::Input(format!("run.numerics: {e}"))),
     }
+}
+
+/// Notes the simulator of a new run in its configuration, if it `acts` in an environment that has one. A configuration
+/// that names another is refused, unless that is accepted.
+pub fn note_simulator(config: Config, acts: bool, accept: bool) -> Result<Config, TrainError> {
+    if !acts || !config.has::<MujocoConfig>() {
+        let present: Vec<&str> = config.sections().map(|s| s.name()).filter(|n| *n != "mujoco").collect();
+        return Ok(config.restrict(&present)?);
+    }
+    let (mut config, here) = (config, conditions::simulator()?);
+    let asked: MujocoConfig = config.section();
+    let differs = |asked: &str, here: &str| !asked.is_empty() && asked != here;
+    if !accept && (differs(&asked.release, &here.release) || differs(&asked.sha256, &here.sha256)) {
+        return Err(TrainError::Input(format!(
+            "mujoco: the configuration names {asked}, this process has {here}; set MUJOCO_PATH to the other, or say --accept-mujoco"
+        )));
+    }
+    config.put(here);
+    Ok(config)
 }
 
 /// The configuration in the file of a run: the sections that are in it, and no others.
@@ -181,11 +202,15 @@ impl RunArgs {
             None if run.env.is_empty() => run.env = guess_env(&run.dataset).into(),
             None => run.env = env::spec(&run.env)?.id.into(),
         }
+        let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco;
         let (base, modifier) = (find_algorithm(&run.algo)?, find_adaptation(&run.adapt)?);
         let mut active = vec!["run", "data", "offline", "online", "audit", base.name];
         active.extend(base.extends);
         if modifier.section.is_some() {
             active.push(modifier.name);
+        }
+        if simulated {
+            active.push("mujoco");
         }
         config.put(run);
         if self.clip_actions {

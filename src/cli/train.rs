@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::probes::{ProbeArgs, probes};
+use super::probes::{ProbeArgs, close, probes};
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict};
+use super::{Common, Outcome, Verdict, resume};
 use crate::algo::Dims;
+use crate::audit::Recorder;
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::report;
 use crate::train::TrainError;
@@ -44,8 +45,11 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes", "algo", "clip_actions"])]
     resume: Option<PathBuf>,
+    /// go on with, or begin with, another MuJoCo than the run or the configuration names
+    #[arg(long)]
+    accept_mujoco: bool,
     /// no progress bar
     #[arg(long)]
     quiet: bool,
@@ -58,12 +62,9 @@ impl Train {
         let quiet = self.quiet || common.json;
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
+                resume::refuse_seed(common)?;
                 let dir = RunDir::resume(path)?;
-                let config = setup::of_run(&dir)?;
-                let saved = match dir.file(rundir::CHECKPOINT).exists() {
-                    true => Some(Saved::open(path)?),
-                    false => None,
-                };
+                let (config, saved) = resume::open(&dir, self.accept_mujoco)?;
                 let dataset = data::load(&config)?;
                 let ended = train(&config, &dir, dataset, saved.as_ref(), &stop, quiet)?;
                 (path.clone(), ended, config)
@@ -145,7 +146,8 @@ impl Train {
             online.env_steps = n;
             config.put(online);
         }
-        Ok(config)
+        let acts = run.dataset.is_empty() || config.section::<OfflineConfig>().eval_episodes > 0;
+        setup::note_simulator(config, acts, self.accept_mujoco)
     }
 }
 
@@ -178,24 +180,39 @@ fn train(
     quiet: bool,
 ) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
-    let agent = agent(config, &dataset)?;
-    let (ended, on) = if dataset.is_absent() {
-        let mut probe = probes(config, dir, &dataset, saved, None)?;
-        let mut training = alone(config, agent, &dataset, saved)?;
-        (training.run(dir, &[], saved.is_some(), stop, quiet, &mut probe)?, run.env)
-    } else {
-        let mut training = Offline::new(config, agent, &dataset, saved)?;
-        // Only now is it certain that these are the data of this run.
-        write_dataset(dir.path(), &dataset.facts)?;
-        let mut probe = probes(config, dir, &dataset, saved, None)?;
-        drop(dataset);
-        (training.run(dir, saved.is_some(), stop, quiet, &mut probe)?, run.dataset)
-    };
+    let on = if dataset.is_absent() { run.env } else { run.dataset };
+    if let Some(saved) = saved {
+        saved.check_dataset(&dataset.facts)?;
+    }
+    let mut probe = probes(config, dir, &dataset, saved)?;
+    let ended = learn(config, dir, dataset, saved, (stop, quiet), &mut probe)?;
     if ended != Ended::Interrupted {
+        close(dir, &mut probe)?;
         let title = format!("{} on {on}", run.algo);
         report::write(dir.path(), &title, &[dir.path().to_path_buf()], &[])?;
     }
     Ok(ended)
+}
+
+/// Writes everything into a directory that a run determines.
+pub(super) fn learn<R: Recorder>(
+    config: &Config,
+    dir: &RunDir,
+    dataset: Dataset,
+    saved: Option<&Saved>,
+    (stop, quiet): (&Stop, bool),
+    probe: &mut R,
+) -> Result<Ended, TrainError> {
+    let agent = agent(config, &dataset)?;
+    if dataset.is_absent() {
+        let mut training = alone(config, agent, &dataset, saved)?;
+        return training.run(dir, &[], saved.is_some(), stop, quiet, probe);
+    }
+    let mut training = Offline::new(config, agent, &dataset, saved)?;
+    // Only now is it certain that these are the data of this run.
+    write_dataset(dir.path(), &dataset.facts)?;
+    drop(dataset);
+    training.run(dir, saved.is_some(), stop, quiet, probe)
 }
 
 /// Learning in an environment, from an untrained agent and an empty buffer.

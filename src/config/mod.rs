@@ -20,8 +20,8 @@ pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::{help_markdown, help_text};
 pub use presets::{PRESETS, Preset};
 pub use sections::{
-    AuditConfig, BufferMode, DataConfig, DataMode, Exploration, ObservationScaling, OfflineConfig,
-    OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
+    AuditConfig, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,
+    OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
 };
 pub use value::{AdamConfig, AutoOr, Dims};
 

@@ -90,6 +90,19 @@ crate::config! {
 }
 
 crate::config! {
+    MujocoConfig "mujoco", "The simulator of the environment: noted when a run begins, and kept" {
+        run release: String = "", .., "release of MuJoCo; one that is set must be the one at hand";
+        run sha256:  String = "", .., "SHA-256 of its library";
+    }
+}
+
+impl std::fmt::Display for MujocoConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MuJoCo {} (SHA-256 {})", self.release, self.sha256)
+    }
+}
+
+crate::config! {
     DataConfig "data", "How the dataset's rows become transitions" {
         run mode:                     DataMode           = DataMode::D4rl, ..,        "how rows become transitions";
         run keep_timeout_transitions: bool               = false, ..,                 "keep rows at time limits, bootstrapped (needs mode next_observations)";

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod cadence;
 pub mod calibration;
 pub mod collect;
+pub mod conditions;
 pub mod data;
 pub mod divergence;
 pub mod evaluate;

@@ -5,6 +5,7 @@
 
 use super::agent::{Agent, Validation, check_columns, fill};
 use super::cadence::Roles;
+use super::conditions::Simulators;
 use super::data::Dataset;
 use super::divergence::Watch;
 use super::evaluate::Evaluator;
@@ -140,6 +141,7 @@ pub struct Offline<'a> {
     agent: Agent,
     scales: data::Scales,
     facts: DatasetFacts,
+    simulators: Simulators,
     ring: Ring,
     validation: Option<Validation>,
     evaluator: Option<Evaluator>,
@@ -192,6 +194,7 @@ impl<'a> Offline<'a> {
             ring,
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
+            simulators: Simulators::of(config, saved, counters.round)?,
             validation,
             evaluator,
             rounds,
@@ -215,6 +218,7 @@ impl<'a> Offline<'a> {
             scales: &self.scales,
             dataset: &self.facts,
             counters: &self.counters,
+            simulators: &self.simulators,
             online: None,
             ledger,
         }
@@ -317,7 +321,7 @@ impl<'a> Offline<'a> {
                 timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
             }
             let last = next == self.options.updates || self.out_of_patience();
-            let interrupted = stop.requested();
+            let interrupted = stop.reached(&self.counters);
             let keep = keep_every > 0 && next.is_multiple_of(keep_every);
             let saves = next.is_multiple_of(self.options.checkpoint_every) || last || interrupted || keep;
             let evaluates = next.is_multiple_of(self.options.eval_every) || last;

@@ -11,6 +11,7 @@ use super::TrainError;
 use super::agent::{Actor, Agent, Annotator, check_columns, fill};
 use super::balance::{self, Balance};
 use super::cadence::{self, Due, Roles};
+use super::conditions::Simulators;
 use super::data::{Dataset, Scales};
 use super::divergence::{Watch, check_finite};
 use super::evaluate::Evaluator;
@@ -152,6 +153,7 @@ pub struct Online<'a> {
     agent: Agent,
     scales: Scales,
     facts: DatasetFacts,
+    simulators: Simulators,
     env: Box<dyn Env>,
     env_seed: u64,
     act_seed: u64,
@@ -289,6 +291,7 @@ impl<'a> Online<'a> {
             priorities: vec![0.0; batch],
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
+            simulators: Simulators::of(config, saved, counters.round)?,
             config,
             run,
             options,
@@ -559,6 +562,7 @@ impl<'a> Online<'a> {
             scales: &self.scales,
             dataset: &self.facts,
             counters: &self.counters,
+            simulators: &self.simulators,
             online: Some(online),
             ledger,
         }
@@ -630,7 +634,7 @@ impl<'a> Online<'a> {
                 let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
                 timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
             }
-            let interrupted = stop.requested();
+            let interrupted = stop.reached(&self.counters);
             let keep = keep_every > 0 && now.is_multiple_of(keep_every);
             let saves = now.is_multiple_of(self.options.checkpoint_every) || last || interrupted || keep;
             let evaluates = now.is_multiple_of(self.options.eval_every) || last;

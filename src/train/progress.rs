@@ -8,10 +8,16 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::TrainError;
 use super::metrics::Evaluation;
+use super::state::Counters;
 
-/// A flag that a signal raises. The training loops look at it after every round, save and return.
+/// A flag that a signal raises, or a place at which to stop. The training loops look at it after every round, save and
+/// return.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    signal: Arc<AtomicBool>,
+    /// rounds and environment steps
+    place: Option<(u64, u64)>,
+}
 
 impl Stop {
     /// Raised by Ctrl-C and by SIGTERM; a second signal ends the process at once.
@@ -19,7 +25,7 @@ impl Stop {
         let stop = Stop::default();
         let flag = stop.clone();
         ctrlc::set_handler(move || {
-            if flag.0.swap(true, Ordering::SeqCst) {
+            if flag.signal.swap(true, Ordering::SeqCst) {
                 std::process::exit(130);
             }
         })
@@ -27,14 +33,25 @@ impl Stop {
         Ok(stop)
     }
 
+    /// At the first place after so many rounds and environment steps at which a run can stop.
+    pub fn at(rounds: u64, env_steps: u64) -> Stop {
+        Stop { place: Some((rounds, env_steps)), ..Stop::default() }
+    }
+
+    /// Whether a run that stands there is to stop.
+    pub fn reached(&self, counters: &Counters) -> bool {
+        let there = |(rounds, env_steps)| counters.round >= rounds && counters.env_step >= env_steps;
+        self.requested() || self.place.is_some_and(there)
+    }
+
     /// Raises it.
     pub fn request(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.signal.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was raised.
     pub fn requested(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.signal.load(Ordering::Relaxed)
     }
 }
 

@@ -46,7 +46,7 @@ pub const AUDIT: &str = "audit.html";
 pub const KEPT: &str = "checkpoints";
 /// Lock; holds the process id of the writer. Never removed, so that two processes cannot
 /// hold locks on two files of the same name.
-const LOCK: &str = ".lock";
+pub const LOCK: &str = ".lock";
 
 /// What can go wrong with a run's files, each in one line. The command line exits with 2.
 #[derive(Debug, Error)]
@@ -227,6 +227,19 @@ fn lock(path: &Path) -> Result<File, RunError> {
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(RunError::io(&file_path, "write the lock"))?;
     Ok(file)
+}
+
+/// The process that writes to a run directory, if one does; changes nothing.
+pub fn writer(path: &Path) -> Option<String> {
+    let mut file = File::open(path.join(LOCK)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = file.read_to_string(&mut pid); // the number only helps the message
+            Some(pid.trim().to_string())
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@
 //! | `replay.*`, `env.*` | online phase only: collected rows, environment |
 //! | `ledger.position`, `ledger.chain` | with a ledger only: its records and bytes so far, its last link |
 //!
-//! Metadata: `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`.
+//! Metadata: `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`, and what the bits
+//! depend on: `isa`, `numerics`, `mujoco` (see [`Simulators`]).
 //! Randomness needs nothing here: it is a function of the seed and the counters.
 //!
 //! Above 400 lines because what is written and how it is read back stand side by side.
@@ -21,6 +22,7 @@ use baq_datasets::scale::{ObservationScale, RewardScale};
 
 use super::TrainError;
 use super::agent::Agent;
+use super::conditions::Simulators;
 use super::data::Scales;
 use super::metrics::DatasetFacts;
 use super::rundir::{self, RunDir};
@@ -132,6 +134,8 @@ pub struct State<'a> {
     pub dataset: &'a DatasetFacts,
     /// counters
     pub counters: &'a Counters,
+    /// what the environment was simulated with
+    pub simulators: &'a Simulators,
     /// the online part
     pub online: Option<OnlineState>,
     /// where the ledger stands
@@ -171,6 +175,9 @@ impl State<'_> {
         w.text("config", self.config.to_toml());
         w.text("dataset", self.dataset.name.as_str());
         w.text("dataset.sha256", self.dataset.sha256.as_str());
+        w.text("isa", baq_kernels::active().isa.name());
+        w.text("numerics", baq_kernels::active().arithmetic());
+        w.text("mujoco", self.simulators.text());
         w.text("phase", if self.online.is_some() { "online" } else { "offline" });
         w.tensor("adam.steps", &[groups.len()], &store.steps);
         let (whole, real) = (self.counters.whole(), self.counters.real());
@@ -233,33 +240,36 @@ impl Saved {
         Ok(Saved { reader: Reader::open_unchecked(path)?, file: path.display().to_string() })
     }
 
-    /// The first tensor and element in which the file differs from a state, by bits. What a replay does not do, to
-    /// evaluate, is left out.
-    pub fn difference(&self, state: &State<'_>) -> Option<String> {
-        let ours = Reader::from_bytes(Path::new("replay"), state.to_bytes())
-            .expect("invariant: what was just written can be read");
-        let names = ours.names().find_map(|name| {
+    /// The first string, or tensor and element, in which a file differs from that of a replay.
+    pub fn difference(file: &Path, replay: &Path) -> Result<Option<String>, TrainError> {
+        let (ours, theirs) = (Reader::open(replay)?, Reader::open_unchecked(file)?);
+        let tensors = ours.names().find_map(|name| {
             let (dtype, shape, now) = ours.raw(name).expect("invariant: listed by the file");
-            let Some((theirs, extents, then)) = self.reader.raw(name) else {
+            let Some((other, extents, then)) = theirs.raw(name) else {
                 return Some(format!("{name} is missing"));
             };
-            if (dtype, shape) != (theirs, extents) {
-                return Some(format!("{name}: expected {dtype:?} {shape:?}, got {theirs:?} {extents:?}"));
+            if (dtype, shape) != (other, extents) {
+                return Some(format!("{name}: expected {dtype:?} {shape:?}, got {other:?} {extents:?}"));
             }
             let size = dtype.bitsize() / 8;
-            let evaluates = |i: usize| matches!((name, i), ("counters", 5 | 6) | ("credit", 1));
             let pairs = now.chunks_exact(size).zip(then.chunks_exact(size)).enumerate();
-            let (i, (now, then)) = pairs.into_iter().find(|(i, (a, b))| a != b && !evaluates(*i))?;
+            let (i, (now, then)) = pairs.into_iter().find(|(_, (a, b))| a != b)?;
             let text = |bytes: &[u8]| match (dtype, bytes) {
                 (Dtype::F32, &[a, b, c, d]) => format!("{:?}", f32::from_le_bytes([a, b, c, d])),
                 _ => bytes.iter().rev().map(|byte| format!("{byte:02x}")).collect(),
             };
             Some(format!("{name}, element {i}: the replay gives {}, the file has {}", text(now), text(then)))
         });
-        names.or_else(|| {
-            let extra = self.reader.names().find(|name| !ours.contains(name) && !name.starts_with("ledger."));
+        let more = || {
+            let extra = theirs.names().find(|name| !ours.contains(name));
             extra.map(|name| format!("{name} should not be there"))
-        })
+        };
+        let strings = || {
+            let (ours, theirs) = (ours.texts(), theirs.texts());
+            let name = ours.keys().chain(theirs.keys()).find(|name| ours.get(*name) != theirs.get(*name))?;
+            Some(format!("metadata {name}: it is not that of the replay"))
+        };
+        Ok(tensors.or_else(more).or_else(strings))
     }
 
     /// The file.
@@ -270,6 +280,32 @@ impl Saved {
     /// The resolved configuration text.
     pub fn config(&self) -> Result<&str, TrainError> {
         Ok(self.reader.text("config")?)
+    }
+
+    /// Instruction set and numerics under which it was made.
+    pub fn arithmetic(&self) -> Result<(&str, &str), TrainError> {
+        let told = |name| self.reader.find_text(name).ok_or_else(|| self.older());
+        Ok((told("isa")?, told("numerics")?))
+    }
+
+    /// The simulators under which it was made.
+    pub fn simulators(&self) -> Result<Simulators, TrainError> {
+        let text = self.reader.find_text("mujoco").ok_or_else(|| self.older())?;
+        Simulators::parse(text).ok_or_else(|| {
+            TrainError::Input(format!(
+                "{}: metadata mujoco: expected lines of round, release and SHA-256, got `{}`; take an earlier checkpoint",
+                self.file,
+                text.escape_debug(),
+            ))
+        })
+    }
+
+    fn older(&self) -> TrainError {
+        TrainError::Input(format!(
+            "{}: expected a checkpoint that says under which instruction set, numerics and MuJoCo it was made, got one of an earlier version; \
+             end the run with the program that began it, or fine-tune from it",
+            self.file,
+        ))
     }
 
     /// Whether the online phase had begun.

@@ -4,7 +4,7 @@
 //! times per round: about 110 bytes and no formatting, where text would take four times the room.
 //!
 //! ```text
-//! baq-ledger 1
+//! baq-ledger 2
 //! {"code":"0.1.0","isa":"avx512","numerics":"f32","config":"<sha256>", ...}        the header, see Header
 //! length u32 | body [length] | chain [16]                         a record, and so on
 //! ```
@@ -12,8 +12,9 @@
 //! `chain` = first 16 bytes of SHA-256(chain of the record before, body); before the first record it is that of the two
 //! lines of text. A record that was changed breaks its own link; a dropped, inserted or exchanged one the link at its place.
 //!
-//! A body begins with a `u32`. 0: a phase begins, and JSON follows (see [`Phase`]). k > 0: an update, the k-th of those
-//! that the phases have declared so far:
+//! A body begins with a `u32`. 0: JSON follows. A phase begins (see [`Phase`]), the simulator is another from here on
+//! ([`Change`]), or the run has ended ([`Closing`], the last record of a run that did). k > 0: an update, the k-th of
+//! those that the phases have declared so far:
 //!
 //! | bytes | what |
 //! |---|---|
@@ -33,7 +34,9 @@ mod write;
 
 pub use read::{Break, Entry, Ledger, Tail};
 pub use scribe::{Scribe, Sink};
-pub use write::Writer;
+pub use write::{Writer, text};
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -42,9 +45,9 @@ use crate::autodiff::print::instruction;
 use crate::autodiff::{Effect, NOISE_STREAMS, Trace};
 
 /// The first line; the number is the version of the layout.
-pub(super) const MAGIC: &str = "baq-ledger 1\n";
+pub(super) const MAGIC: &str = "baq-ledger 2\n";
 /// Bytes of a link.
-pub(super) const LINK: usize = 16;
+pub(in crate::audit) const LINK: usize = 16;
 
 /// A link of the chain.
 pub type Link = [u8; LINK];
@@ -56,9 +59,10 @@ pub struct Header {
     pub code: String,
     /// instruction set: bits hold for it
     pub isa: String,
-    /// factors of large products and the unit that multiplies them: bits hold for them; ledgers without it are of f32
-    #[serde(default = "single")]
+    /// factors of large products and the unit that multiplies them: bits hold for them
     pub numerics: String,
+    /// the simulator, its release and its library's SHA-256: bits hold for it; empty where there is none
+    pub mujoco: String,
     /// SHA-256 of the resolved configuration
     pub config: String,
     /// the data
@@ -67,6 +71,10 @@ pub struct Header {
     pub dataset_sha256: String,
     /// SHA-256 of the checkpoint that fine-tuning began from
     pub origin: Option<String>,
+    /// that of the one with the model of the data, where it was given
+    pub model: Option<String>,
+    /// that of the evaluations before fine-tuning
+    pub earlier: Option<String>,
     /// seed of batches and noise
     pub seed: u64,
 }
@@ -78,8 +86,29 @@ impl Header {
     }
 }
 
-fn single() -> String {
-    "f32".into()
+/// A record of text.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Note {
+    Phase(Phase),
+    Change(Change),
+    Closing(Closing),
+}
+
+/// The simulator of the updates that follow is another: somebody accepted it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// round, from 0, from which on
+    pub from: u64,
+    /// which one
+    pub simulator: String,
+}
+
+/// The end of a run: what its other files were then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// SHA-256 of each file that the run determines, by its name in the directory
+    pub files: BTreeMap<String, String>,
 }
 
 /// Declaration of a phase: the updates of its rounds.
@@ -181,6 +210,13 @@ impl Record {
         })
     }
 
+    /// Kind and round of the update in a body; `None` if it cannot be one.
+    pub fn place(body: &[u8]) -> Option<(usize, u64)> {
+        let kind = u32::from_le_bytes(body.get(..4)?.try_into().expect("invariant: 4 bytes"));
+        let round = u64::from_le_bytes(body.get(4..12)?.try_into().expect("invariant: 8 bytes"));
+        Some(((kind as usize).checked_sub(1)?, round))
+    }
+
     /// The first thing in which two records differ, and the two values; bits decide.
     pub fn difference(&self, other: &Record, kind: &Kind) -> Option<(String, String, String)> {
         let hex = |x: u64| format!("{x:016x}");
@@ -214,7 +250,7 @@ pub struct Mark {
 }
 
 /// The link after a body.
-pub(super) fn link(before: &Link, body: &[u8]) -> Link {
+pub(in crate::audit) fn link(before: &Link, body: &[u8]) -> Link {
     shortened(Sha256::new().chain_update(before).chain_update(body))
 }
 

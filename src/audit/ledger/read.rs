@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{FIXED, Header, LINK, Link, MAGIC, Mark, Phase, Record, link, root};
+use super::{Change, Closing, FIXED, Header, LINK, Link, MAGIC, Mark, Note, Phase, Record, link, root};
 use crate::audit::{Error, MODEL};
 
 /// More bytes than any declaration of a phase has.
@@ -13,6 +13,10 @@ const LONGEST: usize = 1 << 20;
 pub enum Entry {
     /// a phase begins
     Phase(Phase),
+    /// another simulator from here on
+    Change(Change),
+    /// the run has ended
+    Closing(Closing),
     /// an update
     Update(Record),
 }
@@ -59,7 +63,7 @@ impl Ledger {
             let line = String::from_utf8_lossy(&line).into_owned();
             return Err(fail(match line.strip_prefix("baq-ledger ") {
                 Some(version) => format!(
-                    "expected a ledger of version 1, got version {version}; check it with the program that wrote it"
+                    "expected a ledger of version 2, got version {version}; check it with the program that wrote it"
                 ),
                 None => format!("expected a ledger that begins with `{}`, got `{line}`", MAGIC.trim()),
             }));
@@ -144,7 +148,11 @@ impl Ledger {
     pub fn entry(&self, record: usize) -> Option<Entry> {
         let body = self.body(record);
         match body.get(..4)? {
-            [0, 0, 0, 0] => serde_json::from_slice(&body[4..]).ok().map(Entry::Phase),
+            [0, 0, 0, 0] => Some(match serde_json::from_slice(&body[4..]).ok()? {
+                Note::Phase(phase) => Entry::Phase(phase),
+                Note::Change(change) => Entry::Change(change),
+                Note::Closing(closing) => Entry::Closing(closing),
+            }),
             _ => Record::decode(body).map(Entry::Update),
         }
     }
@@ -152,6 +160,69 @@ impl Ledger {
     /// All phases that are declared, in order.
     pub fn phases(&self) -> Vec<Phase> {
         self.phases_before(self.len())
+    }
+
+    /// The two lines of text, byte for byte.
+    pub fn head(&self) -> &[u8] {
+        &self.bytes[..self.start]
+    }
+
+    /// Where it stands after so many records.
+    pub fn mark(&self, records: usize) -> Mark {
+        let (bytes, chain) = match records.checked_sub(1) {
+            None => (self.start, root(self.head())),
+            Some(last) => (self.bodies[last].1 + LINK, self.stored(last)),
+        };
+        Mark { records: records as u64, bytes: bytes as u64, chain }
+    }
+
+    /// What the last record says about the run's files, if the run has ended.
+    pub fn closing(&self) -> Option<Closing> {
+        match self.entry(self.len().checked_sub(1)?)? {
+            Entry::Closing(closing) => Some(closing),
+            _ => None,
+        }
+    }
+
+    /// The first time that the simulator became another.
+    pub fn change(&self) -> Option<Change> {
+        (0..self.len()).filter(|i| self.body(*i).starts_with(&[0; 4])).find_map(|i| match self.entry(i) {
+            Some(Entry::Change(change)) => Some(change),
+            _ => None,
+        })
+    }
+
+    /// The first record that cannot stand where it stands, whether its link holds or not: an update of a kind that no
+    /// phase has declared, of a round before that of an update before it, or anything after the end.
+    pub fn first_disorder(&self) -> Option<Break> {
+        let model = self.model_kinds();
+        let (mut kinds, mut last, mut ended) = (0, [None; 2], false);
+        (0..self.len()).find_map(|i| {
+            let what = match self.entry(i) {
+                _ if ended => "a record follows the one that ends the run".into(),
+                None => "cannot be read".into(),
+                Some(Entry::Phase(phase)) => {
+                    kinds += phase.updates.len();
+                    return None;
+                }
+                Some(Entry::Change(_)) => return None,
+                Some(Entry::Closing(_)) => {
+                    ended = true;
+                    return None;
+                }
+                Some(Entry::Update(record)) => {
+                    // The rounds that fit a model count on their own.
+                    let last = &mut last[usize::from(model.contains(&record.kind))];
+                    let before = last.replace(record.round);
+                    match before.filter(|before| record.round < *before) {
+                        Some(before) => format!("update {} follows update {}", record.round + 1, before + 1),
+                        None if record.kind >= kinds => "an update of no phase that was declared".into(),
+                        None => return None,
+                    }
+                }
+            };
+            Some(Break { record: i as u64, byte: (self.bodies[i].0 - 4) as u64, what })
+        })
     }
 
     /// Phases that are declared before a record.
@@ -226,7 +297,7 @@ impl Ledger {
     }
 
     /// Kinds of the phase that fits a model.
-    fn model_kinds(&self) -> std::ops::Range<usize> {
+    pub(in crate::audit) fn model_kinds(&self) -> std::ops::Range<usize> {
         let mut before = 0;
         for phase in self.phases() {
             let end = before + phase.updates.len();
@@ -241,7 +312,7 @@ impl Ledger {
     /// An error if the ledger is not that of this run.
     pub fn check_header(&self, header: &Header) -> Result<(), Error> {
         let (a, b) = (&self.header, header);
-        let origin = |h: &Header| h.origin.clone().unwrap_or_else(|| "none".into());
+        let or_none = |sum: &Option<String>| sum.clone().unwrap_or_else(|| "none".into());
         let pairs = [
             ("version", a.code.clone(), b.code.clone(), "use the version that began the run"),
             ("instruction set", a.isa.clone(), b.isa.clone(), "choose it with --isa"),
@@ -251,9 +322,12 @@ impl Ledger {
                 b.numerics.clone(),
                 "choose it with --numerics, on a processor with the same unit",
             ),
+            ("MuJoCo", a.mujoco.clone(), b.mujoco.clone(), "config.toml was changed"),
             ("hash of the configuration", a.config.clone(), b.config.clone(), "config.toml was changed"),
             ("data", a.dataset_sha256.clone(), b.dataset_sha256.clone(), "give the same file again"),
-            ("origin", origin(a), origin(b), "the checkpoint it started from was changed"),
+            ("origin", or_none(&a.origin), or_none(&b.origin), "the checkpoint it started from was changed"),
+            ("model", or_none(&a.model), or_none(&b.model), "the model of the data was changed"),
+            ("earlier evaluations", or_none(&a.earlier), or_none(&b.earlier), "they were changed"),
             ("seed", a.seed.to_string(), b.seed.to_string(), "config.toml was changed"),
         ];
         match pairs.into_iter().find(|(_, a, b, _)| a != b) {
@@ -279,11 +353,7 @@ impl Ledger {
         if let Some(b) = broken {
             return Err(fail(format!("record {} is {}; the run cannot go on from it", b.record, b.what)));
         }
-        let (end, chain) = match records.checked_sub(1) {
-            None => (self.start, root(&self.bytes[..self.start])),
-            Some(last) => (self.bodies[last].1 + LINK, self.stored(last)),
-        };
-        if end as u64 != mark.bytes || chain != mark.chain {
+        if self.mark(records) != *mark {
             return Err(fail(
                 "expected the chain that the checkpoint knows, got another; they are of two runs".into(),
             ));

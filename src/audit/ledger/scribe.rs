@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{FIXED, Phase};
+use super::{FIXED, Mark, Phase};
+use crate::audit::Error;
 use crate::autodiff::{Flow, Probe, RoundView, Trace, UpdateView, join};
 
 /// Takes the bodies of records in order: writes them down, or compares them.
@@ -11,6 +12,10 @@ pub trait Sink {
     fn take(&mut self, body: &[u8]) -> Flow;
     /// The phase that begins is not the one that was declared before.
     fn refuse(&mut self, phase: &str) -> Flow;
+    /// Everything so far is where it belongs when this returns; where the ledger stands.
+    fn flush(&mut self) -> Result<Mark, Error>;
+    /// Why it has stopped the run, if it has.
+    fn reason(&mut self) -> Option<Error>;
 }
 
 /// Writes the records of a run to a sink. After the first round it allocates nothing.

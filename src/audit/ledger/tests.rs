@@ -21,10 +21,13 @@ fn header() -> Header {
         code: "1".into(),
         isa: "portable".into(),
         numerics: "f32".into(),
+        mujoco: String::new(),
         config: "c".into(),
         dataset: "d".into(),
         dataset_sha256: "e".into(),
         origin: None,
+        model: None,
+        earlier: None,
         seed: 3,
     }
 }
@@ -250,13 +253,18 @@ fn a_replay_is_compared_record_by_record() {
     write(&path, 5);
     let compare = |learning: &mut Learning, first: usize, rounds: u64| {
         let ledger = Ledger::read(&path).unwrap();
-        let end = ledger.len();
-        let mut probe = Scribe::comparing(ledger, first, end);
+        let (mark, phases) = (ledger.mark(first), ledger.phases_before(first));
+        let mut probe = Scribe::new(Comparer::new(ledger, mark), phases);
         let _ = learning.run(rounds, &mut probe);
         probe.sink
     };
     let Comparer { equal, mismatch, .. } = compare(&mut Learning::new(), 0, 5);
     assert_eq!((equal, mismatch), (16, None));
+    // How far is the replay's affair.
+    let longer = compare(&mut Learning::new(), 0, 6).mismatch.unwrap();
+    assert_eq!((longer.record, longer.what.as_str()), (16, "the ledger ends before it"));
+    let shorter = compare(&mut Learning::new(), 0, 4);
+    assert_eq!((shorter.equal, shorter.rest(), shorter.rounds), (13, 3, Some((0, 3))));
 
     // From the middle.
     let mut learning = Learning::new();
@@ -284,10 +292,10 @@ fn foreign_files_are_told_apart() {
         text.rsplit("ledger.bin: ").next().unwrap().to_string()
     };
     assert_eq!(
-        error(b"baq-ledger 2\n{}\n"),
-        "expected a ledger of version 1, got version 2; check it with the program that wrote it"
+        error(b"baq-ledger 1\n{}\n"),
+        "expected a ledger of version 2, got version 1; check it with the program that wrote it"
     );
-    assert_eq!(error(b"PK\x03\x04"), "expected a ledger that begins with `baq-ledger 1`, got `PK\u{3}\u{4}`");
-    assert_eq!(error(b"baq-ledger 1\n{\"code\":"), "the header is cut off; nothing can be verified");
-    assert!(error(b"baq-ledger 1\n{}\n").starts_with("the header was changed and cannot be read"));
+    assert_eq!(error(b"PK\x03\x04"), "expected a ledger that begins with `baq-ledger 2`, got `PK\u{3}\u{4}`");
+    assert_eq!(error(b"baq-ledger 2\n{\"code\":"), "the header is cut off; nothing can be verified");
+    assert!(error(b"baq-ledger 2\n{}\n").starts_with("the header was changed and cannot be read"));
 }

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{Header, LINK, Ledger, Link, MAGIC, Mark, Scribe, Sink, link, root};
+use super::{Change, Closing, Header, LINK, Ledger, Link, MAGIC, Mark, Note, Scribe, Sink, link, root};
 use crate::audit::Error;
 use crate::autodiff::Flow;
 
@@ -21,7 +21,7 @@ pub struct Writer {
 }
 
 /// The two lines of text.
-pub(super) fn text(header: &Header) -> Vec<u8> {
+pub fn text(header: &Header) -> Vec<u8> {
     let json = serde_json::to_string(header).expect("invariant: strings and numbers are JSON");
     format!("{MAGIC}{json}\n").into_bytes()
 }
@@ -66,16 +66,24 @@ impl Writer {
         Ok(())
     }
 
-    /// Everything so far is on the disk when this returns; where the ledger stands.
-    pub fn flush(&mut self) -> Result<Mark, Error> {
-        self.write()?;
-        self.file.sync_data().map_err(Error::io(&self.path, "write the file"))?;
-        Ok(self.mark)
+    /// The updates that follow are simulated with another release.
+    pub fn change(&mut self, change: Change) -> Result<(), Error> {
+        self.note(&Note::Change(change))
     }
 
-    /// Why it has stopped the run.
-    pub fn reason(&mut self) -> Option<Error> {
-        self.failed.take()
+    /// Ends the ledger.
+    pub fn close(&mut self, closing: Closing) -> Result<(), Error> {
+        self.note(&Note::Closing(closing))?;
+        self.flush().map(|_| ())
+    }
+
+    fn note(&mut self, note: &Note) -> Result<(), Error> {
+        let mut body = 0u32.to_le_bytes().to_vec();
+        serde_json::to_writer(&mut body, note).expect("invariant: strings and numbers are JSON");
+        match self.take(&body) {
+            Flow::Continue => Ok(()),
+            Flow::Stop => Err(self.failed.take().expect("invariant: it says why it stops")),
+        }
     }
 
     fn fail(&mut self, error: Error) -> Flow {
@@ -106,6 +114,16 @@ impl Sink for Writer {
              resume it with the version that began it"
         );
         self.fail(Error::Ledger { path: self.path.clone(), what })
+    }
+
+    fn flush(&mut self) -> Result<Mark, Error> {
+        self.write()?;
+        self.file.sync_data().map_err(Error::io(&self.path, "write the file"))?;
+        Ok(self.mark)
+    }
+
+    fn reason(&mut self) -> Option<Error> {
+        self.failed.take()
     }
 }
 

@@ -65,6 +65,9 @@ impl Diff {
                 a.header.numerics, b.header.numerics
             ));
         }
+        if a.header.mujoco != b.header.mujoco {
+            notes.push(format!("simulators differ: MuJoCo {} and {}", a.header.mujoco, b.header.mujoco));
+        }
         if a.header.dataset_sha256 != b.header.dataset_sha256 {
             notes.push(format!("data differ: {} and {}", a.header.dataset, b.header.dataset));
         }
@@ -227,6 +230,13 @@ fn first(a: &Ledger, b: &Ledger, notes: &mut Vec<String>) -> Option<First> {
                 let model = of_a.get(x.kind).is_none_or(|(phase, _)| phase == MODEL);
                 return found((!model).then_some(x.round), format!("{}{what}", place(&of_a, &x)));
             }
+            (Some(Entry::Closing(x)), Some(Entry::Closing(y))) => {
+                let differs = |(name, sum): &(&String, &String)| y.files.get(*name) != Some(sum);
+                let other = x.files.iter().filter(differs).map(|(name, _)| name.as_str());
+                notes.push(format!("files differ: {}", other.collect::<Vec<_>>().join(", ")));
+            }
+            // One run ends, the other goes on: they are equal as far as both go.
+            (Some(Entry::Closing(_)), _) | (_, Some(Entry::Closing(_))) => return None,
             _ => return found(None, "a phase begins in one and not in the other".into()),
         }
     }

@@ -1,11 +1,13 @@
 //! `baq audit`: are the numbers right?
 
+mod again;
 mod diff;
 mod every;
 mod gradients;
 mod report;
+mod stated;
 mod step;
-mod verify;
+pub mod verify;
 
 use std::path::PathBuf;
 

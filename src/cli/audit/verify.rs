@@ -1,21 +1,46 @@
 //! `baq audit verify`: a run, computed again, against what it wrote down.
 //!
-//! In order: the chain of the ledger; configuration, data and checkpoints against it; then the replay, record by record,
-//! with every checkpoint on its way compared to the bit. What cannot be done is said, and the rest is done.
+//! First what needs no replay: the chain of the ledger, what its last record says about the files, configuration, origin,
+//! data and checkpoints. Then the run is computed again by the code that computed it the first time, evaluations and
+//! metrics included, as far as its configuration and its checkpoint say, never as far as the ledger says: every record
+//! and every file that a run determines is compared with the replay's, byte for byte.
+//!
+//! # What "verified" means
+//!
+//! | a file of the run | is |
+//! |---|---|
+//! | `ledger.bin`, `checkpoint.safetensors` and those in `checkpoints/`, `metrics.*`, `metrics_about.json`, `evaluations.*` (also the earlier `.jsonl`), `dataset.json`, `distributions.json`, `calibration.json`, `ledger_rows.bin`, `roundoff.csv` | proven: what the replay writes |
+//! | `config.toml`, `origin.safetensors`, `model.safetensors`, `offline_evaluations/evaluations.csv` | given: the run is what follows from them and the data, by their SHA-256 |
+//! | `timing.csv`, `report.html`, `curves.*`, `audit.html`, `.lock`, whatever else is there | not covered, and listed as that |
+//!
+//! The links of a ledger can be computed anew by anybody, and so can the digests in its last record. They show accidents
+//! and careless hands, and locate them, also where nothing can be replayed. What holds against a forger is the replay: no
+//! record, checkpoint, metric or evaluation can be other than what follows from configuration, origin and data. It cannot
+//! tell which configuration, origin or data somebody meant: one who trains honestly with other ones, or who edits
+//! configuration and files so that they are those of another honest run (a shorter one, say), has another honest run. Nor
+//! can it know what is only claimed: the version of the program, the name of the data where they were moved, wall-clock
+//! times. Whoever must exclude that notes the SHA-256 of `ledger.bin` when the run ends.
+//!
+//! Anything less is not called verified: a run that is in progress, that was interrupted or cut short, whose ledger has no
+//! last record, that went on under another MuJoCo, or of which no update was compared. With `--from` and `--to` the run
+//! is verified in part: the checkpoint at which the replay begins is taken on trust.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
-use crate::audit::compare::Comparer;
-use crate::audit::ledger::{self, Header, Ledger, Scribe, Tail};
-use crate::cli::replay::{self, Rerun};
-use crate::cli::{Common, Outcome, Verdict, finetune, probes};
-use crate::config::{Config, RunConfig};
+use super::again::{Again, MISSING};
+use super::stated::{chain, checkpoints, closing, header, rows};
+use crate::audit::ledger::Ledger;
+use crate::cli::contents::{self, Content};
+use crate::cli::{Common, Outcome, Verdict, finetune, replay};
+use crate::config::{AuditConfig, Config, RunConfig};
+use crate::train::conditions;
 use crate::train::data::{self, Dataset};
-use crate::train::state::Saved;
+use crate::train::progress::Stop;
+use crate::train::state::{Counters, Saved};
 use crate::train::{TrainError, rundir};
 
 /// Compute a run again.
@@ -34,117 +59,145 @@ pub struct Verify {
     data: Option<String>,
 }
 
-/// What was found, as lines.
+/// What was found.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
+    /// whether it is as it should be, and what
     lines: Vec<(bool, String)>,
+    /// why the run cannot be called verified although nothing is wrong with it
+    lacks: Option<String>,
+    /// what was compared, where it is not everything
+    part: Option<String>,
+    /// records that agree
+    records: u64,
+    /// files that are proven
+    proven: Vec<String>,
 }
 
 impl Findings {
-    fn good(&mut self, text: String) {
+    pub(super) fn good(&mut self, text: String) {
         self.lines.push((true, text));
     }
 
-    fn bad(&mut self, text: String) {
+    pub(super) fn bad(&mut self, text: String) {
         self.lines.push((false, text));
     }
 
-    fn failed(&self) -> usize {
-        self.lines.iter().filter(|(good, _)| !good).count()
+    fn lacks(&mut self, why: String) {
+        self.lacks.get_or_insert(why);
+    }
+
+    /// Whether the run is verified, and the sentence that says so.
+    fn verdict(&self) -> (bool, String) {
+        let count = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let failed = self.lines.iter().filter(|(good, _)| !good).count() as u64;
+        let (records, files) = (count(self.records, "record"), count(self.proven.len() as u64, "file"));
+        match (failed, &self.lacks, &self.part) {
+            (0, None, _) if self.records == 0 => (false, "NOT verified: nothing was compared".into()),
+            (0, None, None) => (true, format!("verified: {records} and {files} are what a replay computes")),
+            (0, None, Some(part)) => {
+                (true, format!("verified in part: {records} are what a replay computes; {part}"))
+            }
+            (0, Some(why), _) => (false, format!("NOT verified: {why}")),
+            (n, _, _) => (false, format!("NOT verified: {}", count(n, "finding"))),
+        }
     }
 }
 
 impl Verify {
     pub(super) fn run(self, common: Common) -> Outcome {
-        let mut config = replay::configuration(&self.run)?;
-        if let Some(data) = &self.data {
-            let mut run: RunConfig = config.section();
-            run.dataset.clone_from(data);
-            config.put(run);
-        }
+        let config = replay::configuration(&self.run)?;
         let path = self.run.join(rundir::LEDGER);
-        if !path.exists() {
+        if !path.exists() && !config.section::<AuditConfig>().ledger {
             return Err(TrainError::Input(format!(
                 "{}: expected a run with a ledger, got none; train with --ledger, or compare gradients with `baq audit gradients`",
                 self.run.display()
             )));
         }
-        let ledger = Ledger::read(&path)?;
         let mut found = Findings::default();
-        chain(&ledger, &mut found);
-        let header = probes::header(
-            &config,
-            &self.run,
-            (&ledger.header.dataset, &ledger.header.dataset_sha256),
-            Some(self.run.join(finetune::ORIGIN)).filter(|p| p.exists()).as_deref(),
-        )?;
-        if header.config != ledger.header.config {
-            found.bad(changed_config(&self.run, &ledger.header.config));
+        if let Some(process) = rundir::writer(&self.run) {
+            found.lacks(format!("the run is in progress (process {process}); ask again when it has ended"));
+            return self.conclude(common, &found);
         }
-        if header.origin != ledger.header.origin {
-            found.bad(format!("{}: it is not what the run began with", finetune::ORIGIN));
-        }
-        if header.code != ledger.header.code {
-            found.good(format!("written by version {}, this is {}", ledger.header.code, header.code));
-        }
-        checkpoints(&self.run, &ledger, &mut found)?;
-        let outcome = self.prepare(&config, &ledger, &header, &mut found);
-        let compared = match outcome {
-            Ok(dataset) => self.replay(&config, dataset, ledger, &mut found)?,
+        let ledger = match Ledger::read(&path) {
+            Ok(ledger) => ledger,
             Err(e) => {
-                self.print(common, &found, 0, "not replayed");
-                return Err(e);
+                found.bad(e.to_string());
+                return self.conclude(common, &found);
             }
         };
-        let verdict = match found.failed() {
-            0 => format!("verified: {compared} records are what a replay computes"),
-            n => format!("NOT verified: {n} findings"),
-        };
-        self.print(common, &found, compared, &verdict);
-        Ok(if found.failed() == 0 { Verdict::Done } else { Verdict::CheckFailed })
+        chain(&ledger, &mut found);
+        closing(&self.run, &ledger, &mut found)?;
+        let last = checkpoints(&self.run, &ledger, &mut found);
+        if let Some(change) = ledger.change() {
+            found.lacks(format!(
+                "from update {} on the run was simulated with {} (--accept-mujoco), which no replay with one simulator follows",
+                change.from + 1,
+                change.simulator
+            ));
+        }
+        match self.prepare(&config, &ledger, &mut found) {
+            Ok(dataset) => self.replay(&config, dataset, ledger, last, &mut found)?,
+            Err(e) => {
+                // Beside the object, stderr has the reason.
+                found.lacks(if common.json { e.to_string() } else { "nothing was replayed".into() });
+                self.conclude(common, &found)?;
+                return Err(e);
+            }
+        }
+        self.conclude(common, &found)
     }
 
-    fn print(&self, common: Common, found: &Findings, compared: u64, verdict: &str) {
+    /// Prints what was found.
+    fn conclude(&self, common: Common, found: &Findings) -> Outcome {
+        let (passed, verdict) = found.verdict();
+        let names = contents::files(&self.run)?;
+        let of = |kind: Content| -> Vec<&String> {
+            names.iter().filter(|n| contents::content(n) == kind).collect()
+        };
+        let (given, free) = (of(Content::Given), of(Content::Free));
         if common.json {
             let lines: Vec<_> =
                 found.lines.iter().map(|(good, text)| json!({ "good": good, "what": text })).collect();
             println!(
                 "{}",
-                json!({ "run": self.run, "findings": lines, "compared": compared, "verdict": verdict,
-                        "passed": found.failed() == 0 && compared > 0 })
+                json!({ "run": self.run, "findings": lines, "compared": found.records, "proven": found.proven,
+                        "given": given, "not_covered": free, "verdict": verdict, "passed": passed })
             );
-            return;
+        } else {
+            for (good, text) in &found.lines {
+                println!("{:<4} {text}", if *good { "ok" } else { "BAD" });
+            }
+            let list = |names: Vec<&String>| names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+            println!("     given, not computed: {}", list(given));
+            println!("     not covered: {}", list(free));
+            println!("{verdict}");
         }
-        for (good, text) in &found.lines {
-            println!("{:<4} {text}", if *good { "ok" } else { "BAD" });
-        }
-        println!("{verdict}");
+        Ok(if passed { Verdict::Done } else { Verdict::CheckFailed })
     }
 
     /// The data, if they are those of the run and the replay can give the same bits.
-    fn prepare(
-        &self,
-        config: &Config,
-        ledger: &Ledger,
-        header: &Header,
-        found: &mut Findings,
-    ) -> Result<Dataset, TrainError> {
+    fn prepare(&self, config: &Config, ledger: &Ledger, found: &mut Findings) -> Result<Dataset, TrainError> {
         let left = "the chain and the checkpoints were checked, nothing was replayed";
         let path = ledger.path().display();
-        let (then, now) = (&ledger.header.isa, &header.isa);
-        if then != now {
-            return Err(TrainError::Input(format!(
-                "{path}: bits hold for one instruction set: expected {then}, this process uses {now}; say --isa {then}; {left}"
-            )));
+        let then = &ledger.header;
+        let refuse = |what: &str, then: &str, now: &str, hint: String| {
+            Err(TrainError::Input(format!(
+                "{path}: bits hold for one {what}: expected {then}, this process uses {now}; {hint}; {left}"
+            )))
+        };
+        let here = baq_kernels::active();
+        if then.isa != here.isa.name() {
+            let hint = format!("say --isa {}", then.isa);
+            return refuse("instruction set", &then.isa, here.isa.name(), hint);
         }
-        let (then, now) = (&ledger.header.numerics, &header.numerics);
-        if then != now {
-            let mode = ledger.header.mode();
-            return Err(TrainError::Input(format!(
-                "{path}: bits hold for one kind of numerics: expected {then}, this process uses {now}; say --numerics {mode}, on a processor with the same unit; {left}"
-            )));
+        if then.numerics != here.arithmetic() {
+            let hint = format!("say --numerics {}, on a processor with the same unit", then.mode());
+            return refuse("kind of numerics", &then.numerics, &here.arithmetic(), hint);
         }
-        let dataset = data::load(config)
+        conditions::check_simulator(config).map_err(|e| TrainError::Input(format!("{path}: {e}; {left}")))?;
+        let mut dataset = self
+            .load(config)
             .map_err(|e| TrainError::Input(format!("{e}; {left}; say where the data are with --data")))?;
         let (then, now) = (&ledger.header.dataset_sha256, &dataset.facts.sha256);
         if then != now {
@@ -156,209 +209,176 @@ impl Verify {
         }
         if !dataset.is_absent() {
             found.good(format!("{}: the data of the run, sha256 {}...", dataset.facts.name, &now[..12]));
-            if row_sums(&self.run).is_none_or(|sums| sums != dataset.rows) {
-                found.bad(format!("{}: it is not that of these data", rundir::LEDGER_ROWS));
-            }
         }
+        if self.data.is_some() {
+            // What they were called is a claim; what they are is known.
+            dataset.facts.name.clone_from(&ledger.header.dataset);
+        }
+        header(config, &self.run, &dataset, ledger, found)?;
         Ok(dataset)
     }
 
+    fn load(&self, config: &Config) -> Result<Dataset, TrainError> {
+        let Some(data) = &self.data else { return data::load(config) };
+        let mut moved = config.clone();
+        moved.put(RunConfig { dataset: data.clone(), ..config.section() });
+        data::load(&moved)
+    }
+
+    /// Computes the run again, as far as its checkpoint says that it went.
     fn replay(
         &self,
         config: &Config,
         dataset: Dataset,
         ledger: Ledger,
+        last: Option<Counters>,
         found: &mut Findings,
-    ) -> Result<u64, TrainError> {
+    ) -> Result<(), TrainError> {
+        let Some(last) = last else {
+            found.lacks(format!(
+                "{}: missing or unreadable, or the run was killed before its first one",
+                rundir::CHECKPOINT
+            ));
+            return Ok(());
+        };
+        let to = self.to.unwrap_or(last.round).min(last.round);
+        if self.from > to {
+            found.lacks(format!(
+                "updates {} to {to}: the range is empty, the run has {}",
+                self.from, last.round
+            ));
+            return Ok(());
+        }
+        let online = dataset.is_absent() || self.run.join(finetune::ORIGIN).exists();
+        if (online && last.env_step == 0) || last.round == 0 {
+            found.lacks("the run was interrupted before its first update".into());
+            return Ok(());
+        }
         let saved = match self.from {
             1 => None,
             from => replay::start(&self.run, from - 1)?,
         };
-        let first = match &saved {
-            None => 0,
-            Some(saved) => saved.mark()?.map_or(0, |mark| mark.records as usize),
+        let change = ledger.change();
+        let stop = match &change {
+            Some(change) if change.from <= to => Stop::at(change.from, 0),
+            _ if to < last.round => Stop::at(to, 0),
+            _ => Stop::at(last.round, last.env_step),
         };
-        let last = ledger.updates().last().map_or(0, |(_, r)| r.round + 1);
-        let until = self.to.unwrap_or(last).min(last);
-        let end = ledger.first_of(until).unwrap_or(ledger.len());
-        // A run that goes on from another one begins with its rounds.
-        let begin = match &saved {
-            Some(saved) => saved.counters()?.round,
-            None => ledger.updates().next().map_or(0, |(_, r)| r.round),
-        };
-        let mut probe = Scribe::comparing(ledger, first, end);
-        // The checkpoints that the replay passes, in order.
-        let mut stations = Vec::new();
-        for (path, opened) in replay::checkpoints(&self.run) {
-            let Ok(file) = opened.or_else(|_| Saved::open_unchecked(&path)) else { continue };
-            let at = file.counters()?;
-            if at.round > begin && at.round <= until {
-                stations.push((at.round, at.env_step, path, file));
-            }
-        }
+        let whole = change.is_none() && to == last.round;
+        let closed = ledger.closing().is_some();
         let start = Instant::now();
-        let outcome = self.pass(config, dataset, saved.as_ref(), until, &stations, &mut probe, found);
-        let rate = (until - begin) as f64 / start.elapsed().as_secs_f64();
-        let missing = probe.sink.missing();
-        let Comparer { equal, mismatch, .. } = probe.sink;
-        match (outcome, mismatch) {
-            (_, Some(m)) => {
-                found.bad(format!(
-                    "record {} ({}): {}; {equal} records before it agree",
-                    m.record, m.place, m.what
-                ));
+        let again = match Again::compute(config, &self.run, dataset, saved.as_ref(), &stop, ledger) {
+            Ok(again) => again,
+            Err(e) => {
+                found.bad(format!("it cannot be computed again: {e}"));
+                return Ok(());
             }
-            (Err(e), None) => return Err(e),
-            (Ok(()), None) => {
-                found.good(format!(
-                    "replayed updates {} to {until}: {equal} records agree; {rate:.0} updates per second",
-                    begin + 1
-                ));
-                if missing > 0 {
-                    found.bad(format!("the last {missing} records are of updates that this run does not do"));
-                }
-            }
+        };
+        let seconds = start.elapsed().as_secs_f64();
+        self.records(&again, saved.as_ref(), to < last.round, seconds, found);
+        self.compare(&again, whole, saved.as_ref(), found)?;
+        if whole && again.ended.is_some() {
+            self.end(&again, closed, last, config, found);
         }
-        Ok(equal)
+        Ok(())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one replay and what it is compared with")]
-    fn pass(
+    /// Says how the records compare.
+    fn records(&self, again: &Again, saved: Option<&Saved>, cut: bool, seconds: f64, found: &mut Findings) {
+        let records = &again.records;
+        if let Some(m) = &records.mismatch {
+            let before = records.equal;
+            found.bad(format!(
+                "record {} ({}): {}; {before} records before it agree",
+                m.record, m.place, m.what
+            ));
+        }
+        let Some((first, last)) = records.rounds else { return };
+        found.records = records.equal;
+        let range = format!("updates {} to {}", first + 1, last + 1);
+        if records.mismatch.is_none() {
+            let rate = (last + 1 - first) as f64 / seconds;
+            found.good(format!(
+                "replayed {range}: {} records agree; {rate:.0} updates per second",
+                records.equal
+            ));
+        }
+        if saved.is_some() || cut {
+            let trust = saved.map(|s| format!(", from {}, which is taken on trust", s.file()));
+            found.part = Some(format!("{range}{}", trust.unwrap_or_default()));
+        }
+    }
+
+    /// Compares the files.
+    fn compare(
         &self,
-        config: &Config,
-        dataset: Dataset,
+        again: &Again,
+        whole: bool,
         saved: Option<&Saved>,
-        until: u64,
-        stations: &[(u64, u64, PathBuf, Saved)],
-        probe: &mut Scribe<Comparer>,
         found: &mut Findings,
     ) -> Result<(), TrainError> {
-        let mut rerun = Rerun::new(config, &self.run, dataset, saved, probe)?;
-        for (round, env_step, path, file) in stations {
-            rerun.go(*round, *env_step, probe)?;
-            match file.difference(&rerun.state()) {
-                None => found.good(format!("{}: equal to the replay, bit for bit", path.display())),
-                Some(difference) => found.bad(format!("{}: {difference}", path.display())),
+        let mut all = again.kept.clone();
+        if again.ended.is_some() {
+            all.extend(again.files(&self.run, whole)?);
+        }
+        let last = again.kept.last().map(|(name, _)| name);
+        let names: Vec<String> = all.iter().map(|(name, _)| name.clone()).collect();
+        for (name, difference) in all {
+            let shown = self.run.join(&name);
+            match difference {
+                None => {
+                    found.good(format!("{}: equal to the replay, bit for bit", shown.display()));
+                    found.proven.push(name);
+                }
+                Some(what) if what == MISSING && last == Some(&name) && !again.complete() => {
+                    found.good(format!("{}: was about to be kept when the run was killed", shown.display()))
+                }
+                Some(what) => found.bad(format!("{}: {what}", shown.display())),
             }
         }
-        rerun.go(until, 0, probe)
+        if !whole || saved.is_some() || again.ended.is_none() {
+            return Ok(());
+        }
+        let computed = |name: &String| contents::content(name) == Content::Computed;
+        for name in contents::files(&self.run)?.into_iter().filter(computed).filter(|n| !names.contains(n)) {
+            found.bad(format!("{}: the run does not write it", self.run.join(name).display()));
+        }
+        Ok(())
     }
-}
 
-/// Checks the links.
-fn chain(ledger: &Ledger, found: &mut Findings) {
-    let name = ledger.path().display();
-    let breaks: Vec<_> = ledger.breaks().collect();
-    for b in breaks.iter().take(3) {
-        found.bad(format!("{name}: the chain breaks at record {}, byte {}: {}", b.record, b.byte, b.what));
-    }
-    if breaks.len() > 3 {
-        found.bad(format!("{name}: and at {} records more", breaks.len() - 3));
-    }
-    if breaks.is_empty() {
-        found.good(format!("{name}: {} records, every link holds", ledger.len()));
-    }
-    match ledger.tail() {
-        Some(Tail { bytes, torn: true }) => found.good(format!(
-            "{name}: {bytes} bytes of a record that was being written when the run was killed"
-        )),
-        Some(Tail { bytes, torn: false }) => found.bad(format!(
-            "{name}: {bytes} bytes after record {} are no record: the length of the next one was changed",
-            ledger.len() - 1
-        )),
-        None => {}
-    }
-}
-
-/// Checks checkpoints against the ledger, without any replay.
-fn checkpoints(run: &Path, ledger: &Ledger, found: &mut Findings) -> Result<(), TrainError> {
-    let all = replay::checkpoints(run);
-    if all.is_empty() {
-        found.good("no checkpoint yet: the replay begins at the beginning".into());
-    }
-    for (path, saved) in all {
-        let name = path.display();
-        let saved = match saved {
-            Ok(saved) => saved,
-            Err(e) => {
-                found.bad(e.to_string());
-                continue;
-            }
+    /// Whether the run has ended, and the ledger with it.
+    fn end(&self, again: &Again, closed: bool, last: Counters, config: &Config, found: &mut Findings) {
+        let rest = again.records.rest() - usize::from(closed);
+        let command = match self.run.join(finetune::ORIGIN).exists() {
+            true => "finetune",
+            false => "train",
         };
-        // A kept one is named after its update.
-        let named = path.file_stem().and_then(|s| s.to_str()?.strip_prefix("update-")?.parse::<u64>().ok());
-        let round = saved.counters()?.round;
-        if named.is_some_and(|named| named != round) {
-            found.bad(format!("{name}: it is that of update {round}"));
-        }
-        if ledger::sha256(saved.config()?.as_bytes()) != ledger.header.config {
-            found.bad(format!("{name}: its configuration is not that of the run"));
-        }
-        match saved.mark()? {
-            None => found.bad(format!("{name}: written without a ledger")),
-            Some(mark) => match ledger.up_to(&mark) {
-                Ok(_) => found.good(format!("{name}: knows the ledger's first {} records", mark.records)),
-                Err(e) => found.bad(format!("{name}: {e}")),
-            },
-        }
-    }
-    Ok(())
-}
-
-/// In words what has changed in the configuration: its first line that is not as in a checkpoint, which carries a copy.
-fn changed_config(run: &Path, sha256: &str) -> String {
-    let file = rundir::CONFIG;
-    let now = std::fs::read_to_string(run.join(file)).unwrap_or_default();
-    let saved = replay::checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok());
-    let mut copies = saved.filter_map(|s| s.config().ok().map(String::from));
-    let Some(then) = copies.find(|text| ledger::sha256(text.as_bytes()) == sha256) else {
-        return format!("{file}: it is not what the run began with");
-    };
-    let (mut old, mut new) = (then.lines(), now.lines());
-    for number in 1.. {
-        match (old.next(), new.next()) {
-            (None, None) => break,
-            (a, b) if a == b => {}
-            (a, b) => {
-                let quote = |line: Option<&str>| line.map_or("nothing".into(), |line| format!("`{line}`"));
-                return format!(
-                    "{file}: it is not what the run began with: line {number} was {} and is {}",
-                    quote(a),
-                    quote(b)
-                );
+        let resume = format!("baq {command} --resume {}", self.run.display());
+        if again.complete() {
+            if rest > 0 {
+                found.bad(format!("{rest} records after the last update are of nothing that this run does"));
             }
+            if !closed {
+                found.lacks(format!("the run was killed before it closed its ledger; end it with: {resume}"));
+            }
+            return;
         }
+        if closed {
+            found.bad("the ledger says that the run has ended, a replay goes on".into());
+        }
+        if rest > 0 {
+            found.good(format!("{rest} records are later than the checkpoint: --resume computes them again"));
+        }
+        let (done, all, unit) = length(config, last);
+        found.lacks(format!("the run was interrupted after {done} of {all} {unit}; go on with: {resume}"));
     }
-    format!("{file}: it is not what the run began with: other line ends")
 }
 
-/// The checksums of all transitions as the run had them, if there are any.
-fn row_sums(run: &Path) -> Option<Vec<u64>> {
-    let bytes = std::fs::read(run.join(rundir::LEDGER_ROWS)).ok()?;
-    let words = bytes.chunks_exact(8);
-    Some(words.map(|b| u64::from_le_bytes(b.try_into().expect("invariant: 8 bytes"))).collect())
-}
-
-/// Says which transitions have changed.
-fn rows(run: &Path, dataset: &Dataset, found: &mut Findings) {
-    let Some(then) = row_sums(run) else {
-        return found.bad(format!(
-            "{}: missing, so that nobody can say which rows have changed",
-            rundir::LEDGER_ROWS
-        ));
-    };
-    let now = &dataset.rows;
-    let name = &dataset.facts.name;
-    if then.len() != now.len() {
-        found.bad(format!("{name}: {} transitions, the run had {}", now.len(), then.len()));
-    }
-    let changed: Vec<usize> = (0..then.len().min(now.len())).filter(|&i| then[i] != now[i]).collect();
-    match changed[..] {
-        [] => found.bad(format!("{name}: the file differs, the transitions read from it do not")),
-        [one] => found.bad(format!("{name}: transition {one} has changed, counted from 0")),
-        [first, .., last] => found.bad(format!(
-            "{name}: {} transitions have changed, the first is {first}, the last {last}, counted from 0",
-            changed.len()
-        )),
+/// How far a run is, how long it is, and in what.
+fn length(config: &Config, last: Counters) -> (u64, u64, &'static str) {
+    use crate::config::{OfflineConfig, OnlineConfig};
+    match last.env_step {
+        0 => (last.round, config.section::<OfflineConfig>().updates, "updates"),
+        steps => (steps, config.section::<OnlineConfig>().env_steps, "environment steps"),
     }
 }

@@ -1,0 +1,122 @@
+//! Whether an interrupted run may go on in this process: it must compute what the run computed so far.
+
+use super::Common;
+use super::setup;
+use crate::config::{Config, MujocoConfig};
+use crate::train::TrainError;
+use crate::train::conditions;
+use crate::train::rundir::{self, RunDir};
+use crate::train::state::Saved;
+
+/// Options that a run takes from its directory are refused beside --resume; the command line knows the others.
+pub fn refuse_seed(common: Common) -> Result<(), TrainError> {
+    match common.seed {
+        None => Ok(()),
+        Some(seed) => Err(TrainError::Input(format!(
+            "--seed {seed}: expected none beside --resume, which goes on with the seed of the run; leave it out"
+        ))),
+    }
+}
+
+/// The configuration of an interrupted run and its checkpoint, if it has one. An error unless configuration,
+/// instruction set, numerics and simulator are those of the checkpoint; another simulator may be accepted.
+pub fn open(dir: &RunDir, accept_mujoco: bool) -> Result<(Config, Option<Saved>), TrainError> {
+    let mut config = setup::of_run(dir)?;
+    let began: MujocoConfig = config.section();
+    let saved = match dir.file(rundir::CHECKPOINT).exists() {
+        true => Some(Saved::open(dir.path())?),
+        false => None,
+    };
+    if let Some(saved) = &saved {
+        check_config(dir, &config, saved)?;
+        check_arithmetic(saved)?;
+    }
+    if !began.release.is_empty() {
+        let here = conditions::simulator()?;
+        let then = saved.as_ref().map(Saved::simulators).transpose()?;
+        let then = then.as_ref().and_then(|all| all.last()).unwrap_or(&began);
+        if *then != here && !accept_mujoco {
+            return Err(TrainError::Input(format!(
+                "{}: it was simulated with {then}, this process has {here}; its numbers would be those of no run: \
+                 set MUJOCO_PATH to the other, or say --accept-mujoco",
+                dir.path().display()
+            )));
+        }
+        if *then != here && saved.is_none() {
+            // Nothing has been computed yet.
+            config.put(here);
+            dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
+        }
+    }
+    Ok((config, saved))
+}
+
+fn check_arithmetic(saved: &Saved) -> Result<(), TrainError> {
+    let (isa, numerics) = saved.arithmetic()?;
+    let here = baq_kernels::active();
+    let refuse = |what: &str, then: &str, now: &str, hint: String| {
+        Err(TrainError::Input(format!(
+            "{}: {what}: made with {then}, this process uses {now}; {hint}",
+            saved.file()
+        )))
+    };
+    if isa != here.isa.name() {
+        return refuse("instruction set", isa, here.isa.name(), format!("say --isa {isa}"));
+    }
+    if numerics != here.arithmetic() {
+        let mode = numerics.split(' ').next().unwrap_or(numerics);
+        let hint = format!("say --numerics {mode}, on a processor with the same unit");
+        return refuse("numerics", numerics, &here.arithmetic(), hint);
+    }
+    Ok(())
+}
+
+/// An error that names the first line of the configuration that is not as the checkpoint has it. Where the data are may
+/// change: what they are is known by their checksum.
+fn check_config(dir: &RunDir, now: &Config, saved: &Saved) -> Result<(), TrainError> {
+    let then = setup::of_text(&format!("{}: configuration", saved.file()), saved.config()?)?;
+    let text = dir.read(rundir::CONFIG)?;
+    let file = dir.file(rundir::CONFIG);
+    let names = |config: &Config| config.sections().map(|s| s.name()).collect::<Vec<_>>().join(", ");
+    if names(&then) != names(now) {
+        return Err(TrainError::Input(format!(
+            "{}: expected the checkpoint of a run with the sections {} of {}, got {}; it is of another method",
+            saved.file(),
+            names(now),
+            file.display(),
+            names(&then)
+        )));
+    }
+    for (a, b) in then.sections().zip(now.sections()) {
+        for field in a.fields().iter().filter(|f| (a.name(), f.key) != ("run", "dataset")) {
+            let (before, after) = (a.get(field.key), b.get(field.key));
+            if before != after {
+                let show = |value: Option<toml::Value>| {
+                    format!("{} = {}", field.key, value.map(|v| v.to_string()).unwrap_or_default())
+                };
+                let line = line_of(&text, a.name(), field.key).map(|n| format!(", line {n}"));
+                return Err(TrainError::Input(format!(
+                    "{}{}: the run was made with `{}`, now there is `{}`; put it back, or begin another run with --config",
+                    file.display(),
+                    line.unwrap_or_default(),
+                    show(before),
+                    show(after)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The line, counted from 1, on which a section sets a key.
+fn line_of(text: &str, section: &str, key: &str) -> Option<usize> {
+    let mut within = false;
+    for (i, line) in text.lines().map(str::trim).enumerate() {
+        if line.starts_with('[') {
+            within = line == format!("[{section}]");
+        } else if within && line.split('=').next().is_some_and(|k| k.trim() == key) {
+            return Some(i + 1);
+        }
+    }
+    None
+}
