@@ -104,8 +104,8 @@ mod tests {
     }
 
     fn verdict(bytes: &[u8]) -> Result<(), String> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
+        let file = tempfile::NamedTempFile::new().expect("invariant: a temporary file");
+        std::fs::write(file.path(), bytes).expect("invariant: writable");
         check(file.path())
     }
 
@@ -116,7 +116,7 @@ mod tests {
         for length in (0..whole.len()).step_by(7) {
             assert!(verdict(&whole[..length]).is_err(), "{length} bytes");
         }
-        let error = verdict(&whole[..900]).unwrap_err();
+        let error = verdict(&whole[..900]).expect_err("must be refused");
         assert!(error.contains("speak of 1000 bytes, it has 900"), "{error}");
     }
 
@@ -126,12 +126,12 @@ mod tests {
         {
             let mut bytes = library();
             bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
-            assert!(verdict(&bytes).unwrap_err().contains("not a whole library"), "{at}");
+            assert!(verdict(&bytes).expect_err("must be refused").contains("not a whole library"), "{at}");
         }
         for at in [0, 4, 5, 16, 18, 54] {
             let mut bytes = library();
             bytes[at] ^= 0x40;
-            assert!(verdict(&bytes).unwrap_err().contains("no shared library"), "{at}");
+            assert!(verdict(&bytes).expect_err("must be refused").contains("no shared library"), "{at}");
         }
     }
 }
