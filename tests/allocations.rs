@@ -104,7 +104,10 @@ fn a_hundred_rounds_allocate_nothing() {
         config: String::new(),
         dataset: String::new(),
         dataset_sha256: String::new(),
+        mujoco: String::new(),
         origin: None,
+        model: None,
+        earlier: None,
         seed: 0,
     };
     let select = Select { metrics: false, ..Select::ALL };

@@ -612,7 +612,7 @@ impl<'a> Online<'a> {
             let now = self.counters.env_step;
             let last = now == total;
             let measure = self.measures(now);
-            let rounds = self.learn(|_| stop.requested(), probe)?;
+            let rounds = self.learn(|c| stop.reached(c), probe)?;
             if self.due.rounds() > 0 {
                 // In the middle of a step's rounds; the step is written down when they are made.
                 self.examine(&watch)?;
