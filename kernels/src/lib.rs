@@ -16,6 +16,11 @@
 //!
 //! **Promise.** On one ISA every kernel gives the same bits for any number of threads.
 //! Across ISAs only the tolerance that a contract states holds.
+//!
+//! **Subnormal numbers** count as zeros of their sign, as arguments and as results, on every thread that does a kernel's
+//! work and only meanwhile. What only chooses or copies (`Abs`, `Relu`, `Clamp`, `Min`, `Max`, gathering) may pass one on; the
+//! next kernel that computes takes it for zero. References compute in f64 and keep them: a float that a contract bounds in units
+//! in the last place may differ by 2⁻¹²⁵, twice the smallest normal number, as well.
 
 #![deny(missing_docs)]
 // Register blocks are indexed by row and vector; iterators would hide which register is meant.
@@ -26,6 +31,7 @@ mod allocations;
 mod buffer;
 pub mod digest;
 pub mod elementwise;
+mod flush;
 pub mod linear;
 pub mod numerics;
 mod peak;
@@ -38,6 +44,7 @@ mod tile;
 pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
 pub use digest::Digest;
+pub use flush::subnormals;
 #[cfg(target_arch = "x86_64")]
 #[doc(hidden)]
 pub use linear::bf16::amx::assume_amx;

@@ -74,7 +74,7 @@ pub(crate) trait Simd: Copy + 'static {
     unsafe fn eq(a: Self::V, b: Self::V) -> Self::M;
     /// m ? a : b
     unsafe fn select(m: Self::M, a: Self::V, b: Self::V) -> Self::V;
-    /// a · 2ⁿ for integral |n| <= 252, correct through the subnormals up to double rounding
+    /// a · 2ⁿ for integral |n| <= 252
     unsafe fn scale2(a: Self::V, n: Self::V) -> Self::V;
     /// For normal positive a: (m, e) with a = m · 2ᵉ and √½ <= m < √2 (to rounding of the bound).
     unsafe fn split2(a: Self::V) -> (Self::V, Self::V);

@@ -4,9 +4,13 @@
 //! outputs and no sum crosses a tile, so which thread runs which tiles, and how many threads
 //! there are, cannot change a bit. Small work and one-thread pools take the direct call.
 //!
+//! Whoever does tiles flushes subnormal numbers meanwhile (`flush.rs`). While it waits for other threads it does not:
+//! it may then steal a job that is no kernel.
+//!
 //! Run inside `ThreadPool::install`: a call from a thread outside the pool is correct too, but
 //! then rayon queues the job, which may allocate now and then.
 
+use crate::flush::Flush;
 use crate::simd::{Job, Simd};
 use std::ops::Range;
 
@@ -26,7 +30,10 @@ pub fn for_each<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
     fn split<T: Send>(first: usize, items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
         match items {
             [] => {}
-            [one] => f(first, one),
+            [one] => {
+                let _flush = Flush::begin();
+                f(first, one);
+            }
             _ => {
                 let middle = items.len() / 2;
                 let (a, b) = items.split_at_mut(middle);
@@ -35,6 +42,7 @@ pub fn for_each<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
         }
     }
     if rayon::current_num_threads() < 2 {
+        let _flush = Flush::begin();
         items.iter_mut().enumerate().for_each(|(i, item)| f(i, item));
     } else {
         split(0, items, f);
@@ -46,6 +54,7 @@ pub fn for_each<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
 /// `work` is the number of floating point operations of all tiles together.
 pub(crate) fn for_ranges(tiles: usize, work: usize, f: &(impl Fn(Range<usize>) + Sync)) {
     if tiles < 2 || work < WORTH_SHARING || rayon::current_num_threads() < 2 {
+        let _flush = Flush::begin();
         f(0..tiles);
     } else {
         split(0..tiles, work / tiles, f);
@@ -65,6 +74,7 @@ pub(crate) unsafe fn run<S: Simd>(tiles: usize, work: usize, job: &impl Job<S>) 
 fn split(tiles: Range<usize>, work_each: usize, f: &(impl Fn(Range<usize>) + Sync)) {
     let n = tiles.len();
     if n < 2 || n * work_each < WORTH_SHARING {
+        let _flush = Flush::begin();
         return f(tiles);
     }
     let middle = tiles.start + n / 2;

@@ -127,3 +127,58 @@ fn threads_do_not_change_bits() {
         assert!(one == run(2) && one == run(4), "{}", k.isa);
     }
 }
+
+/// The fault: without flushing, m stays at the subnormal numbers that 0.9 rounds to themselves, and every touch costs
+/// an assist on some processors.
+#[test]
+fn moments_of_a_dead_unit_become_exactly_zero() {
+    let step = AdamStep { step_size: 3e-4, beta1: 0.9, beta2: 0.999, eps: 1e-8, rsqrt_bias2: 1.0 };
+    for k in variants() {
+        for len in [1, 7, 33] {
+            let (mut theta, none) = (vec![0.5; len], vec![0.0; len]);
+            // Second moments shrink slowly: these are those of gradients of 1e-16.
+            let (mut first, mut second) = (vec![1.0; len], vec![1e-35; len]);
+            for _ in 0..10_000 {
+                (k.adam)(&step, &mut theta, &none, &mut first, &mut second);
+                assert!(first.iter().chain(&second).all(|x| !x.is_subnormal()), "{}", k.isa);
+            }
+            assert!(first.iter().chain(&second).all(|&x| x == 0.0), "{}: {} {}", k.isa, first[0], second[0]);
+        }
+    }
+}
+
+/// What a subnormal argument and a subnormal result become, in every kernel that computes.
+#[test]
+fn subnormal_numbers_count_as_zero_in_every_kernel() {
+    use baq_kernels::{Activation, Binary, Broadcast, Linear, Scratch, Unary};
+    let (tiny, small) = (1e-40f32, f32::MIN_POSITIVE);
+    assert_eq!(baq_kernels::subnormals(), "zero");
+    for k in variants() {
+        let mut y = [f32::NAN; 1];
+        let one = Broadcast { dims: [1; 3], a: [0; 3], b: [0; 3] };
+        for (f, a, b) in [(Binary::Mul, small, 0.5), (Binary::Mul, tiny, 1e30), (Binary::Add, tiny, tiny)] {
+            (k.binary)(f, &one, &[a], &[b], &mut y);
+            assert_eq!(y[0], 0.0, "{} {f:?}", k.isa);
+        }
+        (k.unary)(Unary::Exp, &[-90.0], &mut y);
+        assert_eq!(y[0], 0.0, "{}", k.isa);
+        (k.sum)([1, 2, 1], &[tiny, tiny], &mut y);
+        assert_eq!(y[0], 0.0, "{}", k.isa);
+        (k.polyak)(0.5, &mut y, &[small]);
+        assert_eq!(y[0], 0.0, "{}", k.isa);
+        // A dense layer, its input's gradient and its weights' gradient, at a size that every path has.
+        let sizes = Linear { heads: 1, rows: 40, inputs: 24, outputs: 24, shared_input: false };
+        let (x, w) = (vec![1e-20f32; 40 * 24], vec![1e-20f32; 24 * 24]);
+        let mut scratch = vec![0.0; (k.linear_scratch)(&sizes)];
+        let mut out = vec![f32::NAN; 40 * 24];
+        (k.linear)(&sizes, &x, &w, None, Activation::Identity, &mut out, Scratch::Empty(&mut scratch));
+        assert!(out.iter().all(|&y| y == 0.0), "{}", k.isa);
+        (k.linear_dx)(&sizes, &x, &w, None, &mut out, Scratch::Empty(&mut scratch));
+        assert!(out.iter().all(|&y| y == 0.0), "{}", k.isa);
+        let mut dw = vec![f32::NAN; 24 * 24];
+        (k.linear_dw)(&sizes, &x, &x, &mut dw, None, false, &mut scratch);
+        assert!(dw.iter().all(|&y| y == 0.0), "{}", k.isa);
+    }
+    // The thread that called them is as it was.
+    assert!(std::hint::black_box(small) * std::hint::black_box(0.5) > 0.0);
+}

@@ -2,6 +2,9 @@
 //!
 //! It shares nothing with the replay but the graph: no kernel, no fusion, no memory plan. What the
 //! two agree on has been computed twice in different ways.
+//!
+//! Kernels take f32's subnormal numbers, those below 2⁻¹²⁶, for zero; here they are ordinary numbers, since f64 reaches far
+//! below them. The two then differ by less than any tolerance that is not itself subnormal.
 
 use std::sync::Arc;
 

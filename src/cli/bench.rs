@@ -5,12 +5,16 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::setup::RunArgs;
-use super::{Common, Outcome, Verdict};
+use super::{Common, Outcome, Verdict, train};
 use crate::autodiff::Cost;
-use crate::config::Config;
+use crate::config::{Config, OfflineConfig};
 use crate::env::{self, cost};
 use crate::train::TrainError;
 use crate::train::bench::{self, Acting, Measured, Round, Samples};
+use crate::train::data::{self, EMBEDDED};
+use crate::train::metrics::read_timing;
+use crate::train::offline::Ended;
+use crate::train::progress::Stop;
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -23,6 +27,8 @@ enum What {
     Replay,
     /// one environment step, and the simulator's share of it
     Env,
+    /// training on a file as `baq train` does it: drawing, updates, metrics, logging; thousand by thousand
+    Train,
 }
 
 /// Measure speed.
@@ -44,6 +50,12 @@ pub struct Bench {
     /// environment of `env`
     #[arg(long, value_name = "ENV", default_value = "hopper-v4")]
     env: String,
+    /// data of `train`
+    #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
+    data: String,
+    /// updates of `train`
+    #[arg(long, value_name = "N", default_value_t = 21_000, value_parser = clap::value_parser!(u64).range(WINDOW..=1_000_000_000))]
+    updates: u64,
     /// transitions to draw from (default: 2000000 for replay, otherwise 1000000)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rows: Option<u32>,
@@ -73,6 +85,7 @@ impl Bench {
             What::Acting => self.acting(common)?,
             What::Replay => self.replay(common)?,
             What::Env => self.environment()?,
+            What::Train => self.training(common)?,
         };
         match common.json {
             true => println!("{}", report.json),
@@ -197,6 +210,80 @@ impl Bench {
         Ok(report)
     }
 
+    fn training(&self, common: Common) -> Result<Report, TrainError> {
+        if self.adapt != "plain" {
+            return Err(TrainError::Input(format!(
+                "--adapt: expected plain, got {}; `bench train` measures training on data",
+                self.adapt
+            )));
+        }
+        let args = RunArgs {
+            preset: self.preset.clone(),
+            sets: self.sets.clone(),
+            data: Some(self.data.clone()),
+            env: Some("none".into()),
+            ..RunArgs::default()
+        };
+        let mut config = args.resolve(common, Some(&self.algo), None)?;
+        config.put(OfflineConfig {
+            updates: self.updates,
+            log_every: WINDOW,
+            patience: 0,
+            ..config.section()
+        });
+        let columns = data::load(&config)?.columns;
+        let (dims, rows) = ((columns.obs_dim(), columns.act_dim()), columns.len());
+        drop(columns);
+        let folder = tempfile::tempdir()?;
+        let run = folder.path().join("run");
+        if train::begin(&config, &run, &Stop::on_signal()?, common.json)? == Ended::Interrupted {
+            return Err(TrainError::Input("interrupted: nothing was measured".into()));
+        }
+        let mut before = (0, 0.0);
+        let rates: Vec<f64> = read_timing(&run)?
+            .iter()
+            .map(|row| {
+                let now = (row.stamp.update, row.seconds);
+                let (updates, seconds) = (now.0 - before.0, now.1 - before.1);
+                before = now;
+                updates as f64 / seconds
+            })
+            .collect();
+        // The same updates without the loop around them.
+        let (_, alone) = Round::new(&config, dims, rows)?.measure(self.seconds);
+        Ok(self.trained(&rates, &alone))
+    }
+
+    fn trained(&self, rates: &[f64], alone: &Measured) -> Report {
+        let mut all = Samples::default();
+        rates.iter().for_each(|rate| all.push(*rate));
+        let (first, last) = (rates[0], rates[rates.len() - 1]);
+        let (whole, update) = (all.median(), 1.0 / alone.call.median());
+        let mut report = Report::empty("train");
+        report.set("algo", json!(self.algo));
+        report.set("data", json!(self.data));
+        report.set("updates", json!(self.updates));
+        report.set("updates_per_second", json!(whole));
+        report.set("first_thousand", json!(first));
+        report.set("last_thousand", json!(last));
+        report.set("last_to_first", json!(last / first));
+        report.set("thousands", json!(rates));
+        report.set("update_alone_per_second", json!(update));
+        report.set("share_of_update_alone", json!(whole / update));
+        report.line(&format!("{} on {}, {} updates, {}", self.algo, self.data, self.updates, machine()));
+        report.line(&format!("  median of the thousands {whole:>9.1} updates/s"));
+        report.line(&format!("  first thousand          {first:>9.1} updates/s"));
+        report.line(&format!(
+            "  last thousand           {last:>9.1} updates/s = {:.1} % of the first",
+            100.0 * last / first
+        ));
+        report.line(&format!(
+            "  the update alone        {update:>9.1} updates/s, of which the loop reaches {:.1} %",
+            100.0 * whole / update
+        ));
+        report
+    }
+
     fn environment(&self) -> Result<Report, TrainError> {
         let spec = env::spec(&self.env)?;
         let cost = cost::measure(spec.id, self.seconds)?;
@@ -230,6 +317,9 @@ impl Bench {
         Ok(report)
     }
 }
+
+/// Updates between two times of `bench train`.
+const WINDOW: u64 = 1_000;
 
 fn machine() -> String {
     let threads = baq_kernels::threads();

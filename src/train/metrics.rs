@@ -275,7 +275,7 @@ pub struct Timing {
     pub stamp: Stamp,
     /// Seconds of computing since the run began; a resumed run goes on counting.
     pub seconds: f64,
-    /// Gradient updates per second since the row before.
+    /// Gradient updates per second since the run began or was resumed.
     pub updates_per_second: f64,
 }
 

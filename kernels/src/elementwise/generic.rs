@@ -78,14 +78,11 @@ unsafe fn log_of_mantissa<S: Simd>(f: S::V, e: S::V) -> S::V {
 pub(crate) unsafe fn log<S: Simd>(x: S::V) -> S::V {
     // SAFETY: the caller promises the instruction set.
     unsafe {
-        let small = S::lt(x, S::splat(f32::MIN_POSITIVE));
-        let scaled = S::select(small, S::mul(x, S::splat(8_388_608.0)), x);
-        let (m, e) = S::split2(scaled);
-        let e = S::add(e, S::select(small, S::splat(-23.0), S::zero()));
+        let (m, e) = S::split2(x);
         let y = log_of_mantissa::<S>(S::sub(m, S::splat(1.0)), e);
         let y = S::select(S::lt(x, S::splat(f32::INFINITY)), y, x);
         let y = S::select(S::le(S::zero(), x), y, S::splat(f32::NAN));
-        S::select(S::eq(x, S::zero()), S::splat(f32::NEG_INFINITY), y)
+        S::select(S::lt(S::abs(x), S::splat(f32::MIN_POSITIVE)), S::splat(f32::NEG_INFINITY), y)
     }
 }
 

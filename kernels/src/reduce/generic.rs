@@ -2,6 +2,7 @@
 
 use super::check;
 use crate::elementwise::generic::{exp, log};
+use crate::flush::Flush;
 use crate::simd::Simd;
 
 /// Elements of a tile of a contiguous sum.
@@ -90,6 +91,7 @@ unsafe fn sum_row<S: Simd>(x: *const f32, len: usize) -> f32 {
 /// See the contract.
 #[inline(always)]
 pub(crate) unsafe fn sum<S: Simd>(dims: [usize; 3], x: &[f32], y: &mut [f32]) {
+    let _flush = Flush::begin();
     let [outer, n, inner] = dims;
     check("x", x.len(), &dims);
     check("y", y.len(), &[outer, inner]);
@@ -266,6 +268,7 @@ pub(crate) unsafe fn min_grad<S: Simd>(dims: [usize; 3], x: &[f32], m: &[f32], g
 /// See the contract.
 #[inline(always)]
 pub(crate) unsafe fn log_sum_exp<S: Simd>(dims: [usize; 2], x: &[f32], y: &mut [f32]) {
+    let _flush = Flush::begin();
     let [outer, n] = dims;
     check("x", x.len(), &dims);
     check("y", y.len(), &[outer]);
