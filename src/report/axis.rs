@@ -1,14 +1,18 @@
 //! Ticks and their labels.
 
+/// A shorter axis has one label: steps of it would not be numbers any more.
+const LEAST_SPAN: f64 = 1e-290;
+
 /// Round numbers inside `[low, high]`, about `wanted` of them, each with its label.
 pub fn ticks(low: f64, high: f64, wanted: usize) -> Vec<(f64, String)> {
     let span = high - low;
     let largest = low.abs().max(high.abs());
-    if span <= 0.0 || !span.is_finite() {
+    if !(LEAST_SPAN..=f64::MAX).contains(&span) {
         return vec![(low, label(low, 0.0, largest))];
     }
     // Two labels are the fewest that tell a scale.
-    (wanted.max(1)..)
+    let wanted = wanted.max(1);
+    (wanted..wanted + 20)
         .map(|wanted| multiples(low, high, span / wanted as f64))
         .find(|(_, values)| values.len() >= 2)
         .map(|(step, values)| {
@@ -96,7 +100,10 @@ mod tests {
         assert_eq!(labels(0.0, 4e-5, 2), "0 2e\u{2212}5 4e\u{2212}5");
         assert_eq!(labels(0.0, 30_000.0, 1), "0 20k");
         assert_eq!(labels(5.0, 5.0, 3), "5.0");
-        for (l, h) in [(0.1, 0.3), (-7.0, 1e6), (1e-9, 2e-9)] {
+        for (l, h) in [(0.0, 1e-323), (0.0, 5e-320), (-1e308, 1e308), (f64::NAN, 1.0), (2.0, 1.0)] {
+            assert_eq!(ticks(l, h, 5).len(), 1, "{l} to {h}");
+        }
+        for (l, h) in [(0.1, 0.3), (-7.0, 1e6), (1e-9, 2e-9), (1e308, 1.001e308), (1.0, 1.0 + 1e-14)] {
             let t = ticks(l, h, 5);
             assert!((2..=8).contains(&t.len()), "{t:?}");
             assert!(t.iter().all(|(v, _)| *v >= l - (h - l) * 1e-6 && *v <= h + (h - l) * 1e-6));

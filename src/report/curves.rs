@@ -1,7 +1,7 @@
 //! Which curves a set of runs asks for.
 
 use super::plot::{Curves, Series, XAxis};
-use super::summary::{Group, Run, scored};
+use super::summary::{Group, Run, datasets, scored};
 use crate::train::metrics::{Evaluation, Phase, Stamp};
 
 /// Learning curves of all groups, as normalised scores where there are such, else as returns.
@@ -41,7 +41,8 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
         series.push(Series::over_runs(groups[i].label.clone(), i, &drawn));
     }
     let mut references = Vec::new();
-    if let Some(facts) = groups.iter().flat_map(|g| &g.runs).find_map(|r| r.dataset.as_ref()) {
+    // Lines of several data sets would say of none whose they are; the table has them.
+    if let [facts] = datasets(groups)[..] {
         let figures = if by_score {
             (facts.score_mean, facts.score_best_tenth)
         } else {

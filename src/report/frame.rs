@@ -27,9 +27,14 @@ impl Scale {
     }
 }
 
-/// Smallest and largest finite value.
+/// Whether a value has a place on an axis: finite, and differences of such are too.
+pub(super) fn drawable(v: f64) -> bool {
+    v.abs() < 1e300
+}
+
+/// Smallest and largest drawable value.
 pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
-    values.filter(|v| v.is_finite()).fold(None, |e, v| match e {
+    values.filter(|v| drawable(*v)).fold(None, |e, v| match e {
         None => Some((v, v)),
         Some((l, h)) => Some((l.min(v), h.max(v))),
     })
@@ -37,7 +42,7 @@ pub(super) fn extent(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 
 /// Widens a range a little, so that lines do not run along the frame.
 pub(super) fn padded((low, high): (f64, f64)) -> (f64, f64) {
-    if high > low {
+    if high - low > 1e-290 {
         let pad = 0.05 * (high - low);
         // A quantity that is never negative keeps its zero at the foot.
         let foot = if low >= 0.0 && low < pad * 2.0 { 0.0 } else { low - pad };

@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 /// The style sheet: one column on a phone, two for charts on a desk; colours by the reader's
 /// preference. The chart colours are those of `canvas`, found by their attributes and exchanged
 /// in the dark.
-pub(super) const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("style.css");
 
 /// Text safe inside HTML.
 pub(super) fn escaped(text: &str) -> String {
@@ -39,7 +39,7 @@ fn spread(s: &Option<Spread>) -> String {
     }
 }
 
-fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool) -> String {
+fn results_table(groups: &[Group], datasets: &[&DatasetFacts], by_score: bool) -> String {
     let figure = |e: &Evaluation| if by_score { e.score } else { Some(e.mean()) };
     let online = groups
         .iter()
@@ -74,14 +74,19 @@ fn results_table(groups: &[Group], facts: Option<&DatasetFacts>, by_score: bool)
         html.push_str("</tr>");
     }
     html.push_str("</tbody></table></div>\n");
-    let data = facts.and_then(|f| match by_score {
-        true => f.score_mean.zip(f.score_best_tenth),
-        false => Some((f.return_mean, f.return_best_tenth)),
-    });
-    if let Some((mean, best)) = data {
+    for facts in datasets {
+        let data = match by_score {
+            true => facts.score_mean.zip(facts.score_best_tenth),
+            false => Some((facts.return_mean, facts.return_best_tenth)),
+        };
+        let Some((mean, best)) = data else { continue };
+        let whose = match datasets.len() {
+            1 => "The data themselves".into(),
+            _ => escaped(&facts.name),
+        };
         let _ = writeln!(
             html,
-            "<p class=\"hint\">The data themselves: mean {}, best tenth of the episodes {}.</p>",
+            "<p class=\"hint\">{whose}: mean {}, best tenth of the episodes {}.</p>",
             value(mean),
             value(best)
         );
@@ -202,17 +207,18 @@ fn duration(seconds: f64) -> String {
     }
 }
 
-/// The facts under the title, for instance `hopper v4 · 2 seeds · 1M offline updates`.
+/// The facts under the title, for instance `hopper-medium · hopper-v4 · seeds 0, 1`.
 fn subtitle(groups: &[Group]) -> String {
     let runs: Vec<&Run> = groups.iter().flat_map(|g| &g.runs).collect();
     let mut facts: Vec<String> = Vec::new();
-    let mut envs: Vec<String> = runs
-        .iter()
-        .map(|r| format!("{} {}", r.option("run", "env"), r.option("run", "env_version")))
-        .filter(|e| !e.starts_with(' '))
-        .collect();
-    envs.dedup();
-    facts.extend(envs.first().filter(|_| envs.len() == 1).cloned());
+    for of in [Run::data, |run: &Run| run.option("run", "env")] {
+        let mut names: Vec<String> = runs.iter().map(|run| of(run)).filter(|name| !name.is_empty()).collect();
+        names.sort();
+        names.dedup();
+        if !names.is_empty() {
+            facts.push(names.join(", "));
+        }
+    }
     let mut seeds: Vec<String> = runs.iter().map(|r| r.option("run", "seed")).collect();
     seeds.sort();
     seeds.dedup();
@@ -228,30 +234,40 @@ fn subtitle(groups: &[Group]) -> String {
     facts.join(" \u{b7} ")
 }
 
-/// The page for one run or a comparison of several. `notes` are paragraphs of plain text that
-/// stand under the title, such as a verdict or a warning.
-pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
-    let facts = groups.iter().flat_map(|g| &g.runs).find_map(|r| r.dataset.as_ref());
+/// What the pages of this program have in their heads, by which it knows them.
+pub(super) const GENERATOR: &str = "<meta name=\"generator\" content=\"baq\">";
+
+/// A page up to where its own content begins.
+pub(super) fn opening(title: &str, subtitle: &str, notes: &[String]) -> String {
     let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{GENERATOR}\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{0}</title>\n\
          <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{0}</h1>\n<p class=\"sub\">{1}</p>\n",
         escaped(title),
-        escaped(&subtitle(groups))
+        escaped(subtitle)
     );
     for note in notes {
         let _ = writeln!(html, "<p class=\"note\">{}</p>", escaped(note));
     }
-    html.push_str("</header>\n<h2>Learning</h2>\n");
+    html.push_str("</header>\n");
+    html
+}
+
+/// The page for one run or a comparison of several. `notes` are paragraphs of plain text that
+/// stand under the title, such as a verdict or a warning.
+pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
+    let datasets = summary::datasets(groups);
+    let mut html = opening(title, &subtitle(groups), notes);
+    html.push_str("<h2>Learning</h2>\n");
     html.push_str(&figure(&curves::learning_curves(groups), (1080, 420), (380, 380)));
     html.push_str("<h2>Results</h2>\n");
     if summary::scored(groups) {
         html.push_str("<h3>Normalised score</h3>\n");
-        html.push_str(&results_table(groups, facts, true));
+        html.push_str(&results_table(groups, &datasets, true));
         html.push_str("<h3>Return</h3>\n");
     }
-    html.push_str(&results_table(groups, facts, false));
+    html.push_str(&results_table(groups, &datasets, false));
     let spreads = groups.iter().any(|g| g.runs.len() > 1);
     let _ = writeln!(
         html,
@@ -284,9 +300,9 @@ pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
         }
     }
     html.push_str(&glossary(groups));
-    if let Some(facts) = facts {
+    if !datasets.is_empty() {
         html.push_str("<h2>Data</h2>\n");
-        html.push_str(&dataset_table(facts));
+        datasets.iter().for_each(|facts| html.push_str(&dataset_table(facts)));
     }
     html.push_str("<h2>Configuration</h2>\n");
     for group in groups {

@@ -20,28 +20,66 @@ pub use summary::{Group, OnlineFigures, Run, group};
 
 use crate::checkpoint::atomic::write_atomic;
 use crate::train::rundir::{self, RunError};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Reads the runs and writes `report.html`, `curves.svg` and `curves.png` into `out`, replacing
-/// older ones. Runs that differ only by their seed are drawn as one line with a band. Gives
-/// back the page's path.
+/// older ones of this program and nothing else. Runs that differ only by their seed are drawn as one line with a band.
+/// Gives back the page's path.
 pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Result<PathBuf, RunError> {
     let runs: Result<Vec<Run>, RunError> = runs.iter().map(|dir| Run::load(dir)).collect();
     let groups = group(runs?);
-    std::fs::create_dir_all(out).map_err(RunError::io(out, "create the directory"))?;
-    let save = |name: &str, bytes: &[u8]| {
-        let path = out.join(name);
-        write_atomic(&path, bytes).map_err(RunError::io(&path, "write the file"))?;
-        Ok(path)
-    };
+    let report = out.join(rundir::REPORT);
+    refuse_foreign(&report)?;
     let curves = learning_curves(&groups);
-    save(rundir::CURVES_SVG, curves.svg(900, 460).as_bytes())?;
-    let picture = out.join(rundir::CURVES_PNG);
+    let (svg, png) = (out.join(rundir::CURVES_SVG), out.join(rundir::CURVES_PNG));
+    if !report.exists() && !out.join(rundir::CONFIG).exists() {
+        // The page comes first, so that pictures without it are somebody else's.
+        [&svg, &png].into_iter().try_for_each(|picture| refuse_existing(picture))?;
+    }
+    std::fs::create_dir_all(out).map_err(RunError::io(out, "create the directory"))?;
+    write_page(&report, &page(title, &groups, notes))?;
+    write_atomic(&svg, curves.svg(900, 460).as_bytes()).map_err(RunError::io(&svg, "write the file"))?;
     curves
-        .png(&picture, 900, 460)
-        .map_err(|e| RunError::io(&picture, "write the picture")(std::io::Error::other(e)))?;
-    save(rundir::REPORT, page(title, &groups, notes).as_bytes())
+        .png(&png, 900, 460)
+        .map_err(|e| RunError::io(&png, "write the picture")(std::io::Error::other(e)))?;
+    Ok(report)
 }
+
+/// Writes a page, replacing an older one of this program and nothing else.
+pub fn write_page(path: &Path, page: &str) -> Result<(), RunError> {
+    refuse_foreign(path)?;
+    write_atomic(path, page.as_bytes()).map_err(RunError::io(path, "write the file"))
+}
+
+/// An error if there is something at `path` that is not a page of this program. In the directory of a run the names of
+/// its pages are.
+fn refuse_foreign(path: &Path) -> Result<(), RunError> {
+    let in_run = path.with_file_name(rundir::CONFIG).is_file();
+    if in_run && [rundir::REPORT, rundir::AUDIT].iter().any(|name| path.ends_with(name)) {
+        return Ok(());
+    }
+    let ours = |path: &Path| -> std::io::Result<bool> {
+        let mut head = Vec::new();
+        File::open(path)?.take(HEAD).read_to_end(&mut head)?;
+        Ok(String::from_utf8_lossy(&head).contains(html::GENERATOR))
+    };
+    if path.is_file() && ours(path).map_err(RunError::io(path, "read the file"))? {
+        return Ok(());
+    }
+    refuse_existing(path)
+}
+
+fn refuse_existing(path: &Path) -> Result<(), RunError> {
+    match path.symlink_metadata() {
+        Ok(_) => Err(RunError::Foreign { path: path.into() }),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Bytes in which the head of a page says who made it.
+const HEAD: u64 = 1024;
 
 #[cfg(test)]
 mod tests;

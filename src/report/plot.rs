@@ -1,7 +1,7 @@
 //! Curves and histograms. Above 400 lines by its tests.
 
 use super::canvas::{Canvas, Chart, Dash, Drawn, INK, MUTED, PALETTE};
-use super::frame::{Entry, Frame, Scale, extent, padded};
+use super::frame::{Entry, Frame, Scale, drawable, extent, padded};
 use crate::train::metrics::Distribution;
 use plotters::prelude::{DrawingBackend, RGBColor};
 
@@ -10,7 +10,7 @@ use plotters::prelude::{DrawingBackend, RGBColor};
 pub struct Series {
     /// Name in the legend; empty keeps it out of the legend.
     pub label: String,
-    /// Points in order of x. NaN breaks the line.
+    /// Points in order of x. What has no place on an axis, as NaN, breaks the line.
     pub points: Vec<(f64, f64)>,
     /// (x, low, high) in order of x; may be empty.
     pub band: Vec<(f64, f64, f64)>,
@@ -171,13 +171,13 @@ impl Chart for Curves {
             let mut outline: Vec<(f64, f64)> =
                 s.band.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2))).collect();
             outline.extend(s.band.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1))));
-            if outline.iter().all(|p| p.1.is_finite()) {
+            if s.band.iter().all(|b| drawable(b.1) && drawable(b.2)) {
                 canvas.area(&outline, colour(s.colour), 0.18)?;
             }
         }
         for s in &self.series {
             let few = s.points.len() <= 40;
-            for run in s.points.split(|p| !p.1.is_finite()) {
+            for run in s.points.split(|p| !drawable(p.1)) {
                 let pixels: Vec<(f64, f64)> =
                     run.iter().map(|p| (scale.pixel(p.0), frame.y_pixel(p.1))).collect();
                 let width = if few { 2.0 } else { 1.6 };
@@ -203,6 +203,10 @@ fn count(n: u64) -> String {
     }
 }
 
+fn total(counts: &[u64]) -> u64 {
+    counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
+}
+
 /// A histogram with one outline per origin, each as shares of its own total, so that a few
 /// thousand online transitions compare with a million offline ones.
 #[derive(Debug, Clone)]
@@ -222,7 +226,7 @@ impl Chart for Histogram<'_> {
             .groups
             .iter()
             .map(|(_, counts)| {
-                let total = counts.iter().sum::<u64>().max(1) as f64;
+                let total = total(counts).max(1) as f64;
                 counts.iter().map(|c| 100.0 * *c as f64 / total).collect()
             })
             .collect();
@@ -233,7 +237,7 @@ impl Chart for Histogram<'_> {
             .iter()
             .enumerate()
             .map(|(i, (name, counts))| {
-                let n = count(counts.iter().sum());
+                let n = count(total(counts));
                 (format!("{name} ({n})"), colour(Some(i)), dash(Some(i)))
             })
             .collect();
@@ -248,6 +252,9 @@ impl Chart for Histogram<'_> {
         let (Some(low), Some(high)) = (self.of.edges.first(), self.of.edges.last()) else {
             return Ok(());
         };
+        if !(drawable(*low) && drawable(*high) && low < high) {
+            return Ok(());
+        }
         let piece = [*low, *high, frame.left, frame.right];
         let scale = Scale::new(vec![piece]);
         for (i, shares) in shares.iter().enumerate() {
@@ -257,7 +264,10 @@ impl Chart for Histogram<'_> {
                 .edges
                 .windows(2)
                 .zip(shares)
-                .map(|(edges, share)| (scale.pixel(edges[0]), scale.pixel(edges[1]), *share))
+                .map(|(edges, share)| {
+                    let pixel = |x: f64| scale.pixel(x).clamp(frame.left, frame.right);
+                    (pixel(edges[0]), pixel(edges[1]), *share)
+                })
                 .collect();
             for filled in bins.split(|b| b.2 == 0.0).filter(|f| !f.is_empty()) {
                 let mut outline = vec![(filled[0].0, frame.bottom)];

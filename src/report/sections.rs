@@ -1,7 +1,7 @@
 //! A page of headings, tables and charts, for reports that are not about learning curves.
 
 use super::canvas::Chart;
-use super::html::{STYLE, escaped, figure};
+use super::html::{escaped, figure, opening};
 use super::plot::{Curves, Histogram};
 use crate::train::metrics::Distribution;
 use std::fmt::Write as _;
@@ -52,18 +52,7 @@ fn table(heads: &[String], rows: &[Vec<String>]) -> String {
 
 /// The page: everything in one file, no script.
 pub fn sections_page(title: &str, subtitle: &str, notes: &[String], sections: &[Section]) -> String {
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{0}</title>\n\
-         <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{0}</h1>\n<p class=\"sub\">{1}</p>\n",
-        escaped(title),
-        escaped(subtitle)
-    );
-    for note in notes {
-        let _ = writeln!(html, "<p class=\"note\">{}</p>", escaped(note));
-    }
-    html.push_str("</header>\n");
+    let mut html = opening(title, subtitle, notes);
     for section in sections {
         let _ = writeln!(html, "<h2>{}</h2>", escaped(&section.heading));
         let mut in_charts = false;

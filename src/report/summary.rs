@@ -82,18 +82,45 @@ impl Run {
         }
     }
 
-    /// All options as (`section.key`, text), without the seed.
+    /// What decides the run's results, the seed apart, as (`section.key`, text); the data as [`DATA`], by their checksum
+    /// where it is known, wherever the file lies.
     fn settings(&self) -> Vec<(String, String)> {
         let mut all = Vec::new();
         for (section, values) in &self.options {
             for key in values.as_table().into_iter().flat_map(toml::Table::keys) {
                 let place = format!("{section}.{key}");
-                if place != "run.seed" {
+                if section != "audit" && !BOOKKEEPING.contains(&place.as_str()) {
                     all.push((place, self.option(section, key)));
                 }
             }
         }
+        let data = match &self.dataset {
+            Some(facts) if !facts.sha256.is_empty() => format!("{} {}", self.data(), facts.sha256),
+            _ => self.data(),
+        };
+        all.push((DATA.into(), data));
         all
+    }
+
+    /// A short name of its data: the file without folders and ending; empty without data.
+    pub fn data(&self) -> String {
+        let named = match &self.dataset {
+            Some(facts) if !facts.name.is_empty() => facts.name.clone(),
+            _ => self.option("run", "dataset"),
+        };
+        Path::new(&named).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    /// How far it has come, if that is not the length it is planned for: its last evaluation. Figures of runs at
+    /// different places are no seeds of one experiment.
+    fn unfinished(&self) -> Option<String> {
+        let last = self.evaluations.last()?.stamp;
+        let planned = |section, key| self.option(section, key).parse::<u64>().ok();
+        let (done, length, unit) = match last.phase {
+            Phase::Online => (last.env_step, planned("online", "env_steps"), "steps"),
+            _ => (last.update, planned("offline", "updates"), "updates"),
+        };
+        length.filter(|length| done < *length).map(|length| format!("{done} of {length} {unit}"))
     }
 
     pub(super) fn phase(&self, phase: Phase) -> impl Iterator<Item = &Evaluation> {
@@ -136,27 +163,50 @@ pub struct Group {
     pub runs: Vec<Run>,
 }
 
-/// Options that the name of a group has already, and one too long for a name.
-const IN_BASE: [&str; 3] = ["run.algo", "run.adapt", "run.dataset"];
+/// The data among the settings.
+const DATA: &str = "data";
 
-/// Puts runs together by configuration, in the order of their first run, and names the groups
-/// by algorithm and adaptation, and by what else tells them apart where that is not enough.
+/// Options that decide no result: which of several equal runs it is, where its data lie, how often it writes itself down.
+const BOOKKEEPING: [&str; 5] =
+    ["run.seed", "run.dataset", "offline.checkpoint_every", "online.checkpoint_every", "online.log_every"];
+
+/// Settings that the name of a group has already.
+const IN_BASE: [&str; 4] = ["run.algo", "run.adapt", "run.env", DATA];
+
+/// Puts runs together that differ by their seed only and have come equally far, in the order of their first run, and names
+/// the groups by algorithm and adaptation, by data and environment where there are several, and by what else tells them apart
+/// where that is not enough.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for run in runs {
-        let settings = run.settings();
-        match groups.iter_mut().find(|g| g.runs[0].settings() == settings) {
+        let key = |run: &Run| (run.settings(), run.unfinished());
+        let mine = key(&run);
+        match groups.iter_mut().find(|g| key(&g.runs[0]) == mine) {
             Some(group) => group.runs.push(run),
             None => groups.push(Group { label: String::new(), runs: vec![run] }),
         }
     }
+    let several =
+        |of: &dyn Fn(&Run) -> String| groups.iter().any(|g| of(&g.runs[0]) != of(&groups[0].runs[0]));
+    let (datasets, environments) = (several(&Run::data), several(&|run| run.option("run", "env")));
     let base = |run: &Run| {
         let (algo, adapt) = (run.option("run", "algo"), run.option("run", "adapt"));
-        let phase = run.phase(Phase::Online).next().is_some();
-        match (adapt.as_str(), phase) {
+        let online = run.phase(Phase::Online).next().is_some();
+        let mut name = match (adapt.as_str(), online) {
             ("" | "plain", _) | (_, false) => algo,
             _ => method_name(&algo, &adapt, |key| run.option(&adapt, key)),
+        };
+        let (data, env) = (run.data(), run.option("run", "env"));
+        if datasets && !data.is_empty() {
+            name.push_str(&format!(" on {data}"));
         }
+        if environments && !env.is_empty() {
+            name.push_str(&format!(" in {env}"));
+        }
+        if let Some(place) = run.unfinished() {
+            name.push_str(&format!(" ({place})"));
+        }
+        name
     };
     let differing = differences(&groups);
     let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0])).collect();
@@ -167,7 +217,9 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
             let telling: Vec<String> = differing
                 .iter()
                 .filter(|(place, values)| {
-                    !IN_BASE.contains(&place.as_str()) && twins.iter().any(|j| values[*j] != values[i])
+                    // Two files of one name are told apart by their checksums.
+                    (!IN_BASE.contains(&place.as_str()) || place == DATA)
+                        && twins.iter().any(|j| values[*j] != values[i])
                 })
                 .take(2)
                 .map(|(place, values)| {
@@ -202,6 +254,17 @@ pub fn differences(groups: &[Group]) -> Vec<(String, Vec<String>)> {
         })
         .filter(|(_, values)| values.windows(2).any(|pair| pair[0] != pair[1]))
         .collect()
+}
+
+/// The data of all groups, each once.
+pub fn datasets(groups: &[Group]) -> Vec<&DatasetFacts> {
+    let mut all: Vec<&DatasetFacts> = Vec::new();
+    for facts in groups.iter().flat_map(|g| &g.runs).filter_map(|r| r.dataset.as_ref()) {
+        if !all.iter().any(|known| known.sha256 == facts.sha256 && known.name == facts.name) {
+            all.push(facts);
+        }
+    }
+    all
 }
 
 /// Mean and smallest and largest over seeds of one figure.

@@ -298,4 +298,131 @@ fn suf_is_named_by_its_reading() {
     }
     let labels: Vec<String> = group(runs).into_iter().map(|g| g.label).collect();
     assert_eq!(labels, ["iql + suf (unconstrained)", "iql + suf (ratios alone)"]);
+/// A run with these evaluations, one in 100 updates, and this configuration.
+fn small(dir: &Path, config: &str, returns: &[f64]) -> Run {
+    std::fs::create_dir_all(dir).unwrap();
+    std::fs::write(dir.join(rundir::CONFIG), config).unwrap();
+    let mut log = EvaluationLog::create(dir, &[]).unwrap();
+    for (i, x) in (1..).zip(returns) {
+        let stamp = Stamp { phase: Phase::Offline, update: i * 100, env_step: 0 };
+        log.record(&Evaluation { stamp, score: None, returns: vec![*x], lengths: vec![1] }).unwrap();
+    }
+    log.flush().unwrap();
+    Run::load(dir).unwrap()
+}
+
+fn settings(seed: u64, env: &str, more: &str) -> String {
+    format!("[run]\nalgo = \"iql\"\nenv = \"{env}\"\nseed = {seed}\n{more}\n[offline]\nupdates = 300\n")
+}
+
+fn labels(runs: Vec<Run>) -> Vec<String> {
+    group(runs).into_iter().map(|g| format!("{} x{}", g.label, g.runs.len())).collect()
+}
+
+#[test]
+fn seeds_at_different_progress_are_not_averaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |seed: u64, returns: &[f64]| {
+        small(&folder.path().join(seed.to_string()), &settings(seed, "hopper-v4", ""), returns)
+    };
+    let runs = vec![run(0, &[1.0, 2.0, 3.0]), run(1, &[1.0, 2.0]), run(2, &[5.0, 6.0, 7.0])];
+    assert_eq!(labels(runs), ["iql x2", "iql (200 of 300 updates) x1"]);
+}
+
+#[test]
+fn seeds_of_other_data_or_environments_are_not_averaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |seed: u64, env: &str, data: &str, sha: &str| {
+        let dir = folder.path().join(seed.to_string());
+        let run =
+            small(&dir, &settings(seed, env, &format!("dataset = \"/x/{seed}/{data}.hdf5\"")), &[1.0; 3]);
+        write_dataset(&dir, &DatasetFacts { name: data.into(), sha256: sha.into(), ..Default::default() })
+            .unwrap();
+        drop(run);
+        Run::load(&dir).unwrap()
+    };
+    // The same file in two folders is one data set.
+    let same = vec![run(0, "hopper-v4", "medium", "a"), run(1, "hopper-v4", "medium", "a")];
+    assert_eq!(labels(same), ["iql x2"]);
+    let data = vec![run(0, "hopper-v4", "medium", "a"), run(1, "hopper-v4", "expert", "b")];
+    assert_eq!(labels(data), ["iql on medium x1", "iql on expert x1"]);
+    let files = labels(vec![run(0, "hopper-v4", "medium", "a"), run(1, "hopper-v4", "medium", "b")]);
+    assert!(files[0] != files[1], "{files:?}");
+    let both = group(vec![run(0, "hopper-v4", "medium", "a"), run(1, "walker2d-v4", "medium", "a")]);
+    assert_eq!(
+        both.iter().map(|g| g.label.as_str()).collect::<Vec<_>>(),
+        ["iql in hopper-v4", "iql in walker2d-v4"]
+    );
+    assert!(page("t", &both, &[]).contains("hopper-v4, walker2d-v4"));
+}
+
+#[test]
+fn bookkeeping_makes_no_other_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |seed: u64, more: &str| {
+        let text = format!("{}{more}", settings(seed, "hopper-v4", ""));
+        small(&folder.path().join(seed.to_string()), &text, &[1.0; 3])
+    };
+    let runs = vec![
+        run(0, "checkpoint_every = 7\n[audit]\nledger = true\n"),
+        run(1, "checkpoint_every = 9\n[audit]\nledger = false\n"),
+        run(2, "checkpoint_every = 9\nbatch = 8\n[audit]\nledger = false\n"),
+    ];
+    assert_eq!(labels(runs), ["iql, batch \u{2013} x2", "iql, batch 8 x1"]);
+}
+
+#[test]
+fn files_edited_by_hand_are_drawn_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("run");
+    let build = || write(&dir, "t", std::slice::from_ref(&dir), &[]).map(|_| ()).map_err(|e| e.to_string());
+    small(&dir, &settings(0, "hopper-v4", ""), &[1e308, -1e308, f64::MAX]);
+    assert_eq!(build(), Ok(()));
+    small(&dir, &settings(0, "hopper-v4", ""), &[]);
+    let facts = DatasetFacts { return_mean: 1e-323, return_best_tenth: 0.0, ..Default::default() };
+    write_dataset(&dir, &facts).unwrap();
+    assert_eq!(build(), Ok(()));
+    let wild = Distribution {
+        title: "w".into(),
+        x_label: "w".into(),
+        edges: vec![-1.0, 1e300, 1.0],
+        groups: vec![("a".into(), vec![u64::MAX, u64::MAX, 3]), ("b".into(), vec![])],
+    };
+    write_distributions(
+        &dir,
+        &[wild, Distribution { edges: vec![-1e308, 1e308], ..Distribution::of("w", "w", &[], 1) }],
+    )
+    .unwrap();
+    assert_eq!(build(), Ok(()));
+    std::fs::write(dir.join(rundir::TIMING), "phase,update,env_step,seconds\noffline,1,0,1\n").unwrap();
+    let refused = build().unwrap_err();
+    assert!(
+        refused.contains("timing.csv, line 1: expected columns seconds,updates_per_second, got `seconds`"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_report_replaces_reports_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, out) = (folder.path().join("run"), folder.path().join("mine"));
+    small(&dir, &settings(0, "hopper-v4", ""), &[1.0]);
+    let build = |out: &Path| write(out, "t", std::slice::from_ref(&dir), &[]).map_err(|e| e.to_string());
+    for precious in [rundir::REPORT, rundir::CURVES_SVG, rundir::CURVES_PNG] {
+        std::fs::create_dir_all(&out).unwrap();
+        std::fs::write(out.join(precious), "precious").unwrap();
+        let refused = build(&out).unwrap_err();
+        assert!(refused.contains(&format!("{precious}: not made by this program")), "{refused}");
+        assert_eq!(std::fs::read_to_string(out.join(precious)).unwrap(), "precious");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1, "nothing was added");
+        std::fs::remove_dir_all(&out).unwrap();
+    }
+    build(&out).unwrap();
+    // As a kill behind the page leaves it.
+    std::fs::remove_file(out.join(rundir::CURVES_PNG)).unwrap();
+    build(&out).unwrap();
+    let data = folder.path().join("data.hdf5");
+    std::fs::write(&data, "only copy").unwrap();
+    assert!(write_page(&data, "<html>").is_err());
+    assert!(write_page(&out.join(rundir::REPORT), "<html>").is_ok());
 }

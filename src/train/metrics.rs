@@ -233,18 +233,24 @@ impl EvaluationLog {
     }
 }
 
-/// Reads `evaluations.csv` of a run; a torn last line is left out.
-pub fn read_evaluations(dir: &Path) -> Result<Vec<Evaluation>, RunError> {
-    let path = dir.join(rundir::EVALUATIONS_CSV);
-    let (header, lines) = read_csv(&path)?;
-    if header[3..] != EVALUATION {
+/// The rows of a CSV file that must have these columns behind the counters.
+fn read_columns(path: &Path, columns: &[&str]) -> Result<Vec<(usize, Vec<String>)>, RunError> {
+    let (header, lines) = read_csv(path)?;
+    if header[3..] != *columns {
         return Err(RunError::Format {
-            path,
+            path: path.into(),
             line: 1,
-            expected: format!("columns {}", EVALUATION.join(",")),
+            expected: format!("columns {}", columns.join(",")),
             got: format!("`{}`", header[3..].join(",")),
         });
     }
+    Ok(lines)
+}
+
+/// Reads `evaluations.csv` of a run; a torn last line is left out.
+pub fn read_evaluations(dir: &Path) -> Result<Vec<Evaluation>, RunError> {
+    let path = dir.join(rundir::EVALUATIONS_CSV);
+    let lines = read_columns(&path, &EVALUATION)?;
     let mut evaluations = Vec::with_capacity(lines.len());
     for (line, cells) in &lines {
         evaluations.push(Evaluation {
@@ -306,7 +312,7 @@ impl TimingLog {
 /// Reads `timing.csv` of a run.
 pub fn read_timing(dir: &Path) -> Result<Vec<Timing>, RunError> {
     let path = dir.join(rundir::TIMING);
-    let (_, lines) = read_csv(&path)?;
+    let lines = read_columns(&path, &TIME)?;
     lines
         .iter()
         .map(|(line, cells)| {

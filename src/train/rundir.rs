@@ -61,6 +61,12 @@ pub enum RunError {
         /// A second way out, or nothing.
         hint: &'static str,
     },
+    /// A file that this program did not make stands where it would write.
+    #[error("{}: not made by this program, so it is not replaced; choose another --out or move it away", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process is writing to it.
     #[error("{}: in use by process {pid}; wait for it or choose another --out", path.display())]
     InUse {

@@ -10,8 +10,8 @@ use crate::audit::roundoff::{self, Row};
 use crate::audit::worse;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::report::sections::{Item, Section, sections_page};
-use crate::report::{Curves, Run, Series, XAxis, metric_charts};
-use crate::train::rundir::{self, RunError};
+use crate::report::{Curves, Run, Series, XAxis, metric_charts, write_page};
+use crate::train::rundir;
 use crate::train::{TrainError, metrics};
 
 /// Make the page of the audit.
@@ -57,7 +57,7 @@ impl Report {
         let title = format!("Audit of {}", dir.file_name().unwrap_or_default().to_string_lossy());
         let page = sections_page(&title, &dir.display().to_string(), &notes, &sections);
         let out = self.out.clone().unwrap_or_else(|| dir.join(rundir::AUDIT));
-        std::fs::write(&out, page).map_err(RunError::io(&out, "write the file"))?;
+        write_page(&out, &page)?;
         if common.json {
             println!("{}", json!({ "report": out, "notes": notes, "sections": sections.len() }));
         } else {
