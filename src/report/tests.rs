@@ -298,6 +298,8 @@ fn suf_is_named_by_its_reading() {
     }
     let labels: Vec<String> = group(runs).into_iter().map(|g| g.label).collect();
     assert_eq!(labels, ["iql + suf (unconstrained)", "iql + suf (ratios alone)"]);
+}
+
 /// A run with these evaluations, one in 100 updates, and this configuration.
 fn small(dir: &Path, config: &str, returns: &[f64]) -> Run {
     std::fs::create_dir_all(dir).unwrap();
