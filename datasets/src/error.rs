@@ -56,7 +56,7 @@ pub enum Error {
     },
     /// The HDF5 structure cannot be followed or decoded.
     #[error(
-        "{file}: key `{key}`: cannot be decoded ({reason}); the file is damaged or uses an unsupported HDF5 feature, fetch it again or rewrite it with h5repack"
+        "{file}: key `{key}`: cannot be decoded ({reason}); the file is damaged, fetch it again"
     )]
     Undecodable {
         /// Path as the user gave it.
@@ -64,6 +64,42 @@ pub enum Error {
         /// Dataset, or `/` for the file as a whole.
         key: String,
         /// The library's words, flattened to one line.
+        reason: String,
+    },
+    /// The file is whole, and uses something of HDF5 that is not read here.
+    #[error(
+        "{file}: key `{key}`: expected plain, gzip, shuffle, LZF or Fletcher-32 storage, got {feature}, which is not supported; convert the file with `h5repack -f GZIP=4 OLD NEW`, or copy its columns with h5py (`pip install h5py hdf5plugin`)"
+    )]
+    Unsupported {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset, or `/` for the file as a whole.
+        key: String,
+        /// What it is.
+        feature: String,
+    },
+    /// A key that is not there, and may have been.
+    #[error(
+        "{file}: key `{key}`: expected it to be there or clearly absent, but {reason}; if it is misspelt rename it, if the file is damaged fetch it again, if it is neither run h5repack on it"
+    )]
+    Uncertain {
+        /// Path as the user gave it.
+        file: String,
+        /// The key in question.
+        key: String,
+        /// What speaks for it.
+        reason: String,
+    },
+    /// A soft or external link that leads nowhere, or where it is not followed.
+    #[error(
+        "{file}: key `{key}`: expected a dataset or group, got {reason}; put the file there, or copy the linked data in (h5py: `f.copy(f[key], new_file, expand_soft=True, expand_external=True)`)"
+    )]
+    BrokenLink {
+        /// Path as the user gave it.
+        file: String,
+        /// The key that is a link, or leads through one.
+        key: String,
+        /// Where the link leads, and what is wrong with that.
         reason: String,
     },
     /// A required dataset is absent.

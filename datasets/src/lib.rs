@@ -13,6 +13,7 @@ mod columns;
 pub mod d4rl;
 pub mod episodes;
 mod error;
+pub mod files;
 pub mod inspect;
 pub mod minari;
 mod recording;

@@ -6,7 +6,8 @@
 
 use crate::error::{Error, Result, one_line};
 use std::fmt;
-use std::path::Path;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 
 #[cfg(feature = "libhdf5")]
 pub mod libhdf5;
@@ -72,11 +73,14 @@ pub trait Backend: Sized {
     /// Opens a file held in memory; `label` stands for its path in messages. Errors as [`Backend::open`].
     fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self>;
 
+    /// The files beyond this one that links have led to so far.
+    fn linked_files(&self) -> Vec<PathBuf>;
+
     /// Sorted names of the datasets and groups directly inside `group` (`""` is the root).
     fn children(&self, group: &str) -> Result<Vec<String>>;
 
-    /// Shape and type of a dataset, or `None` if there is no dataset of this name. Its storage has passed
-    /// `Storage::check`, so the shape can be believed.
+    /// Shape and type of a dataset, or `None` if there is none of this name. Its storage has passed `Storage::check`, so
+    /// the shape can be believed; and so can `None`: where damage may have hidden the name, that is an error.
     fn info(&self, key: &str) -> Result<Option<Info>>;
 
     /// Whole column of a float dataset as f32 (f64 is rounded).
@@ -199,9 +203,10 @@ impl Storage {
             }
             let inside = c.offset.len() == chunk.len()
                 && c.offset.iter().zip(&self.shape).zip(chunk).all(|((o, n), c)| o < n && o % c == 0);
-            if inside {
-                seen.push(&c.offset);
+            if !inside {
+                return Err(undecodable("a chunk lies outside of its dataset"));
             }
+            seen.push(&c.offset);
         }
         seen.sort_unstable();
         seen.dedup();
@@ -231,12 +236,32 @@ fn product(extents: &[u64]) -> u128 {
 /// The eight bytes every HDF5 file carries at offset 0, 512, 1024, 2048, ...
 const SIGNATURE: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
-/// Tells a foreign file from an HDF5 file by its first bytes, naming the usual mistakes.
-pub(crate) fn check_signature(file: &str, head: &[u8]) -> Result<()> {
+/// Opens a regular file, and gives its length and where the superblock lies. Errors: unreadable, not HDF5.
+fn open(path: &Path, label: &str) -> Result<(std::fs::File, u64, u64)> {
+    let fail = |e| Error::io(path, "cannot open", &e);
+    let mut file = crate::files::open(path).map_err(fail)?;
+    let bytes = file.metadata().map_err(fail)?.len();
+    let mut head = Vec::new();
+    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(fail)?;
+    let base = look_at_signature(label, &head)?;
+    Ok((file, bytes, base))
+}
+
+/// True if `other` may be `name` after damage to a byte or two, or a slip of the pen.
+fn resembles(other: &str, name: &str) -> bool {
+    let (o, n) = (other.as_bytes(), name.as_bytes());
+    let differing = o.iter().zip(n).filter(|(a, b)| a != b).count() + o.len().abs_diff(n.len());
+    let allowed = if o.len() == n.len() || n.len() >= 8 { 2 } else { 0 };
+    other != name && n.len() > 2 * allowed && differing <= allowed
+}
+
+/// Tells a foreign file from an HDF5 file by its first bytes, naming the usual mistakes; returns where the superblock
+/// lies.
+fn look_at_signature(file: &str, head: &[u8]) -> Result<u64> {
     let mut at = 0;
     while at + 8 <= head.len() {
         if head[at..at + 8] == SIGNATURE {
-            return Ok(());
+            return Ok(at as u64);
         }
         at = if at == 0 { 512 } else { at * 2 };
     }
@@ -259,8 +284,8 @@ pub(crate) fn check_signature(file: &str, head: &[u8]) -> Result<()> {
     Err(Error::NotHdf5 { file: file.into(), got, advice })
 }
 
-/// How many leading bytes [`check_signature`] wants to see.
-pub(crate) const HEAD_BYTES: usize = 64 * 1024;
+/// How many leading bytes `look_at_signature` wants to see.
+const HEAD_BYTES: usize = 64 * 1024;
 
 /// Numbers to flags; NaN has no truth value.
 fn flags_of(file: &str, key: &str, values: &[f64]) -> Result<Vec<bool>> {
@@ -319,9 +344,9 @@ mod tests {
         let plain = |chunks: &[(&[u64], u64)]| verdict(&[100], chunked(false, &[64], chunks));
         assert_eq!(plain(&[(&[0], 256), (&[64], 256)]), "100");
         assert_eq!(plain(&[(&[0], 256)]), "Unwritten");
-        // The same chunk twice, or one beyond the extent, is not the missing one.
+        // The same chunk twice is not the missing one.
         assert_eq!(plain(&[(&[0], 256), (&[0], 256)]), "Unwritten");
-        assert_eq!(plain(&[(&[0], 256), (&[128], 256)]), "Unwritten");
+        assert_eq!(plain(&[(&[0], 256), (&[64], 256), (&[128], 256)]), "Undecodable");
         assert_eq!(plain(&[(&[0], 256), (&[64], 255)]), "Undecodable");
         assert_eq!(plain(&[(&[0], 256), (&[64], FILE + 1)]), "Undecodable");
         assert_eq!(verdict(&[100], chunked(true, &[64], &[(&[0], 9), (&[64], 9)])), "100");

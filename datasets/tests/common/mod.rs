@@ -1,6 +1,7 @@
 //! Shared by the tests: paths, and the formulas of the fixtures (60 rows, S = 3, A = 2).
 #![allow(dead_code)]
 
+use baq_datasets::Recording;
 use std::path::PathBuf;
 
 /// Path of a fixture.
@@ -15,7 +16,11 @@ pub fn s(i: usize, k: usize) -> f32 {
 
 /// Recorded next observation.
 pub fn s2(i: usize, k: usize) -> f32 {
-    if [19, 44, 59].contains(&i) { s(i, k) + 1.0 / 64.0 } else { s(i + 1, k) }
+    s2_of(60, i, k)
+}
+
+fn s2_of(n: usize, i: usize, k: usize) -> f32 {
+    if [19, 44, n - 1].contains(&i) { s(i, k) + 1.0 / 64.0 } else { s(i + 1, k) }
 }
 
 /// Action component k of row i.
@@ -26,6 +31,28 @@ pub fn a(i: usize, k: usize) -> f32 {
 /// Reward of row i.
 pub fn r(i: usize) -> f32 {
     (i % 8) as f32 / 4.0 - 0.5
+}
+
+/// Every value of a recording of any length, by the formulas.
+pub fn check_formulas(name: &str, rec: &Recording) {
+    let n = rec.len();
+    assert_eq!((rec.obs_dim(), rec.act_dim()), (3, 2), "{name}");
+    for i in 0..n {
+        for k in 0..3 {
+            assert_eq!(rec.observations[[i, k]], s(i, k), "{name} s {i} {k}");
+            if let Some(next) = &rec.next_observations {
+                assert_eq!(next[[i, k]], s2_of(n, i, k), "{name} s2 {i} {k}");
+            }
+        }
+        for k in 0..2 {
+            assert_eq!(rec.actions[[i, k]], a(i, k), "{name} a {i} {k}");
+        }
+        assert_eq!(rec.rewards[i], r(i), "{name} r {i}");
+        assert_eq!(rec.terminals[i], i == 19, "{name} terminal {i}");
+        if let Some(timeouts) = &rec.timeouts {
+            assert_eq!(timeouts[i], i == 44, "{name} timeout {i}");
+        }
+    }
 }
 
 /// Runs a generic check through every backend that is compiled in.

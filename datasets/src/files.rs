@@ -1,0 +1,96 @@
+//! Opening files that others named: only regular ones, and never more bytes than asked for.
+//!
+//! A named pipe would block for ever, a device may never end, and reading either may change it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Error, ErrorKind, Read as _, Result};
+use std::path::Path;
+
+/// The longest text that is read whole: configurations, sheets, metadata. Longer ones are refused.
+pub const LONGEST_TEXT: u64 = 1 << 28;
+
+/// Opens a regular file for reading. Errors: anything else (directory, pipe, socket, device), and the system's.
+pub fn open(path: &Path) -> Result<File> {
+    // Before opening, because to open a device or a pipe may do something; after, because the name may have changed.
+    check_regular(&std::fs::metadata(path)?)?;
+    let file = options().open(path)?;
+    check_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+/// Reads a regular file whole. Errors: as for [`open`], and a file that does not fit in memory.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, u64::MAX)
+}
+
+/// Reads a regular file of text whole. Errors: as for [`open`], not UTF-8, longer than [`LONGEST_TEXT`].
+pub fn read_to_string(path: &Path) -> Result<String> {
+    let bytes = read_at_most(path, LONGEST_TEXT)?;
+    String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "not text (no valid UTF-8)"))
+}
+
+fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
+    let file = open(path)?;
+    let long = |n: u64| Error::new(ErrorKind::FileTooLarge, format!("{n} bytes are too many to be read whole"));
+    let length = file.metadata()?.len();
+    if length > most {
+        return Err(long(length));
+    }
+    let mut bytes = Vec::new();
+    usize::try_from(length).ok().and_then(|n| bytes.try_reserve_exact(n).ok()).ok_or_else(|| long(length))?;
+    // Files of the kernel's own say that they are empty and are not; they may be endless.
+    let limit = if length == 0 { LONGEST_TEXT.min(most) } else { length };
+    let mut file = file.take(limit.saturating_add(1));
+    file.read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::other("it grows while it is read, or never ends"));
+    }
+    Ok(bytes)
+}
+
+fn check_regular(metadata: &std::fs::Metadata) -> Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let (kind, what) = if metadata.is_dir() {
+        (ErrorKind::IsADirectory, "a directory")
+    } else {
+        (ErrorKind::InvalidInput, special(metadata))
+    };
+    Err(Error::new(kind, format!("expected a regular file, got {what}")))
+}
+
+#[cfg(unix)]
+fn special(metadata: &std::fs::Metadata) -> &'static str {
+    use std::os::unix::fs::FileTypeExt as _;
+    let kind = metadata.file_type();
+    if kind.is_fifo() {
+        "a named pipe (to read from a pipe, write it to a file first)"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+#[cfg(not(unix))]
+fn special(_: &std::fs::Metadata) -> &'static str {
+    "something else"
+}
+
+/// Opening never waits, even where a pipe took the file's place a moment ago.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "macos"))]
+fn options() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    const O_NONBLOCK: i32 = if cfg!(target_os = "macos") { 0x4 } else { 0o4000 };
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(O_NONBLOCK);
+    options
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos")))]
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    options
+}
