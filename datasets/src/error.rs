@@ -55,9 +55,7 @@ pub enum Error {
         got: u64,
     },
     /// The HDF5 structure cannot be followed or decoded.
-    #[error(
-        "{file}: key `{key}`: cannot be decoded ({reason}); the file is damaged, fetch it again"
-    )]
+    #[error("{file}: key `{key}`: cannot be decoded ({reason}); the file is damaged, fetch it again")]
     Undecodable {
         /// Path as the user gave it.
         file: String,
@@ -80,7 +78,7 @@ pub enum Error {
     },
     /// A key that is not there, and may have been.
     #[error(
-        "{file}: key `{key}`: expected it to be there or clearly absent, but {reason}; if it is misspelt rename it, if the file is damaged fetch it again, if it is neither run h5repack on it"
+        "{file}: key `{key}`: expected it to be there or clearly absent, got {reason}; rename what is misspelt, fetch a damaged file again, or rewrite a whole one with h5repack"
     )]
     Uncertain {
         /// Path as the user gave it.

@@ -31,7 +31,8 @@ pub fn read_to_string(path: &Path) -> Result<String> {
 
 fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
     let file = open(path)?;
-    let long = |n: u64| Error::new(ErrorKind::FileTooLarge, format!("{n} bytes are too many to be read whole"));
+    let long =
+        |n: u64| Error::new(ErrorKind::FileTooLarge, format!("{n} bytes are too many to be read whole"));
     let length = file.metadata()?.len();
     if length > most {
         return Err(long(length));

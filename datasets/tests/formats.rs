@@ -6,7 +6,7 @@ use baq_datasets::backend::Backend;
 use baq_datasets::{Mode, Options, Recording, d4rl, minari};
 use common::{check_formulas, fixture};
 
-const D4RL: [&str; 11] = [
+const D4RL: [&str; 14] = [
     "plain",
     "gzip",
     "lzf",
@@ -14,6 +14,9 @@ const D4RL: [&str; 11] = [
     "latest",
     "extensible",
     "f64-columns-float-flags",
+    "newest",
+    "newest-unfiltered",
+    "soft-links",
     "big-endian-int-flags",
     "no-next-observations",
     "no-timeouts",

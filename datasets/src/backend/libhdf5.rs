@@ -1,14 +1,16 @@
 //! The second backend: the C library through the `hdf5-metno` fork, cargo feature `libhdf5`.
 //!
-//! Every call takes the library's global lock, so nothing here runs in parallel. Flags are read as i8, never as `bool`:
-//! a damaged file may hold other bytes than 0 and 1.
+//! The structure is read by [`PureFile`] first, which knows damage where the library takes it for absence; the library
+//! decodes the values, and reads alone what `PureFile` does not support. Every call takes the library's global lock, so
+//! nothing here runs in parallel. Flags are read as i8, never as `bool`: a damaged file may hold other bytes than 0 and 1.
 
-use super::{Backend, Chunk, Dtype, HEAD_BYTES, Info, Layout, Storage, check_signature};
+use super::pure::PureFile;
+use super::{Backend, Chunk, Dtype, Info, Layout, Storage};
 use crate::error::{Error, Result, one_line};
 use hdf5::types::{FixedAscii, FixedUnicode, FloatSize, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, H5Type};
-use std::io::{Read as _, Write as _};
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An HDF5 file opened by the C library.
@@ -16,6 +18,8 @@ pub struct LibFile {
     file: File,
     label: String,
     bytes: u64,
+    /// The same file in the eyes of the other backend; `None` if it does not support the file.
+    checked: Option<PureFile>,
 }
 
 /// Longest fixed-length string that is read, bytes; D4RL's metadata strings have a dozen.
@@ -48,8 +52,17 @@ impl LibFile {
         self.file.dataset(key).map(Some).map_err(|e| self.fail(key, &e))
     }
 
+    /// What the other backend says of a key; `None` if it does not support it.
+    fn checked_info(&self, key: &str) -> Result<Option<Option<Info>>> {
+        match self.checked.as_ref().map(|file| file.info(key)) {
+            None | Some(Err(Error::Unsupported { .. })) => Ok(None),
+            Some(info) => info.map(Some),
+        }
+    }
+
     /// Dataset, its type and element count, after the checks that must precede reading.
     fn guarded(&self, key: &str) -> Result<(Dataset, TypeDescriptor, usize)> {
+        self.checked_info(key)?;
         let dataset = self.dataset(key)?.ok_or_else(|| Error::MissingKey {
             file: self.label.clone(),
             key: key.into(),
@@ -114,20 +127,16 @@ impl Backend for LibFile {
 
     fn open(path: &Path) -> Result<Self> {
         let label = path.display().to_string();
-        let open = |e| Error::io(path, "cannot open", &e);
-        let mut file = std::fs::File::open(path).map_err(open)?;
-        let bytes = file.metadata().map_err(open)?.len();
-        let mut head = Vec::new();
-        (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(open)?;
-        check_signature(&label, &head)?;
+        let bytes = super::open(path, &label)?.1;
+        let checked = if_supported(PureFile::open(path))?;
         let file = File::open(path).map_err(|e| undecodable(&label, "/", &e))?;
-        Ok(LibFile { file, label, bytes })
+        Ok(LibFile { file, label, bytes, checked })
     }
 
     /// The C library's image driver has no safe binding; the bytes pass through a temporary file, removed at once.
     fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        check_signature(label, &bytes[..bytes.len().min(HEAD_BYTES)])?;
+        let checked = if_supported(PureFile::from_bytes(label, bytes))?;
         let name = format!("baq-{}-{}.hdf5.tmp", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
         let write = |e| Error::io(&path, "cannot write", &e);
@@ -135,10 +144,17 @@ impl Backend for LibFile {
         let opened = File::open(&path);
         std::fs::remove_file(&path).map_err(write)?;
         let file = opened.map_err(|e| undecodable(label, "/", &e))?;
-        Ok(LibFile { file, label: label.into(), bytes: bytes.len() as u64 })
+        Ok(LibFile { file, label: label.into(), bytes: bytes.len() as u64, checked })
+    }
+
+    fn linked_files(&self) -> Vec<PathBuf> {
+        self.checked.as_ref().map(PureFile::linked_files).unwrap_or_default()
     }
 
     fn children(&self, group: &str) -> Result<Vec<String>> {
+        if let Some(file) = &self.checked {
+            return file.children(group);
+        }
         let names = if group.is_empty() {
             self.file.member_names()
         } else {
@@ -150,6 +166,9 @@ impl Backend for LibFile {
     }
 
     fn info(&self, key: &str) -> Result<Option<Info>> {
+        if let Some(info) = self.checked_info(key)? {
+            return Ok(info);
+        }
         let Some(dataset) = self.dataset(key)? else {
             return Ok(None);
         };
@@ -199,6 +218,13 @@ impl Backend for LibFile {
             _ => None,
         };
         text.ok_or_else(|| super::string_dtype(&self.label, key, &classify(&descriptor), elements))
+    }
+}
+
+fn if_supported(file: Result<PureFile>) -> Result<Option<PureFile>> {
+    match file {
+        Err(Error::Unsupported { .. }) => Ok(None),
+        file => file.map(Some),
     }
 }
 

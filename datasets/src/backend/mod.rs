@@ -247,12 +247,19 @@ fn open(path: &Path, label: &str) -> Result<(std::fs::File, u64, u64)> {
     Ok((file, bytes, base))
 }
 
-/// True if `other` may be `name` after damage to a byte or two, or a slip of the pen.
-fn resembles(other: &str, name: &str) -> bool {
+/// True if `other` may be `name` after damage, or a slip of the pen: a letter or two differ, or less than half of them
+/// where the length is the same, or it holds signs that names of columns do not have.
+pub(crate) fn resembles(other: &str, name: &str) -> bool {
     let (o, n) = (other.as_bytes(), name.as_bytes());
+    let strange = |c: char| !c.is_alphanumeric() && !"_-. :()[]".contains(c);
     let differing = o.iter().zip(n).filter(|(a, b)| a != b).count() + o.len().abs_diff(n.len());
-    let allowed = if o.len() == n.len() || n.len() >= 8 { 2 } else { 0 };
-    other != name && n.len() > 2 * allowed && differing <= allowed
+    let allowed = match (o.len() == n.len(), n.len()) {
+        (_, ..5) => 0,
+        (true, length) => 2.max((length - 1) / 2),
+        (false, ..8) => 0,
+        (false, _) => 2,
+    };
+    other != name && (differing <= allowed || other.contains(strange))
 }
 
 /// Tells a foreign file from an HDF5 file by its first bytes, naming the usual mistakes; returns where the superblock
@@ -324,6 +331,17 @@ mod tests {
         let chunks =
             chunks.iter().map(|(offset, bytes)| Chunk { offset: offset.to_vec(), bytes: *bytes }).collect();
         Layout::Chunked { shape: chunk.to_vec(), filtered, chunks }
+    }
+
+    #[test]
+    fn what_resembles_a_key() {
+        for other in ["timeout", "timeoutz", "timeoutq", "timxoyts", "tim&kkkkkkk", "timeouts2"] {
+            assert!(resembles(other, "timeouts"), "{other}");
+        }
+        for other in ["timeouts", "timestep", "time", "terminals", "truncations", "step (s)"] {
+            assert!(!resembles(other, "timeouts"), "{other}");
+        }
+        assert!(resembles("infoz", "infos") && !resembles("info", "infos"));
     }
 
     #[test]

@@ -73,7 +73,14 @@ impl Grid<'_> {
     }
 
     /// Records chunk `number` of the grid of largest extents, with the unlimited axis (if any) counted slowest.
-    fn numbered(&mut self, number: u64, address: Option<u64>, bytes: u64, mask: u32, slowest: Option<usize>) -> Found<()> {
+    fn numbered(
+        &mut self,
+        number: u64,
+        address: Option<u64>,
+        bytes: u64,
+        mask: u32,
+        slowest: Option<usize>,
+    ) -> Found<()> {
         let Some(address) = address else {
             return Ok(());
         };
@@ -228,7 +235,14 @@ impl Grid<'_> {
         self.entries(&mut Cursor::new(&stored[..body]), first, count, wide, slowest)
     }
 
-    fn entries(&mut self, fields: &mut Cursor, first: u64, count: u64, wide: bool, slowest: Option<usize>) -> Found<()> {
+    fn entries(
+        &mut self,
+        fields: &mut Cursor,
+        first: u64,
+        count: u64,
+        wide: bool,
+        slowest: Option<usize>,
+    ) -> Found<()> {
         let size_bytes = self.size_bytes(wide);
         for number in first..first + count {
             let (address, bytes, mask) = self.entry(fields, size_bytes)?;
@@ -269,7 +283,8 @@ impl Grid<'_> {
         let direct = 2 * pointers.ilog2();
         let (blocks, supers_listed) = (2 * (pointers - 1), u64::from(supers.saturating_sub(direct)));
         let entry = self.entry_bytes(wide) as u64;
-        let bytes = self.image.sealed(block, 14 + inline * entry + 8 * (blocks + supers_listed) + 4, b"EAIB")?;
+        let bytes =
+            self.image.sealed(block, 14 + inline * entry + 8 * (blocks + supers_listed) + 4, b"EAIB")?;
         let mut fields = array.frame(&bytes)?;
         self.entries(&mut fields, 0, inline, wide, array.slowest)?;
         let mut first = inline;
@@ -291,14 +306,21 @@ impl Grid<'_> {
     }
 
     /// `count` blocks, each of `size` entries, the first of which is number `first`.
-    fn super_block(&mut self, array: &Extensible, at: Option<u64>, (first, size): (u64, u64), count: u64) -> Found<()> {
+    fn super_block(
+        &mut self,
+        array: &Extensible,
+        at: Option<u64>,
+        (first, size): (u64, u64),
+        count: u64,
+    ) -> Found<()> {
         let Some(at) = at else {
             return Ok(());
         };
         let paged = size > array.page;
         let flags = if paged { (size / array.page).div_ceil(8) } else { 0 };
         let length = (14 + array.offset_bytes as u64).checked_add(count.saturating_mul(flags + 8));
-        let length = length.and_then(|n| n.checked_add(4)).ok_or_else(|| damaged("an endless super block"))?;
+        let length =
+            length.and_then(|n| n.checked_add(4)).ok_or_else(|| damaged("an endless super block"))?;
         let bytes = self.image.sealed(at, length, b"EASB")?;
         let mut fields = array.frame(&bytes)?;
         fields.take(array.offset_bytes)?;

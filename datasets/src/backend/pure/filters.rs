@@ -75,7 +75,8 @@ pub(super) fn read_filters(body: &[u8], element: u64) -> Found<Vec<Filter>> {
 pub(super) fn check_known(filters: &[Filter]) -> Found<()> {
     for filter in filters {
         if !matches!(filter.id, DEFLATE | SHUFFLE | FLETCHER32 | LZF) {
-            let name = NAMED.iter().find(|(id, _)| *id == filter.id).map_or(filter.name.as_str(), |(_, name)| name);
+            let name =
+                NAMED.iter().find(|(id, _)| *id == filter.id).map_or(filter.name.as_str(), |(_, name)| name);
             let name = if name.is_empty() { "without a name" } else { name };
             return Err(unsupported(format!("filter {} ({name})", filter.id)));
         }
@@ -87,7 +88,13 @@ pub(super) fn check_known(filters: &[Filter]) -> Found<()> {
 }
 
 /// Undoes all filters of a chunk that shall give `nominal` bytes; bit i of `mask` says that filter i was left out.
-pub(super) fn decode(filters: &[Filter], mask: u32, stored: Vec<u8>, nominal: usize, element: usize) -> Found<Vec<u8>> {
+pub(super) fn decode(
+    filters: &[Filter],
+    mask: u32,
+    stored: Vec<u8>,
+    nominal: usize,
+    element: usize,
+) -> Found<Vec<u8>> {
     let mut bytes = stored;
     for (i, filter) in filters.iter().enumerate().rev() {
         if mask >> i & 1 == 1 {

@@ -23,12 +23,20 @@ pub(super) struct Group {
     pub links: BTreeMap<String, Link>,
     /// Text among the names that belongs to no link: what is left of keys that were deleted, or damaged.
     pub left_over: Vec<String>,
+    /// Names behind which a place is neither used nor free, so that they may have been longer.
+    pub cut: Vec<String>,
 }
 
 impl Group {
     /// Reads all links of a group. `cached` is the symbol table as the entry that led here repeats it.
     pub fn read(image: &Image, header: &Header, cached: Option<(u64, u64)>) -> Found<Group> {
-        header.allows(&[kind::LINK_INFO, kind::LINK, kind::GROUP_INFO, kind::SYMBOL_TABLE, kind::CONTINUATION])?;
+        header.allows(&[
+            kind::LINK_INFO,
+            kind::LINK,
+            kind::GROUP_INFO,
+            kind::SYMBOL_TABLE,
+            kind::CONTINUATION,
+        ])?;
         let mut group = Group::default();
         if let Some(table) = header.only(kind::SYMBOL_TABLE)? {
             let mut fields = Cursor::new(&table.body);
@@ -165,7 +173,7 @@ impl<'a> SymbolTable<'a> {
     fn fill(mut self, group: &mut Group, tree: u64) -> Found<()> {
         let mut last = Vec::new();
         self.node(tree, None, (u64::MAX, u64::MAX), &mut last)?;
-        group.left_over = self.account()?;
+        self.account(group)?;
         let entries = std::mem::take(&mut self.entries);
         entries.into_iter().try_for_each(|(name, link)| group.insert(&name, link))
     }
@@ -270,29 +278,28 @@ impl<'a> SymbolTable<'a> {
         }
     }
 
-    /// Goes through the heap from end to end, and returns the text that no entry names. Error: places that overlap.
-    fn account(&self) -> Found<Vec<String>> {
+    /// Goes through the heap from end to end and notes what the names do not explain. Error: places that overlap.
+    fn account(&self, group: &mut Group) -> Found<()> {
         let mut parts: Vec<(u64, u64, bool)> = self.used.iter().map(|(at, n)| (*at, *n, true)).collect();
         parts.extend(self.free.iter().map(|(at, n)| (*at, *n, false)));
+        parts.push((self.names.len() as u64, 0, false));
         parts.sort_unstable();
-        let (mut at, mut left) = (0, Vec::new());
-        let mut look = |from: u64, to: u64| {
-            let text = self.names.get(from as usize..to as usize).unwrap_or_default();
-            let pieces = text.split(|b| *b == 0).filter(|piece| !piece.is_empty());
-            left.extend(pieces.map(|piece| String::from_utf8_lossy(piece).into_owned()));
-        };
+        // Where the last place ends, and where its text does.
+        let (mut at, mut text, mut name) = (0, 0, Vec::new());
         for (start, length, used) in parts {
             if start < at || start + length > self.names.len() as u64 {
                 return Err(damaged("a name lies in a place that is free, or taken"));
             }
-            look(at, start);
-            if used {
-                let text = self.name(start)?.len() as u64;
-                look(start + text, start + length);
+            let between = self.names.get(text as usize..start as usize).unwrap_or_default();
+            let pieces = between.split(|b| *b == 0).filter(|piece| !piece.is_empty());
+            group.left_over.extend(pieces.map(|piece| String::from_utf8_lossy(piece).into_owned()));
+            if at < start {
+                group.cut.push(String::from_utf8_lossy(&name).into_owned());
             }
+            name = if used { self.name(start)? } else { Vec::new() };
             at = start + length;
+            text = if used { start + name.len() as u64 } else { at };
         }
-        look(at, self.names.len() as u64);
-        Ok(left)
+        Ok(())
     }
 }

@@ -62,7 +62,8 @@ impl Header {
 
     /// Error: a message that has no place in an object of this sort.
     pub fn allows(&self, kinds: &[u8]) -> Found<()> {
-        let known = |m: &Message| m.kind == kind::NIL || kind::ANYWHERE.contains(&m.kind) || kinds.contains(&m.kind);
+        let known =
+            |m: &Message| m.kind == kind::NIL || kind::ANYWHERE.contains(&m.kind) || kinds.contains(&m.kind);
         match self.messages.iter().find(|m| !known(m)) {
             None => Ok(()),
             Some(m) if m.kind > kind::CACHE_IMAGE => {
@@ -114,7 +115,8 @@ impl Header {
         let prefix = 6 + times + phases + width;
         let start = image.read(at, prefix as u64)?;
         let size = Cursor::new(&start[prefix - width..]).uint(width)?;
-        let whole = size.checked_add(prefix as u64 + 4).ok_or_else(|| damaged("an object header without end"))?;
+        let whole =
+            size.checked_add(prefix as u64 + 4).ok_or_else(|| damaged("an object header without end"))?;
         let mut bytes = image.block(at, whole)?;
         open_seal(&mut bytes, b"OHDR")?;
         let mut header = Header { messages: Vec::new(), links: 1 };
@@ -186,7 +188,7 @@ impl Superblock {
             fields.expect(0, what)?;
         }
         widths(&mut fields)?;
-            fields.u8()?;
+        fields.u8()?;
         let (leaves, nodes) = (fields.u16()?.into(), fields.u16()?.into());
         fields.u32()?;
         let chunks = if version == 1 { u64::from(fields.u32()? as u16) } else { 32 };
@@ -223,7 +225,9 @@ impl Superblock {
         let mut fields = Cursor::new(&bytes[9..44]);
         widths(&mut fields)?;
         if fields.u8()? & 5 != 0 {
-            return Err(unsupported("the mark of a writer that did not close it (`h5clear -s` takes it away)"));
+            return Err(unsupported(
+                "the mark of a writer that did not close it (`h5clear -s` takes it away)",
+            ));
         }
         if fields.u64()? != base {
             return Err(damaged("the superblock does not know where it lies"));

@@ -59,8 +59,16 @@ pub(super) struct Dataset {
 impl Dataset {
     /// Error: a message is missing, out of place, or contradicts another.
     pub fn read(image: &Image, header: &Header) -> Found<Dataset> {
-        header.allows(&[kind::DATASPACE, kind::DATATYPE, kind::LAYOUT, kind::FILTERS, kind::EXTERNAL_FILES, kind::CONTINUATION])?;
-        let must = |kind| header.only(kind)?.ok_or_else(|| damaged("a dataset without extents, type or storage"));
+        header.allows(&[
+            kind::DATASPACE,
+            kind::DATATYPE,
+            kind::LAYOUT,
+            kind::FILTERS,
+            kind::EXTERNAL_FILES,
+            kind::CONTINUATION,
+        ])?;
+        let must =
+            |kind| header.only(kind)?.ok_or_else(|| damaged("a dataset without extents, type or storage"));
         let (space, kind_of, layout) = (must(kind::DATASPACE)?, must(kind::DATATYPE)?, must(kind::LAYOUT)?);
         if space.is_shared() || layout.is_shared() {
             return Err(unsupported("shared header messages"));
@@ -165,7 +173,20 @@ fn read_type(fields: &mut Cursor) -> Found<Type> {
             Dtype::Text
         }
         other => {
-            let names = ["", "", "time", "", "bits", "opaque", "compound", "reference", "", "variable length", "array", "complex"];
+            let names = [
+                "",
+                "",
+                "time",
+                "",
+                "bits",
+                "opaque",
+                "compound",
+                "reference",
+                "",
+                "variable length",
+                "array",
+                "complex",
+            ];
             match names.get(usize::from(other)) {
                 Some(name) => Dtype::Other((*name).into()),
                 None => return Err(damaged(format!("a type of class {other}"))),

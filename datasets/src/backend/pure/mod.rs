@@ -24,7 +24,7 @@ mod values;
 use super::{Backend, Chunk, Dtype, Info, Layout, Storage, look_at_signature};
 use crate::error::{Error, Result, one_line};
 use fault::Fault;
-use group::{Group, Link};
+use group::Link;
 use messages::Place;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -52,14 +52,11 @@ struct Part {
 enum Target {
     /// An object header of a file.
     At(Rc<Part>, u64),
-    /// Nothing: the path ends in this group, which has no such name.
-    Absent { part: Rc<Part>, group: u64, name: String },
+    /// Nothing: the path ends in this group, which has no such name; `rest` is what should follow.
+    Absent { part: Rc<Part>, group: u64, name: String, rest: String },
     /// The path goes through something that is no group.
     NoGroup,
 }
-
-/// Letters of a name that fit into one place of an old group's heap.
-const UNIT: usize = 7;
 
 /// Soft and external links on one path.
 const MOST_LINKS: u32 = 16;
@@ -99,7 +96,8 @@ impl Part {
                     .collect(),
             },
         };
-        let storage = Storage { shape: dataset.extents.shape.clone(), element_bytes: dataset.kind.size, layout };
+        let storage =
+            Storage { shape: dataset.extents.shape.clone(), element_bytes: dataset.kind.size, layout };
         storage.check(&self.label, key, self.bytes)
     }
 }
@@ -112,14 +110,18 @@ impl PureFile {
 
     /// Follows `path` from a group; `key` stands for the whole in messages.
     fn follow(&self, part: Rc<Part>, from: u64, path: &str, key: &str, links: u32) -> Result<Target> {
-        let (mut part, mut at) = if path.starts_with('/') { (part.clone(), part.tree.root) } else { (part, from) };
-        let names = path.split('/').filter(|n| !n.is_empty() && *n != ".");
-        for name in names {
+        let (mut part, mut at) =
+            if path.starts_with('/') { (part.clone(), part.tree.root) } else { (part, from) };
+        let mut names = path.split('/').filter(|n| !n.is_empty() && *n != ".");
+        while let Some(name) = names.next() {
             let Some(group) = part.tree.group(at) else {
                 return Ok(Target::NoGroup);
             };
             let link = match group.links.get(name) {
-                None => return Ok(Target::Absent { part, group: at, name: name.into() }),
+                None => {
+                    let rest = names.collect::<Vec<_>>().join("/");
+                    return Ok(Target::Absent { part, group: at, name: name.into(), rest });
+                }
                 Some(link) => link,
             };
             let target = match link {
@@ -178,16 +180,13 @@ impl PureFile {
     fn column(&self, key: &str) -> Result<Option<(Rc<Part>, u64)>> {
         match self.resolve(key)? {
             Target::NoGroup => Ok(None),
-            Target::Absent { part, group, name } => {
-                let group = part.tree.group(group);
-                match group.and_then(|g| doubt(g, &name)) {
-                    None => Ok(None),
-                    Some(reason) => {
-                        let reason = one_line(&reason);
-                        Err(Error::Uncertain { file: part.label.clone(), key: key.into(), reason })
-                    }
+            Target::Absent { part, group, name, rest } => match part.tree.doubt(group, &name, &rest) {
+                None => Ok(None),
+                Some(reason) => {
+                    let reason = one_line(&reason);
+                    Err(Error::Uncertain { file: part.label.clone(), key: key.into(), reason })
                 }
-            }
+            },
             Target::At(part, at) => match part.tree.objects.get(&at) {
                 Some(Object::Dataset(_)) => Ok(Some((part, at))),
                 Some(Object::Unknown(what)) => Err(part.fail(key)(Fault::Unsupported(what.clone()))),
@@ -220,17 +219,6 @@ impl PureFile {
         let elements = part.check(key, column)?;
         read(part, column, elements)
     }
-}
-
-/// Why a name that is not in a group may have been there before the file was damaged.
-fn doubt(group: &Group, name: &str) -> Option<String> {
-    // A zero byte in a name leaves its end behind. Names of up to seven letters are left behind by deletion, too.
-    let end_of = |text: &&String| text.len() > 1 && name.ends_with(text.as_str()) && name.len() > UNIT;
-    if let Some(text) = group.left_over.iter().find(|t| end_of(t) || super::resembles(t, name)) {
-        return Some(format!("its group keeps the text `{text}`, which belongs to no key"));
-    }
-    let like = group.links.keys().find(|other| super::resembles(other, name))?;
-    Some(format!("it has `{like}`, which is nearly that name"))
 }
 
 fn explain(label: &str, key: &str, fault: Fault) -> Error {

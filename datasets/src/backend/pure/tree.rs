@@ -6,7 +6,11 @@ use super::group::{Group, Link};
 use super::header::{Header, Superblock, kind};
 use super::image::{Cursor, Image, Ranks, Source};
 use super::messages::{Dataset, Place};
+use crate::backend::resembles;
 use std::collections::BTreeMap;
+
+/// Bytes in which an old group keeps its names.
+const UNIT: usize = 8;
 
 /// An object of the file.
 #[derive(Debug)]
@@ -67,7 +71,9 @@ impl Tree {
         let root = |fault| ("/".to_string(), fault);
         if let Some(at) = superblock.extension {
             let header = Header::read(&self.image, at).map_err(root)?;
-            for (kind, what) in [(kind::DRIVER, "a special file driver"), (kind::CACHE_IMAGE, "an image of the cache")] {
+            for (kind, what) in
+                [(kind::DRIVER, "a special file driver"), (kind::CACHE_IMAGE, "an image of the cache")]
+            {
                 if header.has(kind) {
                     return Err(root(Fault::Unsupported(what.into())));
                 }
@@ -118,6 +124,33 @@ impl Tree {
             self.image.set_ranks(Ranks { leaves, nodes, chunks });
         }
         Ok(())
+    }
+
+    /// Why a name that is not in a group may have been there before the file was damaged; `rest` is what should follow.
+    pub fn doubt(&self, at: u64, name: &str, rest: &str) -> Option<String> {
+        let group = self.group(at)?;
+        // A zero byte in a name leaves its end behind. Names of one unit are left behind by deletion, too.
+        let long = name.len() >= UNIT;
+        let end_of = |text: &str| long && text.len() > 1 && name.ends_with(text);
+        if let Some(text) =
+            group.left_over.iter().find(|t| end_of(t) || resembles(t, name) || (long && *t == name))
+        {
+            return Some(format!("a group that keeps the text `{text}`, which belongs to no key"));
+        }
+        let begin_of = |other: &&String| long && !other.is_empty() && name.starts_with(other.as_str());
+        if let Some(other) = group.cut.iter().find(begin_of) {
+            return Some(format!("a group with `{other}` and behind it room for more"));
+        }
+        let first = rest.split('/').next().unwrap_or_default();
+        let leads_on = |link: &Link| match link {
+            Link::Hard(child) => self.group(*child).is_some_and(|g| g.links.contains_key(first)),
+            _ => false,
+        };
+        let like = |(other, link): &(&String, &Link)| {
+            resembles(other, name) || (name.starts_with(other.as_str()) && leads_on(link))
+        };
+        let (other, _) = group.links.iter().find(like)?;
+        Some(format!("a file with `{other}`, which is nearly that name"))
     }
 
     pub fn group(&self, at: u64) -> Option<&Group> {

@@ -118,8 +118,10 @@ fn read<T: Copy + Default, const W: usize>(
     value: impl Fn([u8; W]) -> T,
 ) -> Found<Vec<T>> {
     let mut out = Vec::new();
-    out.try_reserve_exact(n).map_err(|_| unsupported(format!("a column of {n} values, more than fit in memory")))?;
-    let decode = |bytes: &[u8], out: &mut Vec<T>| out.extend(bytes.as_chunks::<W>().0.iter().map(|b| value(*b)));
+    out.try_reserve_exact(n)
+        .map_err(|_| unsupported(format!("a column of {n} values, more than fit in memory")))?;
+    let decode =
+        |bytes: &[u8], out: &mut Vec<T>| out.extend(bytes.as_chunks::<W>().0.iter().map(|b| value(*b)));
     match &column.dataset.place {
         Place::Compact(bytes) => decode(bytes, &mut out),
         Place::Contiguous { address, bytes } => {
