@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`baq_kernels`] | the hot arithmetic, one table of function pointers per instruction set |
 //! | [`baq_datasets`] | D4RL and Minari files to columns |
+//! | [`files`] | opening files that others named |
 //! | [`autodiff`] | trace a computation once, compile it, replay it; an f64 interpreter of the same graph |
 //! | [`mod@config`] | one declaration per option |
 //! | [`nn`] | networks, policy heads, initialisation |
@@ -28,6 +29,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod env;
+pub mod files;
 pub mod nn;
 pub mod replay;
 pub mod report;

@@ -6,19 +6,20 @@
 //! |---|---|---|
 //! | `kernels` | | matrixmultiply, rayon (in `tile.rs`, and to load all cores in `peak.rs`) |
 //! | `datasets` | | ndarray, HDF5; never kernels |
+//! | `files` | | datasets (which has them) |
 //! | `autodiff` | | kernels, ndarray (views of parameters) |
 //! | `rng` | autodiff (where the streams of noise begin) | kernels (philox), rand |
-//! | `config` | autodiff (`Schedule`, `Metric`) | files |
+//! | `config` | files, autodiff (`Schedule`, `Metric`) | files of the system |
 //! | `replay` | | kernels (buffers, gather, philox) |
 //! | `nn` | autodiff, rng | rand (initialisation) |
 //! | `algo` | autodiff, nn, config, names of columns in `replay` | none |
 //! | `adapt` | the same, and algo | none |
-//! | `env` | | kernels (philox), the simulator's library, files |
-//! | `checkpoint` | | files |
-//! | `audit` | autodiff, algo, adapt, config, nn, replay, rng, checkpoint (the container) | rand, files |
+//! | `env` | files | kernels (philox), the simulator's library, files of the system |
+//! | `checkpoint` | files | files of the system |
+//! | `audit` | files, autodiff, algo, adapt, config, nn, replay, rng, checkpoint (the container) | rand, files |
 //! | `train` | all above | datasets, kernels (which instruction set), ndarray, rand, files |
-//! | `report` | train, config, checkpoint | drawing, files |
-//! | `cli` | autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, audit, train, report | clap, rayon (the pool), datasets, kernels |
+//! | `report` | files, train, config, checkpoint | drawing, files of the system |
+//! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, audit, train, report | clap, rayon (the pool), datasets, kernels |
 //!
 //! The table in this header is the documentation of `ROOMS` below, which is what is enforced.
 
@@ -27,29 +28,42 @@ use std::path::{Path, PathBuf};
 
 /// Room, rooms it may use, and crates of weight it may use. A crate not listed in `WEIGHTY` is free for all.
 const ROOMS: &[(&str, &[&str], &[&str])] = &[
+    ("files", &[], &["baq_datasets"]),
     ("autodiff", &[], &["baq_kernels", "ndarray"]),
     ("rng", &["autodiff"], &["baq_kernels", "rand"]),
-    ("config", &["autodiff"], &["std::fs"]),
+    ("config", &["files", "autodiff"], &["std::fs"]),
     ("replay", &[], &["baq_kernels"]),
     ("nn", &["autodiff", "rng"], &["rand", "rand_distr"]),
     ("algo", &["autodiff", "nn", "config", "replay"], &[]),
     ("adapt", &["autodiff", "nn", "config", "replay", "algo"], &[]),
-    ("env", &[], &["baq_kernels", "libloading", "safetensors", "std::fs"]),
-    ("checkpoint", &[], &["safetensors", "std::fs"]),
+    ("env", &["files"], &["baq_kernels", "libloading", "safetensors", "std::fs"]),
+    ("checkpoint", &["files"], &["safetensors", "std::fs"]),
     (
         "audit",
-        &["autodiff", "algo", "adapt", "config", "nn", "replay", "rng", "checkpoint"],
+        &["files", "autodiff", "algo", "adapt", "config", "nn", "replay", "rng", "checkpoint"],
         &["rand", "rand_distr", "safetensors", "std::fs"],
     ),
     (
         "train",
-        &["autodiff", "algo", "adapt", "config", "nn", "replay", "rng", "checkpoint", "env", "audit"],
+        &[
+            "files",
+            "autodiff",
+            "algo",
+            "adapt",
+            "config",
+            "nn",
+            "replay",
+            "rng",
+            "checkpoint",
+            "env",
+            "audit",
+        ],
         &["baq_datasets", "baq_kernels", "ndarray", "rand", "std::fs"],
     ),
-    ("report", &["train", "config", "checkpoint"], &["plotters", "std::fs"]),
+    ("report", &["files", "train", "config", "checkpoint"], &["plotters", "std::fs"]),
     (
         "cli",
-        &["autodiff", "algo", "adapt", "config", "replay", "env", "audit", "train", "report"],
+        &["files", "autodiff", "algo", "adapt", "config", "replay", "env", "audit", "train", "report"],
         &["clap", "rayon", "baq_datasets", "baq_kernels", "std::fs"],
     ),
 ];

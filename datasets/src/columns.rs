@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use ndarray::{Array1, Array2};
 use sha2::{Digest as _, Sha256};
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What happened to the recorded trajectory after a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,18 +35,21 @@ impl Source {
         Source { path: label.into(), sha256: String::new(), bytes: 0 }
     }
 
-    /// Hashes a file on disk in one pass. Error: the file cannot be read.
-    pub fn of_file(path: &Path) -> Result<Self> {
-        let open = |e| Error::io(path, "cannot read", &e);
-        let mut file = std::fs::File::open(path).map_err(open)?;
+    /// Hashes a file on disk in one pass, and behind it the files that its links led to (usually none), as if they were
+    /// one. Error: a file cannot be read.
+    pub fn of_files(path: &Path, linked: &[PathBuf]) -> Result<Self> {
         let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
-        loop {
-            let n = file.read(&mut buffer).map_err(open)?;
-            if n == 0 {
-                break;
+        for path in std::iter::once(path).chain(linked.iter().map(PathBuf::as_path)) {
+            let fail = |e| Error::io(path, "cannot read", &e);
+            let mut file = crate::files::open(path).map_err(fail)?;
+            loop {
+                let n = file.read(&mut buffer).map_err(fail)?;
+                if n == 0 {
+                    break;
+                }
+                hash.update(&buffer[..n]);
+                bytes += n as u64;
             }
-            hash.update(&buffer[..n]);
-            bytes += n as u64;
         }
         Ok(Source { path: path.display().to_string(), sha256: hex(&hash.finalize()), bytes })
     }

@@ -14,10 +14,10 @@
 
 use crate::backend::{Backend, DefaultBackend, Dtype};
 use crate::columns::Source;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use crate::recording::Recording;
 use ndarray::{Array1, Array2};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Reads all rows of a file with the default backend. `clip_actions` as in [`crate::Options`].
 /// Errors: every one of [`Error`] that concerns reading.
@@ -28,7 +28,7 @@ pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
 /// As [`read`], through a chosen backend.
 pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recording> {
     let file = B::open(path)?;
-    from_backend(&file, path, || Source::of_file(path), clip_actions)
+    from_backend(&file, path, |linked| Source::of_files(path, linked), clip_actions)
 }
 
 /// As [`read`], from bytes in memory; `label` stands for the path in messages.
@@ -39,13 +39,13 @@ pub fn read_bytes(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recor
 /// As [`read_bytes`], through a chosen backend.
 pub fn read_bytes_with<B: Backend>(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recording> {
     let file = B::from_bytes(label, bytes)?;
-    from_backend(&file, Path::new(label), || Ok(Source::of_bytes(label, bytes)), clip_actions)
+    from_backend(&file, Path::new(label), |_| Ok(Source::of_bytes(label, bytes)), clip_actions)
 }
 
 fn from_backend<B: Backend>(
     file: &B,
     path: &Path,
-    source: impl FnOnce() -> Result<Source>,
+    source: impl FnOnce(&[PathBuf]) -> Result<Source>,
     clip_actions: bool,
 ) -> Result<Recording> {
     let layout = Reader { file, label: path.display().to_string() };
@@ -82,7 +82,7 @@ fn from_backend<B: Backend>(
     };
     let algorithm = match file.info("metadata/algorithm")? {
         Some(info) if info.dtype == Dtype::Text && info.shape.is_empty() => {
-            Some(file.read_string("metadata/algorithm")?)
+            Some(plain(&file.read_string("metadata/algorithm")?).into_owned())
         }
         _ => None,
     };
@@ -100,7 +100,7 @@ fn from_backend<B: Backend>(
         },
         algorithm,
         env: None,
-        source: source()?,
+        source: source(&file.linked_files())?,
     }
     .checked(clip_actions)
 }

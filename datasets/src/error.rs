@@ -3,6 +3,7 @@
 //! Every message is a single line of the shape *file: key: expected ..., got ...; what to do*, ready to be shown to the
 //! person who named the file. Text that comes from a file or a library is flattened before it enters a message.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 /// Result of everything in this crate that reads or writes.
@@ -295,10 +296,33 @@ impl Error {
     }
 }
 
-/// Flattens foreign text: control characters become spaces, runs of blanks one blank, at most 200 characters.
+/// Text that came from outside as it may be shown: whatever would steer a terminal, or turn the direction of writing,
+/// stands there as `\u001b`; ends of lines and tabs stay. The form is JSON's, so JSON stays what it is.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if steers(c) {
+            out.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn steers(c: char) -> bool {
+    let turns = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (c.is_control() && c != '\n' && c != '\t') || turns
+}
+
+/// Foreign text for a message: one line, blanks single, at most 200 characters, as [`plain`] shows it.
 pub(crate) fn one_line(text: &str) -> String {
     let mut out = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()) {
+    for word in text.split(char::is_whitespace).filter(|w| !w.is_empty()) {
+        let word = plain(word);
         if out.chars().count() + word.chars().count() > 200 {
             out.push_str(" ...");
             break;
@@ -306,7 +330,7 @@ pub(crate) fn one_line(text: &str) -> String {
         if !out.is_empty() {
             out.push(' ');
         }
-        out.push_str(word);
+        out.push_str(&word);
     }
     out
 }

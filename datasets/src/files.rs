@@ -6,8 +6,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::Path;
 
-/// The longest text that is read whole: configurations, sheets, metadata. Longer ones are refused.
-pub const LONGEST_TEXT: u64 = 1 << 28;
+/// The longest text that is read whole.
+const LONGEST_TEXT: u64 = 1 << 32;
+
+/// The most that is read of a file whose length the system does not tell.
+const MOST_UNTOLD: u64 = 1 << 26;
 
 /// Opens a regular file for reading. Errors: anything else (directory, pipe, socket, device), and the system's.
 pub fn open(path: &Path) -> Result<File> {
@@ -23,7 +26,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     read_at_most(path, u64::MAX)
 }
 
-/// Reads a regular file of text whole. Errors: as for [`open`], not UTF-8, longer than [`LONGEST_TEXT`].
+/// Reads a regular file of text whole. Errors: as for [`open`], not UTF-8, longer than 4 GiB.
 pub fn read_to_string(path: &Path) -> Result<String> {
     let bytes = read_at_most(path, LONGEST_TEXT)?;
     String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "not text (no valid UTF-8)"))
@@ -40,7 +43,7 @@ fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     usize::try_from(length).ok().and_then(|n| bytes.try_reserve_exact(n).ok()).ok_or_else(|| long(length))?;
     // Files of the kernel's own say that they are empty and are not; they may be endless.
-    let limit = if length == 0 { LONGEST_TEXT.min(most) } else { length };
+    let limit = if length == 0 { MOST_UNTOLD } else { length };
     let mut file = file.take(limit.saturating_add(1));
     file.read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {

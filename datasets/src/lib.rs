@@ -24,7 +24,7 @@ pub mod synthetic;
 pub mod write;
 
 pub use columns::{Columns, Ending, Source};
-pub use error::{Error, Result};
+pub use error::{Error, Result, plain};
 pub use recording::{Mode, Options, Recording};
 
 use std::path::Path;

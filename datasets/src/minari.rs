@@ -6,7 +6,7 @@
 
 use crate::backend::{Backend, DefaultBackend, Dtype, Info};
 use crate::columns::Source;
-use crate::error::{Error, Result, one_line};
+use crate::error::{Error, Result, one_line, plain};
 use crate::recording::Recording;
 use ndarray::{Array1, Array2};
 use serde_json::Value;
@@ -56,7 +56,7 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
         action_log_probs: None,
         algorithm: meta.algorithm,
         env: meta.env,
-        source: Source::of_file(&data)?,
+        source: Source::of_files(&data, &file.linked_files())?,
     }
     .checked(clip_actions)
 }
@@ -179,7 +179,7 @@ struct Metadata {
 impl Metadata {
     fn read(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, "cannot read", &e))?;
+        let text = crate::files::read_to_string(path).map_err(|e| Error::io(path, "cannot read", &e))?;
         let bad = |field, expected: &str, got: String, advice| Error::Metadata {
             file: file.clone(),
             field,
@@ -211,7 +211,7 @@ impl Metadata {
                 return Err(bad(field, "a Box space", kind.into(), "only continuous control is supported"));
             }
         }
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_string);
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(|t| plain(t).into_owned());
         let algorithm = text(json.get("algorithm_name"));
         let env = nested(&json, "env_spec").and_then(|spec| text(spec.get("id")));
         Ok(Metadata { file, total_episodes, total_steps, algorithm, env })

@@ -18,6 +18,8 @@ const CASES: &[(&str, &str, &[&str])] = &[
     ("integer-observations", "Dtype", &["`observations`", "f32 or f64", "integer"]),
     ("length", "Shape", &["`rewards`", "(60,) or (60, 1)", "(59,)"]),
     ("lfs-pointer", "NotHdf5", &["git-lfs pointer", "git lfs pull"]),
+    ("link-broken", "BrokenLink", &["`timeouts`", "`nowhere`", "copy"]),
+    ("link-loop", "BrokenLink", &["`rewards`", "16 links"]),
     ("misspelt", "Uncertain", &["`timeouts`", "`timeout`", "rename"]),
     ("missing-rewards", "MissingKey", &["`rewards`", "(N,)", "terminals, timeouts"]),
     ("nan", "NotFinite", &["`observations`", "NaN", "row 41"]),

@@ -60,7 +60,7 @@ impl Row {
 
 /// Reads `roundoff.csv`.
 pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
-    let text = std::fs::read_to_string(path).map_err(Error::io(path, "read the file"))?;
+    let text = crate::files::read_to_string(path).map_err(Error::io(path, "read the file"))?;
     let fail = |n: usize| Error::Ledger {
         path: path.into(),
         what: format!("line {}: expected `{HEADER}` in numbers; make it again with --probe reference", n + 1),

@@ -237,8 +237,11 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`] or [`Error::Damaged`].
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let bytes =
-            std::fs::read(path).map_err(|error| Error::Io { file: path.to_owned(), what: "read", error })?;
+        let bytes = crate::files::read(path).map_err(|error| Error::Io {
+            file: path.to_owned(),
+            what: "read",
+            error,
+        })?;
         Self::from_bytes(path, bytes)
     }
 
@@ -263,8 +266,11 @@ impl Reader {
     /// # Errors
     /// [`Error::Io`], or [`Error::Damaged`] if not even the names can be read.
     pub fn open_unchecked(path: &Path) -> Result<Self, Error> {
-        let bytes =
-            std::fs::read(path).map_err(|error| Error::Io { file: path.to_owned(), what: "read", error })?;
+        let bytes = crate::files::read(path).map_err(|error| Error::Io {
+            file: path.to_owned(),
+            what: "read",
+            error,
+        })?;
         Self::unchecked(path, bytes)
     }
 

@@ -296,7 +296,7 @@ pub(super) fn ready<'a, R: Recorder>(
 fn read_calibration(run: &Path) -> Result<Value, TrainError> {
     let file = run.join(rundir::CALIBRATION);
     let fail = |e: String| TrainError::Input(format!("{}: {e}", file.display()));
-    let text = std::fs::read_to_string(&file).map_err(|e| fail(e.to_string()))?;
+    let text = crate::files::read_to_string(&file).map_err(|e| fail(e.to_string()))?;
     serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
 }
 
@@ -354,6 +354,6 @@ fn needs_model(agent: &Agent, origin: &Saved, model: Option<&Saved>) -> Result<b
 }
 
 fn copy(from: &str, dir: &RunDir, name: &str) -> Result<(), TrainError> {
-    let bytes = std::fs::read(from).map_err(|e| TrainError::Input(format!("{from}: {e}")))?;
+    let bytes = crate::files::read(Path::new(from)).map_err(|e| TrainError::Input(format!("{from}: {e}")))?;
     Ok(dir.write(name, &bytes)?)
 }

@@ -27,6 +27,7 @@ pub mod resume;
 pub mod setup;
 pub mod train;
 
+use baq_datasets::plain;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -169,12 +170,16 @@ fn usage(e: &clap::Error) -> ExitCode {
         .collect();
     let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
     let usage = usage.map(|u| format!("; usage: {u}")).unwrap_or_default();
-    eprintln!("baq: {}{usage}", said.join("; ").replace(":;", ":"));
+    eprintln!("baq: {}{usage}", plain(&said.join("; ").replace(":;", ":")));
     ExitCode::from(2)
 }
 
 /// Prints a line. A reader that has gone away (`| head`) is no error and changes no verdict.
+///
+/// What a file or a run says of itself stands in many lines, so all of them are made plain here.
 fn print_line(text: std::fmt::Arguments<'_>) {
+    let text = text.to_string();
+    let text = plain(&text);
     let mut out = io::stdout().lock();
     if let Err(e) = writeln!(out, "{text}").and_then(|()| out.flush())
         && e.kind() != io::ErrorKind::BrokenPipe
@@ -187,7 +192,7 @@ fn print_line(text: std::fmt::Arguments<'_>) {
 fn fail(e: &TrainError) -> ExitCode {
     // One line, whatever a cause may contain.
     let text: Vec<String> = e.to_string().lines().map(|l| l.trim().to_string()).collect();
-    eprintln!("baq: {}", text.join(" "));
+    eprintln!("baq: {}", plain(&text.join(" ")));
     let diverged = matches!(e, TrainError::Diverged { .. } | TrainError::Audit(Error::NotFinite(_)));
     ExitCode::from(if diverged { 1 } else { 2 })
 }

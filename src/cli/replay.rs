@@ -18,7 +18,7 @@ use crate::train::state::Saved;
 /// The configuration of a run, as its directory states it.
 pub fn configuration(run: &Path) -> Result<Config, TrainError> {
     let path = run.join(rundir::CONFIG);
-    let text = std::fs::read_to_string(&path).map_err(|e| {
+    let text = crate::files::read_to_string(&path).map_err(|e| {
         TrainError::Input(format!(
             "{}: expected the directory of a run with {} in it ({e}); name what `baq train` created",
             run.display(),

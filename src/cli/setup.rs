@@ -163,7 +163,7 @@ impl RunArgs {
         if let Some(path) = &self.config {
             let name = path.display().to_string();
             let text =
-                std::fs::read_to_string(path).map_err(|e| TrainError::Input(format!("{name}: {e}")))?;
+                crate::files::read_to_string(path).map_err(|e| TrainError::Input(format!("{name}: {e}")))?;
             config.apply_text(&name, &text)?;
         }
         for set in &self.sets {

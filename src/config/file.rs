@@ -345,7 +345,7 @@ impl Config {
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path)
+    crate::files::read_to_string(path)
         .map_err(|e| ConfigError::Other(format!("{}: cannot read the configuration: {e}", path.display())))
 }
 

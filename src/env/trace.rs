@@ -7,7 +7,6 @@
 //! plays no part.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -207,7 +206,8 @@ impl Recording {
     fn read(path: &Path) -> Result<Recording, EnvError> {
         let file = path.with_extension("safetensors");
         let beside = path.with_extension("json");
-        let read = |file: &Path| fs::read(file).map_err(|e| wrong(file, format!("cannot be read ({e})")));
+        let read =
+            |file: &Path| crate::files::read(file).map_err(|e| wrong(file, format!("cannot be read ({e})")));
         let bytes = read(&file)?;
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|e| wrong(&file, format!("is not a safetensors file ({e})")))?;

@@ -50,8 +50,8 @@ impl Run {
     /// Reads a run directory; a run that is still being written may be read too.
     pub fn load(dir: &Path) -> Result<Self, RunError> {
         let path = dir.join(rundir::CONFIG);
-        let config =
-            std::fs::read_to_string(&path).map_err(RunError::io(&path, "read the configuration of a run"))?;
+        let config = crate::files::read_to_string(&path)
+            .map_err(RunError::io(&path, "read the configuration of a run"))?;
         let options = config.parse::<toml::Table>().map_err(|e| RunError::Format {
             path,
             line: 1,

@@ -4,7 +4,6 @@
 use super::rundir::{self, RunError};
 use crate::checkpoint::atomic::write_atomic;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// How values of several origins are spread, in bins of equal width.
@@ -111,7 +110,7 @@ pub(super) fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Resul
 }
 
 pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
+    let text = crate::files::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
     serde_json::from_str(&text).map_err(|e| RunError::Format {
         path: path.to_path_buf(),
         line: e.line(),

@@ -178,7 +178,7 @@ impl RunDir {
     /// Text of one of its files.
     pub fn read(&self, name: &str) -> Result<String, RunError> {
         let path = self.file(name);
-        fs::read_to_string(&path).map_err(RunError::io(&path, "read the file"))
+        crate::files::read_to_string(&path).map_err(RunError::io(&path, "read the file"))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::rundir::RunError;
 use crate::checkpoint::atomic::write_atomic;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -201,7 +201,7 @@ fn keep_until(
     stamp: impl Fn(&str) -> Option<Stamp>,
     last: Stamp,
 ) -> Result<(), RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
+    let text = crate::files::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
     let format = |line: usize, expected: &str, got: &str| RunError::Format {
         path: path.to_path_buf(),
         line,
@@ -240,7 +240,7 @@ type Lines = (Vec<String>, Vec<(usize, Vec<String>)>);
 
 /// Reads a CSV file; a torn last line is left out.
 pub(super) fn read_csv(path: &Path) -> Result<Lines, RunError> {
-    let text = fs::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
+    let text = crate::files::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
     let cells = |line: &str| line.split(',').map(str::to_string).collect::<Vec<_>>();
     let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).enumerate();
     let header = lines.next().map(|(_, line)| cells(line)).unwrap_or_default();

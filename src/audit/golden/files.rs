@@ -2,7 +2,6 @@
 //! trusted: every answer is a value of the kind asked for or an error that names file, key, expected and got.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -34,7 +33,7 @@ impl Files {
     pub fn read(path: &Path) -> Result<Files, GoldenError> {
         let (path, json_path) = pair(path);
         let fail = |file: &Path, cause: String| GoldenError::File { file: file.display().to_string(), cause };
-        let bytes = fs::read(&path).map_err(|e| fail(&path, format!("cannot be read ({e})")))?;
+        let bytes = crate::files::read(&path).map_err(|e| fail(&path, format!("cannot be read ({e})")))?;
         let file = SafeTensors::deserialize(&bytes).map_err(|e| {
             fail(&path, format!("expected a safetensors file, got one that is damaged or no such file ({e})"))
         })?;
@@ -58,7 +57,7 @@ impl Files {
             }
             tensors.insert(key.to_string(), Tensor { shape, values });
         }
-        let text = fs::read_to_string(&json_path).map_err(|e| {
+        let text = crate::files::read_to_string(&json_path).map_err(|e| {
             fail(
                 &json_path,
                 format!("cannot be read ({e}); a trace is a pair NAME.safetensors, NAME.json in one folder"),

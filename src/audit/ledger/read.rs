@@ -56,7 +56,7 @@ pub struct Ledger {
 impl Ledger {
     /// Reads a file and finds its records. Links are not checked yet.
     pub fn read(path: &Path) -> Result<Ledger, Error> {
-        let bytes = std::fs::read(path).map_err(Error::io(path, "read the file"))?;
+        let bytes = crate::files::read(path).map_err(Error::io(path, "read the file"))?;
         let fail = |what: String| Error::Ledger { path: path.into(), what };
         if !bytes.starts_with(MAGIC.as_bytes()) {
             let line: Vec<u8> = bytes.iter().copied().take(40).take_while(|b| *b != b'\n').collect();

@@ -263,7 +263,7 @@ impl<'a> SymbolTable<'a> {
     fn name(&self, place: u64) -> Found<Vec<u8>> {
         let bytes = usize::try_from(place).ok().and_then(|p| self.names.get(p..)).unwrap_or_default();
         match bytes.iter().position(|b| *b == 0) {
-            Some(end) if place % UNIT == 0 => Ok(bytes[..end].to_vec()),
+            Some(end) if place.is_multiple_of(UNIT) => Ok(bytes[..end].to_vec()),
             _ => Err(damaged("a name lies outside of its heap")),
         }
     }
