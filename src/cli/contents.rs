@@ -77,11 +77,7 @@ pub fn files(run: &Path) -> Result<Vec<String>, RunError> {
 
 /// The bytes of a regular file.
 pub fn read(path: &Path) -> Result<Vec<u8>, RunError> {
-    let regular = std::fs::metadata(path).and_then(|m| match m.is_file() {
-        true => std::fs::read(path),
-        false => Err(std::io::Error::other("it is no regular file")),
-    });
-    regular.map_err(RunError::io(path, "read the file"))
+    crate::files::read(path).map_err(RunError::io(path, "read the file"))
 }
 
 /// SHA-256 of every file that is given or computed.

@@ -55,7 +55,7 @@ impl ProbeArgs {
 pub fn header(config: &Config, dir: &Path, dataset: (&str, &str)) -> Result<Header, TrainError> {
     let sum = |name: &str| -> Result<Option<String>, RunError> {
         let path = dir.join(name);
-        let read = || std::fs::read(&path).map_err(RunError::io(&path, "read the file"));
+        let read = || crate::files::read(&path).map_err(RunError::io(&path, "read the file"));
         path.exists().then(|| Ok(sha256(&read()?))).transpose()
     };
     let run: RunConfig = config.section();

@@ -237,7 +237,7 @@ fn lock(path: &Path) -> Result<File, RunError> {
 
 /// The process that writes to a run directory, if one does; changes nothing.
 pub fn writer(path: &Path) -> Option<String> {
-    let mut file = File::open(path.join(LOCK)).ok()?;
+    let mut file = crate::files::open(&path.join(LOCK)).ok()?;
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();

@@ -161,7 +161,7 @@ fn checkpoint(
 /// In words what has changed in the configuration: its first line that is not as in a checkpoint, which carries a copy.
 fn changed_config(run: &Path, sha256: &str) -> String {
     let file = rundir::CONFIG;
-    let now = std::fs::read_to_string(run.join(file)).unwrap_or_default();
+    let now = crate::files::read_to_string(&run.join(file)).unwrap_or_default();
     let saved = replay::checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok());
     let mut copies = saved.filter_map(|s| s.config().ok().map(String::from));
     let Some(then) = copies.find(|text| ledger::sha256(text.as_bytes()) == sha256) else {
@@ -187,7 +187,7 @@ fn changed_config(run: &Path, sha256: &str) -> String {
 
 /// The checksums of all transitions as the run had them, if there are any.
 fn row_sums(run: &Path) -> Option<Vec<u64>> {
-    let bytes = std::fs::read(run.join(rundir::LEDGER_ROWS)).ok()?;
+    let bytes = crate::files::read(&run.join(rundir::LEDGER_ROWS)).ok()?;
     let words = bytes.chunks_exact(8);
     Some(words.map(|b| u64::from_le_bytes(b.try_into().expect("invariant: 8 bytes"))).collect())
 }

@@ -1,7 +1,6 @@
 //! Whether a file is a whole shared library: a mapped file that is shorter than its headers say ends the process with
 //! SIGBUS as soon as the missing part is touched, so it is refused before the loader sees it.
 
-use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
@@ -36,7 +35,7 @@ pub fn check(path: &Path) -> Result<(), String> {
         _ => return Ok(()),
     };
     let unreadable = |e: std::io::Error| format!("it cannot be read ({e})");
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = crate::files::open(path).map_err(unreadable)?;
     let size = file.metadata().map_err(unreadable)?.len();
     let mut read = |at: u64, length: usize| {
         let mut bytes = vec![0; length];

@@ -332,7 +332,7 @@ fn files_in(folder: &Path) -> Vec<PathBuf> {
 
 /// Digest of a file, in hexadecimal.
 pub fn sha256(path: &Path) -> std::io::Result<String> {
-    let (mut file, mut hash) = (fs::File::open(path)?, Sha256::new());
+    let (mut file, mut hash) = (crate::files::open(path)?, Sha256::new());
     let mut block = vec![0; 1 << 16];
     loop {
         match file.read(&mut block)? {
