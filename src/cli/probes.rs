@@ -64,6 +64,7 @@ pub fn header(config: &Config, dir: &Path, dataset: (&str, &str)) -> Result<Head
         code: env!("CARGO_PKG_VERSION").into(),
         isa: baq_kernels::active().isa.name().into(),
         numerics: baq_kernels::active().arithmetic(),
+        subnormals: baq_kernels::subnormals().into(),
         mujoco: if mujoco.release.is_empty() { String::new() } else { mujoco.to_string() },
         config: sum(rundir::CONFIG)?.unwrap_or_default(),
         dataset: dataset.0.into(),

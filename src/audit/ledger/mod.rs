@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! baq-ledger 2
-//! {"code":"0.1.0","isa":"avx512","numerics":"f32","config":"<sha256>", ...}        the header, see Header
+//! {"code":"0.1.0","isa":"avx512","numerics":"f32","subnormals":"zero","config":"<sha256>", ...}        the header, see Header
 //! length u32 | body [length] | chain [16]                         a record, and so on
 //! ```
 //!
@@ -61,6 +61,8 @@ pub struct Header {
     pub isa: String,
     /// factors of large products and the unit that multiplies them: bits hold for them
     pub numerics: String,
+    /// what kernels made of subnormal numbers, `zero` or `kept`: bits hold for it
+    pub subnormals: String,
     /// the simulator, its release and its library's SHA-256: bits hold for it; empty where there is none
     pub mujoco: String,
     /// SHA-256 of the resolved configuration

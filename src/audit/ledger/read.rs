@@ -322,6 +322,12 @@ impl Ledger {
                 b.numerics.clone(),
                 "choose it with --numerics, on a processor with the same unit",
             ),
+            (
+                "subnormal numbers",
+                a.subnormals.clone(),
+                b.subnormals.clone(),
+                "use a processor that does the same",
+            ),
             ("MuJoCo", a.mujoco.clone(), b.mujoco.clone(), "config.toml was changed"),
             ("hash of the configuration", a.config.clone(), b.config.clone(), "config.toml was changed"),
             ("data", a.dataset_sha256.clone(), b.dataset_sha256.clone(), "give the same file again"),

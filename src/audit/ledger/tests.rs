@@ -21,6 +21,7 @@ fn header() -> Header {
         code: "1".into(),
         isa: "portable".into(),
         numerics: "f32".into(),
+        subnormals: "zero".into(),
         mujoco: String::new(),
         config: "c".into(),
         dataset: "d".into(),

@@ -74,6 +74,7 @@ fn facts(ledger: &Ledger) -> Section {
         vec!["version".into(), h.code.clone()],
         vec!["instruction set".into(), h.isa.clone()],
         vec!["numerics".into(), h.numerics.clone()],
+        vec!["subnormal numbers".into(), h.subnormals.clone()],
         vec!["MuJoCo".into(), h.mujoco.clone()],
         vec!["configuration, SHA-256".into(), h.config.clone()],
         vec!["data".into(), h.dataset.clone()],

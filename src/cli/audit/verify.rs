@@ -195,6 +195,10 @@ impl Verify {
             let hint = format!("say --numerics {}, on a processor with the same unit", then.mode());
             return refuse("kind of numerics", &then.numerics, &here.arithmetic(), hint);
         }
+        if then.subnormals != baq_kernels::subnormals() {
+            let hint = "compute it on a processor that does the same with them".to_string();
+            return refuse("kind of subnormal numbers", &then.subnormals, baq_kernels::subnormals(), hint);
+        }
         conditions::check_simulator(config).map_err(|e| TrainError::Input(format!("{path}: {e}; {left}")))?;
         let mut dataset = self
             .load(config)
