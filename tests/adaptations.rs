@@ -5,7 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use baq::algo::{self, Dims};
+use baq::algo::{self, Dims, Phase};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Clock, Flow, NoProbe, Select};
 use baq::cli::Common;
@@ -271,12 +271,18 @@ impl Place {
     }
 }
 
-/// Adam steps of a group of a run's checkpoint.
-fn steps(run: &Path, algo: &str, adapt: &str, group: &str) -> u64 {
+/// The agent of a run's checkpoint.
+fn restored(run: &Path, algo: &str, adapt: &str) -> Agent {
     let saved = Saved::open(run).unwrap_or_else(|e| panic!("{e}"));
     let sets: Vec<&str> = SMALL.iter().copied().chain(["baq.model_hidden=[9, 8]"]).collect();
     let mut agent = agent(algo, adapt, saved.dims(8).unwrap_or_else(|e| panic!("{e}")), &sets);
     saved.restore(&mut agent).unwrap_or_else(|e| panic!("{e}"));
+    agent
+}
+
+/// Adam steps of a group of a run's checkpoint.
+fn steps(run: &Path, algo: &str, adapt: &str, group: &str) -> u64 {
+    let agent = restored(run, algo, adapt);
     agent.store.steps[agent.table.find_group(group).expect("a group of the base").index()]
 }
 
@@ -320,6 +326,40 @@ fn updates_are_counted_exactly() {
         if algo == "sac" {
             assert_eq!(steps(&run, algo, adapt, "log_alpha"), offline + expected.1, "{what}");
         }
+    }
+}
+
+/// The delay of TD3 is that of the policy and of both targets. Where the policy has a rate of its own, the target
+/// critics follow the critics: in a run whose policy stands still they move, without that rate only every second time.
+#[test]
+fn targets_of_td3_move_with_their_networks_where_the_policy_has_a_rate_of_its_own() {
+    let place = Place::new();
+    for algo in ["td3", "td3_bc"] {
+        let before = bits(&restored(&place.offline(algo, &[]), algo, "plain").store);
+        let after = |adapt, sets: &[&str], name: &str| {
+            let sets = [&["online.env_steps=1", "online.warmup_steps=0"], sets].concat();
+            let run = place.finetune(algo, adapt, &sets, &format!("{algo}-{name}"));
+            bits(&restored(&run, algo, adapt).store)
+        };
+        let moved = |after: &[(String, Vec<u32>)]| {
+            ["q", "q_target", "pi", "pi_target"].map(|name| group(after, name) != group(&before, name))
+        };
+        let still = ["online.actor_updates_per_step=0"];
+        for adapt in ["plain", "so2", "suf"] {
+            assert_eq!(moved(&after(adapt, &still, adapt)), [true, true, false, false], "{algo} + {adapt}");
+        }
+        // Three rounds have been offline; the fourth is the policy's.
+        assert_eq!(moved(&after("plain", &[], "own")), [true; 4], "{algo}");
+    }
+    for own_pace in [false, true] {
+        let phase = Phase { own_pace, ..online(100) };
+        let critics = Select { critic: true, actor: false, metrics: false };
+        let mut learning = Learning::new(small("td3", "plain", &[]), &phase, critics);
+        let before = bits(&learning.agent.store);
+        learning.round();
+        let after = bits(&learning.agent.store);
+        let moved = ["q", "q_target", "pi_target"].map(|name| group(&after, name) != group(&before, name));
+        assert_eq!(moved, [true, own_pace, false]);
     }
 }
 

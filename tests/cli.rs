@@ -659,6 +659,12 @@ fn broken_traces_are_refused() {
     let fine: Edit<'_> = &|_| {};
     let untouched: &dyn Fn(&mut Value) = &|_| {};
     let remove = |key: &'static str| move |t: &mut BTreeMap<String, _>| assert!(t.remove(key).is_some());
+    let both = |algo: &'static str, key: &'static str, value: Value| {
+        move |j: &mut Value| {
+            j["meta"]["algo"] = algo.into();
+            j["meta"][key] = value.clone();
+        }
+    };
     let q = "init.qf.q2.net.2.weight";
     type Json<'a> = &'a dyn Fn(&mut Value);
     let cases: &[(Edit<'_>, Json<'_>, &[&str])] = &[
@@ -682,7 +688,7 @@ fn broken_traces_are_refused() {
             &["batch.2.actions", "finite", "NaN"],
         ),
         (&|t| t.get_mut(q).unwrap().0 = Dtype::U64, untouched, &[q, "U64"]),
-        (fine, &|j| j["meta"]["algo"] = "sac".into(), &["json", "meta.algo", "iql or baq-iql", "sac"]),
+        (fine, &|j| j["meta"]["algo"] = "ppo".into(), &["json", "meta.algo", "iql or baq-iql", "ppo"]),
         (fine, &|j| j["meta"]["algo"] = 3.into(), &["meta.algo", "iql or baq-iql", "3"]),
         (fine, &|j| j["meta"] = "iql".into(), &["meta.algo", "nothing"]),
         (fine, &|j| *j = Value::Null, &["meta.algo", "nothing"]),
@@ -697,6 +703,13 @@ fn broken_traces_are_refused() {
         (fine, &|j| j["meta"]["batch"] = 64.into(), &["meta.batch", "32", "64"]),
         (fine, &|j| j["meta"]["obs_dim"] = 17.into(), &["meta.obs_dim", "11", "17"]),
         (fine, &|j| j["meta"]["algo"] = "baq-iql".into(), &["init.bc", "no such tensor"]),
+        (fine, &|j| j["meta"]["algo"] = "awac".into(), &["noise.0.0.normal", "no such tensor"]),
+        (fine, &|j| j["meta"]["constants"] = "half".into(), &["meta.constants", "single or double", "half"]),
+        (fine, &both("awac", "mean", "relu".into()), &["meta.mean", "linear or tanh", "relu"]),
+        (fine, &both("awac", "log_std_max", 1.into()), &["meta.log_std_max", "2..=2", "got 1"]),
+        (fine, &both("sac-cleanrl", "policy_frequency", 9.into()), &["meta.policy_frequency", "1 to 8", "9"]),
+        (fine, &both("sac-cleanrl", "log_std", "tanh".into()), &["meta.log_std", "LO + HALF", "tanh"]),
+        (fine, &both("cql", "cql_n_actions", 1e15.into()), &["meta.cql_n_actions", "1 to 999"]),
         (fine, &|j| j["logs"][2]["q_loss"] = "big".into(), &["logs[2].q_loss", "a number", "big"]),
     ];
     for (edit, json, words) in cases {

@@ -11,7 +11,7 @@ use baq::autodiff::{
     Adam, Clock, Noise, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Workspace,
 };
 use baq::config::{Exploration, OnlineConfig};
-use baq::nn::{Head, Params, Policy, Preset};
+use baq::nn::{Head, Mean, Params, Policy, Preset};
 use baq::replay;
 use baq::train::agent::Agent;
 use common::{Learning, Numbers, agent, bits, config, online};
@@ -59,7 +59,7 @@ fn normal(x: f64, mean: f64, log_std: f64) -> f64 {
 #[test]
 fn tanh_log_prob_is_the_change_of_variables() {
     let (mean, log_std) = (0.4, 0.3);
-    let head = Head::TanhGaussian { log_std: (-5.0, 2.0), std_scale: None };
+    let head = Head::tanh_gaussian((-5.0, 2.0));
     let (_, trace, store, rows) = policy(head, 1, &[mean, log_std]);
     let us: Vec<f64> = (0..rows).map(|i| -6.0 + 12.0 * i as f64 / (rows - 1) as f64).collect();
     let (exact, _, _) = log_probs(&trace, &store, &us.iter().map(|u| u.tanh()).collect::<Vec<_>>());
@@ -81,8 +81,11 @@ fn tanh_log_prob_is_the_change_of_variables() {
 /// executed is clipped.
 #[test]
 fn gaussian_log_prob_has_no_jacobian() {
-    for state_std in [false, true] {
-        let head = Head::Gaussian { state_std, log_std: (-5.0, 2.0) };
+    for (mean, state_std) in
+        [(Mean::Tanh, false), (Mean::Tanh, true), (Mean::Linear, false), (Mean::Linear, true)]
+    {
+        let head = Head::Gaussian { mean, state_std, log_std: (-5.0, 2.0) };
+        let centre = |x: f64| if mean == Mean::Tanh { x.tanh() } else { x };
         let biases = [0.9, -0.5, -1.0, 0.25];
         let (pi, trace, mut store, rows) = policy(head, 2, &biases[..if state_std { 4 } else { 2 }]);
         if let Some(p) = pi.free_log_std() {
@@ -92,7 +95,7 @@ fn gaussian_log_prob_has_no_jacobian() {
         let (exact, narrow, _) = log_probs(&trace, &store, &actions);
         for ((a, got), narrow) in actions.chunks(2).zip(&exact).zip(&narrow) {
             let b = biases.map(|b| f64::from(b as f32));
-            let want = normal(a[0], b[0].tanh(), b[2]) + normal(a[1], b[1].tanh(), b[3]);
+            let want = normal(a[0], centre(b[0]), b[2]) + normal(a[1], centre(b[1]), b[3]);
             assert!((got - want).abs() < 1e-12, "{got}, formula {want}");
             assert!((f64::from(*narrow) - want).abs() < 1e-5 * want.abs().max(1.0), "{narrow} in f32");
         }

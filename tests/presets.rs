@@ -68,3 +68,39 @@ fn corl_exceptions_are_exceptions() {
     assert_eq!(expert.temperature, Schedule::Constant(6.0));
     assert_eq!(expert.order, corl.order);
 }
+
+/// The authors' rate of the policy goes on online, states are standardised; the two differ in the mean.
+#[test]
+fn awac_and_awac_corl_keep_the_rate_of_the_policy_online() {
+    use baq::algo::awac::{AwacConfig, Mean};
+    use baq::config::{AdamConfig, ObservationScaling, OnlineActorLr};
+    let of = |preset| resolve(known(), Some(preset), None, &[]).expect(preset);
+    for (preset, mean) in [("awac", Mean::Tanh), ("awac_corl", Mean::Linear)] {
+        let config = of(preset);
+        let (awac, online): (AwacConfig, OnlineConfig) = (config.section(), config.section());
+        assert_eq!((awac.mean, awac.actor), (mean, AdamConfig::new(3e-4.into())), "{preset}");
+        assert_eq!(online.actor_lr, OnlineActorLr::Constant(1.0), "{preset}");
+        assert_eq!(
+            config.section::<DataConfig>().observation_scaling,
+            ObservationScaling::Standardise,
+            "{preset}"
+        );
+    }
+}
+
+#[test]
+fn several_updates_of_the_policy_are_for_the_order_of_cleanrl() {
+    use baq::algo::Dims;
+    use baq::nn::Params;
+    let build = |sets: &[&str]| {
+        let sets: Vec<String> = [&["run.algo=sac"], sets].concat().iter().map(|s| s.to_string()).collect();
+        let config = resolve(known(), None, None, &sets).unwrap_or_else(|error| panic!("{error}"));
+        let dims = Dims { s: 3, a: 1, batch: 4 };
+        let sac = algo::find("sac").expect("in the registry");
+        (sac.build)(&config, dims, &mut Params::default()).map(|learner| learner.actor_every())
+    };
+    let every = ["sac.actor_every=2", "sac.actor_updates=2"];
+    let error = build(&every).expect_err("refused").to_string();
+    assert!(error.contains("sac.actor_updates = 2") && error.contains("sac.order = cleanrl"), "{error}");
+    assert_eq!(build(&[&every[..], &["sac.order=cleanrl"]].concat()).ok(), Some(2));
+}

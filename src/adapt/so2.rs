@@ -9,6 +9,8 @@
 //! Over each base the action that its critic's target values is perturbed, and nothing else: a' in SAC, CQL,
 //! Cal-QL (each of the draws of `max_backup`) and TD3 (after its own smoothing noise). IQL's target for Q has no
 //! action; there the recorded action in the regression of V is perturbed, q = min_j Q̂_j(s, clip(a + ε)).
+//! Over TD3 and TD3+BC the target critics move after every update of the critics, as in the paper's program, and the
+//! target policy with the policy; the base's delay is not in force.
 //! σ = 0 perturbs nothing and leaves the base's program as it is.
 //!
 //! Metrics: `target_shift` = E[ mean_i |ã'_i - a'_i| ], after clipping.

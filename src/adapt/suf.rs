@@ -13,6 +13,8 @@
 //! *ratios alone*, as BAQ's comparison seems to use the method, of which its text says nothing more. Tables name both.
 //!
 //! Metrics: none of its own; the numbers of updates are in the checkpoint.
+//! Over TD3 and TD3+BC the ratios take the place of the base's delay: the target critics move with the critics, G_c
+//! times, the target policy with the policy, G_a times.
 //! Declared differences: the two ratios, for want of a source.
 //! Cost per environment step: G_c critic parts and G_a policy parts of the base's round.
 

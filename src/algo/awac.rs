@@ -14,10 +14,13 @@
 //! `advantage_weight_mean` = `E[ g ]`, `advantage_clip_fraction` = share of g at its bound,
 //! `advantage_effective_share` = (Σ g)² / (B Σ g²).
 //!
-//! Declared differences: one sample ã stands for the value of s, as in the authors' program, not an average; the
-//! policy's mean is squashed by tanh, as IQL's here, so that the mode is an action; A/λ is cut at log 100 before the
-//! exponential, which is the same number without overflow. `detach`: no gradient of A reaches the policy
-//! through ã.
+//! `mean`: the policy's mean is tanh f(s), as in the authors' program, or f(s) itself, as in CORL, whose evaluations
+//! leave it to the environment to clip that; here the mode is clipped to [-1, 1].
+//!
+//! Declared differences. From the authors' program: the weights are not normalised over the batch, log σ is clamped
+//! instead of laid between -6 and 0 by a sigmoid, no weight decay; networks, rates and batches are CORL's. From both:
+//! none else. One sample ã stands for the value of s, not an average; A/λ is cut at log 100 before the exponential,
+//! which is the same number without overflow. `detach`: no gradient of A reaches the policy through ã.
 //!
 //! Cost per update (batch 256, 3x256): 1.10 GFLOP.
 
@@ -27,7 +30,15 @@ use super::measure::{CRITIC_LOSS, POLICY_LOSS, effective_share, error_metrics, v
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, Dims as Widths, above};
-use crate::nn::{Critics, Head, Params, Policy, Preset};
+use crate::nn::{self, Critics, Head, Params, Policy, Preset};
+
+crate::choices! {
+    /// The mean of the policy.
+    Mean {
+        Tanh   = "tanh",   "tanh f(s), always an action";
+        Linear = "linear", "f(s), clipped to [-1, 1] where it acts";
+    }
+}
 
 crate::config! {
     AwacConfig "awac", "Advantage-weighted actor-critic" {
@@ -35,6 +46,7 @@ crate::config! {
         hyper polyak:       Schedule   = 0.005,           0.0..=1.0,  "rho, target update rate";
         shape temperature:  f64        = 1.0,             above(0.0), "lambda, scale of the advantages; large: behaviour cloning";
         shape weight_bound: f64        = 100.0,           1.0..,      "upper bound of e^(A / lambda)";
+        shape mean:         Mean       = Mean::Tanh,      ..,         "mean of the policy";
         shape log_std_min:  f64        = -20.0,           -20.0..2.0, "lower bound of log sigma; the upper one is 2";
         shape hidden:       Widths     = [256, 256, 256], ..,         "hidden layers of every network";
         shape critics:      usize      = 2,               1..64,      "J, number of critics";
@@ -62,7 +74,11 @@ impl Awac {
         let q = critics(params, "q", "q");
         let q_target = critics(params, "q_target", "q^");
         params.starts_equal(q.group(), q_target.group());
-        let head = Head::Gaussian { state_std: false, log_std: (c.log_std_min, 2.0) };
+        let mean = match c.mean {
+            Mean::Tanh => nn::Mean::Tanh,
+            Mean::Linear => nn::Mean::Linear,
+        };
+        let head = Head::Gaussian { mean, state_std: false, log_std: (c.log_std_min, 2.0) };
         let pi = Policy::declare(params, "pi", dims.sa(), &c.hidden, head, Preset::Torch);
         Awac { config: config.clone(), q, q_target, pi }
     }

@@ -20,7 +20,7 @@
 use super::{ACTOR, Adaptation, Batch, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Tracer, Var};
 use crate::config::{AdamConfig, Dims as Widths, Metric};
-use crate::nn::{Head, Params, Policy, Preset};
+use crate::nn::{Head, Mean, Params, Policy, Preset};
 
 crate::choices! {
     /// What is fitted to the recorded actions.
@@ -64,8 +64,8 @@ impl Bc {
         let log_std = (-5.0, 2.0);
         let head = match config.model {
             Model::Mse => Head::Deterministic,
-            Model::Gaussian => Head::Gaussian { state_std: true, log_std },
-            Model::TanhGaussian => Head::TanhGaussian { log_std, std_scale: None },
+            Model::Gaussian => Head::Gaussian { mean: Mean::Tanh, state_std: true, log_std },
+            Model::TanhGaussian => Head::tanh_gaussian(log_std),
         };
         let pi = Policy::declare(params, name, dims.sa(), &config.hidden, head, Preset::Torch);
         Bc { optimiser: config.actor, pi }

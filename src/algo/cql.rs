@@ -44,7 +44,7 @@ use super::sac::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads
 use super::{Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Tracer, Var};
 use crate::config::{AdamConfig, AutoOr, Dims as Widths, above};
-use crate::nn::{Critics, Head, Params, Policy};
+use crate::nn::{Critics, Head, Params, Policy, Within};
 
 crate::choices! {
     /// Whether the weight of the penalty is trained.
@@ -134,6 +134,8 @@ impl Cql {
         let c = config;
         let head = Head::TanhGaussian {
             log_std: (c.log_std_min, 2.0),
+            within: Within::Clamped,
+            squash_eps: 0.0,
             std_scale: c.std_scale.then_some((1.0, -1.0)),
         };
         let spec = SoftSpec {

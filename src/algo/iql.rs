@@ -29,7 +29,7 @@ use super::measure::{effective_share, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::{AdamConfig, Dims as Widths, Metric};
-use crate::nn::{Critics, Head, Params, Policy, Preset, ValueNet};
+use crate::nn::{Critics, Head, Mean, Params, Policy, Preset, ValueNet};
 
 crate::choices! {
     /// Order of the updates.
@@ -117,7 +117,9 @@ impl Iql {
             InitRule::Torch => Preset::Torch,
         };
         let head = match c.actor_head {
-            Actor::Gaussian => Head::Gaussian { state_std: false, log_std: (c.log_std_min, 2.0) },
+            Actor::Gaussian => {
+                Head::Gaussian { mean: Mean::Tanh, state_std: false, log_std: (c.log_std_min, 2.0) }
+            }
             Actor::Deterministic => Head::Deterministic,
         };
         let v = ValueNet::declare(params, "v", dims.s, &c.hidden, preset);

@@ -104,12 +104,14 @@ pub struct Phase {
     pub before: u64,
     /// rule for learning rates at the switch; without effect offline
     pub actor_lr: OnlineActorLr,
+    /// the policy's updates have a rate of their own ([`Cadence::actor`]) in place of [`Learner::actor_every`]
+    pub own_pace: bool,
 }
 
 impl Phase {
     /// Offline training of so many rounds.
     pub fn offline(rounds: u64) -> Phase {
-        Phase { online: false, rounds, before: 0, actor_lr: OnlineActorLr::Restart }
+        Phase { online: false, rounds, before: 0, actor_lr: OnlineActorLr::Restart, own_pace: false }
     }
 
     /// The optimiser of a policy.
@@ -237,7 +239,7 @@ pub const ALGORITHMS: &[Entry] = &[
         section: section::<sac::SacConfig>,
         extends: None,
         needs_data: false,
-        build: |c, dims, p| Ok(Box::new(sac::Sac::declare(&c.section(), dims, p))),
+        build: |c, dims, p| Ok(Box::new(sac::Sac::declare(&c.section(), dims, p)?)),
     },
     Entry {
         name: "td3",

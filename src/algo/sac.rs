@@ -8,12 +8,17 @@
 //!   Q̂ ← (1-ρ) Q̂ + ρ Q
 //!
 //! w is 1 unless an adaptation supplies it.
-//! Order (rlkit): all losses from the parameters at the beginning of the round; then α, π, Q, Q̂ move.
+//! Order `rlkit`: all losses from the parameters at the beginning of the round; then α, π, Q, Q̂ move.
+//! Order `cleanrl`: Q; `actor_updates` times π, on the new Q, and α, on a draw of its own after π has moved, with
+//! L_α = -α E[ log π(a|s) + H ]; then Q̂. π and α move in every `actor_every`-th round in either order; where the policy
+//! has a rate of its own (SO2, SUF, `online.actor_updates_per_step`) that rate counts its updates, one in each of its
+//! rounds.
 //!
 //! Metrics: those of [`super::measure`]; `policy_entropy` = -E[ log π(a~|s) ]; `temperature` = α, `temperature_loss` = L_α.
 //!
 //! Declared differences. From the paper: the squared error has no 1/2, as in rlkit; α is learnt through log α. From
-//! rlkit: in an environment alone updates alternate with single steps, not 1,000 with 1,000.
+//! rlkit: in an environment alone updates alternate with single steps, not 1,000 with 1,000. From CleanRL (the preset
+//! `sac_cleanrl`: its order, log σ between -5 and 2 by a tanh, 1e-6 in the density): none.
 //! The networks and the three losses around the policy serve CQL as well, there also as an ensemble.
 //!
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
@@ -22,15 +27,31 @@ use super::bc::policy_metrics;
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, GroupId, Metric, ParamId, Schedule, Shape, Tracer, Var};
-use crate::config::{AdamConfig, AutoOr, Dims as Widths};
+use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths};
 use crate::nn::init::Init;
-use crate::nn::{Critics, Head, Params, Policy, Preset};
+use crate::nn::{self, Critics, Head, Params, Policy, Preset};
 
 crate::choices! {
     /// The weight α of the entropy.
     Temperature {
         Learned = "learned", "trained towards the target entropy, from 1";
         Fixed(value: f64 = 0.0..) = "fixed", "this value";
+    }
+}
+
+crate::choices! {
+    /// Order of the updates.
+    Order {
+        Rlkit   = "rlkit",   "all losses from the parameters at the beginning of the round";
+        Cleanrl = "cleanrl", "Q, the policy on the new Q, the temperature on a draw of its own";
+    }
+}
+
+crate::choices! {
+    /// How log σ is kept between its bounds.
+    Within {
+        Clamped = "clamped", "cut off at them";
+        Tanh    = "tanh",    "laid between them by a tanh";
     }
 }
 
@@ -69,7 +90,12 @@ crate::config! {
         hyper polyak:         Schedule    = 0.005,                0.0..=1.0,  "rho, target update rate";
         shape temperature:    Temperature = Temperature::Learned, ..,         "alpha, weight of the entropy";
         shape target_entropy: AutoOr<f64> = AutoOr::Auto,         ..,         "H of the temperature's loss; auto: minus the action dimension";
+        shape order:          Order       = Order::Rlkit,         ..,         "order of the updates";
+        shape actor_every:    u64         = 1,                    1..1001,    "rounds between updates of the policy and the temperature";
+        shape actor_updates:  usize       = 1,                    1..9,       "how many of them in such a round; order cleanrl alone has several";
         shape log_std_min:    f64         = -20.0,                -20.0..2.0, "lower bound of log sigma; the upper one is 2";
+        shape log_std_within: Within      = Within::Clamped,      ..,         "how log sigma is kept between its bounds";
+        shape squash_eps:     f64         = 0.0,                  0.0..0.1,   "added to 1 - tanh^2 in the density; 0: the density as it is";
         shape init:           InitRule    = InitRule::Rlkit,      ..,         "initial weights";
         shape hidden:         Widths      = [256, 256],           ..,         "hidden layers of every network";
         shape critics:        usize       = 2,                    1..64,      "J, number of critics";
@@ -184,11 +210,52 @@ impl SoftNets {
             t.train("temperature", ACTOR, group, &phase.actor(steps.temperature), loss);
         }
         t.train("policy", ACTOR, self.pi.group(), &phase.actor(steps.actor), policy_loss);
-        t.train("q", CRITIC, self.q.group(), &phase.critic(steps.critic), critic_loss);
+        self.step_critics(t, phase, critic_loss, steps);
+        self.step_target(t, phase, steps);
+    }
+
+    fn step_critics<'t>(&self, t: &'t Tracer, phase: &Phase, loss: Var<'t>, steps: &Steps<'_>) {
+        t.train("q", CRITIC, self.q.group(), &phase.critic(steps.critic), loss);
+    }
+
+    fn step_target(&self, t: &Tracer, phase: &Phase, steps: &Steps<'_>) {
         let (name, rate) = steps.polyak;
         t.polyak(CRITIC, self.q.group(), self.q_target.group(), name, &phase.hyper(rate));
     }
+
+    /// Moves π on Q as it stands, then α on a draw of its own: the k-th time in a round.
+    fn step_policy<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase, steps: &Steps<'_>, k: usize) {
+        let (policy, temperature) = REPEATS[k];
+        let (a, log_pi) = self.pi.draw(t, b.s, 1);
+        let loss = self.policy_loss(t, b, (a, log_pi));
+        if k == 0 {
+            t.metric(&POLICY_LOSS, loss);
+            t.metric(&ENTROPY, -log_pi.mean());
+            t.metric(&TEMPERATURE, mean_of_heads(self.alpha(t)));
+        }
+        t.train(policy, ACTOR, self.pi.group(), &phase.actor(steps.actor), loss);
+        if let Some((group, _)) = self.log_alpha {
+            let (_, log_pi) = self.pi.draw(t, b.s, 1);
+            let loss = -(self.alpha(t) * (log_pi + self.target_entropy)).mean();
+            if k == 0 {
+                t.metric(&TEMPERATURE_LOSS, loss);
+            }
+            t.train(temperature, ACTOR, group, &phase.actor(steps.temperature), loss);
+        }
+    }
 }
+
+/// Names of the updates of policy and temperature, as often as a round may have them.
+const REPEATS: [(&str, &str); 8] = [
+    ("policy", "temperature"),
+    ("policy 2", "temperature 2"),
+    ("policy 3", "temperature 3"),
+    ("policy 4", "temperature 4"),
+    ("policy 5", "temperature 5"),
+    ("policy 6", "temperature 6"),
+    ("policy 7", "temperature 7"),
+    ("policy 8", "temperature 8"),
+];
 
 /// A trained scalar of each member `[E, 1, 1]` as a group of its own.
 pub(super) fn scalars(params: &mut Params, name: &str, members: usize, begin: f64) -> (GroupId, ParamId) {
@@ -210,19 +277,34 @@ pub struct Sac {
 
 impl Sac {
     /// Declares policy, critics, targets and temperature.
-    pub fn declare(config: &SacConfig, dims: Dims, params: &mut Params) -> Sac {
+    pub fn declare(config: &SacConfig, dims: Dims, params: &mut Params) -> Result<Sac, ConfigError> {
         let c = config;
+        if c.order == Order::Rlkit && c.actor_updates > 1 {
+            return Err(ConfigError::Other(format!(
+                "sac.actor_updates = {}: order rlkit has one update of the policy in a round; set sac.order = cleanrl or sac.actor_updates = 1",
+                c.actor_updates
+            )));
+        }
+        let within = match c.log_std_within {
+            Within::Clamped => nn::Within::Clamped,
+            Within::Tanh => nn::Within::Tanh,
+        };
         let spec = SoftSpec {
             ensemble: 1,
             policy_hidden: &c.hidden,
             critic_hidden: &c.hidden,
             critics: c.critics,
             init: c.init,
-            head: Head::TanhGaussian { log_std: (c.log_std_min, 2.0), std_scale: None },
+            head: Head::TanhGaussian {
+                log_std: (c.log_std_min, 2.0),
+                within,
+                squash_eps: c.squash_eps,
+                std_scale: None,
+            },
             temperature: c.temperature,
             target_entropy: c.target_entropy,
         };
-        Sac { config: config.clone(), nets: SoftNets::declare(&spec, dims, params) }
+        Ok(Sac { config: config.clone(), nets: SoftNets::declare(&spec, dims, params) })
     }
 
     /// y = r + γ m ( min_j Q̂_j(s', a') - α log π(a'|s') )
@@ -233,27 +315,45 @@ impl Sac {
         let gamma = t.hyper("sac.discount", &phase.hyper(&self.config.discount));
         b.r + gamma * b.m * soft
     }
+
+    fn critic_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
+        let n = &self.nets;
+        let y = self.target(t, b, ad, phase);
+        let q = n.q.all(t, b.s, b.a);
+        let squares = (q - y).square();
+        let loss = squares.sum(Axis::Heads).weighted_mean(ad.weight(t, b, q, phase));
+        value_metrics(t, b, &n.q, &n.pi, q);
+        error_metrics(t, b, squares);
+        loss
+    }
 }
 
 impl Learner for Sac {
     fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
         let (c, n) = (&self.config, &self.nets);
-        policy_metrics(t, b, &n.pi);
-        let (a, log_pi) = n.pi.draw(t, b.s, 1);
-        let policy_loss = n.policy_loss(t, b, (a, log_pi));
-        let y = self.target(t, b, ad, phase);
-        let q = n.q.all(t, b.s, b.a);
-        let squares = (q - y).square();
-        let critic_loss = squares.sum(Axis::Heads).weighted_mean(ad.weight(t, b, q, phase));
-        value_metrics(t, b, &n.q, &n.pi, q);
-        error_metrics(t, b, squares);
         let steps = Steps {
             temperature: &c.temperature_optimiser,
             actor: &c.actor,
             critic: &c.critic,
             polyak: ("sac.polyak", &c.polyak),
         };
-        n.step(t, phase, log_pi, policy_loss, critic_loss, &steps);
+        policy_metrics(t, b, &n.pi);
+        match c.order {
+            Order::Rlkit => {
+                let (a, log_pi) = n.pi.draw(t, b.s, 1);
+                let policy_loss = n.policy_loss(t, b, (a, log_pi));
+                let critic_loss = self.critic_loss(t, b, ad, phase);
+                n.step(t, phase, log_pi, policy_loss, critic_loss, &steps);
+            }
+            Order::Cleanrl => {
+                let loss = self.critic_loss(t, b, ad, phase);
+                t.metric(&CRITIC_LOSS, loss);
+                n.step_critics(t, phase, loss, &steps);
+                let repeats = if phase.own_pace { 1 } else { c.actor_updates };
+                (0..repeats).for_each(|k| n.step_policy(t, b, phase, &steps, k));
+                n.step_target(t, phase, &steps);
+            }
+        }
         ad.finish_round(t, b, self, phase);
     }
 
@@ -263,5 +363,9 @@ impl Learner for Sac {
 
     fn critics(&self) -> Option<&Critics> {
         Some(&self.nets.q)
+    }
+
+    fn actor_every(&self) -> u64 {
+        self.config.actor_every
     }
 }

@@ -7,7 +7,9 @@
 //!   Q̂ ← (1-ρ) Q̂ + ρ Q,  π̂ ← (1-ρ) π̂ + ρ π                                   in the policy's rounds only
 //!
 //! w is 1 unless an adaptation supplies it.
-//! Order: Q, π (against the new Q), Q̂, π̂. The delayed policy and both targets carry the actor's role.
+//! Order: Q, π (against the new Q), Q̂, π̂. The delay of `actor_every` rounds is that of the policy and of both targets.
+//! Where the policy has a rate of its own instead (SO2, SUF, `online.actor_updates_per_step`), Q̂ follows Q in every
+//! round of the critics, as SO2's program has it, and π̂ follows π.
 //!
 //! Metrics: those of [`super::measure`].
 //!
@@ -103,7 +105,8 @@ impl Td3 {
         t.metric(&POLICY_LOSS, loss);
         t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
         let rate = phase.hyper(&c.polyak);
-        t.polyak(ACTOR, self.q.group(), self.q_target.group(), "td3.polyak", &rate);
+        let with = if phase.own_pace { CRITIC } else { ACTOR };
+        t.polyak(with, self.q.group(), self.q_target.group(), "td3.polyak", &rate);
         t.polyak(ACTOR, self.pi.group(), self.pi_target.group(), "td3.polyak", &rate);
     }
 }

@@ -3,7 +3,8 @@
 //!   L_π(φ) = -λ E[ Q_1(s, π(s)) ] + c E[ mean_i ( π_i(s) - a_i )² ]           eqs. 3, 5
 //!   λ = α / E[ |Q_1(s, π(s))| ],  a constant for the gradient
 //!
-//! All else as in TD3, whose options (`td3.*`) hold here too: critics, order, delays. c is 1; online it follows
+//! All else as in TD3, whose options (`td3.*`) hold here too: critics, order, delays, and which targets move with what
+//! where the policy has a rate of its own. c is 1; online it follows
 //! `cloning_online`, so that it can fade while the data stop being the best there is.
 //!
 //! Metrics: those of [`super::td3`]; `q_weight` = λ.

@@ -278,6 +278,7 @@ impl<'a> Rewriter<'a> {
             items,
             metrics: metrics.iter().map(|&(m, id)| (m, self.at(id))).collect(),
             outputs: trace.outputs.iter().map(|&(name, id)| (name, self.at(id))).collect(),
+            single_expectiles: trace.single_expectiles,
             wrong: None,
             table: trace.table.clone(),
             inputs: trace.inputs.clone(),
@@ -347,6 +348,7 @@ impl<'a> Rewriter<'a> {
                 items: Vec::new(),
                 metrics: Vec::new(),
                 outputs,
+                single_expectiles: self.trace.single_expectiles,
                 wrong: None,
             },
         });

@@ -195,7 +195,11 @@ fn evaluate<'v>(
         Op::Unary(f) => arg(0).iter().map(|&x| unary(f, x)).collect(),
         Op::Binary(f) => {
             let (a, b) = (broadcast(node.shape, shape(0)), broadcast(node.shape, shape(1)));
-            (0..len).map(|i| binary(f, arg(0)[a(i)], arg(1)[b(i)])).collect()
+            let share = |u: f64, tau: f64| {
+                let share = (tau - truth(u < 0.0)).abs();
+                choose(trace.single_expectiles, f64::from(share as f32), share)
+            };
+            (0..len).map(|i| binary(f, arg(0)[a(i)], arg(1)[b(i)], share)).collect()
         }
         Op::Linear => {
             let (x, w, b, s) = (arg(0), arg(1), arg(2), shape(0));
@@ -343,7 +347,8 @@ fn unary(f: Unary, x: f64) -> f64 {
     }
 }
 
-fn binary(f: Binary, a: f64, b: f64) -> f64 {
+/// f(a, b); `share` gives |τ - 1(u < 0)|.
+fn binary(f: Binary, a: f64, b: f64, share: impl Fn(f64, f64) -> f64) -> f64 {
     match f {
         Binary::Add => a + b,
         Binary::Sub => a - b,
@@ -355,7 +360,7 @@ fn binary(f: Binary, a: f64, b: f64) -> f64 {
         Binary::Lt => truth(a < b),
         Binary::ReluGrad => choose(b > 0.0, a, 0.0),
         Binary::TanhGrad => a * (1.0 - b * b),
-        Binary::Expectile => (b - truth(a < 0.0)).abs() * a * a,
-        Binary::ExpectileGrad => 2.0 * (b - truth(a < 0.0)).abs() * a,
+        Binary::Expectile => share(a, b) * a * a,
+        Binary::ExpectileGrad => 2.0 * share(a, b) * a,
     }
 }

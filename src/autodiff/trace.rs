@@ -109,6 +109,8 @@ pub struct Trace {
     pub metrics: Vec<(&'static Metric, NodeId)>,
     /// named results
     pub outputs: Vec<(&'static str, NodeId)>,
+    /// The reference executor rounds τ's shares |τ - 1(u < 0)| to single precision, as some foreign programs do.
+    pub single_expectiles: bool,
     /// see [`Tracer::wrong_derivative`]
     pub(super) wrong: Option<&'static str>,
 }
@@ -295,6 +297,7 @@ impl Tracer {
             items: inner.items,
             metrics: inner.metrics,
             outputs: inner.outputs,
+            single_expectiles: false,
             wrong: inner.wrong,
         }
     }

@@ -151,8 +151,13 @@ impl Sheet {
                 }
                 let cadence = cadence::of(&online, agent.adaptation.as_ref());
                 let rounds = cadence.rounds(online.learning_steps());
-                let phase =
-                    Phase { online: true, rounds, before: offline.updates, actor_lr: online.actor_lr };
+                let phase = Phase {
+                    online: true,
+                    rounds,
+                    before: offline.updates,
+                    actor_lr: online.actor_lr,
+                    own_pace: cadence.actor.is_some(),
+                };
                 let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];
                 about.extend(switch(&online));
                 about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));

@@ -50,6 +50,16 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/bc.toml"),
     },
     Preset {
+        name: "awac",
+        about: "AWAC with its authors' tanh mean: states standardised, the policy's rate kept online",
+        text: include_str!("presets/awac.toml"),
+    },
+    Preset {
+        name: "awac_corl",
+        about: "AWAC as in CORL: awac with a mean that is not squashed",
+        text: include_str!("presets/awac_corl.toml"),
+    },
+    Preset {
         name: "cql",
         about: "CQL at its default setting, that of CORL",
         text: include_str!("presets/cql.toml"),
@@ -73,6 +83,11 @@ pub const PRESETS: &[Preset] = &[
         name: "sac",
         about: "SAC as in rlkit, in an environment alone",
         text: include_str!("presets/sac.toml"),
+    },
+    Preset {
+        name: "sac_cleanrl",
+        about: "SAC as in CleanRL, in an environment alone: its order, log sigma laid between bounds",
+        text: include_str!("presets/sac_cleanrl.toml"),
     },
     Preset {
         name: "sac_offline",

@@ -3,10 +3,11 @@
 //! | head | mode | sample | log π(a given s) |
 //! |---|---|---|---|
 //! | `Deterministic` (D) | tanh f(s) | its mode | none |
-//! | `Gaussian` (G) | tanh f(s) | mode + σ ε, clipped to [-1, 1] when acting | Σ log N(a; mode, σ); the tanh sits on the mean, so there is no Jacobian term |
+//! | `Gaussian` (G) | μ(s) in [-1, 1] | μ + σ ε, clipped to [-1, 1] when acting | Σ log N(a; μ, σ); μ = tanh f(s), or f(s) itself; the tanh sits on the mean, so there is no Jacobian term |
 //! | `TanhGaussian` (TG) | tanh μ(s) | tanh(μ + σ ε) | Σ log N(u; μ, σ) - log(1 - tanh² u) |
 //!
-//! log σ is clamped to bounds; in head G it is a free vector or a second output of the trunk.
+//! log σ is clamped to bounds, or in head TG laid between them by a tanh; in head G it is a free vector or a second output
+//! of the trunk.
 //!
 //! An ensemble of E policies of head TG acts as one, whose Gaussian before the tanh has their mixture's mean and variance:
 //! μ = mean_i μ_i, σ² = mean_i (μ_i² + σ_i²) - μ², computed as mean_i (σ_i² + (μ_i - μ)²), which no rounding makes
@@ -23,13 +24,33 @@ use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Tracer, Var};
 /// Largest |a| whose inverse tanh is taken.
 const ATANH_BOUND: f64 = 1.0 - 1e-6;
 
+/// Where the mean of a Gaussian stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mean {
+    /// tanh f(s), always an action
+    Tanh,
+    /// f(s); as an action it is clipped to [-1, 1]
+    Linear,
+}
+
+/// How an output of the trunk becomes a log σ between bounds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Within {
+    /// min(max(l, lo), hi)
+    Clamped,
+    /// lo + (hi - lo) / 2 (tanh l + 1)
+    Tanh,
+}
+
 /// What kind of distribution a policy is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Head {
     /// tanh f(s)
     Deterministic,
-    /// clipped Gaussian with mean tanh f(s)
+    /// clipped Gaussian
     Gaussian {
+        /// its mean
+        mean: Mean,
         /// σ is a function of the state instead of a free vector
         state_std: bool,
         /// bounds of log σ
@@ -39,10 +60,21 @@ pub enum Head {
     TanhGaussian {
         /// bounds of log σ
         log_std: (f64, f64),
+        /// how they are kept
+        within: Within,
+        /// added to 1 - tanh² u in the density; 0: the density as it is
+        squash_eps: f64,
         /// log σ = c₁ l + c₀ with trained scalars that begin at (c₁, c₀), l the output of the trunk;
         /// without, log σ = l
         std_scale: Option<(f64, f64)>,
     },
+}
+
+impl Head {
+    /// A tanh-Gaussian with log σ clamped and its density as it is.
+    pub fn tanh_gaussian(log_std: (f64, f64)) -> Head {
+        Head::TanhGaussian { log_std, within: Within::Clamped, squash_eps: 0.0, std_scale: None }
+    }
 }
 
 /// π(a given s)
@@ -146,20 +178,24 @@ impl Policy {
         let f = self.net.forward(t, s);
         match self.head {
             Head::Deterministic => (f, None),
-            Head::Gaussian { state_std, log_std: (lo, hi) } => {
+            Head::Gaussian { state_std, log_std: (lo, hi), .. } => {
                 let (mean, log_std) = match self.free_log_std {
                     Some(p) if !state_std => (f, t.param(p)),
                     _ => (f.slice(0, self.a_dim), f.slice(self.a_dim, self.a_dim)),
                 };
                 (mean, Some(log_std.clamp(lo, hi)))
             }
-            Head::TanhGaussian { log_std: (lo, hi), .. } => {
+            Head::TanhGaussian { log_std: (lo, hi), within, .. } => {
                 let l = f.slice(self.a_dim, self.a_dim);
                 let log_std = match self.std_scale {
                     Some((factor, offset)) => t.param(factor) * l + t.param(offset),
                     None => l,
                 };
-                let (mean, log_std) = (f.slice(0, self.a_dim), log_std.clamp(lo, hi));
+                let log_std = match within {
+                    Within::Clamped => log_std.clamp(lo, hi),
+                    Within::Tanh => (log_std.tanh() + 1.0) * (0.5 * (hi - lo)) + lo,
+                };
+                let mean = f.slice(0, self.a_dim);
                 match self.joint && self.size > 1 {
                     false => (mean, Some(log_std)),
                     true => {
@@ -173,20 +209,33 @@ impl Policy {
         }
     }
 
+    /// The mean of what head G samples from and of what the others put through a tanh, after it.
+    fn centre<'t>(&self, location: Var<'t>) -> Var<'t> {
+        match self.head {
+            Head::Gaussian { mean: Mean::Linear, .. } => location,
+            _ => location.tanh(),
+        }
+    }
+
     /// The mode `[B, A]` (of the members of an ensemble `[E, B, A]`, here and below), inside [-1, 1]: the action of an evaluation.
     pub fn mode<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
         let label = format!("{}({})", group_name(t, self.group()), name_of(s));
-        self.parts(t, s).0.tanh().named(label)
+        let centre = self.centre(self.parts(t, s).0);
+        match self.head {
+            Head::Gaussian { mean: Mean::Linear, .. } => centre.clamp(-1.0, 1.0),
+            _ => centre,
+        }
+        .named(label)
     }
 
     /// A reparameterised sample `[B, A]`; head G may leave [-1, 1], head D returns its mode.
     pub fn sample<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
         let (mean, log_std) = self.parts(t, s);
-        let Some(log_std) = log_std else { return mean.tanh() };
+        let Some(log_std) = log_std else { return self.centre(mean) };
         let noise = t.noise("policy sample", NoiseKind::Normal, mean.shape());
         match self.head {
             Head::TanhGaussian { .. } => (mean + log_std.exp() * noise).tanh(),
-            _ => mean.tanh() + log_std.exp() * noise,
+            _ => self.centre(mean) + log_std.exp() * noise,
         }
     }
 
@@ -203,7 +252,7 @@ impl Policy {
         let u = mean + log_std.exp() * noise;
         let density = noise.square() * -0.5 - log_std - 0.5 * (2.0 * PI).ln();
         let action = u.tanh().named(format!("a~pi({state})"));
-        (action, (density - squash(u)).sum(Axis::Cols).named(format!("log pi(a~ | {state})")))
+        (action, (density - self.squash(u)).sum(Axis::Cols).named(format!("log pi(a~ | {state})")))
     }
 
     /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for head D, which has none.
@@ -215,9 +264,9 @@ impl Policy {
             Head::TanhGaussian { .. } => {
                 let a = a.clamp(-ATANH_BOUND, ATANH_BOUND);
                 let u = ((a + 1.0).log() - (1.0 - a).log()) * 0.5;
-                (gaussian(u, mean, log_std) - squash(u)).sum(Axis::Cols)
+                (gaussian(u, mean, log_std) - self.squash(u)).sum(Axis::Cols)
             }
-            _ => gaussian(a, mean.tanh(), log_std).sum(Axis::Cols),
+            _ => gaussian(a, self.centre(mean), log_std).sum(Axis::Cols),
         }
         .named(label)
     }
@@ -227,11 +276,16 @@ impl Policy {
         let label = format!("sigma_{}({})", group_name(t, self.group()), name_of(s));
         Some(self.parts(t, s).1?.exp().named(label))
     }
-}
 
-/// log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), finite for any u.
-fn squash(u: Var<'_>) -> Var<'_> {
-    (LN_2 - u - (u * -2.0).softplus()) * 2.0
+    /// log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), finite for any u; or log(1 - tanh² u + ε).
+    fn squash<'t>(&self, u: Var<'t>) -> Var<'t> {
+        match self.head {
+            Head::TanhGaussian { squash_eps, .. } if squash_eps > 0.0 => {
+                (1.0 - u.tanh().square() + squash_eps).log()
+            }
+            _ => (LN_2 - u - (u * -2.0).softplus()) * 2.0,
+        }
+    }
 }
 
 /// log N(x; mean, e^log_std), element by element.

@@ -136,7 +136,8 @@ impl Round {
         let (phase, batch) = if run.adapt == "plain" {
             (Phase::offline(ROUNDS), offline.batch)
         } else {
-            let phase = Phase { online: true, rounds: ROUNDS, before: ROUNDS, actor_lr: online.actor_lr };
+            let actor_lr = online.actor_lr;
+            let phase = Phase { online: true, before: ROUNDS, actor_lr, ..Phase::offline(ROUNDS) };
             (phase, online.rows())
         };
         let agent = Agent::new(config, Dims { s, a, batch })?;

@@ -243,6 +243,7 @@ impl<'a> Online<'a> {
                 true => OnlineActorLr::Restart,
                 false => options.actor_lr,
             },
+            own_pace: cadence.actor.is_some(),
         };
         let trace = agent.trace(&phase);
         check_columns(&trace, ring.layout())?;

@@ -55,7 +55,7 @@ pub fn agent(algo: &str, adapt: &str, dims: Dims, sets: &[&str]) -> Agent {
 }
 
 pub fn online(rounds: u64) -> Phase {
-    Phase { online: true, rounds, before: 0, actor_lr: OnlineActorLr::Constant(1.0) }
+    Phase { online: true, actor_lr: OnlineActorLr::Constant(1.0), ..Phase::offline(rounds) }
 }
 
 /// Every base algorithm with every adaptation that is not refused over it.

@@ -97,7 +97,8 @@ impl Files {
         }
     }
 
-    fn wrong(&self, key: &str, expected: &str, got: impl ToString) -> GoldenError {
+    /// A JSON value that is not what it should be.
+    pub fn wrong(&self, key: &str, expected: &str, got: impl ToString) -> GoldenError {
         GoldenError::Tensor {
             file: self.json_name.clone(),
             key: key.into(),
@@ -120,13 +121,21 @@ impl Files {
         }
     }
 
-    /// The whole number `meta.KEY`, at least 1; `None` if it is not there.
-    pub fn whole(&self, key: &str) -> Result<Option<u64>, GoldenError> {
+    /// Whether there is a `meta.KEY`.
+    pub fn has(&self, key: &str) -> bool {
+        self.meta(key).is_some()
+    }
+
+    /// The whole number `meta.KEY` from 1 to `most`; `None` if it is not there.
+    pub fn whole(&self, key: &str, most: u64) -> Result<Option<u64>, GoldenError> {
         let Some(value) = self.meta(key) else { return Ok(None) };
         let float = value.as_f64().filter(|x| x.fract() == 0.0 && (1.0..9e15).contains(x)).map(|x| x as u64);
         match value.as_u64().or(float) {
-            Some(n) if n >= 1 => Ok(Some(n)),
-            _ => Err(self.wrong(&format!("meta.{key}"), "a whole number of at least 1", value)),
+            Some(n) if (1..=most).contains(&n) => Ok(Some(n)),
+            _ if most == u64::MAX => {
+                Err(self.wrong(&format!("meta.{key}"), "a whole number of at least 1", value))
+            }
+            _ => Err(self.wrong(&format!("meta.{key}"), &format!("a whole number from 1 to {most}"), value)),
         }
     }
 
@@ -134,6 +143,12 @@ impl Files {
     pub fn flag(&self, key: &str) -> Result<Option<bool>, GoldenError> {
         let Some(value) = self.meta(key) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "true or false", value))
+    }
+
+    /// The string `meta.KEY`; `None` if it is not there.
+    pub fn text(&self, key: &str) -> Result<Option<&str>, GoldenError> {
+        let Some(value) = self.meta(key) else { return Ok(None) };
+        value.as_str().map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "a string", value))
     }
 
     /// The string `meta.KEY`, one of `words`; `None` if it is not there.
@@ -162,7 +177,7 @@ impl Files {
 
     /// If the JSON states this size, it must be that of the tensors.
     pub fn check_size(&self, key: &str, have: usize, of: &str) -> Result<(), GoldenError> {
-        match self.whole(key)? {
+        match self.whole(key, u64::MAX)? {
             Some(stated) if stated != have as u64 => {
                 Err(self.wrong(&format!("meta.{key}"), &format!("{have}, as {of} has"), stated))
             }

@@ -9,15 +9,23 @@
 //! |---|---|
 //! | `init.NET.PARAM` | parameters before the first update, weights stored `[N, K]` |
 //! | `batch.I.COLUMN` | batch of update I, from 0 |
-//! | `noise.I.J.KIND` | J-th random draw of update I |
+//! | `noise.I.J.KIND` | J-th random draw of update I: `normal`, or `uniform` on (-1, 1) |
 //! | `after.U.NET.PARAM` | parameters after U updates |
+//! | `meta.algo` | the method; `meta` holds its hyper-parameters too, and those of them that it leaves open are named in a note |
+//! | `meta.constants` | `single` or `double`: how the foreign program rounded γ and the expectile; if not given, what agrees |
+//! | `logs[I].LOSS` | losses of update I |
+//!
+//! The J-th draw of an update belongs to the J-th stream, in order of execution, that its losses read; streams that
+//! metrics alone read have none.
 //!
 //! The difference of two tensors is the largest |x - y| / max(|y|, rms(y)) over their elements.
 //!
 //! Above 400 lines because a report, its verdict and the replay that fills it are read together.
 
 mod files;
+mod inputs;
 mod method;
+mod networks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,13 +33,13 @@ use std::path::Path;
 use thiserror::Error;
 
 use self::files::Files;
-use self::method::{Expectile, Networks, Setup, parameters, setup};
+use self::inputs::{annotate, annotate_exact, batch, draws, unread};
+use self::method::{Constants, Setup, setup};
+use self::networks::{Networks, parameters};
 use super::{differences, rms, worse};
-use crate::algo::{Dims, measure};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
-use crate::autodiff::{Clock, Noise, NoiseKind, NoiseSpec, Program, Role, Select, Store, Trace, Workspace};
+use crate::autodiff::{Clock, Effect, Noise, Program, Role, Select, Store, Workspace};
 use crate::config::ConfigError;
-use crate::replay;
 
 /// Why a trace could not be compared.
 #[derive(Debug, Error)]
@@ -96,7 +104,7 @@ pub struct LossRow {
 }
 
 /// What the tolerances are.
-const TOLERANCE_F64: f64 = 1e-8;
+const TOLERANCE_F64: f64 = 1e-10;
 const TOLERANCE_F32: f64 = 2e-4;
 
 /// The outcome of a comparison.
@@ -179,29 +187,30 @@ fn beyond(difference: f64, tolerance: f64) -> bool {
 /// Replays a trace, given by either of its two files, with both executors.
 pub fn compare(path: &Path) -> Result<Report, GoldenError> {
     let files = Files::read(path)?;
-    // Which precision a trace held its expectile in shows in the numbers alone.
-    let plain = files.required_word("algo", method::METHODS)? == "iql";
-    let (usual, other) = match plain {
-        true => (Expectile::Single, Expectile::Double),
-        false => (Expectile::Double, Expectile::Single),
+    let plain_iql = files.required_word("algo", method::METHODS)? == "iql";
+    let (usual, other) = match files.word("constants", Constants::WORDS)? {
+        Some("single") => return replay(&files, Constants::Single),
+        Some(_) => return replay(&files, Constants::Double),
+        None if plain_iql => (Constants::Single, Constants::Double),
+        None => (Constants::Double, Constants::Single),
     };
     let agrees = |r: &Report| r.worst_f64() <= r.tolerance_f64;
     let report = replay(&files, usual)?;
-    if agrees(&report) {
+    if agrees(&report) || !method::rounds_constants(&files)? {
         return Ok(report);
     }
     let mut second = replay(&files, other)?;
     if !agrees(&second) {
         return Ok(report);
     }
-    let precision = if other == Expectile::Single { "single" } else { "double" };
-    second.notes.push(format!("the trace held its expectile in {precision} precision"));
+    let precision = if other == Constants::Single { "single" } else { "double" };
+    second.notes.push(format!("the foreign program rounded its constants to {precision} precision"));
     Ok(second)
 }
 
-fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
+fn replay(files: &Files, constants: Constants) -> Result<Report, GoldenError> {
     let method = files.required_word("algo", method::METHODS)?.to_string();
-    let Setup { table, trace, annotation, dims, updates, actor_every, mut notes } = setup(files, expectile)?;
+    let Setup { table, trace, annotation, dims, updates, actor_every, mut notes } = setup(files, constants)?;
     let networks = Networks::of(files)?;
     let mut unknown = BTreeSet::new();
     check_after(files, updates)?;
@@ -222,10 +231,9 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
         let workspace = Workspace::new(&program);
         (program, workspace)
     });
-    let returns = trace.inputs.iter().any(|i| i.name == replay::RETURN_TO_GO);
     let (mut tensors, mut losses) = (Vec::new(), Vec::new());
     for update in 0..updates {
-        let batch = batch(files, update, dims, returns)?;
+        let batch = batch(files, update, dims, &trace)?;
         let mut wide = batch.clone();
         let mut narrow: BTreeMap<&str, Vec<f32>> =
             batch.iter().map(|(k, v)| (*k, v.iter().map(|x| *x as f32).collect())).collect();
@@ -236,7 +244,8 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
         let clock = Clock { round: update as u64, phase_round: update as u64 };
         let actor = (clock.round + 1).is_multiple_of(actor_every);
         let (program, workspace) = &mut programs[usize::from(actor)];
-        let draws = draws(files, update, &trace, dims)?;
+        let roles = |role| actor || role == Role::Critic;
+        let draws = draws(files, update, &trace, dims, roles)?;
         let narrow_draws: Vec<Vec<f32>> =
             draws.iter().map(|d| d.iter().map(|x| *x as f32).collect()).collect();
         for (name, values) in &narrow {
@@ -250,15 +259,19 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
             columns: trace.inputs.iter().map(|i| wide[i.name].clone()).collect(),
             noise: draws,
         };
-        let roles = |role| actor || role == Role::Critic;
         let values = reference::run(&trace, &mut exact, &inputs, clock, roles);
-        for (k, u) in program.updates().iter().enumerate() {
-            if let Some(expected) = logged(files, update, u.name)? {
+        let ran = trace.items.iter().filter(|item| roles(item.role)).filter_map(|item| match &item.effect {
+            Effect::Train { name, loss, .. } => Some((*name, *loss)),
+            Effect::Polyak { .. } => None,
+        });
+        for (k, (name, node)) in ran.enumerate() {
+            if let Some(expected) = logged(files, update, name)? {
+                let exact = values[node.index()].as_ref().expect("invariant: the pass has computed it")[0];
                 losses.push(LossRow {
                     update,
-                    name: u.name.into(),
+                    name: name.into(),
                     expected,
-                    f64: (trace.loss(u.name, &values) - expected).abs(),
+                    f64: (exact - expected).abs(),
                     f32: (f64::from(workspace.loss(program, k)) - expected).abs(),
                 });
             }
@@ -290,6 +303,7 @@ fn replay(files: &Files, expectile: Expectile) -> Result<Report, GoldenError> {
     }
     relate(&mut losses);
     notes.extend(rounding(&tensors));
+    notes.extend(unread(files, &trace, updates, actor_every));
     if losses.is_empty() {
         notes.push("the JSON logs no losses".into());
     }
@@ -353,8 +367,10 @@ fn relate(losses: &mut [LossRow]) {
     }
 }
 
-/// The loss that the trace logs for an update of ours, if it does. Ours may be a sum of theirs.
+/// The loss that the trace logs for an update of ours, if it does. Ours may be a sum of theirs. Where an update runs
+/// several times, theirs are numbered: `actor_loss_2` is that of our `policy 2`.
 fn logged(files: &Files, update: usize, name: &str) -> Result<Option<f64>, GoldenError> {
+    let (name, turn) = name.split_once(' ').unwrap_or((name, "1"));
     let spellings: &[&[&str]] = match name {
         "value" => &[&["value_loss"]],
         "q" => &[
@@ -368,86 +384,14 @@ fn logged(files: &Files, update: usize, name: &str) -> Result<Option<f64>, Golde
         _ => &[],
     };
     for keys in spellings {
-        let terms: Option<Vec<f64>> =
-            keys.iter().map(|key| files.log(update, key)).collect::<Result<_, _>>()?;
+        let term = |key: &&str| match files.log(update, &format!("{key}_{turn}"))? {
+            None if turn == "1" => files.log(update, key),
+            numbered => Ok(numbered),
+        };
+        let terms: Option<Vec<f64>> = keys.iter().map(term).collect::<Result<_, GoldenError>>()?;
         if let Some(terms) = terms {
             return Ok(Some(terms.iter().sum()));
         }
     }
     Ok(None)
-}
-
-/// The recorded numbers of every noise stream; the J-th draw belongs to the J-th stream. The one that only
-/// metrics read is zeros.
-fn draws(files: &Files, update: usize, trace: &Trace, dims: Dims) -> Result<Vec<Vec<f64>>, GoldenError> {
-    let stream = |(j, noise): (usize, &NoiseSpec)| {
-        if noise.name == measure::RANDOM_ACTION {
-            return Ok(vec![0.0; noise.shape.len()]);
-        }
-        let (rows, cols) = (noise.shape.rows, noise.shape.cols);
-        let shapes: [&[usize]; 2] = [&[rows, cols], &[dims.batch, rows / dims.batch, cols]];
-        Ok(match noise.kind {
-            NoiseKind::Normal => files.tensor(&format!("noise.{update}.{j}.normal"), &shapes)?.to_vec(),
-            // Recorded on (-1, 1), ours are on (0, 1).
-            NoiseKind::Uniform => {
-                let recorded = files.tensor(&format!("noise.{update}.{j}.uniform"), &shapes)?;
-                recorded.iter().map(|x| 0.5 * (x + 1.0)).collect()
-            }
-        })
-    };
-    trace.noises.iter().enumerate().map(stream).collect()
-}
-
-fn batch(
-    files: &Files,
-    update: usize,
-    dims: Dims,
-    returns: bool,
-) -> Result<BTreeMap<&'static str, Vec<f64>>, GoldenError> {
-    let matrix = |name: &str, cols: usize| {
-        files.tensor(&format!("batch.{update}.{name}"), &[&[dims.batch, cols]]).map(<[f64]>::to_vec)
-    };
-    let vector = |name: &str| {
-        files
-            .tensor(&format!("batch.{update}.{name}"), &[&[dims.batch], &[dims.batch, 1]])
-            .map(<[f64]>::to_vec)
-    };
-    let terminals = vector("terminals")?;
-    let mut columns = BTreeMap::from([
-        (replay::S, matrix("observations", dims.s)?),
-        (replay::A, matrix("actions", dims.a)?),
-        (replay::R, vector("rewards")?),
-        (replay::M, terminals.iter().map(|t| 1.0 - t).collect()),
-        (replay::S2, matrix("next_observations", dims.s)?),
-    ]);
-    if returns {
-        columns.insert(replay::RETURN_TO_GO, vector("mc_returns")?);
-    }
-    Ok(columns)
-}
-
-fn annotate_exact(annotation: &Trace, store: &ReferenceStore, batch: &mut BTreeMap<&'static str, Vec<f64>>) {
-    let inputs = ReferenceInputs {
-        columns: annotation.inputs.iter().map(|i| batch[i.name].clone()).collect(),
-        noise: Vec::new(),
-    };
-    let values = reference::run(annotation, &mut store.clone(), &inputs, Clock::default(), |_| true);
-    for (name, node) in &annotation.outputs {
-        let value = values[node.index()].clone().expect("invariant: every node was computed");
-        batch.insert(name, value);
-    }
-}
-
-fn annotate(annotation: &Trace, store: &mut Store, batch: &mut BTreeMap<&str, Vec<f32>>) {
-    let program = Program::compile(annotation, Select::ALL);
-    let mut workspace = Workspace::new(&program);
-    for (name, values) in batch.iter() {
-        if let Some(input) = workspace.input_mut(&program, name) {
-            input.copy_from_slice(values);
-        }
-    }
-    program.run(&mut workspace, store, Clock::default(), Noise::Seed(0));
-    for (name, _) in &annotation.outputs {
-        batch.insert(name, workspace.output(&program, name).to_vec());
-    }
 }

@@ -253,7 +253,8 @@ fn check(
 ) -> Result<Vec<Part>, TrainError> {
     let agent = Agent::new(config, dims)?;
     // Online, since offline an adaptation does nothing; the losses of the base are the same in both.
-    let phase = Phase { online: true, rounds: 1000, before: 1000, actor_lr: OnlineActorLr::Constant(0.1) };
+    let actor_lr = OnlineActorLr::Constant(0.1);
+    let phase = Phase { online: true, before: 1000, actor_lr, ..Phase::offline(1000) };
     let mut store = ReferenceStore::from(&agent.store);
     gradcheck::shake(&mut store, seed);
     let part = |program, trace: &Trace| {
