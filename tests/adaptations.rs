@@ -432,14 +432,6 @@ fn batches_of_the_online_options_grow_and_mix() {
     }
 }
 
-/// Parameters, moments and steps of a run's checkpoint.
-fn restored(run: &Path, algo: &str, adapt: &str) -> Agent {
-    let saved = Saved::open(run).unwrap_or_else(|e| panic!("{e}"));
-    let mut agent = agent(algo, adapt, saved.dims(8).unwrap_or_else(|e| panic!("{e}")), &SMALL);
-    saved.restore(&mut agent).unwrap_or_else(|e| panic!("{e}"));
-    agent
-}
-
 /// What stands in a checkpoint under a group, without its name.
 fn values(agent: &Agent, name: &str) -> Vec<u32> {
     group(&bits(&agent.store), name).into_iter().flat_map(|(_, x)| x).collect()

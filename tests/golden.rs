@@ -89,3 +89,15 @@ fn sac_in_the_order_of_cleanrl() {
 fn td3() {
     compare("td3-hopper.safetensors", 15, 2e-4);
 }
+
+/// Below 1/2, |τ - 1| is rounded once more than τ where a program forms both in single precision.
+#[test]
+fn iql_with_a_low_expectile_in_single_precision() {
+    compare("iql-low-expectile.safetensors", 30, 2e-4);
+}
+
+/// Hidden layers of unequal widths, one action, policy and temperature three times in every third round.
+#[test]
+fn sac_with_three_updates_of_the_policy() {
+    compare("sac-cleanrl-three.safetensors", 28, 2e-4);
+}

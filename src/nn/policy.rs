@@ -191,11 +191,11 @@ impl Policy {
                     Some((factor, offset)) => t.param(factor) * l + t.param(offset),
                     None => l,
                 };
+                let mean = f.slice(0, self.a_dim);
                 let log_std = match within {
                     Within::Clamped => log_std.clamp(lo, hi),
                     Within::Tanh => (log_std.tanh() + 1.0) * (0.5 * (hi - lo)) + lo,
                 };
-                let mean = f.slice(0, self.a_dim);
                 match self.joint && self.size > 1 {
                     false => (mean, Some(log_std)),
                     true => {
