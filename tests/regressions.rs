@@ -1,5 +1,7 @@
 //! Faults that were found, each mended with its kind; never deleted.
 
+#[path = "regressions/boundaries.rs"]
+mod boundaries;
 #[path = "regressions/proof.rs"]
 mod proof;
 #[path = "regressions/switches.rs"]

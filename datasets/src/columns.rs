@@ -18,6 +18,13 @@ pub enum Ending {
     Truncated,
 }
 
+impl Ending {
+    /// The same, but a running trajectory is truncated if `cut`.
+    pub(crate) fn or_cut(self, cut: bool) -> Self {
+        if cut && self == Ending::Running { Ending::Truncated } else { self }
+    }
+}
+
 /// Where columns came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {

@@ -5,17 +5,19 @@
 //! | `observations`, `next_observations` (optional) | (N, S) | f32 or f64 |
 //! | `actions` | (N, A) | f32 or f64 |
 //! | `rewards` | (N,) or (N, 1) | f32 or f64 |
-//! | `terminals`, `timeouts` (optional) | (N,) or (N, 1) | bool, integer or float; non-zero is true |
+//! | `terminals`, `timeouts` (optional) | (N,) or (N, 1) | bool, integer or float; each 0 or 1 |
 //! | `infos/action_log_probs` (optional) | (N,) or (N, 1) | f32 or f64 |
 //! | `metadata/algorithm` (optional) | () | string |
+//!
+//! Training uses neither of the last two, so what is wrong with them is a note and no error.
 //!
 //! Chunks of these files are strips of one or two columns, so a column is always read whole. Every shape and type is
 //! looked at before the first byte of data.
 
 use crate::backend::{Backend, DefaultBackend, Dtype};
 use crate::columns::Source;
-use crate::error::{Error, Result, plain};
-use crate::recording::Recording;
+use crate::error::{Error, Result, one_line, plain};
+use crate::recording::{Recording, check_finite};
 use ndarray::{Array1, Array2};
 use std::path::{Path, PathBuf};
 
@@ -68,7 +70,6 @@ fn from_backend<B: Backend>(
         return Err(layout.missing("terminals", "(N,) flags"));
     }
     let has_timeouts = layout.vector("timeouts", n, true)?;
-    let has_log_probs = layout.vector("infos/action_log_probs", n, false)?;
     let has_next = match layout.matrix("next_observations", Some(n))? {
         None => false,
         Some((_, width)) if width == obs_dim => true,
@@ -80,12 +81,10 @@ fn from_backend<B: Backend>(
             ));
         }
     };
-    let algorithm = match file.info("metadata/algorithm")? {
-        Some(info) if info.dtype == Dtype::Text && info.shape.is_empty() => {
-            Some(plain(&file.read_string("metadata/algorithm")?).into_owned())
-        }
-        _ => None,
-    };
+    let mut notes = Vec::new();
+    let mut unused = |e: Error| notes.push(layout.left_out(&e));
+    let action_log_probs = layout.log_probs(n).map_err(&mut unused).unwrap_or_default();
+    let algorithm = layout.algorithm().map_err(&mut unused).unwrap_or_default();
     Recording {
         observations: layout.array("observations", n, obs_dim)?,
         actions: layout.array("actions", n, act_dim)?,
@@ -93,13 +92,11 @@ fn from_backend<B: Backend>(
         next_observations: if has_next { Some(layout.array("next_observations", n, obs_dim)?) } else { None },
         terminals: file.read_flags("terminals")?,
         timeouts: if has_timeouts { Some(file.read_flags("timeouts")?) } else { None },
-        action_log_probs: if has_log_probs {
-            Some(Array1::from_vec(file.read_f32("infos/action_log_probs")?))
-        } else {
-            None
-        },
+        group_ends: None,
+        action_log_probs,
         algorithm,
         env: None,
+        notes,
         source: source(&file.linked_files())?,
     }
     .checked(clip_actions)
@@ -150,6 +147,35 @@ impl<B: Backend> Reader<'_, B> {
         }
     }
 
+    /// A column that training does not use.
+    fn log_probs(&self, n: usize) -> Result<Option<Array1<f32>>> {
+        let key = "infos/action_log_probs";
+        if !self.vector(key, n, false)? {
+            return Ok(None);
+        }
+        let values = self.file.read_f32(key)?;
+        check_finite(&self.label, key, &values, 1)?;
+        Ok(Some(Array1::from_vec(values)))
+    }
+
+    fn algorithm(&self) -> Result<Option<String>> {
+        let key = "metadata/algorithm";
+        match self.file.info(key)? {
+            Some(info) if info.dtype == Dtype::Text && info.shape.is_empty() => {
+                Ok(Some(plain(&self.file.read_string(key)?).into_owned()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// An error as a note: without the file's name, and without advice on what need not be mended.
+    fn left_out(&self, error: &Error) -> String {
+        let text = error.to_string();
+        let text = text.strip_prefix(&format!("{}: ", self.label)).unwrap_or(&text);
+        let what = text.rsplit_once("; ").map_or(text, |(what, _)| what);
+        format!("left out, as training does not use it: {what}")
+    }
+
     fn float(&self, key: &str, got: &Dtype) -> Result<()> {
         match got {
             Dtype::F32 | Dtype::F64 => Ok(()),
@@ -188,7 +214,7 @@ impl<B: Backend> Reader<'_, B> {
             file: self.label.clone(),
             key: key.into(),
             expected,
-            present: crate::error::one_line(&present),
+            present: one_line(&present),
             advice: if minari {
                 "this looks like Minari, give the folder that holds data/main_data.hdf5"
             } else {

@@ -1,8 +1,9 @@
 //! Where trajectories begin and end in a list of rows.
 //!
 //! A trajectory ends after row i if the environment failed there, if the recording was cut there (time limit), if the
-//! recorded next observation is not the observation of row i + 1 (distance above 1e-6), or if row i is the last. The
-//! length 1000 is never used: once timeout rows are dropped such a counter drifts and merges neighbours.
+//! file's own structure begins another one (Minari's groups), if the recorded next observation is not the observation of
+//! row i + 1, or if row i is the last. An end of the last two kinds before the last row, without a flag, is a *seam*. The
+//! length 1000 is never used here: once timeout rows are dropped such a counter drifts and merges neighbours.
 
 use crate::columns::{Columns, Ending};
 use ndarray::ArrayView2;
@@ -13,7 +14,7 @@ use std::ops::Range;
 pub struct Episode {
     /// Its rows, never empty.
     pub rows: Range<usize>,
-    /// Flag of its last row; `Running` for an unfinished tail or an unflagged seam.
+    /// How its last row ended; `Running` for an unfinished tail or an unflagged seam.
     pub ending: Ending,
 }
 
@@ -37,37 +38,55 @@ impl Episode {
 /// Largest distance between s' and the next row's s that still counts as the same state.
 pub const CONTINUITY: f64 = 1e-6;
 
-/// Trajectories of training columns, in order, covering all rows.
-pub fn of(columns: &Columns) -> Vec<Episode> {
-    let next = Some(columns.next_observations.view());
-    split(columns.len(), |i| columns.endings[i], columns.observations.view(), next)
+/// Whether row i's next observation is the observation of row i + 1: closer than [`CONTINUITY`], a difference of four
+/// units in the last place not counted. True files agree to the bit; the slack is for columns that were stored in another
+/// precision, and is far below any reset. NaN continues nowhere.
+pub(crate) fn continues(observations: ArrayView2<f32>, next: ArrayView2<f32>, i: usize) -> bool {
+    let gap = observations.row(i + 1).into_iter().zip(next.row(i)).map(|(a, b)| {
+        let rounding = 4.0 * f64::from(f32::EPSILON) * f64::from(a.abs());
+        let gap = (f64::from(*a) - f64::from(*b)).abs();
+        if gap <= rounding { 0.0 } else { gap.powi(2) }
+    });
+    gap.sum::<f64>() <= CONTINUITY * CONTINUITY
 }
 
-/// Splits `n` rows by their flags and, where next observations are known, by continuity.
+/// Trajectories of training columns, in order, covering all rows.
+pub fn of(columns: &Columns) -> Vec<Episode> {
+    let (s, next) = (columns.observations.view(), columns.next_observations.view());
+    split(columns.len(), |i| columns.endings[i], |i| !continues(s, next, i))
+}
+
+/// Splits `n` rows by how they ended, and where a row that is not the last is `broken` off from the next.
 pub(crate) fn split(
     n: usize,
     ending: impl Fn(usize) -> Ending,
-    observations: ArrayView2<f32>,
-    next: Option<ArrayView2<f32>>,
+    broken: impl Fn(usize) -> bool,
 ) -> Vec<Episode> {
     let mut found = Vec::new();
     let mut start = 0;
     for i in 0..n {
-        let flag = ending(i);
-        let cut = i + 1 == n
-            || flag != Ending::Running
-            || next.is_some_and(|next| {
-                let gap = observations
-                    .row(i + 1)
-                    .into_iter()
-                    .zip(next.row(i))
-                    .map(|(a, b)| f64::from(a - b).powi(2));
-                gap.sum::<f64>() > CONTINUITY * CONTINUITY
-            });
-        if cut {
-            found.push(Episode { rows: start..i + 1, ending: flag });
+        let ending = ending(i);
+        if ending != Ending::Running || i + 1 == n || broken(i) {
+            found.push(Episode { rows: start..i + 1, ending });
             start = i + 1;
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::Array2;
+
+    #[test]
+    fn continuity_is_a_matter_of_rounding() {
+        let continues = |next: f32, s: f32| {
+            let column = |x: [f32; 2]| Array2::from_shape_vec((2, 1), x.to_vec()).expect("two rows");
+            super::continues(column([0.0, s]).view(), column([next, 0.0]).view(), 0)
+        };
+        assert!(continues(1.5, 1.5) && continues(0.0, -0.0) && continues(0.0, 1e-7));
+        assert!(continues(1900.0, 1900.000_2) && continues(12.345_678, 12.345_679));
+        assert!(!continues(1900.0, 1900.01) && !continues(0.0, 1e-5) && !continues(1.0, 1.0001));
+        assert!(!continues(f32::NAN, 1.0) && !continues(f32::INFINITY, 1.0) && !continues(1.0, f32::NAN));
+    }
 }

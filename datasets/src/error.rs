@@ -25,13 +25,15 @@ pub enum Error {
     },
     /// A folder that is not a Minari dataset.
     #[error(
-        "{file}: expected a file, or a Minari folder with data/{missing}, got a folder without it; give the HDF5 file itself"
+        "{file}: expected a file, or a Minari folder with data/{missing}, got a folder without it; {advice}"
     )]
     NotMinari {
         /// Path as the user gave it.
         file: String,
         /// The absent file.
         missing: &'static str,
+        /// What to do about it.
+        advice: String,
     },
     /// The bytes are not HDF5 at all.
     #[error("{file}: expected an HDF5 file, got {got}; {advice}")]
@@ -157,6 +159,22 @@ pub enum Error {
         /// Number of such elements in the column.
         count: usize,
     },
+    /// A flag that is neither 0 nor 1.
+    #[error(
+        "{file}: key `{key}`: expected flags of 0 or 1, got {value} in row {row} ({count} such values in all); store 0 and 1"
+    )]
+    NotFlag {
+        /// Path as the user gave it.
+        file: String,
+        /// Dataset.
+        key: String,
+        /// First offending row, counted from 0.
+        row: usize,
+        /// Its value.
+        value: f64,
+        /// Number of such elements in the column.
+        count: usize,
+    },
     /// An action component outside [-1, 1].
     #[error(
         "{file}: key `{key}`: expected values in [-1, 1], got {value} in row {row} ({count} such values in all); --clip-actions clips them"
@@ -196,6 +214,16 @@ pub enum Error {
         expected: usize,
         /// Rows present.
         got: usize,
+    },
+    /// Every row is dropped.
+    #[error(
+        "{file}: expected transitions, got none from {rows} rows: each is at a time limit or the last one, whose next state is not known; collect or fetch more data"
+    )]
+    NoTransition {
+        /// Path as the user gave it.
+        file: String,
+        /// Rows present.
+        rows: usize,
     },
     /// The declared size cannot be true for this file.
     #[error(

@@ -21,11 +21,13 @@ pub mod returns;
 pub mod scale;
 pub mod scores;
 pub mod synthetic;
+mod transitions;
 pub mod write;
 
 pub use columns::{Columns, Ending, Source};
 pub use error::{Error, Result, plain};
-pub use recording::{Mode, Options, Recording};
+pub use recording::Recording;
+pub use transitions::{Mode, Options, TimeLimit};
 
 use std::path::Path;
 
@@ -41,6 +43,21 @@ pub fn read_recording(path: &Path, options: &Options) -> Result<Recording> {
     } else {
         d4rl::read(path, options.clip_actions)
     }
+}
+
+/// A name for a folder or a table: Minari's id with `-` for `/`, else the file's name without its ending.
+pub fn short_name(path: &Path) -> String {
+    let id = if minari::is_minari(path) { minari::identity(path).and_then(|found| found.id) } else { None };
+    let tame = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    match id.map(|id| id.chars().map(tame).collect::<String>()) {
+        Some(id) if !id.trim_matches(['.', '-']).is_empty() => id.trim_start_matches(['.', '-']).into(),
+        _ => path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
+    }
+}
+
+/// The environment that a file says it was recorded in (Minari), read without its rows.
+pub fn recorded_env(path: &Path) -> Option<String> {
+    if minari::is_minari(path) { minari::identity(path)?.env } else { None }
 }
 
 /// Label of the embedded file in messages.

@@ -140,6 +140,12 @@ fn loss(name: &str, folder: &Path, whole: (&[u8], &Recording), bytes: &[u8]) -> 
                 // Text in a global heap has no checksum.
                 recording.algorithm.clone_from(&whole.1.algorithm);
             }
+            if !recording.notes.is_empty() {
+                // What is left out with a note is no silent loss.
+                recording.notes.clear();
+                recording.action_log_probs.clone_from(&whole.1.action_log_probs);
+                recording.algorithm.clone_from(&whole.1.algorithm);
+            }
             if recording == *whole.1 {
                 return Some(None);
             }

@@ -4,13 +4,22 @@ mod common;
 
 use baq_datasets::scale::{self, ObservationScale, RewardScale, RewardTransform};
 use baq_datasets::{
-    Columns, Ending, Mode, Options, Recording, Source, episodes, inspect, returns, synthetic,
+    Columns, Ending, Mode, Options, Recording, Source, TimeLimit, episodes, inspect, returns, synthetic,
 };
 use common::{fixture, r, s, s2};
 use ndarray::{Array1, Array2, array};
 
 fn fixture_columns(name: &str, options: &Options) -> Columns {
     baq_datasets::read(&fixture(name), options).expect("good fixture")
+}
+
+fn next_observations() -> Options {
+    Options { mode: Mode::NextObservations, ..Options::default() }
+}
+
+/// Time-out rows too.
+fn keep_all() -> Options {
+    Options { keep_timeout_transitions: true, ..next_observations() }
 }
 
 /// File rows of the standard view of the fixtures: all but the timeout 44 and the last, 59.
@@ -32,8 +41,8 @@ fn d4rl_mode_takes_the_next_row_whatever_it_is() {
 }
 
 #[test]
-fn default_mode_has_the_same_rows_with_the_true_next_state() {
-    let columns = fixture_columns("gzip.hdf5", &Options::default());
+fn next_observations_mode_has_the_same_rows_with_the_true_next_state() {
+    let columns = fixture_columns("gzip.hdf5", &next_observations());
     assert_eq!(columns.len(), 58);
     for (row, i) in kept().into_iter().enumerate() {
         assert_eq!(columns.next_observations[[row, 2]], s2(i, 2), "file row {i}");
@@ -50,7 +59,7 @@ fn default_mode_has_the_same_rows_with_the_true_next_state() {
 
 #[test]
 fn timeout_transitions_can_be_kept() {
-    let options = Options { keep_timeout_transitions: true, ..Options::default() };
+    let options = keep_all();
     let columns = fixture_columns("gzip.hdf5", &options);
     assert_eq!(columns.len(), 60);
     assert_eq!((columns.endings[43], columns.endings[44]), (Ending::Running, Ending::Truncated));
@@ -60,22 +69,28 @@ fn timeout_transitions_can_be_kept() {
         .expect_err("no such key")
         .to_string();
     assert!(text.contains("`next_observations`") && text.contains("keep_timeout_transitions"), "{text}");
-    let options = Options { mode: Mode::D4rl, ..options };
-    assert!(baq_datasets::read(&fixture("gzip.hdf5"), &options).is_err());
+    for mode in [Mode::D4rl, Mode::Episodes] {
+        let options = Options { mode, ..options.clone() };
+        assert!(baq_datasets::read(&fixture("gzip.hdf5"), &options).is_err());
+    }
 }
 
 #[test]
 fn without_a_timeout_column_the_counter_of_d4rl_is_followed() {
     // After the terminal in row 19 D4RL counts on from 1, so with limit 10 it drops 9; 19 is a 10th step too.
-    let options = Options { max_episode_steps: 10, ..Options::default() };
-    let rec = baq_datasets::read_recording(&fixture("no-timeouts.hdf5"), &options).expect("good");
-    let dropped: Vec<usize> =
-        rec.qlearning_rows(10).iter().enumerate().filter(|(_, keep)| !**keep).map(|(i, _)| i).collect();
-    assert_eq!(dropped, [9, 19, 29, 39, 49, 59]);
+    let rec = baq_datasets::read_recording(&fixture("no-timeouts.hdf5"), &Options::default()).expect("good");
+    let dropped = |rows: Vec<bool>| (0..60).filter(|i| !rows[*i]).collect::<Vec<usize>>();
+    let d4rl = |steps| dropped(rec.qlearning_rows(TimeLimit::OfTask(steps)));
+    let episodes = |steps| {
+        let options = Options { time_limit: TimeLimit::OfTask(steps), ..Options::default() };
+        dropped(rec.training_rows(&options))
+    };
+    assert_eq!(d4rl(10), [9, 19, 29, 39, 49, 59]);
+    assert_eq!(episodes(10), d4rl(10));
     // With limit 12: 11, then the terminal 19 restarts the counter at 1, so 30 (not 31), 42, 54.
-    let dropped: Vec<usize> =
-        rec.qlearning_rows(12).iter().enumerate().filter(|(_, keep)| !**keep).map(|(i, _)| i).collect();
-    assert_eq!(dropped, [11, 30, 42, 54, 59]);
+    assert_eq!(d4rl(12), [11, 30, 42, 54, 59]);
+    // The default counts right: the last of 12 rows.
+    assert_eq!(episodes(12), [11, 31, 43, 55, 59]);
     assert_eq!(rec.into_columns(&Options::default()).expect("59 rows").len(), 59);
 }
 
@@ -92,9 +107,11 @@ fn recording(terminals: Vec<bool>, timeouts: Vec<bool>, seam: Option<usize>) -> 
         })),
         terminals,
         timeouts: Some(timeouts),
+        group_ends: None,
         action_log_probs: None,
         algorithm: None,
         env: None,
+        notes: Vec::new(),
         source: Source::in_memory("<test>"),
     }
 }
@@ -103,8 +120,8 @@ fn recording(terminals: Vec<bool>, timeouts: Vec<bool>, seam: Option<usize>) -> 
 fn both_flags_on_one_row() {
     // D4RL drops the row; kept, it is a failure of the environment, so nothing is bootstrapped from it.
     let rec = recording(vec![false, true, false], vec![false, true, false], None);
-    assert_eq!(rec.qlearning_rows(1000), [true, false, false]);
-    let keep = Options { keep_timeout_transitions: true, ..Options::default() };
+    assert_eq!(rec.qlearning_rows(TimeLimit::Unknown), [true, false, false]);
+    let keep = keep_all();
     let columns = rec.into_columns(&keep).expect("rows");
     assert_eq!(columns.endings, [Ending::Running, Ending::Terminated, Ending::Running]);
 }
@@ -112,7 +129,7 @@ fn both_flags_on_one_row() {
 #[test]
 fn a_seam_without_flag_ends_a_trajectory() {
     let rec = recording(vec![false; 6], vec![false; 6], Some(2));
-    let found = rec.episodes();
+    let found = rec.episodes(TimeLimit::Unknown);
     assert_eq!(found.len(), 2);
     assert!(!found[0].is_complete(), "nobody said that it was over");
     let columns = rec.into_columns(&Options::default()).expect("rows");
@@ -188,16 +205,18 @@ fn return_scale_survives_dropped_timeouts() {
         next_observations: Some(toy.next_observations.clone()),
         terminals: flags(Ending::Terminated),
         timeouts: Some(flags(Ending::Truncated)),
+        group_ends: None,
         action_log_probs: None,
         algorithm: None,
         env: None,
+        notes: Vec::new(),
         source: Source::in_memory("<toy>"),
     };
-    for mode in [Mode::NextObservations, Mode::D4rl] {
+    for mode in [Mode::Episodes, Mode::NextObservations, Mode::D4rl] {
         let columns = rec.clone().into_columns(&Options { mode, ..Options::default() }).expect("rows");
         assert_eq!(returns::episode_returns(&columns), [6.0, 3.0, -5.0], "{mode:?}");
     }
-    let keep = Options { keep_timeout_transitions: true, ..Options::default() };
+    let keep = keep_all();
     assert_eq!(returns::episode_returns(&rec.into_columns(&keep).expect("rows")), [6.0, 4.0, -4.5]);
 }
 

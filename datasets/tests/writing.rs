@@ -3,7 +3,7 @@
 mod common;
 
 use baq_datasets::backend::Backend;
-use baq_datasets::{Columns, Options, Source, d4rl, synthetic, write};
+use baq_datasets::{Columns, Mode, Options, Source, d4rl, synthetic, write};
 use ndarray::Array1;
 use std::path::Path;
 
@@ -25,7 +25,8 @@ fn round_trip<B: Backend>() {
     write::d4rl(&path, &columns, &options()).expect("written");
     let rec = d4rl::read_with::<B>(&path, false).expect("our own file");
     assert_eq!(rec.algorithm.as_deref(), Some("tqc"));
-    let keep = Options { keep_timeout_transitions: true, ..Options::default() };
+    let mode = Mode::NextObservations;
+    let keep = Options { mode, keep_timeout_transitions: true, ..Options::default() };
     let mut back = rec.into_columns(&keep).expect("rows");
     back.source = columns.source.clone();
     assert_eq!(back, columns);

@@ -147,14 +147,13 @@ impl Demo {
     /// The table that is printed: the data, and the last evaluations of each run.
     fn rows(&self, runs: &[PathBuf]) -> Result<Vec<Row>, TrainError> {
         let facts = read_dataset(&runs[0])?;
-        let mut rows = vec![
-            Row { label: "data, mean".into(), mean: facts.return_mean, score: facts.score_mean },
-            Row {
-                label: "data, best tenth".into(),
-                mean: facts.return_best_tenth,
-                score: facts.score_best_tenth,
-            },
-        ];
+        let mut rows: Vec<Row> = [
+            ("data, mean", facts.return_mean, facts.score_mean),
+            ("data, best tenth", facts.return_best_tenth, facts.score_best_tenth),
+        ]
+        .into_iter()
+        .filter_map(|(label, mean, score)| Some(Row { label: label.into(), mean: mean?, score }))
+        .collect();
         for (label, run, phase) in [
             ("behaviour cloning", &runs[0], Phase::Offline),
             ("IQL, offline", &runs[1], Phase::Offline),

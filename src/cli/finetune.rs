@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::probes::{ProbeArgs, close, probes};
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict, resume};
+use super::{Common, Outcome, Verdict, resume, say_notes};
 use crate::adapt::baq::BaqConfig;
 use crate::algo::Learner as _;
 use crate::algo::bc::BcConfig;
@@ -49,7 +49,7 @@ pub struct Finetune {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes", "adapt", "clip_actions"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env", "max_episode_steps", "ledger", "probes", "adapt", "clip_actions"])]
     resume: Option<PathBuf>,
     /// go on with, or begin with, another MuJoCo than the run or the configuration names
     #[arg(long)]
@@ -214,6 +214,7 @@ fn tune(
     let dataset = data::load(config)?;
     // Only now is it certain that these are the data of this run.
     Saved::open(&dir.file(ORIGIN))?.check_dataset(&dataset.facts)?;
+    say_notes(&dataset.facts);
     let mut probe = probes(config, dir, &dataset, saved)?;
     let ended = learn(config, dir, dataset, saved, (stop, quiet), &mut probe)?;
     if ended != Ended::Interrupted {

@@ -36,6 +36,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::audit::Error;
 use crate::train::TrainError;
+use crate::train::metrics::DatasetFacts;
 
 /// Offline-to-online reinforcement learning on CPUs.
 #[derive(Debug, Parser)]
@@ -186,6 +187,13 @@ fn print_line(text: std::fmt::Arguments<'_>) {
     {
         eprintln!("baq: cannot write to standard output: {e}");
         std::process::exit(2);
+    }
+}
+
+/// Says what is unusual about the data of a run. It goes to stderr: results stay one JSON object.
+fn say_notes(facts: &DatasetFacts) {
+    for note in &facts.notes {
+        eprintln!("baq: note: {}: {note}", facts.name);
     }
 }
 

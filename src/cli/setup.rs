@@ -9,14 +9,14 @@ use super::Common;
 use crate::adapt::{ADAPTATIONS, method_name};
 use crate::algo::ALGORITHMS;
 use crate::config::{
-    AnySection, AuditConfig, Config, DataConfig, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig,
-    nearest, presets, resolve_over, section,
+    AnySection, AuditConfig, AutoOr, Config, DataConfig, MujocoConfig, OfflineConfig, OnlineConfig,
+    RunConfig, nearest, presets, resolve_over, section,
 };
 use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::{Agent, find_adaptation, find_algorithm};
 use crate::train::conditions;
-use crate::train::data::{EMBEDDED, Scales};
+use crate::train::data::{EMBEDDED, Scales, Task};
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::{Counters, Saved};
 
@@ -32,7 +32,7 @@ pub struct RunArgs {
     /// set one option; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
-    /// environment, as in hopper-v4; `none` for training without evaluation (default: by the data's name)
+    /// environment, as in hopper-v4; `none` for training without evaluation (default: what the data record, or by their name)
     #[arg(long, value_name = "ENV")]
     pub env: Option<String>,
     /// data file or Minari folder; `embedded` is the slice inside the program
@@ -41,6 +41,10 @@ pub struct RunArgs {
     /// accept recorded actions outside [-1, 1] by clipping them
     #[arg(long)]
     pub clip_actions: bool,
+    /// time limit that ends episodes of the data beside the flags, in rows (default: the task's, in a file without
+    /// timeouts)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_episode_steps: Option<u64>,
 }
 
 /// Every section there is.
@@ -199,7 +203,9 @@ impl RunArgs {
         match self.env.as_deref() {
             Some("none") => run.env = String::new(),
             Some(name) => run.env = env::spec(name)?.id.into(),
-            None if run.env.is_empty() => run.env = guess_env(&run.dataset).into(),
+            None if run.env.is_empty() => {
+                run.env = Task::of(Path::new(&run.dataset)).known().map_or("", |spec| spec.id).into();
+            }
             None => run.env = env::spec(&run.env)?.id.into(),
         }
         let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco;
@@ -213,26 +219,14 @@ impl RunArgs {
             active.push("mujoco");
         }
         config.put(run);
-        if self.clip_actions {
-            let mut data: DataConfig = config.section();
-            data.clip_actions = true;
-            config.put(data);
+        let mut data: DataConfig = config.section();
+        data.clip_actions |= self.clip_actions;
+        if let Some(steps) = self.max_episode_steps {
+            data.max_episode_steps = AutoOr::Value(steps);
         }
+        config.put(data);
         Ok(config.restrict(&active)?)
     }
-}
-
-/// The environment that a data file's name tells, or nothing.
-fn guess_env(dataset: &str) -> &'static str {
-    if dataset == EMBEDDED {
-        return "hopper-v4";
-    }
-    let name = Path::new(dataset).file_name().map(|n| n.to_string_lossy().to_lowercase()).unwrap_or_default();
-    ["hopper", "halfcheetah", "walker2d"]
-        .into_iter()
-        .find(|task| name.contains(task))
-        .and_then(|task| env::spec(task).ok())
-        .map_or("", |spec| spec.id)
 }
 
 /// The method of a configuration, as tables name it.
@@ -246,7 +240,7 @@ pub fn default_out(config: &Config) -> PathBuf {
     let run: RunConfig = config.section();
     let data = match run.dataset.as_str() {
         EMBEDDED | "" => run.env.clone(),
-        file => Path::new(file).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+        file => baq_datasets::short_name(Path::new(file)),
     };
     let method = if run.adapt == "plain" { run.algo.clone() } else { format!("{}-{}", run.algo, run.adapt) };
     Path::new("runs").join(format!("{method}-{data}-s{}", run.seed))

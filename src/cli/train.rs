@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::probes::{ProbeArgs, close, probes};
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict, resume};
+use super::{Common, Outcome, Verdict, resume, say_notes};
 use crate::algo::Dims;
 use crate::audit::Recorder;
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
@@ -45,7 +45,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env", "ledger", "probes", "algo", "clip_actions"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env", "max_episode_steps", "ledger", "probes", "algo", "clip_actions"])]
     resume: Option<PathBuf>,
     /// go on with, or begin with, another MuJoCo than the run or the configuration names
     #[arg(long)]
@@ -184,6 +184,7 @@ fn train(
     if let Some(saved) = saved {
         saved.check_dataset(&dataset.facts)?;
     }
+    say_notes(&dataset.facts);
     let mut probe = probes(config, dir, &dataset, saved)?;
     let ended = learn(config, dir, dataset, saved, (stop, quiet), &mut probe)?;
     if ended != Ended::Interrupted {

@@ -5,8 +5,9 @@ use super::value::AutoOr;
 crate::choices! {
     /// How rows of a file become transitions.
     DataMode {
-        D4rl = "d4rl", "row for row as D4RL's Q-learning view: the next row is s', rows at time limits are dropped";
-        NextObservations = "next_observations", "s' is the stored next observation";
+        Episodes = "episodes", "as d4rl, but no transition leaves its episode: where the recorded next observation is not the next row, an end without a flag, it is s'";
+        NextObservations = "next_observations", "the same rows, s' is the recorded next observation in each";
+        D4rl = "d4rl", "row for row as D4RL's Q-learning view: the next row is s', rows at time limits are dropped, ends without a flag are crossed";
     }
 }
 
@@ -104,8 +105,9 @@ impl std::fmt::Display for MujocoConfig {
 
 crate::config! {
     DataConfig "data", "How the dataset's rows become transitions" {
-        run mode:                     DataMode           = DataMode::D4rl, ..,        "how rows become transitions";
+        run mode:                     DataMode           = DataMode::Episodes, ..,    "how rows become transitions; none crosses the episodes that a Minari file keeps apart";
         run keep_timeout_transitions: bool               = false, ..,                 "keep rows at time limits, bootstrapped (needs mode next_observations)";
+        run max_episode_steps:        AutoOr<u64>        = AutoOr::Auto, 1..,         "time limit that ends episodes beside the flags, in rows; auto: the task's, in a file without timeouts";
         run clip_actions:             bool               = false, ..,                 "accept recorded actions outside [-1, 1] by clipping; otherwise they are refused";
         run action_clip:              f64                = 1e-5, 0.0..0.5,            "recorded actions are clipped to 1 minus this";
         run observation_scaling:      ObservationScaling = ObservationScaling::None, .., "what is done to states";

@@ -46,7 +46,7 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
         let figures = if by_score {
             (facts.score_mean, facts.score_best_tenth)
         } else {
-            (Some(facts.return_mean), Some(facts.return_best_tenth))
+            (facts.return_mean, facts.return_best_tenth)
         };
         let known = [("data, mean", figures.0), ("data, best tenth", figures.1)];
         references.extend(known.into_iter().filter_map(|(n, v)| v.map(|v| (n.to_string(), v))));

@@ -77,7 +77,7 @@ fn results_table(groups: &[Group], datasets: &[&DatasetFacts], by_score: bool) -
     for facts in datasets {
         let data = match by_score {
             true => facts.score_mean.zip(facts.score_best_tenth),
-            false => Some((facts.return_mean, facts.return_best_tenth)),
+            false => facts.return_mean.zip(facts.return_best_tenth),
         };
         let Some((mean, best)) = data else { continue };
         let whose = match datasets.len() {
@@ -95,20 +95,39 @@ fn results_table(groups: &[Group], datasets: &[&DatasetFacts], by_score: bool) -
 }
 
 fn dataset_table(facts: &DatasetFacts) -> String {
+    let figure = |x: Option<f64>| x.map_or("\u{2013}".into(), value);
+    let open = facts.episodes.saturating_sub(facts.complete);
     let mut rows = vec![
         ("file", escaped(&facts.name)),
         ("transitions", facts.transitions.to_string()),
-        ("episodes", facts.episodes.to_string()),
+        ("used in training", facts.used.to_string()),
+        ("episodes", format!("{} ({} complete, {open} unfinished)", facts.episodes, facts.complete)),
+        ("terminals", facts.terminals.to_string()),
+        ("timeouts", facts.timeouts.to_string()),
+        ("unflagged ends", facts.seams.to_string()),
         (
             "return, mean \u{b1} std",
-            format!("{} \u{b1} {}", value(facts.return_mean), value(facts.return_std)),
+            format!("{} \u{b1} {}", figure(facts.return_mean), figure(facts.return_std)),
         ),
-        ("return, least to greatest", format!("{} to {}", value(facts.return_min), value(facts.return_max))),
-        ("return, best tenth of episodes", value(facts.return_best_tenth)),
+        (
+            "return, least to greatest",
+            format!("{} to {}", figure(facts.return_min), figure(facts.return_max)),
+        ),
+        ("return, best tenth of episodes", figure(facts.return_best_tenth)),
+        (
+            "episode length",
+            format!(
+                "{}, from {} to {}",
+                figure(facts.length_mean),
+                figure(facts.length_min),
+                figure(facts.length_max)
+            ),
+        ),
     ];
     if let (Some(mean), Some(best)) = (facts.score_mean, facts.score_best_tenth) {
         rows.push(("normalised score, mean and best tenth", format!("{} and {}", value(mean), value(best))));
     }
+    rows.extend(facts.notes.iter().map(|note| ("note", escaped(note))));
     if !facts.sha256.is_empty() {
         rows.push(("SHA-256", format!("<code>{}</code>", escaped(&facts.sha256))));
     }

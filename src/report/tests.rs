@@ -118,14 +118,18 @@ fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) 
             name: "hopper-mixed <demo>.hdf5".into(),
             sha256: "9f".repeat(32),
             transitions: 200_000,
+            used: 199_801,
             episodes: 912,
-            return_mean: 640.0,
-            return_std: 512.3,
-            return_min: 8.1,
-            return_max: 3102.0,
-            return_best_tenth: 1960.0,
+            complete: 911,
+            return_mean: Some(640.0),
+            return_std: Some(512.3),
+            return_min: Some(8.1),
+            return_max: Some(3102.0),
+            return_best_tenth: Some(1960.0),
             score_mean: Some(20.3),
             score_best_tenth: Some(60.8),
+            notes: vec!["infos/<odd> left out".into()],
+            ..DatasetFacts::default()
         },
     )
     .unwrap();

@@ -2,8 +2,12 @@
 
 use std::path::Path;
 
+use baq_datasets::inspect::{self, Expected, Summary};
 use baq_datasets::scale::{ObservationScale, RewardScale, RewardTransform};
-use baq_datasets::{Columns, Ending, Options, Source, episodes, returns, scale, scores};
+use baq_datasets::{
+    Columns, EMBEDDED_HOPPER, Ending, Options, Recording, Source, TimeLimit, d4rl, embedded_hopper, episodes,
+    returns, scale,
+};
 use baq_kernels::digest::join;
 use ndarray::{Array1, Array2};
 
@@ -12,9 +16,9 @@ use super::agent::find_algorithm;
 use super::metrics::DatasetFacts;
 use crate::algo::{ALGORITHMS, Failed, ReturnToGo};
 use crate::config::{
-    AuditConfig, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
+    AuditConfig, AutoOr, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
 };
-use crate::env;
+use crate::env::{self, Spec};
 use crate::replay::{self, Layout, Ring};
 
 /// Name that stands for the slice of rollouts inside the program.
@@ -46,17 +50,17 @@ pub struct Dataset {
 pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     let run: RunConfig = config.section();
     let data: DataConfig = config.section();
-    let options = options(&data);
-    let mut columns = match run.dataset.as_str() {
-        "" => nothing(&run, &data)?,
-        EMBEDDED => baq_datasets::read_embedded_hopper(&options)?,
-        file => baq_datasets::read(Path::new(file), &options)?,
+    let (mut columns, facts) = match run.dataset.as_str() {
+        "" => (nothing(&run, &data)?, DatasetFacts::default()),
+        file => {
+            let recording = read(Path::new(file), data.clip_actions)?;
+            let spec = if run.env.is_empty() { None } else { Some(env::spec(&run.env)?) };
+            let (summary, options) = summarise(&recording, Path::new(file), spec, &data)?;
+            let mut facts = DatasetFacts::of(&summary);
+            facts.notes.extend(unusual(&summary, &run, data.mode));
+            (recording.into_columns(&options)?, facts)
+        }
     };
-    if !run.env.is_empty() {
-        let spec = env::spec(&run.env)?;
-        columns.check_dims(spec.id, spec.obs_dim, spec.act_dim)?;
-    }
-    let facts = if run.dataset.is_empty() { DatasetFacts::default() } else { facts(&columns, &run)? };
     let audit: AuditConfig = config.section();
     let rows = if audit.ledger { checksums(&columns) } else { Vec::new() };
 
@@ -137,38 +141,106 @@ fn nothing(run: &RunConfig, data: &DataConfig) -> Result<Columns, TrainError> {
     })
 }
 
-/// How rows of a file become transitions.
-pub fn options(data: &DataConfig) -> Options {
-    Options {
+/// All rows of a file, of a Minari folder, or of the slice inside the program.
+pub fn read(file: &Path, clip_actions: bool) -> Result<Recording, TrainError> {
+    Ok(match file == Path::new(EMBEDDED) {
+        true => d4rl::read_bytes(EMBEDDED_HOPPER, embedded_hopper(), clip_actions)?,
+        false => baq_datasets::read_recording(file, &Options { clip_actions, ..Options::default() })?,
+    })
+}
+
+/// What is in a recording, and how its rows become transitions. `asked` is the environment that it must fit; without
+/// one the file's own counts, if it fits. The one place where a data file's numbers come from.
+pub fn summarise(
+    recording: &Recording,
+    file: &Path,
+    asked: Option<&'static Spec>,
+    data: &DataConfig,
+) -> Result<(Summary, Options), TrainError> {
+    let fits = |s: &&Spec| (s.obs_dim, s.act_dim) == (recording.obs_dim(), recording.act_dim());
+    let spec = asked.or_else(|| Task::of(file).known().filter(fits));
+    let options = Options {
         mode: match data.mode {
-            DataMode::D4rl => baq_datasets::Mode::D4rl,
+            DataMode::Episodes => baq_datasets::Mode::Episodes,
             DataMode::NextObservations => baq_datasets::Mode::NextObservations,
+            DataMode::D4rl => baq_datasets::Mode::D4rl,
         },
         keep_timeout_transitions: data.keep_timeout_transitions,
         clip_actions: data.clip_actions,
-        ..Options::default()
+        time_limit: match (data.max_episode_steps, spec) {
+            (AutoOr::Value(steps), _) => TimeLimit::Asked(usize::try_from(steps).unwrap_or(usize::MAX)),
+            (AutoOr::Auto, Some(spec)) => TimeLimit::OfTask(spec.max_episode_steps),
+            (AutoOr::Auto, None) => TimeLimit::Unknown,
+        },
+    };
+    let expected = spec.map(|s| Expected { env: s.id, obs_dim: s.obs_dim, act_dim: s.act_dim });
+    Ok((inspect::summarize(recording, &options, expected)?, options))
+}
+
+/// The task that a data file tells, by what it records (Minari) or by its name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Task {
+    /// One of this program's environments.
+    Known(&'static Spec),
+    /// Recorded, but none of this program's environments.
+    Foreign(String),
+    /// Nothing tells.
+    Unknown,
+}
+
+impl Task {
+    /// Reads metadata at most. Files that cannot be read tell nothing here.
+    pub fn of(file: &Path) -> Task {
+        if file == Path::new(EMBEDDED) {
+            return env::spec("hopper-v4").map_or(Task::Unknown, Task::Known);
+        }
+        if let Some(id) = baq_datasets::recorded_env(file) {
+            return env::spec(&id).map_or(Task::Foreign(id), Task::Known);
+        }
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let names = [name, baq_datasets::short_name(file)].map(|n| n.to_lowercase());
+        ["hopper", "halfcheetah", "walker2d"]
+            .into_iter()
+            .find(|task| names.iter().any(|n| n.contains(task)))
+            .and_then(|task| env::spec(task).ok())
+            .map_or(Task::Unknown, Task::Known)
+    }
+
+    /// The environment, if it is one of this program's.
+    pub fn known(&self) -> Option<&'static Spec> {
+        match self {
+            Task::Known(spec) => Some(spec),
+            Task::Foreign(_) | Task::Unknown => None,
+        }
     }
 }
 
-fn facts(columns: &Columns, run: &RunConfig) -> Result<DatasetFacts, TrainError> {
-    let per_episode = returns::episode_returns(columns);
-    let stats = returns::Stats::of(&per_episode)
-        .ok_or_else(|| TrainError::Input(format!("{}: no episodes", columns.source.path)))?;
-    let task = if run.env.is_empty() { None } else { env::spec(&run.env)?.score };
-    let score = |r: f64| task.and_then(|t| scores::normalized(t, r));
-    Ok(DatasetFacts {
-        name: columns.source.path.clone(),
-        sha256: columns.source.sha256.clone(),
-        transitions: columns.len() as u64,
-        episodes: episodes::of(columns).len() as u64,
-        return_mean: stats.mean,
-        return_std: stats.std,
-        return_min: stats.min,
-        return_max: stats.max,
-        return_best_tenth: stats.best_tenth,
-        score_mean: score(stats.mean),
-        score_best_tenth: score(stats.best_tenth),
-    })
+/// What a user has to know about the data of a run before believing its results.
+fn unusual(summary: &Summary, run: &RunConfig, mode: DataMode) -> Vec<String> {
+    let mut notes = Vec::new();
+    let seams = summary.n_seams;
+    if mode == DataMode::D4rl && summary.n_crossed_by_d4rl > 0 {
+        notes.push(format!(
+            "data.mode=d4rl crosses {} unflagged ends of episodes: there s' is the beginning of another one; data.mode=episodes does not",
+            summary.n_crossed_by_d4rl
+        ));
+    } else if seams > 0 && !summary.has_groups {
+        notes.push(format!(
+            "{seams} episodes end without a flag, seen by their next observations; no transition crosses"
+        ));
+    }
+    if let (true, Some(limit)) = (summary.n_counted_out > 0 || !summary.has_timeouts, summary.assumed_limit())
+    {
+        notes.push(format!("time limit: {limit}"));
+    }
+    if let (true, Task::Foreign(id)) = (run.env.is_empty(), Task::of(Path::new(&run.dataset))) {
+        let known: Vec<&str> = env::ids().collect();
+        notes.push(format!(
+            "recorded in {id}, which is none of this program's environments, so nothing is evaluated; --env names one of {}",
+            known.join(", ")
+        ));
+    }
+    notes
 }
 
 impl Dataset {

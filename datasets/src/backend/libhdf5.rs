@@ -187,7 +187,7 @@ impl Backend for LibFile {
     fn read_flags(&self, key: &str) -> Result<Vec<bool>> {
         let (dataset, descriptor, _) = self.guarded(key)?;
         match classify(&descriptor) {
-            Dtype::Bool => Ok(self.whole::<i8>(key, &dataset)?.iter().map(|v| *v != 0).collect()),
+            Dtype::Bool => super::flags_of(&self.label, key, &self.whole::<i8>(key, &dataset)?),
             Dtype::Int | Dtype::F32 | Dtype::F64 => {
                 super::flags_of(&self.label, key, &self.whole::<f64>(key, &dataset)?)
             }
@@ -218,6 +218,27 @@ impl Backend for LibFile {
             _ => None,
         };
         text.ok_or_else(|| super::string_dtype(&self.label, key, &classify(&descriptor), elements))
+    }
+
+    fn attribute(&self, name: &str) -> Result<Option<String>> {
+        let read = || -> hdf5::Result<Option<String>> {
+            if !self.file.attr_names()?.iter().any(|n| n == name) {
+                return Ok(None);
+            }
+            let attribute = self.file.attr(name)?;
+            if attribute.size() != 1 {
+                return Ok(None);
+            }
+            Ok(match attribute.dtype()?.to_descriptor()? {
+                TypeDescriptor::VarLenUnicode => Some(attribute.read_raw::<VarLenUnicode>()?[0].to_string()),
+                TypeDescriptor::VarLenAscii => Some(attribute.read_raw::<VarLenAscii>()?[0].to_string()),
+                TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) => {
+                    Some(attribute.read_raw::<i64>()?[0].to_string())
+                }
+                _ => None,
+            })
+        };
+        read().map_err(|e| self.fail("/", &e))
     }
 }
 

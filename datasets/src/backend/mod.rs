@@ -89,11 +89,15 @@ pub trait Backend: Sized {
     /// Whole column of a float dataset as f64.
     fn read_f64(&self, key: &str) -> Result<Vec<f64>>;
 
-    /// Whole column of flags (bool, integer or float): true where the value is not zero. NaN is refused.
+    /// Whole column of flags (bool, integer or float), each 0 or 1; any other value is refused with its row.
     fn read_flags(&self, key: &str) -> Result<Vec<bool>>;
 
     /// A scalar (or one-element) string.
     fn read_string(&self, key: &str) -> Result<String>;
+
+    /// An attribute of the file's root that is one string or one integer, as text; `None` for any other, or if it is
+    /// absent.
+    fn attribute(&self, name: &str) -> Result<Option<String>>;
 }
 
 /// Where a dataset's bytes lie, as the file declares it.
@@ -294,13 +298,19 @@ fn look_at_signature(file: &str, head: &[u8]) -> Result<u64> {
 /// How many leading bytes `look_at_signature` wants to see.
 const HEAD_BYTES: usize = 64 * 1024;
 
-/// Numbers to flags; NaN has no truth value.
-fn flags_of(file: &str, key: &str, values: &[f64]) -> Result<Vec<bool>> {
-    let count = values.iter().filter(|v| v.is_nan()).count();
-    if let Some(row) = values.iter().position(|v| v.is_nan()) {
-        return Err(Error::NotFinite { file: file.into(), key: key.into(), row, value: f32::NAN, count });
+/// Numbers to flags. Only 0 and 1 have a truth value: 255 may mean true, unset or damage, and nobody can tell which.
+fn flags_of<T: Copy + Into<f64>>(file: &str, key: &str, values: &[T]) -> Result<Vec<bool>> {
+    let odd = |v: f64| v != 0.0 && v != 1.0;
+    match values.iter().position(|v| odd((*v).into())) {
+        None => Ok(values.iter().map(|v| (*v).into() == 1.0).collect()),
+        Some(row) => Err(Error::NotFlag {
+            file: file.into(),
+            key: key.into(),
+            row,
+            value: values[row].into(),
+            count: values.iter().filter(|v| odd((**v).into())).count(),
+        }),
     }
-    Ok(values.iter().map(|v| *v != 0.0).collect())
 }
 
 fn flag_dtype(file: &str, key: &str, got: &Dtype) -> Error {

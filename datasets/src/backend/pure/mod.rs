@@ -305,6 +305,17 @@ impl Backend for PureFile {
             got => Err(super::string_dtype(&part.label, key, got, n)),
         })
     }
+
+    /// Through the library, once this reader has found the file's structure sound; in memory there are no metadata.
+    fn attribute(&self, name: &str) -> Result<Option<String>> {
+        if self.folder.is_none() {
+            return Ok(None);
+        }
+        let fail = |e: hdf5_pure::Error| explain(&self.main.label, "/", Fault::Damaged(e.to_string()));
+        let all = hdf5_pure::File::open_streaming(&self.main.label).and_then(|file| file.root().attrs());
+        let value = all.map_err(fail)?.remove(name);
+        Ok(value.and_then(|v| v.as_str().map(str::to_string).or_else(|| v.as_i64().map(|n| n.to_string()))))
+    }
 }
 
 fn not_float(part: &Part, key: &str, column: &Column) -> Error {
