@@ -385,7 +385,8 @@ fn files_edited_by_hand_are_drawn_or_refused() {
     small(&dir, &settings(0, "hopper-v4", ""), &[1e308, -1e308, f64::MAX]);
     assert_eq!(build(), Ok(()));
     small(&dir, &settings(0, "hopper-v4", ""), &[]);
-    let facts = DatasetFacts { return_mean: 1e-323, return_best_tenth: 0.0, ..Default::default() };
+    let facts =
+        DatasetFacts { return_mean: Some(1e-323), return_best_tenth: Some(0.0), ..Default::default() };
     write_dataset(&dir, &facts).unwrap();
     assert_eq!(build(), Ok(()));
     let wild = Distribution {
