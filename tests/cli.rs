@@ -223,7 +223,7 @@ fn without_data_from_nothing_to_a_report() {
     place.succeed("data inspect toy.hdf5 --env toy");
     assert_eq!(place.succeed("report sac td3 --json").json()["runs"], 2);
 
-    // Further training, with the networks and without the transitions; the first steps are the policy's own.
+    // Further training, with the networks and the transitions; the first steps are the policy's own.
     let tune = "--adapt plain --quiet --env-steps 40 --set online.eval_episodes=2";
     place.succeed(&format!("finetune --from td3 {tune} --out further"));
     let json = place.succeed("evaluate --from further --episodes 1 --json").json();
@@ -335,10 +335,10 @@ fn the_last_line_says_what_next_or_gives_the_verdict() {
     let golden = root("tests/golden/iql-hopper.safetensors");
     for (line, last) in [
         ("data inspect toy.hdf5 --env toy", "next: baq train --data toy.hdf5 --env toy"),
-        ("options", "next: baq options SECTION"),
+        ("options", "next: baq options iql"),
         ("options iql", "Set one with --set"),
         ("explain --env toy", "next: baq options iql"),
-        ("report iql bc", "next: open report/report.html"),
+        ("report iql bc", "open report/report.html"),
         ("collect --from iql --steps 10 --out c.hdf5", "next: baq data inspect c.hdf5 --env toy"),
         ("train --data toy.hdf5 --env none --updates 1 --out t --quiet", "next: baq finetune --from t"),
         ("audit gradients --algo bc", "bc: gradients agree"),

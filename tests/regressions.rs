@@ -2,6 +2,8 @@
 
 #[path = "regressions/boundaries.rs"]
 mod boundaries;
+#[path = "regressions/continuing.rs"]
+mod continuing;
 #[path = "regressions/proof.rs"]
 mod proof;
 #[path = "regressions/switches.rs"]

@@ -13,7 +13,8 @@
 //! that BAQ measures distances from (arXiv:2511.03695, eq. 2).
 //!
 //! Declared differences. From the public reference, which has `mse` alone: training may stop early, when the
-//! validation loss has not fallen for `offline.patience` updates. The other two are ours.
+//! validation loss has not fallen for `offline.patience` updates, and the weights at its smallest are kept. The other two
+//! are ours.
 //!
 //! Cost per update (batch 256, 2x256): 0.11 GFLOP, one forward and one backward pass of one network.
 

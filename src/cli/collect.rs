@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::setup::Restored;
-use super::{Common, Outcome, Verdict};
+use super::{Common, Outcome, Verdict, hints};
 use crate::config::Exploration;
 use crate::env;
 use crate::train::TrainError;
@@ -60,7 +60,7 @@ impl Collect {
         let stop = Stop::on_signal()?;
         let quiet = self.quiet || common.json;
         let Some(columns) = collect(env.as_mut(), behaviour, self.steps, seed, &stop, quiet)? else {
-            return Err(TrainError::Input(format!("interrupted; {} was not written", self.out.display())));
+            return Ok(self.interrupted(common));
         };
         let how = match how {
             None => "random",
@@ -75,7 +75,6 @@ impl Collect {
         let options = write::Options { algorithm: Some(author.clone()), overwrite: false };
         write::d4rl(&self.out, &columns, &options)?;
         let c = Collected::of(&columns, spec);
-        let file = self.out.display();
         if common.json {
             let returns = c
                 .returns
@@ -99,8 +98,29 @@ impl Collect {
             let score = c.score.map(|s| format!(", score {s:.1}")).unwrap_or_default();
             println!("return {:.2} +- {:.2} over {} complete episodes{score}", r.mean, r.std, r.n);
         }
-        println!("next: baq data inspect {file} --env {}", spec.id);
+        let words = ["data", "inspect", &hints::path(&self.out), "--env", spec.id];
+        println!("next: {}", hints::command(common, &words));
         Ok(Verdict::Done)
+    }
+
+    /// Nothing was written; says how to begin again.
+    fn interrupted(&self, common: Common) -> Verdict {
+        let (steps, out) = (self.steps.to_string(), hints::path(&self.out));
+        let mut words = vec!["collect", "--steps", &steps, "--out", &out];
+        let from = self.from.as_deref().map(hints::path);
+        words.extend(from.iter().flat_map(|from| ["--from", from]));
+        words.extend(self.env.iter().flat_map(|env| ["--env", env]));
+        words.extend(
+            [(self.random, "--random"), (self.greedy, "--greedy")].iter().filter(|f| f.0).map(|f| f.1),
+        );
+        let seed = common.seed.map(|s| s.to_string());
+        words.extend(seed.iter().flat_map(|seed| ["--seed", seed]));
+        let again = hints::command(common, &words);
+        match common.json {
+            true => println!("{}", json!({ "file": self.out, "ended": "interrupted", "again": again })),
+            false => println!("interrupted; {out} was not written; start over with: {again}"),
+        }
+        Verdict::Interrupted
     }
 
     /// Finds before the first step what would stand against writing after the last one.

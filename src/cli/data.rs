@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use baq_datasets::inspect::Summary;
 use clap::{Args, Subcommand};
 
-use super::{Common, Outcome, Verdict};
+use super::setup::RunArgs;
+use super::{Common, Outcome, Verdict, hints, names};
 use crate::config::{AutoOr, DataConfig};
 use crate::env;
 use crate::train::TrainError;
@@ -52,7 +53,7 @@ impl Inspect {
             return Ok(Verdict::Done);
         }
         println!("{}", summary.to_table().trim_end());
-        println!("{}", self.next(&summary));
+        println!("{}", self.next(common, &summary)?);
         Ok(Verdict::Done)
     }
 
@@ -72,20 +73,32 @@ impl Inspect {
     }
 
     /// What one may do with the file.
-    fn next(&self, summary: &Summary) -> String {
+    fn next(&self, common: Common, summary: &Summary) -> Result<String, TrainError> {
         if summary.n_training == 0 {
-            return "readable, but no row is left to learn from".into();
+            return Ok("readable, but no row is left to learn from".into());
         }
-        let mut command = format!("next: baq train --data {}", self.file.display());
-        if let Some(env) = &self.env {
-            command += &format!(" --env {env}");
-        }
-        if let Some(steps) = self.max_episode_steps {
-            command += &format!(" --max-episode-steps {steps}");
-        }
+        let file = hints::path(&self.file);
+        let steps = self.max_episode_steps.map(|steps| steps.to_string());
+        let mut words = vec!["train", "--data", &file];
+        words.extend(self.env.iter().flat_map(|env| ["--env", env]));
+        words.extend(steps.iter().flat_map(|steps| ["--max-episode-steps", steps]));
         if self.clip_actions {
-            command += " --clip-actions";
+            words.push("--clip-actions");
         }
-        command
+        let run = RunArgs {
+            data: Some(file.clone()),
+            env: self.env.clone(),
+            clip_actions: self.clip_actions,
+            max_episode_steps: self.max_episode_steps,
+            ..RunArgs::default()
+        };
+        // The command's own directory may be there already.
+        let out =
+            names::default_out(&run.resolve(Common { seed: None, ..common }, Some("iql"), None)?, None, &[]);
+        let free = hints::path(&hints::free(&out));
+        if out.exists() {
+            words.extend(["--out", &free]);
+        }
+        Ok(format!("next: {}", hints::command(common, &words)))
     }
 }

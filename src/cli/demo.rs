@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::finetune::{self, Start};
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict, train};
+use super::{Common, Outcome, Verdict, hints, train};
 use crate::config::{Config, OfflineConfig, OnlineConfig};
 use crate::report;
 use crate::train::TrainError;
@@ -101,7 +101,9 @@ impl Demo {
             println!("{:<22} {:>14.0} {:>8.1}", row.label, row.mean, row.score.unwrap_or(f64::NAN));
         }
         println!("\nopen {} in a browser", page.display());
-        println!("next: baq train --algo iql --data YOUR_FILE.hdf5");
+        println!("your own data: baq train --algo iql --data FILE");
+        let tuned = hints::path(&folder("baq"));
+        println!("next: {}", hints::command(common, &["evaluate", "--from", &tuned, "--episodes", "100"]));
         Ok(Verdict::Done)
     }
 
@@ -135,13 +137,20 @@ impl Demo {
     }
 
     fn interrupted(&self, common: Common) -> Outcome {
-        if !common.json {
-            println!(
-                "interrupted; what was finished is in {0}, start over with: baq demo --out ANOTHER_FOLDER",
+        let (updates, env_steps) = (self.updates.to_string(), self.env_steps.to_string());
+        let out = hints::path(&hints::free(&self.out));
+        let words =
+            ["demo", "--out", &out, "--env", &self.env, "--updates", &updates, "--env-steps", &env_steps];
+        let again =
+            hints::command(common, &words) + &common.seed.map(|s| format!(" --seed {s}")).unwrap_or_default();
+        match common.json {
+            true => println!("{}", json!({ "run": self.out, "ended": "interrupted", "again": again })),
+            false => println!(
+                "interrupted; what was finished is in {}, start over with: {again}",
                 self.out.display()
-            );
+            ),
         }
-        Ok(Verdict::Done)
+        Ok(Verdict::Interrupted)
     }
 
     /// The table that is printed: the data, and the last evaluations of each run.

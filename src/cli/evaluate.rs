@@ -34,7 +34,7 @@ impl Evaluate {
         let mut evaluator = Evaluator::new(&policy.agent, spec.id, self.episodes as usize, seed)?;
         let c = &policy.counters;
         let phase = if policy.online { Phase::Online } else { Phase::Offline };
-        let stamp = Stamp { phase, update: c.round, env_step: c.env_step };
+        let stamp = Stamp { phase, update: policy.update, env_step: c.env_step };
         let e = evaluator.run(&mut policy.agent.store, &policy.scales, 0, stamp)?;
         if let Some(r) = e.returns.iter().find(|r| !r.is_finite()) {
             return Err(TrainError::Input(format!("{}: an episode returned {r}", spec.id)));
@@ -44,7 +44,7 @@ impl Evaluate {
                 "{}",
                 json!({
                     "checkpoint": policy.file, "algo": policy.algo, "adapt": policy.adapt, "env": spec.id,
-                    "update": c.round, "env_step": c.env_step, "seed": seed, "episodes": e.returns.len(),
+                    "update": policy.update, "env_step": c.env_step, "seed": seed, "episodes": e.returns.len(),
                     "return_mean": e.mean(), "return_std": e.std(), "score": e.score,
                     "returns": e.returns, "lengths": e.lengths,
                 })

@@ -386,7 +386,7 @@ impl std::fmt::Display for Sheet {
         if self.adapt != "plain" {
             sections.push(&self.adapt);
         }
-        write!(f, "\nnext: baq options {} lists what can be set", sections[sections.len() - 1])
+        write!(f, "\nnext: baq options {}", sections[sections.len() - 1])
     }
 }
 

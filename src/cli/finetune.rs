@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::probes::{ProbeArgs, close, probes};
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict, resume, say_notes};
+use super::{Common, Outcome, Verdict, hints, names, resume, say_notes};
 use crate::adapt::baq::BaqConfig;
 use crate::algo::Learner as _;
 use crate::algo::bc::BcConfig;
 use crate::audit::Recorder;
-use crate::config::{Config, MujocoConfig, OnlineConfig, RunConfig};
+use crate::config::{Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _};
 use crate::report::{self, OnlineFigures};
 use crate::train::agent::Agent;
 use crate::train::data::{self, Dataset};
@@ -22,11 +22,12 @@ use crate::train::online::{self, Online};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::{Counters, Saved};
-use crate::train::{TrainError, calibration};
+use crate::train::{TrainError, calibration, switch};
 
 /// Fine-tune in an environment
 ///
-/// From a run of `baq train`. One that had no data goes on with its networks and an empty buffer.
+/// From a run of `baq train` or `baq finetune`. Transitions that it has collected are carried on in the buffer
+/// (`--set online.carry=false` leaves them behind); environment steps and the curve count anew.
 #[derive(Debug, Args)]
 pub struct Finetune {
     /// run (its directory or checkpoint) to start from
@@ -45,11 +46,11 @@ pub struct Finetune {
     /// environment steps
     #[arg(long, value_name = "N")]
     env_steps: Option<u64>,
-    /// run directory to create (default: runs/METHOD-DATA-sSEED)
+    /// run directory to create (default: runs/METHOD-ADAPTATION-DATA-sSEED-HASH, of origin, data and settings)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "data", "env", "max_episode_steps", "ledger", "probes", "adapt", "clip_actions"])]
+    /// go on with an interrupted run; takes everything from its directory, except where the data are if --data says so
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "env", "max_episode_steps", "ledger", "probes", "adapt", "clip_actions"])]
     resume: Option<PathBuf>,
     /// go on with, or begin with, another MuJoCo than the run or the configuration names
     #[arg(long)]
@@ -60,7 +61,7 @@ pub struct Finetune {
 }
 
 /// Where a fine-tuning run came from; kept in its directory for `--resume`.
-pub(super) const ORIGIN: &str = "origin.safetensors";
+pub(super) use super::hints::ORIGIN;
 /// The behaviour model's origin, where it was given.
 pub(super) const MODEL: &str = "model.safetensors";
 /// The offline evaluations, kept so that a resumed run draws the same curve.
@@ -73,8 +74,10 @@ impl Finetune {
         let quiet = self.quiet || common.json;
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
+                hints::check_resume(path, "finetune")?;
                 resume::refuse_seed(common)?;
-                let (ended, config) = go_on(path, self.accept_mujoco, &stop, quiet)?;
+                let moved = self.run.data.as_deref();
+                let (ended, config) = go_on(path, moved, self.accept_mujoco, &stop, quiet)?;
                 (path.clone(), ended, config)
             }
             None => {
@@ -88,16 +91,14 @@ impl Finetune {
                 }
                 self.probes.apply(&mut config)?;
                 let config = setup::note_simulator(config, true, self.accept_mujoco)?;
-                let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
+                let default = start.default_out(&config, self.run.preset.as_deref())?;
+                let out = names::out(self.out.as_deref(), default, "finetune")?;
                 (out.clone(), start.run(&config, &out, &stop, quiet)?, config)
             }
         };
-        let shown = dir.display();
         if ended == Ended::Interrupted {
-            if !common.json {
-                println!("interrupted; go on with: baq finetune --resume {shown}");
-            }
-            return Ok(Verdict::Done);
+            let moved = self.run.data.as_deref().filter(|_| self.resume.is_some());
+            return hints::interrupted(common, "finetune", &dir, moved);
         }
         let run: RunConfig = config.section();
         let page = dir.join(rundir::REPORT);
@@ -108,7 +109,8 @@ impl Finetune {
             let scores = OnlineFigures::of(&evaluations, |e| e.score);
             let counters = Saved::open(&dir)?.counters()?;
             let out = json!({
-                "run": dir, "report": page, "adapt": run.adapt,
+                "run": dir, "report": page, "adapt": run.adapt, "ended": "complete",
+                "carried_transitions": carried_rows(&dir)?,
                 "return_at_switch": returns.switch, "lowest_return": returns.lowest,
                 "mean_return_last_5": returns.last, "score_last_5": scores.last,
                 "mean_return_first_30k": returns.window, "score_first_30k": scores.window,
@@ -125,8 +127,10 @@ impl Finetune {
                     "return at the switch {a:.1}, lowest since {b:.1}, mean of the last 5 {c:.1}, of all in (0, 30k] {d:.1}"
                 );
             }
+            carried(&dir).iter().for_each(|note| println!("{note}"));
             println!("report: {}", page.display());
-            println!("next: baq report {shown} OTHER_RUN ... puts several runs on one page");
+            let run = hints::path(&dir);
+            println!("next: {}", hints::command(common, &["evaluate", "--from", &run, "--episodes", "100"]));
         }
         Ok(Verdict::Done)
     }
@@ -144,25 +148,46 @@ impl Start {
     /// The offline run's configuration, with arguments on top.
     pub fn configuration(&self, args: &RunArgs, common: Common, adapt: &str) -> Result<Config, TrainError> {
         let origin = Saved::open(&self.from)?;
-        let mut offline = setup::from_text(origin.file(), origin.config()?)?;
+        let trained = setup::from_text(origin.file(), origin.config()?)?;
+        let mut offline = trained.clone();
         // A trained policy does not begin anew with random actions, unless it is told to.
         let online: OnlineConfig = offline.section();
         offline.put(OnlineConfig { random_steps: 0, ..online });
         // It simulates with what is at hand, whatever the policy was evaluated with.
         offline.put(MujocoConfig::default());
-        let run: RunConfig = offline.section();
-        let mut config = args.resolve_from(offline, common, &run.algo, adapt)?;
+        let mut config = args.resolve_from(offline, common, adapt)?;
+        switch::check(&origin, &trained, &config)?;
+        // The offline phase is over: what is said about it is what it was.
+        let others: Vec<&str> =
+            config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
+        config.clone().restrict(&others)?;
+        config.put(trained.section::<OfflineConfig>());
         if let Some(path) = &self.model
             && config.has::<BaqConfig>()
         {
             // The model's own form, whatever this configuration says.
             let model = Saved::open(path)?;
-            let trained: BcConfig = setup::from_text(model.file(), model.config()?)?.section();
+            let cloned = setup::from_text(model.file(), model.config()?)?;
+            let (run, form): (RunConfig, BcConfig) = (cloned.section(), cloned.section());
+            if run.algo != BcConfig::NAME {
+                return Err(TrainError::Input(format!(
+                    "--model {}: expected a run of `baq train --algo bc`, got one of {}",
+                    path.display(),
+                    run.algo,
+                )));
+            }
             let mut baq: BaqConfig = config.section();
-            (baq.model, baq.model_hidden) = (trained.model, trained.hidden);
+            (baq.model, baq.model_hidden) = (form.model, form.hidden);
             config.put(baq);
         }
         Ok(config)
+    }
+
+    /// The folder of a run that was given no name.
+    pub fn default_out(&self, config: &Config, preset: Option<&str>) -> Result<PathBuf, TrainError> {
+        let file = |path: &PathBuf| Ok(PathBuf::from(Saved::open(path)?.file()));
+        let origins = [Some(&self.from), self.model.as_ref()].into_iter().flatten().map(file);
+        Ok(names::default_out(config, preset, &origins.collect::<Result<Vec<_>, TrainError>>()?))
     }
 
     /// Fine-tunes from the beginning in a new run directory.
@@ -170,7 +195,10 @@ impl Start {
         let origin = Saved::open(&self.from)?;
         let model = self.model.as_deref().map(Saved::open).transpose()?;
         // What can be wrong with the input is found before anything is created.
-        prepare(config, &origin, model.as_ref(), &data::load(config)?)?;
+        let dataset = setup::load_again(config)?;
+        prepare(config, &origin, model.as_ref(), &dataset)?;
+        let config = &dataset.pin(config);
+        drop(dataset);
         let mut earlier = match self.from.is_dir() {
             true => read_evaluations(&self.from)?,
             false => Vec::new(),
@@ -187,31 +215,56 @@ impl Start {
         EvaluationLog::create(&folder, &earlier)?.flush()?;
         // Written last: a directory with a configuration can be resumed.
         dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
-        tune(config, &dir, None, stop, quiet)
+        tune(config, &dir, data::load(config)?, None, (stop, quiet))
     }
 }
 
 /// Goes on with an interrupted run; everything comes from its directory.
-pub fn resume(path: &Path, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
-    go_on(path, false, stop, quiet)
-}
-
-fn go_on(path: &Path, accept: bool, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
+fn go_on(
+    path: &Path,
+    moved: Option<&str>,
+    accept: bool,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<(Ended, Config), TrainError> {
     let dir = RunDir::resume(path)?;
     let (config, saved) = resume::open(&dir, accept)?;
-    Ok((tune(&config, &dir, saved.as_ref(), stop, quiet)?, config))
+    let dataset = resume::data(&dir, &config, moved)?;
+    Ok((tune(&config, &dir, dataset, saved.as_ref(), (stop, quiet))?, config))
+}
+
+/// How many transitions that its origin collected the run in `dir` began with; 0 unless it came from an online run.
+fn carried_rows(dir: &Path) -> Result<u64, TrainError> {
+    let saved = Saved::open(dir)?;
+    let config = setup::from_text(saved.file(), saved.config()?)?;
+    match Saved::open(&dir.join(ORIGIN)) {
+        Ok(origin) if config.section::<OnlineConfig>().carry => origin.collected_rows(),
+        _ => Ok(0),
+    }
+}
+
+/// The same in words; `None` for a run that came from an offline one.
+pub fn carried(dir: &Path) -> Option<String> {
+    let origin = Saved::open(&dir.join(ORIGIN)).ok()?;
+    let there = origin.collected_rows().ok().filter(|n| *n > 0)?;
+    let anew = "environment steps and the curve count from 0";
+    Some(match carried_rows(dir).ok()? {
+        0 => format!(
+            "of {there} transitions that the origin had collected none are carried on (online.carry=false); {anew}"
+        ),
+        n => format!("{n} transitions that the origin had collected are carried on in the buffer; {anew}"),
+    })
 }
 
 /// Fine-tunes in a directory that [`Start::run`] has prepared, from its checkpoint if there is one.
 fn tune(
     config: &Config,
     dir: &RunDir,
+    dataset: Dataset,
     saved: Option<&Saved>,
-    stop: &Stop,
-    quiet: bool,
+    (stop, quiet): (&Stop, bool),
 ) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
-    let dataset = data::load(config)?;
     // Only now is it certain that these are the data of this run.
     Saved::open(&dir.file(ORIGIN))?.check_dataset(&dataset.facts)?;
     say_notes(&dataset.facts);
@@ -220,9 +273,8 @@ fn tune(
     if ended != Ended::Interrupted {
         close(dir, &mut probe)?;
         let title = format!("{} on {}", setup::config_method(config), run.env);
-        let verdict: Vec<String> =
-            calibration::lines(&read_calibration(dir.path())?).pop().into_iter().collect();
-        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &verdict)?;
+        let notes = super::report::notes(&[dir.path().to_path_buf()]);
+        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &notes)?;
     }
     Ok(ended)
 }
@@ -267,7 +319,7 @@ pub(super) fn ready<'a, R: Recorder>(
     };
     let origin = Saved::open(&dir.join(ORIGIN))?;
     let mut agent = prepare(config, &origin, model.as_ref(), &dataset)?;
-    let ring = online::ring(&dataset, &agent, config)?;
+    let mut ring = online::ring(&dataset, &agent, config)?;
     let counters = match saved {
         Some(saved) => {
             saved.check_dataset(&dataset.facts)?;
@@ -282,11 +334,16 @@ pub(super) fn ready<'a, R: Recorder>(
                     return Ok(None);
                 }
             }
-            let offline = origin.counters()?;
+            if let Some(rows) = online::carried(config, &origin)? {
+                online::append(&mut ring, &agent, &rows)?;
+            }
+            let before = origin.counters()?;
             Counters {
-                round: offline.round,
-                offline_rounds: offline.round,
-                evaluations: offline.evaluations,
+                round: before.round,
+                offline_rounds: before.round,
+                evaluations: before.evaluations,
+                // Starts that the origin has seen do not come again.
+                episode: before.episode,
                 ..Counters::default()
             }
         }
@@ -315,10 +372,15 @@ fn prepare(
 ) -> Result<Agent, TrainError> {
     let options: OnlineConfig = config.section();
     origin.check_dataset(&dataset.facts)?;
+    switch::check_scales(origin, &dataset.scales)?;
     let dims = origin.dims(options.rows())?;
     let mut agent = Agent::new(config, dims)?;
     online::check(config, &agent, dataset)?;
-    online::check_capacity(config, dataset)?;
+    let carried = match options.carry && !dataset.is_absent() {
+        true => origin.collected_rows()?,
+        false => 0,
+    };
+    online::check_capacity(config, dataset, carried)?;
     let saved: Vec<String> = origin.groups()?.iter().map(|g| g.to_string()).collect();
     let own = own_group(&agent);
     let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();

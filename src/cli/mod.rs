@@ -1,7 +1,14 @@
 //! The command line: one file per subcommand.
 //!
-//! Exit codes: 0 done, 1 a check failed, 2 bad usage or input. Errors are one line on stderr. With
-//! `--json` stdout holds one JSON object and nothing else; without it the last line says what to do next
+//! | exit code | when |
+//! |---|---|
+//! | 0 | done; early stopping is done too |
+//! | 1 | a check failed, or training diverged |
+//! | 2 | bad usage or input |
+//! | 3 | interrupted by Ctrl-C, TERM, HUP, USR1 or USR2: training has saved, and says how to go on |
+//! | 130 | ended at once by a second Ctrl-C; what was saved before can be resumed |
+//!
+//! Errors are one line on stderr. With `--json` stdout holds one JSON object and nothing else; without it the last line says what to do next
 //! or gives the verdict.
 
 /// The `println!` of the commands. It stands before the modules, so it hides the standard one in them.
@@ -19,6 +26,8 @@ pub mod env;
 pub mod evaluate;
 pub mod explain;
 pub mod finetune;
+pub mod hints;
+pub mod names;
 pub mod options;
 pub mod probes;
 pub mod replay;
@@ -40,13 +49,15 @@ use crate::train::metrics::DatasetFacts;
 
 /// Offline-to-online reinforcement learning on CPUs.
 #[derive(Debug, Parser)]
-#[command(name = "baq", version, about, propagate_version = true)]
+#[command(name = "baq", version, about, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed or training diverged, 2 bad usage or input, 3 interrupted (Ctrl-C, TERM, HUP, USR1, USR2) and saved, 130 ended by a second Ctrl-C";
 
 /// Options of every subcommand.
 #[derive(Clone, Copy, Debug, Args)]
@@ -108,6 +119,8 @@ pub enum Verdict {
     Done,
     /// exit code 1
     CheckFailed,
+    /// exit code 3
+    Interrupted,
 }
 
 /// A command's result; errors give exit code 2.
@@ -149,6 +162,7 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::CheckFailed) => ExitCode::from(1),
+        Ok(Verdict::Interrupted) => ExitCode::from(3),
         Err(e) => fail(&e),
     }
 }

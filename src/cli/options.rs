@@ -51,7 +51,7 @@ fn overview(known: &[Box<dyn AnySection>]) -> String {
         rows.iter().map(|(name, about)| format!("  {name:width$}  {about}\n")).collect()
     };
     format!(
-        "sections, for --set SECTION.KEY=VALUE\n{}\npresets, for --preset NAME\n{}\nnext: baq options SECTION",
+        "sections, for --set SECTION.KEY=VALUE\n{}\npresets, for --preset NAME\n{}\nnext: baq options iql",
         list(&sections),
         list(&presets)
     )

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, Outcome, Verdict};
+use super::{Common, Outcome, Verdict, setup};
 use crate::report::{self, Run, group};
-use crate::train::{TrainError, rundir};
+use crate::train::state::Saved;
+use crate::train::{TrainError, offline, rundir};
 
 /// Make a report.
 #[derive(Debug, Args)]
@@ -57,7 +58,7 @@ impl Report {
                 println!("{}: {seeds} run{}", group.label, if seeds == 1 { "" } else { "s" });
             }
             left_out.iter().for_each(|dir| println!("{}: no run, left out", dir.display()));
-            println!("next: open {} in a browser", page.display());
+            println!("open {} in a browser", page.display());
         }
         Ok(Verdict::Done)
     }
@@ -99,10 +100,17 @@ impl Report {
     }
 }
 
-/// The verdict of the calibration check, where a single run left one.
-fn notes(runs: &[PathBuf]) -> Vec<String> {
+/// What there is to say about a single run that has ended: which weights it kept, what it began with, and the verdict of
+/// the calibration check.
+pub fn notes(runs: &[PathBuf]) -> Vec<String> {
     let [run] = runs else { return Vec::new() };
-    super::finetune::calibration_verdict(run).into_iter().collect()
+    let early_stop = || {
+        let saved = Saved::open(run).ok()?;
+        let config = setup::from_text(saved.file(), saved.config().ok()?).ok()?;
+        offline::early_stop(&config, &saved.counters().ok()?)
+    };
+    let calibration = super::finetune::calibration_verdict(run).ok();
+    early_stop().into_iter().chain(super::finetune::carried(run)).chain(calibration).collect()
 }
 
 fn same(a: &Path, b: &Path) -> bool {

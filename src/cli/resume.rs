@@ -2,9 +2,10 @@
 
 use super::Common;
 use super::setup;
-use crate::config::{Config, MujocoConfig};
+use crate::config::{Config, MujocoConfig, RunConfig};
 use crate::train::TrainError;
 use crate::train::conditions;
+use crate::train::data::Dataset;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::Saved;
 
@@ -49,6 +50,30 @@ pub fn open(dir: &RunDir, accept_mujoco: bool) -> Result<(Config, Option<Saved>)
         }
     }
     Ok((config, saved))
+}
+
+/// The data of a run that goes on, from where it read them or, if they were moved, from `moved`; they must be the same.
+/// Nothing that the run writes tells of the move: its files are those of a run that was never interrupted.
+pub fn data(dir: &RunDir, config: &Config, moved: Option<&str>) -> Result<Dataset, TrainError> {
+    let run: RunConfig = config.section();
+    let Some(data) = moved else {
+        let dataset = setup::load_again(config)?;
+        dataset.check(config)?;
+        return Ok(dataset);
+    };
+    let refuse = |why: &str| Err(TrainError::Input(format!("--data {data}: {} {why}", dir.path().display())));
+    if run.dataset.is_empty() {
+        return refuse("is a run without data; leave it out");
+    }
+    if run.dataset_sha256.is_empty() {
+        return refuse("does not say what its data were; put them where it read them");
+    }
+    let mut there = config.clone();
+    there.put(RunConfig { dataset: setup::absolute(data)?, ..run.clone() });
+    let mut dataset = setup::load_again(&there)?;
+    dataset.check(&there)?;
+    dataset.facts.name = run.dataset;
+    Ok(dataset)
 }
 
 fn check_arithmetic(saved: &Saved) -> Result<(), TrainError> {

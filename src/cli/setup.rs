@@ -10,13 +10,13 @@ use crate::adapt::{ADAPTATIONS, method_name};
 use crate::algo::ALGORITHMS;
 use crate::config::{
     AnySection, AuditConfig, AutoOr, Config, DataConfig, MujocoConfig, OfflineConfig, OnlineConfig,
-    RunConfig, nearest, presets, resolve_over, section,
+    RunConfig, Section as _, nearest, presets, resolve_over, section,
 };
 use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::{Agent, find_adaptation, find_algorithm};
 use crate::train::conditions;
-use crate::train::data::{EMBEDDED, Scales, Task};
+use crate::train::data::{self, Dataset, EMBEDDED, Scales, Task};
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::{Counters, Saved};
 
@@ -156,7 +156,6 @@ impl RunArgs {
         &self,
         mut config: Config,
         common: Common,
-        algo: &str,
         adapt: &str,
     ) -> Result<Config, TrainError> {
         let modifier = find_adaptation(adapt)?;
@@ -173,7 +172,7 @@ impl RunArgs {
         for set in &self.sets {
             config.apply_set(set)?;
         }
-        self.finish(config, common, Some(algo), Some(adapt))
+        self.finish(config, common, None, Some(adapt))
     }
 
     fn finish(
@@ -193,6 +192,12 @@ impl RunArgs {
         if let Some(data) = &self.data {
             run.dataset.clone_from(data);
         }
+        // A checksum belongs to the data that it was written beside.
+        let renamed = self.data.is_some() || config.is_set(RunConfig::NAME, "dataset");
+        if renamed && !config.is_set(RunConfig::NAME, "dataset_sha256") {
+            run.dataset_sha256.clear();
+        }
+        run.dataset = absolute(&run.dataset)?;
         if let Some(seed) = common.seed {
             run.seed = seed;
         }
@@ -229,21 +234,36 @@ impl RunArgs {
     }
 }
 
+/// The place of data whatever the working directory; names that are no paths stay as they are.
+pub(super) fn absolute(dataset: &str) -> Result<String, TrainError> {
+    if ["", EMBEDDED].contains(&dataset) {
+        return Ok(dataset.into());
+    }
+    let fail = |what: String| TrainError::Input(format!("--data {dataset}: {what}"));
+    let path = std::path::absolute(dataset).map_err(|e| fail(e.to_string()))?;
+    let text = path.to_str().ok_or_else(|| {
+        fail("the working directory's name is not UTF-8; name the data by an absolute path".into())
+    })?;
+    Ok(text.into())
+}
+
+/// Reads the data of a run that exists; where they are gone, says what to do.
+pub fn load_again(config: &Config) -> Result<Dataset, TrainError> {
+    data::load(config).map_err(|e| {
+        let name = config.section::<RunConfig>().dataset;
+        match ["", EMBEDDED].contains(&name.as_str()) || Path::new(&name).exists() {
+            true => e,
+            false => {
+                TrainError::Input(format!("{e}; if the data were moved, say where they are with --data FILE"))
+            }
+        }
+    })
+}
+
 /// The method of a configuration, as tables name it.
 pub fn config_method(config: &Config) -> String {
     let run: RunConfig = config.section();
     method_name(&run.algo, &run.adapt, |key| config.text(&run.adapt, key))
-}
-
-/// The folder of a run that was given no name: `runs/iql-hopper-medium-s0`.
-pub fn default_out(config: &Config) -> PathBuf {
-    let run: RunConfig = config.section();
-    let data = match run.dataset.as_str() {
-        EMBEDDED | "" => run.env.clone(),
-        file => baq_datasets::short_name(Path::new(file)),
-    };
-    let method = if run.adapt == "plain" { run.algo.clone() } else { format!("{}-{}", run.algo, run.adapt) };
-    Path::new("runs").join(format!("{method}-{data}-s{}", run.seed))
 }
 
 /// "; did you mean `x`?" for the nearest of `all`, or nothing.
@@ -269,6 +289,8 @@ pub struct Restored {
     pub scales: Scales,
     /// where the run stood
     pub counters: Counters,
+    /// the update whose parameters these are
+    pub update: u64,
     /// options of acting
     pub options: OnlineConfig,
     env: String,
@@ -290,6 +312,7 @@ impl Restored {
             adapt: run.adapt,
             online: saved.is_online()?,
             scales: saved.scales()?,
+            update: saved.update_of_parameters()?,
             agent,
             counters,
             options,
@@ -322,7 +345,7 @@ impl Restored {
         let method = &self.method;
         match self.online {
             true => format!("{method} after {} environment steps", self.counters.env_step),
-            false => format!("{method} after {} updates", self.counters.round),
+            false => format!("{method} after {} updates", self.update),
         }
     }
 }

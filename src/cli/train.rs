@@ -5,18 +5,20 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use super::finetune::Start;
 use super::probes::{ProbeArgs, close, probes};
+use super::report;
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict, resume, say_notes};
+use super::{Common, Outcome, Verdict, hints, names, resume, say_notes};
 use crate::algo::Dims;
 use crate::audit::Recorder;
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
-use crate::report;
+use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::{Agent, find_algorithm};
 use crate::train::data::{self, Dataset};
-use crate::train::metrics::{read_evaluations, write_dataset};
-use crate::train::offline::{Ended, Offline};
+use crate::train::metrics::{read_dataset, read_evaluations, write_dataset};
+use crate::train::offline::{self, Ended, Offline};
 use crate::train::online::{self, Online};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
@@ -41,11 +43,11 @@ pub struct Train {
     /// number of environment steps without data
     #[arg(long, value_name = "N", conflicts_with_all = ["data", "updates"])]
     env_steps: Option<u64>,
-    /// run directory to create (default: runs/METHOD-DATA-sSEED)
+    /// run directory to create (default: runs/METHOD-DATA-sSEED-HASH, of data and settings)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// go on with an interrupted run; takes everything from its directory
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "data", "env", "max_episode_steps", "ledger", "probes", "algo", "clip_actions"])]
+    /// go on with an interrupted run; takes everything from its directory, except where the data are if --data says so
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "env", "max_episode_steps", "ledger", "probes", "algo", "clip_actions"])]
     resume: Option<PathBuf>,
     /// go on with, or begin with, another MuJoCo than the run or the configuration names
     #[arg(long)]
@@ -62,27 +64,25 @@ impl Train {
         let quiet = self.quiet || common.json;
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
+                hints::check_resume(path, "train")?;
                 resume::refuse_seed(common)?;
                 let dir = RunDir::resume(path)?;
                 let (config, saved) = resume::open(&dir, self.accept_mujoco)?;
-                let dataset = data::load(&config)?;
+                let dataset = resume::data(&dir, &config, self.run.data.as_deref())?;
                 let ended = train(&config, &dir, dataset, saved.as_ref(), &stop, quiet)?;
                 (path.clone(), ended, config)
             }
             None => {
                 let mut config = self.configuration(common)?;
                 self.probes.apply(&mut config)?;
-                let out = self.out.clone().unwrap_or_else(|| setup::default_out(&config));
+                let default = names::default_out(&config, self.run.preset.as_deref(), &[]);
+                let out = names::out(self.out.as_deref(), default, "train")?;
                 let ended = begin(&config, &out, &stop, quiet)?;
                 (out, ended, config)
             }
         };
-        let shown = dir.display();
         if ended == Ended::Interrupted {
-            if !common.json {
-                println!("interrupted; go on with: baq train --resume {shown}");
-            }
-            return Ok(Verdict::Done);
+            return hints::interrupted(common, "train", &dir, self.moved());
         }
         let run: RunConfig = config.section();
         let with_data = !run.dataset.is_empty();
@@ -91,13 +91,17 @@ impl Train {
         let mean = last.iter().map(|e| e.mean()).sum::<f64>() / last.len().max(1) as f64;
         let page = dir.join(rundir::REPORT);
         if common.json {
+            let counters = Saved::open(&dir)?.counters()?;
             let (updates, env_steps) = match with_data {
-                true => (Some(config.section::<OfflineConfig>().updates), None),
-                false => (None, Some(config.section::<OnlineConfig>().env_steps)),
+                true => (Some(counters.round), None),
+                false => (None, Some(counters.env_step)),
             };
+            let stops_early = offline::early_stop(&config, &counters).is_some();
             let out = json!({
                 "run": dir, "report": page, "updates": updates, "env_steps": env_steps,
                 "ended": if ended == Ended::Patience { "patience" } else { "complete" },
+                "kept_update": stops_early.then_some(counters.best_round),
+                "validation_loss": counters.best_loss.filter(|_| stops_early),
                 "mean_return_last_5": if last.is_empty() { None } else { Some(mean) },
                 "evaluations": evaluations.len(),
             });
@@ -106,13 +110,16 @@ impl Train {
             if !last.is_empty() {
                 println!("mean return of the last {} evaluations: {mean:.1}", last.len());
             }
+            report::notes(std::slice::from_ref(&dir)).iter().for_each(|note| println!("{note}"));
             println!("report: {}", page.display());
-            match with_data {
-                true => println!("next: baq finetune --from {shown} --adapt baq"),
-                false => println!("next: baq collect --from {shown} --steps 100000 --out transitions.hdf5"),
-            }
+            println!("next: {}", next(common, &dir, &config)?);
         }
         Ok(Verdict::Done)
+    }
+
+    /// Where the data of a resumed run are, if not where it read them.
+    fn moved(&self) -> Option<&str> {
+        self.run.data.as_deref().filter(|_| self.resume.is_some())
     }
 
     fn configuration(&self, common: Common) -> Result<Config, TrainError> {
@@ -151,11 +158,67 @@ impl Train {
     }
 }
 
+/// The command that goes on from a run that has ended.
+fn next(common: Common, dir: &Path, config: &Config) -> Result<String, TrainError> {
+    let run: RunConfig = config.section();
+    let from = hints::path(dir);
+    if run.dataset.is_empty() {
+        let out = hints::path(&hints::free(Path::new("transitions.hdf5")));
+        let words = ["collect", "--from", &from, "--steps", "100000", "--out", &out];
+        return Ok(hints::command(common, &words));
+    }
+    let dims = Saved::open(dir)?.dims(1)?;
+    let fits = |id: &&str| env::spec(id).is_ok_and(|spec| (spec.obs_dim, spec.act_dim) == dims.sa());
+    let known = Some(run.env.as_str()).filter(|env| !env.is_empty());
+    // Its usual version, which a bare name means.
+    let usual =
+        |id: &'static str| env::spec(id.rsplit_once("-v").map_or(id, |(task, _)| task)).map_or(id, |s| s.id);
+    let Some(task) = known.or_else(|| env::ids().find(fits).map(usual)) else {
+        // Nowhere to go on to.
+        return Ok(hints::command(common, &["report", &from]));
+    };
+    let online: OnlineConfig = config.section();
+    let needed = read_dataset(dir)?.transitions.saturating_add(online.env_steps);
+    let capacity = format!("online.capacity={needed}");
+    let sets = if needed > online.capacity as u64 { vec![capacity.clone()] } else { Vec::new() };
+    let args = RunArgs { env: Some(task.into()), sets, ..RunArgs::default() };
+    let start = Start { from: dir.into(), model: None };
+    // Some methods and buffers go with plain fine-tuning only.
+    let fits = |config: &Config| {
+        let agent = Agent::new(config, dims)?;
+        online::composer(online.buffer, &agent.adaptation.sampling()).map(drop)
+    };
+    let config = start.configuration(&args, common, "baq").and_then(|config| fits(&config).map(|()| config));
+    let (adapt, config) = match config {
+        Ok(config) => ("baq", config),
+        Err(_) => ("plain", start.configuration(&args, common, "plain")?),
+    };
+    let mut words = vec!["finetune", "--from", &from, "--adapt", adapt];
+    if run.env.is_empty() {
+        words.extend(["--env", task]);
+    }
+    if !args.sets.is_empty() {
+        words.extend(["--set", &capacity]);
+    }
+    // The command's own directory may be there already.
+    let out = start.default_out(&config, None)?;
+    let free = hints::path(&hints::free(&out));
+    if out.exists() {
+        words.extend(["--out", &free]);
+    }
+    Ok(hints::command(common, &words))
+}
+
 /// Trains from the beginning in a new run directory.
 pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
     // What can be wrong with the input is found before anything is created.
     let dataset = data::load(config)?;
-    online::check(config, &agent(config, &dataset)?, &dataset)?;
+    dataset.check(config)?;
+    let config = &dataset.pin(config);
+    let untrained = agent(config, &dataset)?;
+    online::check(config, &untrained, &dataset)?;
+    offline::check(config, &untrained, &dataset)?;
+    drop(untrained);
     let dir = RunDir::create(out)?;
     dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     train(config, &dir, dataset, None, stop, quiet)
@@ -190,7 +253,12 @@ fn train(
     if ended != Ended::Interrupted {
         close(dir, &mut probe)?;
         let title = format!("{} on {on}", run.algo);
-        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &[])?;
+        crate::report::write(
+            dir.path(),
+            &title,
+            &[dir.path().to_path_buf()],
+            &report::notes(&[dir.path().to_path_buf()]),
+        )?;
     }
     Ok(ended)
 }

@@ -241,6 +241,11 @@ impl Config {
         self.sections.iter().find_map(|s| s.as_any().downcast_ref::<S>()).cloned().unwrap_or_default()
     }
 
+    /// Whether this option was given by `--set`.
+    pub fn is_set(&self, section: &str, key: &str) -> bool {
+        self.set_by_hand.iter().any(|(s, k)| s == section && k == key)
+    }
+
     /// Whether section `S` is part of this configuration.
     pub fn has<S: Section>(&self) -> bool {
         self.sections.iter().any(|s| s.as_any().is::<S>())

@@ -73,7 +73,8 @@ crate::config! {
     RunConfig "run", "What is trained, on what, and the seed of all randomness" {
         run algo:        String     = "iql",           .., "base algorithm";
         run adapt:       String     = "plain",         .., "what modifies the base algorithm online";
-        run dataset:     String     = "",              .., "file with the offline data";
+        run dataset:     String     = "",              .., "file with the offline data, as an absolute path";
+        run dataset_sha256: String  = "",              .., "its SHA-256, written when the run begins: other data are refused";
         run env:         String     = "",              .., "environment for evaluation and online training; empty: the dataset's, if its name tells";
         run seed:        u64        = 0,               .., "seed of initialisation, batches, noise and environments";
         run numerics:    String     = "f32",           .., "factors in the products of large layers, set by --numerics";
@@ -126,7 +127,7 @@ crate::config! {
         run   checkpoint_every:    u64   = 50_000,    1..,     "updates between checkpoints";
         run   log_every:           u64   = 1_000,     1..,     "updates between rows of metrics";
         run   validation_fraction: f64   = 0.05,      0.0..0.9, "share of the transitions held out to measure a cloned policy's loss";
-        run   patience:            u64   = 20_000,    0..,     "stop cloning when the validation loss has not fallen for this many updates; 0: never";
+        run   patience:            u64   = 20_000,    0..,     "stop cloning when the validation loss has not fallen for this many updates, and keep the weights at the smallest; 0: neither";
     }
 }
 
@@ -146,6 +147,7 @@ crate::config! {
         run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
         run   reset_targets:     bool          = false,      ..,           "start the online phase with targets that equal their networks";
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
+        run   carry:             bool          = true,       ..,           "fine-tuning from a run that has collected transitions begins with them; false: without";
         run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
         run   capacity:          usize         = 2_000_000,  1..,          "transitions that the buffer holds; with data it must exceed offline rows plus environment steps";
         run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";

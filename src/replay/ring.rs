@@ -39,6 +39,18 @@ pub struct RingState {
     pub pushed: u64,
 }
 
+impl RingState {
+    /// The online records of such a ring, `[n, width]`, from the order of slots to that of time.
+    pub fn by_age(&self, records: &[f32], width: usize) -> Vec<f32> {
+        let rows = records.len().checked_div(width).unwrap_or(0);
+        let filled = self.offline.saturating_add(self.pushed);
+        // Once it is full, online rows in the slots before the next one to be written are newer than all others.
+        let newer = if filled > self.capacity { filled.checked_rem(self.capacity).unwrap_or(0) } else { 0 };
+        let newer = (newer as usize).min(rows) * width;
+        [&records[newer..], &records[..newer]].concat()
+    }
+}
+
 impl Ring {
     /// An empty ring for `capacity` rows, whose memory is taken at once. Panics if the capacity is 0 or beyond 2^32 rows.
     pub fn new(layout: Layout, capacity: usize) -> Self {
@@ -355,6 +367,11 @@ mod tests {
             for (k, &slot) in online.iter().enumerate() {
                 prop_assert_eq!(ring.online_slot(k), slot);
             }
+
+            let by_age = ring.state().by_age(&ring.online_records(), 5);
+            let newest = by_age.chunks_exact(5).rev().map(|r| r[0]);
+            let pushed = (0..pushes).rev().map(|k| 1000.0 + k as f32);
+            prop_assert!(newest.eq(pushed.take(capacity)));
 
             let mut again = loaded(capacity, offline);
             again.restore(ring.state(), &ring.online_records()).unwrap();

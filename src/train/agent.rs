@@ -83,10 +83,10 @@ impl Agent {
         Some(t.finish())
     }
 
-    /// Traces the loss on held-out rows as the output `loss`; `None` if the learner has none.
-    pub fn validation_trace(&self) -> Option<Trace> {
+    /// Traces the mean loss on so many held-out rows as the output `loss`; `None` if the learner has none.
+    pub fn validation_trace(&self, rows: usize) -> Option<Trace> {
         let t = Tracer::new(self.table.clone());
-        let b = Batch::new(&t, self.dims, &Phase::offline(1));
+        let b = Batch::new(&t, Dims { batch: rows, ..self.dims }, &Phase::offline(1));
         let loss = self.learner.validation(&t, &b)?;
         t.output(LOSS, loss);
         Some(t.finish())
@@ -213,7 +213,12 @@ impl Annotator {
 
     /// Computes the columns of all offline rows, for a program of [`annotate::BLOCK`] rows.
     pub fn offline(&mut self, store: &mut Store, ring: &mut Ring) {
-        let all: Vec<u32> = ring.offline_rows().map(|i| i as u32).collect();
+        let offline: Vec<u32> = ring.offline_rows().map(|i| i as u32).collect();
+        self.all(store, ring, &offline);
+    }
+
+    /// Computes the columns of any number of rows, for a program of [`annotate::BLOCK`] rows.
+    pub fn all(&mut self, store: &mut Store, ring: &mut Ring, all: &[u32]) {
         let mut block = vec![0; annotate::BLOCK];
         for rows in all.chunks(annotate::BLOCK) {
             // A short last block is filled up with its last row; annotating a row twice changes nothing.
@@ -268,30 +273,36 @@ const MOST_COLUMNS: usize = 16;
 
 /// A compiled loss on held-out rows.
 pub struct Validation {
-    program: Program,
-    workspace: Workspace,
+    /// rows of a pass, its program and its memory: whole batches, then what is left over
+    passes: Vec<(usize, Program, Workspace)>,
     ring: Ring,
 }
 
 impl Validation {
-    /// For the rows of `ring`.
-    pub fn new(trace: &Trace, ring: Ring) -> Validation {
-        let program = Program::compile(trace, Select::ALL);
-        let workspace = Workspace::new(&program);
-        Validation { program, workspace, ring }
+    /// For all rows of `ring`, in batches of the agent's size; `None` if the learner has no such loss.
+    pub fn new(agent: &Agent, ring: Ring) -> Option<Validation> {
+        let whole = agent.dims.batch.min(ring.len());
+        let left = ring.len() % whole.max(1);
+        let mut passes = Vec::new();
+        for rows in [whole, left].into_iter().filter(|rows| *rows > 0) {
+            let program = Program::compile(&agent.validation_trace(rows)?, Select::ALL);
+            let workspace = Workspace::new(&program);
+            passes.push((rows, program, workspace));
+        }
+        Some(Validation { passes, ring })
     }
 
-    /// Mean loss over all full batches of the held-out rows.
-    pub fn loss(&mut self, store: &mut Store, batch: usize) -> f64 {
-        let rows: Vec<u32> = (0..self.ring.len() as u32).collect();
+    /// Mean loss over all held-out rows.
+    pub fn loss(&mut self, store: &mut Store) -> f64 {
+        let all: Vec<u32> = (0..self.ring.len() as u32).collect();
         let mut sum = 0.0;
-        let mut count = 0;
-        for rows in rows.chunks_exact(batch) {
-            fill(&mut self.workspace, &self.program, &self.ring, rows);
-            self.program.run(&mut self.workspace, store, Clock::default(), Noise::Seed(0));
-            sum += f64::from(self.workspace.output(&self.program, LOSS)[0]);
-            count += 1;
+        for rows in all.chunks(self.passes[0].0) {
+            let pass = self.passes.iter_mut().find(|(n, ..)| *n == rows.len());
+            let (n, program, workspace) = pass.expect("invariant: compiled for whole batches and the rest");
+            fill(workspace, program, &self.ring, rows);
+            program.run(workspace, store, Clock::default(), Noise::Seed(0));
+            sum += f64::from(workspace.output(program, LOSS)[0]) * *n as f64;
         }
-        sum / f64::from(count.max(1))
+        sum / all.len() as f64
     }
 }

@@ -244,6 +244,29 @@ fn unusual(summary: &Summary, run: &RunConfig, mode: DataMode) -> Vec<String> {
 }
 
 impl Dataset {
+    /// An error if the configuration states the checksum of other data.
+    pub fn check(&self, config: &Config) -> Result<(), TrainError> {
+        let expected = config.section::<RunConfig>().dataset_sha256;
+        if expected.is_empty() || expected == self.facts.sha256 {
+            return Ok(());
+        }
+        let (name, got) = match self.is_absent() {
+            true => ("no data", "none"),
+            false => (self.facts.name.as_str(), self.facts.sha256.as_str()),
+        };
+        Err(TrainError::Input(format!(
+            "{name}: the run was configured for data with sha256 {expected}, got {got}; give the same file again with --data"
+        )))
+    }
+
+    /// The configuration with the checksum of these data.
+    pub fn pin(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        let run: RunConfig = config.section();
+        config.put(RunConfig { dataset_sha256: self.facts.sha256.clone(), ..run });
+        config
+    }
+
     /// Whether the run has no data. What is read from a file has rows.
     pub fn is_absent(&self) -> bool {
         self.columns.is_empty()

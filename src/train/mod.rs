@@ -18,6 +18,7 @@ pub mod progress;
 pub mod rundir;
 mod sheet;
 pub mod state;
+pub mod switch;
 mod timing;
 
 pub use crate::adapt::method_name;

@@ -2,6 +2,8 @@
 //!
 //! One loop serves base algorithms and the model of the data that an adaptation needs; what differs is the
 //! trace. The state after round N is a function of (configuration, data, N).
+//!
+//! Above 400 lines because compiled rounds, their loop and where it stops early share one state.
 
 use super::agent::{Agent, Validation, check_columns, fill};
 use super::cadence::Roles;
@@ -17,7 +19,7 @@ use super::{TrainError, data};
 use crate::algo::Phase;
 use crate::audit::ledger::Mark;
 use crate::audit::{OFFLINE, Recorder};
-use crate::autodiff::{Clock, Flow, Metric, Noise, Pass, Program, Select, Trace, Workspace};
+use crate::autodiff::{Clock, Flow, Metric, Noise, Pass, Program, Select, Store, Trace, Workspace};
 use crate::config::{AuditConfig, Config, OfflineConfig, RunConfig};
 use crate::replay::{Composer, Draw, Ring};
 use crate::rng::{Rng, Stream};
@@ -133,6 +135,42 @@ pub enum Ended {
     Interrupted,
 }
 
+/// An error if training is to stop early and there is nothing to stop it by.
+pub fn check(config: &Config, agent: &Agent, dataset: &Dataset) -> Result<(), TrainError> {
+    if dataset.is_absent() || agent.validation_trace(1).is_none() {
+        return Ok(());
+    }
+    let options: OfflineConfig = config.section();
+    let (rows, share) = (dataset.columns.len(), options.validation_fraction);
+    if options.patience == 0 || (rows as f64 * share) as usize > 0 {
+        return Ok(());
+    }
+    // Two digits, rounded up, so that the product is at least 1.
+    let enough = (100.0 / rows as f64).ceil().max(1.0) / 100.0;
+    let more = if rows > 1 { format!("set it to {enough} or more, or ") } else { String::new() };
+    Err(TrainError::Input(format!(
+        "offline.validation_fraction: expected at least one of {rows} transitions held out to stop early by, got none with {share}; {more}train to the end with offline.patience=0",
+    )))
+}
+
+/// What early stopping has done to a run that has ended, in words; `None` for other runs.
+pub fn early_stop(config: &Config, counters: &Counters) -> Option<String> {
+    let options: OfflineConfig = config.section();
+    let best = counters.best_loss.filter(|_| options.patience > 0 && counters.env_step == 0)?;
+    let kept = format!("the weights of update {} are kept", counters.best_round);
+    Some(match counters.round < options.updates {
+        true => format!(
+            "stopped early after update {}: the held-out loss has not fallen below {best:.6} for {} updates; {kept}",
+            counters.round,
+            counters.round - counters.best_round
+        ),
+        false => format!(
+            "trained to the end, update {}: the smallest held-out loss is {best:.6}; {kept}",
+            counters.round
+        ),
+    })
+}
+
 /// Trains an agent on a dataset inside a run directory.
 pub struct Offline<'a> {
     config: &'a Config,
@@ -144,6 +182,8 @@ pub struct Offline<'a> {
     simulators: Simulators,
     ring: Ring,
     validation: Option<Validation>,
+    /// the agent at the smallest held-out loss so far, where training stops early
+    best: Option<Store>,
     evaluator: Option<Evaluator>,
     rounds: Rounds,
     counters: Counters,
@@ -161,17 +201,12 @@ impl<'a> Offline<'a> {
     ) -> Result<Offline<'a>, TrainError> {
         let run: RunConfig = config.section();
         let options: OfflineConfig = config.section();
-        let validates = agent.validation_trace();
-        let held_out = if validates.is_some() { options.validation_fraction } else { 0.0 };
+        check(config, &agent, dataset)?;
+        let held_out = agent.validation_trace(1).map_or(0.0, |_| options.validation_fraction);
         let (train, held) = split(dataset.columns.len(), held_out, run.seed);
-        if train.is_empty() {
-            return Err(TrainError::Input(format!("{}: no transitions to train on", dataset.facts.name)));
-        }
-        let validation = match validates {
-            Some(trace) if held.len() >= options.batch => {
-                Some(Validation::new(&trace, dataset.ring(&held, 0, &[], None)?))
-            }
-            _ => None,
+        let validation = match held.is_empty() {
+            true => None,
+            false => Validation::new(&agent, dataset.ring(&held, 0, &[], None)?),
         };
         let evaluator = if options.eval_episodes > 0 && !run.env.is_empty() {
             Some(Evaluator::new(&agent, &run.env, options.eval_episodes, run.seed)?)
@@ -188,7 +223,11 @@ impl<'a> Offline<'a> {
             saved.check_dataset(&dataset.facts)?;
             counters = saved.restore(&mut agent)?;
         }
-        Ok(Offline {
+        let saved_best = saved.map(|saved| saved.best(&agent)).transpose()?.flatten();
+        let known = saved_best.is_some();
+        let best = (options.patience > 0 && validation.is_some())
+            .then(|| saved_best.unwrap_or_else(|| agent.store.clone()));
+        let this = Offline {
             config,
             run,
             ring,
@@ -196,6 +235,7 @@ impl<'a> Offline<'a> {
             facts: dataset.facts.clone(),
             simulators: Simulators::of(config, saved, counters.round)?,
             validation,
+            best,
             evaluator,
             rounds,
             counters,
@@ -203,7 +243,23 @@ impl<'a> Offline<'a> {
             weights: vec![1.0; options.batch],
             options,
             agent,
-        })
+        };
+        let c = &this.counters;
+        if let Some(saved) = saved
+            && this.best.is_some()
+            && this.over().is_none()
+            && !known
+            && c.best_loss.is_some()
+            && c.best_round != c.round
+        {
+            return Err(TrainError::Input(format!(
+                "{}: expected the weights of update {}, the best so far, got those of update {} alone; it was written by a version that kept the last: train anew",
+                saved.file(),
+                c.best_round,
+                c.round,
+            )));
+        }
+        Ok(this)
     }
 
     fn stamp(&self) -> Stamp {
@@ -219,6 +275,10 @@ impl<'a> Offline<'a> {
             dataset: &self.facts,
             counters: &self.counters,
             simulators: &self.simulators,
+            best: self
+                .best
+                .as_ref()
+                .filter(|_| self.over().is_none() && self.counters.best_round < self.counters.round),
             online: None,
             ledger,
         }
@@ -255,10 +315,46 @@ impl<'a> Offline<'a> {
     /// Goes on to round `until` and leaves no trace in the run's directory.
     pub fn replay<R: Recorder>(&mut self, until: u64, probe: &mut R) -> Result<(), TrainError> {
         begin(probe, OFFLINE, &self.rounds)?;
-        while self.counters.round < until.min(self.options.updates) {
-            self.round(self.measures(self.counters.round + 1), probe)?;
+        while self.counters.round < until && self.over().is_none() {
+            let measure = self.measures(self.counters.round + 1);
+            self.round(measure, probe)?;
+            if measure {
+                self.validate();
+            }
+            self.go_back();
         }
         Ok(())
+    }
+
+    /// How training has ended, if it has. A function of the counters alone, so that an ended run stays so.
+    fn over(&self) -> Option<Ended> {
+        let c = &self.counters;
+        let impatient = self.best.is_some()
+            && c.best_loss.is_some()
+            && self.measures(c.round)
+            && c.round >= c.best_round + self.options.patience;
+        match c.round >= self.options.updates {
+            true => Some(Ended::Complete),
+            false => impatient.then_some(Ended::Patience),
+        }
+    }
+
+    /// The held-out loss, where there is one; remembers the agent at the smallest.
+    fn validate(&mut self) -> Option<f64> {
+        let loss = self.validation.as_mut()?.loss(&mut self.agent.store);
+        if let Some(best) = &mut self.best
+            && self.counters.judge(loss)
+        {
+            copy(&self.agent.store, best);
+        }
+        Some(loss)
+    }
+
+    /// At the end, back to the agent at the smallest held-out loss.
+    fn go_back(&mut self) {
+        if let (Some(_), Some(best), Some(_)) = (self.over(), &self.best, self.counters.best_loss) {
+            copy(best, &mut self.agent.store);
+        }
     }
 
     /// An error if the parameters as they stand have diverged, seen on the last batch.
@@ -302,25 +398,23 @@ impl<'a> Offline<'a> {
         };
         let mut progress = Progress::new("offline", self.options.updates, self.counters.round, quiet);
         let mut watch = Watch::new(dir, self.run.q_bound, resumed.then_some(self.counters.round));
-        let mut ended = Ended::Complete;
-        while self.counters.round < self.options.updates {
+        let mut ended = self.over();
+        while ended.is_none() {
             let next = self.counters.round + 1;
             let measure = self.measures(next);
             self.round(measure, probe)?;
             progress.advance(1);
             if measure {
                 let mut values = self.rounds.values();
+                values.extend(self.validate().map(|loss| (&VALIDATION_LOSS, loss)));
                 watch.metrics(&values, next)?;
-                if let Some(validation) = &mut self.validation {
-                    let loss = validation.loss(&mut self.agent.store, self.options.batch);
-                    values.push((&VALIDATION_LOSS, loss));
-                    self.counters.judge(loss);
-                }
                 log.record(self.stamp(), &values)?;
                 let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
                 timing.record(Timing { stamp: self.stamp(), seconds, updates_per_second })?;
             }
-            let last = next == self.options.updates || self.out_of_patience();
+            self.go_back();
+            ended = self.over();
+            let last = ended.is_some();
             let interrupted = stop.reached(&self.counters);
             let keep = keep_every > 0 && next.is_multiple_of(keep_every);
             let saves = next.is_multiple_of(self.options.checkpoint_every) || last || interrupted || keep;
@@ -348,29 +442,28 @@ impl<'a> Offline<'a> {
             if keep {
                 dir.keep(next)?;
             }
-            if interrupted && !last {
-                ended = Ended::Interrupted;
-                break;
-            }
-            if last && next < self.options.updates {
-                ended = Ended::Patience;
-                break;
+            if interrupted {
+                ended.get_or_insert(Ended::Interrupted);
             }
         }
         progress.finish();
-        Ok(ended)
-    }
-
-    fn out_of_patience(&self) -> bool {
-        self.options.patience > 0
-            && self.validation.is_some()
-            && self.counters.round >= self.counters.best_round + self.options.patience
+        Ok(ended.expect("invariant: the loop ends when training has ended"))
     }
 
     /// The agent, trained so far.
     pub fn into_agent(self) -> Agent {
         self.agent
     }
+}
+
+/// Parameters, moments and steps of one agent's store into another's.
+fn copy(from: &Store, to: &mut Store) {
+    let tensors =
+        [(&from.values, &mut to.values), (&from.first, &mut to.first), (&from.second, &mut to.second)];
+    for (from, to) in tensors {
+        from.iter().zip(to).for_each(|(from, to)| to.copy_from_slice(from));
+    }
+    to.steps.copy_from_slice(&from.steps);
 }
 
 /// Tells a probe which rounds come.

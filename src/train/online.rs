@@ -85,17 +85,17 @@ fn kept(dataset: &Dataset, options: &OnlineConfig) -> usize {
     }
 }
 
-/// An error if the buffer cannot hold the offline transitions and all that are collected. Without data the oldest give
-/// way, as in any replay.
-pub fn check_capacity(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
+/// An error if the buffer cannot hold the offline transitions, those that are carried on and all that are collected.
+/// Without data the oldest give way, as in any replay.
+pub fn check_capacity(config: &Config, dataset: &Dataset, carried: u64) -> Result<(), TrainError> {
     let online: OnlineConfig = config.section();
-    let kept = kept(dataset, &online);
-    let needed = kept as u64 + online.env_steps;
+    let kept = kept(dataset, &online) as u64 + carried;
+    let needed = kept.saturating_add(online.env_steps);
     if dataset.is_absent() || online.capacity as u64 >= needed {
         return Ok(());
     }
     Err(TrainError::Input(format!(
-        "online.capacity: expected at least {needed} ({kept} offline transitions and {} environment steps), got {}; raise it, or old transitions are overwritten unasked",
+        "online.capacity: expected at least {needed} ({kept} transitions to begin with and {} environment steps), got {}; raise it, or old transitions are overwritten unasked",
         online.env_steps, online.capacity,
     )))
 }
@@ -113,6 +113,32 @@ pub fn ring(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Ring, T
     }
     let columns = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
     dataset.ring(&rows, online.capacity, &columns, agent.learner.return_to_go())
+}
+
+/// The transitions that the run one starts from has collected, as (floats of a row, rows one after another), if they are
+/// to be carried on.
+pub fn carried(config: &Config, origin: &Saved) -> Result<Option<(usize, Vec<f32>)>, TrainError> {
+    match config.section::<OnlineConfig>().carry {
+        true => origin.collected(),
+        false => Ok(None),
+    }
+}
+
+/// Appends carried transitions to the ring. What an adaptation annotated is left behind: another one may go on.
+pub fn append(ring: &mut Ring, agent: &Agent, (width, rows): &(usize, Vec<f32>)) -> Result<(), TrainError> {
+    let annotated = agent.annotator(1).map_or(0, |a| a.columns().len());
+    let base = ring.layout().width() - annotated;
+    if *width < base {
+        return Err(TrainError::Input(format!(
+            "the run one starts from: expected collected transitions of at least {base} numbers, got {width}; leave them behind with online.carry=false"
+        )));
+    }
+    let mut record = vec![0.0; base + annotated];
+    for row in rows.chunks_exact(*width) {
+        record[..base].copy_from_slice(&row[..base]);
+        ring.push(&record);
+    }
+    Ok(())
 }
 
 /// An error if the adaptation, the options of the online phase and the data cannot go together.
@@ -210,6 +236,12 @@ impl<'a> Online<'a> {
             let state = saved.online(ring.layout().width(), moving, sampling.opening_share.is_some())?;
             ring.restore(state.ring, &state.records)?;
             online = Some(state);
+        }
+        if online.is_none()
+            && let Some(mut block) = agent.annotator(annotate::BLOCK)
+        {
+            let carried: Vec<u32> = (0..ring.online_len()).map(|k| ring.online_slot(k) as u32).collect();
+            block.all(&mut agent.store, &mut ring, &carried);
         }
         if let Some(mut block) = agent.annotator(annotate::BLOCK)
             && !ring.offline_rows().is_empty()
@@ -337,8 +369,9 @@ impl<'a> Online<'a> {
     /// One environment step; the transition goes into the buffer.
     fn step(&mut self) -> Result<(), TrainError> {
         self.scales.state(&self.observation, &mut self.state);
-        let position = self.counters.env_step;
-        let action = if position < self.options.random_steps {
+        // Unlike the steps of this run, it goes on counting where transitions were carried on: no noise comes twice.
+        let position = self.ring.state().pushed;
+        let action = if self.counters.env_step < self.options.random_steps {
             uniform_action(self.run.seed, Stream::RandomAction, position, &mut self.random);
             &self.random
         } else {
@@ -564,6 +597,7 @@ impl<'a> Online<'a> {
             dataset: &self.facts,
             counters: &self.counters,
             simulators: &self.simulators,
+            best: None,
             online: Some(online),
             ledger,
         }
@@ -710,7 +744,7 @@ impl<'a> Online<'a> {
 }
 
 /// The rule that an adaptation's sampling asks for; an error if the buffer cannot follow it.
-pub(super) fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
+pub fn composer(buffer: BufferMode, sampling: &Sampling) -> Result<Composer, TrainError> {
     match (buffer, sampling.prioritised) {
         (BufferMode::Append, false) => Ok(Composer::Uniform { stratified: false }),
         (BufferMode::Append, true) => {

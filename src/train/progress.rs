@@ -5,6 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+#[cfg(unix)]
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::TrainError;
 use super::metrics::Evaluation;
@@ -12,6 +16,9 @@ use super::state::Counters;
 
 /// A flag that a signal raises, or a place at which to stop. The training loops look at it after every round, save and
 /// return.
+///
+/// The signals are those that ask a process to end, and USR1 and USR2, which batch systems send before a job's time is up
+/// (Slurm: `--signal=USR1@120`).
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     signal: Arc<AtomicBool>,
@@ -20,16 +27,27 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Raised by Ctrl-C and by SIGTERM; a second signal ends the process at once.
+    /// Raised by signals. A second Ctrl-C ends the process at once, with code 130; the others may come as often as they
+    /// like, since a batch system repeats them while a run is saving.
     pub fn on_signal() -> Result<Stop, TrainError> {
         let stop = Stop::default();
-        let flag = stop.clone();
-        ctrlc::set_handler(move || {
-            if flag.signal.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+        let listen = || -> std::io::Result<()> {
+            let pressed = Arc::new(AtomicBool::new(false));
+            // In this order: the first Ctrl-C finds the flag down.
+            flag::register_conditional_shutdown(SIGINT, 130, pressed.clone())?;
+            flag::register(SIGINT, pressed)?;
+            for signal in [SIGINT, SIGTERM] {
+                flag::register(signal, stop.signal.clone())?;
             }
-        })
-        .map_err(|e| TrainError::Input(format!("cannot listen for Ctrl-C: {e}")))?;
+            #[cfg(unix)]
+            for signal in [SIGUSR1, SIGUSR2, SIGHUP] {
+                if !(signal == SIGHUP && ignored(SIGHUP)) {
+                    flag::register(signal, stop.signal.clone())?;
+                }
+            }
+            Ok(())
+        };
+        listen().map_err(|e| TrainError::Input(format!("cannot listen for signals: {e}")))?;
         Ok(stop)
     }
 
@@ -53,6 +71,14 @@ impl Stop {
     pub fn requested(&self) -> bool {
         self.signal.load(Ordering::Relaxed)
     }
+}
+
+/// Whether the process was started with a signal ignored, as `nohup` does. Unknown is no.
+#[cfg(unix)]
+fn ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m >> (signal - 1) & 1 == 1)
 }
 
 /// A bar with rate, time to go and the last evaluation.

@@ -5,6 +5,7 @@
 //! | `q.0.layer1.weight`, ... | parameters, targets and frozen models included, `[K, N]` |
 //! | `adam.first.*`, `adam.second.*` | moments of the groups that have been trained; the others' are 0 |
 //! | `adam.steps` | steps of every group, in the order of the metadata `groups` |
+//! | `best.*` | parameters, moments and steps at the smallest held-out loss so far, if they are not the present ones |
 //! | `counters`, `credit`, `credit.actor`, `updates` | see [`Counters`] |
 //! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online |
 //! | `replay.*`, `env.*` | online phase only: collected rows, environment |
@@ -28,10 +29,13 @@ use super::metrics::DatasetFacts;
 use super::rundir::{self, RunDir};
 use crate::algo::Dims;
 use crate::audit::ledger::Mark;
+use crate::autodiff::Store;
 use crate::checkpoint::container::{Dtype, Reader, Writer};
 use crate::config::Config;
 use crate::replay::ring::RingState;
 
+/// Before the names of what early stopping goes back to.
+const BEST: &str = "best.";
 /// Version of the layout.
 const FORMAT: &str = "baq-checkpoint-1";
 
@@ -50,9 +54,9 @@ pub struct Counters {
     pub episode_step: u64,
     /// evaluations so far
     pub evaluations: u64,
-    /// round of the smallest held-out loss
+    /// round of the smallest held-out loss, where training stops early
     pub best_round: u64,
-    /// the smallest held-out loss
+    /// the smallest held-out loss, where training stops early
     pub best_loss: Option<f64>,
     /// critic updates that are owed to the environment steps, in [-0.5, 0.5]; see [`super::cadence`]
     pub credit: f64,
@@ -69,12 +73,14 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Takes note of a held-out loss.
-    pub fn judge(&mut self, loss: f64) {
-        if self.best_loss.is_none_or(|best| loss < best) {
+    /// Takes note of a held-out loss; whether it is the smallest so far.
+    pub fn judge(&mut self, loss: f64) -> bool {
+        let best = self.best_loss.is_none_or(|best| loss < best);
+        if best {
             self.best_loss = Some(loss);
             self.best_round = self.round;
         }
+        best
     }
 
     fn whole(&self) -> [u64; 7] {
@@ -136,6 +142,8 @@ pub struct State<'a> {
     pub counters: &'a Counters,
     /// what the environment was simulated with
     pub simulators: &'a Simulators,
+    /// what early stopping goes back to, if that is not what the agent has
+    pub best: Option<&'a Store>,
     /// the online part
     pub online: Option<OnlineState>,
     /// where the ledger stands
@@ -155,19 +163,26 @@ impl State<'_> {
 
     fn writer(&self) -> Writer<'_> {
         let mut w = Writer::new();
-        let store = &self.agent.store;
         let table = &self.agent.table;
-        for id in table.ids() {
-            let shape = table.param(id).shape;
-            for (path, range) in table.paths(id) {
-                let i = id.index();
-                let shape = [shape.rows, shape.cols];
-                w.tensor(&path, &shape, &store.values[i][range.clone()]);
-                if store.steps[table.param(id).group.index()] > 0 {
-                    w.tensor(&format!("adam.first.{path}"), &shape, &store.first[i][range.clone()]);
-                    w.tensor(&format!("adam.second.{path}"), &shape, &store.second[i][range]);
+        let stores = [("", Some(&self.agent.store)), (BEST, self.best)];
+        for (prefix, store) in stores.into_iter().filter_map(|(prefix, store)| Some((prefix, store?))) {
+            for id in table.ids() {
+                let shape = table.param(id).shape;
+                for (path, range) in table.paths(id) {
+                    let i = id.index();
+                    let shape = [shape.rows, shape.cols];
+                    w.tensor(&format!("{prefix}{path}"), &shape, &store.values[i][range.clone()]);
+                    if store.steps[table.param(id).group.index()] > 0 {
+                        w.tensor(
+                            &format!("{prefix}adam.first.{path}"),
+                            &shape,
+                            &store.first[i][range.clone()],
+                        );
+                        w.tensor(&format!("{prefix}adam.second.{path}"), &shape, &store.second[i][range]);
+                    }
                 }
             }
+            w.tensor(&format!("{prefix}adam.steps"), &[store.steps.len()], &store.steps);
         }
         let groups: Vec<&str> = table.groups().iter().map(|g| g.name.as_str()).collect();
         w.text("format", FORMAT);
@@ -179,7 +194,6 @@ impl State<'_> {
         w.text("numerics", baq_kernels::active().arithmetic());
         w.text("mujoco", self.simulators.text());
         w.text("phase", if self.online.is_some() { "online" } else { "offline" });
-        w.tensor("adam.steps", &[groups.len()], &store.steps);
         let (whole, real) = (self.counters.whole(), self.counters.real());
         w.tensor("counters", &[whole.len()], whole.to_vec());
         w.tensor("credit", &[real.len()], real.to_vec());
@@ -418,6 +432,65 @@ impl Saved {
             self.restore_group(agent, name, name)?;
         }
         self.counters()
+    }
+
+    /// What early stopping goes back to, if that is not what [`Saved::restore`] gives.
+    pub fn best(&self, agent: &Agent) -> Result<Option<Store>, TrainError> {
+        if !self.reader.contains(&format!("{BEST}adam.steps")) {
+            return Ok(None);
+        }
+        let table = &agent.table;
+        let mut store = Store::zeros(table.clone());
+        let groups = store.steps.len();
+        self.reader.tensor_into(&format!("{BEST}adam.steps"), &[groups], &mut store.steps)?;
+        for id in table.ids() {
+            let shape = [table.param(id).shape.rows, table.param(id).shape.cols];
+            let trained = store.steps[table.param(id).group.index()] > 0;
+            for (path, range) in table.paths(id) {
+                let tensors = [
+                    ("", &mut store.values),
+                    ("adam.first.", &mut store.first),
+                    ("adam.second.", &mut store.second),
+                ];
+                for (kind, tensors) in tensors {
+                    if kind.is_empty() || trained {
+                        let out = &mut tensors[id.index()][range.clone()];
+                        self.reader.tensor_into(&format!("{BEST}{kind}{path}"), &shape, out)?;
+                    }
+                }
+            }
+        }
+        Ok(Some(store))
+    }
+
+    /// The update whose parameters these are: early stopping ends with older ones than the last.
+    pub fn update_of_parameters(&self) -> Result<u64, TrainError> {
+        let c = self.counters()?;
+        let stopped = c.best_loss.is_some()
+            && !self.is_online()?
+            && !self.reader.contains(&format!("{BEST}adam.steps"));
+        Ok(if stopped { c.best_round } else { c.round })
+    }
+
+    /// How many transitions collected online are in it.
+    pub fn collected_rows(&self) -> Result<u64, TrainError> {
+        match self.is_online()? {
+            true => Ok(self.reader.shape("replay.records")?.first().map_or(0, |n| *n as u64)),
+            false => Ok(0),
+        }
+    }
+
+    /// Transitions collected online, the oldest first, as (floats per row, rows one after another); `None` offline.
+    pub fn collected(&self) -> Result<Option<(usize, Vec<f32>)>, TrainError> {
+        if !self.is_online()? {
+            return Ok(None);
+        }
+        let p = self.reader.tensor::<u64>("replay.pointers", &[3])?;
+        let state = RingState { capacity: p[0], offline: p[1], pushed: p[2] };
+        let shape = self.reader.shape("replay.records")?.to_vec();
+        let records: Vec<f32> = self.reader.tensor("replay.records", &shape)?;
+        let width = shape.get(1).copied().unwrap_or(0);
+        Ok(Some((width, state.by_age(&records, width))))
     }
 
     /// Fills one group of the agent from the saved group `from`, moments included.

@@ -62,7 +62,7 @@ impl Report {
             println!("{}", json!({ "report": out, "notes": notes, "sections": sections.len() }));
         } else {
             notes.iter().for_each(|n| println!("{n}"));
-            println!("next: open {} in a browser", out.display());
+            println!("open {} in a browser", out.display());
         }
         Ok(Verdict::Done)
     }

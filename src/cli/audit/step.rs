@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::audit::capture::{Capture, Piece};
 use crate::cli::replay::{self, Rerun};
-use crate::cli::{Common, Outcome, Verdict};
+use crate::cli::{Common, Outcome, Verdict, hints};
 use crate::config::{Config, RunConfig};
 use crate::train::TrainError;
 use crate::train::data;
@@ -37,6 +37,7 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
         config.put(section);
     }
     let dataset = data::load(&config)?;
+    dataset.check(&config)?;
     let saved = replay::start(run, update - 1)?;
     if let Some(saved) = &saved {
         saved.check_dataset(&dataset.facts)?;
@@ -95,11 +96,14 @@ impl Step {
             println!("{:width$}  {shape:>16}  {:<46} {}", piece.name, numbers(piece), piece.text);
         }
         match &self.export {
-            Some(path) => println!(
-                "next: python -c \"from safetensors.numpy import load_file; print(load_file('{}'))\"",
-                path.display()
-            ),
-            None => println!("next: add --export step.safetensors to read all numbers in NumPy"),
+            Some(path) => println!("{}: read it in Python with safetensors.numpy.load_file", path.display()),
+            None => {
+                let (update, file) = (self.update.to_string(), hints::free(Path::new("step.safetensors")));
+                let (run, file) = (hints::path(&self.run), hints::path(&file));
+                let mut words = vec!["audit", "step", &run, "--update", &update, "--export", &file];
+                words.extend(self.data.iter().flat_map(|data| ["--data", data]));
+                println!("next: {}", hints::command(common, &words));
+            }
         }
         Ok(Verdict::Done)
     }

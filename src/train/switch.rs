@@ -1,0 +1,119 @@
+//! The switch to fine-tuning: what training fixed stays as it was.
+//!
+//! Parameters mean something only beside what they were trained with: how states and rewards are scaled, which tensors
+//! and heads there are, whose values a critic estimates. None of it can change when another phase begins. Learning rates,
+//! batches, and how strongly a method pulls (expectile, penalty, temperature, ...) can.
+
+use super::TrainError;
+use super::agent::{Agent, find_adaptation, find_algorithm};
+use super::data::Scales;
+use super::state::Saved;
+use crate::algo::Learner as _;
+use crate::autodiff::ParamTable;
+use crate::config::value::render;
+use crate::config::{Config, DataConfig, RunConfig, Section};
+use crate::nn::Head;
+
+/// What critics estimate, although no tensor shows it.
+const ESTIMATED: [&str; 2] = ["discount", "entropy_backup"];
+/// What acts before the first update only.
+const BEGINNING: [&str; 1] = ["init"];
+
+/// An error that names the first option in which `config` contradicts the run that `origin` is of.
+pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), TrainError> {
+    let (run, new): (RunConfig, RunConfig) = (trained.section(), config.section());
+    let refuse = |key: &str, expected: &str, got: &str, why: &str| {
+        let file = origin.file();
+        Err(TrainError::Input(format!(
+            "{key}: expected {expected}, as {file} was trained with, got {got}; {why}"
+        )))
+    };
+    if run.algo != new.algo {
+        return refuse(
+            "run.algo",
+            &run.algo,
+            &new.algo,
+            "fine-tuning goes on with the algorithm: leave it out",
+        );
+    }
+    if !run.env.is_empty() && task(&run.env) != task(&new.env) {
+        return refuse("run.env", &run.env, &new.env, "fine-tuning goes on with the task: leave it out");
+    }
+    let networks = Networks::of(trained, origin)?;
+    let base = find_algorithm(&run.algo)?;
+    let mut sections = vec![DataConfig::NAME, base.name];
+    sections.extend(base.extends);
+    if run.adapt == new.adapt && find_adaptation(&run.adapt)?.section.is_some() {
+        sections.push(&run.adapt);
+    }
+    for section in trained.sections().filter(|s| sections.contains(&s.name())) {
+        let other = config.sections().find(|s| s.name() == section.name());
+        for field in section.fields() {
+            let then = section.get(field.key).expect("invariant: fields() are readable");
+            let Some(now) = other.and_then(|o| o.get(field.key)).filter(|now| *now != then) else { continue };
+            let key = format!("{}.{}", section.name(), field.key);
+            let why = match field.key {
+                _ if section.name() == DataConfig::NAME => "its networks know no other data",
+                key if ESTIMATED.contains(&key) => "its critics estimate other values",
+                key if BEGINNING.contains(&key) => "it has no effect on trained networks",
+                _ if networks.changed_by(trained, section.name(), field.key, &render(&now), origin)? => {
+                    "its networks are others"
+                }
+                _ => continue,
+            };
+            let why = format!("{why}: leave it out, or train anew with it");
+            return refuse(&key, &render(&then), &render(&now), &why);
+        }
+    }
+    Ok(())
+}
+
+/// An error if these transforms are not those of the saved networks.
+pub fn check_scales(origin: &Saved, scales: &Scales) -> Result<(), TrainError> {
+    if origin.scales()? == *scales {
+        return Ok(());
+    }
+    Err(TrainError::Input(format!(
+        "{}: expected states and rewards scaled as its networks saw them, got other constants from the same data; go on with the version and the data.* options that it was trained with",
+        origin.file(),
+    )))
+}
+
+/// The name of an environment without its version.
+fn task(env: &str) -> &str {
+    env.rsplit_once("-v").map_or(env, |(task, _)| task)
+}
+
+/// Tensors and heads.
+#[derive(PartialEq)]
+struct Networks {
+    table: ParamTable,
+    policy: Head,
+    model: Option<Head>,
+}
+
+impl Networks {
+    fn of(config: &Config, origin: &Saved) -> Result<Networks, TrainError> {
+        let agent = Agent::new(config, origin.dims(1)?)?;
+        Ok(Networks {
+            policy: agent.learner.policy().head(),
+            model: agent.adaptation.model().map(|m| m.policy().head()),
+            table: (*agent.table).clone(),
+        })
+    }
+
+    /// Whether this one option makes others of them.
+    fn changed_by(
+        &self,
+        trained: &Config,
+        section: &str,
+        key: &str,
+        value: &str,
+        origin: &Saved,
+    ) -> Result<bool, TrainError> {
+        let mut config = trained.clone();
+        config.apply_text("the switch", &format!("[{section}]\n{key} = {value}\n"))?;
+        // What makes sense only beside other changes is judged with them, when the agent is built.
+        Ok(Networks::of(&config, origin).is_ok_and(|networks| networks != *self))
+    }
+}
