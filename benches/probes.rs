@@ -59,6 +59,7 @@ fn main() {
         code: word(),
         isa: word(),
         numerics: word(),
+        subnormals: word(),
         mujoco: String::new(),
         config: word(),
         dataset: word(),
