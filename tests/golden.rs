@@ -101,3 +101,37 @@ fn iql_with_a_low_expectile_in_single_precision() {
 fn sac_with_three_updates_of_the_policy() {
     compare("sac-cleanrl-three.safetensors", 28, 2e-4);
 }
+
+#[test]
+fn so2_over_cql() {
+    compare("so2-cql-hopper.safetensors", 30, 5e-4);
+}
+
+#[test]
+fn so2_over_an_ensemble_of_critics() {
+    // The policy moves in every fifth update, against the new Q.
+    compare("so2-edac-hopper.safetensors", 12, 5e-4);
+}
+
+#[test]
+fn off2on() {
+    // Three agents; the density ratio has its loss and its priorities.
+    compare("off2on-hopper.safetensors", 40, 5e-4);
+}
+
+#[test]
+fn off2on_of_one_agent() {
+    compare("off2on-one-hopper.safetensors", 40, 5e-4);
+}
+
+/// Five agents with other sizes, rates and T, by a program in JAX written from the equations; as the next one.
+#[test]
+fn off2on_of_five_agents() {
+    compare("off2on-five.safetensors", 40, 5e-4);
+}
+
+#[test]
+fn so2_over_six_critics() {
+    // The policy moves in every third update.
+    compare("so2-edac-six.safetensors", 13, 5e-4);
+}

@@ -13,6 +13,8 @@
 //! L_α = -α E[ log π(a|s) + H ]; then Q̂. π and α move in every `actor_every`-th round in either order; where the policy
 //! has a rate of its own (SO2, SUF, `online.actor_updates_per_step`) that rate counts its updates, one in each of its
 //! rounds.
+//! `target = own`: y_j = r + γ m ( Q̂_j(s', a') - α log π(a'|s') ), each critic follows its own target;
+//! `critic_loss = mean`: E[ w · mean_j ( y - Q_j(s,a) )² ]. Both, with order `cleanrl`, are SO2's authors'.
 //!
 //! Metrics: those of [`super::measure`]; `policy_entropy` = -E[ log π(a~|s) ]; `temperature` = α, `temperature_loss` = L_α.
 //!
@@ -44,6 +46,22 @@ crate::choices! {
     Order {
         Rlkit   = "rlkit",   "all losses from the parameters at the beginning of the round";
         Cleanrl = "cleanrl", "Q, the policy on the new Q, the temperature on a draw of its own";
+    }
+}
+
+crate::choices! {
+    /// What critics regress on.
+    Target {
+        Min = "min", "one target for all, the least of the target critics";
+        Own = "own", "each on its own target critic";
+    }
+}
+
+crate::choices! {
+    /// How the losses of the critics become one.
+    CriticLoss {
+        Sum  = "sum",  "sum over critics";
+        Mean = "mean", "mean over critics";
     }
 }
 
@@ -99,6 +117,8 @@ crate::config! {
         shape init:           InitRule    = InitRule::Rlkit,      ..,         "initial weights";
         shape hidden:         Widths      = [256, 256],           ..,         "hidden layers of every network";
         shape critics:        usize       = 2,                    1..64,      "J, number of critics";
+        shape target:         Target      = Target::Min,          ..,         "what critics regress on";
+        shape critic_loss:    CriticLoss  = CriticLoss::Sum,      ..,         "how the losses of the critics become one";
         opt   actor:          AdamConfig  = 3e-4,                 ..,         "optimiser of the policy";
         opt   critic:         AdamConfig  = 3e-4,                 ..,         "optimiser of Q";
         opt   temperature_optimiser: AdamConfig = 3e-4,           ..,         "optimiser of log alpha";
@@ -307,11 +327,15 @@ impl Sac {
         Ok(Sac { config: config.clone(), nets: SoftNets::declare(&spec, dims, params) })
     }
 
-    /// y = r + γ m ( min_j Q̂_j(s', a') - α log π(a'|s') )
+    /// y = r + γ m ( min_j Q̂_j(s', a') - α log π(a'|s') ), or one for each critic
     fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
         let (a2, log_pi) = self.nets.pi.draw(t, b.s2, 1);
         let a2 = ad.perturb(t, a2);
-        let soft = self.nets.q_target.min(t, b.s2, a2) - self.nets.alpha(t) * log_pi;
+        let value = match self.config.target {
+            Target::Min => self.nets.q_target.min(t, b.s2, a2),
+            Target::Own => self.nets.q_target.all(t, b.s2, a2),
+        };
+        let soft = value - self.nets.alpha(t) * log_pi;
         let gamma = t.hyper("sac.discount", &phase.hyper(&self.config.discount));
         b.r + gamma * b.m * soft
     }
@@ -321,7 +345,11 @@ impl Sac {
         let y = self.target(t, b, ad, phase);
         let q = n.q.all(t, b.s, b.a);
         let squares = (q - y).square();
-        let loss = squares.sum(Axis::Heads).weighted_mean(ad.weight(t, b, q, phase));
+        let all = match self.config.critic_loss {
+            CriticLoss::Sum => squares.sum(Axis::Heads),
+            CriticLoss::Mean => squares.mean_over(Axis::Heads),
+        };
+        let loss = all.weighted_mean(ad.weight(t, b, q, phase));
         value_metrics(t, b, &n.q, &n.pi, q);
         error_metrics(t, b, squares);
         loss

@@ -151,6 +151,13 @@ impl Files {
         value.as_str().map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "a string", value))
     }
 
+    /// The numbers `meta.KEY`; `None` if it is not there.
+    pub fn list(&self, key: &str) -> Result<Option<Vec<f64>>, GoldenError> {
+        let Some(value) = self.meta(key) else { return Ok(None) };
+        let numbers = value.as_array().and_then(|all| all.iter().map(Value::as_f64).collect());
+        numbers.map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "a list of numbers", value))
+    }
+
     /// The string `meta.KEY`, one of `words`; `None` if it is not there.
     pub fn word(&self, key: &str, words: &[&str]) -> Result<Option<&str>, GoldenError> {
         let Some(value) = self.meta(key) else { return Ok(None) };

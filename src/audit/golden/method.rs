@@ -8,6 +8,8 @@ use super::GoldenError;
 use super::files::Files;
 use super::networks::Networks;
 use crate::adapt;
+use crate::adapt::off2on::Off2OnConfig;
+use crate::adapt::so2::So2Config;
 use crate::algo::awac::{self, AwacConfig};
 use crate::algo::cal_ql::CalQlConfig;
 use crate::algo::cql::{Bound, CqlConfig, Lagrange};
@@ -21,14 +23,31 @@ use crate::config::{AdamConfig, AutoOr, Config};
 use crate::nn::Params;
 
 /// The methods whose traces can be compared.
-pub const METHODS: &[&str] =
-    &["iql", "baq-iql", "cql", "baq-cql", "cal-ql", "td3", "td3-bc", "awac", "sac", "sac-cleanrl"];
+pub const METHODS: &[&str] = &[
+    "iql",
+    "baq-iql",
+    "cql",
+    "baq-cql",
+    "cal-ql",
+    "td3",
+    "td3-bc",
+    "awac",
+    "sac",
+    "sac-cleanrl",
+    "so2-cql",
+    "so2-edac",
+    "off2on",
+];
 
 /// A learner with the trace's method and hyper-parameters.
 pub struct Setup {
     pub table: Arc<ParamTable>,
     pub trace: Trace,
     pub annotation: Option<Trace>,
+    /// what is trained beside the rounds
+    pub beside: Option<Trace>,
+    /// agents of an ensemble
+    pub members: usize,
     pub dims: Dims,
     pub updates: usize,
     pub actor_every: u64,
@@ -99,10 +118,13 @@ pub fn setup(files: &Files, constants: Constants) -> Result<Setup, GoldenError> 
     let mut trace = tracer.finish();
     trace.single_expectiles = constants == Constants::Single;
     let annotation = adapt::annotation(adaptation.as_ref(), &table, dims);
+    let beside = adapt::reprioritisation(adaptation.as_ref(), &table, dims);
     Ok(Setup {
         table,
         trace,
         annotation,
+        beside,
+        members: learner.policy().size(),
         dims,
         updates: updates as usize,
         actor_every: learner.actor_every(),
@@ -113,9 +135,11 @@ pub fn setup(files: &Files, constants: Constants) -> Result<Setup, GoldenError> 
 fn plan(open: &mut Open<'_>, dims: Dims, updates: u64, constants: Constants) -> Result<Plan, GoldenError> {
     let networks = &Networks::of(open.files)?;
     let method = open.files.required_word("algo", METHODS)?;
-    let (adaptation, method) = match method.strip_prefix("baq-") {
-        Some(base) => ("baq", base),
-        None => ("plain", method),
+    let (adaptation, method) = match method.split_once('-') {
+        Some(("baq", base)) => ("baq", base),
+        Some(("so2", base)) => ("so2", base),
+        _ if method == "off2on" => ("off2on", method),
+        _ => ("plain", method),
     };
     let mut config = Config::new(Vec::new());
     let mut rounds = updates;
@@ -150,6 +174,15 @@ fn plan(open: &mut Open<'_>, dims: Dims, updates: u64, constants: Constants) -> 
             config.put(cql(open, networks, dims)?);
             "cql"
         }
+        "edac" => {
+            config.put(so2_sac(open, networks, dims)?);
+            "sac"
+        }
+        "off2on" => {
+            config.put(off2on_agents(open, networks, dims)?);
+            config.put(off2on(open, networks)?);
+            "cql"
+        }
         _ => {
             config.put(cql(open, networks, dims)?);
             config.put(CalQlConfig::default());
@@ -159,7 +192,16 @@ fn plan(open: &mut Open<'_>, dims: Dims, updates: u64, constants: Constants) -> 
     if adaptation == "baq" {
         config.put(baq(open, networks, dims)?);
     }
-    Ok(Plan { base, adaptation, config, phase: Phase::offline(rounds) })
+    if adaptation == "so2" {
+        config.put(So2Config {
+            sigma: open.number("so2_sigma", (0.0, 1e9), 0.3)?,
+            clip: open.number("so2_clip", (0.0, 1e9), 0.6)?,
+            ..Default::default()
+        });
+    }
+    // These two act while a run is online.
+    let online = matches!(adaptation, "so2" | "off2on");
+    Ok(Plan { base, adaptation, config, phase: Phase { online, ..Phase::offline(rounds) } })
 }
 
 const ANY: (f64, f64) = (-1e9, 1e9);
@@ -358,6 +400,8 @@ fn sac(open: &mut Open<'_>, networks: &Networks, dims: Dims) -> Result<SacConfig
         order: sac::Order::Rlkit,
         actor_every: 1,
         actor_updates: 1,
+        target: sac::Target::Min,
+        critic_loss: sac::CriticLoss::Sum,
         log_std_min: open.log_std_min(-20.0)?,
         log_std_within: Within::Clamped,
         squash_eps: open.files.number("squash_eps", SHARE)?.unwrap_or(0.0),
@@ -384,5 +428,65 @@ fn sac_cleanrl(open: &mut Open<'_>, networks: &Networks, dims: Dims) -> Result<S
         squash_eps: open.files.number("squash_eps", SHARE)?.unwrap_or(1e-6),
         temperature_optimiser: open.adam(&["alpha_lr", "q_lr", "lr"], 1e-3)?,
         ..rlkit
+    })
+}
+
+/// SO2's authors': an ensemble of critics, each on its own target, the mean of their losses, Q first.
+fn so2_sac(open: &mut Open<'_>, networks: &Networks, dims: Dims) -> Result<SacConfig, GoldenError> {
+    let files = open.files;
+    files.check_size("ensemble", networks.critics(), "init.critic_*")?;
+    files.word("target", &["each head's own"])?;
+    files.word("critic_loss", &["mean over heads and batch"])?;
+    files.word("order", &["Q, policy against the new Q, target"])?;
+    let every = open.whole("actor_update_freq", 1000, 1)?;
+    let rlkit = sac(open, networks, dims)?;
+    Ok(SacConfig {
+        order: sac::Order::Cleanrl,
+        target: sac::Target::Own,
+        critic_loss: sac::CriticLoss::Mean,
+        actor_every: every,
+        squash_eps: files.number("squash_eps", SHARE)?.unwrap_or(1e-6),
+        ..rlkit
+    })
+}
+
+/// Off2On's agents: soft actor-critics as rlkit's, which are CQL's without the penalty.
+fn off2on_agents(open: &mut Open<'_>, networks: &Networks, dims: Dims) -> Result<CqlConfig, GoldenError> {
+    let (members, critics) = (networks.policies(), networks.critics());
+    let files = open.files;
+    files.check_size("ensemble", members, "init.actor_*")?;
+    if !critics.is_multiple_of(members) {
+        let expected = format!("critics that {members} members can share equally");
+        return Err(files.wrong("init.critic_*", &expected, critics));
+    }
+    let one = sac(open, networks, dims)?;
+    Ok(CqlConfig {
+        discount: one.discount,
+        polyak: one.polyak,
+        temperature: one.temperature,
+        target_entropy: one.target_entropy,
+        log_std_min: one.log_std_min,
+        std_scale: false,
+        policy_hidden: networks.hidden("pi"),
+        critic_hidden: one.hidden,
+        critics: critics / members,
+        ensemble: members,
+        actor: one.actor,
+        critic: one.critic,
+        temperature_optimiser: one.temperature_optimiser,
+        ..Default::default()
+    })
+}
+
+fn off2on(open: &mut Open<'_>, networks: &Networks) -> Result<Off2OnConfig, GoldenError> {
+    let range = open.files.list("priority_range")?;
+    if range.is_some_and(|range| range != [1e-3, 1e3]) {
+        return Err(open.files.wrong("meta.priority_range", "[0.001, 1000.0], the only one here", "another"));
+    }
+    Ok(Off2OnConfig {
+        priority_temperature: open.number("temperature", POSITIVE, 5.0)?,
+        density_hidden: networks.hidden("density"),
+        density: open.adam(&["density_lr", "weight_net_lr", "lr"], 3e-4)?,
+        ..Default::default()
     })
 }

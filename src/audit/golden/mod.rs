@@ -22,6 +22,7 @@
 //!
 //! Above 400 lines because a report, its verdict and the replay that fills it are read together.
 
+mod beside;
 mod files;
 mod inputs;
 mod method;
@@ -32,6 +33,7 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use self::beside::{Beside, Stores};
 use self::files::Files;
 use self::inputs::{annotate, annotate_exact, batch, draws, unread};
 use self::method::{Constants, Setup, setup};
@@ -86,6 +88,28 @@ pub struct Difference {
     pub beyond_f32: usize,
     /// root mean square of the f32 executor's relative differences
     pub rms_f32: f64,
+}
+
+impl Difference {
+    /// Of both executors' numbers from what is expected.
+    fn of(
+        after: usize,
+        path: String,
+        expected: &[f64],
+        wide: impl Iterator<Item = f64>,
+        narrow: impl Iterator<Item = f64>,
+    ) -> Difference {
+        let (wide, narrow) = (differences(wide, expected), differences(narrow, expected));
+        Difference {
+            after,
+            path,
+            f64: wide.into_iter().fold(0.0, worse),
+            f32: narrow.iter().copied().fold(0.0, worse),
+            len: narrow.len(),
+            beyond_f32: narrow.iter().filter(|d| beyond(**d, TOLERANCE_F32)).count(),
+            rms_f32: rms(&narrow),
+        }
+    }
 }
 
 /// Losses of one update.
@@ -210,7 +234,9 @@ pub fn compare(path: &Path) -> Result<Report, GoldenError> {
 
 fn replay(files: &Files, constants: Constants) -> Result<Report, GoldenError> {
     let method = files.required_word("algo", method::METHODS)?.to_string();
-    let Setup { table, trace, annotation, dims, updates, actor_every, mut notes } = setup(files, constants)?;
+    let Setup { table, trace, annotation, beside, members, dims, updates, actor_every, mut notes } =
+        setup(files, constants)?;
+    let mut beside = beside.map(Beside::new);
     let networks = Networks::of(files)?;
     let mut unknown = BTreeSet::new();
     check_after(files, updates)?;
@@ -266,6 +292,8 @@ fn replay(files: &Files, constants: Constants) -> Result<Report, GoldenError> {
         });
         for (k, (name, node)) in ran.enumerate() {
             if let Some(expected) = logged(files, update, name)? {
+                // Members have a temperature each, which move as the one of the trace does.
+                let expected = if name == "temperature" { expected * members as f64 } else { expected };
                 let exact = values[node.index()].as_ref().expect("invariant: the pass has computed it")[0];
                 losses.push(LossRow {
                     update,
@@ -275,6 +303,12 @@ fn replay(files: &Files, constants: Constants) -> Result<Report, GoldenError> {
                     f32: (f64::from(workspace.loss(program, k)) - expected).abs(),
                 });
             }
+        }
+        if let Some(beside) = &mut beside {
+            let stores = Stores { exact: &mut exact, narrow: &mut store };
+            let (loss, priority) = beside.update(files, (update, dims), clock, stores)?;
+            losses.extend(loss);
+            tensors.extend(priority);
         }
         let prefix = format!("after.{}.", update + 1);
         if !files.tensors.keys().any(|key| key.starts_with(&prefix)) {
@@ -288,16 +322,7 @@ fn replay(files: &Files, constants: Constants) -> Result<Report, GoldenError> {
                 let y = &expected[range.clone()];
                 let wide = exact.values[id.index()][range.clone()].iter().copied();
                 let narrow = store.values[id.index()][range].iter().map(|x| f64::from(*x));
-                let (wide, narrow) = (differences(wide, y), differences(narrow, y));
-                tensors.push(Difference {
-                    after: update + 1,
-                    path,
-                    f64: wide.into_iter().fold(0.0, worse),
-                    f32: narrow.iter().copied().fold(0.0, worse),
-                    len: narrow.len(),
-                    beyond_f32: narrow.iter().filter(|d| beyond(**d, TOLERANCE_F32)).count(),
-                    rms_f32: rms(&narrow),
-                });
+                tensors.push(Difference::of(update + 1, path, y, wide, narrow));
             }
         }
     }

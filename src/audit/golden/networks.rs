@@ -7,7 +7,8 @@ use super::files::{Files, Tensor};
 use crate::autodiff::ParamTable;
 
 /// Networks with one copy: foreign name, ours.
-const SINGLE: &[(&str, &str)] = &[("actor", "pi"), ("actor_target", "pi_target"), ("vf", "v"), ("bc", "bc")];
+const SINGLE: &[(&str, &str)] =
+    &[("actor", "pi"), ("actor_target", "pi_target"), ("vf", "v"), ("bc", "bc"), ("density", "density")];
 /// Networks with several copies, numbered from 1 there and from 0 here: what stands before and after the number,
 /// ours.
 const NUMBERED: &[(&str, &str, &str)] = &[
@@ -111,6 +112,15 @@ impl Networks {
         self.layers.keys().filter(|net| is_critic(net)).count().max(1)
     }
 
+    /// How many policies there are, 1 for one without a number.
+    pub fn policies(&self) -> usize {
+        self.layers
+            .keys()
+            .filter(|net| our_net(net).is_some_and(|ours| ours.starts_with("pi.")))
+            .count()
+            .max(1)
+    }
+
     /// The foreign network of our path, for messages; of the spellings there are, one that the trace uses.
     fn foreign_net(&self, path: &str) -> String {
         let net: Vec<&str> = path.split('.').collect();
@@ -157,6 +167,11 @@ pub fn parameters(
         match networks.our_path(foreign).filter(|path| paths.contains(path)) {
             Some(path) => {
                 found.insert(path, (key, tensor));
+            }
+            // One scalar of theirs is one of each member here.
+            None if SCALARS.contains(&foreign) && paths.contains(&format!("{foreign}.0.value")) => {
+                let of_members = paths.iter().filter(|path| path.starts_with(&format!("{foreign}.")));
+                found.extend(of_members.map(|path| (path.clone(), (key.as_str(), tensor))));
             }
             None => {
                 unknown.insert(foreign.to_string());
