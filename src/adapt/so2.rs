@@ -14,7 +14,11 @@
 //! σ = 0 perturbs nothing and leaves the base's program as it is.
 //!
 //! Metrics: `target_shift` = E[ mean_i |ã'_i - a'_i| ], after clipping.
-//! Order: the base's, so that SO2 over a base differs from that base by what SO2 is.
+//! Order: the base's. The authors' program moves Q first, the policy against the new Q, each critic towards its own target
+//! critic, on the mean of the critics' losses: over SAC, its base, that is `sac.order = cleanrl`, `sac.target = own`,
+//! `sac.critic_loss = mean`, `sac.temperature = fixed(0.2)`. They are not the default: SO2 over a base shall differ from
+//! that base by what SO2 is, or no comparison shows it; and a target of its own for each critic wants the authors' ten to
+//! fifty critics, of two nothing would be pessimistic in the target.
 //! Declared differences. From the paper's program: no ensemble unless the base has one; the base's loss, order, target,
 //! rates and batches stay (`online.buffer = concat(0.1)` gives the paper's batches, `so2.unconstrained` its loss without a
 //! penalty); the temperature moves with the policy only. BAQ's comparison says nothing of the first 5,000 steps, a sixth of
