@@ -96,12 +96,11 @@ impl Due {
     /// What is left to do where a run was interrupted, after so many environment steps that learn: all that they have
     /// earned but what the counters say is done.
     pub fn left(cadence: &Cadence, env_steps: u64, counters: &Counters) -> Due {
-        let mut from_start = Counters::default();
-        let (mut critic, mut actor) = (0, 0);
-        for step in 1..=env_steps {
-            let due = Due::earn(cadence, step, &mut from_start);
-            (critic, actor) = (critic + due.critic, actor + due.actor.unwrap_or(0));
-        }
+        let (opening, factor) = cadence.opening;
+        let opened = if cadence.opening_collects && env_steps < opening { 0 } else { env_steps };
+        let steps = opened as f64 + opened.min(opening) as f64 * (factor as f64 - 1.0);
+        let earned = |rate: f64| take(&mut (rate * steps));
+        let (critic, actor) = (earned(cadence.critic), earned(cadence.actor.unwrap_or(0.0)));
         Due {
             critic: critic.saturating_sub(counters.critic_updates),
             actor: cadence.actor.map(|_| actor.saturating_sub(counters.actor_updates)),
