@@ -129,6 +129,11 @@ fn nothing(run: &RunConfig, data: &DataConfig) -> Result<Columns, TrainError> {
                 .into(),
         );
     }
+    if data.max_episode_steps != AutoOr::Auto {
+        return refuse(
+            "data.max_episode_steps: expected data whose episodes it ends, got none; it is no limit of the environment".into(),
+        );
+    }
     let spec = env::spec(&run.env)?;
     Ok(Columns {
         observations: Array2::zeros((0, spec.obs_dim)),

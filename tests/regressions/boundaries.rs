@@ -154,6 +154,10 @@ fn a_file_without_timeouts_has_the_limit_of_its_task_or_the_one_asked_for() {
     assert_eq!((&json["n_training"], &json["time_limit"]["steps"]), (&Value::from(55), &Value::from(12)));
     let refused = baq(Path::new("."), &["data", "inspect", &bare, "--max-episode-steps", "0"]);
     assert_eq!(refused.status.code(), Some(2));
+    let refused =
+        baq(Path::new("."), &["train", "--algo", "sac", "--env", "toy", "--max-episode-steps", "9"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("data.max_episode_steps: expected data"));
 }
 
 #[test]
