@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use baq::cli::setup::{default_out, known_sections};
+use baq::cli::names::default_out;
+use baq::cli::setup::known_sections;
 use baq::config::{AutoOr, Config, DataConfig, DataMode, RewardScaling, RunConfig};
 use baq::train::data::{self, Dataset, Task};
 use baq_datasets::{Columns, Ending, Source, returns, write};
@@ -187,10 +188,11 @@ fn minari_env() {
     let out = |file: &Path| {
         let mut config = Config::new(known_sections());
         config.put(RunConfig { dataset: file.display().to_string(), ..RunConfig::default() });
-        default_out(&config)
+        default_out(&config, None, &[]).display().to_string()
     };
-    assert_eq!(out(&minari), Path::new("runs/iql-hopper-cut-v0-s0"));
-    assert_eq!(out(&fixture("minari/toy/fixture-v0")), Path::new("runs/iql-toy-fixture-v0-s0"));
+    assert!(out(&minari).starts_with("runs/iql-hopper-cut-v0-s0"), "{}", out(&minari));
+    let toy = out(&fixture("minari/toy/fixture-v0"));
+    assert!(toy.contains("toy-fixture-v0-s0"), "{toy}");
 }
 
 #[test]
