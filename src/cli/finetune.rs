@@ -222,6 +222,10 @@ impl Start {
 }
 
 /// Goes on with an interrupted run; everything comes from its directory.
+pub fn resume(path: &Path, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
+    go_on(path, None, false, stop, quiet)
+}
+
 fn go_on(
     path: &Path,
     moved: Option<&str>,
