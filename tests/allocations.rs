@@ -97,19 +97,7 @@ fn a_hundred_rounds_allocate_nothing() {
 
     // A ledger writes from memory that it has from the beginning on; finding nothing costs nothing.
     let folder = tempfile::tempdir().expect("a folder");
-    let header = Header {
-        code: String::new(),
-        isa: String::new(),
-        numerics: String::new(),
-        config: String::new(),
-        dataset: String::new(),
-        dataset_sha256: String::new(),
-        mujoco: String::new(),
-        origin: None,
-        model: None,
-        earlier: None,
-        seed: 0,
-    };
+    let header = Header::default();
     let select = Select { metrics: false, ..Select::ALL };
     let small = Dims { batch: 16, ..dims };
     // The latter writes the updates of a model beside the rounds as well.
