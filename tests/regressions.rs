@@ -6,5 +6,7 @@ mod boundaries;
 mod continuing;
 #[path = "regressions/proof.rs"]
 mod proof;
+#[path = "regressions/recovery.rs"]
+mod recovery;
 #[path = "regressions/switches.rs"]
 mod switches;

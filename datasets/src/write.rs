@@ -7,7 +7,7 @@ use crate::columns::{Columns, Ending};
 use crate::error::{Error, Result, one_line};
 use hdf5_pure::{Datatype, EnumTypeBuilder, FileBuilder, make_i8_type};
 use ndarray::Array2;
-use std::io::{BufWriter, Write as _};
+use std::io::Write;
 use std::path::Path;
 
 /// What goes beside the columns, and how.
@@ -25,46 +25,38 @@ const CHUNK_ROWS: u64 = 4096;
 
 /// Writes all rows of `columns` to `path`; `Terminated` becomes `terminals`, `Truncated` becomes `timeouts`.
 ///
-/// Errors: target exists and `overwrite` is off; columns of different length, empty, not finite or with actions outside
-/// [-1, 1] (such a file would be refused by the reader); the operating system's.
+/// Errors: target exists and `overwrite` is off; those of [`encode`].
 pub fn d4rl(path: &Path, columns: &Columns, options: &Options) -> Result<()> {
-    check(path, columns)?;
     if !options.overwrite && path.exists() {
         return Err(Error::Exists { file: path.display().to_string() });
     }
-    let builder = layout(columns, options).map_err(|e| Error::Io {
-        file: path.display().to_string(),
-        action: "cannot encode",
-        reason: one_line(&e.to_string()),
-    })?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-    let result = write_and_rename(builder, &temporary, path);
-    if result.is_err() {
+    let temporary = path.with_file_name(format!(".{name}.baq-tmp"));
+    let fail = |e: &std::io::Error| Error::io(path, "cannot write", e);
+    let written = std::fs::File::create(&temporary).map_err(|e| fail(&e)).and_then(|file| {
+        encode(path, columns, options, &file)?;
+        file.sync_all().and_then(|()| std::fs::rename(&temporary, path)).map_err(|e| fail(&e))
+    });
+    if written.is_err() {
         // Best effort: the error that is reported is the first one.
         let _ = std::fs::remove_file(&temporary);
     }
-    result
+    written
 }
 
-fn write_and_rename(builder: FileBuilder, temporary: &Path, path: &Path) -> Result<()> {
-    let fail = |e: &std::io::Error| Error::io(path, "cannot write", e);
-    let file = std::fs::File::create(temporary).map_err(|e| fail(&e))?;
-    let mut out = BufWriter::new(file);
-    builder.finish_to(&mut out).map_err(|e| Error::Io {
+/// Writes the bytes of such a file to `out`; messages call it `path`.
+///
+/// Errors: columns of different length, empty, not finite or with actions outside [-1, 1] (such a file would be refused
+/// by the reader); those of `out`. Nothing is written before the columns have been checked.
+pub fn encode(path: &Path, columns: &Columns, options: &Options, out: impl Write) -> Result<()> {
+    check(path, columns)?;
+    let fail = |action, e: hdf5_pure::Error| Error::Io {
         file: path.display().to_string(),
-        action: "cannot write",
+        action,
         reason: one_line(&e.to_string()),
-    })?;
-    out.flush().map_err(|e| fail(&e))?;
-    out.get_ref().sync_all().map_err(|e| fail(&e))?;
-    std::fs::rename(temporary, path).map_err(|e| fail(&e))?;
-    // The rename itself is durable only once the folder is synchronised.
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if let Ok(folder) = std::fs::File::open(folder) {
-        folder.sync_all().map_err(|e| fail(&e))?;
-    }
-    Ok(())
+    };
+    let builder = layout(columns, options).map_err(|e| fail("cannot encode", e))?;
+    builder.finish_to(out).map_err(|e| fail("cannot write", e))
 }
 
 fn check(path: &Path, columns: &Columns) -> Result<()> {

@@ -1,10 +1,12 @@
 //! One round with everything in it: batch, noise, results of all kernels, gradients, parameters before and after.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::audit::Error;
 use crate::autodiff::{Flow, OpView, Probe, RoundView, Shape, Store, Trace, UpdateView};
+use crate::checkpoint::atomic::Draft;
 use crate::checkpoint::container::{self, Reader, Writer};
 
 /// Key of the names in order of time.
@@ -64,7 +66,7 @@ impl Capture {
         }
     }
 
-    /// Writes a safetensors file. In its metadata: `note`, the texts of all operations, and the names in order of time,
+    /// Writes a new safetensors file. In its metadata: `note`, the texts of all operations, and the names in order of time,
     /// which the layout does not keep, one per line.
     pub fn export(&self, path: &Path, note: &str) -> Result<(), Error> {
         let mut w = Writer::new();
@@ -77,7 +79,12 @@ impl Capture {
                 w.text(&piece.name, piece.text.as_str());
             }
         }
-        std::fs::write(path, w.to_bytes()).map_err(Error::io(path, "write the file"))
+        let create = || {
+            let mut draft = Draft::of(path)?;
+            draft.file().write_all(&w.to_bytes())?;
+            draft.create()
+        };
+        create().map_err(Error::io(path, "write the file"))
     }
 
     /// Reads such a file.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::{Error, MODEL, differences, worse};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
 use crate::autodiff::{Clock, Effect, Flow, Item, Probe, RoundView, Trace, UpdateView};
+use crate::checkpoint::atomic::write_atomic;
 
 /// The first line of `roundoff.csv`.
 const HEADER: &str = "phase,update,loss,tensor,gradient,parameter";
@@ -58,14 +59,14 @@ impl Row {
     }
 }
 
-/// Reads `roundoff.csv`.
+/// Reads `roundoff.csv`; a torn last line is left out.
 pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
     let text = crate::files::read_to_string(path).map_err(Error::io(path, "read the file"))?;
     let fail = |n: usize| Error::Ledger {
         path: path.into(),
         what: format!("line {}: expected `{HEADER}` in numbers; make it again with --probe reference", n + 1),
     };
-    let mut lines = text.lines().enumerate();
+    let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).enumerate();
     if lines.next().is_none_or(|(_, line)| line != HEADER) {
         return Err(fail(0));
     }
@@ -118,18 +119,17 @@ impl RoundOff {
                 .filter(|r| r.phase == MODEL || r.update <= updates)
                 .for_each(|r| text.push_str(&r.line()));
         }
-        std::fs::write(path, text).map_err(Error::io(path, "write the file"))?;
+        write_atomic(path, text.as_bytes()).map_err(Error::io(path, "write the file"))?;
         Ok(RoundOff { path: Some(path.into()), ..RoundOff::new(every) })
     }
 
     /// Everything so far is in the file when this returns.
     pub fn flush(&mut self) -> Result<(), Error> {
         let Some(path) = &self.path else { return Ok(()) };
-        let mut append = || {
+        let text: String = self.rows.drain(..).map(|row| row.line()).collect();
+        let append = || {
             let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
-            for row in self.rows.drain(..) {
-                file.write_all(row.line().as_bytes())?;
-            }
+            file.write_all(text.as_bytes())?;
             file.sync_data()
         };
         append().map_err(Error::io(path, "write the file"))

@@ -291,6 +291,11 @@ impl Reader {
         Some((info.dtype, &info.shape, &self.bytes[self.start + from..self.start + to]))
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(String::as_str)

@@ -1,18 +1,21 @@
 //! `baq collect`: a policy's transitions as a D4RL file.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use baq_datasets::write;
+use baq_datasets::{Columns, write};
 use clap::Args;
 use serde_json::json;
 
 use super::setup::Restored;
 use super::{Common, Outcome, Verdict, hints};
+use crate::checkpoint::atomic::{self, Draft};
 use crate::config::Exploration;
 use crate::env;
 use crate::train::TrainError;
 use crate::train::collect::{Behaviour, Collected, collect};
 use crate::train::progress::Stop;
+use crate::train::rundir::RunError;
 
 /// Record transitions.
 #[derive(Debug, Args)]
@@ -73,7 +76,7 @@ impl Collect {
             None => "uniform random actions".into(),
         };
         let options = write::Options { algorithm: Some(author.clone()), overwrite: false };
-        write::d4rl(&self.out, &columns, &options)?;
+        self.write(&columns, &options)?;
         let c = Collected::of(&columns, spec);
         if common.json {
             let returns = c
@@ -123,11 +126,28 @@ impl Collect {
         Verdict::Interrupted
     }
 
+    /// The file appears whole or not at all, and replaces nothing.
+    fn write(&self, columns: &Columns, options: &write::Options) -> Result<(), TrainError> {
+        let fail = |e: std::io::Error| match e.kind() {
+            ErrorKind::AlreadyExists => self.exists(),
+            _ => RunError::io(&self.out, "write the file")(e).into(),
+        };
+        let mut draft = Draft::of(&self.out).map_err(fail)?;
+        write::encode(&self.out, columns, options, draft.file())?;
+        draft.create().map_err(fail)
+    }
+
+    fn exists(&self) -> TrainError {
+        baq_datasets::Error::Exists { file: self.out.display().to_string() }.into()
+    }
+
     /// Finds before the first step what would stand against writing after the last one.
     fn check_out(&self) -> Result<(), TrainError> {
         let file = self.out.display();
         if self.out.exists() {
-            return Err(baq_datasets::Error::Exists { file: file.to_string() }.into());
+            // Where a file is put in its place in two steps, a kill between them leaves its temporary name.
+            let _ = atomic::sweep_file(&self.out);
+            return Err(self.exists());
         }
         let folder = match self.out.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::finetune;
 use crate::audit::ledger;
 use crate::train::rundir::{self, RunError};
 
@@ -20,7 +19,7 @@ pub enum Content {
     Free,
 }
 
-const GIVEN: [&str; 3] = [rundir::CONFIG, finetune::ORIGIN, finetune::MODEL];
+const GIVEN: [&str; 3] = [rundir::CONFIG, rundir::ORIGIN, rundir::MODEL];
 const COMPUTED: [&str; 11] = [
     rundir::CHECKPOINT,
     rundir::METRICS_CSV,
@@ -38,7 +37,7 @@ const COMPUTED: [&str; 11] = [
 /// What a file is, by its name in the directory.
 pub fn content(name: &str) -> Content {
     match name.split_once('/') {
-        Some((folder, file)) if folder == finetune::EARLIER => match file {
+        Some((folder, file)) if folder == rundir::EARLIER => match file {
             rundir::EVALUATIONS_CSV => Content::Given,
             rundir::EVALUATIONS_JSONL => Content::Computed,
             _ => Content::Free,

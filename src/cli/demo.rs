@@ -14,16 +14,16 @@ use super::{Common, Outcome, Verdict, hints, train};
 use crate::config::{Config, OfflineConfig, OnlineConfig};
 use crate::report;
 use crate::train::TrainError;
-use crate::train::data::EMBEDDED;
+use crate::train::data::{self, EMBEDDED};
 use crate::train::metrics::{Phase, read_dataset, read_evaluations};
 use crate::train::offline::Ended;
 use crate::train::progress::Stop;
-use crate::train::rundir::RunDir;
+use crate::train::rundir::{self, RunDir, RunError};
 
 /// Pre-train and fine-tune on the embedded data
 #[derive(Debug, Args)]
 pub struct Demo {
-    /// folder for the four runs and the page; it must not exist
+    /// folder for the four runs and the page: a new one, or that of a demo with the same options, to go on with
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
     /// updates of IQL; the other lengths follow
@@ -46,8 +46,8 @@ impl Demo {
         let stop = Stop::on_signal()?;
         let quiet = self.quiet || common.json;
         let folder = |name: &str| self.out.join(name);
-        // The folder itself is claimed like a run, so that nothing in it is ever overwritten.
-        let claimed = RunDir::create(&self.out)?;
+        // The folder itself is claimed like a run, so that nothing in it is ever overwritten but by its own demo.
+        let claimed = RunDir::claim(&self.out, &HOLDS)?;
         let say = |text: &str| {
             if !common.json {
                 println!("{text}");
@@ -60,14 +60,14 @@ impl Demo {
         bc.apply_set("data.observation_scaling=standardise")?;
         self.shorten(&mut bc, self.updates / 2);
         let bc = setup::note_simulator(bc, true, false)?;
-        if train::begin(&bc, &folder("bc"), &stop, quiet)? == Ended::Interrupted {
+        if offline(&bc, &folder("bc"), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         say("2/4  implicit Q-learning on the same data");
         let mut iql = self.arguments(Some("iql_small")).resolve(common, Some("iql"), None)?;
         self.shorten(&mut iql, self.updates);
         let iql = setup::note_simulator(iql, true, false)?;
-        if train::begin(&iql, &folder("iql"), &stop, quiet)? == Ended::Interrupted {
+        if offline(&iql, &folder("iql"), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         for (step, adapt) in [("3/4", "plain"), ("4/4", "baq")] {
@@ -80,7 +80,11 @@ impl Demo {
             }
             self.shorten_online(&mut config);
             let config = setup::note_simulator(config, true, false)?;
-            if start.run(&config, &folder(adapt), &stop, quiet)? == Ended::Interrupted {
+            let ended = match begun(&config, &folder(adapt))? {
+                true => finetune::resume(&folder(adapt), &stop, quiet)?.0,
+                false => start.run(&config, &folder(adapt), &stop, quiet)?,
+            };
+            if ended == Ended::Interrupted {
                 return self.interrupted(common);
             }
         }
@@ -138,17 +142,16 @@ impl Demo {
 
     fn interrupted(&self, common: Common) -> Outcome {
         let (updates, env_steps) = (self.updates.to_string(), self.env_steps.to_string());
-        let out = hints::path(&hints::free(&self.out));
+        let out = hints::path(&self.out);
         let words =
             ["demo", "--out", &out, "--env", &self.env, "--updates", &updates, "--env-steps", &env_steps];
         let again =
             hints::command(common, &words) + &common.seed.map(|s| format!(" --seed {s}")).unwrap_or_default();
         match common.json {
             true => println!("{}", json!({ "run": self.out, "ended": "interrupted", "again": again })),
-            false => println!(
-                "interrupted; what was finished is in {}, start over with: {again}",
-                self.out.display()
-            ),
+            false => {
+                println!("interrupted; what was finished is in {}, go on with: {again}", self.out.display())
+            }
         }
         Ok(Verdict::Interrupted)
     }
@@ -172,6 +175,32 @@ impl Demo {
             rows.push(Row::of(label, run, phase)?);
         }
         Ok(rows)
+    }
+}
+
+/// What the folder of a demo may hold.
+const HOLDS: [&str; 7] =
+    ["bc", "iql", "plain", "baq", rundir::REPORT, rundir::CURVES_SVG, rundir::CURVES_PNG];
+
+/// Trains, or goes on with what an earlier call of the same command has begun.
+fn offline(config: &Config, run: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+    match begun(config, run)? {
+        true => Ok(train::resume(run, stop, quiet)?.0),
+        false => train::begin(config, run, stop, quiet),
+    }
+}
+
+/// Whether the run has been begun; an error if it is not of this configuration.
+fn begun(config: &Config, run: &Path) -> Result<bool, TrainError> {
+    let file = run.join(rundir::CONFIG);
+    match std::fs::read(&file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(RunError::io(&file, "read the file")(e).into()),
+        Ok(text) if text == data::load(config)?.pin(config).to_toml().as_bytes() => Ok(true),
+        Ok(_) => Err(TrainError::Input(format!(
+            "{}: expected the configuration of this demo, got another; give the options that it was begun with, or choose another --out",
+            file.display()
+        ))),
     }
 }
 

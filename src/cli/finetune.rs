@@ -22,7 +22,7 @@ use crate::train::metrics::{EvaluationLog, Phase, read_evaluations, write_datase
 use crate::train::offline::Ended;
 use crate::train::online::{self, Online};
 use crate::train::progress::Stop;
-use crate::train::rundir::{self, RunDir};
+use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
 use crate::train::state::{Counters, Saved};
 use crate::train::{TrainError, calibration, switch};
 
@@ -61,13 +61,6 @@ pub struct Finetune {
     #[arg(long)]
     quiet: bool,
 }
-
-/// Where a fine-tuning run came from; kept in its directory for `--resume`.
-pub(super) use super::hints::ORIGIN;
-/// The behaviour model's origin, where it was given.
-pub(super) const MODEL: &str = "model.safetensors";
-/// The offline evaluations, kept so that a resumed run draws the same curve.
-pub(super) const EARLIER: &str = "offline_evaluations";
 
 impl Finetune {
     /// Runs the command.
@@ -212,8 +205,7 @@ impl Start {
         if let Some(model) = &model {
             copy(model.file(), &dir, MODEL)?;
         }
-        let folder = dir.file(EARLIER);
-        std::fs::create_dir_all(&folder)?;
+        let folder = dir.folder(EARLIER)?;
         EvaluationLog::create(&folder, &earlier)?.flush()?;
         // Written last: a directory with a configuration can be resumed.
         dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
@@ -236,7 +228,11 @@ fn go_on(
     let dir = RunDir::resume(path)?;
     let (config, saved) = resume::open(&dir, accept)?;
     let dataset = resume::data(&dir, &config, moved)?;
-    Ok((tune(&config, &dir, dataset, saved.as_ref(), (stop, quiet))?, config))
+    let ended = tune(&config, &dir, dataset, saved.as_ref(), (stop, quiet))?;
+    if ended != Ended::Interrupted {
+        resume::say_if_over(&dir, saved.as_ref())?;
+    }
+    Ok((ended, config))
 }
 
 /// How many transitions that its origin collected the run in `dir` began with; 0 unless it came from an online run.

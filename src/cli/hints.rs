@@ -78,14 +78,11 @@ pub fn interrupted(common: Common, verb: &str, run: &Path, moved: Option<&str>) 
     Ok(Verdict::Interrupted)
 }
 
-/// The file that only fine-tuning runs have.
-pub const ORIGIN: &str = "origin.safetensors";
-
 /// An error that says what to do if `given` is not the directory of a run of `baq VERB`, the one that it names.
 pub fn check_resume(given: &Path, verb: &str) -> Result<(), TrainError> {
     let shown = path(given);
     let is_run = |dir: &Path| dir.join(rundir::CONFIG).is_file();
-    let kind = |dir: &Path| if dir.join(ORIGIN).exists() { "finetune" } else { "train" };
+    let kind = |dir: &Path| if dir.join(rundir::ORIGIN).exists() { "finetune" } else { "train" };
     let resume = |dir: &Path| format!("baq {} --resume {}", kind(dir), quoted(&path(dir)));
     let refuse = |what: String| Err(TrainError::Input(format!("--resume {shown}: {what}")));
     if !given.exists() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{contents, finetune};
+use super::contents;
 use crate::audit::Probes;
 use crate::audit::finite::Finite;
 use crate::audit::ledger::{Change, Closing, Header, Scribe, sha256};
@@ -69,9 +69,9 @@ pub fn header(config: &Config, dir: &Path, dataset: (&str, &str)) -> Result<Head
         config: sum(rundir::CONFIG)?.unwrap_or_default(),
         dataset: dataset.0.into(),
         dataset_sha256: dataset.1.into(),
-        origin: sum(finetune::ORIGIN)?,
-        model: sum(finetune::MODEL)?,
-        earlier: sum(&format!("{}/{}", finetune::EARLIER, rundir::EVALUATIONS_CSV))?,
+        origin: sum(rundir::ORIGIN)?,
+        model: sum(rundir::MODEL)?,
+        earlier: sum(&format!("{}/{}", rundir::EARLIER, rundir::EVALUATIONS_CSV))?,
         seed: run.seed,
     })
 }

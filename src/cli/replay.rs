@@ -58,10 +58,10 @@ impl<'a> Rerun<'a> {
         saved: Option<&Saved>,
         probe: &mut R,
     ) -> Result<Rerun<'a>, TrainError> {
-        if dataset.is_absent() || run.join(finetune::ORIGIN).exists() {
+        if dataset.is_absent() || run.join(rundir::ORIGIN).exists() {
             conditions::check_simulator(config)?;
         }
-        if run.join(finetune::ORIGIN).exists() {
+        if run.join(rundir::ORIGIN).exists() {
             let never = Stop::default();
             let ready = finetune::ready(config, run, dataset, saved, (&never, true), probe)?;
             return Ok(Rerun::Online(Box::new(ready.expect("invariant: nobody stops a replay"))));

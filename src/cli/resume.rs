@@ -24,10 +24,7 @@ pub fn refuse_seed(common: Common) -> Result<(), TrainError> {
 pub fn open(dir: &RunDir, accept_mujoco: bool) -> Result<(Config, Option<Saved>), TrainError> {
     let mut config = setup::of_run(dir)?;
     let began: MujocoConfig = config.section();
-    let saved = match dir.file(rundir::CHECKPOINT).exists() {
-        true => Some(Saved::open(dir.path())?),
-        false => None,
-    };
+    let saved = Saved::last(dir)?;
     if let Some(saved) = &saved {
         check_config(dir, &config, saved)?;
         check_arithmetic(saved)?;
@@ -74,6 +71,15 @@ pub fn data(dir: &RunDir, config: &Config, moved: Option<&str>) -> Result<Datase
     dataset.check(&there)?;
     dataset.facts.name = run.dataset;
     Ok(dataset)
+}
+
+/// Says so if the run that has just gone on from a checkpoint had no update left to make.
+pub fn say_if_over(dir: &RunDir, before: Option<&Saved>) -> Result<(), TrainError> {
+    let Some(before) = before else { return Ok(()) };
+    if Saved::open(dir.path())?.counters()? == before.counters()? {
+        eprintln!("baq: {}: the run is complete; no update was left to make", dir.path().display());
+    }
+    Ok(())
 }
 
 fn check_arithmetic(saved: &Saved) -> Result<(), TrainError> {

@@ -66,10 +66,8 @@ impl Train {
             Some(path) => {
                 hints::check_resume(path, "train")?;
                 resume::refuse_seed(common)?;
-                let dir = RunDir::resume(path)?;
-                let (config, saved) = resume::open(&dir, self.accept_mujoco)?;
-                let dataset = resume::data(&dir, &config, self.run.data.as_deref())?;
-                let ended = train(&config, &dir, dataset, saved.as_ref(), &stop, quiet)?;
+                let (ended, config) =
+                    go_on(path, self.accept_mujoco, self.run.data.as_deref(), (&stop, quiet))?;
                 (path.clone(), ended, config)
             }
             None => {
@@ -232,6 +230,27 @@ pub(super) fn agent(config: &Config, dataset: &Dataset) -> Result<Agent, TrainEr
     };
     let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch };
     Agent::new(config, dims)
+}
+
+/// Goes on with an interrupted run; everything comes from its directory.
+pub fn resume(path: &Path, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
+    go_on(path, false, None, (stop, quiet))
+}
+
+fn go_on(
+    path: &Path,
+    accept: bool,
+    moved: Option<&str>,
+    (stop, quiet): (&Stop, bool),
+) -> Result<(Ended, Config), TrainError> {
+    let dir = RunDir::resume(path)?;
+    let (config, saved) = resume::open(&dir, accept)?;
+    let dataset = resume::data(&dir, &config, moved)?;
+    let ended = train(&config, &dir, dataset, saved.as_ref(), stop, quiet)?;
+    if ended != Ended::Interrupted {
+        resume::say_if_over(&dir, saved.as_ref())?;
+    }
+    Ok((ended, config))
 }
 
 fn train(

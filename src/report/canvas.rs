@@ -3,7 +3,10 @@
 //! Backends take whole numbers; drawing everything `scale` times larger and shrinking the
 //! result keeps curves smooth in both formats.
 
+use crate::checkpoint::atomic::write_atomic;
 use ab_glyph_font::register;
+use image::codecs::png::PngEncoder;
+use image::{ColorType, ImageEncoder as _};
 use plotters::prelude::{DrawingBackend, FontFamily, FontStyle, RGBColor, ShapeStyle, TextStyle};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontDesc};
@@ -307,19 +310,9 @@ fn shrink(fine: &[u8], w: usize, h: usize, n: usize) -> Vec<u8> {
     picture
 }
 
-/// plotters encodes only into a file whose name ends in `.png`.
-fn save(path: &Path, picture: &[u8], size: (u32, u32)) -> Drawn {
+fn save(path: &Path, picture: &[u8], (width, height): (u32, u32)) -> Drawn {
     let text = |e: &dyn std::fmt::Display| format!("{}: cannot write the picture: {e}", path.display());
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let temporary = tempfile::Builder::new().suffix(".png").tempfile_in(folder).map_err(|e| text(&e))?;
-    {
-        let mut backend = plotters::prelude::BitMapBackend::new(temporary.path(), size);
-        backend.blit_bitmap((0, 0), size, picture).map_err(|e| text(&e))?;
-        backend.present().map_err(|e| text(&e))?;
-    }
-    let bytes = std::fs::read(temporary.path()).map_err(|e| text(&e))?;
-    crate::checkpoint::atomic::write_atomic(path, &bytes).map_err(|e| text(&e))
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes).write_image(picture, width, height, ColorType::Rgb8).map_err(|e| text(&e))?;
+    write_atomic(path, &bytes).map_err(|e| text(&e))
 }

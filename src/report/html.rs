@@ -216,17 +216,7 @@ fn glossary(groups: &[Group]) -> String {
     )
 }
 
-/// Computing time of a run, in words.
-fn duration(seconds: f64) -> String {
-    let s = seconds.round() as u64;
-    match s {
-        0..=119 => format!("{s} s"),
-        120..=7199 => format!("{} min", s / 60),
-        _ => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
-}
-
-/// The facts under the title, for instance `hopper-medium · hopper-v4 · seeds 0, 1`.
+/// The facts under the title, for instance `hopper-medium · hopper-v4 · seeds 0, 1`. No times: equal runs have equal pages.
 fn subtitle(groups: &[Group]) -> String {
     let runs: Vec<&Run> = groups.iter().flat_map(|g| &g.runs).collect();
     let mut facts: Vec<String> = Vec::new();
@@ -245,10 +235,6 @@ fn subtitle(groups: &[Group]) -> String {
     if !seeds.is_empty() {
         let word = if seeds.len() == 1 { "seed" } else { "seeds" };
         facts.push(format!("{word} {}", seeds.join(", ")));
-    }
-    let seconds: f64 = runs.iter().filter_map(|r| r.timing.last()).map(|t| t.seconds).sum();
-    if seconds > 0.0 {
-        facts.push(format!("{} of computing", duration(seconds)));
     }
     facts.join(" \u{b7} ")
 }

@@ -18,7 +18,7 @@ pub use html::page;
 pub use plot::{Curves, Histogram, Series, XAxis};
 pub use summary::{Group, OnlineFigures, Run, group};
 
-use crate::checkpoint::atomic::write_atomic;
+use crate::checkpoint::atomic::{create_directories, write_atomic};
 use crate::train::rundir::{self, RunError};
 use std::fs::File;
 use std::io::Read as _;
@@ -38,7 +38,7 @@ pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Res
         // The page comes first, so that pictures without it are somebody else's.
         [&svg, &png].into_iter().try_for_each(|picture| refuse_existing(picture))?;
     }
-    std::fs::create_dir_all(out).map_err(RunError::io(out, "create the directory"))?;
+    create_directories(out).map_err(RunError::io(out, "create the directory"))?;
     write_page(&report, &page(title, &groups, notes))?;
     write_atomic(&svg, curves.svg(900, 460).as_bytes()).map_err(RunError::io(&svg, "write the file"))?;
     curves

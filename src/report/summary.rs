@@ -1,9 +1,7 @@
 //! Runs read back from their directories, put together by experiment.
 
 use crate::train::method_name;
-use crate::train::metrics::{
-    self, DatasetFacts, Distribution, Evaluation, MetricAbout, MetricTable, Phase, Timing,
-};
+use crate::train::metrics::{self, DatasetFacts, Distribution, Evaluation, MetricAbout, MetricTable, Phase};
 use crate::train::rundir::{self, RunError};
 use std::path::{Path, PathBuf};
 
@@ -29,8 +27,6 @@ pub struct Run {
     pub metrics: Option<MetricTable>,
     /// What the metrics mean.
     pub about: Vec<MetricAbout>,
-    /// Its times.
-    pub timing: Vec<Timing>,
     /// Its dataset, if known.
     pub dataset: Option<DatasetFacts>,
     /// Histograms by origin.
@@ -66,7 +62,6 @@ impl Run {
             evaluations: evaluations.unwrap_or_default(),
             metrics: if_there(dir, rundir::METRICS_CSV, MetricTable::read)?,
             about: if_there(dir, rundir::METRICS_ABOUT, metrics::read_about)?.unwrap_or_default(),
-            timing: if_there(dir, rundir::TIMING, metrics::read_timing)?.unwrap_or_default(),
             dataset: if_there(dir, rundir::DATASET, metrics::read_dataset)?,
             distributions: if_there(dir, rundir::DISTRIBUTIONS, metrics::read_distributions)?
                 .unwrap_or_default(),

@@ -11,6 +11,7 @@ pub mod data;
 pub mod divergence;
 pub mod evaluate;
 pub mod facts;
+mod lock;
 pub mod metrics;
 pub mod offline;
 pub mod online;

@@ -436,11 +436,8 @@ impl<'a> Offline<'a> {
                 log.flush()?;
                 evaluations.flush()?;
                 timing.flush()?;
-                self.state(probe.flush()?).save(dir)?;
+                self.state(probe.flush()?).save(dir, keep)?;
                 watch.saved(next);
-            }
-            if keep {
-                dir.keep(next)?;
             }
             if interrupted {
                 ended.get_or_insert(Ended::Interrupted);

@@ -603,6 +603,11 @@ impl<'a> Online<'a> {
         }
     }
 
+    /// Whether nothing is left to do.
+    fn is_over(&self) -> bool {
+        self.counters.env_step >= self.options.env_steps && self.due.rounds() == 0
+    }
+
     /// Runs to the end, writing metrics, evaluations and checkpoints. `earlier` are the evaluations of the
     /// offline phase, for the whole curve.
     pub fn run<R: Recorder>(
@@ -637,11 +642,11 @@ impl<'a> Online<'a> {
             evaluations.flush()?;
             log.flush()?;
             timing.flush()?;
-            self.state(probe.flush()?).save(dir)?;
+            self.state(probe.flush()?).save(dir, false)?;
         }
         let mut watch = Watch::new(dir, self.run.q_bound, Some(self.counters.round));
         let mut ended = Ended::Complete;
-        while self.counters.env_step < total || self.due.rounds() > 0 {
+        while !self.is_over() {
             // Networks that have diverged choose actions that no environment takes.
             self.advance().or_else(|e| self.examine(&watch).and(Err(e)))?;
             let now = self.counters.env_step;
@@ -651,7 +656,10 @@ impl<'a> Online<'a> {
             if self.due.rounds() > 0 {
                 // In the middle of a step's rounds; the step is written down when they are made.
                 self.examine(&watch)?;
-                self.state(probe.flush()?).save(dir)?;
+                log.flush()?;
+                evaluations.flush()?;
+                timing.flush()?;
+                self.state(probe.flush()?).save(dir, false)?;
                 ended = Ended::Interrupted;
                 break;
             }
@@ -683,11 +691,8 @@ impl<'a> Online<'a> {
                 log.flush()?;
                 evaluations.flush()?;
                 timing.flush()?;
-                self.state(probe.flush()?).save(dir)?;
+                self.state(probe.flush()?).save(dir, keep)?;
                 watch.saved(self.counters.round);
-            }
-            if keep {
-                dir.keep(self.counters.round)?;
             }
             if interrupted && !last {
                 ended = Ended::Interrupted;

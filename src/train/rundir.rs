@@ -1,8 +1,18 @@
-//! The directory of one run: what is in it, who may write to it.
+//! The directory of one run: what is in it, who may write to it, and what a kill at any point leaves.
+//!
+//! Files are written in one order. First what the run starts from, and [`CONFIG`] last of it: a directory without it
+//! holds nothing of worth, and the same command begins it again. Then, at every checkpoint, the logs (metrics,
+//! evaluations, times, ledger, round-off), then the checkpoint under the name that is kept, if it is, then
+//! [`CHECKPOINT`]; so logs reach at least as far as every checkpoint, and kept ones at least as far as [`CHECKPOINT`].
+//! Last, what is made from the finished run alone: it can be made again.
+//!
+//! Recovery, at every start: temporary files are removed ([`RunDir::resume`]), a kept checkpoint beyond [`CHECKPOINT`]
+//! becomes it ([`super::state::Saved::last`]), and each log is cut back to it when it is opened.
 
-use crate::checkpoint::atomic::write_atomic;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use super::lock::{self, LOCK, Lock, OWNER};
+use crate::checkpoint::atomic::{self, write_atomic};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -44,9 +54,14 @@ pub const ROUNDOFF: &str = "roundoff.csv";
 pub const AUDIT: &str = "audit.html";
 /// Checkpoints that are kept.
 pub const KEPT: &str = "checkpoints";
-/// Lock; holds the process id of the writer. Never removed, so that two processes cannot
-/// hold locks on two files of the same name.
-pub const LOCK: &str = ".lock";
+/// Where a fine-tuning run came from.
+pub const ORIGIN: &str = "origin.safetensors";
+/// The behaviour model's origin, where it was given.
+pub const MODEL: &str = "model.safetensors";
+/// The offline evaluations that a fine-tuning run goes on from.
+pub const EARLIER: &str = "offline_evaluations";
+/// What may be there before [`CONFIG`] is.
+const START: [&str; 3] = [ORIGIN, MODEL, EARLIER];
 
 /// What can go wrong with a run's files, each in one line. The command line exits with 2.
 #[derive(Debug, Error)]
@@ -68,20 +83,24 @@ pub enum RunError {
         path: PathBuf,
     },
     /// Another process is writing to it.
-    #[error("{}: in use by process {pid}; wait for it or choose another --out", path.display())]
+    #[error("{}: in use by {by}; wait for it or choose another --out{hint}", path.display())]
     InUse {
         /// The directory.
         path: PathBuf,
         /// The other process.
-        pid: String,
+        by: String,
+        /// What else there is to do, or nothing.
+        hint: String,
     },
     /// There is nothing to continue.
-    #[error("{}: no run to resume ({missing} is missing)", path.display())]
+    #[error("{}: no run to resume ({missing} is missing){hint}", path.display())]
     NoRun {
         /// The directory.
         path: PathBuf,
         /// The file that a run would have.
         missing: &'static str,
+        /// What to do instead, or nothing.
+        hint: &'static str,
     },
     /// The operating system refused.
     #[error("{}: cannot {action}: {source}", path.display())]
@@ -114,33 +133,55 @@ impl RunError {
     }
 }
 
-/// A run directory that this process may write to until the value is dropped. The lock is the
-/// operating system's, so a killed process leaves none behind.
+/// A run directory that this process may write to until the value is dropped. A killed process leaves no lock behind.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl RunDir {
-    /// A new, empty run directory. Refuses one that holds anything at all; nothing is changed then.
+    /// A new, empty run directory. Refuses one that holds anything, and changes nothing then; but what a run has left
+    /// that was killed before it began is removed.
     pub fn create(path: &Path) -> Result<Self, RunError> {
+        Self::claim(path, &[])
+    }
+
+    /// The same, for a directory that may hold these already.
+    pub fn claim(path: &Path, allowed: &[&str]) -> Result<Self, RunError> {
         if path.exists() {
-            refuse_occupied(path)?;
+            refuse_occupied(path, allowed)?;
         }
-        fs::create_dir_all(path).map_err(RunError::io(path, "create the run directory"))?;
-        let lock = lock(path)?;
+        atomic::create_directories(path).map_err(RunError::io(path, "create the run directory"))?;
+        let lock = Lock::of(path)?;
         // Someone may have come first between the look and the lock.
-        refuse_occupied(path)?;
-        Ok(Self { path: path.to_path_buf(), _lock: lock })
+        let dir = Self { path: path.to_path_buf(), _lock: lock };
+        for left in refuse_occupied(path, allowed)? {
+            let entry = dir.file(&left);
+            let removed = if entry.is_dir() { fs::remove_dir_all(&entry) } else { fs::remove_file(&entry) };
+            removed.map_err(RunError::io(&entry, "remove what a killed run has left"))?;
+        }
+        dir.sweep()?;
+        Ok(dir)
     }
 
     /// The directory of an interrupted run: it must have a configuration and no living writer.
     pub fn resume(path: &Path) -> Result<Self, RunError> {
         if !path.join(CONFIG).is_file() {
-            return Err(RunError::NoRun { path: path.to_path_buf(), missing: CONFIG });
+            let begun = path.join(LOCK).exists() && refuse_occupied(path, &[]).is_ok();
+            let hint = if begun { ": it had not begun; begin it again with the same --out" } else { "" };
+            return Err(RunError::NoRun { path: path.to_path_buf(), missing: CONFIG, hint });
         }
-        Ok(Self { path: path.to_path_buf(), _lock: lock(path)? })
+        let dir = Self { path: path.to_path_buf(), _lock: Lock::of(path)? };
+        dir.sweep()?;
+        Ok(dir)
+    }
+
+    /// Removes temporary files of writers that were killed.
+    fn sweep(&self) -> Result<(), RunError> {
+        [self.path.clone(), self.file(KEPT), self.file(EARLIER)].iter().try_for_each(|folder| {
+            atomic::sweep(folder).map_err(RunError::io(folder, "remove temporary files"))
+        })
     }
 
     /// The directory.
@@ -159,20 +200,35 @@ impl RunDir {
         write_atomic(&path, bytes).map_err(RunError::io(&path, "write the file"))
     }
 
-    /// Keeps the present checkpoint, as that after so many updates, when later ones replace it.
-    pub fn keep(&self, updates: u64) -> Result<(), RunError> {
+    /// Makes a directory in it.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, RunError> {
+        let path = self.file(name);
+        atomic::create_directories(&path).map_err(RunError::io(&path, "create the directory"))?;
+        Ok(path)
+    }
+
+    /// Replaces the checkpoint; with a number of updates it is also kept as that after so many.
+    pub fn save(&self, bytes: &[u8], keep: Option<u64>) -> Result<(), RunError> {
+        if let Some(updates) = keep {
+            self.folder(KEPT)?;
+            self.write(&format!("{KEPT}/update-{updates:010}.safetensors"), bytes)?;
+        }
+        self.write(CHECKPOINT, bytes)
+    }
+
+    /// The last of the checkpoints that are kept, with its number of updates.
+    pub fn last_kept(&self) -> Result<Option<(u64, PathBuf)>, RunError> {
         let folder = self.file(KEPT);
-        fs::create_dir_all(&folder).map_err(RunError::io(&folder, "create the directory"))?;
-        let path = folder.join(format!("update-{updates:010}.safetensors"));
-        let link = || -> io::Result<()> {
-            if path.exists() {
-                fs::remove_file(&path)?;
-            }
-            // The checkpoint is replaced by renaming, never written to: a second name keeps it.
-            fs::hard_link(self.file(CHECKPOINT), &path)
-                .or_else(|_| fs::copy(self.file(CHECKPOINT), &path).map(|_| ()))
+        let entries = match fs::read_dir(&folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            entries => entries.map_err(RunError::io(&folder, "read the directory"))?,
         };
-        link().map_err(RunError::io(&path, "keep the checkpoint"))
+        let mut last = None;
+        for entry in entries {
+            let path = entry.map_err(RunError::io(&folder, "read the directory"))?.path();
+            last = last.max(kept_update(&path).map(|updates| (updates, path)));
+        }
+        Ok(last)
     }
 
     /// Text of one of its files.
@@ -182,7 +238,14 @@ impl RunDir {
     }
 }
 
-fn refuse_occupied(path: &Path) -> Result<(), RunError> {
+/// The number of updates in the name of a checkpoint that was kept.
+pub fn kept_update(path: &Path) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_prefix("update-")?.strip_suffix(".safetensors")?.parse().ok()
+}
+
+/// An error if there is anything but `allowed` and what a run leaves that was killed before it began; the names of the
+/// latter.
+fn refuse_occupied(path: &Path, allowed: &[&str]) -> Result<Vec<String>, RunError> {
     let occupied = |what: String, hint| Err(RunError::Occupied { path: path.to_path_buf(), what, hint });
     if !path.is_dir() {
         return occupied("is a file, expected a directory".into(), "");
@@ -191,61 +254,29 @@ fn refuse_occupied(path: &Path) -> Result<(), RunError> {
         return occupied(format!("already holds a run ({CONFIG})"), " or continue this one with --resume");
     }
     let entries = fs::read_dir(path).map_err(RunError::io(path, "read the directory"))?;
-    let mut names = Vec::new();
+    let (mut left, mut others) = (Vec::new(), Vec::new());
+    // A run locks its directory before it writes anything else.
+    let locked = path.join(LOCK).exists();
     for entry in entries {
         let name = entry.map_err(RunError::io(path, "read the directory"))?.file_name();
-        if name != LOCK {
-            names.push(name.to_string_lossy().into_owned());
+        let text = name.to_string_lossy().into_owned();
+        let own = text == LOCK || text == OWNER || atomic::is_temporary(&name) || allowed.contains(&&*text);
+        match (locked && START.contains(&&*text), own) {
+            (true, _) => left.push(text),
+            (_, true) => {}
+            (_, false) => others.push(text),
         }
     }
-    names.sort();
-    match names.first() {
-        None => Ok(()),
+    others.sort();
+    match others.first() {
+        None => Ok(left),
         Some(first) => occupied(format!("is not empty (it holds {first})"), ""),
     }
 }
 
-fn lock(path: &Path) -> Result<File, RunError> {
-    let file_path = path.join(LOCK);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&file_path)
-        .map_err(RunError::io(&file_path, "open the lock"))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            // The number only helps the message; without it the refusal stands.
-            let _ = file.read_to_string(&mut pid);
-            let pid = pid.trim();
-            return Err(RunError::InUse {
-                path: path.to_path_buf(),
-                pid: if pid.is_empty() { "?" } else { pid }.to_string(),
-            });
-        }
-        Err(TryLockError::Error(e)) => return Err(RunError::io(&file_path, "lock the file")(e)),
-    }
-    file.set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(RunError::io(&file_path, "write the lock"))?;
-    Ok(file)
-}
-
 /// The process that writes to a run directory, if one does; changes nothing.
 pub fn writer(path: &Path) -> Option<String> {
-    let mut file = crate::files::open(&path.join(LOCK)).ok()?;
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => {
-            let mut pid = String::new();
-            let _ = file.read_to_string(&mut pid); // the number only helps the message
-            Some(pid.trim().to_string())
-        }
-        _ => None,
-    }
+    lock::holder(path)
 }
 
 #[cfg(test)]

@@ -151,9 +151,9 @@ pub struct State<'a> {
 }
 
 impl State<'_> {
-    /// Replaces the run's checkpoint, or leaves the old one whole.
-    pub fn save(&self, dir: &RunDir) -> Result<(), TrainError> {
-        Ok(self.writer().write(&dir.file(rundir::CHECKPOINT))?)
+    /// Replaces the run's checkpoint, or leaves the old one whole; with `keep` there is one more that stays.
+    pub fn save(&self, dir: &RunDir, keep: bool) -> Result<(), TrainError> {
+        Ok(dir.save(&self.to_bytes(), keep.then_some(self.counters.round))?)
     }
 
     /// The file in memory.
@@ -246,6 +246,24 @@ impl Saved {
                 "{file}: expected a checkpoint of format {FORMAT}, got {}; give the checkpoint.safetensors of a run",
                 other.unwrap_or("another safetensors file"),
             ))),
+        }
+    }
+
+    /// Where an interrupted run goes on: its checkpoint, if it has one. A kept one that goes further was the first half of
+    /// a step that a kill has interrupted; the second is made good.
+    pub fn last(dir: &RunDir) -> Result<Option<Saved>, TrainError> {
+        let saved = match dir.file(rundir::CHECKPOINT).exists() {
+            true => Some(Saved::open(dir.path())?),
+            false => None,
+        };
+        let round = saved.as_ref().map(|s| Ok::<_, TrainError>(s.counters()?.round)).transpose()?;
+        match dir.last_kept()? {
+            Some((updates, path)) if round.is_none_or(|round| updates > round) => {
+                let kept = Saved::open(&path)?;
+                dir.save(kept.reader.bytes(), None)?;
+                Ok(Some(kept))
+            }
+            _ => Ok(saved),
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Change, Closing, Header, LINK, Ledger, Link, MAGIC, Mark, Note, Scribe, Sink, link, root};
 use crate::audit::Error;
 use crate::autodiff::Flow;
+use crate::checkpoint::atomic::write_atomic;
 
 /// Bytes that wait for the disk.
 const WAITING: usize = 1 << 16;
@@ -30,8 +31,11 @@ impl Scribe<Writer> {
     /// A new ledger, in the place of an old one.
     pub fn create(path: &Path, header: &Header) -> Result<Scribe<Writer>, Error> {
         let text = text(header);
-        let mut file = File::create(path).map_err(Error::io(path, "write the file"))?;
-        file.write_all(&text).map_err(Error::io(path, "write the file"))?;
+        let create = || -> io::Result<File> {
+            write_atomic(path, &text)?;
+            OpenOptions::new().append(true).open(path)
+        };
+        let file = create().map_err(Error::io(path, "write the file"))?;
         let mark = Mark { records: 0, bytes: text.len() as u64, chain: root(&text) };
         Ok(Scribe::new(Writer::new(path, file, mark), Vec::new()))
     }

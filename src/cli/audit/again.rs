@@ -112,7 +112,7 @@ impl Again {
             probe.roundoff = Some(RoundOff::to_file(audit.reference_every, &path, round)?);
         }
         probes::write_rows(&dir, &dataset)?;
-        let ended = match run.join(finetune::ORIGIN).exists() {
+        let ended = match run.join(rundir::ORIGIN).exists() {
             true => finetune::learn(config, &dir, dataset, saved, (stop, true), &mut probe),
             false => train::learn(config, &dir, dataset, saved, (stop, true), &mut probe),
         };
@@ -170,9 +170,9 @@ fn copy(run: &Path, dir: &RunDir, rows: bool) -> Result<(), RunError> {
             dir.write(&name, &contents::read(&run.join(&name))?)?;
         }
     }
-    if run.join(finetune::ORIGIN).exists() {
-        let earlier = read_evaluations(&run.join(finetune::EARLIER))?;
-        EvaluationLog::create(&dir.file(finetune::EARLIER), &earlier)?.flush()?;
+    if run.join(rundir::ORIGIN).exists() {
+        let earlier = read_evaluations(&run.join(rundir::EARLIER))?;
+        EvaluationLog::create(&dir.file(rundir::EARLIER), &earlier)?.flush()?;
     }
     Ok(())
 }

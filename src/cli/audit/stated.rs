@@ -5,7 +5,7 @@ use std::path::Path;
 use super::verify::Findings;
 use crate::audit::ledger::{self, Ledger, Tail};
 use crate::cli::contents::{self, Content};
-use crate::cli::{finetune, probes, replay};
+use crate::cli::{probes, replay};
 use crate::config::Config;
 use crate::train::data::Dataset;
 use crate::train::state::{Counters, Saved};
@@ -32,10 +32,10 @@ pub(super) fn header(
     if now.config != then.config {
         found.bad(changed_config(run, &then.config));
     }
-    let earlier = format!("{}/{}", finetune::EARLIER, rundir::EVALUATIONS_CSV);
+    let earlier = format!("{}/{}", rundir::EARLIER, rundir::EVALUATIONS_CSV);
     for (same, what) in [
-        (now.origin == then.origin, finetune::ORIGIN),
-        (now.model == then.model, finetune::MODEL),
+        (now.origin == then.origin, rundir::ORIGIN),
+        (now.model == then.model, rundir::MODEL),
         (now.earlier == then.earlier, &earlier),
     ] {
         if !same {
@@ -140,7 +140,7 @@ fn checkpoint(
 ) -> Result<Counters, TrainError> {
     let name = path.display();
     // A kept one is named after its update.
-    let named = path.file_stem().and_then(|s| s.to_str()?.strip_prefix("update-")?.parse::<u64>().ok());
+    let named = rundir::kept_update(path);
     let counters = saved.counters()?;
     if named.is_some_and(|named| named != counters.round) {
         found.bad(format!("{name}: it is that of update {}", counters.round));

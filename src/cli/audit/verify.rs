@@ -35,7 +35,7 @@ use super::again::{Again, MISSING};
 use super::stated::{chain, checkpoints, closing, header, rows};
 use crate::audit::ledger::Ledger;
 use crate::cli::contents::{self, Content};
-use crate::cli::{Common, Outcome, Verdict, finetune, replay};
+use crate::cli::{Common, Outcome, Verdict, replay};
 use crate::config::{AuditConfig, Config, RunConfig};
 use crate::train::conditions;
 use crate::train::data::{self, Dataset};
@@ -253,7 +253,7 @@ impl Verify {
             ));
             return Ok(());
         }
-        let online = dataset.is_absent() || self.run.join(finetune::ORIGIN).exists();
+        let online = dataset.is_absent() || self.run.join(rundir::ORIGIN).exists();
         if (online && last.env_step == 0) || last.round == 0 {
             found.lacks("the run was interrupted before its first update".into());
             return Ok(());
@@ -353,7 +353,7 @@ impl Verify {
     /// Whether the run has ended, and the ledger with it.
     fn end(&self, again: &Again, closed: bool, last: Counters, config: &Config, found: &mut Findings) {
         let rest = again.records.rest() - usize::from(closed);
-        let command = match self.run.join(finetune::ORIGIN).exists() {
+        let command = match self.run.join(rundir::ORIGIN).exists() {
             true => "finetune",
             false => "train",
         };
