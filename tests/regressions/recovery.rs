@@ -132,7 +132,7 @@ impl Place {
                 };
                 let recovered = self.run(&again, None);
                 let said = String::from_utf8_lossy(&recovered.stderr).into_owned();
-                let there = said.contains("exists already") && self.at(name).is_file();
+                let there = said.contains("exist") && self.at(name).is_file();
                 assert!(recovered.status.success() || there, "{fault:?} {line}: {again}: {said}");
                 let got = self.files(name);
                 let names = |files: &BTreeMap<PathBuf, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
