@@ -77,7 +77,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
         command.current_dir(self.0.path()).args(line.split_whitespace());
         command.env("LD_PRELOAD", faults()).env("FAULT_COUNT", self.at("count"));
-        assert!(command.status().unwrap().success(), "{line}");
+        assert!(command.output().unwrap().status.success(), "{line}");
         let count = std::fs::read_to_string(self.at("count")).unwrap().parse().unwrap();
         std::fs::remove_file(self.at("count")).unwrap();
         count
