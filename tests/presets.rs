@@ -49,6 +49,24 @@ fn defaults_are_in_range_and_sections_are_told_apart() {
     }
 }
 
+/// Ranges keep sizes, sums of counts and f32 finite; nothing but the seed, of which every number is one, goes without.
+#[test]
+fn every_number_has_both_bounds() {
+    for mut section in known() {
+        for field in section.fields() {
+            let place = format!("{}.{}", section.name(), field.key);
+            let is_number = field.choices.is_empty() && !field.default.is_bool() && field.expected != "text";
+            assert!(!is_number || place == "run.seed" || field.limits.has_both_ends(), "{place}");
+            for word in field.choices.iter().filter_map(|c| c.word.split_once('(')).map(|(word, _)| word) {
+                for beyond in ["1e308", "-1e308", "nan"] {
+                    let value = toml::Value::String(format!("{word}({beyond})"));
+                    assert!(section.set(field.key, &value).is_err(), "{place}: {value}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn corl_exceptions_are_exceptions() {
     use baq::algo::iql::IqlConfig;

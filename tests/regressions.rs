@@ -4,6 +4,8 @@
 mod boundaries;
 #[path = "regressions/continuing.rs"]
 mod continuing;
+#[path = "regressions/options.rs"]
+mod options;
 #[path = "regressions/proof.rs"]
 mod proof;
 #[path = "regressions/recovery.rs"]

@@ -27,6 +27,7 @@ use crate::algo::bc::{Bc, BcConfig, Model};
 use crate::algo::measure::{ONLINE_SHARE, effective_share};
 use crate::algo::{Adaptation, Batch, CRITIC, Dims, Learner, Phase, Sampling, mean_where};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
+use crate::config::limits::{MOST, RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric};
 use crate::nn::{Head, Params};
 use crate::replay;
@@ -54,7 +55,7 @@ crate::choices! {
     PriorityScale {
         SqrtDim = "sqrt_dim", "root of the action dimension";
         Auto    = "auto",     "offline mean of the norm";
-        Fixed(value: f64 = 1e-6..) = "fixed", "this value";
+        Fixed(value: f64 = 1e-6..=1e6) = "fixed", "this value";
     }
 }
 
@@ -70,8 +71,8 @@ crate::choices! {
     /// What relaxes the weights during fine-tuning.
     Relax {
         None = "none",   "nothing: weights relax only as online data fills the buffer";
-        Widen(rounds: f64 = 1.0..) = "widen",  "k_q grows as 1 + t / rounds";
-        Fade(rounds: f64 = 1.0..)  = "fade",   "1 / k_q falls to 0 over so many rounds: then w = 1";
+        Widen(rounds: f64 = 1.0..=1e12) = "widen",  "k_q grows as 1 + t / rounds";
+        Fade(rounds: f64 = 1.0..=1e12)  = "fade",   "1 / k_q falls to 0 over so many rounds: then w = 1";
         Follow(rate: f64 = 0.0..=1.0) = "follow", "the model drifts towards the policy at this rate per round";
         Gate               = "gate",   "distances are scaled by the disagreement of the critics";
     }
@@ -118,7 +119,7 @@ impl Rows {
 crate::config! {
     BaqConfig "baq", "Behavior-adaptive Q-learning" {
         shape rows:             Rows            = Rows::Both, ..,     "which of the two parts act: a row of the ablation";
-        shape k_q:              AutoOr<f64>     = 0.5,   1e-6..,      "scale of the weight; auto: 4 times the offline mean of the distance";
+        shape k_q:              AutoOr<f64>     = 0.5,   1e-6..=1e6,      "scale of the weight; auto: 4 times the offline mean of the distance";
         run   k_rho:            PriorityScale   = PriorityScale::SqrtDim, .., "scale of the priority";
         run   priority_exponent: f64            = 0.6,   0.0..=8.0,   "alpha of eq. 10";
         run   favour:           Favour          = Favour::Novel, ..,  "which transitions are drawn more often";
@@ -131,9 +132,9 @@ crate::config! {
         shape cql_scope:        Scope           = Scope::Bellman, ..,     "what w multiplies in CQL, which has two terms";
         shape relax:            Relax           = Relax::None, ..,    "what relaxes the weights during fine-tuning";
         shape model:            Model           = Model::Gaussian, .., "likelihood that the behaviour model is fitted with";
-        shape model_hidden:     Widths          = [256, 256], ..,     "hidden layers of the behaviour model";
-        opt   model_optimiser:  AdamConfig      = 3e-4,  ..,          "optimiser of the behaviour model";
-        run   model_updates:    u64             = 100_000, 1..,       "updates that fit the behaviour model, unless a fitted one is given";
+        shape model_hidden:     Widths          = [256, 256], WIDTHS,     "hidden layers of the behaviour model";
+        opt   model_optimiser:  AdamConfig      = 3e-4,  RATE,          "optimiser of the behaviour model";
+        run   model_updates:    u64             = 100_000, 1..=MOST,       "updates that fit the behaviour model, unless a fitted one is given";
     }
 }
 

@@ -38,7 +38,8 @@ use super::critics;
 use crate::algo::measure::ONLINE_SHARE;
 use crate::algo::{Adaptation, Batch, CRITIC, Cadence, Dims, Learner, OPENING, Phase, Sampling};
 use crate::autodiff::{Adam, Shape, Tracer, Var};
-use crate::config::{AdamConfig, ConfigError, Dims as Widths, Metric, above};
+use crate::config::limits::{RATE, WIDTHS};
+use crate::config::{AdamConfig, ConfigError, Dims as Widths, Metric};
 use crate::nn::init::Init;
 use crate::nn::{Head, Mlp, Params, Preset};
 
@@ -52,13 +53,13 @@ crate::choices! {
 
 crate::config! {
     Off2OnConfig "off2on", "Replay balanced by a density ratio" {
-        shape priority_temperature:   f64        = 5.0,        above(0.0), "T of the priorities; large: nearly uniform";
+        shape priority_temperature:   f64        = 5.0,        1e-3..=1e6, "T of the priorities; large: nearly uniform";
         run   init_online_fraction:   f64        = 0.5,        0.0..1.0,   "f, share of the mass that the first 1000 online transitions get";
-        run   first_epoch_multiplier: u64        = 10,         1..,        "factor of the updates in the first 1000 environment steps";
+        run   first_epoch_multiplier: u64        = 10,         1..=1000,        "factor of the updates in the first 1000 environment steps";
         run   opening:                Opening    = Opening::Collect, ..,   "when the updates of the first 1000 environment steps are made";
         shape unconstrained:          bool       = true,       ..,         "drop what ties the base to the data while online, as CQL's penalty";
-        shape density_hidden:         Widths     = [256, 256], ..,         "hidden layers of the density ratio";
-        opt   density:                AdamConfig = 3e-4,       ..,         "optimiser of the density ratio";
+        shape density_hidden:         Widths     = [256, 256], WIDTHS,         "hidden layers of the density ratio";
+        opt   density:                AdamConfig = 3e-4,       RATE,         "optimiser of the density ratio";
     }
 }
 

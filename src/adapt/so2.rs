@@ -31,14 +31,15 @@ use super::critics;
 use crate::algo::{Adaptation, Cadence, Learner};
 use crate::autodiff::print::name_of;
 use crate::autodiff::{NoiseKind, Tracer, Var};
+use crate::config::limits::PER_STEP;
 use crate::config::{ConfigError, Metric};
 
 crate::config! {
     So2Config "so2", "Perturbed value updates at a higher rate" {
-        shape sigma:          f64  = 0.3,   0.0.., "standard deviation of the perturbation; 0: none";
-        shape clip:           f64  = 0.6,   0.0.., "bound of the perturbation";
-        run   critic_updates: f64  = 10.0,  0.0.., "critic updates per environment step, unless online.updates_per_step is set";
-        run   actor_updates:  f64  = 1.0,   0.0.., "policy updates per environment step, unless online.actor_updates_per_step is set";
+        shape sigma:          f64  = 0.3,   0.0..=1e3, "standard deviation of the perturbation; 0: none";
+        shape clip:           f64  = 0.6,   0.0..=1e3, "bound of the perturbation";
+        run   critic_updates: f64  = 10.0,  PER_STEP, "critic updates per environment step, unless online.updates_per_step is set";
+        run   actor_updates:  f64  = 1.0,   PER_STEP, "policy updates per environment step, unless online.actor_updates_per_step is set";
         shape unconstrained:  bool = false, ..,    "drop what ties the base to the data while online, as CQL's penalty";
     }
 }

@@ -21,11 +21,12 @@
 use super::critics;
 use crate::algo::{Adaptation, Cadence, Learner};
 use crate::config::ConfigError;
+use crate::config::limits::PER_STEP;
 
 crate::config! {
     SufConfig "suf", "Stabilized Unconstrained Fine-tuning" {
-        run   critic_updates: f64  = 10.0,  0.0.., "G_c, critic updates per environment step, unless online.updates_per_step is set";
-        run   actor_updates:  f64  = 0.5,   0.0.., "G_a, policy updates per environment step, unless online.actor_updates_per_step is set";
+        run   critic_updates: f64  = 10.0,  PER_STEP, "G_c, critic updates per environment step, unless online.updates_per_step is set";
+        run   actor_updates:  f64  = 0.5,   PER_STEP, "G_a, policy updates per environment step, unless online.actor_updates_per_step is set";
         shape unconstrained:  bool = true,  ..,    "drop what ties the base to the data while online; false: the ratios alone";
     }
 }

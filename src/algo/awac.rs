@@ -29,7 +29,8 @@ use super::iql::{ADV_CLIP, ADV_ESS, ADV_MEAN, ADV_WEIGHT};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, effective_share, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
-use crate::config::{AdamConfig, Dims as Widths, above};
+use crate::config::limits::{RATE, WIDTHS};
+use crate::config::{AdamConfig, Dims as Widths};
 use crate::nn::{self, Critics, Head, Params, Policy, Preset};
 
 crate::choices! {
@@ -44,14 +45,14 @@ crate::config! {
     AwacConfig "awac", "Advantage-weighted actor-critic" {
         hyper discount:     Schedule   = 0.99,            0.0..=1.0,  "gamma";
         hyper polyak:       Schedule   = 0.005,           0.0..=1.0,  "rho, target update rate";
-        shape temperature:  f64        = 1.0,             above(0.0), "lambda, scale of the advantages; large: behaviour cloning";
-        shape weight_bound: f64        = 100.0,           1.0..,      "upper bound of e^(A / lambda)";
+        shape temperature:  f64        = 1.0,             1e-6..=1e6, "lambda, scale of the advantages; large: behaviour cloning";
+        shape weight_bound: f64        = 100.0,           1.0..=1e12,      "upper bound of e^(A / lambda)";
         shape mean:         Mean       = Mean::Tanh,      ..,         "mean of the policy";
         shape log_std_min:  f64        = -20.0,           -20.0..2.0, "lower bound of log sigma; the upper one is 2";
-        shape hidden:       Widths     = [256, 256, 256], ..,         "hidden layers of every network";
-        shape critics:      usize      = 2,               1..64,      "J, number of critics";
-        opt   actor:        AdamConfig = 3e-4,            ..,         "optimiser of the policy";
-        opt   critic:       AdamConfig = 3e-4,            ..,         "optimiser of Q";
+        shape hidden:       Widths     = [256, 256, 256], WIDTHS,         "hidden layers of every network";
+        shape critics:      usize      = 2,               1..=64,      "J, number of critics";
+        opt   actor:        AdamConfig = 3e-4,            RATE,         "optimiser of the policy";
+        opt   critic:       AdamConfig = 3e-4,            RATE,         "optimiser of Q";
     }
 }
 

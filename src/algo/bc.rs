@@ -20,6 +20,7 @@
 
 use super::{ACTOR, Adaptation, Batch, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Tracer, Var};
+use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, Dims as Widths, Metric};
 use crate::nn::{Head, Mean, Params, Policy, Preset};
 
@@ -35,8 +36,8 @@ crate::choices! {
 crate::config! {
     BcConfig "bc", "Behaviour cloning" {
         shape model:  Model      = Model::Mse, .., "what is fitted to the recorded actions";
-        shape hidden: Widths     = [256, 256], .., "hidden layers";
-        opt   actor:  AdamConfig = 3e-4,       .., "optimiser of the policy";
+        shape hidden: Widths     = [256, 256], WIDTHS, "hidden layers";
+        opt   actor:  AdamConfig = 3e-4,       RATE, "optimiser of the policy";
     }
 }
 

@@ -43,14 +43,15 @@ use super::measure::{error_metrics, value_metrics};
 use super::sac::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
 use super::{Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Tracer, Var};
-use crate::config::{AdamConfig, AutoOr, Dims as Widths, above};
+use crate::config::limits::{COUNT, RATE, WIDTHS};
+use crate::config::{AdamConfig, AutoOr, Dims as Widths};
 use crate::nn::{Critics, Head, Params, Policy, Within};
 
 crate::choices! {
     /// Whether the weight of the penalty is trained.
     Lagrange {
         None = "none", "the weight is given";
-        Gap(value: f64 = ..) = "gap", "a multiplier is trained so that D_j stays at this value";
+        Gap(value: f64 = -1e6..=1e6) = "gap", "a multiplier is trained so that D_j stays at this value";
     }
 }
 
@@ -58,7 +59,7 @@ crate::choices! {
     /// One end of a clipping interval.
     Bound {
         None = "none", "no bound";
-        At(value: f64 = ..) = "at", "this value";
+        At(value: f64 = -1e6..=1e6) = "at", "this value";
     }
 }
 
@@ -75,30 +76,30 @@ crate::config! {
     CqlConfig "cql", "Conservative Q-learning" {
         hyper discount:        Schedule    = 0.99,                 0.0..=1.0,  "gamma";
         hyper polyak:          Schedule    = 0.005,                0.0..=1.0,  "rho, target update rate";
-        hyper penalty:         Schedule    = 10.0,                 0.0..,      "alpha_c, weight of the conservative penalty";
-        shape penalty_online:  AutoOr<f64> = AutoOr::Auto,         0.0..,      "the same during fine-tuning; auto: as offline";
-        shape samples:         usize       = 10,                   1..1000,    "N, sampled actions of each kind";
-        shape lse_temperature: f64         = 1.0,                  above(0.0), "T of the log-sum-exp";
+        hyper penalty:         Schedule    = 10.0,                 0.0..=1e6,      "alpha_c, weight of the conservative penalty";
+        shape penalty_online:  AutoOr<f64> = AutoOr::Auto,         0.0..=1e6,      "the same during fine-tuning; auto: as offline";
+        shape samples:         usize       = 10,                   1..=1000,    "N, sampled actions of each kind";
+        shape lse_temperature: f64         = 1.0,                  1e-6..=1e6, "T of the log-sum-exp";
         shape importance:      bool        = true,                 ..,         "subtract the log-densities of the sampled actions";
         shape difference_min:  Bound       = Bound::None,          ..,         "lower bound of the clipped difference";
         shape difference_max:  Bound       = Bound::None,          ..,         "upper bound of the clipped difference";
         shape lagrange:        Lagrange    = Lagrange::None,       ..,         "whether the weight of the penalty is trained";
         shape max_backup:      bool        = false,                ..,         "back up the best of N sampled next actions";
         shape entropy_backup:  bool        = false,                ..,         "back up the entropy of the next action too";
-        shape cloning_updates: u64         = 0,                    0..,        "first rounds in which the policy clones the data";
+        shape cloning_updates: u64         = 0,                    COUNT,        "first rounds in which the policy clones the data";
         shape temperature:     Temperature = Temperature::Learned, ..,         "alpha, weight of the entropy";
-        shape target_entropy:  AutoOr<f64> = AutoOr::Auto,         ..,         "H of the temperature's loss; auto: minus the action dimension";
+        shape target_entropy:  AutoOr<f64> = AutoOr::Auto,         -1e6..=1e6,         "H of the temperature's loss; auto: minus the action dimension";
         shape log_std_min:     f64         = -20.0,                -20.0..2.0, "lower bound of log sigma; the upper one is 2";
         shape std_scale:       bool        = true,                 ..,         "train a factor (from 1) and an offset (from -1) of log sigma";
         shape init:            InitRule    = InitRule::Corl,       ..,         "initial weights";
-        shape policy_hidden:   Widths      = [256, 256, 256],      ..,         "hidden layers of the policy";
-        shape critic_hidden:   Widths      = [256, 256, 256],      ..,         "hidden layers of the critics";
-        shape critics:         usize       = 2,                    1..64,      "J, number of critics";
-        shape ensemble:        usize       = 1,                    1..64,      "E, agents: each learns alone offline, online they act and learn as one";
-        opt   actor:           AdamConfig  = 3e-5,                 ..,         "optimiser of the policy";
-        opt   critic:          AdamConfig  = 3e-4,                 ..,         "optimiser of Q";
-        opt   temperature_optimiser: AdamConfig = 3e-5,            ..,         "optimiser of log alpha";
-        opt   multiplier_optimiser:  AdamConfig = 3e-4,            ..,         "optimiser of log alpha'";
+        shape policy_hidden:   Widths      = [256, 256, 256],      WIDTHS,         "hidden layers of the policy";
+        shape critic_hidden:   Widths      = [256, 256, 256],      WIDTHS,         "hidden layers of the critics";
+        shape critics:         usize       = 2,                    1..=64,      "J, number of critics";
+        shape ensemble:        usize       = 1,                    1..=64,      "E, agents: each learns alone offline, online they act and learn as one";
+        opt   actor:           AdamConfig  = 3e-5,                 RATE,         "optimiser of the policy";
+        opt   critic:          AdamConfig  = 3e-4,                 RATE,         "optimiser of Q";
+        opt   temperature_optimiser: AdamConfig = 3e-5,            RATE,         "optimiser of log alpha";
+        opt   multiplier_optimiser:  AdamConfig = 3e-4,            RATE,         "optimiser of log alpha'";
     }
 }
 

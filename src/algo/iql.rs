@@ -28,6 +28,7 @@ use super::bc::policy_metrics;
 use super::measure::{effective_share, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
+use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, Dims as Widths, Metric};
 use crate::nn::{Critics, Head, Mean, Params, Policy, Preset, ValueNet};
 
@@ -58,19 +59,19 @@ crate::choices! {
 crate::config! {
     IqlConfig "iql", "Implicit Q-learning" {
         hyper expectile:    Schedule   = 0.7,              0.0..=1.0, "tau of eq. 5; 0.5 is the mean, towards 1 the best supported action";
-        hyper temperature:  Schedule   = 3.0,              0.0..,     "beta of eq. 7; 0 is behaviour cloning";
+        hyper temperature:  Schedule   = 3.0,              0.0..=1e6,     "beta of eq. 7; 0 is behaviour cloning";
         hyper discount:     Schedule   = 0.99,             0.0..=1.0, "gamma";
         hyper polyak:       Schedule   = 0.005,            0.0..=1.0, "rho, target update rate";
-        shape weight_bound: f64        = 100.0,            1.0..,     "largest weight of a cloned action";
+        shape weight_bound: f64        = 100.0,            1.0..=1e12,     "largest weight of a cloned action";
         shape order:        Order      = Order::Official,  ..,        "order of the updates";
         shape actor_head:   Actor      = Actor::Gaussian,  ..,        "kind of policy";
         shape log_std_min:  f64        = -5.0,             -20.0..2.0, "lower bound of log sigma; the upper one is 2";
         shape init:         InitRule   = InitRule::Orthogonal, ..,    "initial weights";
-        shape hidden:       Widths     = [256, 256],       ..,        "hidden layers of every network";
-        shape critics:      usize      = 2,                1..64,     "J, number of critics";
-        opt   actor:        AdamConfig = Schedule::Cosine { from: 3e-4, to: 0.0, steps: Schedule::AUTO }, .., "optimiser of the policy";
-        opt   value:        AdamConfig = 3e-4,             ..,        "optimiser of V";
-        opt   critic:       AdamConfig = 3e-4,             ..,        "optimiser of Q";
+        shape hidden:       Widths     = [256, 256],       WIDTHS,        "hidden layers of every network";
+        shape critics:      usize      = 2,                1..=64,     "J, number of critics";
+        opt   actor:        AdamConfig = Schedule::Cosine { from: 3e-4, to: 0.0, steps: Schedule::AUTO }, RATE, "optimiser of the policy";
+        opt   value:        AdamConfig = 3e-4,             RATE,        "optimiser of V";
+        opt   critic:       AdamConfig = 3e-4,             RATE,        "optimiser of Q";
     }
 }
 

@@ -29,6 +29,7 @@ use super::bc::policy_metrics;
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, GroupId, Metric, ParamId, Schedule, Shape, Tracer, Var};
+use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths};
 use crate::nn::init::Init;
 use crate::nn::{self, Critics, Head, Params, Policy, Preset};
@@ -37,7 +38,7 @@ crate::choices! {
     /// The weight α of the entropy.
     Temperature {
         Learned = "learned", "trained towards the target entropy, from 1";
-        Fixed(value: f64 = 0.0..) = "fixed", "this value";
+        Fixed(value: f64 = 0.0..=1e6) = "fixed", "this value";
     }
 }
 
@@ -107,7 +108,7 @@ crate::config! {
         hyper discount:       Schedule    = 0.99,                 0.0..=1.0,  "gamma";
         hyper polyak:         Schedule    = 0.005,                0.0..=1.0,  "rho, target update rate";
         shape temperature:    Temperature = Temperature::Learned, ..,         "alpha, weight of the entropy";
-        shape target_entropy: AutoOr<f64> = AutoOr::Auto,         ..,         "H of the temperature's loss; auto: minus the action dimension";
+        shape target_entropy: AutoOr<f64> = AutoOr::Auto,         -1e6..=1e6,         "H of the temperature's loss; auto: minus the action dimension";
         shape order:          Order       = Order::Rlkit,         ..,         "order of the updates";
         shape actor_every:    u64         = 1,                    1..1001,    "rounds between updates of the policy and the temperature";
         shape actor_updates:  usize       = 1,                    1..9,       "how many of them in such a round; order cleanrl alone has several";
@@ -115,13 +116,13 @@ crate::config! {
         shape log_std_within: Within      = Within::Clamped,      ..,         "how log sigma is kept between its bounds";
         shape squash_eps:     f64         = 0.0,                  0.0..0.1,   "added to 1 - tanh^2 in the density; 0: the density as it is";
         shape init:           InitRule    = InitRule::Rlkit,      ..,         "initial weights";
-        shape hidden:         Widths      = [256, 256],           ..,         "hidden layers of every network";
-        shape critics:        usize       = 2,                    1..64,      "J, number of critics";
+        shape hidden:         Widths      = [256, 256],           WIDTHS,         "hidden layers of every network";
+        shape critics:        usize       = 2,                    1..=64,      "J, number of critics";
         shape target:         Target      = Target::Min,          ..,         "what critics regress on";
         shape critic_loss:    CriticLoss  = CriticLoss::Sum,      ..,         "how the losses of the critics become one";
-        opt   actor:          AdamConfig  = 3e-4,                 ..,         "optimiser of the policy";
-        opt   critic:         AdamConfig  = 3e-4,                 ..,         "optimiser of Q";
-        opt   temperature_optimiser: AdamConfig = 3e-4,           ..,         "optimiser of log alpha";
+        opt   actor:          AdamConfig  = 3e-4,                 RATE,         "optimiser of the policy";
+        opt   critic:         AdamConfig  = 3e-4,                 RATE,         "optimiser of Q";
+        opt   temperature_optimiser: AdamConfig = 3e-4,           RATE,         "optimiser of log alpha";
     }
 }
 

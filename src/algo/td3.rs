@@ -22,6 +22,7 @@ use super::bc::policy_metrics;
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};
 use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
 use crate::autodiff::{Axis, NoiseKind, Schedule, Tracer, Var};
+use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, Dims as Widths};
 use crate::nn::{Critics, Head, Params, Policy, Preset};
 
@@ -29,13 +30,13 @@ crate::config! {
     Td3Config "td3", "Twin delayed deterministic policy gradient" {
         hyper discount:     Schedule   = 0.99,       0.0..=1.0, "gamma";
         hyper polyak:       Schedule   = 0.005,      0.0..=1.0, "rho, target update rate";
-        shape target_noise: f64        = 0.2,        0.0..,     "standard deviation of the noise on target actions";
-        shape target_clip:  f64        = 0.5,        0.0..,     "bound of the noise on target actions";
-        shape actor_every:  u64        = 2,          1..,       "rounds between updates of the policy and the targets";
-        shape hidden:       Widths     = [256, 256], ..,        "hidden layers of every network";
-        shape critics:      usize      = 2,          1..64,     "J, number of critics";
-        opt   actor:        AdamConfig = 3e-4,       ..,        "optimiser of the policy";
-        opt   critic:       AdamConfig = 3e-4,       ..,        "optimiser of Q";
+        shape target_noise: f64        = 0.2,        0.0..=1e3,     "standard deviation of the noise on target actions";
+        shape target_clip:  f64        = 0.5,        0.0..=1e3,     "bound of the noise on target actions";
+        shape actor_every:  u64        = 2,          1..=1_000_000,       "rounds between updates of the policy and the targets";
+        shape hidden:       Widths     = [256, 256], WIDTHS,        "hidden layers of every network";
+        shape critics:      usize      = 2,          1..=64,     "J, number of critics";
+        opt   actor:        AdamConfig = 3e-4,       RATE,        "optimiser of the policy";
+        opt   critic:       AdamConfig = 3e-4,       RATE,        "optimiser of Q";
     }
 }
 

@@ -21,8 +21,8 @@ use crate::nn::{Critics, Params, Policy};
 
 crate::config! {
     Td3BcConfig "td3_bc", "TD3 whose policy also clones the data" {
-        shape alpha:          f64      = 2.5, 0.0.., "weight of Q against cloning";
-        hyper cloning_online: Schedule = 1.0, 0.0.., "c, weight of cloning during fine-tuning; offline it is 1";
+        shape alpha:          f64      = 2.5, 0.0..=1e6, "weight of Q against cloning";
+        hyper cloning_online: Schedule = 1.0, 0.0..=1e6, "c, weight of cloning during fine-tuning; offline it is 1";
     }
 }
 

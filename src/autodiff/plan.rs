@@ -255,10 +255,12 @@ impl Program {
     /// before it.
     pub fn stages(&self) -> Vec<(usize, u64)> {
         let mut stages = Vec::with_capacity(self.updates.len());
-        let mut stage = (0, 0);
+        let mut stage = (0, 0_u64);
         for step in &self.steps {
             match step {
-                Step::Run { kernel, .. } => stage = (stage.0 + kernels_of(step), stage.1 + flops(kernel)),
+                Step::Run { kernel, .. } => {
+                    stage = (stage.0 + kernels_of(step), stage.1.saturating_add(flops(kernel)));
+                }
                 Step::Train { .. } => stages.push(std::mem::take(&mut stage)),
                 Step::Polyak { .. } => {}
             }
@@ -268,8 +270,9 @@ impl Program {
 
     /// Bytes of its intermediate values.
     pub fn bytes(&self) -> usize {
-        let bodies = self.bodies().map(|body| body.heads * body.program.bytes()).sum::<usize>();
-        4 * self.buffers.iter().sum::<usize>() + bodies
+        let bodies = self.bodies().map(|body| body.heads.saturating_mul(body.program.bytes()));
+        let buffers = self.buffers.iter().map(|len| len.saturating_mul(4));
+        bodies.chain(buffers).fold(0, usize::saturating_add)
     }
 
     /// Heads and blocks of every region that runs in blocks.
@@ -291,7 +294,7 @@ impl Program {
             Step::Run { kernel, .. } => flops(kernel),
             Step::Train { .. } | Step::Polyak { .. } => 0,
         };
-        self.steps.iter().map(one).sum()
+        self.steps.iter().map(one).fold(0, u64::saturating_add)
     }
 
     /// Sizes of its dense layers, for benches.
@@ -313,11 +316,16 @@ impl Program {
 
 /// Useful floating-point operations of a kernel: those of dense layers.
 pub(super) fn flops(kernel: &Kernel) -> u64 {
+    let product = |factors: [usize; 4]| factors.iter().fold(1, |p: u64, n| p.saturating_mul(*n as u64));
     match kernel {
         Kernel::Linear { sizes: s, .. }
         | Kernel::LinearDx { sizes: s, .. }
-        | Kernel::LinearDw { sizes: s, .. } => 2 * (s.heads * s.rows * s.inputs * s.outputs) as u64,
-        Kernel::Blocks { body, .. } => (body.heads * body.blocks) as u64 * body.program.flops(),
+        | Kernel::LinearDw { sizes: s, .. } => {
+            product([s.heads, s.rows, s.inputs, s.outputs]).saturating_mul(2)
+        }
+        Kernel::Blocks { body, .. } => {
+            product([body.heads, body.blocks, 1, 1]).saturating_mul(body.program.flops())
+        }
         _ => 0,
     }
 }

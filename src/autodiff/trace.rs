@@ -115,6 +115,57 @@ pub struct Trace {
     pub(super) wrong: Option<&'static str>,
 }
 
+impl Trace {
+    /// What it does to parameters and what it puts out, as text: equal for traces that do the same, whatever they
+    /// measure.
+    pub fn essence(&self) -> String {
+        let (nodes, wanted) = (self.graph.nodes(), self.reached());
+        let mut text = String::new();
+        let mut number = vec![0; nodes.len()];
+        for (k, i) in (0..nodes.len()).filter(|i| wanted[*i]).enumerate() {
+            number[i] = k;
+            let args: Vec<usize> = nodes[i].args.iter().map(|a| number[a.index()]).collect();
+            let what = match nodes[i].op {
+                Op::Input(n) => format!("{:?}", self.inputs[n]),
+                Op::Hyper(n) => format!("{:?}", self.hypers[n]),
+                Op::Noise(n) => format!("{:?}", self.noises[n]),
+                op => format!("{op:?}"),
+            };
+            text += &format!("{what} {args:?} {:?}\n", nodes[i].shape);
+        }
+        for Item { effect, role, .. } in &self.items {
+            text += &match effect {
+                Effect::Train { group, optimiser, gradients, .. } => {
+                    let gradients: Vec<usize> = gradients.iter().map(|(_, id)| number[id.index()]).collect();
+                    format!("{role:?} {group:?} {optimiser:?} {gradients:?}\n")
+                }
+                Effect::Polyak { source, target, rate } => {
+                    format!("{role:?} {source:?} {target:?} {:?}\n", self.hypers[*rate])
+                }
+            };
+        }
+        text
+    }
+
+    /// The nodes that an effect or an output is computed from.
+    fn reached(&self) -> Vec<bool> {
+        let nodes = self.graph.nodes();
+        let mut wanted = vec![false; nodes.len()];
+        self.outputs.iter().for_each(|(_, id)| wanted[id.index()] = true);
+        for item in &self.items {
+            if let Effect::Train { gradients, .. } = &item.effect {
+                gradients.iter().for_each(|(_, id)| wanted[id.index()] = true);
+            }
+        }
+        for (i, node) in nodes.iter().enumerate().rev() {
+            if wanted[i] {
+                node.args.iter().for_each(|a| wanted[a.index()] = true);
+            }
+        }
+        wanted
+    }
+}
+
 pub(super) struct Inner {
     pub(super) graph: Graph,
     pub(super) table: Arc<ParamTable>,

@@ -1,4 +1,6 @@
 //! `baq bench`: speed on this machine, beside what its processor can do.
+//!
+//! Above 400 lines because what is measured and how it is said stand side by side.
 
 use baq_kernels::Unit;
 use clap::{Args, ValueEnum};
@@ -6,12 +8,14 @@ use serde_json::{Value, json};
 
 use super::setup::RunArgs;
 use super::{Common, Outcome, Verdict, train};
+use crate::algo::Dims;
 use crate::autodiff::Cost;
-use crate::config::{Config, OfflineConfig};
+use crate::config::{Config, OfflineConfig, RunConfig};
 use crate::env::{self, cost};
 use crate::train::TrainError;
 use crate::train::bench::{self, Acting, Measured, Round, Samples};
 use crate::train::data::{self, EMBEDDED};
+use crate::train::effects::{self, Stage};
 use crate::train::metrics::read_timing;
 use crate::train::offline::Ended;
 use crate::train::progress::Stop;
@@ -35,27 +39,27 @@ enum What {
 #[derive(Debug, Args)]
 pub struct Bench {
     what: What,
-    /// base algorithm
-    #[arg(long, default_value = "iql")]
-    algo: String,
-    /// adaptation; other than plain: the online round, sampled as the adaptation wants
-    #[arg(long, default_value = "plain")]
-    adapt: String,
-    /// length of an observation (default: that of Hopper)
-    #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u16).range(1..))]
-    obs: u16,
-    /// length of an action
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    act: u16,
-    /// environment of `env`
-    #[arg(long, value_name = "ENV", default_value = "hopper-v4")]
-    env: String,
-    /// data of `train`
-    #[arg(long, value_name = "FILE", default_value = EMBEDDED)]
-    data: String,
-    /// updates of `train`
-    #[arg(long, value_name = "N", default_value_t = 21_000, value_parser = clap::value_parser!(u64).range(WINDOW..=1_000_000_000))]
-    updates: u64,
+    /// base algorithm (default: that of the preset, else iql)
+    #[arg(long)]
+    algo: Option<String>,
+    /// adaptation; other than plain: the online round, sampled as the adaptation wants (default: plain)
+    #[arg(long)]
+    adapt: Option<String>,
+    /// length of an observation (default: 11, as in Hopper)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    obs: Option<u16>,
+    /// length of an action (default: 3)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    act: Option<u16>,
+    /// environment of `env` (default: hopper-v4)
+    #[arg(long, value_name = "ENV")]
+    env: Option<String>,
+    /// data of `train` (default: the slice inside the program)
+    #[arg(long, value_name = "FILE")]
+    data: Option<String>,
+    /// updates of `train` (default: 21000)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(WINDOW..=1_000_000_000))]
+    updates: Option<u64>,
     /// transitions to draw from (default: 2000000 for replay, otherwise 1000000)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rows: Option<u32>,
@@ -80,6 +84,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl Bench {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
+        self.check()?;
         let report = match self.what {
             What::Update => self.update(common)?,
             What::Acting => self.acting(common)?,
@@ -95,40 +100,63 @@ impl Bench {
     }
 
     fn config(&self, common: Common) -> Result<Config, TrainError> {
-        let args = RunArgs {
-            preset: self.preset.clone(),
-            sets: self.sets.clone(),
-            env: Some("none".into()),
-            ..RunArgs::default()
+        let args = RunArgs { preset: self.preset.clone(), sets: self.sets.clone(), ..RunArgs::default() };
+        let config = args.resolve(common, self.algo.as_deref(), self.adapt.as_deref())?;
+        let (s, a) = self.dims();
+        effects::check_method(&config, Dims { s, a, batch: 1 }, Stage::Offline)?;
+        Ok(config)
+    }
+
+    /// An error for an argument that says nothing about what is measured.
+    fn check(&self) -> Result<(), TrainError> {
+        let given = [
+            ("--algo", self.algo.is_some()),
+            ("--preset", self.preset.is_some()),
+            ("--set", !self.sets.is_empty()),
+            ("--obs", self.obs.is_some()),
+            ("--act", self.act.is_some()),
+            ("--adapt", self.adapt.is_some()),
+            ("--rows", self.rows.is_some()),
+            ("--env", self.env.is_some()),
+            ("--data", self.data.is_some()),
+            ("--updates", self.updates.is_some()),
+        ];
+        let idle = match self.what {
+            What::Update | What::Replay => [&given[7..], &[]],
+            What::Acting => [&given[5..], &[]],
+            What::Env => [&given[..7], &given[8..]],
+            What::Train => [&given[3..8], &[]],
         };
-        args.resolve(common, Some(&self.algo), Some(&self.adapt))
+        match idle.concat().iter().find(|(_, given)| *given) {
+            None => Ok(()),
+            Some((argument, _)) => Err(TrainError::Input(format!(
+                "{argument}: `baq bench {}` has no use for it; leave it out",
+                self.what.to_possible_value().expect("invariant: every kind has a word").get_name()
+            ))),
+        }
     }
 
     fn dims(&self) -> (usize, usize) {
-        (self.obs.into(), self.act.into())
+        (self.obs.unwrap_or(11).into(), self.act.unwrap_or(3).into())
     }
 
     fn rows(&self, default: usize) -> usize {
         self.rows.map_or(default, |n| n as usize)
     }
 
-    fn method(&self) -> String {
-        match self.adapt.as_str() {
-            "plain" => self.algo.clone(),
-            adapt => format!("{} with {adapt}", self.algo),
-        }
-    }
-
     fn update(&self, common: Common) -> Result<Report, TrainError> {
-        let mut round = Round::new(&self.config(common)?, self.dims(), self.rows(1_000_000))?;
+        let config = self.config(common)?;
+        let run: RunConfig = config.section();
+        let (obs, act) = self.dims();
+        let mut round = Round::new(&config, (obs, act), self.rows(1_000_000))?;
         let (sampling, measured) = round.measure(self.seconds * 0.75);
         let steps = round.profile(self.seconds * 0.25);
         let (stages, kinds) = (stages(&steps), kinds(&steps));
         let mut report = Report::new("update", &measured, "updates");
-        report.set("algo", json!(self.algo));
-        report.set("adapt", json!(self.adapt));
-        report.set("obs", json!(self.obs));
-        report.set("act", json!(self.act));
+        report.set("algo", json!(run.algo));
+        report.set("adapt", json!(run.adapt));
+        report.set("obs", json!(obs));
+        report.set("act", json!(act));
         report.set("batch", json!(round.batch()));
         report.set("sampling_microseconds", json!(sampling.median() * 1e6));
         report.set(
@@ -137,10 +165,8 @@ impl Bench {
         );
         report.set("kernels", kinds.iter().map(Kind::json).collect());
         report.line(&format!(
-            "{}, observations of {}, actions of {}, batches of {}, {}",
-            self.method(),
-            self.obs,
-            self.act,
+            "{}, observations of {obs}, actions of {act}, batches of {}, {}",
+            method(&run),
             round.batch(),
             machine(),
         ));
@@ -160,18 +186,15 @@ impl Bench {
     }
 
     fn acting(&self, common: Common) -> Result<Report, TrainError> {
-        let measured = Acting::new(&self.config(common)?, self.dims())?.measure(self.seconds);
+        let config = self.config(common)?;
+        let (obs, act) = self.dims();
+        let algo = config.section::<RunConfig>().algo;
+        let measured = Acting::new(&config, (obs, act))?.measure(self.seconds);
         let mut report = Report::new("acting", &measured, "actions");
-        report.set("algo", json!(self.algo));
-        report.set("obs", json!(self.obs));
-        report.set("act", json!(self.act));
-        report.line(&format!(
-            "a policy of {}, one state of {}, actions of {}, {}",
-            self.algo,
-            self.obs,
-            self.act,
-            machine(),
-        ));
+        report.set("algo", json!(algo));
+        report.set("obs", json!(obs));
+        report.set("act", json!(act));
+        report.line(&format!("a policy of {algo}, one state of {obs}, actions of {act}, {}", machine()));
         report.rates(&measured, "actions");
         Ok(report)
     }
@@ -179,17 +202,17 @@ impl Bench {
     fn replay(&self, common: Common) -> Result<Report, TrainError> {
         let rows = self.rows(2_000_000);
         let config = self.config(common)?;
-        let cost = bench::replay(&config, self.dims(), rows, self.seconds)?;
+        let run: RunConfig = config.section();
+        let (obs, act) = self.dims();
+        let cost = bench::replay(&config, (obs, act), rows, self.seconds)?;
         let mut report = Report::empty("replay");
-        report.set("algo", json!(self.algo));
-        report.set("adapt", json!(self.adapt));
+        report.set("algo", json!(run.algo));
+        report.set("adapt", json!(run.adapt));
         report.set("rows", json!(rows));
         report.set("allocations", json!(cost.allocations));
         report.line(&format!(
-            "batches of {} from {rows} transitions of {} and {} numbers, {}",
-            self.method(),
-            self.obs,
-            self.act,
+            "batches of {} from {rows} transitions of {obs} and {act} numbers, {}",
+            method(&run),
             machine(),
         ));
         let parts = [
@@ -211,22 +234,16 @@ impl Bench {
     }
 
     fn training(&self, common: Common) -> Result<Report, TrainError> {
-        if self.adapt != "plain" {
-            return Err(TrainError::Input(format!(
-                "--adapt: expected plain, got {}; `bench train` measures training on data",
-                self.adapt
-            )));
-        }
         let args = RunArgs {
             preset: self.preset.clone(),
             sets: self.sets.clone(),
-            data: Some(self.data.clone()),
+            data: Some(self.data.clone().unwrap_or_else(|| EMBEDDED.into())),
             env: Some("none".into()),
             ..RunArgs::default()
         };
-        let mut config = args.resolve(common, Some(&self.algo), None)?;
+        let mut config = args.resolve(common, self.algo.as_deref(), None)?;
         config.put(OfflineConfig {
-            updates: self.updates,
+            updates: self.updates.unwrap_or(21_000),
             log_every: WINDOW,
             patience: 0,
             ..config.section()
@@ -251,41 +268,11 @@ impl Bench {
             .collect();
         // The same updates without the loop around them.
         let (_, alone) = Round::new(&config, dims, rows)?.measure(self.seconds);
-        Ok(self.trained(&rates, &alone))
-    }
-
-    fn trained(&self, rates: &[f64], alone: &Measured) -> Report {
-        let mut all = Samples::default();
-        rates.iter().for_each(|rate| all.push(*rate));
-        let (first, last) = (rates[0], rates[rates.len() - 1]);
-        let (whole, update) = (all.median(), 1.0 / alone.call.median());
-        let mut report = Report::empty("train");
-        report.set("algo", json!(self.algo));
-        report.set("data", json!(self.data));
-        report.set("updates", json!(self.updates));
-        report.set("updates_per_second", json!(whole));
-        report.set("first_thousand", json!(first));
-        report.set("last_thousand", json!(last));
-        report.set("last_to_first", json!(last / first));
-        report.set("thousands", json!(rates));
-        report.set("update_alone_per_second", json!(update));
-        report.set("share_of_update_alone", json!(whole / update));
-        report.line(&format!("{} on {}, {} updates, {}", self.algo, self.data, self.updates, machine()));
-        report.line(&format!("  median of the thousands {whole:>9.1} updates/s"));
-        report.line(&format!("  first thousand          {first:>9.1} updates/s"));
-        report.line(&format!(
-            "  last thousand           {last:>9.1} updates/s = {:.1} % of the first",
-            100.0 * last / first
-        ));
-        report.line(&format!(
-            "  the update alone        {update:>9.1} updates/s, of which the loop reaches {:.1} %",
-            100.0 * whole / update
-        ));
-        report
+        Ok(trained(&config, &rates, &alone))
     }
 
     fn environment(&self) -> Result<Report, TrainError> {
-        let spec = env::spec(&self.env)?;
+        let spec = env::spec(self.env.as_deref().unwrap_or("hopper-v4"))?;
         let cost = cost::measure(spec.id, self.seconds)?;
         let of = |list: &[f64]| {
             let mut samples = Samples::default();
@@ -318,8 +305,47 @@ impl Bench {
     }
 }
 
+fn method(run: &RunConfig) -> String {
+    match run.adapt.as_str() {
+        "plain" => run.algo.clone(),
+        adapt => format!("{} with {adapt}", run.algo),
+    }
+}
+
 /// Updates between two times of `bench train`.
 const WINDOW: u64 = 1_000;
+
+/// What `bench train` says of a run with these rates, beside the same updates alone.
+fn trained(config: &Config, rates: &[f64], alone: &Measured) -> Report {
+    let (run, offline): (RunConfig, OfflineConfig) = (config.section(), config.section());
+    let mut all = Samples::default();
+    rates.iter().for_each(|rate| all.push(*rate));
+    let (first, last) = (rates[0], rates[rates.len() - 1]);
+    let (whole, update) = (all.median(), 1.0 / alone.call.median());
+    let mut report = Report::empty("train");
+    report.set("algo", json!(run.algo));
+    report.set("data", json!(run.dataset));
+    report.set("updates", json!(offline.updates));
+    report.set("updates_per_second", json!(whole));
+    report.set("first_thousand", json!(first));
+    report.set("last_thousand", json!(last));
+    report.set("last_to_first", json!(last / first));
+    report.set("thousands", json!(rates));
+    report.set("update_alone_per_second", json!(update));
+    report.set("share_of_update_alone", json!(whole / update));
+    report.line(&format!("{} on {}, {} updates, {}", run.algo, run.dataset, offline.updates, machine()));
+    report.line(&format!("  median of the thousands {whole:>9.1} updates/s"));
+    report.line(&format!("  first thousand          {first:>9.1} updates/s"));
+    report.line(&format!(
+        "  last thousand           {last:>9.1} updates/s = {:.1} % of the first",
+        100.0 * last / first
+    ));
+    report.line(&format!(
+        "  the update alone        {update:>9.1} updates/s, of which the loop reaches {:.1} %",
+        100.0 * whole / update
+    ));
+    report
+}
 
 fn machine() -> String {
     let threads = baq_kernels::threads();

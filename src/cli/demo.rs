@@ -27,10 +27,10 @@ pub struct Demo {
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
     /// updates of IQL; the other lengths follow
-    #[arg(long, value_name = "N", default_value_t = 24_000, value_parser = clap::value_parser!(u64).range(100..))]
+    #[arg(long, value_name = "N", default_value_t = 24_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000_000))]
     updates: u64,
     /// environment steps of each fine-tuning run
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..))]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(100..=1_000_000_000))]
     env_steps: u64,
     /// environment
     #[arg(long, value_name = "ENV", default_value = "hopper-v4")]

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::setup::Restored;
 use super::{Common, Outcome, Verdict};
-use crate::train::TrainError;
 use crate::train::evaluate::Evaluator;
 use crate::train::metrics::{Phase, Stamp};
+use crate::train::{TrainError, memory};
 
 /// Measure a trained policy.
 #[derive(Debug, Args)]
@@ -31,6 +31,7 @@ impl Evaluate {
         let mut policy = Restored::open(&self.from)?;
         let spec = policy.environment(self.env.as_deref())?;
         let seed = common.seed.unwrap_or(0);
+        memory::check_episodes(&policy.agent, self.episodes as usize)?;
         let mut evaluator = Evaluator::new(&policy.agent, spec.id, self.episodes as usize, seed)?;
         let c = &policy.counters;
         let phase = if policy.online { Phase::Online } else { Phase::Offline };

@@ -19,19 +19,20 @@ use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::cadence;
+use crate::train::effects::{self, Stage};
 
 /// Print what a method computes.
 #[derive(Debug, Args)]
 pub struct Explain {
-    /// base algorithm: iql or bc
-    #[arg(long, default_value = "iql")]
-    algo: String,
-    /// adaptation: plain, baq, suf, so2 or off2on
-    #[arg(long, default_value = "plain")]
-    adapt: String,
-    /// environment that gives the dimensions
-    #[arg(long, value_name = "ENV", default_value = "hopper")]
-    env: String,
+    /// base algorithm: see `baq options` (default: that of the preset or the file, else iql)
+    #[arg(long)]
+    algo: Option<String>,
+    /// adaptation: plain, baq, suf, so2 or off2on (default: that of the file, else plain)
+    #[arg(long)]
+    adapt: Option<String>,
+    /// environment that gives the dimensions (default: that of the file, else hopper)
+    #[arg(long, value_name = "ENV")]
+    env: Option<String>,
     /// which phase (default: online for an adaptation, else offline)
     #[arg(long)]
     phase: Option<Which>,
@@ -98,11 +99,16 @@ impl Explain {
             preset: self.preset.clone(),
             config: self.config.clone(),
             sets: self.sets.clone(),
-            env: Some(self.env.clone()),
+            env: self.env.clone(),
             ..RunArgs::default()
         };
-        let config = args.resolve(common, Some(&self.algo), Some(&self.adapt))?;
-        let default = if self.adapt == "plain" { Which::Offline } else { Which::Online };
+        let mut config = args.resolve(common, self.algo.as_deref(), self.adapt.as_deref())?;
+        let mut run: RunConfig = config.section();
+        let default = if run.adapt == "plain" { Which::Offline } else { Which::Online };
+        if run.env.is_empty() && self.env.is_none() {
+            run.env = env::spec("hopper")?.id.into();
+            config.put(run);
+        }
         let sheet = Sheet::new(&config, self.phase.unwrap_or(default))?;
         match common.json {
             true => println!("{}", sheet.to_json()),
@@ -130,7 +136,9 @@ impl Sheet {
         let spec = env::spec(&run.env)?;
         let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
         let batch = if which == Which::Offline { offline.batch } else { online.rows() };
-        let agent = Agent::new(config, Dims { s: spec.obs_dim, a: spec.act_dim, batch })?;
+        let dims = Dims { s: spec.obs_dim, a: spec.act_dim, batch };
+        let agent = Agent::outline(config, dims)?;
+        effects::check_method(config, dims, Stage::Offline)?;
         let mut parts = Vec::new();
         let mut annotated = Vec::new();
         match which {

@@ -14,17 +14,19 @@ use crate::adapt::baq::BaqConfig;
 use crate::algo::Learner as _;
 use crate::algo::bc::BcConfig;
 use crate::audit::Recorder;
-use crate::config::{Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _};
+use crate::config::value::FieldValue as _;
+use crate::config::{By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated};
 use crate::report::{self, OnlineFigures};
 use crate::train::agent::Agent;
 use crate::train::data::{self, Dataset};
+use crate::train::effects::{self, Stage};
 use crate::train::metrics::{EvaluationLog, Phase, read_evaluations, write_dataset};
 use crate::train::offline::Ended;
 use crate::train::online::{self, Online};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
 use crate::train::state::{Counters, Saved};
-use crate::train::{TrainError, calibration, switch};
+use crate::train::{TrainError, calibration, memory, switch};
 
 /// Fine-tune in an environment
 ///
@@ -35,9 +37,9 @@ pub struct Finetune {
     /// run (its directory or checkpoint) to start from
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     from: Option<PathBuf>,
-    /// adaptation: plain, baq, suf, so2 or off2on
-    #[arg(long, default_value = "baq")]
-    adapt: String,
+    /// adaptation: plain, baq, suf, so2 or off2on (default: that of the file, else baq)
+    #[arg(long)]
+    adapt: Option<String>,
     /// run of `baq train --algo bc` that serves as the behaviour model (default: fit one)
     #[arg(long, value_name = "RUN")]
     model: Option<PathBuf>,
@@ -78,11 +80,9 @@ impl Finetune {
             None => {
                 let from = self.from.clone().expect("invariant: clap asks for --from or --resume");
                 let start = Start { from, model: self.model.clone() };
-                let mut config = start.configuration(&self.run, common, &self.adapt)?;
+                let mut config = start.configuration(&self.run, common, self.adapt.as_deref())?;
                 if let Some(n) = self.env_steps {
-                    let mut online: OnlineConfig = config.section();
-                    online.env_steps = n;
-                    config.put(online);
+                    config.apply_argument("--env-steps", ("online", "env_steps"), &n.to_toml())?;
                 }
                 self.probes.apply(&mut config)?;
                 let config = setup::note_simulator(config, true, self.accept_mujoco)?;
@@ -140,8 +140,13 @@ pub struct Start {
 }
 
 impl Start {
-    /// The offline run's configuration, with arguments on top.
-    pub fn configuration(&self, args: &RunArgs, common: Common, adapt: &str) -> Result<Config, TrainError> {
+    /// The offline run's configuration, with arguments on top; `adapt` is that of `--adapt`.
+    pub fn configuration<'a>(
+        &self,
+        args: &RunArgs,
+        common: Common,
+        adapt: impl Into<Option<&'a str>>,
+    ) -> Result<Config, TrainError> {
         let origin = Saved::open(&self.from)?;
         let trained = setup::from_text(origin.file(), origin.config()?)?;
         let mut offline = trained.clone();
@@ -150,17 +155,35 @@ impl Start {
         offline.put(OnlineConfig { random_steps: 0, ..online });
         // It simulates with what is at hand, whatever the policy was evaluated with.
         offline.put(MujocoConfig::default());
-        let mut config = args.resolve_from(offline, common, adapt)?;
+        let run: RunConfig = trained.section();
+        args.agreed("algo", None, Some((origin.file(), &run.algo)))?;
+        let adapt = args.agreed("adapt", adapt.into(), None)?.unwrap_or_else(|| "baq".into());
+        let mut config = args.resolve_from(offline, common, &run.algo, &adapt)?;
         switch::check(&origin, &trained, &config)?;
         // The offline phase is over: what is said about it is what it was.
-        let others: Vec<&str> =
-            config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
-        config.clone().restrict(&others)?;
+        if config.stated().iter().any(|s| s.by == By::Set && s.section == OfflineConfig::NAME) {
+            let others: Vec<&str> =
+                config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
+            config.clone().restrict(&others)?;
+        }
         config.put(trained.section::<OfflineConfig>());
-        if let Some(path) = &self.model
-            && config.has::<BaqConfig>()
-        {
-            // The model's own form, whatever this configuration says.
+        if let Some(path) = &self.model {
+            if !config.has::<BaqConfig>() {
+                return Err(TrainError::Input(format!(
+                    "--model {}: expected --adapt baq, which compares with a model of the data, got {adapt}; leave it out",
+                    path.display()
+                )));
+            }
+            let fits = ["model_updates", "model_optimiser"];
+            let asked = |s: &&Stated| s.by == By::Set && s.section == "baq" && fits.contains(&s.key.as_str());
+            if let Some(asked) = config.stated().iter().find(asked) {
+                return Err(TrainError::Input(format!(
+                    "{}: has no effect with --model {}, which is fitted already; leave one of them out",
+                    asked.place,
+                    path.display()
+                )));
+            }
+            // The model's own form.
             let model = Saved::open(path)?;
             let cloned = setup::from_text(model.file(), model.config()?)?;
             let (run, form): (RunConfig, BcConfig) = (cloned.section(), cloned.section());
@@ -191,6 +214,8 @@ impl Start {
         let model = self.model.as_deref().map(Saved::open).transpose()?;
         // What can be wrong with the input is found before anything is created.
         let dataset = setup::load_again(config)?;
+        effects::check(config, &dataset, Stage::Online(origin.counters()?.round))?;
+        memory::check_online(config, &dataset)?;
         prepare(config, &origin, model.as_ref(), &dataset)?;
         let config = &dataset.pin(config);
         drop(dataset);
@@ -267,6 +292,9 @@ fn tune(
     (stop, quiet): (&Stop, bool),
 ) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
+    if saved.is_some() {
+        memory::check_online(config, &dataset)?;
+    }
     // Only now is it certain that these are the data of this run.
     Saved::open(&dir.file(ORIGIN))?.check_dataset(&dataset.facts)?;
     say_notes(&dataset.facts);

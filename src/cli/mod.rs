@@ -63,7 +63,7 @@ const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed or training diver
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Common {
     /// threads of the numerical kernels (default: all cores; results do not depend on it)
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// instruction set of the kernels: portable, avx2 or avx512 (default: the processor's best); bits may
     /// depend on it

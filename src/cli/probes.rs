@@ -9,6 +9,7 @@ use crate::audit::Probes;
 use crate::audit::finite::Finite;
 use crate::audit::ledger::{Change, Closing, Header, Scribe, sha256};
 use crate::audit::roundoff::RoundOff;
+use crate::config::value::FieldValue as _;
 use crate::config::{AuditConfig, Config, MujocoConfig, RunConfig};
 use crate::train::TrainError;
 use crate::train::conditions::Simulators;
@@ -31,14 +32,18 @@ pub struct ProbeArgs {
 impl ProbeArgs {
     /// Writes the arguments into the configuration.
     pub fn apply(&self, config: &mut Config) -> Result<(), TrainError> {
-        let mut audit: AuditConfig = config.section();
-        audit.ledger |= self.ledger;
+        if self.ledger {
+            config.apply_argument("--ledger", ("audit", "ledger"), &true.to_toml())?;
+        }
         for probe in &self.probes {
-            let every =
+            let argument = format!("--probe {probe}");
+            let every: Option<u64> =
                 probe.strip_prefix("reference:every=").and_then(|n| n.parse().ok()).filter(|n| *n > 0);
             match (probe.as_str(), every) {
-                ("finite", _) => audit.finite = true,
-                (_, Some(every)) => audit.reference_every = every,
+                ("finite", _) => config.apply_argument(&argument, ("audit", "finite"), &true.to_toml())?,
+                (_, Some(every)) => {
+                    config.apply_argument(&argument, ("audit", "reference_every"), &every.to_toml())?;
+                }
                 _ => {
                     return Err(TrainError::Input(format!(
                         "--probe {probe}: expected `finite` or `reference:every=N` with N from 1 up"
@@ -46,7 +51,6 @@ impl ProbeArgs {
                 }
             }
         }
-        config.put(audit);
         Ok(())
     }
 }

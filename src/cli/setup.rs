@@ -8,9 +8,10 @@ use clap::Args;
 use super::Common;
 use crate::adapt::{ADAPTATIONS, method_name};
 use crate::algo::ALGORITHMS;
+use crate::config::value::FieldValue as _;
 use crate::config::{
-    AnySection, AuditConfig, AutoOr, Config, DataConfig, MujocoConfig, OfflineConfig, OnlineConfig,
-    RunConfig, Section as _, nearest, presets, resolve_over, section,
+    AnySection, AuditConfig, AutoOr, Config, ConfigError, DataConfig, MujocoConfig, OfflineConfig,
+    OnlineConfig, RunConfig, Section as _, nearest, presets, resolve_over, section,
 };
 use crate::env;
 use crate::train::TrainError;
@@ -118,36 +119,65 @@ pub fn from_text(origin: &str, text: &str) -> Result<Config, TrainError> {
 }
 
 impl RunArgs {
-    /// Resolves presets, file, `--set` and these arguments. `algo` and `adapt` win over all of them.
+    /// Resolves presets, file, `--set` and these arguments; `algo` and `adapt` are those of `--algo` and `--adapt`.
+    /// Whoever names a method decides it, and all who do must agree.
     pub fn resolve(
         &self,
         common: Common,
         algo: Option<&str>,
         adapt: Option<&str>,
     ) -> Result<Config, TrainError> {
-        if let Some(name) = algo {
-            find_algorithm(name)?;
+        let algo = self.agreed("algo", algo, None)?.unwrap_or_else(|| RunConfig::default().algo);
+        let adapt = self.agreed("adapt", adapt, None)?.unwrap_or_else(|| RunConfig::default().adapt);
+        find_algorithm(&algo)?;
+        let modifier = find_adaptation(&adapt)?;
+        let by_name = if self.config.is_none() { self.usual_preset(&algo) } else { None };
+        let preset = self.preset.as_deref().or(by_name);
+        let between = (modifier.name, modifier.defaults);
+        let config = resolve_over(known_sections(), preset, between, self.config.as_deref(), &self.sets)?;
+        self.finish(config, common, &algo, &adapt)
+    }
+
+    /// The method that is named for `run.algo` or `run.adapt` by the preset, the file, `--set` or the argument, if it is
+    /// named at all. An error if two of them differ, or one of them and the run that this one starts from.
+    pub fn agreed(
+        &self,
+        key: &str,
+        argument: Option<&str>,
+        origin: Option<(&str, &str)>,
+    ) -> Result<Option<String>, TrainError> {
+        let of = |(who, name): (&str, &str)| (who.to_string(), name.to_string());
+        let mut claims: Vec<(String, String)> = origin.map(of).into_iter().collect();
+        let mut ask = |who: String, apply: &dyn Fn(&mut Config) -> Result<(), ConfigError>| {
+            let mut alone = Config::new(known_sections());
+            apply(&mut alone)?;
+            let value = alone.get("run", key).and_then(|v| v.as_str().map(str::to_string));
+            claims.extend(alone.find_stated("run", key).and(value).map(|name| (who, name)));
+            Ok::<_, ConfigError>(())
+        };
+        if let Some(name) = &self.preset {
+            ask(format!("--preset {name}"), &|c| c.apply_preset(name))?;
         }
-        if let Some(name) = adapt {
-            find_adaptation(name)?;
+        if let Some(path) = &self.config {
+            ask(path.display().to_string(), &|c| c.apply_file(path))?;
         }
-        let by_name = algo.and_then(|name| self.usual_preset(name));
-        let preset = self.preset.as_deref().or(if self.config.is_none() { by_name } else { None });
-        let over =
-            |between| resolve_over(known_sections(), preset, between, self.config.as_deref(), &self.sets);
-        let config = over(("", ""))?;
-        let named = config.section::<RunConfig>().adapt;
-        let modifier = find_adaptation(adapt.unwrap_or(&named))?;
-        let config =
-            if modifier.defaults.is_empty() { config } else { over((modifier.name, modifier.defaults))? };
-        self.finish(config, common, algo, adapt)
+        ask(format!("--set run.{key}"), &|c| self.sets.iter().try_for_each(|set| c.apply_set(set)))?;
+        claims.extend(argument.map(|name| of((&format!("--{key}"), name))));
+        match claims.windows(2).find(|pair| pair[0].1 != pair[1].1) {
+            None => Ok(claims.pop().map(|(_, name)| name)),
+            Some(pair) => Err(TrainError::Input(format!(
+                "{}: expected run.{key} = {}, as {} has it, got {}; leave one of them out",
+                pair[1].0, pair[0].1, pair[0].0, pair[1].1,
+            ))),
+        }
     }
 
     /// The preset named like the algorithm. One that is for learning without data has a sister for learning
     /// from data.
     fn usual_preset(&self, algo: &str) -> Option<&'static str> {
         let find = |name: &str| presets::find(name).ok().map(|p| p.name);
-        let with_data = self.data.as_ref().and_then(|_| find(&format!("{algo}_offline")));
+        let has_data = self.data.is_some() || self.sets.iter().any(|set| set.starts_with("run.dataset="));
+        let with_data = has_data.then(|| find(&format!("{algo}_offline"))).flatten();
         with_data.or_else(|| find(algo))
     }
 
@@ -156,6 +186,7 @@ impl RunArgs {
         &self,
         mut config: Config,
         common: Common,
+        algo: &str,
         adapt: &str,
     ) -> Result<Config, TrainError> {
         let modifier = find_adaptation(adapt)?;
@@ -164,57 +195,57 @@ impl RunArgs {
         }
         config.apply_text(modifier.name, modifier.defaults)?;
         if let Some(path) = &self.config {
-            let name = path.display().to_string();
-            let text =
-                crate::files::read_to_string(path).map_err(|e| TrainError::Input(format!("{name}: {e}")))?;
-            config.apply_text(&name, &text)?;
+            config.apply_file(path)?;
         }
         for set in &self.sets {
             config.apply_set(set)?;
         }
-        self.finish(config, common, None, Some(adapt))
+        self.finish(config, common, algo, adapt)
     }
 
     fn finish(
         &self,
         mut config: Config,
         common: Common,
-        algo: Option<&str>,
-        adapt: Option<&str>,
+        algo: &str,
+        adapt: &str,
     ) -> Result<Config, TrainError> {
-        let mut run: RunConfig = config.section();
-        if let Some(name) = algo {
-            run.algo = name.into();
-        }
-        if let Some(name) = adapt {
-            run.adapt = name.into();
-        }
+        let (base, modifier) = (find_algorithm(algo)?, find_adaptation(adapt)?);
         if let Some(data) = &self.data {
-            run.dataset.clone_from(data);
+            config.apply_argument("--data", ("run", "dataset"), &data.to_toml())?;
         }
+        if let Some(seed) = common.seed {
+            config.apply_argument("--seed", ("run", "seed"), &seed.to_toml())?;
+        }
+        if let Some(name) = &self.env {
+            let id = if name == "none" { "" } else { env::spec(name)?.id };
+            config.apply_argument("--env", ("run", "env"), &id.to_string().to_toml())?;
+        }
+        if self.clip_actions {
+            config.apply_argument("--clip-actions", ("data", "clip_actions"), &true.to_toml())?;
+        }
+        if let Some(steps) = self.max_episode_steps {
+            let steps = AutoOr::Value(steps).to_toml();
+            config.apply_argument("--max-episode-steps", ("data", "max_episode_steps"), &steps)?;
+        }
+        let mut run: RunConfig = config.section();
+        (run.algo, run.adapt) = (base.name.into(), modifier.name.into());
         // A checksum belongs to the data that it was written beside.
         let renamed = self.data.is_some() || config.is_set(RunConfig::NAME, "dataset");
         if renamed && !config.is_set(RunConfig::NAME, "dataset_sha256") {
             run.dataset_sha256.clear();
         }
         run.dataset = absolute(&run.dataset)?;
-        if let Some(seed) = common.seed {
-            run.seed = seed;
-        }
         if run.numerics == Numerics::F32.name() {
             run.numerics = common.numerics.name().into();
         }
         check_numerics(&run)?;
-        match self.env.as_deref() {
-            Some("none") => run.env = String::new(),
-            Some(name) => run.env = env::spec(name)?.id.into(),
-            None if run.env.is_empty() => {
-                run.env = Task::of(Path::new(&run.dataset)).known().map_or("", |spec| spec.id).into();
-            }
-            None => run.env = env::spec(&run.env)?.id.into(),
+        if !run.env.is_empty() {
+            run.env = env::spec(&run.env)?.id.into();
+        } else if self.env.is_none() {
+            run.env = Task::of(Path::new(&run.dataset)).known().map_or("", |spec| spec.id).into();
         }
         let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco;
-        let (base, modifier) = (find_algorithm(&run.algo)?, find_adaptation(&run.adapt)?);
         let mut active = vec!["run", "data", "offline", "online", "audit", base.name];
         active.extend(base.extends);
         if modifier.section.is_some() {
@@ -224,12 +255,6 @@ impl RunArgs {
             active.push("mujoco");
         }
         config.put(run);
-        let mut data: DataConfig = config.section();
-        data.clip_actions |= self.clip_actions;
-        if let Some(steps) = self.max_episode_steps {
-            data.max_episode_steps = AutoOr::Value(steps);
-        }
-        config.put(data);
         Ok(config.restrict(&active)?)
     }
 }

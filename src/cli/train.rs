@@ -12,17 +12,19 @@ use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names, resume, say_notes};
 use crate::algo::Dims;
 use crate::audit::Recorder;
+use crate::config::value::FieldValue as _;
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
-use crate::train::TrainError;
 use crate::train::agent::{Agent, find_algorithm};
 use crate::train::data::{self, Dataset};
+use crate::train::effects::{self, Stage};
 use crate::train::metrics::{read_dataset, read_evaluations, write_dataset};
 use crate::train::offline::{self, Ended, Offline};
 use crate::train::online::{self, Online};
 use crate::train::progress::Stop;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::{Counters, Saved};
+use crate::train::{TrainError, memory};
 
 /// Train on a data set, or in an environment alone
 ///
@@ -30,9 +32,9 @@ use crate::train::state::{Counters, Saved};
 /// own transitions in --env.
 #[derive(Debug, Args)]
 pub struct Train {
-    /// base algorithm: see `baq options`
-    #[arg(long, default_value = "iql")]
-    algo: String,
+    /// base algorithm: see `baq options` (default: that of the preset or the file, else iql)
+    #[arg(long)]
+    algo: Option<String>,
     #[command(flatten)]
     run: RunArgs,
     #[command(flatten)]
@@ -121,7 +123,7 @@ impl Train {
     }
 
     fn configuration(&self, common: Common) -> Result<Config, TrainError> {
-        let mut config = self.run.resolve(common, Some(&self.algo), None)?;
+        let mut config = self.run.resolve(common, self.algo.as_deref(), None)?;
         let run: RunConfig = config.section();
         if run.dataset.is_empty() && !find_algorithm(&run.algo)?.needs_data {
             if self.updates.is_some() {
@@ -135,10 +137,14 @@ impl Train {
                 config.sections().map(|s| s.name()).filter(|n| *n != "offline").collect();
             config = config.restrict(&present)?;
         }
+        if !run.dataset.is_empty() && run.adapt != RunConfig::default().adapt {
+            return Err(TrainError::Input(format!(
+                "run.adapt: expected plain, since training on data has no adaptation, got {0}; give it to `baq finetune --adapt {0}`",
+                run.adapt
+            )));
+        }
         if let Some(n) = self.updates {
-            let mut offline: OfflineConfig = config.section();
-            offline.updates = n;
-            config.put(offline);
+            config.apply_argument("--updates", ("offline", "updates"), &n.to_toml())?;
         }
         if let Some(n) = self.env_steps {
             if !run.dataset.is_empty() {
@@ -147,9 +153,7 @@ impl Train {
                     run.dataset
                 )));
             }
-            let mut online: OnlineConfig = config.section();
-            online.env_steps = n;
-            config.put(online);
+            config.apply_argument("--env-steps", ("online", "env_steps"), &n.to_toml())?;
         }
         let acts = run.dataset.is_empty() || config.section::<OfflineConfig>().eval_episodes > 0;
         setup::note_simulator(config, acts, self.accept_mujoco)
@@ -212,6 +216,9 @@ pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<En
     // What can be wrong with the input is found before anything is created.
     let dataset = data::load(config)?;
     dataset.check(config)?;
+    let stage = if dataset.is_absent() { Stage::Alone } else { Stage::Offline };
+    effects::check(config, &dataset, stage)?;
+    memory::check(config, &dataset)?;
     let config = &dataset.pin(config);
     let untrained = agent(config, &dataset)?;
     online::check(config, &untrained, &dataset)?;
@@ -246,6 +253,7 @@ fn go_on(
     let dir = RunDir::resume(path)?;
     let (config, saved) = resume::open(&dir, accept)?;
     let dataset = resume::data(&dir, &config, moved)?;
+    memory::check(&config, &dataset)?;
     let ended = train(&config, &dir, dataset, saved.as_ref(), stop, quiet)?;
     if ended != Ended::Interrupted {
         resume::say_if_over(&dir, saved.as_ref())?;

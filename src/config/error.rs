@@ -40,10 +40,12 @@ pub enum ConfigError {
         /// All declared sections.
         known: String,
     },
-    /// An explicit setting of a section that this run does not use.
-    #[error("--set {place}: section [{section}] is not used by this run (it uses {active})")]
+    /// A setting by the user of a section that this run does not use.
+    #[error(
+        "{place}: section [{section}] is not used by this run (it uses {active}); leave it out, or choose the method it belongs to"
+    )]
     Inactive {
-        /// `section.key` as set.
+        /// How it was set, as `--set section.key`.
         place: String,
         /// Its section.
         section: String,

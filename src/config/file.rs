@@ -1,8 +1,11 @@
 //! A whole configuration: read from presets, files and `--set`, checked, written back.
+//!
+//! Above 400 lines because every way of setting a value notes who set it.
 
 use super::error::{ConfigError, nearest};
 use super::field::{Field, Section};
 use super::presets;
+use super::stated::{By, Stated};
 use super::value::render;
 use sha2::{Digest, Sha256};
 use std::any::Any;
@@ -68,16 +71,13 @@ pub fn section<S: Section>() -> Box<dyn AnySection> {
 /// Sections in a fixed order, every option with a checked value.
 pub struct Config {
     sections: Vec<Box<dyn AnySection>>,
-    /// `section.key` of each `--set`, to refuse those the run would ignore.
-    set_by_hand: Vec<(String, String)>,
+    /// What has been given a value, each option once, by whoever had the last word.
+    stated: Vec<Stated>,
 }
 
 impl Clone for Config {
     fn clone(&self) -> Self {
-        Self {
-            sections: self.sections.iter().map(|s| s.copy()).collect(),
-            set_by_hand: self.set_by_hand.clone(),
-        }
+        Self { sections: self.sections.iter().map(|s| s.copy()).collect(), stated: self.stated.clone() }
     }
 }
 
@@ -142,7 +142,7 @@ pub fn resolve_over(
     }
     config.apply_text(origin, between)?;
     if let Some((origin, table)) = &file {
-        config.apply_values(origin, table)?;
+        config.apply_values(origin, table, By::File)?;
     }
     for set in sets {
         config.apply_set(set)?;
@@ -153,7 +153,7 @@ pub fn resolve_over(
 impl Config {
     /// These sections as they are.
     pub fn new(sections: Vec<Box<dyn AnySection>>) -> Self {
-        Self { sections, set_by_hand: Vec::new() }
+        Self { sections, stated: Vec::new() }
     }
 
     /// Applies an embedded preset and what it inherits.
@@ -165,18 +165,41 @@ impl Config {
         let preset = presets::find(name)?;
         let origin = format!("preset {name}");
         let table = parse_table(preset.text).map_err(|e| e.in_origin(&origin))?;
-        self.apply_table(&origin, &table, depth)
+        self.apply_table(&origin, &table, By::Preset, depth)
     }
 
-    /// Applies the text of a configuration file; `origin` is its name in errors.
+    /// Applies the text of a configuration that nobody asks for in this command, as that of an earlier run; `origin` is
+    /// its name in errors.
     pub fn apply_text(&mut self, origin: &str, text: &str) -> Result<(), ConfigError> {
         let table = parse_table(text).map_err(|e| e.in_origin(origin))?;
-        self.apply_table(origin, &table, 0)
+        self.apply_table(origin, &table, By::Preset, 0)
     }
 
-    fn apply_table(&mut self, origin: &str, table: &Table, depth: usize) -> Result<(), ConfigError> {
+    /// Applies a configuration file that the user names.
+    pub fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let origin = path.display().to_string();
+        let table = parse_table(&read(path)?).map_err(|e| e.in_origin(&origin))?;
+        self.apply_table(&origin, &table, By::File, 0)
+    }
+
+    fn state(&mut self, section: &str, key: &str, by: By, place: String) {
+        self.stated.retain(|s| (s.section.as_str(), s.key.as_str()) != (section, key));
+        self.stated.push(Stated { section: section.into(), key: key.into(), by, place });
+    }
+
+    /// Options that presets, files, `--set` or arguments have given a value.
+    pub fn stated(&self) -> &[Stated] {
+        &self.stated
+    }
+
+    /// The last word on an option, if anything but its declaration gave it a value.
+    pub fn find_stated(&self, section: &str, key: &str) -> Option<&Stated> {
+        self.stated.iter().find(|s| (s.section.as_str(), s.key.as_str()) == (section, key))
+    }
+
+    fn apply_table(&mut self, origin: &str, table: &Table, by: By, depth: usize) -> Result<(), ConfigError> {
         self.inherit(origin, table, depth)?;
-        self.apply_values(origin, table)
+        self.apply_values(origin, table, by)
     }
 
     /// Applies the preset that a file starts from.
@@ -195,7 +218,7 @@ impl Config {
     }
 
     /// Applies what a file itself says.
-    fn apply_values(&mut self, origin: &str, table: &Table) -> Result<(), ConfigError> {
+    fn apply_values(&mut self, origin: &str, table: &Table, by: By) -> Result<(), ConfigError> {
         let other = |text: String| Err(ConfigError::Other(text).in_origin(origin));
         for (name, value) in table {
             if name == "inherit" {
@@ -208,8 +231,39 @@ impl Config {
             for (key, value) in values {
                 section.set(key, value).map_err(|e| e.in_origin(origin))?;
             }
+            for key in values.keys() {
+                self.state(name, key, by, format!("{origin}: {name}.{key}"));
+            }
         }
         Ok(())
+    }
+
+    /// Gives an option the value of the argument of its own that stands for it. An error if `--set` has given it
+    /// another one.
+    pub fn apply_argument(
+        &mut self,
+        argument: &str,
+        (section, key): (&str, &str),
+        value: &Value,
+    ) -> Result<(), ConfigError> {
+        let before = self.get(section, key);
+        self.find(section)?.set(key, value).map_err(|e| e.in_origin(argument))?;
+        let set = self.find_stated(section, key).is_some_and(|s| s.by == By::Set);
+        if let (true, Some(before)) = (set, before)
+            && self.get(section, key).as_ref() != Some(&before)
+        {
+            return Err(ConfigError::Other(format!(
+                "{argument}: --set {section}.{key}={} was given too; keep one of them",
+                render(&before)
+            )));
+        }
+        self.state(section, key, By::Argument, argument.to_string());
+        Ok(())
+    }
+
+    /// The value of `section.key`, if it is there.
+    pub fn get(&self, section: &str, key: &str) -> Option<Value> {
+        self.sections.iter().find(|s| s.name() == section)?.get(key)
     }
 
     /// Applies one `section.key=value`. The value is read as TOML, or else as bare text.
@@ -232,7 +286,7 @@ impl Config {
         {
             return Err(error);
         }
-        self.set_by_hand.push((name.to_string(), key.to_string()));
+        self.state(name, key, By::Set, format!("--set {name}.{key}"));
         Ok(())
     }
 
@@ -243,7 +297,7 @@ impl Config {
 
     /// Whether this option was given by `--set`.
     pub fn is_set(&self, section: &str, key: &str) -> bool {
-        self.set_by_hand.iter().any(|(s, k)| s == section && k == key)
+        self.find_stated(section, key).is_some_and(|s| s.by == By::Set)
     }
 
     /// Whether section `S` is part of this configuration.
@@ -273,17 +327,16 @@ impl Config {
         self.sections.iter().map(AsRef::as_ref)
     }
 
-    /// Only the named sections. An error if `--set` addressed one of the others: a setting
+    /// Only the named sections. An error if the user addressed one of the others: a setting
     /// that is ignored is a misunderstanding.
     pub fn restrict(mut self, active: &[&str]) -> Result<Self, ConfigError> {
-        for (section, key) in &self.set_by_hand {
-            if !active.contains(&section.as_str()) {
-                return Err(ConfigError::Inactive {
-                    place: format!("{section}.{key}"),
-                    section: section.clone(),
-                    active: active.join(", "),
-                });
-            }
+        let ignored = |s: &&Stated| s.by != By::Preset && !active.contains(&s.section.as_str());
+        if let Some(stated) = self.stated.iter().find(ignored) {
+            return Err(ConfigError::Inactive {
+                place: stated.place.clone(),
+                section: stated.section.clone(),
+                active: active.join(", "),
+            });
         }
         self.sections.retain(|s| active.contains(&s.name()));
         Ok(self)

@@ -11,11 +11,12 @@ pub mod file;
 pub mod help;
 pub mod presets;
 pub mod sections;
+pub mod stated;
 pub mod value;
 
 pub use crate::autodiff::{Metric, Schedule};
 pub use error::{ConfigError, nearest};
-pub use field::{Choice, Class, Field, Limits, Section, above};
+pub use field::{Choice, Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::{help_markdown, help_text};
 pub use presets::{PRESETS, Preset};
@@ -23,6 +24,7 @@ pub use sections::{
     AuditConfig, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,
     OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
 };
+pub use stated::{By, Stated};
 pub use value::{AdamConfig, AutoOr, Dims};
 
 #[cfg(test)]

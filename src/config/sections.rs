@@ -1,5 +1,6 @@
 //! The sections that every run has. Those of algorithms and adaptations stand in their files.
 
+use super::limits::{COUNT, MOST, PER_STEP};
 use super::value::AutoOr;
 
 crate::choices! {
@@ -55,7 +56,7 @@ crate::choices! {
     /// Offline transitions that the online buffer begins with.
     OfflineRows {
         All = "all", "all of them";
-        Subset(rows: f64 = 1.0..) = "subset", "so many, drawn at random";
+        Subset(rows: f64 = 1.0..=4e9) = "subset", "so many, drawn at random";
         None = "none", "none";
     }
 }
@@ -78,7 +79,7 @@ crate::config! {
         run env:         String     = "",              .., "environment for evaluation and online training; empty: the dataset's, if its name tells";
         run seed:        u64        = 0,               .., "seed of initialisation, batches, noise and environments";
         run numerics:    String     = "f32",           .., "factors in the products of large layers, set by --numerics";
-        run q_bound:     f64        = 1e6,             0.0.., "the run has diverged when the largest absolute Q of a batch is above this";
+        run q_bound:     f64        = 1e6,             1e-6..=1e30, "the run has diverged when the largest absolute Q of a batch is above this";
     }
 }
 
@@ -86,8 +87,8 @@ crate::config! {
     AuditConfig "audit", "What is recorded so that a run can be checked" {
         run ledger:          bool = false, ..,  "write down every update, chained by hashes, in ledger.bin";
         run finite:          bool = false, ..,  "stop at the first number that is not finite, and say where it comes from";
-        run reference_every: u64  = 0,     0.., "updates between comparisons with f64, in roundoff.csv; 0: none";
-        run keep_every:      u64  = 0,     0.., "updates (online: environment steps) between checkpoints that are kept, so that replays need not begin at the beginning; 0: only the last";
+        run reference_every: u64  = 0,     COUNT, "updates between comparisons with f64, in roundoff.csv; 0: none";
+        run keep_every:      u64  = 0,     COUNT, "updates (online: environment steps) between checkpoints that are kept, so that replays need not begin at the beginning; 0: only the last";
     }
 }
 
@@ -108,51 +109,51 @@ crate::config! {
     DataConfig "data", "How the dataset's rows become transitions" {
         run mode:                     DataMode           = DataMode::Episodes, ..,    "how rows become transitions; none crosses the episodes that a Minari file keeps apart";
         run keep_timeout_transitions: bool               = false, ..,                 "keep rows at time limits, bootstrapped (needs mode next_observations)";
-        run max_episode_steps:        AutoOr<u64>        = AutoOr::Auto, 1..,         "time limit that ends episodes beside the flags, in rows; auto: the task's, in a file without timeouts";
+        run max_episode_steps:        AutoOr<u64>        = AutoOr::Auto, 1..=MOST,         "time limit that ends episodes beside the flags, in rows; auto: the task's, in a file without timeouts";
         run clip_actions:             bool               = false, ..,                 "accept recorded actions outside [-1, 1] by clipping; otherwise they are refused";
         run action_clip:              f64                = 1e-5, 0.0..0.5,            "recorded actions are clipped to 1 minus this";
         run observation_scaling:      ObservationScaling = ObservationScaling::None, .., "what is done to states";
         run reward_scaling:           RewardScaling      = RewardScaling::None, ..,   "what is done to rewards, offline and online alike";
-        run reward_scale:             f64                = 1.0, ..,                   "factor of reward_scaling affine";
-        run reward_bias:              f64                = 0.0, ..,                   "addend of reward_scaling affine";
+        run reward_scale:             f64                = 1.0, -1e6..=1e6,                   "factor of reward_scaling affine";
+        run reward_bias:              f64                = 0.0, -1e6..=1e6,                   "addend of reward_scaling affine";
     }
 }
 
 crate::config! {
     OfflineConfig "offline", "Training on the dataset" {
-        run   updates:             u64   = 1_000_000, 0..,     "gradient updates";
-        shape batch:               usize = 256,       1..,     "transitions per update";
-        run   eval_every:          u64   = 5_000,     1..,     "updates between evaluations";
-        run   eval_episodes:       usize = 10,        0..,     "episodes per evaluation; 0: no evaluation";
-        run   checkpoint_every:    u64   = 50_000,    1..,     "updates between checkpoints";
-        run   log_every:           u64   = 1_000,     1..,     "updates between rows of metrics";
+        run   updates:             u64   = 1_000_000, 1..=MOST,     "gradient updates";
+        shape batch:               usize = 256,       1..=1_000_000,     "transitions per update";
+        run   eval_every:          u64   = 5_000,     1..=MOST,     "updates between evaluations";
+        run   eval_episodes:       usize = 10,        0..=10_000,     "episodes per evaluation; 0: no evaluation";
+        run   checkpoint_every:    u64   = 50_000,    1..=MOST,     "updates between checkpoints";
+        run   log_every:           u64   = 1_000,     1..=MOST,     "updates between rows of metrics";
         run   validation_fraction: f64   = 0.05,      0.0..0.9, "share of the transitions held out to measure a cloned policy's loss";
-        run   patience:            u64   = 20_000,    0..,     "stop cloning when the validation loss has not fallen for this many updates, and keep the weights at the smallest; 0: neither";
+        run   patience:            u64   = 20_000,    COUNT,     "stop cloning when the validation loss has not fallen for this many updates, and keep the weights at the smallest; 0: neither";
     }
 }
 
 crate::config! {
     OnlineConfig "online", "Fine-tuning in the environment, and the switch to it" {
-        run   env_steps:         u64           = 30_000,     0..,          "environment steps";
-        run   updates_per_step:  AutoOr<f64>   = AutoOr::Auto, 0.0..,      "critic updates per environment step, fractions accumulate; auto: as the adaptation asks, else 1";
-        run   actor_updates_per_step: AutoOr<f64> = AutoOr::Auto, 0.0..,   "policy and temperature updates per environment step; auto: as the adaptation asks, else as often among the rounds as the base has it";
-        shape batch:             usize         = 256,        1..,          "transitions per update; with buffer = concat the online ones alone";
-        run   warmup_steps:      u64           = 0,          0..,          "environment steps collected before the first update";
-        run   random_steps:      u64           = 0,          0..,          "first environment steps, with uniform random actions and no updates; fine-tuning does not inherit it";
-        run   eval_every:        u64           = 1_000,      1..,          "environment steps between evaluations; one more precedes the first step";
-        run   eval_episodes:     usize         = 10,         0..,          "episodes per evaluation; 0: no evaluation";
-        run   checkpoint_every:  u64           = 5_000,      1..,          "environment steps between checkpoints";
-        run   log_every:         u64           = 100,        1..,          "environment steps between rows of metrics";
+        run   env_steps:         u64           = 30_000,     1..=MOST,          "environment steps";
+        run   updates_per_step:  AutoOr<f64>   = AutoOr::Auto, PER_STEP,      "critic updates per environment step, fractions accumulate; auto: as the adaptation asks, else 1";
+        run   actor_updates_per_step: AutoOr<f64> = AutoOr::Auto, PER_STEP,   "policy and temperature updates per environment step; auto: as the adaptation asks, else as often among the rounds as the base has it";
+        shape batch:             usize         = 256,        1..=1_000_000,          "transitions per update; with buffer = concat the online ones alone";
+        run   warmup_steps:      u64           = 0,          COUNT,          "environment steps collected before the first update";
+        run   random_steps:      u64           = 0,          COUNT,          "first environment steps, with uniform random actions and no updates; fine-tuning does not inherit it";
+        run   eval_every:        u64           = 1_000,      1..=MOST,          "environment steps between evaluations; one more precedes the first step";
+        run   eval_episodes:     usize         = 10,         0..=10_000,          "episodes per evaluation; 0: no evaluation";
+        run   checkpoint_every:  u64           = 5_000,      1..=MOST,          "environment steps between checkpoints";
+        run   log_every:         u64           = 100,        1..=MOST,          "environment steps between rows of metrics";
         run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant(0.1), .., "what becomes of the policy's learning rate at the switch";
         run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
         run   reset_targets:     bool          = false,      ..,           "start the online phase with targets that equal their networks";
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
         run   carry:             bool          = true,       ..,           "fine-tuning from a run that has collected transitions begins with them; false: without";
         run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
-        run   capacity:          usize         = 2_000_000,  1..,          "transitions that the buffer holds; with data it must exceed offline rows plus environment steps";
+        run   capacity:          usize         = 2_000_000,  1..=4_000_000_000,          "transitions that the buffer holds; with data it must exceed offline rows plus environment steps";
         run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";
-        run   exploration_noise: f64           = 0.03,       0.0..,        "standard deviation of exploration noise";
-        run   exploration_clip:  f64           = 0.5,        0.0..,        "bound of exploration noise";
+        run   exploration_noise: f64           = 0.03,       0.0..=1e3,        "standard deviation of exploration noise";
+        run   exploration_clip:  f64           = 0.5,        0.0..=1e3,        "bound of exploration noise";
     }
 }
 

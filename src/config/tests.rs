@@ -130,11 +130,11 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
         ("iql.k_q=0", "iql.k_q: expected auto or a number in (0, inf), got 0 (default \"auto\")"),
         (
             "iql.hidden=[0]",
-            "iql.hidden: expected a list of whole numbers in [1, 4096], got [0] (default [256, 256])",
+            "iql.hidden: expected a list of at most 16 whole numbers in [1, 4096], got [0] (default [256, 256])",
         ),
         (
             "iql.hidden=abc",
-            "iql.hidden: expected a list of whole numbers in [1, 4096], got \"abc\" (default [256, 256])",
+            "iql.hidden: expected a list of at most 16 whole numbers in [1, 4096], got \"abc\" (default [256, 256])",
         ),
         (
             "iql.order=ofical",
@@ -152,8 +152,8 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
             "online.buffer=mix(2)",
             "online.buffer: expected one of append, mix(share), proportional, concat(share), got \"mix(2)\" (default \"append\"); did you mean `mix(share)`?",
         ),
-        ("offline.batch=-3", "offline.batch: expected a whole number in [1, inf), got -3 (default 256)"),
-        ("offline.batch=1.5", "offline.batch: expected a whole number in [1, inf), got 1.5 (default 256)"),
+        ("offline.batch=-3", "offline.batch: expected a whole number in [1, 1e6], got -3 (default 256)"),
+        ("offline.batch=1.5", "offline.batch: expected a whole number in [1, 1e6], got 1.5 (default 256)"),
         ("data.action_clip=nan", "data.action_clip: expected a number in [0, 0.5), got NaN (default 1e-5)"),
         ("expectile=1", "--set expectile=1: expected section.key=value"),
         ("iql.expectile", "--set iql.expectile: expected section.key=value"),
@@ -169,7 +169,7 @@ fn a_setting_that_would_be_ignored_is_refused() {
     let config = with(&["baq.alpha=1"]).unwrap();
     assert_eq!(
         config.restrict(&["run", "iql"]).map(|_| ()).unwrap_err().to_string(),
-        "--set baq.alpha: section [baq] is not used by this run (it uses run, iql)"
+        "--set baq.alpha: section [baq] is not used by this run (it uses run, iql); leave it out, or choose the method it belongs to"
     );
     let config = with(&["iql.k_q=1"]).unwrap().restrict(&["run", "iql"]).unwrap();
     assert_eq!(config.sections().map(|s| s.name()).collect::<Vec<_>>(), ["run", "iql"]);

@@ -1,7 +1,9 @@
 //! The types an option may have, and how each is written in TOML.
 
+use super::field::limits::MOST;
 use super::field::{Choice, Limits};
 use crate::autodiff::Schedule;
+use std::ops::RangeInclusive;
 use toml::Value;
 
 /// A list of layer widths.
@@ -116,6 +118,13 @@ impl AdamConfig {
     }
 }
 
+/// Decay rates of Adam; beyond the last, 1 minus the rate is lost in f32.
+const BETA: RangeInclusive<f64> = 0.0..=0.999999;
+/// The addend that keeps Adam's quotient finite, in f32 too.
+const EPS: RangeInclusive<f64> = 1e-16..=1.0;
+/// The longest list of layers.
+const MOST_LAYERS: usize = 16;
+
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Float(v) => Some(*v),
@@ -217,7 +226,7 @@ impl FieldValue for String {
 
 impl FieldValue for Dims {
     fn expected() -> String {
-        "a list of whole numbers".into()
+        format!("a list of at most {MOST_LAYERS} whole numbers")
     }
     fn to_toml(&self) -> Value {
         Value::Array(self.iter().map(|d| from_whole(*d as u64)).collect())
@@ -227,7 +236,7 @@ impl FieldValue for Dims {
     }
     /// Every element must be inside.
     fn within(&self, limits: &Limits) -> bool {
-        self.iter().all(|d| limits.contains(*d as f64))
+        self.len() <= MOST_LAYERS && self.iter().all(|d| limits.contains(*d as f64))
     }
 }
 
@@ -247,15 +256,20 @@ impl FieldValue for Schedule {
             other => number(other).map(Self::Constant),
         }
     }
-    /// Both ends must be inside; what lies between follows.
+    /// Both ends must be inside, what lies between follows; and the length must be one that a run can have.
     fn within(&self, limits: &Limits) -> bool {
-        self.ends().iter().all(|v| limits.contains(*v))
+        let length = match *self {
+            Self::Constant(_) => None,
+            Self::Linear { steps, .. } | Self::Cosine { steps, .. } | Self::Step { steps, .. } => Some(steps),
+        };
+        let fits = length.is_none_or(|n| n == Self::AUTO || n <= MOST as u64);
+        fits && self.ends().iter().all(|v| limits.contains(*v))
     }
 }
 
 impl FieldValue for AdamConfig {
     fn expected() -> String {
-        "a learning rate, a schedule, or { lr = .., beta1 = .., beta2 = .., eps = .. }".into()
+        "a learning rate or a schedule, alone or as { lr = .., beta1 = .., beta2 = .., eps = .. } with betas in [0, 0.999999] and eps in [1e-16, 1],".into()
     }
     fn to_toml(&self) -> Value {
         if *self == Self::new(self.lr) {
@@ -276,9 +290,9 @@ impl FieldValue for AdamConfig {
         for (key, value) in table {
             match key.as_str() {
                 "lr" => {}
-                "beta1" => adam.beta1 = number(value).filter(|b| (0.0..1.0).contains(b))?,
-                "beta2" => adam.beta2 = number(value).filter(|b| (0.0..1.0).contains(b))?,
-                "eps" => adam.eps = number(value).filter(|e| *e > 0.0)?,
+                "beta1" => adam.beta1 = number(value).filter(|b| BETA.contains(b))?,
+                "beta2" => adam.beta2 = number(value).filter(|b| BETA.contains(b))?,
+                "eps" => adam.eps = number(value).filter(|e| EPS.contains(e))?,
                 _ => return None,
             }
         }

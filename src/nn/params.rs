@@ -6,7 +6,7 @@ use super::init::{self, Init};
 use crate::autodiff::{GroupId, ParamId, ParamTable, Shape, Store};
 
 /// A table of parameters under construction, with the initial distribution of each tensor.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Params {
     table: ParamTable,
     inits: Vec<Init>,
@@ -45,9 +45,20 @@ impl Params {
         &self.copies
     }
 
+    /// What has been declared.
+    pub fn table(&self) -> Arc<ParamTable> {
+        Arc::new(self.table.clone())
+    }
+
     /// The table, and a store filled with initial values that depend on the seed alone.
     pub fn finish(self, seed: u64) -> (Arc<ParamTable>, Store) {
-        let table = Arc::new(self.table);
+        let table = self.table();
+        let store = self.fill(&table, seed);
+        (table, store)
+    }
+
+    /// A store of this table, filled with initial values that depend on the seed alone.
+    pub fn fill(self, table: &Arc<ParamTable>, seed: u64) -> Store {
         let mut store = Store::zeros(table.clone());
         for (id, init) in table.ids().zip(&self.inits) {
             init::fill(*init, table.param(id).shape, seed, id.index(), &mut store.values[id.index()]);
@@ -55,6 +66,6 @@ impl Params {
         for (source, target) in self.copies {
             store.copy_group(source, target);
         }
-        (table, store)
+        store
     }
 }

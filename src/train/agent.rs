@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::TrainError;
+use super::{TrainError, memory};
 use crate::adapt;
 use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
 use crate::autodiff::{
@@ -31,8 +31,20 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Declares and initialises what the configuration's `run` section names.
+    /// Declares and initialises what the configuration's `run` section names, if it fits into memory.
     pub fn new(config: &Config, dims: Dims) -> Result<Agent, TrainError> {
+        let (mut agent, params) = Agent::declare(config, dims)?;
+        memory::check_agent(config, &agent)?;
+        agent.store = params.fill(&agent.table, config.section::<RunConfig>().seed);
+        Ok(agent)
+    }
+
+    /// Declarations alone, of any size. They can be traced; the store has no numbers.
+    pub fn outline(config: &Config, dims: Dims) -> Result<Agent, TrainError> {
+        Agent::declare(config, dims).map(|(agent, _)| agent)
+    }
+
+    pub(super) fn declare(config: &Config, dims: Dims) -> Result<(Agent, Params), TrainError> {
         let run: RunConfig = config.section();
         let base = find_algorithm(&run.algo)?;
         let modifier = find_adaptation(&run.adapt)?;
@@ -42,8 +54,8 @@ impl Agent {
         let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)
             .map_err(|e| e.in_origin(&format!("{} with {}", run.algo, run.adapt)))?;
         let targets = params.copies().to_vec();
-        let (table, store) = params.finish(run.seed);
-        Ok(Agent { learner, adaptation, table, store, dims, base_groups, targets })
+        let (table, store) = (params.table(), Store::zeros(Arc::default()));
+        Ok((Agent { learner, adaptation, table, store, dims, base_groups, targets }, params))
     }
 
     /// Forgets at the switch what the options of the online phase say: moments, the targets' delay.
@@ -93,7 +105,7 @@ impl Agent {
     }
 
     /// Traces acting in `rows` states at once: input `s`, output `action`.
-    fn acting_trace(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Trace {
+    pub(super) fn acting_trace(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Trace {
         let t = Tracer::new(self.table.clone());
         let s = t.input(replay::S, rows, self.dims.s);
         let pi = self.learner.policy();

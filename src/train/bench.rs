@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use baq_kernels::philox::fill_uniform;
 
-use super::TrainError;
 use super::agent::{Actor, Agent, fill};
 use super::cadence::Roles;
 use super::online::composer;
 use super::timing::time;
 pub use super::timing::{Measured, Samples};
+use super::{TrainError, memory};
 use crate::algo::{Dims, Phase};
 use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Trace, Workspace};
 use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
@@ -140,7 +140,9 @@ impl Round {
             let phase = Phase { online: true, before: ROUNDS, actor_lr, ..Phase::offline(ROUNDS) };
             (phase, online.rows())
         };
-        let agent = Agent::new(config, Dims { s, a, batch })?;
+        let dims = Dims { s, a, batch };
+        memory::check_bench(config, dims, &phase, rows)?;
+        let agent = Agent::new(config, dims)?;
         let memory = Memory::new(&agent, config, rows)?;
         let trace = Arc::new(agent.trace(&phase));
         let compile = |roles: &Roles| {

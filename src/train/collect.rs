@@ -9,6 +9,7 @@ use ndarray::{Array1, Array2};
 use super::TrainError;
 use super::agent::{Actor, Agent};
 use super::data::Scales;
+use super::memory::Needs;
 use super::progress::{Progress, Stop};
 use crate::config::{Exploration, OnlineConfig};
 use crate::env::{Env, Spec};
@@ -61,6 +62,11 @@ pub fn collect(
     let mut observation = vec![0.0; s_dim];
     let mut state = vec![0.0; s_dim];
     let mut action = vec![0.0; a_dim];
+    let mut needs = Needs::default();
+    // Thrice: lists that grow have room for twice what they hold, and what is written is copied.
+    let bytes = 12.0 * (2 * s_dim + a_dim + 2) as f64 * steps as f64;
+    needs.add("the recorded transitions", bytes, vec!["--steps".into()]);
+    needs.check()?;
     let mut episode = 0;
     env.reset(seed, episode, &mut observation);
     for step in 0..steps {

@@ -76,7 +76,7 @@ pub fn fit_model<R: Recorder>(
 }
 
 /// How many offline transitions the online buffer begins with.
-fn kept(dataset: &Dataset, options: &OnlineConfig) -> usize {
+pub(super) fn kept(dataset: &Dataset, options: &OnlineConfig) -> usize {
     let all = dataset.columns.len();
     match options.offline_rows {
         OfflineRows::All => all,

@@ -19,12 +19,12 @@ pub(super) fn run(args: &Gradients, common: Common) -> Outcome {
     let mut moved = false;
     let all = ALGORITHMS.iter().flat_map(|base| ADAPTATIONS.iter().map(move |m| (base.name, m.name)));
     for (algo, adapt) in all {
-        let small = small(&args.config(common, algo, adapt)?)?;
+        let small = small(&args.config(common, Some(algo), Some(adapt))?)?;
         if let Err(e) = Agent::new(&small, SMALL) {
             refused.push(e.to_string());
             continue;
         }
-        let method = args.method(common, algo, adapt)?;
+        let method = args.method(common, Some(algo), Some(adapt))?;
         let (f64, f32) = (method.worst(), method.worst_f32());
         let passed = method.failed() == 0;
         if !common.json {

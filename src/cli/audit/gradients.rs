@@ -17,21 +17,22 @@ use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Program, Select, Trace, Workspace};
 use crate::cli::setup::RunArgs;
 use crate::cli::{Common, Outcome, Verdict};
-use crate::config::{Config, OnlineActorLr};
+use crate::config::{Config, OnlineActorLr, RunConfig};
 use crate::replay::Ring;
 use crate::train::TrainError;
 use crate::train::agent::{Agent, find_algorithm};
-use crate::train::data;
+use crate::train::effects::{self, Stage};
+use crate::train::{data, memory};
 
 /// Compare gradients with central differences.
 #[derive(Debug, Args)]
 pub struct Gradients {
-    /// base algorithm: see `baq options`
-    #[arg(long, default_value = "iql")]
-    algo: String,
-    /// adaptation: see `baq options`
-    #[arg(long, default_value = "plain")]
-    adapt: String,
+    /// base algorithm: see `baq options` (default: that of the preset, else iql)
+    #[arg(long)]
+    algo: Option<String>,
+    /// adaptation: see `baq options` (default: plain)
+    #[arg(long)]
+    adapt: Option<String>,
     /// every base algorithm with every adaptation, one line each
     #[arg(long, conflicts_with_all = ["algo", "adapt", "preset"])]
     all: bool,
@@ -168,7 +169,7 @@ impl Gradients {
         if self.all {
             return every::run(&self, common);
         }
-        let method = self.method(common, &self.algo, &self.adapt)?;
+        let method = self.method(common, self.algo.as_deref(), self.adapt.as_deref())?;
         let passed = method.failed() == 0;
         if common.json {
             let checks: Vec<Value> = method.parts.iter().map(to_json).collect();
@@ -191,13 +192,21 @@ impl Gradients {
         Ok(if passed { Verdict::Done } else { Verdict::CheckFailed })
     }
 
-    pub(super) fn config(&self, common: Common, algo: &str, adapt: &str) -> Result<Config, TrainError> {
+    /// The configuration of the method that these arguments name; with --all they always do.
+    pub(super) fn config(
+        &self,
+        common: Common,
+        algo: Option<&str>,
+        adapt: Option<&str>,
+    ) -> Result<Config, TrainError> {
         // One set of options serves all methods: what belongs to another one is left out.
         let methods = || ALGORITHMS.iter().map(|e| e.name).chain(ADAPTATIONS.iter().map(|e| e.name));
-        let extends = find_algorithm(algo)?.extends;
-        let others: Vec<&str> = match self.all {
-            true => methods().filter(|n| *n != algo && *n != adapt && Some(*n) != extends).collect(),
-            false => Vec::new(),
+        let others: Vec<&str> = match (self.all, algo) {
+            (true, Some(name)) => {
+                let extends = find_algorithm(name)?.extends;
+                methods().filter(|n| ![algo, adapt, extends].contains(&Some(*n))).collect()
+            }
+            _ => Vec::new(),
         };
         let mine = |set: &&String| !others.contains(&set.split('.').next().unwrap_or_default());
         let args = RunArgs {
@@ -207,11 +216,21 @@ impl Gradients {
             data: self.data.clone(),
             ..RunArgs::default()
         };
-        args.resolve(common, Some(algo), Some(adapt))
+        let config = args.resolve(common, algo, adapt)?;
+        if !self.all {
+            effects::check_method(&config, SMALL, Stage::Offline)?;
+        }
+        Ok(config)
     }
 
-    pub(super) fn method(&self, common: Common, algo: &str, adapt: &str) -> Result<Method, TrainError> {
+    pub(super) fn method(
+        &self,
+        common: Common,
+        algo: Option<&str>,
+        adapt: Option<&str>,
+    ) -> Result<Method, TrainError> {
         let config = self.config(common, algo, adapt)?;
+        let RunConfig { algo, adapt, .. } = config.section();
         let seed = common.seed.unwrap_or(0);
         let mut dims = WIDE;
         let mut ring = None;
@@ -223,7 +242,7 @@ impl Gradients {
         }
         let mut parts = check(&config, dims, "as configured", false, seed, ring.as_ref())?;
         parts.extend(check(&small(&config)?, SMALL, "small", true, seed, None)?);
-        let name = if adapt == "plain" { algo.to_string() } else { format!("{algo} + {adapt}") };
+        let name = if adapt == "plain" { algo } else { format!("{algo} + {adapt}") };
         Ok(Method { name, dims, parts })
     }
 }
@@ -251,10 +270,12 @@ fn check(
     seed: u64,
     ring: Option<&Ring>,
 ) -> Result<Vec<Part>, TrainError> {
-    let agent = Agent::new(config, dims)?;
     // Online, since offline an adaptation does nothing; the losses of the base are the same in both.
     let actor_lr = OnlineActorLr::Constant(0.1);
     let phase = Phase { online: true, before: 1000, actor_lr, ..Phase::offline(1000) };
+    let outline = Agent::outline(config, dims)?;
+    memory::check_reference(config, &outline, &outline.trace(&phase))?;
+    let agent = Agent::new(config, dims)?;
     let mut store = ReferenceStore::from(&agent.store);
     gradcheck::shake(&mut store, seed);
     let part = |program, trace: &Trace| {

@@ -10,12 +10,38 @@ pub struct Limits {
     high: Option<(f64, bool)>,
 }
 
+/// The most updates, environment steps or rounds that a run may count. Sums and products of a few of them stay whole
+/// numbers, of 64 bits and of f64.
+pub const MOST: i64 = 1_000_000_000_000;
+
+/// A number of updates, environment steps or rounds that may be 0.
+pub const COUNT: Limits = Limits::closed(0.0, MOST as f64);
+
+/// A learning rate. The end is that of f32: below it a rate that is too large makes a run diverge, which is noticed.
+pub const RATE: Limits = Limits::closed(0.0, 1e36);
+
+/// Updates per environment step.
+pub const PER_STEP: Limits = Limits::closed(0.0, 1000.0);
+
+/// Units of a hidden layer.
+pub const WIDTHS: Limits = Limits::closed(1.0, 4096.0);
+
 /// Everything greater than `low`, which is itself excluded (Rust's ranges cannot say this).
 pub fn above(low: f64) -> Limits {
     Limits { low: Some((low, false)), high: None }
 }
 
 impl Limits {
+    /// Both ends, included.
+    const fn closed(low: f64, high: f64) -> Self {
+        Self { low: Some((low, true)), high: Some((high, true)) }
+    }
+
+    /// Whether it has two ends.
+    pub fn has_both_ends(&self) -> bool {
+        self.low.is_some() && self.high.is_some()
+    }
+
     /// With an upper end that is excluded.
     pub fn below(self, high: f64) -> Self {
         Self { high: Some((high, false)), ..self }
@@ -42,16 +68,22 @@ impl Limits {
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.low {
-            Some((l, true)) => write!(f, "[{l}, ")?,
-            Some((l, false)) => write!(f, "({l}, ")?,
+            Some((l, true)) => write!(f, "[{}, ", short(l))?,
+            Some((l, false)) => write!(f, "({}, ", short(l))?,
             None => write!(f, "(-inf, ")?,
         }
         match self.high {
-            Some((h, true)) => write!(f, "{h}]"),
-            Some((h, false)) => write!(f, "{h})"),
+            Some((h, true)) => write!(f, "{}]", short(h)),
+            Some((h, false)) => write!(f, "{})", short(h)),
             None => write!(f, "inf)"),
         }
     }
+}
+
+/// 1e12 instead of 1000000000000.
+fn short(x: f64) -> String {
+    let plain = x.to_string();
+    if plain.len() > 6 { format!("{x:e}") } else { plain }
 }
 
 impl From<RangeFull> for Limits {

@@ -1,0 +1,307 @@
+//! Options without effect: what a user asks for is obeyed or refused, never ignored.
+//!
+//! For options of a method this is not a list but a comparison: an option that may take any of its other values while
+//! the method computes the same has no effect. The rest, what is done with data and in which phase, is a list.
+
+use super::TrainError;
+use super::agent::Agent;
+use super::cadence;
+use super::data::Dataset;
+use crate::adapt;
+use crate::algo::{self, Dims, Phase};
+use crate::config::{
+    By, Config, DataConfig, DataMode, Exploration, Field, OfflineConfig, OfflineRows, OnlineConfig, PRESETS,
+    RewardScaling, RunConfig, Stated, value::render,
+};
+use crate::nn::Head;
+use toml::Value;
+
+/// What a configuration is about to be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// training on data; what is set for the online phase is kept for it
+    Offline,
+    /// learning in an environment without data
+    Alone,
+    /// fine-tuning after so many rounds
+    Online(u64),
+}
+
+/// An error for the first option that the user asked for and that has no effect.
+pub fn check(config: &Config, dataset: &Dataset, stage: Stage) -> Result<(), TrainError> {
+    let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: BATCH };
+    rows(config, dataset)?;
+    check_method(config, dims, stage)?;
+    idle_steps(config, stage)
+}
+
+/// The same without data to look at.
+pub fn check_method(config: &Config, dims: Dims, stage: Stage) -> Result<(), TrainError> {
+    let agent = Agent::outline(config, dims)?;
+    for asked in config.stated().iter().filter(|s| is_asked(config, s)) {
+        let needs = common(config, &agent, asked, stage);
+        let needs = match needs {
+            None if depends(config, asked) => of_method(config, dims, asked, stage)?,
+            needs => needs,
+        };
+        if let Some(needs) = needs {
+            if takes_its_form(asked) {
+                eprintln!("note: {}: has no effect {needs}", asked.place);
+                continue;
+            }
+            return Err(TrainError::Input(format!(
+                "{}: has no effect {needs}, or leave it out",
+                asked.place
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The form of a behaviour model that is taken from somewhere else is said, not refused: one line of options serves runs
+/// with and without such a model.
+fn takes_its_form(asked: &Stated) -> bool {
+    asked.section == "baq" && ["model", "model_hidden"].contains(&asked.key.as_str())
+}
+
+/// Rows of the batch of traces that are only compared.
+const BATCH: usize = 4;
+
+/// Whether the user asks for a value in this command. A file that an earlier run has written holds every value; those
+/// that nobody chose then, declared ones and those of the method's presets, are not asked for now.
+fn is_asked(config: &Config, stated: &Stated) -> bool {
+    match stated.by {
+        By::Set | By::Argument => true,
+        By::Preset => false,
+        By::File => {
+            let value = config.get(&stated.section, &stated.key);
+            let declared = field(config, stated).map(|f| f.default.clone());
+            value != declared && !preset_values(config, stated).contains(&value)
+        }
+    }
+}
+
+fn field(config: &Config, stated: &Stated) -> Option<Field> {
+    let section = config.sections().find(|s| s.name() == stated.section)?;
+    section.fields().iter().find(|f| f.key == stated.key).cloned()
+}
+
+/// What the presets of the configured algorithm give an option.
+fn preset_values(config: &Config, stated: &Stated) -> Vec<Option<Value>> {
+    let algo = config.section::<RunConfig>().algo;
+    let apply = |name: &str| {
+        let mut with = Config::new(config.sections().map(|s| s.copy()).collect());
+        with.apply_preset(name).ok()?;
+        with.find_stated(&stated.section, &stated.key)?;
+        (with.section::<RunConfig>().algo == algo).then(|| with.get(&stated.section, &stated.key))
+    };
+    PRESETS.iter().filter_map(|p| apply(p.name)).collect()
+}
+
+/// What an option outside the method would need; `None` if it has an effect, or if this is not known here.
+fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Option<String> {
+    let (data, offline, run): (DataConfig, OfflineConfig, RunConfig) =
+        (config.section(), config.section(), config.section());
+    let no_data = run.dataset.is_empty() && stage != Stage::Offline;
+    let value = config.get(&asked.section, &asked.key);
+    let off =
+        matches!(value, Some(Value::Boolean(false) | Value::Integer(0))) || value == Some(Value::Float(0.0));
+    let needs = match (asked.section.as_str(), asked.key.as_str()) {
+        ("data", "reward_scale" | "reward_bias") if data.reward_scaling != RewardScaling::Affine => {
+            format!("with data.reward_scaling = {}; set data.reward_scaling=affine", data.reward_scaling)
+        }
+        ("data", "keep_timeout_transitions") if !off && data.mode == DataMode::D4rl => {
+            "with data.mode = d4rl; set data.mode=next_observations".into()
+        }
+        ("data", "mode" | "keep_timeout_transitions" | "clip_actions" | "action_clip" | "max_episode_steps") if no_data && !off => {
+            "without data; name some with --data".into()
+        }
+        ("online", "offline_rows") if no_data => "without data; name some with --data".into(),
+        ("offline", _) if matches!(stage, Stage::Online(_)) && asked.by != By::File => {
+            "on fine-tuning; set the option of [online]".into()
+        }
+        ("offline", "validation_fraction" | "patience") if !off && agent.validation_trace(BATCH).is_none() => {
+            format!("on {}, which clones no behaviour; give it to one that does, as bc", run.algo)
+        }
+        ("offline", "patience") if !off && offline.validation_fraction == 0.0 => {
+            "with offline.validation_fraction = 0; hold some transitions out".into()
+        }
+        ("offline", "eval_episodes") if !off && run.env.is_empty() => {
+            "without an environment; name one with --env".into()
+        }
+        ("run", "q_bound") if agent.learner.critics().is_none() => {
+            format!("on {}, which has no critics; choose a method with values", run.algo)
+        }
+        ("online", "exploration") if no_spread(config, agent) => {
+            "on a deterministic policy, which has no spread to sample from; set online.exploration=noise or greedy".into()
+        }
+        _ => return None,
+    };
+    Some(needs)
+}
+
+fn no_spread(config: &Config, agent: &Agent) -> bool {
+    let online: OnlineConfig = config.section();
+    online.exploration == Exploration::Sample && agent.learner.policy().head() == Head::Deterministic
+}
+
+/// An error if nothing would be learnt. That a preset's opening covers a run that was made short is only said.
+fn idle_steps(config: &Config, stage: Stage) -> Result<(), TrainError> {
+    let online: OnlineConfig = config.section();
+    if stage == Stage::Offline || online.learning_steps() > 0 {
+        return Ok(());
+    }
+    let key = if online.random_steps >= online.env_steps { "random_steps" } else { "warmup_steps" };
+    let asked = config.find_stated("online", key).is_some_and(|s| is_asked(config, s));
+    let text = format!(
+        "online.{key}: expected less than the {} environment steps of the run, got {}: nothing would be learnt; lower it, or raise online.env_steps",
+        online.env_steps,
+        online.idle_steps(),
+    );
+    match asked {
+        true => Err(TrainError::Input(text)),
+        false => {
+            eprintln!("note: {text}");
+            Ok(())
+        }
+    }
+}
+
+/// An error if more offline transitions are asked for than there are.
+fn rows(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
+    let online: OnlineConfig = config.section();
+    match online.offline_rows {
+        OfflineRows::Subset(n) if n as usize > dataset.columns.len() && !dataset.is_absent() => {
+            Err(TrainError::Input(format!(
+                "online.offline_rows: expected a subset of at most the {} transitions of the data, got {n}; lower it",
+                dataset.columns.len()
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an option can be judged by what the method computes.
+fn depends(config: &Config, asked: &Stated) -> bool {
+    match (asked.section.as_str(), asked.key.as_str()) {
+        ("online", key) => ["exploration_noise", "exploration_clip"].contains(&key),
+        // Read by the command that fits the model.
+        (_, "model_updates") => false,
+        (section, _) => is_method(config, section),
+    }
+}
+
+/// Whether a section is one of the base or the adaptation.
+fn is_method(config: &Config, section: &str) -> bool {
+    let run: RunConfig = config.section();
+    let extends = algo::find(&run.algo).and_then(|e| e.extends);
+    section == run.algo || section == run.adapt || Some(section) == extends
+}
+
+/// What an option of the method would need; `None` if it has an effect.
+fn of_method(
+    config: &Config,
+    dims: Dims,
+    asked: &Stated,
+    stage: Stage,
+) -> Result<Option<String>, TrainError> {
+    if matters(config, dims, asked, stage)? {
+        return Ok(None);
+    }
+    // Which switch of its section, or which other option that was asked for, would bring it to life?
+    let same = |s: &Stated| (&s.section, &s.key) == (&asked.section, &asked.key);
+    let place =
+        |section: &str, key: &str| Stated { section: section.into(), key: key.into(), ..asked.clone() };
+    let mut switches: Vec<Stated> = config.stated().iter().filter(|s| s.by != By::Preset).cloned().collect();
+    switches.extend(config.sections().filter(|s| s.name() == asked.section).flat_map(|s| {
+        let switch = |f: &&Field| !f.choices.is_empty() || f.default.is_bool();
+        s.fields().iter().filter(switch).map(move |f| place(s.name(), f.key))
+    }));
+    let may = |s: &&Stated| s.section == "online" || is_method(config, &s.section);
+    for switch in switches.iter().filter(|s| !same(s) && may(s) && !s.key.ends_with("hidden")) {
+        for other in alternatives(config, switch) {
+            let now = config.get(&switch.section, &switch.key).map(|v| render(&v)).unwrap_or_default();
+            if matters(&other, dims, asked, stage).unwrap_or(false) {
+                let wanted = other.get(&switch.section, &switch.key).map(|v| render(&v)).unwrap_or_default();
+                let name = format!("{}.{}", switch.section, switch.key);
+                return Ok(Some(format!("with {name} = {now}; set {name}={}", wanted.trim_matches('"'))));
+            }
+        }
+    }
+    let run: RunConfig = config.section();
+    Ok(Some(format!("on {} with {}; choose a method that reads it", run.algo, run.adapt)))
+}
+
+/// Whether any other value of an option changes what is computed.
+fn matters(config: &Config, dims: Dims, asked: &Stated, stage: Stage) -> Result<bool, TrainError> {
+    let now = computed(config, dims, stage)?;
+    let mut tried = false;
+    for other in alternatives(config, asked) {
+        if let Ok(then) = computed(&other, dims, stage) {
+            tried = true;
+            if then != now {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(!tried)
+}
+
+/// The configuration with other values of an option.
+fn alternatives(config: &Config, asked: &Stated) -> Vec<Config> {
+    let Some(field) = field(config, asked) else { return Vec::new() };
+    let mut texts: Vec<String> = vec![render(&field.default)];
+    for choice in field.choices {
+        match choice.word.split_once('(') {
+            None => texts.push(choice.word.into()),
+            Some((word, _)) => texts.extend(["0.25", "1", "3"].map(|x| format!("{word}({x})"))),
+        }
+    }
+    let plain = ["true", "false", "0.5", "0.125", "1", "2", "7", "-1", "[3]", "[5, 4]"];
+    texts.extend(plain.map(String::from));
+    let now = config.get(&asked.section, &asked.key);
+    let with = |text: &String| {
+        let mut other = config.clone();
+        other.apply_set(&format!("{}.{}={text}", asked.section, asked.key)).ok()?;
+        (other.get(&asked.section, &asked.key) != now).then_some(other)
+    };
+    texts.iter().filter_map(with).collect()
+}
+
+/// Everything that a method computes, as text.
+fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainError> {
+    let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
+    let (mut agent, params) = Agent::declare(config, dims)?;
+    // Constants that are left to the data; which ones they are makes no difference.
+    agent.adaptation.calibrate(&[0.3, 0.7]);
+    let cadence = cadence::of(&online, agent.adaptation.as_ref());
+    let rounds = cadence.rounds(online.learning_steps());
+    let before = match stage {
+        Stage::Offline => offline.updates,
+        Stage::Alone => 0,
+        Stage::Online(before) => before,
+    };
+    let own_pace = cadence.actor.is_some();
+    let later = Phase { online: true, rounds, before, actor_lr: online.actor_lr, own_pace };
+    let mut text = format!("{:?} {cadence:?}\n", agent.adaptation.sampling());
+    // Where training begins, from which fine-tuning goes on.
+    text += &if let Stage::Online(_) = stage { format!("{:?}", agent.table) } else { format!("{params:?}") };
+    if stage == Stage::Offline {
+        text += &agent.trace(&Phase::offline(offline.updates)).essence();
+        text += &format!("{:?}", agent.validation_trace(BATCH).map(|t| t.essence()));
+    }
+    let acting = [Exploration::Greedy, online.exploration].map(|how| agent.acting_trace(1, how, &online));
+    let beside = [
+        agent.model_trace(&Phase::offline(1)),
+        agent.reprioritisation_trace(),
+        adapt::annotation(agent.adaptation.as_ref(), &agent.table, dims),
+    ];
+    text += &agent.trace(&later).essence();
+    acting.iter().chain(beside.iter().flatten()).for_each(|t| text += &t.essence());
+    if agent.adaptation.sampling().prioritised {
+        let of = |online| agent.adaptation.priority(&[0.31, 0.77], online);
+        text += &format!("{:?} {:?}", of(false), of(true));
+    }
+    text += &format!("{:?} {:?}", agent.learner.return_to_go(), agent.learner.actor_every());
+    Ok(text)
+}
