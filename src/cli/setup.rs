@@ -319,6 +319,7 @@ pub struct Restored {
     /// options of acting
     pub options: OnlineConfig,
     env: String,
+    simulator: MujocoConfig,
 }
 
 impl Restored {
@@ -342,10 +343,12 @@ impl Restored {
             counters,
             options,
             env: run.env,
+            simulator: config.section(),
         })
     }
 
-    /// The environment asked for, or the run's; its dimensions fit the policy.
+    /// The environment asked for, or the run's; its dimensions fit the policy. Another simulator than the run's is named:
+    /// returns differ from those of the run.
     pub fn environment(&self, asked: Option<&str>) -> Result<&'static env::Spec, TrainError> {
         let name = asked.unwrap_or(&self.env);
         if name.is_empty() {
@@ -361,6 +364,15 @@ impl Restored {
                 "{}: policy of {} observations and {} actions: expected {} and {} for {}; choose the environment it was trained for with --env",
                 self.file, have.0, have.1, want.0, want.1, spec.id,
             )));
+        }
+        if spec.needs_mujoco && !self.simulator.release.is_empty() {
+            let here = conditions::simulator()?;
+            if here != self.simulator {
+                eprintln!(
+                    "baq: note: {}: its run had {}, this process has {here}",
+                    self.file, self.simulator
+                );
+            }
         }
         Ok(spec)
     }
