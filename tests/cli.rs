@@ -643,6 +643,20 @@ fn traces_that_differ_fail_the_audit() {
     let file = trace(&place, "loss.safetensors", none, &|j| j["logs"][4]["q_loss"] = 0.5.into());
     let ran = place.line(&format!("audit trace {file}"));
     assert!(ran.code == Some(1) && ran.last().contains("loss q of update 5"), "{ran}");
+    // CORL forms some constants of IQL in single precision.
+    let file = trace(&place, "single.safetensors", none, &|j| j["meta"]["constants"] = "single".into());
+    place.succeed(&format!("audit trace {file}"));
+    let file = trace(&place, "double.safetensors", none, &|j| j["meta"]["constants"] = "double".into());
+    let ran = place.line(&format!("audit trace {file}"));
+    assert!(ran.code == Some(1) && ran.last().contains("DIFFERS"), "{ran}");
+    // Draws that nothing consumes.
+    let more: Edit<'_> = &|t| {
+        let draw = t["batch.0.actions"].clone();
+        t.insert("noise.3.0.normal".into(), draw);
+    };
+    let file = trace(&place, "draws.safetensors", more, &|_| {});
+    let ran = place.succeed(&format!("audit trace {file}"));
+    assert!(ran.out.contains("note: draws that no loss here reads: 1, the first noise.3.0.normal"), "{ran}");
     // What the JSON does not state is read off the tensors, or assumed and said.
     let file = trace(&place, "short.safetensors", none, &|j| {
         for key in ["batch", "obs_dim", "act_dim", "steps", "hidden", "kept_steps", "policy", "lr"] {

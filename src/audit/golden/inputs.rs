@@ -82,7 +82,7 @@ pub fn unread(files: &Files, trace: &Trace, updates: usize, actor_every: u64) ->
         .map(String::as_str)
         .collect();
     let first = unread.first()?;
-    Some(format!("{} draws are read by no loss here, the first {first}", unread.len()))
+    Some(format!("draws that no loss here reads: {}, the first {first}", unread.len()))
 }
 
 /// The columns of a batch that the trace reads.
