@@ -224,7 +224,7 @@ fn online(config: &Config) -> Result<(), TrainError> {
     let mut agent =
         Agent::new(config, Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch })?;
     online::check(config, &agent, &dataset)?;
-    online::check_capacity(config, &dataset)?;
+    online::check_capacity(config, &dataset, 0)?;
     let every: Vec<usize> = (0..dataset.columns.len()).collect();
     if !is_large(batch) {
         let all = dataset.ring(&every, 0, &[], None)?;
