@@ -29,7 +29,7 @@ pub struct Inspect {
     #[arg(long, value_name = "ENV")]
     env: Option<String>,
     /// time limit that ends episodes beside the flags, in rows (default: the task's, in a file without timeouts)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     max_episode_steps: Option<u64>,
     /// accept recorded actions outside [-1, 1] by clipping them
     #[arg(long)]

@@ -44,7 +44,7 @@ pub struct RunArgs {
     pub clip_actions: bool,
     /// time limit that ends episodes of the data beside the flags, in rows (default: the task's, in a file without
     /// timeouts)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub max_episode_steps: Option<u64>,
 }
 
