@@ -331,7 +331,7 @@ fn every_checkpoint_and_its_metadata_are_proven() {
     let both = ["checkpoint.safetensors", "checkpoints/update-0000000020.safetensors"];
     for file in both {
         for (from, to) in [
-            ("\"dataset\":\"toy.hdf5\"", "\"dataset\":\"toy.hdf6\""),
+            ("toy.hdf5\",\"dataset.sha256", "toy.hdf6\",\"dataset.sha256"),
             ("\"phase\":\"offline\"", "\"phase\":\"onlinee\""),
             ("\"numerics\":\"f32\"", "\"numerics\":\"f64\""),
             ("\"mujoco\":\"\"", "\"mujocO\":\"\""),

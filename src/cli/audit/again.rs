@@ -24,9 +24,6 @@ use crate::train::state::Saved;
 /// A file of the run: equal to the replay's, or how it differs.
 pub type Compared = (String, Option<String>);
 
-/// How a file differs that is not there.
-pub const MISSING: &str = "missing";
-
 /// What became of it.
 pub struct Again {
     folder: TempDir,
@@ -180,7 +177,7 @@ fn copy(run: &Path, dir: &RunDir, rows: bool) -> Result<(), RunError> {
 /// How the file `then` of a run differs from the replay's. Unless it is `whole`, what the run wrote later is left out.
 fn difference(name: &str, now: &Path, then: &Path, whole: bool) -> Result<Option<String>, RunError> {
     if !then.exists() {
-        return Ok(Some(MISSING.into()));
+        return Ok(Some("missing".into()));
     }
     let theirs = match contents::read(then) {
         Ok(bytes) => bytes,

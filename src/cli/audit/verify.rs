@@ -31,7 +31,7 @@ use std::time::Instant;
 use clap::Args;
 use serde_json::json;
 
-use super::again::{Again, MISSING};
+use super::again::Again;
 use super::stated::{chain, checkpoints, closing, header, rows};
 use crate::audit::ledger::Ledger;
 use crate::cli::contents::{self, Content};
@@ -280,9 +280,9 @@ impl Verify {
         };
         let seconds = start.elapsed().as_secs_f64();
         self.records(&again, saved.as_ref(), to < last.round, seconds, found);
-        self.compare(&again, whole, saved.as_ref(), found)?;
+        self.compare(&again, whole, saved.as_ref(), &last, found)?;
         if whole && again.ended.is_some() {
-            self.end(&again, closed, last, config, found);
+            self.end(&again, closed, &last, config, found);
         }
         Ok(())
     }
@@ -319,13 +319,13 @@ impl Verify {
         again: &Again,
         whole: bool,
         saved: Option<&Saved>,
+        last: &Counters,
         found: &mut Findings,
     ) -> Result<(), TrainError> {
         let mut all = again.kept.clone();
         if again.ended.is_some() {
             all.extend(again.files(&self.run, whole)?);
         }
-        let last = again.kept.last().map(|(name, _)| name);
         let names: Vec<String> = all.iter().map(|(name, _)| name.clone()).collect();
         for (name, difference) in all {
             let shown = self.run.join(&name);
@@ -333,9 +333,6 @@ impl Verify {
                 None => {
                     found.good(format!("{}: equal to the replay, bit for bit", shown.display()));
                     found.proven.push(name);
-                }
-                Some(what) if what == MISSING && last == Some(&name) && !again.complete() => {
-                    found.good(format!("{}: was about to be kept when the run was killed", shown.display()))
                 }
                 Some(what) => found.bad(format!("{}: {what}", shown.display())),
             }
@@ -345,13 +342,19 @@ impl Verify {
         }
         let computed = |name: &String| contents::content(name) == Content::Computed;
         for name in contents::files(&self.run)?.into_iter().filter(computed).filter(|n| !names.contains(n)) {
-            found.bad(format!("{}: the run does not write it", self.run.join(name).display()));
+            let path = self.run.join(name);
+            let later = rundir::kept_update(&path).is_some_and(|update| update > last.round);
+            match later && !again.complete() {
+                true => found
+                    .good(format!("{}: later than the checkpoint: --resume goes on from it", path.display())),
+                false => found.bad(format!("{}: the run does not write it", path.display())),
+            }
         }
         Ok(())
     }
 
     /// Whether the run has ended, and the ledger with it.
-    fn end(&self, again: &Again, closed: bool, last: Counters, config: &Config, found: &mut Findings) {
+    fn end(&self, again: &Again, closed: bool, last: &Counters, config: &Config, found: &mut Findings) {
         let rest = again.records.rest() - usize::from(closed);
         let command = match self.run.join(rundir::ORIGIN).exists() {
             true => "finetune",
@@ -379,7 +382,7 @@ impl Verify {
 }
 
 /// How far a run is, how long it is, and in what.
-fn length(config: &Config, last: Counters) -> (u64, u64, &'static str) {
+fn length(config: &Config, last: &Counters) -> (u64, u64, &'static str) {
     use crate::config::{OfflineConfig, OnlineConfig};
     match last.env_step {
         0 => (last.round, config.section::<OfflineConfig>().updates, "updates"),
