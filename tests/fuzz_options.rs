@@ -183,7 +183,9 @@ fn resolve(file: &Path, (algo, adapt): (&str, &str), set: &str, phase: &str) -> 
     let sets = common::SMALL.iter().filter(of_method).copied().chain(small).chain(rest);
     // What is under test is said once.
     let sets = sets.filter(|s| s.split_once('=').is_none_or(|(key, _)| key != set_key));
-    let sets = sets.filter(|s| phase == "offline" || !s.starts_with("offline."));
+    // Some adaptations drop the penalty that samples.
+    let sets =
+        sets.filter(|s| phase == "offline" || !s.starts_with("offline.") && !s.starts_with("cql.samples"));
     let args = RunArgs {
         sets: sets.map(str::to_string).chain((!set.is_empty()).then(|| set.to_string())).collect(),
         env: (set_key != "run.env").then(|| "toy".into()),

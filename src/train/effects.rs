@@ -208,12 +208,13 @@ fn of_method(
     if matters(config, dims, asked, stage)? {
         return Ok(None);
     }
-    // Which switch of its section, or which other option that was asked for, would bring it to life?
+    // Which switch of its section or of the method, or which other option that was asked for, would bring it to life?
     let same = |s: &Stated| (&s.section, &s.key) == (&asked.section, &asked.key);
     let place =
         |section: &str, key: &str| Stated { section: section.into(), key: key.into(), ..asked.clone() };
     let mut switches: Vec<Stated> = config.stated().iter().filter(|s| s.by != By::Preset).cloned().collect();
-    switches.extend(config.sections().filter(|s| s.name() == asked.section).flat_map(|s| {
+    let near = |name: &str| name == asked.section || is_method(config, name);
+    switches.extend(config.sections().filter(|s| near(s.name())).flat_map(|s| {
         let switch = |f: &&Field| !f.choices.is_empty() || f.default.is_bool();
         s.fields().iter().filter(switch).map(move |f| place(s.name(), f.key))
     }));

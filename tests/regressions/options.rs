@@ -202,7 +202,7 @@ fn options_without_effect_are_refused() {
         ("plain --model base", &["--model", "--adapt baq", "plain"] as &[&str]),
         ("plain --set online.warmup_steps=20", &["online.warmup_steps", "nothing would be learnt"]),
         ("plain --set online.random_steps=100", &["online.random_steps", "nothing would be learnt"]),
-        ("plain --set offline.updates=5", &["offline.updates", "fine-tuning"]),
+        ("plain --set offline.updates=5", &["offline.updates", "not used"]),
         ("plain --set iql.init=torch", &["iql.init"]),
         ("so2 --set so2.sigma=0 --set so2.clip=0.5", &["so2.clip", "so2.sigma"]),
         (
