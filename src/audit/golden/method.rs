@@ -127,7 +127,8 @@ pub fn setup(files: &Files, constants: Constants) -> Result<Setup, GoldenError> 
         members: learner.policy().size(),
         dims,
         updates: updates as usize,
-        actor_every: learner.actor_every(),
+        // SO2's pace is the adaptation's, whatever the base has.
+        actor_every: files.whole("actor_update_freq", 1000)?.unwrap_or(learner.actor_every()),
         notes: open.notes,
     })
 }
