@@ -193,9 +193,10 @@ impl RunArgs {
         if let Some(name) = &self.preset {
             config.apply_preset(name)?;
         }
-        config.apply_text(modifier.name, modifier.defaults)?;
-        if let Some(path) = &self.config {
-            config.apply_file(path)?;
+        let between = (modifier.name, modifier.defaults);
+        match &self.config {
+            Some(path) => config.apply_file_over(path, between)?,
+            None => config.apply_text(between.0, between.1)?,
         }
         for set in &self.sets {
             config.apply_set(set)?;

@@ -177,9 +177,16 @@ impl Config {
 
     /// Applies a configuration file that the user names.
     pub fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        self.apply_file_over(path, ("", ""))
+    }
+
+    /// The same, with another text and its name in errors between what the file inherits and what it says itself.
+    pub fn apply_file_over(&mut self, path: &Path, (name, between): (&str, &str)) -> Result<(), ConfigError> {
         let origin = path.display().to_string();
         let table = parse_table(&read(path)?).map_err(|e| e.in_origin(&origin))?;
-        self.apply_table(&origin, &table, By::File, 0)
+        self.inherit(&origin, &table, 0)?;
+        self.apply_text(name, between)?;
+        self.apply_values(&origin, &table, By::File)
     }
 
     fn state(&mut self, section: &str, key: &str, by: By, place: String) {

@@ -1,6 +1,6 @@
 //! From a trace's method and hyper-parameters to ours: which learner, which options, which phase.
 //!
-//! Every family of methods states here, in full, what its foreign options mean.
+//! Above 400 lines because every family of methods states here, in full, what its foreign options mean.
 
 use std::sync::Arc;
 
