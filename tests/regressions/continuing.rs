@@ -129,12 +129,14 @@ fn finetune_other_scaling() {
         ("--set iql.log_std_min=-3", "iql.log_std_min"),
         ("--set iql.init=torch", "iql.init"),
         ("--env hopper", "run.env"),
-        ("--preset td3_bc", "run.algo"),
-        ("--config cql.toml", "run.algo"),
         ("--preset iql", "data."),
     ] {
         let words = [key, ": expected ", "run/checkpoint.safetensors was trained with, got", "leave it out"];
         place.refused(&format!("finetune --from run --adapt plain {TUNE} --out x {set}"), &words);
+    }
+    for other in ["--preset td3_bc", "--config cql.toml"] {
+        let words = ["run.algo", "run/checkpoint.safetensors", "leave"];
+        place.refused(&format!("finetune --from run --adapt plain {TUNE} --out x {other}"), &words);
     }
     place.refused(
         &format!("finetune --from run --adapt plain {TUNE} --out x --set offline.updates=9"),
@@ -227,16 +229,13 @@ fn early_stop_off_when_small() {
         json["updates"].as_u64().unwrap() % 200 == 0 && json["kept_update"].as_u64().unwrap() > 0,
         "{json}"
     );
-    for fraction in ["0.001", "0"] {
-        let words = [
-            "offline.validation_fraction",
-            "117 transitions",
-            fraction,
-            "offline.patience=0",
-            "0.01 or more",
-        ];
-        place.refused(&format!("{line} --set offline.validation_fraction={fraction} --out x"), &words);
-    }
+    let words =
+        ["offline.validation_fraction", "117 transitions", "0.001", "offline.patience=0", "0.01 or more"];
+    place.refused(&format!("{line} --set offline.validation_fraction=0.001 --out x"), &words);
+    let words = ["offline.patience", "offline.validation_fraction = 0"];
+    place.refused(&format!("{line} --set offline.validation_fraction=0 --out x"), &words);
+    let words = ["offline.validation_fraction", "got none with 0;", "offline.patience=0"];
+    place.refused(&format!("train {CLONE} --updates 20 --set offline.validation_fraction=0 --out x"), &words);
     place.run(&format!(
         "train {CLONE} --updates 20 --set offline.validation_fraction=0 --set offline.patience=0 --out all"
     ));
