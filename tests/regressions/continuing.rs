@@ -143,7 +143,7 @@ fn finetune_other_scaling() {
         &["offline.updates", "not used"],
     );
     place.refused(
-        &format!("finetune --from run --model run {BAQ} {TUNE} --out x"),
+        &format!("finetune --from run --model run --adapt baq {TUNE} --out x"),
         &["--model run", "baq train --algo bc", "iql"],
     );
     // What may change does, and what is said again as it was is no change.
@@ -352,8 +352,7 @@ fn every_hint_works_when_pasted() {
         assert_eq!(out.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
         String::from_utf8(out.stdout).unwrap()
     };
-    let small =
-        ["--quiet", "--updates", "10", "--set", "offline.batch=8", "--set", "offline.eval_episodes=1"];
+    let small = ["--quiet", "--updates", "10", "--set", "offline.batch=8"];
     // From the file to a policy that is measured, each line being the hint of the one before.
     let inspected = run(&["data", "inspect", spaced, "--env", "toy", "--threads", "1"]);
     paste(&place, &paste(&place, &paste(&place, &inspected)));
@@ -429,7 +428,13 @@ fn every_hint_works_when_pasted() {
             hint.strip_prefix("next: ").unwrap()
         );
         assert!(
-            Command::new("sh").current_dir(place.0.path()).args(["-c", &script]).status().unwrap().success()
+            Command::new("sh")
+                .current_dir(place.0.path())
+                .args(["-c", &script])
+                .output()
+                .unwrap()
+                .status
+                .success()
         );
     }
     for text in [run(&["report", "e", "f"]), run(&["audit", "report", "led ger"])] {
