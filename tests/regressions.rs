@@ -12,3 +12,5 @@ mod proof;
 mod recovery;
 #[path = "regressions/switches.rs"]
 mod switches;
+#[path = "regressions/files.rs"]
+mod files;
