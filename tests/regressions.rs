@@ -6,11 +6,11 @@ mod boundaries;
 mod continuing;
 #[path = "regressions/options.rs"]
 mod options;
+#[path = "regressions/files.rs"]
+mod files;
 #[path = "regressions/proof.rs"]
 mod proof;
 #[path = "regressions/recovery.rs"]
 mod recovery;
 #[path = "regressions/switches.rs"]
 mod switches;
-#[path = "regressions/files.rs"]
-mod files;
