@@ -252,7 +252,7 @@ fn open(path: &Path, label: &str) -> Result<(std::fs::File, u64, u64)> {
 }
 
 /// True if `other` may be `name` after damage, or a slip of the pen: a letter or two differ, or less than half of them
-/// where the length is the same, or it holds signs that names of columns do not have.
+/// where the length is the same, or it begins or ends alike and holds signs that names of columns do not have.
 pub(crate) fn resembles(other: &str, name: &str) -> bool {
     let (o, n) = (other.as_bytes(), name.as_bytes());
     let strange = |c: char| !c.is_alphanumeric() && !"_-. :()[]".contains(c);
@@ -263,7 +263,8 @@ pub(crate) fn resembles(other: &str, name: &str) -> bool {
         (false, ..8) => 0,
         (false, _) => 2,
     };
-    other != name && (differing <= allowed || other.contains(strange))
+    let alike = o.starts_with(&n[..2.min(n.len())]) || o.ends_with(&n[n.len().saturating_sub(2)..]);
+    other != name && (differing <= allowed || (alike && other.contains(strange)))
 }
 
 /// Tells a foreign file from an HDF5 file by its first bytes, naming the usual mistakes; returns where the superblock
@@ -348,7 +349,7 @@ mod tests {
         for other in ["timeout", "timeoutz", "timeoutq", "timxoyts", "tim&kkkkkkk", "timeouts2"] {
             assert!(resembles(other, "timeouts"), "{other}");
         }
-        for other in ["timeouts", "timestep", "time", "terminals", "truncations", "step (s)"] {
+        for other in ["timeouts", "timestep", "time", "terminals", "truncations", "step (s)", "a, b", "x&y"] {
             assert!(!resembles(other, "timeouts"), "{other}");
         }
         assert!(resembles("infoz", "infos") && !resembles("info", "infos"));
