@@ -4,10 +4,10 @@
 mod boundaries;
 #[path = "regressions/continuing.rs"]
 mod continuing;
-#[path = "regressions/options.rs"]
-mod options;
 #[path = "regressions/files.rs"]
 mod files;
+#[path = "regressions/options.rs"]
+mod options;
 #[path = "regressions/proof.rs"]
 mod proof;
 #[path = "regressions/recovery.rs"]

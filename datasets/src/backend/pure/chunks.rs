@@ -44,7 +44,11 @@ pub(super) fn list(image: &Image, dataset: &Dataset, chunk: &[u64], index: &Inde
             if !dataset.filters.is_empty() {
                 return Err(damaged("filters on chunks without an index"));
             }
-            for number in 0..grid.count()? {
+            let count = grid.count()?;
+            if count.saturating_mul(nominal) > image.end() {
+                return Err(damaged("more chunks than the file has room for"));
+            }
+            for number in 0..count {
                 let address = address.checked_add(number.saturating_mul(nominal));
                 grid.numbered(number, address, nominal, 0, None)?;
             }

@@ -67,19 +67,20 @@ impl Group {
         Ok(group)
     }
 
-    fn insert(&mut self, name: &[u8], link: Link) -> Found<()> {
+    /// Returns the hash of the name.
+    fn insert(&mut self, name: &[u8], link: Link) -> Found<u32> {
         let name = match std::str::from_utf8(name) {
             Ok(name) if !name.is_empty() && !name.contains(|c: char| c.is_control() || c == '/') => name,
             _ => return Err(damaged(format!("a name that cannot be: `{}`", String::from_utf8_lossy(name)))),
         };
         match self.links.insert(name.to_string(), link) {
-            None => Ok(()),
+            None => Ok(lookup3(name.as_bytes())),
             Some(_) => Err(damaged(format!("a group has the name `{name}` twice"))),
         }
     }
 
-    /// A link as newer files write it.
-    fn message(&mut self, body: &[u8]) -> Found<()> {
+    /// A link as newer files write it; returns the hash of its name.
+    fn message(&mut self, body: &[u8]) -> Found<u32> {
         let mut fields = Cursor::new(body);
         fields.expect(1, "version of a link")?;
         let flags = fields.u8()?;
@@ -113,11 +114,8 @@ impl Group {
             return Err(damaged(format!("{} links are listed of {}", listed.len(), heap.objects)));
         }
         for record in &listed {
-            let before = self.links.len();
-            self.message(heap.object(&record[4..])?)?;
-            let hash = u32::from_le_bytes([record[0], record[1], record[2], record[3]]);
-            let named = self.links.keys().any(|name| lookup3(name.as_bytes()) == hash);
-            if self.links.len() != before + 1 || !named {
+            let hash = self.message(heap.object(&record[4..])?)?;
+            if hash.to_le_bytes() != record[..4] {
                 return Err(damaged("a link is listed under another name"));
             }
         }
@@ -175,7 +173,7 @@ impl<'a> SymbolTable<'a> {
         self.node(tree, None, (u64::MAX, u64::MAX), &mut last)?;
         self.account(group)?;
         let entries = std::mem::take(&mut self.entries);
-        entries.into_iter().try_for_each(|(name, link)| group.insert(&name, link))
+        entries.into_iter().try_for_each(|(name, link)| group.insert(&name, link).map(drop))
     }
 
     /// One node; `last` is the greatest name so far.

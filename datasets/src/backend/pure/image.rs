@@ -38,7 +38,7 @@ pub(super) struct Ranks {
 }
 
 /// Small reads are served from one window of this size.
-const WINDOW: u64 = 1 << 14;
+const WINDOW: u64 = 1 << 12;
 
 /// Most bytes that one look at a structure of another owner may take.
 const MOST_BORROWED: u64 = 1 << 16;
@@ -175,6 +175,7 @@ pub(super) fn open_seal(bytes: &mut Vec<u8>, signature: &[u8; 4]) -> Found<()> {
 }
 
 /// Reads integers from the front of a slice.
+#[derive(Clone)]
 pub(super) struct Cursor<'a> {
     bytes: &'a [u8],
 }

@@ -164,7 +164,11 @@ fn read_type(fields: &mut Cursor) -> Found<Type> {
         1 => float(fields, bits, size)?,
         3 => Dtype::Text,
         8 => {
-            let base = read_type(fields)?;
+            // Only integers have names; another enumeration inside could go on for ever.
+            let base = match fields.clone().u8()? & 15 {
+                0 => read_type(fields)?,
+                _ => return Err(damaged("an enumeration of something else than integers")),
+            };
             kind.signed = base.signed;
             enumeration(fields, head >> 4, bits & 0xffff, &base)?
         }

@@ -26,7 +26,7 @@ use crate::error::{Error, Result, one_line};
 use fault::Fault;
 use group::Link;
 use messages::Place;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -58,7 +58,7 @@ enum Target {
     NoGroup,
 }
 
-/// Soft and external links on one path.
+/// Soft and external links that one key may lead through, in all.
 const MOST_LINKS: u32 = 16;
 
 impl Part {
@@ -105,11 +105,11 @@ impl Part {
 impl PureFile {
     /// Follows a path from the root, through groups and links.
     fn resolve(&self, key: &str) -> Result<Target> {
-        self.follow(self.main.clone(), self.main.tree.root, key, key, MOST_LINKS)
+        self.follow(self.main.clone(), self.main.tree.root, key, key, &Cell::new(MOST_LINKS))
     }
 
-    /// Follows `path` from a group; `key` stands for the whole in messages.
-    fn follow(&self, part: Rc<Part>, from: u64, path: &str, key: &str, links: u32) -> Result<Target> {
+    /// Follows `path` from a group; `key` stands for the whole in messages, `links` is how many more may be followed.
+    fn follow(&self, part: Rc<Part>, from: u64, path: &str, key: &str, links: &Cell<u32>) -> Result<Target> {
         let (mut part, mut at) =
             if path.starts_with('/') { (part.clone(), part.tree.root) } else { (part, from) };
         let mut names = path.split('/').filter(|n| !n.is_empty() && *n != ".");
@@ -129,17 +129,17 @@ impl PureFile {
                     at = *child;
                     continue;
                 }
-                _ if links == 0 => {
-                    return Err(self.broken(&part, key, "more than 16 links, one after the other".into()));
+                _ if links.replace(links.get().saturating_sub(1)) == 0 => {
+                    return Err(self.broken(&part, key, "more than 16 links".into()));
                 }
                 Link::Soft(path) => {
-                    let target = self.follow(part.clone(), at, path, key, links - 1)?;
+                    let target = self.follow(part.clone(), at, path, key, links)?;
                     (target, format!("a link to `{path}`, which is not there"))
                 }
                 Link::External { file, path } => {
                     let other = self.other(&part, key, file)?;
                     let root = other.tree.root;
-                    let target = self.follow(other, root, path, key, links - 1)?;
+                    let target = self.follow(other, root, path, key, links)?;
                     (target, format!("a link to `{path}` of {file}, which is not there"))
                 }
             };
