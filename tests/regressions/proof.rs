@@ -441,10 +441,7 @@ fn a_run_goes_on_only_as_what_it_was() {
     }
     place.refused("--seed 3 train --resume plain", &["--seed 3", "--resume"]);
     for option in ["--seed 3", "--adapt plain", "--clip-actions", "--model run"] {
-        place.refused(
-            &format!("finetune --resume plain {option}"),
-            &[option.split(' ').next().unwrap(), "--resume"],
-        );
+        place.refused(&format!("finetune --resume plain {option}"), &["--resume"]);
     }
     // A checkpoint that does not say under what it was made.
     restamp(&place.path("plain/checkpoint.safetensors"), "\"isa\":", "\"isb\":");
