@@ -38,7 +38,7 @@ use super::critics;
 use crate::algo::measure::ONLINE_SHARE;
 use crate::algo::{Adaptation, Batch, CRITIC, Cadence, Dims, Learner, OPENING, Phase, Sampling};
 use crate::autodiff::{Adam, Shape, Tracer, Var};
-use crate::config::limits::{RATE, WIDTHS};
+use crate::config::limits::WIDTHS;
 use crate::config::{AdamConfig, ConfigError, Dims as Widths, Metric};
 use crate::nn::init::Init;
 use crate::nn::{Head, Mlp, Params, Preset};
@@ -59,7 +59,7 @@ crate::config! {
         run   opening:                Opening    = Opening::Collect, ..,   "when the updates of the first 1000 environment steps are made";
         shape unconstrained:          bool       = true,       ..,         "drop what ties the base to the data while online, as CQL's penalty";
         shape density_hidden:         Widths     = [256, 256], WIDTHS,         "hidden layers of the density ratio";
-        opt   density:                AdamConfig = 3e-4,       RATE,         "optimiser of the density ratio";
+        opt   density:                AdamConfig = 3e-4,       0.0..=1.0,         "optimiser of the density ratio";
     }
 }
 

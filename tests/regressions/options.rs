@@ -86,7 +86,7 @@ fn config_panics() {
         ("so2 --set so2.critic_updates=1e308", &["so2.critic_updates"]),
         ("baq --set baq.model_hidden=[0]", &["baq.model_hidden"]),
         ("off2on --set off2on.density_hidden=[0]", &["off2on.density_hidden"]),
-        ("off2on --set off2on.density=1e200", &["off2on.density"]),
+        ("off2on --set off2on.density=1e20", &["off2on.density"]),
         ("plain --env-steps 0", &["cannot be used multiple times"]),
     ] {
         place.refused(&format!("{TUNE} --adapt {line}"), words);
