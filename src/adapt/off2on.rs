@@ -101,6 +101,12 @@ impl Off2On {
         params: &mut Params,
     ) -> Result<Off2On, ConfigError> {
         critics(base, "fine-tunes critics on balanced replay")?;
+        if config.density.lr.over(1) != config.density.lr {
+            return Err(ConfigError::Other(format!(
+                "off2on.density: expected a number or a schedule with its length, got {}; write how many rounds it takes, as in cosine(0.0003, 0, 30000)",
+                config.density.lr
+            )));
+        }
         if base.policy().head() == Head::Deterministic {
             return Err(ConfigError::Other(
                 "it fine-tunes a stochastic policy, and this base has a deterministic one; choose a base as cql, cal_ql or sac, or --adapt plain".into(),

@@ -87,6 +87,7 @@ fn config_panics() {
         ("baq --set baq.model_hidden=[0]", &["baq.model_hidden"]),
         ("off2on --set off2on.density_hidden=[0]", &["off2on.density_hidden"]),
         ("off2on --set off2on.density=1e20", &["off2on.density"]),
+        ("off2on --set off2on.density=cosine(0.9)", &["off2on.density", "its length", "auto"]),
         ("plain --env-steps 0", &["cannot be used multiple times"]),
     ] {
         place.refused(&format!("{TUNE} --adapt {line}"), words);
