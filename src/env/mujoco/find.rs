@@ -225,10 +225,12 @@ impl Surroundings {
         let python = self.working_python()?;
         fs::create_dir_all(cache)
             .map_err(|e| format!("and the cache {} cannot be made ({e})", cache.display()))?;
-        let temporary = tempfile::Builder::new()
-            .prefix("fetching-")
-            .tempdir_in(cache)
-            .map_err(|e| format!("and the cache {} is not writable ({e})", cache.display()))?;
+        sweep(cache);
+        let unwritable = |e| format!("and the cache {} is not writable ({e})", cache.display());
+        let temporary = tempfile::Builder::new().prefix(FETCHING).tempdir_in(cache).map_err(unwritable)?;
+        let living = fs::File::create(temporary.path().join(LIVING)).map_err(unwritable)?;
+        // Where there are no locks, what a killed download leaves stays.
+        let _ = living.try_lock();
         let broken =
             |what: &str, e: std::io::Error| format!("and {what} in {} failed ({e})", cache.display());
         let started = |module: &str, e: std::io::Error| format!("and python3 -m {module} {e}");
@@ -295,6 +297,24 @@ impl Surroundings {
             }
         }
         Ok(path)
+    }
+}
+
+/// How the folders of downloads begin.
+const FETCHING: &str = "fetching-";
+/// The file in such a folder that its process holds a lock on.
+const LIVING: &str = "living";
+
+/// Removes the folders of downloads that were killed.
+fn sweep(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let folder = entry.path();
+        let fetching = entry.file_name().to_string_lossy().starts_with(FETCHING);
+        let dead = || fs::File::open(folder.join(LIVING)).is_ok_and(|file| file.try_lock().is_ok());
+        if fetching && dead() {
+            // One that stays is tried again next time.
+            let _ = fs::remove_dir_all(&folder);
+        }
     }
 }
 
@@ -417,6 +437,24 @@ mod tests {
     fn alone() -> MutexGuard<'static, ()> {
         static LOCK: Mutex<()> = Mutex::new(());
         LOCK.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[test]
+    fn killed_downloads_leave_nothing_for_ever() {
+        let folder = tempfile::tempdir().expect("invariant: a temporary folder");
+        let living = |name: &str| {
+            fs::create_dir(folder.path().join(name)).expect("invariant: writable");
+            fs::File::create(folder.path().join(name).join(LIVING)).expect("invariant: writable")
+        };
+        drop(living("fetching-dead"));
+        drop(living("mujoco"));
+        let other = living("fetching-living");
+        other.try_lock().expect("invariant: nobody else knows it");
+        sweep(folder.path());
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).expect("invariant: there").flatten().map(|e| e.file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["fetching-living", "mujoco"]);
     }
 
     /// A machine with nothing on it but, perhaps, a fake Python made of a shell script.
