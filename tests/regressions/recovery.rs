@@ -271,16 +271,13 @@ fn temp_litter() {
 fn a_demo_goes_on() {
     let place = Place::new();
     let demo = "demo --updates 100 --env-steps 100 --quiet --threads 1 --out demo";
-    let count = place.count(demo);
-    let expected = place.files("demo");
-    place.remove("demo");
-    for at in [count / 4, count * 3 / 4] {
-        place.run(demo, Some(Fault("kill", at)));
-    }
+    place.run(demo, Some(Fault("kill", 250)));
+    assert!(place.at("demo/iql/config.toml").exists() && !place.at("demo/baq").exists(), "killed half-way");
+    let before = place.files("demo/bc");
     let other = place.run(&format!("{demo} --seed 1"), None);
     assert!(String::from_utf8_lossy(&other.stderr).contains("expected the configuration of this demo"));
     place.succeed(demo);
-    let got = place.files("demo");
-    assert_eq!(got.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
-    assert!(got == expected, "a file differs");
+    let after = place.files("demo/bc");
+    assert!(before.iter().all(|(file, bytes)| after[file] == *bytes), "what was finished stays");
+    assert!(place.at("demo/baq/report.html").exists() && place.at("demo/report.html").exists());
 }
