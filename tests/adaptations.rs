@@ -175,7 +175,7 @@ fn separated(shift: f64) -> ((f64, f64), [Vec<f64>; 2]) {
         let clock = Clock { round, phase_round: round };
         let store = &mut agent.store;
         let flow = balance.round(store, &ring, &mut tree, &rows, clock, round == 399, &mut NoProbe);
-        assert_eq!(flow, Flow::Continue);
+        assert_eq!(flow.expect("priorities are numbers"), Flow::Continue);
     }
     let value = |name| balance.values().into_iter().find(|(m, _)| m.name == name).expect("measured").1;
     let leaves = |rows: &[u32]| rows.iter().map(|&row| tree.leaf(row as usize)).collect();

@@ -6,6 +6,8 @@ mod boundaries;
 mod continuing;
 #[path = "regressions/files.rs"]
 mod files;
+#[path = "regressions/crafted.rs"]
+mod crafted;
 #[path = "regressions/options.rs"]
 mod options;
 #[path = "regressions/proof.rs"]

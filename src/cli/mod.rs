@@ -215,6 +215,9 @@ fn fail(e: &TrainError) -> ExitCode {
     // One line, whatever a cause may contain.
     let text: Vec<String> = e.to_string().lines().map(|l| l.trim().to_string()).collect();
     eprintln!("baq: {}", plain(&text.join(" ")));
-    let diverged = matches!(e, TrainError::Diverged { .. } | TrainError::Audit(Error::NotFinite(_)));
+    let diverged = matches!(
+        e,
+        TrainError::Diverged { .. } | TrainError::Priority(_) | TrainError::Audit(Error::NotFinite(_))
+    );
     ExitCode::from(if diverged { 1 } else { 2 })
 }

@@ -7,6 +7,7 @@
 use super::TrainError;
 use super::agent::{Agent, fill};
 use super::cadence::Roles;
+use super::divergence::reprioritise;
 use super::offline::Rounds;
 use crate::algo::OPENING;
 use crate::audit::PRIORITIES;
@@ -79,6 +80,9 @@ impl Balance {
     }
 
     /// Trains the model once and gives the rows of the round new priorities, unless the probe stops it. Allocates nothing.
+    ///
+    /// # Errors
+    /// Priorities that are no numbers for a sum tree.
     #[expect(clippy::too_many_arguments, reason = "the state of a run that it reads and moves")]
     pub fn round<P: Probe>(
         &mut self,
@@ -89,7 +93,7 @@ impl Balance {
         clock: Clock,
         measure: bool,
         probe: &mut P,
-    ) -> Flow {
+    ) -> Result<Flow, TrainError> {
         let (uniform, drawn) = self.rows.split_at_mut(2 * rows.len());
         let draw = Draw { seed: self.seed, stream: Stream::Balance as u32, update: clock.round };
         HALVES.compose(draw, ring, None, 0.0, uniform, &mut self.weights);
@@ -98,14 +102,14 @@ impl Balance {
         fill(workspace, program, ring, &self.rows);
         let pass = Pass { clock, noise: Noise::Seed(self.seed), rows: &self.rows };
         if program.run_with(workspace, store, pass, probe) == Flow::Stop {
-            return Flow::Stop;
+            return Ok(Flow::Stop);
         }
         for (p, &x) in self.priorities.iter_mut().zip(workspace.output(program, replay::PRIORITY)) {
             *p = f64::from(x);
             self.newest = self.newest.max(*p);
         }
-        tree.update(rows, &self.priorities);
-        Flow::Continue
+        reprioritise(tree, rows, &self.priorities)?;
+        Ok(Flow::Continue)
     }
 
     /// Metrics that measured rounds report.

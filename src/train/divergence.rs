@@ -12,6 +12,7 @@ use super::agent::Agent;
 use super::rundir::{self, RunDir};
 use crate::algo::measure::Q_MAX;
 use crate::autodiff::Metric;
+use crate::replay::SumTree;
 
 /// What is looked at while a run learns.
 #[derive(Clone, Debug)]
@@ -60,17 +61,46 @@ impl Watch {
         Ok(())
     }
 
+    /// An unusable priority as the divergence that it is; any other error as it is.
+    pub fn priority(&self, e: TrainError, round: u64) -> TrainError {
+        let TrainError::Priority(value) = e else { return e };
+        let expected = format!("a number from 0 to {MOST:e}, and not 0 in every row");
+        let what = "a row's priority".into();
+        TrainError::Diverged { what, value, expected, round, checkpoint: self.last_good() }
+    }
+
     fn diverged(&self, what: String, value: f64, round: u64) -> TrainError {
         let expected = match value.is_finite() {
             true => format!("at most run.q_bound = {}", self.q_bound),
             false => "a finite number".into(),
         };
-        let checkpoint = match self.good {
+        TrainError::Diverged { what, value, expected, round, checkpoint: self.last_good() }
+    }
+
+    fn last_good(&self) -> String {
+        match self.good {
             Some(good) => format!("the last good checkpoint is that of update {good}, {}", self.checkpoint),
             None => "there is no checkpoint yet".into(),
-        };
-        TrainError::Diverged { what, value, expected, round, checkpoint }
+        }
     }
+}
+
+/// Largest priority: its sum over any ring is finite.
+const MOST: f64 = 1e200;
+
+/// An error if these are no priorities for a sum tree.
+pub fn check_priorities(masses: &[f64]) -> Result<(), TrainError> {
+    match masses.iter().find(|mass| !(0.0..=MOST).contains(*mass)) {
+        None => Ok(()),
+        Some(mass) => Err(TrainError::Priority(*mass)),
+    }
+}
+
+/// Gives rows new priorities, unless no row could be drawn with them. Allocates nothing.
+pub fn reprioritise(tree: &mut SumTree, rows: &[u32], masses: &[f64]) -> Result<(), TrainError> {
+    check_priorities(masses)?;
+    tree.update(rows, masses);
+    if tree.total() > 0.0 { Ok(()) } else { Err(TrainError::Priority(0.0)) }
 }
 
 /// An error that names the first metric that is not finite, where there is nothing to go back to.

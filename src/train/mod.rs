@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod balance;
+mod believable;
 pub mod bench;
 pub mod cadence;
 pub mod calibration;
@@ -68,6 +69,11 @@ pub enum TrainError {
         /// what there is to go back to
         checkpoint: String,
     },
+    /// a priority that no sum tree takes, or the last mass of a tree
+    #[error(
+        "a row's priority became {0}: expected a number from 0 to 1e200, and not 0 in every row; lower the learning rates or the exponents of the priorities"
+    )]
+    Priority(f64),
     /// anything else that the user can mend
     #[error("{0}")]
     Input(String),

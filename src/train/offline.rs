@@ -222,6 +222,14 @@ impl<'a> Offline<'a> {
         if let Some(saved) = saved {
             saved.check_dataset(&dataset.facts)?;
             counters = saved.restore(&mut agent)?;
+            if counters.round > options.updates {
+                return Err(TrainError::Input(format!(
+                    "{}: expected at most offline.updates = {} updates, got {}; take the checkpoint of this run",
+                    saved.file(),
+                    options.updates,
+                    counters.round,
+                )));
+            }
         }
         let saved_best = saved.map(|saved| saved.best(&agent)).transpose()?.flatten();
         let known = saved_best.is_some();

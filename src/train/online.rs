@@ -13,7 +13,7 @@ use super::balance::{self, Balance};
 use super::cadence::{self, Due, Roles};
 use super::conditions::Simulators;
 use super::data::{Dataset, Scales};
-use super::divergence::{Watch, check_finite};
+use super::divergence::{Watch, check_finite, check_priorities, reprioritise};
 use super::evaluate::Evaluator;
 use super::metrics::{
     self, DatasetFacts, Distribution, Evaluation, EvaluationLog, MetricLog, Stamp, Timing, TimingLog,
@@ -236,6 +236,14 @@ impl<'a> Online<'a> {
             let state = saved.online(ring.layout().width(), moving, sampling.opening_share.is_some())?;
             ring.restore(state.ring, &state.records)?;
             online = Some(state);
+            if counters.env_step > options.env_steps {
+                return Err(TrainError::Input(format!(
+                    "{}: expected at most online.env_steps = {} environment steps, got {}; take the checkpoint of this run",
+                    saved.file(),
+                    options.env_steps,
+                    counters.env_step,
+                )));
+            }
         }
         if online.is_none()
             && let Some(mut block) = agent.annotator(annotate::BLOCK)
@@ -285,18 +293,20 @@ impl<'a> Online<'a> {
             _ => None,
         };
         let composer = composer(options.buffer, &sampling)?;
-        let tree = composer.is_prioritised().then(|| {
-            let mut tree = SumTree::new(ring.capacity());
-            match online.as_ref().and_then(|o| o.priorities.as_ref()) {
-                Some(saved) => tree.assign(0, &saved.leaves),
-                None => {
-                    let masses: Vec<f64> =
-                        (0..ring.len()).map(|i| priority(&agent, &ring, &names, i)).collect();
-                    tree.assign(0, &masses);
-                }
+        let tree = match composer.is_prioritised() {
+            true => {
+                let mut tree = SumTree::new(ring.capacity());
+                let computed = || (0..ring.len()).map(|i| priority(&agent, &ring, &names, i)).collect();
+                let masses = match online.as_ref().and_then(|o| o.priorities.as_ref()) {
+                    Some(saved) => saved.leaves.clone(),
+                    None => computed(),
+                };
+                check_priorities(&masses)?;
+                tree.assign(0, &masses);
+                Some(tree)
             }
-            tree
-        });
+            false => None,
+        };
         let offline = ring.offline_rows().len();
         let mut balance = Balance::new(&agent, run.seed, offline)?;
         if let (Some(balance), Some(saved)) =
@@ -405,6 +415,7 @@ impl<'a> Online<'a> {
         }
         self.scales.state(&self.next, &mut self.state);
         put(replay::S2, &self.state);
+        check_priorities(&[mass])?;
         match &mut self.tree {
             Some(tree) => self.ring.push_with_priority(&self.record, tree, mass),
             None => self.ring.push(&self.record),
@@ -449,7 +460,7 @@ impl<'a> Online<'a> {
                 for (p, &row) in self.priorities.iter_mut().zip(&self.rows) {
                     *p = priority(&self.agent, &self.ring, names, row as usize);
                 }
-                tree.update(&self.rows, &self.priorities);
+                reprioritise(tree, &self.rows, &self.priorities)?;
             }
         }
         let (program, workspace) = self.rounds.pick(roles, measure);
@@ -460,7 +471,7 @@ impl<'a> Online<'a> {
             return Err(probe.reason().into());
         }
         if let (Some(balance), Some(tree)) = (&mut self.balance, &mut self.tree)
-            && balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, measure, probe)
+            && balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, measure, probe)?
                 == Flow::Stop
         {
             return Err(probe.reason().into());
@@ -648,11 +659,13 @@ impl<'a> Online<'a> {
         let mut ended = Ended::Complete;
         while !self.is_over() {
             // Networks that have diverged choose actions that no environment takes.
-            self.advance().or_else(|e| self.examine(&watch).and(Err(e)))?;
+            self.advance()
+                .or_else(|e| self.examine(&watch).and(Err(watch.priority(e, self.counters.round))))?;
             let now = self.counters.env_step;
             let last = now == total;
             let measure = self.measures(now);
-            let rounds = self.learn(|c| stop.reached(c), probe)?;
+            let learned = self.learn(|c| stop.reached(c), probe);
+            let rounds = learned.map_err(|e| watch.priority(e, self.counters.round))?;
             if self.due.rounds() > 0 {
                 // In the middle of a step's rounds; the step is written down when they are made.
                 self.examine(&watch)?;

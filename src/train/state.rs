@@ -23,6 +23,7 @@ use baq_datasets::scale::{ObservationScale, RewardScale};
 
 use super::TrainError;
 use super::agent::Agent;
+use super::believable;
 use super::conditions::Simulators;
 use super::data::Scales;
 use super::metrics::DatasetFacts;
@@ -241,7 +242,11 @@ impl Saved {
         let reader = Reader::open(&file)?;
         let file = file.display().to_string();
         match reader.find_text("format") {
-            Some(FORMAT) => Ok(Saved { reader, file }),
+            Some(FORMAT) => {
+                let saved = Saved { reader, file };
+                believable::check(&saved.reader, &saved.file, &saved.counters()?)?;
+                Ok(saved)
+            }
             other => Err(TrainError::Input(format!(
                 "{file}: expected a checkpoint of format {FORMAT}, got {}; give the checkpoint.safetensors of a run",
                 other.unwrap_or("another safetensors file"),

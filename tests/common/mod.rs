@@ -194,9 +194,9 @@ impl Learning {
         let pass = Pass { clock, noise: Noise::Seed(7), rows: &self.rows };
         let flow = self.program.run_with(&mut self.workspace, &mut self.agent.store, pass, probe);
         let beside = match (&mut self.balance, &mut self.tree) {
-            (Some(balance), Some(tree)) => {
-                balance.round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, false, probe)
-            }
+            (Some(balance), Some(tree)) => balance
+                .round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, false, probe)
+                .expect("priorities are numbers"),
             _ => Flow::Continue,
         };
         self.round += 1;
