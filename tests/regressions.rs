@@ -4,10 +4,10 @@
 mod boundaries;
 #[path = "regressions/continuing.rs"]
 mod continuing;
-#[path = "regressions/files.rs"]
-mod files;
 #[path = "regressions/crafted.rs"]
 mod crafted;
+#[path = "regressions/files.rs"]
+mod files;
 #[path = "regressions/options.rs"]
 mod options;
 #[path = "regressions/proof.rs"]

@@ -401,12 +401,10 @@ fn files_edited_by_hand_are_drawn_or_refused() {
     )
     .unwrap();
     assert_eq!(build(), Ok(()));
-    std::fs::write(dir.join(rundir::TIMING), "phase,update,env_step,seconds\noffline,1,0,1\n").unwrap();
+    std::fs::write(dir.join(rundir::EVALUATIONS_CSV), "phase,update,env_step,episodes\noffline,1,0,1\n")
+        .unwrap();
     let refused = build().unwrap_err();
-    assert!(
-        refused.contains("timing.csv, line 1: expected columns seconds,updates_per_second, got `seconds`"),
-        "{refused}"
-    );
+    assert!(refused.contains("evaluations.csv, line 1: expected columns episodes,return_mean"), "{refused}");
 }
 
 #[test]
