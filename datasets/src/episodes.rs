@@ -88,7 +88,7 @@ mod tests {
             super::continues(column([0.0, s]).view(), column([next, 0.0]).view(), 0)
         };
         assert!(continues(1.5, 1.5) && continues(0.0, -0.0) && continues(0.0, 1e-7));
-        assert!(continues(1900.0, 1900.000_2) && continues(12.345_678, 12.345_679));
+        assert!(continues(1_900.0, 1_900.000_2) && continues(12.345_678, 12.345_679));
         assert!(!continues(1900.0, 1900.01) && !continues(0.0, 1e-5) && !continues(1.0, 1.0001));
         assert!(!continues(f32::NAN, 1.0) && !continues(f32::INFINITY, 1.0) && !continues(1.0, f32::NAN));
     }

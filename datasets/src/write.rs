@@ -30,6 +30,8 @@ pub fn d4rl(path: &Path, columns: &Columns, options: &Options) -> Result<()> {
     if !options.overwrite && path.exists() {
         return Err(Error::Exists { file: path.display().to_string() });
     }
+    // What is refused makes no file, not even one that goes again.
+    check(path, columns)?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let temporary = path.with_file_name(format!(".{name}.baq-tmp"));
     let fail = |e: &std::io::Error| Error::io(path, "cannot write", e);
