@@ -105,7 +105,14 @@ impl LibFile {
     }
 
     fn whole<T: H5Type>(&self, key: &str, dataset: &Dataset) -> Result<Vec<T>> {
-        dataset.read_raw::<T>().map_err(|e| self.fail(key, &e))
+        dataset.read_raw::<T>().map_err(|e| self.unsupported(key).unwrap_or_else(|| self.fail(key, &e)))
+    }
+
+    /// What neither backend undoes, in the words of the one that can name it.
+    fn unsupported(&self, key: &str) -> Option<Error> {
+        let file = self.checked.as_ref()?;
+        let errors = [file.read_f32(key).err(), file.read_f64(key).err()];
+        errors.into_iter().flatten().find(|e| matches!(e, Error::Unsupported { .. }))
     }
 
     fn floats<T: H5Type>(&self, key: &str) -> Result<Vec<T>> {
