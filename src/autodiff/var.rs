@@ -5,7 +5,8 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use baq_kernels::Binary;
 
-use super::graph::{Axis, NodeId, Op, Shape, Unary};
+use super::graph::{Axis, NodeId, NoiseKind, Op, ParamId, Shape, Unary};
+use super::schedule::Schedule;
 use super::trace::{Inner, Tracer};
 
 /// A value to be: a handle into the graph that is being traced. It cannot be read.
@@ -39,6 +40,37 @@ impl<'t> Var<'t> {
     pub fn named(self, label: impl Into<String>) -> Var<'t> {
         self.inner().borrow_mut().graph.label(self.id, label.into());
         self
+    }
+
+    /// What the printer calls it: its name, that of the column it is, or a dot.
+    pub fn name(self) -> String {
+        let inner = self.inner().borrow();
+        let node = inner.graph.node(self.id);
+        match (&node.label, node.op) {
+            (Some(label), _) => label.clone(),
+            (None, Op::Input(k)) => inner.input_name(k).to_string(),
+            _ => "·".into(),
+        }
+    }
+
+    /// A parameter tensor as it stands at this point of the trace.
+    pub fn param(self, id: ParamId) -> Var<'t> {
+        self.tracer.param(id)
+    }
+
+    /// A literal.
+    pub fn constant(self, x: f64) -> Var<'t> {
+        self.tracer.constant(x)
+    }
+
+    /// A scalar that follows its schedule from round to round.
+    pub fn hyper(self, name: &str, schedule: &Schedule) -> Var<'t> {
+        self.tracer.hyper(name, schedule)
+    }
+
+    /// Fresh random numbers; every call is a stream of its own.
+    pub fn noise(self, name: &str, kind: NoiseKind, shape: Shape) -> Var<'t> {
+        self.tracer.noise(name, kind, shape)
     }
 
     pub(super) fn unary(self, f: Unary) -> Var<'t> {
@@ -273,10 +305,6 @@ impl<'t> Var<'t> {
     pub(super) fn min_grad(self, min: Var<'t>, g: Var<'t>, axis: Axis) -> Var<'t> {
         self.push(Op::MinGrad(axis), &[self.id, min.id, g.id], self.shape())
     }
-
-    fn literal(self, x: f64) -> Var<'t> {
-        self.tracer.constant(x)
-    }
 }
 
 macro_rules! operators {
@@ -290,7 +318,7 @@ macro_rules! operators {
         impl<'t> $trait<Var<'t>> for f64 {
             type Output = Var<'t>;
             fn $method(self, other: Var<'t>) -> Var<'t> {
-                $trait::$method(other.literal(self), other)
+                $trait::$method(other.constant(self), other)
             }
         }
     )*};
