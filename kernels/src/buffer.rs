@@ -44,14 +44,9 @@ impl Buffer {
 /// Advice only: on failure ordinary pages serve as well, more slowly.
 #[cfg(target_os = "linux")]
 fn request_huge_pages(start: *mut u8, bytes: usize) {
-    use std::ffi::{c_int, c_void};
-    unsafe extern "C" {
-        fn madvise(addr: *mut c_void, length: usize, advice: c_int) -> c_int;
-    }
-    const MADV_HUGEPAGE: c_int = 14;
     // Whole huge pages only: what follows the buffer is not ours.
     // SAFETY: the range was just allocated by us, and the advice does not change its content.
-    unsafe { madvise(start.cast(), bytes / HUGE * HUGE, MADV_HUGEPAGE) };
+    unsafe { libc::madvise(start.cast(), bytes / HUGE * HUGE, libc::MADV_HUGEPAGE) };
 }
 
 #[cfg(not(target_os = "linux"))]

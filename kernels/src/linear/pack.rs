@@ -1,7 +1,6 @@
 //! Moving operands to where the register kernels want them.
 
 use super::micro::Micro;
-use super::product::BLOCK;
 use crate::simd::{Job, Simd};
 use crate::tile::{MOVED, Shared, run};
 use crate::{Linear, Scratch};
@@ -21,6 +20,10 @@ pub(crate) enum Layout {
     /// `[cols, inner]` to `[inner, cols]`
     TurnedDense,
 }
+
+/// Length of the blocks into which sums are cut: a panel of 256 x 2 vectors is 32 KiB (AVX-512),
+/// which leaves room for the rows of the other operand in L1.
+pub(super) const BLOCK: usize = 256;
 
 /// Room for one panel of a block of the sum, on the stack: it stays in L1, and never travels to memory.
 #[repr(C, align(64))]

@@ -11,15 +11,12 @@
 //!   long sums.
 
 use super::micro::{Ahead, Dots, Finish, Micro, Tile};
-use super::pack::{Panel, pack_panel, pack_turned};
+use super::pack::{BLOCK, Panel, pack_panel, pack_turned};
 use crate::elementwise::generic::tanh;
 use crate::simd::Simd;
 use crate::tile::even_parts;
 use std::ops::Range;
 
-/// Length of the blocks into which sums are cut: a panel of 256 x 2 vectors is 32 KiB (AVX-512),
-/// which leaves room for the rows of the other operand in L1.
-pub(super) const BLOCK: usize = 256;
 /// Rows that stay in L1 while [`dots`] goes through the columns; a multiple of its heights.
 const DOTS_CHUNK: usize = 16;
 /// Rows that one thread takes through all panels at a time; a multiple of `ROWS`.

@@ -6,8 +6,8 @@
 
 use super::check_dw;
 use super::micro::{Ahead, Finish, Lines, Micro, Tile};
-use super::pack::{Panel, pack_panel, turn_into};
-use super::product::{BLOCK, strips};
+use super::pack::{BLOCK, Panel, pack_panel, turn_into};
+use super::product::strips;
 use crate::Linear;
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, even_parts, run};

@@ -7,7 +7,7 @@
 //! The operating system saves tiles of threads that are interrupted only for processes that have asked for it;
 //! [`Amx::present`] asks once.
 
-use super::TileProduct;
+use super::unit::TileProduct;
 use crate::numerics::Unit;
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
@@ -76,15 +76,10 @@ fn in_processor() -> bool {
 /// Asks Linux for the permission, which holds for the process.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
-    use std::ffi::c_long;
-    unsafe extern "C" {
-        fn syscall(number: c_long, ...) -> c_long;
-    }
-    const ARCH_PRCTL: c_long = 158;
-    const ARCH_REQ_XCOMP_PERM: c_long = 0x1023;
-    const XFEATURE_TILE_DATA: c_long = 18;
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_TILE_DATA: libc::c_long = 18;
     // SAFETY: this request has two numbers for arguments and touches no memory of ours.
-    unsafe { syscall(ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0 }
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0 }
 }
 
 /// Elsewhere nobody has tried.

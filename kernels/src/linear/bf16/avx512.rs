@@ -5,7 +5,7 @@
 //! the other, the smallest first.
 
 use super::split::{SIDE, TILE};
-use super::{Products, TileProduct};
+use super::unit::{Products, TileProduct};
 use crate::numerics::Unit;
 use std::arch::x86_64::*;
 

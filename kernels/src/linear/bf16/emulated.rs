@@ -5,7 +5,7 @@
 //! one beyond the largest f32 infinite, before it is added.
 
 use super::split::{SIDE, TILE};
-use super::{Products, TileProduct};
+use super::unit::{Products, TileProduct};
 use crate::numerics::Unit;
 
 /// No instructions beyond those of the vectors around it.

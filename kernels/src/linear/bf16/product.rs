@@ -5,7 +5,7 @@ use super::super::pack::skip;
 use super::super::product::{finished, tanh_dense};
 use super::super::{bias_rows, check_dx, check_linear};
 use super::split::{Order, SIDE, STRETCH, Source, TILE, block_len, split};
-use super::{TileProduct, aligned};
+use super::unit::TileProduct;
 use crate::simd::{Job, Simd};
 use crate::tile::{MOVED, Shared, run};
 use crate::{Activation, Linear, Scratch};
@@ -214,7 +214,9 @@ unsafe fn weights<S: Simd, const PARTS: usize>(
     let blocks = source.lines.div_ceil(SIDE);
     let len = block_len(PARTS, source.inner);
     let scratch = match scratch {
-        Scratch::Packed(done) => return (aligned(done, heads * blocks * len).as_ptr().cast(), blocks * len),
+        Scratch::Packed(done) => {
+            return (done[skip(done)..][..heads * blocks * len].as_ptr().cast(), blocks * len);
+        }
         Scratch::Empty(scratch) | Scratch::Keep(scratch) => scratch,
     };
     let skip = skip(scratch);

@@ -2,12 +2,11 @@
 
 use super::super::check_dw;
 use super::super::micro::{Finish, Lines};
-use super::super::pack::skip;
-use super::super::product::BLOCK;
+use super::super::pack::{BLOCK, skip};
 use super::super::weights::column_sums;
-use super::TileProduct;
 use super::product::Store;
 use super::split::{Order, SIDE, STRETCH, Source, block_len, split};
+use super::unit::TileProduct;
 use crate::Linear;
 use crate::simd::{Job, Simd};
 use crate::tile::{MOVED, Shared, run};
