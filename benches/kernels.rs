@@ -11,8 +11,8 @@
 //! `gemm` are the bare product.
 
 use baq_kernels::{
-    Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Numerics, Scratch, Unary, Unit,
-    available, best, for_isa, peak_gflops, units,
+    Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Norm, NormGradients, Numerics,
+    Scratch, Unary, Unit, available, best, for_isa, peak_gflops, units,
 };
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
@@ -313,6 +313,38 @@ fn reductions(c: &mut Criterion) {
     group.finish();
 }
 
+/// Question: what does a layer normalisation cost? Bytes: what has to be read and written.
+fn norms(c: &mut Criterion) {
+    for heads in [1, 10] {
+        let s = Norm { heads, rows: 256, cols: 256, eps: 1e-6 };
+        let (x, dy, gain) = (numbers(heads << 16), numbers(heads << 16), numbers(heads << 8));
+        let (mut y, mut dgain, mut dbias) = (Buffer::new(x.len()), gain.clone(), gain.clone());
+        let mut scratch = Buffer::new(s.scratch());
+        for (name, arrays) in [("layer_norm relu", 2), ("layer_norm gradient", 3)] {
+            let mut group = c.benchmark_group(format!("{name} {heads}x256x256"));
+            group.throughput(Throughput::Bytes((x.len() * 4 * arrays) as u64));
+            for k in available() {
+                group.bench_function(k.isa.name(), |b| {
+                    b.iter(|| match arrays {
+                        2 => (k.layer_norm)(&s, black_box(&x), &gain, &gain, true, &mut y),
+                        _ => {
+                            let gradients = NormGradients {
+                                dx: Some(&mut y),
+                                dgain: Some(&mut dgain),
+                                dbias: Some(&mut dbias),
+                                add: false,
+                                scratch: &mut scratch,
+                            };
+                            (k.layer_norm_grad)(&s, black_box(&x), &gain, &dy, gradients)
+                        }
+                    })
+                });
+            }
+            group.finish();
+        }
+    }
+}
+
 /// Question: what do the optimiser and the slow copy cost for one network of 70,000 parameters?
 fn optimisers(c: &mut Criterion) {
     const SIZE: usize = 70_000;
@@ -356,6 +388,7 @@ fn main() {
     products(&mut criterion, word);
     elementwise(&mut criterion);
     reductions(&mut criterion);
+    norms(&mut criterion);
     optimisers(&mut criterion);
     criterion.final_summary();
 }

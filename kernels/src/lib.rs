@@ -32,6 +32,7 @@ mod buffer;
 pub mod digest;
 pub mod elementwise;
 mod flush;
+pub mod layer_norm;
 pub mod linear;
 pub mod numerics;
 mod peak;
@@ -91,6 +92,34 @@ pub struct Linear {
     pub outputs: usize,
     /// All heads read the same input `[1, B, K]` instead of their own `[J, B, K]`.
     pub shared_input: bool,
+}
+
+/// Sizes of a layer normalisation, for all of its heads.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norm {
+    /// J, with a gain and a bias of their own
+    pub heads: usize,
+    /// B, rows of a head, each normalised by itself
+    pub rows: usize,
+    /// N, columns
+    pub cols: usize,
+    /// ε, added to the variance
+    pub eps: f32,
+}
+
+/// What `layer_norm_grad` writes, and how.
+#[derive(Debug)]
+pub struct NormGradients<'a> {
+    /// gradient of the input `[J, B, N]`, if wanted
+    pub dx: Option<&'a mut [f32]>,
+    /// gradient of the gain `[J, 1, N]`, if wanted
+    pub dgain: Option<&'a mut [f32]>,
+    /// gradient of the bias `[J, 1, N]`, if wanted
+    pub dbias: Option<&'a mut [f32]>,
+    /// add dgain and dbias to what is there
+    pub add: bool,
+    /// at least [`Norm::scratch`] floats of any content
+    pub scratch: &'a mut [f32],
 }
 
 /// Where `linear` and `linear_dx` keep the weights in the layout they want.
@@ -235,6 +264,11 @@ pub struct Kernels {
     pub linear_dw: fn(&Linear, &[f32], &[f32], &mut [f32], Option<&mut [f32]>, bool, &mut [f32]),
     /// floats of scratch that each of the three needs at most for these sizes
     pub linear_scratch: fn(&Linear) -> usize,
+    /// y = x̂ ⊙ gain + bias, x̂ each row of x with mean 0 and variance 1, or the maximum of that and 0 if asked for a ReLU.
+    /// Arguments: sizes, x, gain, bias, relu, y.
+    pub layer_norm: fn(&Norm, &[f32], &[f32], &[f32], bool, &mut [f32]),
+    /// Its gradients, of dy before the ReLU. Arguments: sizes, x, gain, dy, what is written.
+    pub layer_norm_grad: fn(&Norm, &[f32], &[f32], &[f32], NormGradients<'_>),
     /// y = f(x)
     pub unary: fn(Unary, &[f32], &mut [f32]),
     /// y = f(a, b) with broadcasting

@@ -125,6 +125,30 @@ pub fn fill_uniform_f64(seed: u64, stream: u32, position: u64, out: &mut [f64]) 
     Philox::new(seed, stream, position).fill_uniform_f64(out);
 }
 
+/// Different whole numbers below `of`, at most 2^24: every sequence of so many is as likely, to `of` / 2^32. Element i is picked
+/// by word i % 4 of block i / 4 among those that are left, in ascending order.
+pub fn fill_subset(seed: u64, stream: u32, position: u64, of: usize, out: &mut [f32]) {
+    assert!(out.len() <= of && of <= 1 << 24, "{} different numbers below {of}", out.len());
+    let mut source = Philox::new(seed, stream, position);
+    let mut words = [0; 4];
+    for i in 0..out.len() {
+        if i % 4 == 0 {
+            words = source.next_block();
+        }
+        let rank = (u64::from(words[i % 4]) * (of - i) as u64 >> 32) as usize;
+        // What is left and has that rank stands as many places further on as drawn numbers stand before it.
+        let (mut at, mut before) = (rank, 0);
+        loop {
+            let drawn = out[..i].iter().filter(|&&d| d as usize <= at).count();
+            if drawn == before {
+                break;
+            }
+            (at, before) = (rank + drawn, drawn);
+        }
+        out[i] = at as f32;
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Law {
     Uniform,
@@ -442,5 +466,37 @@ mod tests {
         }
         let s = statistic(&counts);
         assert!((39.9..92.0).contains(&s), "normal: {s}");
+    }
+
+    #[test]
+    fn subsets_are_different_numbers_and_all_sequences_are_as_likely() {
+        // Quantiles 0.001 and 0.999 of chi-square with (sequences - 1) degrees of freedom.
+        for (of, len, low, high) in
+            [(10, 2, 54.2, 135.9), (5, 3, 32.0, 98.3), (4, 4, 7.5, 49.7), (7, 1, 0.3, 22.5)]
+        {
+            let sequences: usize = (of + 1 - len..=of).product();
+            let each = 2000;
+            let mut counts = vec![0u32; of.pow(len as u32)];
+            let mut y = vec![f32::NAN; len];
+            for position in 0..(each * sequences) as u64 {
+                fill_subset(6, 1, position, of, &mut y);
+                counts[y.iter().fold(0, |code, &d| code * of + d as usize)] += 1;
+                for (i, d) in y.iter().enumerate() {
+                    assert!(d.fract() == 0.0 && *d < of as f32 && !y[..i].contains(d), "{y:?}");
+                }
+            }
+            assert_eq!(counts.iter().filter(|&&n| n > 0).count(), sequences);
+            let mean = each as f64;
+            let drawn = counts.iter().filter(|&&n| n > 0);
+            let s: f64 = drawn.map(|&n| (f64::from(n) - mean).powi(2) / mean).sum();
+            assert!((low..high).contains(&s), "{len} of {of}: {s}");
+        }
+        let draw = |seed, stream, position| {
+            let mut y = [0.0; 9];
+            fill_subset(seed, stream, position, 1000, &mut y);
+            y
+        };
+        assert_eq!(draw(1, 2, 3), draw(1, 2, 3));
+        assert!([draw(2, 2, 3), draw(1, 3, 3), draw(1, 2, 4)].iter().all(|other| *other != draw(1, 2, 3)));
     }
 }

@@ -23,6 +23,8 @@ macro_rules! table {
                 linear_dx: crate::linear::$variant::linear_dx,
                 linear_dw: crate::linear::$variant::linear_dw,
                 linear_scratch: crate::linear::$variant::linear_scratch,
+                layer_norm: crate::layer_norm::$variant::layer_norm,
+                layer_norm_grad: crate::layer_norm::$variant::layer_norm_grad,
                 unary: crate::elementwise::$variant::unary,
                 binary: crate::elementwise::$variant::binary,
                 sum: crate::reduce::$variant::sum,

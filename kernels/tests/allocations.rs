@@ -3,7 +3,8 @@
 mod common;
 
 use baq_kernels::{
-    Activation, AdamStep, Binary, Broadcast, CountingAllocator, Isa, Kernels, Linear, Scratch, Unary,
+    Activation, AdamStep, Binary, Broadcast, CountingAllocator, Isa, Kernels, Linear, Norm, NormGradients,
+    Scratch, Unary,
 };
 use common::layers::name;
 use common::{Numbers, modes, variants, with_threads};
@@ -29,6 +30,7 @@ fn allocations(k: &Kernels) -> u64 {
     });
     let mut arrays = [(); 4].map(|()| n.units(300_000));
     let step = AdamStep { step_size: 1e-3, beta1: 0.9, beta2: 0.999, eps: 1e-8, rsqrt_bias2: 1.0 };
+    let gain = n.units(1200);
     let mut counted = 0;
     for _ in 0..3 {
         let before = count();
@@ -46,6 +48,11 @@ fn allocations(k: &Kernels) -> u64 {
         (k.min)([2, 2, 75_000], a, &mut b[..150_000]);
         (k.min_grad)([2, 2, 75_000], a, &b[..150_000], &c[..150_000], d);
         (k.log_sum_exp)([10_000, 30], a, &mut b[..10_000]);
+        let s = Norm { heads: 4, rows: 250, cols: 300, eps: 1e-6 };
+        (k.layer_norm)(&s, a, &c[..1200], &d[..1200], true, b);
+        let (dgain, scratch) = c.split_at_mut(1200);
+        let gradients = NormGradients { dx: Some(d), dgain: Some(dgain), dbias: None, add: false, scratch };
+        (k.layer_norm_grad)(&s, a, &gain, b, gradients);
         (k.adam)(&step, a, b, c, d);
         (k.polyak)(0.5, a, b);
         counted = count() - before;
