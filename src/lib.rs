@@ -7,7 +7,7 @@
 //! | [`baq_kernels`] | the hot arithmetic, one table of function pointers per instruction set |
 //! | [`baq_datasets`] | D4RL and Minari files to columns |
 //! | [`files`] | opening files that others named |
-//! | [`autodiff`] | trace a computation once, compile it, replay it; an f64 interpreter of the same graph |
+//! | [`autodiff`] | trace a computation once, compile it, execute it; an f64 interpreter of the same graph |
 //! | [`mod@config`] | one declaration per option |
 //! | [`nn`] | networks, policy heads, initialisation |
 //! | [`algo`], [`adapt`] | base algorithms and what may modify them online |

@@ -2,9 +2,10 @@
 
 use baq::algo::{CRITIC, Dims, Phase};
 use baq::audit::gradcheck;
-use baq::autodiff::graph::{NodeId, Op};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
-use baq::autodiff::{Adam, Clock, Noise, Program, Schedule, Select, Shape, Store, Trace, Tracer, Workspace};
+use baq::autodiff::{
+    Adam, Clock, NodeId, Noise, Op, Program, Schedule, Select, Shape, Store, Trace, Tracer, Workspace,
+};
 use baq::cli::setup::known_sections;
 use baq::config::{RunConfig, resolve};
 use baq::replay;

@@ -198,7 +198,7 @@ fn every_noise_has_a_stream_of_its_own() {
             .nodes()
             .iter()
             .filter_map(|n| match n.op {
-                baq::autodiff::graph::Op::Noise(k) => Some(k),
+                baq::autodiff::Op::Noise(k) => Some(k),
                 _ => None,
             })
             .collect();

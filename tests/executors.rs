@@ -425,7 +425,7 @@ fn compare(case: &Case, select: Select, exact: &Exact, run: &(Program, Workspace
         }
     }
     assert_eq!(store.steps, exact.store.steps);
-    let node = |id: baq::autodiff::graph::NodeId| exact.values[id.index()].as_deref().expect("computed");
+    let node = |id: baq::autodiff::NodeId| exact.values[id.index()].as_deref().expect("computed");
     for (name, id) in &case.trace.outputs {
         note(difference(workspace.output(program, name), node(*id), 1.0), (*name).into());
     }

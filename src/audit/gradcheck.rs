@@ -10,9 +10,8 @@ use rand::distr::Distribution;
 use rand_distr::StandardNormal;
 
 use super::worse;
-use crate::autodiff::graph::{NodeId, Op};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
-use crate::autodiff::{Clock, Effect, NoiseKind, ParamId, Trace};
+use crate::autodiff::{Clock, Effect, NodeId, NoiseKind, Op, ParamId, Trace};
 use crate::replay;
 use crate::rng::{Rng, Stream};
 

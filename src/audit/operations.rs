@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use super::gradcheck::{Checker, TOLERANCE, check, synthetic};
 use super::worse;
-use crate::autodiff::graph::NodeId;
 use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
-use crate::autodiff::{Clock, Effect, Trace, differentiable, isolate};
+use crate::autodiff::{Clock, Effect, NodeId, Trace, isolate};
 
 /// The check of one kind of operation.
 #[derive(Clone, Debug)]
@@ -52,8 +51,9 @@ pub fn operations(
     }
     let mut kinds: BTreeMap<String, Vec<NodeId>> = BTreeMap::new();
     for id in trace.graph.ids().filter(|id| needed[id.index()]) {
-        if let Some(name) = differentiable(trace.graph.node(id).op) {
-            kinds.entry(name).or_default().push(id);
+        let op = trace.graph.node(id).op;
+        if op.is_differentiable() {
+            kinds.entry(op.name()).or_default().push(id);
         }
     }
     let check_one = |id: NodeId| -> f64 {

@@ -152,7 +152,7 @@ impl RoundOff {
             .collect();
         let mut after = seen.before;
         let values = reference::run(trace, &mut after, &seen.inputs, clock, |role| roles.contains(&role));
-        let number = |node: crate::autodiff::graph::NodeId, values: &Values| -> Vec<f64> {
+        let number = |node: crate::autodiff::NodeId, values: &Values| -> Vec<f64> {
             values[node.index()].clone().expect("invariant: every node was computed")
         };
         let largest = |x: &[f64], y: &[f64]| differences(x.iter().copied(), y).into_iter().fold(0.0, worse);

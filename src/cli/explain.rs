@@ -12,7 +12,8 @@ use super::{Common, Outcome, Verdict};
 use crate::adapt;
 use crate::adapt::baq::BaqConfig;
 use crate::algo::{Cadence, Dims, OPENING, Phase, Sampling};
-use crate::autodiff::print::{self, Explanation, SymbolText};
+use crate::autodiff::explain::{Explanation, SymbolText, explain};
+use crate::autodiff::print;
 use crate::autodiff::{Program, Select, Trace};
 use crate::config::{BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
@@ -287,7 +288,7 @@ impl Part {
             about,
             batch,
             rounds,
-            words: print::explain(trace),
+            words: explain(trace),
             stages: program.stages(),
             program: Cost::of(&program),
             measured: Cost::of(&Program::compile(trace, Select::ALL)),

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::GoldenError;
 use super::files::Files;
 use crate::algo::Dims;
-use crate::autodiff::graph::Op;
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use crate::autodiff::{
-    Clock, Effect, Noise, NoiseKind, NoiseSpec, Program, Role, Select, Store, Trace, Workspace,
+    Clock, Effect, Noise, NoiseKind, NoiseSpec, Op, Program, Role, Select, Store, Trace, Workspace,
 };
 use crate::replay;
 

@@ -2,11 +2,22 @@
 
 use std::ops::Range;
 
-use super::graph::{ParamId, Shape};
+use super::shape::Shape;
+
+/// Index of a parameter tensor in its [`ParamTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ParamId(pub(in crate::autodiff) u32);
+
+impl ParamId {
+    /// Position in the table.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Index of a parameter group (one network, usually).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GroupId(pub(super) u32);
+pub struct GroupId(pub(in crate::autodiff) u32);
 
 impl GroupId {
     /// Position in the table.

@@ -1,52 +1,12 @@
-//! Regions when they run: a program for one head and one block, its memory, and the loops around it.
-
-use std::sync::Arc;
+//! Regions when they run: one program for every head and every block of rows.
 
 use baq_kernels::{Buffer, Kernels, Scratch};
 
-use super::blocks::{Region, View};
 use super::call::{Target, call};
-use super::emit;
-use super::plan::{Kernel, Loc, Program, Select, Slot, Step};
+use super::program::{Kernel, Loc, RegionProgram, Slot, Step};
+use super::workspace::Space;
 
-/// A compiled region.
-#[derive(Debug)]
-pub(super) struct Body {
-    pub(super) heads: usize,
-    pub(super) blocks: usize,
-    pub(super) program: Program,
-    views: Vec<View>,
-    /// of every result: its slot in the program, and whether it is complete only after the last block
-    results: Vec<(Slot, bool)>,
-}
-
-impl Body {
-    pub(super) fn new(region: Region) -> Arc<Body> {
-        let program = emit::program(&region.body, Select::ALL, &[]);
-        let sums = |slot: &Slot| {
-            program.steps.iter().any(|s| match s {
-                Step::Run { kernel: Kernel::LinearDw { db, .. }, out } => {
-                    out.loc == slot.loc || db.is_some_and(|db| db.loc == slot.loc)
-                }
-                _ => false,
-            })
-        };
-        let results = program.outputs.iter().map(|(_, slot)| (*slot, sums(slot))).collect();
-        Arc::new(Body { heads: region.heads, blocks: region.blocks, program, views: region.views, results })
-    }
-
-    /// Memory for all heads.
-    pub(super) fn spaces(&self, kernels: &Kernels) -> Vec<Space> {
-        let space = || Space {
-            buffers: self.program.memory(),
-            scratch: self.program.steps.iter().map(|s| Buffer::new(s.scratch(kernels))).collect(),
-            results: (self.results.iter())
-                .map(|(slot, sums)| Buffer::new(if *sums { 0 } else { slot.len * self.blocks }))
-                .collect(),
-        };
-        (0..self.heads).map(|_| space()).collect()
-    }
-
+impl RegionProgram {
     /// All heads, as far as there are threads at the same time, and all their blocks in order.
     pub(super) fn run<'v>(
         &self,
@@ -74,15 +34,6 @@ impl Body {
     }
 }
 
-/// Memory of one head.
-pub(super) struct Space {
-    buffers: Vec<Buffer>,
-    /// of every step: weights packed for the first block, which serve all others, and room for gradients of weights
-    scratch: Vec<Buffer>,
-    /// results of all blocks, one after the other; sums stay in their buffers
-    results: Vec<Buffer>,
-}
-
 impl Space {
     fn at(&self, slot: &Slot) -> &[f32] {
         match slot.loc {
@@ -102,7 +53,13 @@ impl Space {
         }
     }
 
-    fn block<'v>(&mut self, kernels: &Kernels, body: &Body, block: usize, view: impl Fn(usize) -> &'v [f32]) {
+    fn block<'v>(
+        &mut self,
+        kernels: &Kernels,
+        body: &RegionProgram,
+        block: usize,
+        view: impl Fn(usize) -> &'v [f32],
+    ) {
         for (i, step) in body.program.steps.iter().enumerate() {
             let Step::Run { kernel, out } = step else { unreachable!("invariant: a body has no effects") };
             let mut y = self.take(out);

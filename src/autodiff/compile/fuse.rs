@@ -9,9 +9,10 @@
 
 use baq_kernels::{Activation, Binary};
 
-use super::graph::{Axis, Graph, NodeId, Op, Unary};
-use super::plan::Select;
-use super::trace::{Effect, Trace};
+use crate::autodiff::trace::graph::{Graph, NodeId};
+use crate::autodiff::trace::operation::{Op, Unary};
+use crate::autodiff::trace::recorded::{Effect, Select, Trace};
+use crate::autodiff::trace::shape::Axis;
 
 /// What becomes of a node.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,7 +61,7 @@ pub(super) fn roots(trace: &Trace, select: Select) -> Vec<NodeId> {
     roots
 }
 
-/// Those that are read from outside after a replay: losses, metrics and outputs.
+/// Those that are read from outside after an execution: losses, metrics and outputs.
 pub(super) fn results(trace: &Trace, select: Select) -> Vec<NodeId> {
     let mut results: Vec<NodeId> = trace.outputs.iter().map(|(_, id)| *id).collect();
     if select.metrics {
@@ -106,7 +107,7 @@ fn fuse_activations(graph: &Graph, uses: &[u32], effects: &[usize], fate: &mut [
             graph.node(inner).op == op && uses[inner.index()] == 1 && undisturbed(inner, i)
         };
         let (inner, outer) = match node.op {
-            Op::Reshape | Op::Detach => {
+            op if op.is_alias() => {
                 fate[i] = Fate::Alias(node.args[0]);
                 continue;
             }

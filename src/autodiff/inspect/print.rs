@@ -1,17 +1,17 @@
-//! Traces and expressions as text, for `baq explain`.
+//! Expressions and instructions as text.
 //!
 //! A formula is read off the graph, not written beside it: what is printed is what is computed. Signs
 //! move outwards and scaled sums become means, which changes how a formula looks and not its value.
-//!
-//! Above 400 lines because formulas, their signs and brackets, and the table are tested together.
 
 use baq_kernels::Binary;
 
-use super::NOISE_STREAMS;
-use super::graph::{Axis, Graph, NodeId, Op, Shape, Unary};
-use super::table::GroupId;
-use super::trace::{Effect, Role, Trace, Tracer};
-use super::var::Var;
+use crate::autodiff::trace::graph::{Graph, NodeId};
+use crate::autodiff::trace::operation::{Op, Unary};
+use crate::autodiff::trace::parameters::GroupId;
+use crate::autodiff::trace::recorded::Trace;
+use crate::autodiff::trace::shape::{Axis, Shape};
+use crate::autodiff::trace::tracer::Tracer;
+use crate::autodiff::trace::var::Var;
 
 /// The formula of a node. Recursion ends at named nodes and at leaves.
 pub fn formula(trace: &Trace, id: NodeId) -> String {
@@ -27,7 +27,7 @@ enum Binds {
 }
 
 /// An expression, its sign apart.
-struct Text {
+pub(super) struct Text {
     negative: bool,
     body: String,
     binds: Binds,
@@ -56,7 +56,7 @@ impl Text {
     }
 
     /// With its sign, as an argument or a whole formula.
-    fn signed(&self) -> String {
+    pub(super) fn signed(&self) -> String {
         if self.negative { format!("-{}", self.at_least(Binds::Product)) } else { self.body.clone() }
     }
 
@@ -105,7 +105,7 @@ fn text(trace: &Trace, id: NodeId) -> Text {
 }
 
 /// The expression of a node, whatever name it may have.
-fn expression(trace: &Trace, id: NodeId) -> Text {
+pub(super) fn expression(trace: &Trace, id: NodeId) -> Text {
     let graph: &Graph = &trace.graph;
     let node = graph.node(id);
     let arg = |k: usize| text(trace, node.args[k]);
@@ -275,9 +275,7 @@ fn call(trace: &Trace, id: NodeId, spell_out: bool) -> String {
     let arg = |a: &NodeId| {
         let arg = trace.graph.node(*a);
         match (&arg.label, arg.op) {
-            (_, Op::Input(_) | Op::Hyper(_) | Op::Const(_) | Op::Param { .. } | Op::Noise(_)) => {
-                expression(trace, *a).signed()
-            }
+            (_, op) if op.is_leaf() => expression(trace, *a).signed(),
             (Some(label), _) => label.clone(),
             (None, Op::Linear | Op::LinearDx) if activation && spell_out => call(trace, *a, false),
             (None, _) => format!("%{}", a.index()),
@@ -286,217 +284,27 @@ fn call(trace: &Trace, id: NodeId, spell_out: bool) -> String {
     let args: Vec<String> = node.args.iter().map(arg).collect();
     match node.op {
         Op::Noise(_) => format!("noise {}", expression(trace, id).signed()),
-        Op::Input(_) | Op::Hyper(_) | Op::Const(_) | Op::Param { .. } => expression(trace, id).signed(),
-        op => format!("{}({})", word(op), args.join(", ")),
+        op if op.is_leaf() => expression(trace, id).signed(),
+        op => format!("{}({})", op.word(), args.join(", ")),
     }
-}
-
-/// An operation in one word, its constants in brackets.
-pub(super) fn word(op: Op) -> String {
-    let debug = match op {
-        Op::Unary(f) => format!("{f:?}"),
-        Op::Binary(f) => format!("{f:?}"),
-        other => format!("{other:?}"),
-    };
-    let mut word = String::new();
-    for c in debug.chars() {
-        if c.is_uppercase() && word.chars().last().is_some_and(char::is_lowercase) {
-            word.push('_');
-        }
-        word.extend(c.to_lowercase());
-    }
-    word.replace('(', "_").replace(')', "").replace(" { ", "[").replace(" }", "]")
 }
 
 /// The last part of a name such as `iql.discount`.
-fn symbol(name: &str) -> String {
+pub(super) fn symbol(name: &str) -> String {
     name.rsplit('.').next().unwrap_or(name).to_string()
-}
-
-/// How the printer calls a variable while it is being traced.
-pub fn name_of(v: Var<'_>) -> String {
-    let inner = v.tracer.inner.borrow();
-    let node = inner.graph.node(v.id);
-    match (&node.label, node.op) {
-        (Some(label), _) => label.clone(),
-        (None, Op::Input(k)) => inner.input_name(k).to_string(),
-        _ => "·".into(),
-    }
-}
-
-/// The name of a parameter group while tracing.
-pub fn group_name(t: &Tracer, group: GroupId) -> String {
-    t.inner.borrow().table.group(group).name.clone()
-}
-
-/// What one effect does.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EffectText {
-    /// name of the update, or of the target that moves
-    pub name: String,
-    /// `critic` or `actor`: which may have rates of their own
-    pub role: &'static str,
-    /// the group that changes
-    pub group: String,
-    /// its parameters
-    pub parameters: usize,
-    /// the loss, or the rule of a target
-    pub formula: String,
-    /// the optimiser; `None` for targets
-    pub optimiser: Option<String>,
-    /// graph nodes of the loss and its gradients that no effect before has needed
-    pub ops: usize,
-}
-
-/// A symbol in a formula.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SymbolText {
-    /// as it stands there
-    pub symbol: String,
-    /// what it is
-    pub meaning: String,
-    /// the effects that use it in this meaning
-    pub used_by: Vec<String>,
-}
-
-/// A stream of random numbers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NoiseText {
-    /// stream of the generator
-    pub stream: u32,
-    /// name, distribution and shape
-    pub what: String,
-    /// no loss depends on it
-    pub metrics_only: bool,
-}
-
-/// A trace in words.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Explanation {
-    /// in order
-    pub effects: Vec<EffectText>,
-    /// in order of first use
-    pub symbols: Vec<SymbolText>,
-    /// batch columns that losses read, with their shapes, and how formulas call them
-    pub columns: Vec<(&'static str, Shape, String)>,
-    /// all streams
-    pub noises: Vec<NoiseText>,
-}
-
-/// Puts a trace into words.
-pub fn explain(trace: &Trace) -> Explanation {
-    let nodes = trace.graph.nodes();
-    let mut needed = vec![false; nodes.len()];
-    let mut all =
-        Explanation { effects: Vec::new(), symbols: Vec::new(), columns: Vec::new(), noises: Vec::new() };
-    for item in &trace.items {
-        let role = match item.role {
-            Role::Critic => "critic",
-            Role::Actor => "actor",
-        };
-        let group = |id: GroupId| trace.table.group(id).name.clone();
-        match &item.effect {
-            Effect::Train { name, group: id, optimiser, loss, gradients } => {
-                let before = count(trace, &needed);
-                mark(trace, *loss, &mut needed);
-                gradients.iter().for_each(|(_, g)| mark(trace, *g, &mut needed));
-                symbols(trace, *loss, name, &mut all.symbols);
-                all.effects.push(EffectText {
-                    name: (*name).into(),
-                    role,
-                    group: group(*id),
-                    parameters: trace.table.group_len(*id),
-                    formula: formula(trace, *loss),
-                    optimiser: Some(optimiser.to_string()),
-                    ops: count(trace, &needed) - before,
-                });
-            }
-            Effect::Polyak { source, target, rate } => {
-                let (from, to) = (group(*source), group(*target));
-                let rate = &trace.hypers[*rate];
-                let meaning = format!("{} = {}", rate.name, rate.schedule);
-                define(&mut all.symbols, "rho", meaning, &to);
-                all.effects.push(EffectText {
-                    formula: format!("{to} <- (1 - rho) * {to} + rho * {from}"),
-                    name: to.clone(),
-                    role,
-                    group: to,
-                    parameters: trace.table.group_len(*target),
-                    optimiser: None,
-                    ops: 0,
-                });
-            }
-        }
-    }
-    let used = |op: &dyn Fn(Op) -> bool| nodes.iter().zip(&needed).any(|(n, needed)| *needed && op(n.op));
-    for (k, input) in trace.inputs.iter().enumerate() {
-        if used(&|op| op == Op::Input(k)) {
-            let node = nodes.iter().find(|n| n.op == Op::Input(k));
-            let called = node.and_then(|n| n.label.clone()).unwrap_or_else(|| input.name.into());
-            all.columns.push((input.name, input.shape, called));
-        }
-    }
-    for (k, noise) in trace.noises.iter().enumerate() {
-        all.noises.push(NoiseText {
-            stream: NOISE_STREAMS + k as u32,
-            what: format!("{}, {} {}", noise.name, noise.kind, noise.shape),
-            metrics_only: !used(&|op| op == Op::Noise(k)),
-        });
-    }
-    all
-}
-
-/// Nodes that compute something.
-fn count(trace: &Trace, needed: &[bool]) -> usize {
-    let leaf = |op| {
-        matches!(op, Op::Input(_) | Op::Param { .. } | Op::Hyper(_) | Op::Const(_) | Op::Reshape | Op::Detach)
-    };
-    trace.graph.nodes().iter().zip(needed).filter(|(n, needed)| **needed && !leaf(n.op)).count()
-}
-
-fn mark(trace: &Trace, root: NodeId, needed: &mut [bool]) {
-    let mut stack = vec![root];
-    while let Some(id) = stack.pop() {
-        if !std::mem::replace(&mut needed[id.index()], true) {
-            stack.extend(&trace.graph.node(id).args);
-        }
-    }
-}
-
-/// Collects what the symbols in a formula stand for. Functions such as `v(s)` need no definition.
-fn symbols(trace: &Trace, root: NodeId, update: &str, found: &mut Vec<SymbolText>) {
-    let mut stack = vec![root];
-    let mut seen = vec![false; trace.graph.nodes().len()];
-    while let Some(id) = stack.pop() {
-        if std::mem::replace(&mut seen[id.index()], true) {
-            continue;
-        }
-        let node = trace.graph.node(id);
-        match (node.op, &node.label) {
-            (Op::Input(_), _) => continue,
-            (Op::Hyper(k), label) => {
-                let hyper = &trace.hypers[k];
-                let symbol = label.clone().unwrap_or_else(|| symbol(&hyper.name));
-                define(found, &symbol, format!("{} = {}", hyper.name, hyper.schedule), update);
-            }
-            (_, Some(label)) if label.contains('(') => continue,
-            (_, Some(label)) => define(found, label, expression(trace, id).signed(), update),
-            (_, None) => {}
-        }
-        // In reading order, the last pushed comes first.
-        stack.extend(node.args.iter().rev());
-    }
-}
-
-fn define(found: &mut Vec<SymbolText>, symbol: &str, meaning: String, used_by: &str) {
-    match found.iter_mut().find(|s| s.symbol == symbol && s.meaning == meaning) {
-        Some(s) if s.used_by.iter().any(|u| u == used_by) => {}
-        Some(s) => s.used_by.push(used_by.into()),
-        None => found.push(SymbolText { symbol: symbol.into(), meaning, used_by: vec![used_by.into()] }),
-    }
 }
 
 /// The formulas of the named outputs of a trace.
 pub fn outputs(trace: &Trace) -> Vec<(&'static str, String)> {
     trace.outputs.iter().map(|(name, id)| (*name, formula(trace, *id))).collect()
+}
+
+/// See [`Var::name`].
+pub fn name_of(v: Var<'_>) -> String {
+    v.name()
+}
+
+/// See [`Tracer::group_name`].
+pub fn group_name(t: &Tracer, group: GroupId) -> String {
+    t.group_name(group)
 }

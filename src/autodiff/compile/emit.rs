@@ -5,17 +5,18 @@ use std::sync::Arc;
 use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
 
 use super::fuse::{self, Fate};
-use super::graph::{Graph, NodeId, Op, Shape, Unary};
-use super::places::Places;
-use super::plan::{Kernel, Label, Loc, Program, Select, Slot, Step, Update};
-use super::print;
-use super::region::Body;
-use super::trace::{Effect, Item, Trace};
+use super::storage::Storage;
+use crate::autodiff::inspect::print;
+use crate::autodiff::run::program::{Kernel, Label, Loc, Program, RegionProgram, Slot, Step, Update};
+use crate::autodiff::trace::graph::{Graph, NodeId};
+use crate::autodiff::trace::operation::{Number, Op, Unary};
+use crate::autodiff::trace::recorded::{Effect, Item, Select, Trace};
+use crate::autodiff::trace::shape::Shape;
 
 /// Compiles the selected parts of a trace.
-pub(super) fn program(trace: &Trace, select: Select, bodies: &[Arc<Body>]) -> Program {
-    let places = Places::new(trace, select, fuse::fates(trace, select));
-    let emitter = Emitter { trace, graph: &trace.graph, places: &places, bodies };
+pub(super) fn program(trace: &Trace, select: Select, bodies: &[Arc<RegionProgram>]) -> Program {
+    let storage = Storage::new(trace, select, fuse::fates(trace, select));
+    let emitter = Emitter { trace, graph: &trace.graph, storage: &storage, bodies };
     let n = trace.graph.nodes().len();
     let (mut steps, mut updates) = (Vec::new(), Vec::new());
     // The node of every step that has one.
@@ -50,10 +51,10 @@ pub(super) fn program(trace: &Trace, select: Select, bodies: &[Arc<Body>]) -> Pr
         metrics,
         outputs,
         noises: trace.noises.clone(),
-        hypers: trace.hypers.iter().map(|h| h.schedule).zip(places.hypers).collect(),
-        inputs: trace.inputs.iter().cloned().zip(places.inputs).collect(),
-        constants: places.constants,
-        buffers: places.layout.lens,
+        hypers: trace.hypers.iter().map(|h| h.schedule).zip(storage.hypers).collect(),
+        inputs: trace.inputs.iter().cloned().zip(storage.inputs).collect(),
+        constants: storage.constants,
+        buffers: storage.layout.lens,
     }
 }
 
@@ -72,12 +73,7 @@ fn labels(trace: &Trace, steps: &[Step], nodes: &[Option<NodeId>], updates: &[Up
             }
             (Step::Run { out, .. }, None) => ("copy of a gradient".into(), Shape::new(1, 1, out.len)),
         };
-        let moves = |id: &NodeId| {
-            matches!(
-                trace.graph.node(*id).op,
-                Op::Repeat(_) | Op::Expand | Op::Concat | Op::Slice { .. } | Op::Pad { .. }
-            )
-        };
+        let moves = |id: &NodeId| trace.graph.node(*id).op.moves();
         let label = Label { stage, text, moves: node.as_ref().is_none_or(moves), shape };
         if let Step::Train { .. } = step {
             stage = stages.next().unwrap_or(stage);
@@ -90,13 +86,13 @@ fn labels(trace: &Trace, steps: &[Step], nodes: &[Option<NodeId>], updates: &[Up
 struct Emitter<'a> {
     trace: &'a Trace,
     graph: &'a Graph,
-    places: &'a Places,
-    bodies: &'a [Arc<Body>],
+    storage: &'a Storage,
+    bodies: &'a [Arc<RegionProgram>],
 }
 
 impl Emitter<'_> {
     fn slot(&self, id: NodeId) -> Slot {
-        self.places.slot(self.trace, id)
+        self.storage.slot(self.trace, id)
     }
 
     fn shape(&self, id: NodeId) -> Shape {
@@ -106,7 +102,7 @@ impl Emitter<'_> {
     fn effect(&self, item: &Item, steps: &mut Vec<Step>, updates: &mut Vec<Update>) {
         match &item.effect {
             Effect::Train { name, group, optimiser, loss, gradients } => {
-                for (x, out) in self.places.copies(self.trace, gradients) {
+                for (x, out) in self.storage.copies(self.trace, gradients) {
                     steps.push(Step::Run { kernel: Kernel::Copy { x }, out });
                 }
                 updates.push(Update { name, group: *group, loss: self.slot(*loss) });
@@ -117,7 +113,7 @@ impl Emitter<'_> {
     }
 
     fn node(&self, id: NodeId) -> Option<Kernel> {
-        match self.places.fate(id.index()) {
+        match self.storage.fate(id.index()) {
             Fate::Dead | Fate::Inside(_) | Fate::Alias(_) | Fate::SumsOf(_) => None,
             Fate::Activates(z, act) => Some(self.linear(z, act)),
             Fate::Masks(dx, act, y) => Some(self.linear_dx(dx, Some((act, self.slot(y))))),
@@ -223,7 +219,7 @@ fn loops(y: Shape, a: Shape, b: Shape) -> Broadcast {
 
 fn single(f: Unary) -> kernels::Unary {
     use kernels::Unary as K;
-    let c = |x: super::graph::Number| x.get() as f32;
+    let c = |x: Number| x.get() as f32;
     match f {
         Unary::Exp => K::Exp,
         Unary::Log => K::Log,

@@ -1,135 +1,14 @@
-//! Arithmetic while tracing: a [`Var`] is a copyable handle to a node, and operations on handles add nodes.
+//! Operations on variables, as formulas write them.
 
-use std::cell::RefCell;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use baq_kernels::Binary;
 
-use super::graph::{Axis, NodeId, NoiseKind, Op, ParamId, Shape, Unary};
-use super::schedule::Schedule;
-use super::trace::{Inner, Tracer};
-
-/// A value to be: a handle into the graph that is being traced. It cannot be read.
-#[derive(Clone, Copy)]
-pub struct Var<'t> {
-    pub(super) tracer: &'t Tracer,
-    pub(super) id: NodeId,
-}
+use super::operation::Op;
+use super::shape::{Axis, Shape};
+use super::var::Var;
 
 impl<'t> Var<'t> {
-    fn inner(self) -> &'t RefCell<Inner> {
-        &self.tracer.inner
-    }
-
-    fn push(self, op: Op, args: &[NodeId], shape: Shape) -> Var<'t> {
-        let id = self.inner().borrow_mut().graph.push(op, args, shape);
-        Var { tracer: self.tracer, id }
-    }
-
-    /// Shape of the result.
-    pub fn shape(self) -> Shape {
-        self.inner().borrow().graph.node(self.id).shape
-    }
-
-    /// Number of elements that a mean over everything divides by.
-    fn count(self) -> f64 {
-        self.shape().len() as f64
-    }
-
-    /// Gives the node the name that `explain` prints. The first name stays.
-    pub fn named(self, label: impl Into<String>) -> Var<'t> {
-        self.inner().borrow_mut().graph.label(self.id, label.into());
-        self
-    }
-
-    /// What the printer calls it: its name, that of the column it is, or a dot.
-    pub fn name(self) -> String {
-        let inner = self.inner().borrow();
-        let node = inner.graph.node(self.id);
-        match (&node.label, node.op) {
-            (Some(label), _) => label.clone(),
-            (None, Op::Input(k)) => inner.input_name(k).to_string(),
-            _ => "·".into(),
-        }
-    }
-
-    /// A parameter tensor as it stands at this point of the trace.
-    pub fn param(self, id: ParamId) -> Var<'t> {
-        self.tracer.param(id)
-    }
-
-    /// A literal.
-    pub fn constant(self, x: f64) -> Var<'t> {
-        self.tracer.constant(x)
-    }
-
-    /// A scalar that follows its schedule from round to round.
-    pub fn hyper(self, name: &str, schedule: &Schedule) -> Var<'t> {
-        self.tracer.hyper(name, schedule)
-    }
-
-    /// Fresh random numbers; every call is a stream of its own.
-    pub fn noise(self, name: &str, kind: NoiseKind, shape: Shape) -> Var<'t> {
-        self.tracer.noise(name, kind, shape)
-    }
-
-    pub(super) fn unary(self, f: Unary) -> Var<'t> {
-        self.push(Op::Unary(f), &[self.id], self.shape())
-    }
-
-    pub(super) fn binary(self, f: Binary, other: Var<'t>) -> Var<'t> {
-        let shape = self.shape().broadcast(other.shape());
-        self.push(Op::Binary(f), &[self.id, other.id], shape)
-    }
-
-    /// e^x
-    pub fn exp(self) -> Var<'t> {
-        self.unary(Unary::Exp)
-    }
-    /// ln x
-    pub fn log(self) -> Var<'t> {
-        self.unary(Unary::Log)
-    }
-    /// tanh x
-    pub fn tanh(self) -> Var<'t> {
-        self.unary(Unary::Tanh)
-    }
-    /// max(x, 0)
-    pub fn relu(self) -> Var<'t> {
-        self.unary(Unary::Relu)
-    }
-    /// ln(1 + e^x)
-    pub fn softplus(self) -> Var<'t> {
-        self.unary(Unary::Softplus)
-    }
-    /// 1 / (1 + e^-x)
-    pub fn sigmoid(self) -> Var<'t> {
-        self.unary(Unary::Sigmoid)
-    }
-    /// x²
-    pub fn square(self) -> Var<'t> {
-        self.unary(Unary::Square)
-    }
-    /// √x
-    pub fn sqrt(self) -> Var<'t> {
-        self.unary(Unary::Sqrt)
-    }
-    /// |x|
-    pub fn abs(self) -> Var<'t> {
-        self.unary(Unary::Abs)
-    }
-    /// scale · x + shift
-    pub fn affine(self, scale: f64, shift: f64) -> Var<'t> {
-        self.unary(Unary::Affine { scale: scale.into(), shift: shift.into() })
-    }
-    /// min(max(x, lo), hi); the gradient is 0 outside
-    pub fn clamp(self, lo: f64, hi: f64) -> Var<'t> {
-        self.unary(Unary::Clamp { lo: lo.into(), hi: hi.into() })
-    }
-    /// 1 where lo <= x <= hi, else 0
-    pub fn inside(self, lo: f64, hi: f64) -> Var<'t> {
-        self.unary(Unary::Inside { lo: lo.into(), hi: hi.into() })
-    }
     /// min(a, b); ties send their gradient to a
     pub fn minimum(self, other: Var<'t>) -> Var<'t> {
         self.binary(Binary::Min, other)
@@ -186,7 +65,7 @@ impl<'t> Var<'t> {
 
     /// Mean of all elements.
     pub fn mean(self) -> Var<'t> {
-        self.total().affine(1.0 / self.count(), 0.0)
+        self.total().affine(1.0 / self.shape().len() as f64, 0.0)
     }
 
     /// Sum of all elements.
@@ -292,6 +171,11 @@ impl<'t> Var<'t> {
         );
         let shape = Shape::new(w.heads, x.rows, w.cols);
         self.push(Op::Linear, &[self.id, weight.id, bias.id], shape)
+    }
+
+    pub(super) fn linear_without_bias(self, weight: Var<'t>) -> Var<'t> {
+        let zeros = self.constant(0.0).expand(Shape { rows: 1, ..weight.shape() });
+        self.linear(weight, zeros)
     }
 
     pub(super) fn linear_dx(self, weight: Var<'t>, input: Shape) -> Var<'t> {

@@ -5,14 +5,16 @@
 //! the value it had at their place in the trace), and a gradient that cannot be computed in its place.
 
 use super::fuse::{self, Fate};
-use super::graph::{Axis, NodeId, Op, ParamId};
 use super::memory::{self, Layout, Lifetime};
-use super::plan::{Loc, Select, Slot};
-use super::table::GroupId;
-use super::trace::{Effect, Trace};
+use crate::autodiff::run::program::{Loc, Slot};
+use crate::autodiff::trace::graph::NodeId;
+use crate::autodiff::trace::operation::Op;
+use crate::autodiff::trace::parameters::ParamId;
+use crate::autodiff::trace::recorded::{Effect, Select, Trace};
+use crate::autodiff::trace::shape::Axis;
 
 /// The outcome.
-pub(super) struct Places {
+pub(super) struct Storage {
     fate: Vec<Fate>,
     /// of every node that has memory
     loc: Vec<Option<Loc>>,
@@ -25,11 +27,11 @@ pub(super) struct Places {
     pub(super) inputs: Vec<Option<usize>>,
 }
 
-impl Places {
+impl Storage {
     /// Decides for all nodes.
-    pub(super) fn new(trace: &Trace, select: Select, fate: Vec<Fate>) -> Places {
+    pub(super) fn new(trace: &Trace, select: Select, fate: Vec<Fate>) -> Storage {
         let n = fate.len();
-        let mut places = Places {
+        let mut storage = Storage {
             fate,
             loc: vec![None; n],
             layout: Layout::default(),
@@ -37,15 +39,15 @@ impl Places {
             hypers: vec![None; trace.hypers.len()],
             inputs: vec![None; trace.inputs.len()],
         };
-        let last_read = places.last_reads(trace, select);
+        let last_read = storage.last_reads(trace, select);
         let mut outside = vec![false; n];
         for r in fuse::results(trace, select) {
-            outside[places.source(r).index()] = true;
+            outside[storage.source(r).index()] = true;
         }
-        places.leaves(trace, select, &last_read, &outside);
-        places.gradients(trace, select, &outside);
-        places.buffers(trace, &last_read);
-        places
+        storage.leaves(trace, select, &last_read, &outside);
+        storage.gradients(trace, select, &outside);
+        storage.buffers(trace, &last_read);
+        storage
     }
 
     /// Index of the node whose kernel computes a node and reads its arguments.
@@ -186,23 +188,5 @@ impl Places {
             })
             .filter(|(from, to)| from.loc != to.loc)
             .collect()
-    }
-}
-
-impl Effect {
-    /// The group whose parameters change.
-    pub(super) fn moves(&self) -> GroupId {
-        match self {
-            Effect::Train { group, .. } => *group,
-            Effect::Polyak { target, .. } => *target,
-        }
-    }
-
-    /// The group whose optimiser steps.
-    fn trains(&self) -> Option<GroupId> {
-        match self {
-            Effect::Train { group, .. } => Some(*group),
-            Effect::Polyak { .. } => None,
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use baq_kernels::{Kernels, Scratch};
 
-use super::plan::{Kernel, Slot};
+use super::program::{Kernel, Slot};
 
 /// What a call writes and how.
 pub(super) struct Target<'a> {

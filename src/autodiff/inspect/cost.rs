@@ -2,7 +2,7 @@
 
 use baq_kernels::{Activation, Linear};
 
-use super::plan::{Kernel, Program, Step, flops};
+use crate::autodiff::run::program::{Kernel, Program, Step, flops};
 
 /// One step of a program, as a bench reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The reference executor: the same graph, interpreted node by node in f64 with plain loops.
 //!
-//! It shares nothing with the replay but the graph: no kernel, no fusion, no memory plan. What the
+//! It shares nothing with the execution but the graph: no kernel, no fusion, no memory plan. What the
 //! two agree on has been computed twice in different ways.
 //!
 //! Kernels take f32's subnormal numbers, those below 2⁻¹²⁶, for zero; here they are ordinary numbers, since f64 reaches far
@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use baq_kernels::Binary;
 
-use super::graph::{Axis, Graph, NodeId, Op, ParamId, Shape, Unary};
-use super::replay::Clock;
-use super::schedule::Adam;
-use super::store::Store;
-use super::table::ParamTable;
-use super::trace::{Effect, Item, Role, Trace};
+use crate::autodiff::run::clock::Clock;
+use crate::autodiff::run::store::Store;
+use crate::autodiff::trace::graph::{Graph, NodeId};
+use crate::autodiff::trace::operation::{Op, Unary};
+use crate::autodiff::trace::parameters::{ParamId, ParamTable};
+use crate::autodiff::trace::recorded::{Effect, Item, Role, Trace};
+use crate::autodiff::trace::schedule::Adam;
+use crate::autodiff::trace::shape::{Axis, Shape};
 
 /// Values of all parameters in f64, with moments and step counts.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +69,18 @@ pub struct ReferenceInputs {
 
 /// Values of all nodes after a pass; `None` where nothing selected needed one.
 pub type Values = Vec<Option<Vec<f64>>>;
+
+impl Trace {
+    /// The loss of the update of that name, from the values of a pass.
+    pub fn loss(&self, name: &str, values: &Values) -> f64 {
+        let loss = self.items.iter().find_map(|item| match &item.effect {
+            Effect::Train { name: n, loss, .. } if *n == name => Some(*loss),
+            _ => None,
+        });
+        let loss = loss.unwrap_or_else(|| panic!("no update named {name}"));
+        values[loss.index()].as_ref().expect("invariant: the pass has computed it")[0]
+    }
+}
 
 /// One pass over a trace: every node, the selected effects.
 pub fn run(

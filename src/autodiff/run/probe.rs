@@ -12,11 +12,13 @@ use std::sync::Arc;
 use baq_kernels::Digest;
 use ndarray::{ArrayView2, ArrayView3};
 
-use super::graph::{ParamId, Shape};
-use super::plan::{Program, Update};
-use super::replay::{Clock, Noise, Workspace, fill_noise};
+use super::clock::{Clock, Noise, fill_noise};
+use super::program::{Program, Update};
 use super::store::Store;
-use super::trace::Trace;
+use super::workspace::Workspace;
+use crate::autodiff::trace::parameters::ParamId;
+use crate::autodiff::trace::recorded::Trace;
+use crate::autodiff::trace::shape::Shape;
 
 /// What a probe wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,9 +11,11 @@
 use std::collections::BTreeMap;
 
 use super::fuse;
-use super::graph::{Axis, Graph, Node, NodeId, Op, Shape};
-use super::plan::Select;
-use super::trace::{Effect, Trace};
+use crate::autodiff::run::program::View;
+use crate::autodiff::trace::graph::{Graph, Node, NodeId};
+use crate::autodiff::trace::operation::Op;
+use crate::autodiff::trace::recorded::{Effect, Select, Trace};
+use crate::autodiff::trace::shape::{Axis, Shape};
 
 /// What is wide, and how long a block may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +29,6 @@ pub struct Blocking {
 impl Blocking {
     /// For a level-2 cache of 1 MiB: three hidden layers of 256, their gradients, and the weights in use.
     pub const USUAL: Blocking = Blocking { wide: 1024, most: 256 };
-}
-
-/// A part of an outer value that one head and one block read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct View {
-    /// distance between heads
-    pub(super) head: usize,
-    /// distance between blocks
-    pub(super) block: usize,
-    /// length of the part
-    pub(super) len: usize,
 }
 
 /// One region.
@@ -278,13 +269,10 @@ impl<'a> Rewriter<'a> {
             items,
             metrics: metrics.iter().map(|&(m, id)| (m, self.at(id))).collect(),
             outputs: trace.outputs.iter().map(|&(name, id)| (name, self.at(id))).collect(),
-            single_expectiles: trace.single_expectiles,
-            wrong: None,
-            table: trace.table.clone(),
             inputs: trace.inputs.clone(),
             hypers: trace.hypers.clone(),
             noises: trace.noises.clone(),
-            graph: self.graph,
+            ..trace.with_graph(self.graph)
         };
         (split, self.done)
     }
@@ -339,18 +327,7 @@ impl<'a> Rewriter<'a> {
             heads: members.heads,
             blocks: members.blocks,
             views: std::mem::take(&mut body.views),
-            body: Trace {
-                graph: body.graph,
-                table: self.trace.table.clone(),
-                inputs: Vec::new(),
-                hypers: Vec::new(),
-                noises: Vec::new(),
-                items: Vec::new(),
-                metrics: Vec::new(),
-                outputs,
-                single_expectiles: self.trace.single_expectiles,
-                wrong: None,
-            },
+            body: Trace { outputs, ..self.trace.with_graph(body.graph) },
         });
     }
 }

@@ -1,52 +1,18 @@
 //! What a compiled trace is: a constant list of kernel calls on numbered buffers.
-//!
-//! [`Program::compile`] makes it in four passes over the trace, each in a file of its own: `blocks` (what runs in
-//! blocks of rows), `fuse` (what is needed, and which nodes share a kernel), `places` (where each value lives, and how long), `emit` (kernel calls in order).
 
 use std::sync::Arc;
 
 use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
 
-use super::blocks::{self, Blocking};
-use super::emit;
-use super::graph::{ParamId, Shape};
-use super::metric::Metric;
-use super::region::Body;
-use super::schedule::{Adam, Schedule};
-use super::table::{GroupId, ParamTable};
-use super::trace::{InputSpec, Item, NoiseSpec, Role, Trace};
-
-/// Which parts of a trace a program runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Select {
-    /// effects of [`Role::Critic`]
-    pub critic: bool,
-    /// effects of [`Role::Actor`]
-    pub actor: bool,
-    /// metrics
-    pub metrics: bool,
-}
-
-impl Select {
-    /// Everything.
-    pub const ALL: Select = Select { critic: true, actor: true, metrics: true };
-
-    fn role(self, role: Role) -> bool {
-        match role {
-            Role::Critic => self.critic,
-            Role::Actor => self.actor,
-        }
-    }
-
-    /// The selected effects, in order.
-    pub(super) fn items(self, trace: &Trace) -> impl Iterator<Item = &Item> {
-        trace.items.iter().filter(move |i| self.role(i.role))
-    }
-}
+use crate::autodiff::trace::leaves::{InputSpec, NoiseSpec};
+use crate::autodiff::trace::metric::Metric;
+use crate::autodiff::trace::parameters::{GroupId, ParamId, ParamTable};
+use crate::autodiff::trace::schedule::{Adam, Schedule};
+use crate::autodiff::trace::shape::Shape;
 
 /// Where a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loc {
+pub(in crate::autodiff) enum Loc {
     /// a buffer of the workspace
     Buffer(usize),
     /// a parameter of the store
@@ -59,14 +25,14 @@ pub(super) enum Loc {
 
 /// A value: where and how long.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub(super) loc: Loc,
-    pub(super) len: usize,
+pub(in crate::autodiff) struct Slot {
+    pub(in crate::autodiff) loc: Loc,
+    pub(in crate::autodiff) len: usize,
 }
 
 /// One kernel call.
 #[derive(Clone, Debug)]
-pub(super) enum Kernel {
+pub(in crate::autodiff) enum Kernel {
     Linear {
         sizes: Linear,
         act: Activation,
@@ -150,35 +116,58 @@ pub(super) enum Kernel {
     /// a region, of the outer values that it views
     Blocks {
         region: usize,
-        body: Arc<Body>,
+        body: Arc<RegionProgram>,
         views: Vec<Slot>,
     },
     /// a result of a region
     Part {
         region: usize,
-        body: Arc<Body>,
+        body: Arc<RegionProgram>,
         index: usize,
     },
 }
 
 /// A step of a program.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(in crate::autodiff) enum Step {
     Run { kernel: Kernel, out: Slot },
     Train { group: GroupId, optimiser: Adam },
     Polyak { source: GroupId, target: GroupId, rate: usize },
 }
 
+/// A compiled region: what runs for every head and every block of rows.
+#[derive(Debug)]
+pub(in crate::autodiff) struct RegionProgram {
+    pub(in crate::autodiff) heads: usize,
+    pub(in crate::autodiff) blocks: usize,
+    /// one head, one block
+    pub(in crate::autodiff) program: Program,
+    pub(in crate::autodiff) views: Vec<View>,
+    /// of every result: its slot in the program, and whether it is complete only after the last block
+    pub(in crate::autodiff) results: Vec<(Slot, bool)>,
+}
+
+/// A part of an outer value that one head and one block read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::autodiff) struct View {
+    /// distance between heads
+    pub(in crate::autodiff) head: usize,
+    /// distance between blocks
+    pub(in crate::autodiff) block: usize,
+    /// length of the part
+    pub(in crate::autodiff) len: usize,
+}
+
 /// What a probe is told about a step.
 #[derive(Clone, Debug)]
-pub(super) struct Label {
+pub(in crate::autodiff) struct Label {
     /// name of the update that it prepares or is
-    pub(super) stage: &'static str,
-    pub(super) text: String,
+    pub(in crate::autodiff) stage: &'static str,
+    pub(in crate::autodiff) text: String,
     /// it only moves or repeats numbers
-    pub(super) moves: bool,
+    pub(in crate::autodiff) moves: bool,
     /// extents of the result
-    pub(super) shape: Shape,
+    pub(in crate::autodiff) shape: Shape,
 }
 
 /// One optimiser step as a program sees it.
@@ -188,44 +177,27 @@ pub struct Update {
     pub name: &'static str,
     /// what it trains
     pub group: GroupId,
-    pub(super) loss: Slot,
+    pub(in crate::autodiff) loss: Slot,
 }
 
-/// A compiled trace: constant, shared between threads, replayed on a
-/// [`Workspace`](super::Workspace).
+/// A compiled trace: constant, shared between threads, executed on a [`Workspace`](crate::autodiff::Workspace).
 #[derive(Clone, Debug)]
 pub struct Program {
-    pub(super) table: Arc<ParamTable>,
-    pub(super) steps: Vec<Step>,
+    pub(in crate::autodiff) table: Arc<ParamTable>,
+    pub(in crate::autodiff) steps: Vec<Step>,
     /// what each step does, for probes
-    pub(super) labels: Vec<Label>,
-    pub(super) buffers: Vec<usize>,
-    pub(super) constants: Vec<(usize, f32)>,
-    pub(super) hypers: Vec<(Schedule, Option<usize>)>,
-    pub(super) inputs: Vec<(InputSpec, Option<usize>)>,
-    pub(super) noises: Vec<NoiseSpec>,
-    pub(super) updates: Vec<Update>,
-    pub(super) metrics: Vec<(&'static Metric, Slot)>,
-    pub(super) outputs: Vec<(&'static str, Slot)>,
+    pub(in crate::autodiff) labels: Vec<Label>,
+    pub(in crate::autodiff) buffers: Vec<usize>,
+    pub(in crate::autodiff) constants: Vec<(usize, f32)>,
+    pub(in crate::autodiff) hypers: Vec<(Schedule, Option<usize>)>,
+    pub(in crate::autodiff) inputs: Vec<(InputSpec, Option<usize>)>,
+    pub(in crate::autodiff) noises: Vec<NoiseSpec>,
+    pub(in crate::autodiff) updates: Vec<Update>,
+    pub(in crate::autodiff) metrics: Vec<(&'static Metric, Slot)>,
+    pub(in crate::autodiff) outputs: Vec<(&'static str, Slot)>,
 }
 
 impl Program {
-    /// Compiles the selected parts of a trace.
-    pub fn compile(trace: &Trace, select: Select) -> Program {
-        Program::compile_blocked(trace, select, Blocking::USUAL)
-    }
-
-    /// The same with other limits for what runs in blocks.
-    pub fn compile_blocked(trace: &Trace, select: Select, blocking: Blocking) -> Program {
-        match blocks::split(trace, select, blocking) {
-            Some((trace, regions)) => {
-                let bodies: Vec<Arc<Body>> = regions.into_iter().map(Body::new).collect();
-                emit::program(&trace, select, &bodies)
-            }
-            None => emit::program(trace, select, &[]),
-        }
-    }
-
     /// Parameters it runs on.
     pub fn table(&self) -> &Arc<ParamTable> {
         &self.table
@@ -281,7 +253,7 @@ impl Program {
     }
 
     /// Its regions, in order.
-    pub(super) fn bodies(&self) -> impl Iterator<Item = &Arc<Body>> {
+    pub(in crate::autodiff) fn bodies(&self) -> impl Iterator<Item = &Arc<RegionProgram>> {
         self.steps.iter().filter_map(|s| match s {
             Step::Run { kernel: Kernel::Blocks { body, .. }, .. } => Some(body),
             _ => None,
@@ -315,7 +287,7 @@ impl Program {
 }
 
 /// Useful floating-point operations of a kernel: those of dense layers.
-pub(super) fn flops(kernel: &Kernel) -> u64 {
+pub(in crate::autodiff) fn flops(kernel: &Kernel) -> u64 {
     let product = |factors: [usize; 4]| factors.iter().fold(1, |p: u64, n| p.saturating_mul(*n as u64));
     match kernel {
         Kernel::Linear { sizes: s, .. }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use baq_kernels::Buffer;
 use ndarray::{ArrayView2, ArrayView3};
 
-use super::graph::ParamId;
-use super::table::{GroupId, ParamTable};
+use crate::autodiff::trace::parameters::{GroupId, ParamId, ParamTable};
 
 /// Values of all parameters of a [`ParamTable`] in f32, with gradients, moments and step counts.
 /// Tensors are dense `[J, K, N]`.

@@ -1,0 +1,75 @@
+//! Element-wise functions of one argument: what a formula calls them, and their derivatives.
+
+use baq_kernels::Binary;
+
+use super::operation::Unary;
+use super::var::Var;
+
+impl<'t> Var<'t> {
+    /// e^x
+    pub fn exp(self) -> Var<'t> {
+        self.unary(Unary::Exp)
+    }
+    /// ln x
+    pub fn log(self) -> Var<'t> {
+        self.unary(Unary::Log)
+    }
+    /// tanh x
+    pub fn tanh(self) -> Var<'t> {
+        self.unary(Unary::Tanh)
+    }
+    /// max(x, 0)
+    pub fn relu(self) -> Var<'t> {
+        self.unary(Unary::Relu)
+    }
+    /// ln(1 + e^x)
+    pub fn softplus(self) -> Var<'t> {
+        self.unary(Unary::Softplus)
+    }
+    /// 1 / (1 + e^-x)
+    pub fn sigmoid(self) -> Var<'t> {
+        self.unary(Unary::Sigmoid)
+    }
+    /// x²
+    pub fn square(self) -> Var<'t> {
+        self.unary(Unary::Square)
+    }
+    /// √x
+    pub fn sqrt(self) -> Var<'t> {
+        self.unary(Unary::Sqrt)
+    }
+    /// |x|
+    pub fn abs(self) -> Var<'t> {
+        self.unary(Unary::Abs)
+    }
+    /// scale · x + shift
+    pub fn affine(self, scale: f64, shift: f64) -> Var<'t> {
+        self.unary(Unary::Affine { scale: scale.into(), shift: shift.into() })
+    }
+    /// min(max(x, lo), hi); the gradient is 0 outside
+    pub fn clamp(self, lo: f64, hi: f64) -> Var<'t> {
+        self.unary(Unary::Clamp { lo: lo.into(), hi: hi.into() })
+    }
+    /// 1 where lo <= x <= hi, else 0
+    pub fn inside(self, lo: f64, hi: f64) -> Var<'t> {
+        self.unary(Unary::Inside { lo: lo.into(), hi: hi.into() })
+    }
+}
+
+/// Gradient in x of y = f(x), given that in y.
+pub(super) fn derivative<'t>(f: Unary, x: Var<'t>, y: Var<'t>, g: Var<'t>) -> Var<'t> {
+    match f {
+        Unary::Exp => g * y,
+        Unary::Log => g / x,
+        Unary::Tanh => g.binary(Binary::TanhGrad, y),
+        Unary::Relu => g.binary(Binary::ReluGrad, y),
+        Unary::Softplus => g * x.sigmoid(),
+        Unary::Sigmoid => g * (y - y.square()),
+        Unary::Square => g * x * 2.0,
+        Unary::Sqrt => g / y * 0.5,
+        Unary::Abs => g * x.unary(Unary::Sign),
+        Unary::Affine { scale, .. } => g * scale.get(),
+        Unary::Clamp { lo, hi } => g * x.unary(Unary::Inside { lo, hi }),
+        Unary::Sign | Unary::Inside { .. } => unreachable!("invariant: steps pass no gradient"),
+    }
+}
