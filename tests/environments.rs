@@ -7,8 +7,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use baq::env::trace::{self, TraceReport};
+use baq::env::recording::{self, Report};
 use baq::env::{self, Env, EnvError, mujoco};
+use baq_datasets::{Ending, Flags};
 
 /// Past the test harness, which would swallow what a passing test prints.
 fn say(line: &str) {
@@ -31,7 +32,7 @@ fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-const TRACES: [&str; 6] = [
+const RECORDINGS: [&str; 6] = [
     "env-halfcheetah-v4",
     "env-halfcheetah-v5",
     "env-hopper-v4",
@@ -62,7 +63,7 @@ fn run(env: &mut dyn Env, from: usize, count: usize, bits: &mut Vec<u64>) {
 
 fn usable_ids(test: &str) -> Vec<&'static str> {
     let simulator = simulator(test).is_some();
-    env::ids().filter(|id| simulator || !env::spec(id).unwrap().needs_mujoco).collect()
+    env::ids().filter(|id| simulator || !env::spec(id).unwrap().needs_mujoco()).collect()
 }
 
 #[test]
@@ -70,8 +71,8 @@ fn recordings_of_gymnasium_are_reproduced() {
     let Some(mujoco) = simulator("recordings_of_gymnasium_are_reproduced") else {
         return;
     };
-    for name in TRACES {
-        let report = trace::replay(&golden(&format!("{name}.safetensors"))).unwrap();
+    for name in RECORDINGS {
+        let report = recording::replay(&golden(&format!("{name}.safetensors"))).unwrap();
         println!("{}", report.verdict());
         assert!(report.steps >= 600, "{report}");
         if report.recorded_with.as_deref() != Some(report.mujoco.as_str()) {
@@ -80,7 +81,7 @@ fn recordings_of_gymnasium_are_reproduced() {
         }
         assert!(report.passed, "{report}");
         // Same library, same arithmetic: not merely close.
-        for (quantity, worst) in report.quantities() {
+        for (quantity, worst) in report.quantities.iter() {
             assert_eq!(worst.difference, 0.0, "{name} {quantity}");
         }
     }
@@ -92,7 +93,7 @@ fn a_replay_finds_a_single_wrong_number() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let change = |key: &str, index: usize, change: &dyn Fn(&mut [u8])| -> TraceReport {
+    let change = |key: &str, index: usize, change: &dyn Fn(&mut [u8])| -> Report {
         let mut bytes = fs::read(golden("env-hopper-v4.safetensors")).unwrap();
         let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
@@ -103,7 +104,7 @@ fn a_replay_finds_a_single_wrong_number() {
         let file = folder.path().join("t.safetensors");
         fs::write(&file, bytes).unwrap();
         fs::copy(golden("env-hopper-v4.json"), folder.path().join("t.json")).unwrap();
-        trace::replay(&file).unwrap()
+        recording::replay(&file).unwrap()
     };
     let add = |delta: f64| {
         move |b: &mut [u8]| {
@@ -114,14 +115,14 @@ fn a_replay_finds_a_single_wrong_number() {
     let untouched = change("segment.2.rewards", 3, &|_| {});
 
     let report = change("segment.2.rewards", 3, &add(2e-9));
-    assert!(!report.passed && report.positions == untouched.positions);
-    assert!((report.rewards.difference - 2e-9).abs() < 1e-12);
-    assert_eq!((report.rewards.segment, report.rewards.step), (2, 4));
+    assert!(!report.passed && report.quantities["positions"] == untouched.quantities["positions"]);
+    assert!((report.quantities["rewards"].difference - 2e-9).abs() < 1e-12);
+    assert_eq!((report.quantities["rewards"].segment, report.quantities["rewards"].step), (2, 4));
 
     // S = 11, 5 positions: row 1, component 5 is a velocity.
     let report = change("segment.1.observations", 11 + 5, &add(f64::NAN));
-    assert_eq!(report.velocities.difference, f64::INFINITY);
-    assert_eq!((report.velocities.segment, report.velocities.step), (1, 1));
+    assert_eq!(report.quantities["velocities"].difference, f64::INFINITY);
+    assert_eq!((report.quantities["velocities"].segment, report.quantities["velocities"].step), (1, 1));
     assert!(!report.passed && report.verdict().contains("DIFFERS"));
 
     let report = change("segment.4.terminated", 0, &|b| b[0] ^= 1);
@@ -131,16 +132,16 @@ fn a_replay_finds_a_single_wrong_number() {
 
     // A slightly different start must not go unnoticed either.
     let report = change("segment.0.qpos", 1, &add(1e-6));
-    assert!(report.positions.difference >= 1e-7 && !report.passed);
+    assert!(report.quantities["positions"].difference >= 1e-7 && !report.passed);
 }
 
 #[test]
-fn a_wrong_trace_file_is_one_clear_line() {
+fn a_wrong_recording_is_one_clear_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.safetensors");
     let beside = folder.path().join("t.json");
     let complain = |expected: &str| {
-        let error = trace::replay(&file).unwrap_err().to_string();
+        let error = recording::replay(&file).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
         assert_eq!(error.lines().count(), 1, "{error}");
     };
@@ -153,6 +154,8 @@ fn a_wrong_trace_file_is_one_clear_line() {
     complain("is not JSON");
     fs::write(&beside, "{}").unwrap();
     complain("key \"env\" is missing");
+    fs::write(&beside, r#"{"env": "toy"}"#).unwrap();
+    complain("toy runs on no simulator");
     fs::write(&beside, r#"{"env": "Hoper-v4"}"#).unwrap();
     complain("did you mean \"hopper-v4\"");
     fs::write(&beside, r#"{"env": "Hopper-v4", "segments": 3}"#).unwrap();
@@ -463,7 +466,7 @@ fn toy_can_be_solved_and_can_be_lost() {
 
     env.reset(0, 0, &mut obs);
     let lost = (0..100).map(|_| env.step(&[1.0], &mut obs).unwrap()).find(|step| step.ended()).unwrap();
-    assert!(lost.terminated && !lost.truncated && lost.m() == 0.0);
+    assert!(lost.terminated && !lost.truncated && lost.ending().m() == 0.0);
 }
 
 #[test]
@@ -474,5 +477,7 @@ fn both_flags_on_the_last_step_count_as_truncated() {
     env.set_state(&[99.0, 1.99, 1.0, 0.0]).unwrap();
     let step = env.step(&[1.0], &mut obs).unwrap();
     assert!(step.terminated && step.truncated && step.ended());
-    assert_eq!(step.m(), 1.0);
+    assert_eq!((step.ending(), step.ending().m()), (Ending::Truncated, 1.0));
+    // A file that says the same says something else: there `terminals` is set by the task alone.
+    assert_eq!(Ending::of(true, true, Flags::Recorded), Ending::Terminated);
 }
