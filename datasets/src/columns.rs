@@ -18,7 +18,32 @@ pub enum Ending {
     Truncated,
 }
 
+/// Who set the flags of a row, which decides what both at once mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flags {
+    /// A file, where `terminals` says that the task ended and nothing else: a failure on the last step that the limit
+    /// allows is a failure.
+    Recorded,
+    /// An environment that is being stepped: the time limit wins. The published online loops store a failure only
+    /// where `step < limit`, and what they learned is what we compare with.
+    Live,
+}
+
 impl Ending {
+    /// What the flags of a row mean; `cut` is a time limit or another end of the recording. Nothing else decides it.
+    pub fn of(terminated: bool, cut: bool, flags: Flags) -> Ending {
+        match (terminated, cut, flags) {
+            (true, true, Flags::Live) | (false, true, _) => Ending::Truncated,
+            (true, ..) => Ending::Terminated,
+            (false, false, _) => Ending::Running,
+        }
+    }
+
+    /// m, with which targets bootstrap: 0 where the task ended, else 1.
+    pub fn m(self) -> f32 {
+        if self == Ending::Terminated { 0.0 } else { 1.0 }
+    }
+
     /// The same, but a running trajectory is truncated if `cut`.
     pub(crate) fn or_cut(self, cut: bool) -> Self {
         if cut && self == Ending::Running { Ending::Truncated } else { self }
@@ -113,7 +138,7 @@ impl Columns {
 
     /// m = 1 - terminated, `[N]`: the factor in front of every bootstrapped value.
     pub fn masks(&self) -> Array1<f32> {
-        self.endings.iter().map(|e| if *e == Ending::Terminated { 0.0 } else { 1.0 }).collect()
+        self.endings.iter().map(|e| e.m()).collect()
     }
 
     /// Compares the widths with an environment's. Error: the first one that differs, naming `env`.

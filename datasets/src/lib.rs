@@ -24,7 +24,7 @@ pub mod synthetic;
 mod transitions;
 pub mod write;
 
-pub use columns::{Columns, Ending, Source};
+pub use columns::{Columns, Ending, Flags, Source};
 pub use error::{Error, Result, plain};
 pub use recording::Recording;
 pub use transitions::{Mode, Options, TimeLimit};

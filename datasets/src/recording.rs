@@ -1,6 +1,6 @@
 //! Every row of a file as it was recorded, whatever the format, and what separates its episodes.
 
-use crate::columns::{Ending, Source, check_dims};
+use crate::columns::{Ending, Flags, Source, check_dims};
 use crate::episodes::{self, Episode};
 use crate::error::{Error, Result};
 use crate::transitions::TimeLimit;
@@ -150,14 +150,10 @@ impl Bounds {
         Bounds { timed_out, breaks }
     }
 
-    /// How row i ended. A failure that falls on the time limit is a failure; the end of a group is an end, flagged or
-    /// not.
+    /// How row i ended; the end of a group is an end, flagged or not.
     pub fn ending(&self, r: &Recording, i: usize) -> Ending {
         let ends_group = r.group_ends.as_ref().is_some_and(|ends| ends[i]);
-        match r.terminals[i] {
-            true => Ending::Terminated,
-            false => Ending::Running.or_cut(self.timed_out[i] || ends_group),
-        }
+        Ending::of(r.terminals[i], self.timed_out[i] || ends_group, Flags::Recorded)
     }
 }
 

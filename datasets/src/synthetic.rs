@@ -1,6 +1,6 @@
 //! Small data sets made from arithmetic, the same on every machine, for tests and documentation.
 
-use crate::columns::{Columns, Ending, Source};
+use crate::columns::{Columns, Ending, Flags, Source};
 use ndarray::{Array1, Array2};
 
 /// SplitMix64: a few lines, good enough for test data, no dependency.
@@ -38,11 +38,7 @@ pub fn point(seed: u64, n: usize, obs_dim: usize, act_dim: usize) -> Columns {
         let s2: Vec<f32> = (0..obs_dim).map(|k| 0.9 * s[k] + 0.25 * a[k % act_dim]).collect();
         rewards.push(1.0 - s2.iter().map(|x| x * x).sum::<f32>() / obs_dim as f32);
         step += 1;
-        let ending = match (s2[0].abs() > 0.6, step == 50) {
-            (true, _) => Ending::Terminated,
-            (false, true) => Ending::Truncated,
-            (false, false) => Ending::Running,
-        };
+        let ending = Ending::of(s2[0].abs() > 0.6, step == 50, Flags::Recorded);
         endings.push(ending);
         observations.extend_from_slice(&s);
         actions.extend_from_slice(&a);

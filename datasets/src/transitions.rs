@@ -1,6 +1,6 @@
 //! The ways of making transitions from recorded rows.
 
-use crate::columns::{Columns, Ending};
+use crate::columns::{Columns, Ending, Flags};
 use crate::error::{Error, Result};
 use crate::recording::{Bounds, Recording};
 use ndarray::{Array1, Array2};
@@ -153,12 +153,9 @@ impl Recording {
         Err(Error::CannotKeepTimeouts { file: self.source.path.clone(), got })
     }
 
-    /// What the flags say of row i; a failure that falls on the time limit is a failure.
+    /// What the flags say of row i.
     fn flagged(&self, i: usize) -> Ending {
-        match self.terminals[i] {
-            true => Ending::Terminated,
-            false => Ending::Running.or_cut(self.timeouts.as_ref().is_some_and(|t| t[i])),
-        }
+        Ending::of(self.terminals[i], self.timeouts.as_ref().is_some_and(|t| t[i]), Flags::Recorded)
     }
 
     /// s' of the kept rows. Takes the recorded next observations.

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{Common, Outcome, Verdict};
-use crate::env::{self, mujoco, trace};
+use crate::env::{self, mujoco, recording};
 
 /// Environments.
 #[derive(Debug, Subcommand)]
@@ -21,7 +21,7 @@ pub enum Env {
 #[derive(Debug, Args)]
 pub struct Replay {
     /// either file of the pair NAME.safetensors, NAME.json
-    trace: PathBuf,
+    recording: PathBuf,
 }
 
 impl Env {
@@ -47,7 +47,7 @@ fn list(common: Common) {
             .map(|s| {
                 json!({
                     "id": s.id, "obs_dim": s.obs_dim, "act_dim": s.act_dim,
-                    "max_episode_steps": s.max_episode_steps, "score": s.score, "needs_mujoco": s.needs_mujoco,
+                    "max_episode_steps": s.max_episode_steps, "score": s.score, "needs_mujoco": s.needs_mujoco(),
                 })
             })
             .collect();
@@ -62,7 +62,7 @@ fn list(common: Common) {
     }
     println!("{:<16} {:>3} {:>3} {:>6}  simulator", "id", "S", "A", "steps");
     for s in specs {
-        let simulator = if s.needs_mujoco { "MuJoCo" } else { "none" };
+        let simulator = if s.needs_mujoco() { "MuJoCo" } else { "none" };
         println!("{:<16} {:>3} {:>3} {:>6}  {simulator}", s.id, s.obs_dim, s.act_dim, s.max_episode_steps);
     }
     println!("S, A: lengths of observation and action; a bare name such as hopper means its v4");
@@ -74,7 +74,7 @@ fn list(common: Common) {
 
 impl Replay {
     fn run(self, common: Common) -> Outcome {
-        let report = trace::replay(&self.trace)?;
+        let report = recording::replay(&self.recording)?;
         if common.json {
             let mut out = serde_json::to_value(&report).expect("invariant: a report has only plain fields");
             // JSON has no infinity: a difference that is not a number is null.

@@ -246,7 +246,7 @@ impl RunArgs {
         } else if self.env.is_none() {
             run.env = Task::of(Path::new(&run.dataset)).known().map_or("", |spec| spec.id).into();
         }
-        let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco;
+        let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco();
         let mut active = vec!["run", "data", "offline", "online", "audit", base.name];
         active.extend(base.extends);
         if modifier.section.is_some() {
@@ -366,7 +366,7 @@ impl Restored {
                 self.file, have.0, have.1, want.0, want.1, spec.id,
             )));
         }
-        if spec.needs_mujoco && !self.simulator.release.is_empty() {
+        if spec.needs_mujoco() && !self.simulator.release.is_empty() {
             let here = conditions::simulator()?;
             if here != self.simulator {
                 eprintln!(

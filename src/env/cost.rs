@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use baq_kernels::philox::fill_uniform;
 
-use super::locomotion::Locomotion;
-use super::{Env, EnvError, make, spec, stream};
+use super::{EnvError, make, spec, stream};
 
 /// Environment steps of one comparison.
 const BLOCK: usize = 64;
@@ -31,7 +30,7 @@ pub struct StepCost {
 pub fn measure(id: &str, seconds: f64) -> Result<StepCost, EnvError> {
     let spec = spec(id)?;
     let mut env = make(spec.id)?;
-    let mut bare = Locomotion::new(spec.id)?;
+    let mut bare = make(spec.id)?;
     let mut obs = vec![0.0; spec.obs_dim];
     let mut actions = vec![0.0_f32; BLOCK * spec.act_dim];
     let mut cost = StepCost::default();
@@ -54,7 +53,7 @@ pub fn measure(id: &str, seconds: f64) -> Result<StepCost, EnvError> {
         }
         cost.step.push(clock.elapsed().as_secs_f64() / steps as f64);
         cost.steps += steps as u64;
-        if let Some(bare) = &mut bare {
+        if let Some(bare) = bare.simulated() {
             bare.set_state(&start)?;
             let clock = Instant::now();
             for action in actions.chunks_exact(spec.act_dim).take(steps) {

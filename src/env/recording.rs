@@ -1,6 +1,6 @@
 //! Replays recorded trajectories of Gymnasium and reports where ours differ.
 //!
-//! A trace is a pair `NAME.safetensors` and `NAME.json`. The JSON names the environment (`env`) and
+//! A recording is a pair `NAME.safetensors` and `NAME.json`. The JSON names the environment (`env`) and
 //! may state the MuJoCo release (`mujoco`), `frame_skip` and the number of `segments`. For every K
 //! from 0 the tensors `segment.K.{qpos, qvel, actions [T, A], observations [T+1, S], rewards [T],
 //! terminated [T]}` hold a start pose and what followed; floats are F32 or F64. The time limit
@@ -10,10 +10,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::locomotion::Locomotion;
-use super::{EnvError, mujoco, spec};
+use super::{EnvError, Needs, Simulated, Spec, make, mujoco, spec};
 
 /// Largest absolute difference that still counts as agreement.
 pub const TOLERANCE: f64 = 1e-9;
@@ -45,9 +44,34 @@ impl Worst {
     }
 }
 
-/// The outcome of a replay.
+/// The worst difference of every part of the observations, then of the rewards, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quantities(Vec<(&'static str, Worst)>);
+
+impl Quantities {
+    /// Name and worst difference of every quantity.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Worst)> {
+        self.0.iter().map(|(name, worst)| (*name, worst))
+    }
+}
+
+impl std::ops::Index<&str> for Quantities {
+    type Output = Worst;
+
+    fn index(&self, name: &str) -> &Worst {
+        self.iter().find(|(n, _)| *n == name).expect("invariant: a quantity of the environment").1
+    }
+}
+
+impl Serialize for Quantities {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.iter())
+    }
+}
+
+/// The outcome of replaying a recording.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct TraceReport {
+pub struct Report {
     /// Canonical id of the environment.
     pub env: &'static str,
     /// MuJoCo release of the replay.
@@ -58,12 +82,9 @@ pub struct TraceReport {
     pub segments: usize,
     /// Environment steps replayed.
     pub steps: usize,
-    /// Of the position part of the observations.
-    pub positions: Worst,
-    /// Of the velocity part of the observations.
-    pub velocities: Worst,
-    /// Of the rewards.
-    pub rewards: Worst,
+    /// Where observations and rewards differ most.
+    #[serde(flatten)]
+    pub quantities: Quantities,
     /// Steps at which `terminated` differs.
     pub termination_mismatches: usize,
     /// Segment and step of the first of them.
@@ -74,15 +95,13 @@ pub struct TraceReport {
     pub passed: bool,
 }
 
-impl TraceReport {
-    /// Name and worst difference of every quantity.
-    pub fn quantities(&self) -> [(&'static str, &Worst); 3] {
-        [("positions", &self.positions), ("velocities", &self.velocities), ("rewards", &self.rewards)]
+impl Report {
+    fn worst(&self) -> f64 {
+        self.quantities.iter().map(|(_, worst)| worst.difference).fold(0.0, f64::max)
     }
 
     /// The verdict in one line.
     pub fn verdict(&self) -> String {
-        let worst = self.quantities().map(|(_, worst)| worst.difference).into_iter().fold(0.0, f64::max);
         let versions = match &self.recorded_with {
             Some(theirs) if *theirs != self.mujoco => format!(
                 "; recorded with MuJoCo {theirs}, replayed with {}: small differences grow",
@@ -91,18 +110,22 @@ impl TraceReport {
             _ => String::new(),
         };
         let figures = format!(
-            "{} steps in {} segments, worst difference {worst:.1e} (tolerance {:.0e}), {} endings differ",
-            self.steps, self.segments, self.tolerance, self.termination_mismatches
+            "{} steps in {} segments, worst difference {:.1e} (tolerance {:.0e}), {} endings differ",
+            self.steps,
+            self.segments,
+            self.worst(),
+            self.tolerance,
+            self.termination_mismatches
         );
         let word = if self.passed { "agrees" } else { "DIFFERS" };
         format!("{}: {word}: {figures}{versions}", self.env)
     }
 }
 
-impl std::fmt::Display for TraceReport {
+impl std::fmt::Display for Report {
     /// A line per quantity, then the verdict.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (name, worst) in self.quantities() {
+        for (name, worst) in self.quantities.iter() {
             write!(f, "{name:<12} {:.3e}", worst.difference)?;
             if worst.difference > 0.0 {
                 let Worst { segment, step, component, .. } = worst;
@@ -118,63 +141,77 @@ impl std::fmt::Display for TraceReport {
     }
 }
 
-/// Replays a trace, given by either of its two files.
+/// Replays a recording, given by either of its two files.
 ///
 /// # Errors
-/// [`EnvError::Trace`] for a missing or malformed file, [`EnvError::MuJoCo`], and
+/// [`EnvError::Recording`] for a missing or malformed file, [`EnvError::MuJoCo`], and
 /// [`EnvError::Action`] or [`EnvError::Unstable`] when the recorded actions cannot be simulated.
-pub fn replay(path: &Path) -> Result<TraceReport, EnvError> {
+pub fn replay(path: &Path) -> Result<Report, EnvError> {
     let recording = Recording::read(path)?;
-    let mut task = Locomotion::new(recording.env)?
-        .ok_or_else(|| recording.wrong(format!("{} has no traces", recording.env)))?;
+    let spec = recording.env;
+    let mut env = make(spec.id)?;
+    let task = env.simulated().expect("invariant: what needs a simulator has one");
     if let Some(frame_skip) = recording.frame_skip
         && frame_skip != task.frame_skip() as u64
     {
         let expected = task.frame_skip();
-        return Err(recording.wrong(format!("frame_skip is {frame_skip}, expected {expected}")));
+        return Err(wrong(&recording.file, format!("frame_skip is {frame_skip}, expected {expected}")));
     }
-    let mut report = TraceReport {
-        env: recording.env,
+    let parts = task.parts();
+    let mut report = Report {
+        env: spec.id,
         mujoco: mujoco::library()?.version().to_string(),
         recorded_with: recording.mujoco.clone(),
         segments: recording.segments.len(),
         steps: 0,
-        positions: Worst::NONE,
-        velocities: Worst::NONE,
-        rewards: Worst::NONE,
+        quantities: Quantities(parts.iter().map(|(name, _)| (*name, Worst::NONE)).collect()),
         termination_mismatches: 0,
         first_mismatch: None,
         tolerance: TOLERANCE,
         passed: false,
     };
-    let spec = spec(recording.env)?;
-    let mut observation = vec![0.0; spec.obs_dim];
-    let positions = task.dof() - 1;
+    report.quantities.0.push(("rewards", Worst::NONE));
     for (k, segment) in recording.segments.iter().enumerate() {
-        let mut expected = segment.observations.chunks_exact(spec.obs_dim);
-        let mut compare = |report: &mut TraceReport, ours: &[f64], t: usize| {
-            let theirs = expected.next().expect("invariant: T+1 observations");
-            let (p, v) = (..positions, positions..);
-            report.positions.compare(&ours[p], &theirs[p], k, t);
-            report.velocities.compare(&ours[v.clone()], &theirs[v], k, t);
+        report.follow(task, &parts, segment, k)?;
+    }
+    report.passed = report.termination_mismatches == 0 && report.worst() <= TOLERANCE;
+    Ok(report)
+}
+
+impl Report {
+    /// Replays segment number `k`.
+    fn follow(
+        &mut self,
+        task: &mut dyn Simulated,
+        parts: &[(&str, usize)],
+        segment: &Segment,
+        k: usize,
+    ) -> Result<(), EnvError> {
+        let mut ours = vec![0.0; task.obs_dim()];
+        let mut theirs = segment.observations.chunks_exact(task.obs_dim());
+        let mut compare = |quantities: &mut Quantities, ours: &[f64], t: usize| {
+            let theirs = theirs.next().expect("invariant: T+1 observations");
+            let mut at = 0;
+            for ((_, length), (_, worst)) in parts.iter().zip(&mut quantities.0) {
+                worst.compare(&ours[at..at + length], &theirs[at..at + length], k, t);
+                at += length;
+            }
         };
-        task.start_from(&segment.qpos, &segment.qvel, &mut observation);
-        compare(&mut report, &observation, 0);
-        for (t, action) in segment.actions.chunks_exact(spec.act_dim).enumerate() {
-            let step = task.step_f64(action, &mut observation)?;
-            compare(&mut report, &observation, t + 1);
-            let theirs = segment.rewards[t];
-            report.rewards.compare(&[step.reward], &[theirs], k, t + 1);
+        task.start_from(&segment.qpos, &segment.qvel, &mut ours);
+        compare(&mut self.quantities, &ours, 0);
+        for (t, action) in segment.actions.chunks_exact(task.act_dim()).enumerate() {
+            let step = task.step_f64(action, &mut ours)?;
+            compare(&mut self.quantities, &ours, t + 1);
+            let (_, rewards) = self.quantities.0.last_mut().expect("invariant: rewards stand last");
+            rewards.compare(&[step.reward], &[segment.rewards[t]], k, t + 1);
             if step.terminated != segment.terminated[t] {
-                report.termination_mismatches += 1;
-                report.first_mismatch.get_or_insert((k, t + 1));
+                self.termination_mismatches += 1;
+                self.first_mismatch.get_or_insert((k, t + 1));
             }
         }
-        report.steps += segment.rewards.len();
+        self.steps += segment.rewards.len();
+        Ok(())
     }
-    report.passed = report.termination_mismatches == 0
-        && report.quantities().iter().all(|(_, worst)| worst.difference <= TOLERANCE);
-    Ok(report)
 }
 
 struct Segment {
@@ -192,17 +229,13 @@ struct Segment {
 
 struct Recording {
     file: PathBuf,
-    env: &'static str,
+    env: &'static Spec,
     mujoco: Option<String>,
     frame_skip: Option<u64>,
     segments: Vec<Segment>,
 }
 
 impl Recording {
-    fn wrong(&self, problem: String) -> EnvError {
-        wrong(&self.file, problem)
-    }
-
     fn read(path: &Path) -> Result<Recording, EnvError> {
         let file = path.with_extension("safetensors");
         let beside = path.with_extension("json");
@@ -218,6 +251,12 @@ impl Recording {
             wrong(&beside, "key \"env\" is missing, expected an id such as \"Hopper-v4\"".into())
         })?;
         let spec = spec(id)?;
+        let Needs::MuJoCo { nq, nv } = spec.needs else {
+            return Err(wrong(
+                &beside,
+                format!("{} runs on no simulator, so nothing is recorded of it", spec.id),
+            ));
+        };
 
         // Segments by number; a gap shows as a missing key of the segment that should be there.
         let mut numbers = BTreeSet::new();
@@ -239,12 +278,11 @@ impl Recording {
             let problem = format!("holds {count} segments, its JSON says {stated}");
             return Err(wrong(&file, problem));
         }
-        let segments = (0..count)
-            .map(|k| segment(&file, &tensors, k, spec.obs_dim, spec.act_dim))
-            .collect::<Result<_, _>>()?;
+        let segments =
+            (0..count).map(|k| segment(&file, &tensors, k, spec, (nq, nv))).collect::<Result<_, _>>()?;
         Ok(Recording {
             file,
-            env: spec.id,
+            env: spec,
             mujoco: json["mujoco"].as_str().map(str::to_string),
             frame_skip: json["frame_skip"].as_u64(),
             segments,
@@ -252,18 +290,23 @@ impl Recording {
     }
 }
 
-fn segment(file: &Path, tensors: &SafeTensors, k: usize, s: usize, a: usize) -> Result<Segment, EnvError> {
-    let dof = s.div_ceil(2);
+fn segment(
+    file: &Path,
+    tensors: &SafeTensors,
+    k: usize,
+    spec: &Spec,
+    (nq, nv): (usize, usize),
+) -> Result<Segment, EnvError> {
     let read = |name, shape: &[usize]| floats(file, tensors, &format!("segment.{k}.{name}"), shape);
     let rewards = tensors
         .tensor(&format!("segment.{k}.rewards"))
         .map_err(|_| wrong(file, format!("key segment.{k}.rewards is missing")))?;
     let t = rewards.shape().first().copied().unwrap_or(0);
     Ok(Segment {
-        qpos: read("qpos", &[dof])?,
-        qvel: read("qvel", &[dof])?,
-        actions: read("actions", &[t, a])?,
-        observations: read("observations", &[t + 1, s])?,
+        qpos: read("qpos", &[nq])?,
+        qvel: read("qvel", &[nv])?,
+        actions: read("actions", &[t, spec.act_dim])?,
+        observations: read("observations", &[t + 1, spec.obs_dim])?,
         rewards: read("rewards", &[t])?,
         terminated: read("terminated", &[t])?.into_iter().map(|flag| flag != 0.0).collect(),
     })
@@ -289,5 +332,5 @@ fn floats(file: &Path, tensors: &SafeTensors, key: &str, shape: &[usize]) -> Res
 }
 
 fn wrong(file: &Path, problem: String) -> EnvError {
-    EnvError::Trace { file: file.to_path_buf(), problem }
+    EnvError::Recording { file: file.to_path_buf(), problem }
 }

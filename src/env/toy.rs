@@ -10,12 +10,13 @@
 
 use baq_kernels::philox::fill_uniform;
 
-use super::{Env, EnvError, Spec, Step, check_state, stream};
+use super::environment::check_state;
+use super::{Env, EnvError, Needs, Spec, Step, stream};
 
 const EDGE: f64 = 2.0;
 
 pub(super) static SPEC: Spec =
-    Spec { id: "toy", obs_dim: 3, act_dim: 1, max_episode_steps: 100, score: None, needs_mujoco: false };
+    Spec { id: "toy", obs_dim: 3, act_dim: 1, max_episode_steps: 100, score: None, needs: Needs::Nothing };
 
 pub(super) struct Toy {
     x: f64,

@@ -44,8 +44,7 @@ impl<'a> Behaviour<'a> {
 }
 
 /// Steps an environment `steps` times, beginning new episodes as old ones end. `None` if a signal
-/// stopped it. Rows at the time limit are truncated (also where the task ended on that very step, as in
-/// training); a tail that is cut short has no flag.
+/// stopped it. Rows end as [`Ending::of`] says; a tail that is cut short has no flag.
 pub fn collect(
     env: &mut dyn Env,
     mut behaviour: Behaviour<'_>,
@@ -82,11 +81,7 @@ pub fn collect(
         actions.extend_from_slice(&action);
         rewards.push(answer.reward as f32);
         next.extend(observation.iter().map(|x| *x as f32));
-        endings.push(match (answer.terminated, answer.truncated) {
-            (_, true) => Ending::Truncated,
-            (true, false) => Ending::Terminated,
-            (false, false) => Ending::Running,
-        });
+        endings.push(answer.ending());
         if answer.ended() {
             episode += 1;
             env.reset(seed, episode, &mut observation);

@@ -204,11 +204,7 @@ impl Task {
         }
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let names = [name, baq_datasets::short_name(file)].map(|n| n.to_lowercase());
-        ["hopper", "halfcheetah", "walker2d"]
-            .into_iter()
-            .find(|task| names.iter().any(|n| n.contains(task)))
-            .and_then(|task| env::spec(task).ok())
-            .map_or(Task::Unknown, Task::Known)
+        env::of_score(|task| names.iter().any(|n| n.contains(task))).map_or(Task::Unknown, Task::Known)
     }
 
     /// The environment, if it is one of this program's.

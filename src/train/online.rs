@@ -397,7 +397,7 @@ impl<'a> Online<'a> {
         put(replay::S, &self.state);
         put(replay::A, action);
         put(replay::R, &[self.scales.reward.apply(step.reward as f32)]);
-        put(replay::M, &[step.m()]);
+        put(replay::M, &[step.ending().m()]);
         if self.return_to_go.is_some() {
             // Unknown until the episode ends; -inf is the value that changes nothing.
             put(replay::RETURN_TO_GO, &[f32::NEG_INFINITY]);

@@ -1,8 +1,14 @@
 //! HalfCheetah: S = 17, A = 6. Never ends early; every episode lasts 1000 steps.
 
-use super::{Generation, ModelText, ResetNoise, Spec, Task};
+use super::task::{Generation, ResetNoise, Task, observation};
+use crate::env::mujoco::ModelText;
+use crate::env::{Needs, Spec};
 
-pub(super) const fn task(id: &'static str, generation: Generation) -> Task {
+pub static V2: Task = task("halfcheetah-v2", Generation::V2);
+pub static V4: Task = task("halfcheetah-v4", Generation::V4);
+pub static V5: Task = task("halfcheetah-v5", Generation::V5);
+
+const fn task(id: &'static str, generation: Generation) -> Task {
     Task {
         spec: Spec {
             id,
@@ -10,7 +16,7 @@ pub(super) const fn task(id: &'static str, generation: Generation) -> Task {
             act_dim: 6,
             max_episode_steps: 1000,
             score: Some("halfcheetah"),
-            needs_mujoco: true,
+            needs: Needs::MuJoCo { nq: 9, nv: 9 },
         },
         model: ModelText {
             name: "half cheetah",
@@ -21,7 +27,7 @@ pub(super) const fn task(id: &'static str, generation: Generation) -> Task {
         frame_skip: 5,
         control_cost: 0.1,
         health: None,
-        velocity_limit: f64::INFINITY,
+        observation: observation(f64::INFINITY),
         reset_noise: ResetNoise::UniformNormal(0.1),
         cut_actions: generation.cuts_actions(),
     }

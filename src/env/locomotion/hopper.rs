@@ -1,9 +1,15 @@
 //! Hopper: S = 11, A = 3. Ends when it stoops below 0.7 m, leans beyond 0.2 rad or flings itself
 //! about (any other position or velocity beyond ±100).
 
-use super::{Generation, ModelText, ResetNoise, Spec, Task};
+use super::task::{Generation, ResetNoise, Task, observation};
+use crate::env::mujoco::ModelText;
+use crate::env::{Needs, Spec};
 
-pub(super) const fn task(id: &'static str, generation: Generation) -> Task {
+pub static V2: Task = task("hopper-v2", Generation::V2);
+pub static V4: Task = task("hopper-v4", Generation::V4);
+pub static V5: Task = task("hopper-v5", Generation::V5);
+
+const fn task(id: &'static str, generation: Generation) -> Task {
     Task {
         spec: Spec {
             id,
@@ -11,7 +17,7 @@ pub(super) const fn task(id: &'static str, generation: Generation) -> Task {
             act_dim: 3,
             max_episode_steps: 1000,
             score: Some("hopper"),
-            needs_mujoco: true,
+            needs: Needs::MuJoCo { nq: 6, nv: 6 },
         },
         model: ModelText {
             name: "hopper",
@@ -22,7 +28,7 @@ pub(super) const fn task(id: &'static str, generation: Generation) -> Task {
         frame_skip: 4,
         control_cost: 1e-3,
         health: generation.health(healthy),
-        velocity_limit: 10.0,
+        observation: observation(10.0),
         reset_noise: ResetNoise::Uniform(5e-3),
         cut_actions: generation.cuts_actions(),
     }

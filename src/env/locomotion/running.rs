@@ -1,97 +1,14 @@
-//! Locomotion in the x-z plane: what the tasks have in common. Each task file holds its numbers.
-//!
-//! One environment step: read x, hold the control for `frame_skip` simulation steps, read the pose.
-//! Observation: positions without x, then velocities. Reward:
-//! (x' - x) / dt + healthy reward - weight · Σ a².
-//!
-//! The generations, as far as they differ:
-//!
-//! | | v2 (D4RL) | v4 | v5 |
-//! |---|---|---|---|
-//! | action beyond [-1, 1] | cut first | cut by the motors only, charged in full | as v4 |
-//! | healthy reward | always | always | not on an unhealthy step |
-//! | Walker2d's feet | friction 0.9 and 1.9 | same | 1.9 and 1.9 |
-//!
-//! The control cost is summed in f64 whatever the type of the action (NumPy 2 would use f32 for f32
-//! actions, which shows in the reward's 8th digit).
-
-mod half_cheetah;
-mod hopper;
-mod walker2d;
+//! A task while it runs.
 
 use baq_kernels::philox::{fill_normal, fill_uniform};
 
-use super::mujoco::Sim;
-use super::{Env, EnvError, Spec, Step, check_state, stream};
-use crate::env::mujoco::ModelText;
-
-/// Longest qpos or qvel of any task here.
-const MAX_DOF: usize = 9;
-
-/// When a task ends early, and what it pays for not ending.
-struct Health {
-    /// Judges (qpos, qvel).
-    healthy: fn(&[f64], &[f64]) -> bool,
-    /// Pay the reward of 1 also on the unhealthy step (v2, v4).
-    always_paid: bool,
-}
-
-/// The noise added to the model's initial pose.
-enum ResetNoise {
-    /// Positions and velocities uniform within ± this.
-    Uniform(f64),
-    /// Positions uniform within ± this, velocities normal with this standard deviation.
-    UniformNormal(f64),
-}
-
-/// The numbers that define a task.
-pub(super) struct Task {
-    pub spec: Spec,
-    model: ModelText,
-    frame_skip: usize,
-    control_cost: f64,
-    /// `None`: never ends early, pays nothing.
-    health: Option<Health>,
-    /// Velocities in observations are cut to ± this.
-    velocity_limit: f64,
-    reset_noise: ResetNoise,
-    /// Cut actions to [-1, 1] before anything else (v2).
-    cut_actions: bool,
-}
-
-/// All tasks of all generations.
-pub(super) static TASKS: [Task; 9] = [
-    half_cheetah::task("halfcheetah-v2", Generation::V2),
-    half_cheetah::task("halfcheetah-v4", Generation::V4),
-    half_cheetah::task("halfcheetah-v5", Generation::V5),
-    hopper::task("hopper-v2", Generation::V2),
-    hopper::task("hopper-v4", Generation::V4),
-    hopper::task("hopper-v5", Generation::V5),
-    walker2d::task("walker2d-v2", Generation::V2),
-    walker2d::task("walker2d-v4", Generation::V4),
-    walker2d::task("walker2d-v5", Generation::V5),
-];
-
-/// Whose conventions a task follows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Generation {
-    V2,
-    V4,
-    V5,
-}
-
-impl Generation {
-    const fn cuts_actions(self) -> bool {
-        matches!(self, Generation::V2)
-    }
-
-    const fn health(self, healthy: fn(&[f64], &[f64]) -> bool) -> Option<Health> {
-        Some(Health { healthy, always_paid: !matches!(self, Generation::V5) })
-    }
-}
+use super::task::{FORWARD, ResetNoise, Task};
+use crate::env::environment::check_state;
+use crate::env::mujoco::{Reader, Sim};
+use crate::env::{Env, EnvError, Needs, Simulated, Spec, Step, stream};
 
 /// A running task.
-pub(super) struct Locomotion {
+pub struct Locomotion {
     task: &'static Task,
     sim: Sim,
     /// Seconds per environment step.
@@ -99,68 +16,50 @@ pub(super) struct Locomotion {
     start_qpos: Vec<f64>,
     start_qvel: Vec<f64>,
     control: Vec<f64>,
+    reader: Reader,
+    /// Where the position along the way stands.
+    forward: usize,
+    /// Room for the noise of a reset, `[nq + nv]` and `[nv]`.
+    uniform: Vec<f32>,
+    normal: Vec<f32>,
     steps: usize,
 }
 
 impl Locomotion {
-    /// The task with this canonical id; `None` when it is not one of ours.
-    pub fn new(id: &str) -> Result<Option<Locomotion>, EnvError> {
-        let Some(task) = TASKS.iter().find(|task| task.spec.id == id) else {
-            return Ok(None);
-        };
+    /// The task, reset with seed 0, episode 0.
+    pub fn build(task: &'static Task) -> Result<Box<dyn Env>, EnvError> {
         let sim = Sim::new(&task.model)?;
         let (nq, nv, nu) = sim.dims();
-        assert!(
-            nq == nv && nq <= MAX_DOF && nq + nv - 1 == task.spec.obs_dim,
+        let reader = Reader::new(&sim, &task.observation)?;
+        assert_eq!(task.spec.needs, Needs::MuJoCo { nq, nv }, "invariant: the model fits the task");
+        assert_eq!(
+            (reader.len(), nu),
+            (task.spec.obs_dim, task.spec.act_dim),
             "invariant: the model fits the task"
         );
-        assert_eq!(nu, task.spec.act_dim, "invariant: the model fits the task");
         let mut locomotion = Locomotion {
             task,
             dt: sim.timestep() * task.frame_skip as f64,
             start_qpos: sim.qpos().to_vec(),
             start_qvel: sim.qvel().to_vec(),
             control: vec![0.0; nu],
+            reader,
+            forward: sim.joint(FORWARD)?,
+            uniform: vec![0.0; nq + nv],
+            normal: vec![0.0; nv],
             sim,
             steps: 0,
         };
         locomotion.reset(0, 0, &mut vec![0.0; task.spec.obs_dim]);
-        Ok(Some(locomotion))
+        Ok(Box::new(locomotion))
     }
 
-    /// Degrees of freedom: length of positions and of velocities.
-    pub fn dof(&self) -> usize {
-        self.start_qpos.len()
-    }
-
-    /// Simulation steps per environment step.
-    pub fn frame_skip(&self) -> usize {
-        self.task.frame_skip
-    }
-
-    /// Starts an episode in a given pose and writes the observation `[S]`.
-    pub fn start_from(&mut self, qpos: &[f64], qvel: &[f64], obs: &mut [f64]) {
-        self.sim.reset();
-        self.sim.set_pose(qpos, qvel);
-        self.steps = 0;
-        self.observe(obs);
-    }
-
-    /// [`Env::step`] for an action in f64.
-    pub fn step_f64(&mut self, action: &[f64], obs: &mut [f64]) -> Result<Step, EnvError> {
+    /// Takes the action as control.
+    fn hold(&mut self, action: &[f32]) {
         assert_eq!(action.len(), self.control.len(), "invariant: length of the action");
-        for (control, &a) in self.control.iter_mut().zip(action) {
-            *control = a;
-        }
-        self.advance(obs)
-    }
-
-    /// The simulator's part of a step and nothing else; what [`Env::step`] would read is stale afterwards.
-    pub fn simulate(&mut self, action: &[f32]) {
         for (control, &a) in self.control.iter_mut().zip(action) {
             *control = f64::from(a);
         }
-        self.sim.advance(&self.control, self.task.frame_skip);
     }
 
     /// One environment step under `self.control`.
@@ -174,12 +73,12 @@ impl Locomotion {
                 *a = a.clamp(-1.0, 1.0);
             }
         }
-        let before = self.sim.qpos()[0];
+        let before = self.sim.qpos()[self.forward];
         self.sim.step(&self.control, task.frame_skip)?;
         self.steps += 1;
-        self.observe(obs);
+        self.reader.read(&self.sim, obs);
 
-        let speed = (self.sim.qpos()[0] - before) / self.dt;
+        let speed = (self.sim.qpos()[self.forward] - before) / self.dt;
         let cost = task.control_cost * self.control.iter().map(|a| a * a).sum::<f64>();
         let (paid, terminated) = match &task.health {
             Some(health) => {
@@ -195,17 +94,6 @@ impl Locomotion {
             truncated: self.steps >= task.spec.max_episode_steps,
         })
     }
-
-    fn observe(&self, obs: &mut [f64]) {
-        let positions = &self.sim.qpos()[1..];
-        let (to_positions, to_velocities) = obs.split_at_mut(positions.len());
-        to_positions.copy_from_slice(positions);
-        let limit = self.task.velocity_limit;
-        assert_eq!(to_velocities.len(), self.dof(), "invariant: length of the observation");
-        for (to, v) in to_velocities.iter_mut().zip(self.sim.qvel()) {
-            *to = v.clamp(-limit, limit);
-        }
-    }
 }
 
 impl Env for Locomotion {
@@ -214,37 +102,38 @@ impl Env for Locomotion {
     }
 
     fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]) {
-        let n = self.dof();
-        let (mut qpos, mut qvel) = ([0.0; MAX_DOF], [0.0; MAX_DOF]);
-        let mut uniform = [0.0_f32; 2 * MAX_DOF];
-        fill_uniform(seed, stream::RESET_UNIFORM, episode, &mut uniform[..2 * n]);
-        let mut normal = [0.0_f32; MAX_DOF];
-        let (position_scale, velocity_normal) = match self.task.reset_noise {
+        let (nq, nv) = (self.start_qpos.len(), self.start_qvel.len());
+        fill_uniform(seed, stream::RESET_UNIFORM, episode, &mut self.uniform);
+        let (scale, normal) = match self.task.reset_noise {
             ResetNoise::Uniform(scale) => (scale, false),
             ResetNoise::UniformNormal(scale) => {
-                fill_normal(seed, stream::RESET_NORMAL, episode, &mut normal[..n]);
+                fill_normal(seed, stream::RESET_NORMAL, episode, &mut self.normal);
                 (scale, true)
             }
         };
-        let symmetric = |u: f32| position_scale * (2.0 * f64::from(u) - 1.0);
-        for i in 0..n {
-            qpos[i] = self.start_qpos[i] + symmetric(uniform[i]);
-            qvel[i] = self.start_qvel[i]
-                + if velocity_normal {
-                    position_scale * f64::from(normal[i])
-                } else {
-                    symmetric(uniform[n + i])
-                };
-        }
-        self.start_from(&qpos[..n], &qvel[..n], obs);
+        let symmetric = |u: f32| scale * (2.0 * f64::from(u) - 1.0);
+        self.sim.reset();
+        self.sim.pose(|qpos, qvel| {
+            for i in 0..nq {
+                qpos[i] = self.start_qpos[i] + symmetric(self.uniform[i]);
+            }
+            for i in 0..nv {
+                let uniform = symmetric(self.uniform[nq + i]);
+                qvel[i] =
+                    self.start_qvel[i] + if normal { scale * f64::from(self.normal[i]) } else { uniform };
+            }
+        });
+        self.steps = 0;
+        self.reader.read(&self.sim, obs);
     }
 
     fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
-        assert_eq!(action.len(), self.control.len(), "invariant: length of the action");
-        for (control, &a) in self.control.iter_mut().zip(action) {
-            *control = f64::from(a);
-        }
+        self.hold(action);
         self.advance(obs)
+    }
+
+    fn simulated(&mut self) -> Option<&mut dyn Simulated> {
+        Some(self)
     }
 
     fn state(&self) -> Vec<f64> {
@@ -258,5 +147,35 @@ impl Env for Locomotion {
         self.steps = state[0] as usize;
         self.sim.restore(&state[1..]);
         Ok(())
+    }
+}
+
+impl Simulated for Locomotion {
+    fn frame_skip(&self) -> usize {
+        self.task.frame_skip
+    }
+
+    fn parts(&self) -> Vec<(&'static str, usize)> {
+        self.reader.parts()
+    }
+
+    fn start_from(&mut self, qpos: &[f64], qvel: &[f64], obs: &mut [f64]) {
+        self.sim.reset();
+        self.sim.pose(|to_qpos, to_qvel| {
+            to_qpos.copy_from_slice(qpos);
+            to_qvel.copy_from_slice(qvel);
+        });
+        self.steps = 0;
+        self.reader.read(&self.sim, obs);
+    }
+
+    fn step_f64(&mut self, action: &[f64], obs: &mut [f64]) -> Result<Step, EnvError> {
+        self.control.copy_from_slice(action);
+        self.advance(obs)
+    }
+
+    fn simulate(&mut self, action: &[f32]) {
+        self.hold(action);
+        self.sim.advance(&self.control, self.task.frame_skip);
     }
 }

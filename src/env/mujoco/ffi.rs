@@ -36,6 +36,8 @@ pub const TIME: u32 = 1;
 pub const QPOS: u32 = 1 << 1;
 /// Generalised velocities, `[nv]`.
 pub const QVEL: u32 = 1 << 2;
+/// `mjOBJ_JOINT`.
+const JOINT: c_int = 3;
 /// Bits above the 7th differ between versions and an unknown one ends the process.
 const KNOWN_PARTS: u32 = (1 << 7) - 1;
 
@@ -75,6 +77,7 @@ pub struct Api {
     state_size: unsafe extern "C" fn(*const RawModel, c_uint) -> c_int,
     get_state: unsafe extern "C" fn(*const RawModel, *const RawData, *mut f64, c_uint),
     set_state: unsafe extern "C" fn(*const RawModel, *mut RawData, *const f64, c_uint),
+    name_to_id: unsafe extern "C" fn(*const RawModel, c_int, *const c_char) -> c_int,
 }
 
 /// Looks up one function.
@@ -128,6 +131,7 @@ impl Api {
                 state_size: symbol(&library, "mj_stateSize")?,
                 get_state: symbol(&library, "mj_getState")?,
                 set_state: symbol(&library, "mj_setState")?,
+                name_to_id: symbol(&library, "mj_name2id")?,
             }
         };
         // SAFETY: `mju_user_warning` is a global pointer to a function, read by MuJoCo only while
@@ -207,6 +211,14 @@ impl Model {
         assert_eq!(parts & !KNOWN_PARTS, 0, "invariant: only known state bits");
         // SAFETY: the model is alive and the bits are ones that every release knows.
         unsafe { (self.api.state_size)(self.raw.as_ptr(), parts) }.max(0) as usize
+    }
+
+    /// The number of the joint of that name.
+    pub fn joint(&self, name: &str) -> Option<usize> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the model is alive, the kind of object is one that every release knows, and `name` is zero-terminated.
+        let id = unsafe { (self.api.name_to_id)(self.raw.as_ptr(), JOINT, name.as_ptr()) };
+        usize::try_from(id).ok()
     }
 }
 

@@ -1,28 +1,21 @@
-//! MuJoCo without a compile-time dependency: found (or fetched) and opened when first needed.
-
-mod elf;
-mod ffi;
-mod find;
-mod sim;
+//! The libmujoco of this process: found, opened and asked how it lays out a state.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use ffi::Version;
-use ffi::{Api, Data, Model};
-pub use find::{Origin, flag};
-pub(crate) use sim::{ModelText, Sim};
-
-use super::EnvError;
+use super::ffi::{Api, Model, Version};
+use super::find::{self, Origin};
+use super::{elf, fetch};
+use crate::env::EnvError;
 
 /// The libmujoco of this process.
 pub struct MuJoCo {
     api: &'static Api,
     /// Bit of the solver's memory in state vectors.
-    warmstart: u32,
+    pub(super) warmstart: u32,
     /// Bit of the control in state vectors.
-    control: u32,
+    pub(super) control: u32,
     path: PathBuf,
     sha256: String,
     origin: Origin,
@@ -56,14 +49,14 @@ impl MuJoCo {
 
     fn open(path: &Path, origin: Origin) -> Result<MuJoCo, String> {
         elf::check(path)?;
-        let sha256 = find::sha256(path).map_err(|e| format!("it cannot be read ({e})"))?;
+        let sha256 = fetch::sha256(path).map_err(|e| format!("it cannot be read ({e})"))?;
         let api = Api::open(path)?;
         let (warmstart, control) = state_bits(api)?;
         Ok(MuJoCo { api, warmstart, control, path: path.to_path_buf(), sha256, origin })
     }
 
     /// Compiles MJCF text, by way of a temporary file (see [`Model::load`]).
-    fn compile(&self, mjcf: &str) -> Result<Arc<Model>, String> {
+    pub(super) fn compile(&self, mjcf: &str) -> Result<Arc<Model>, String> {
         compile(self.api, mjcf).map(Arc::new)
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ffi::{self, QPOS, QVEL, TIME};
-use super::{Data, Model, MuJoCo, Version, library};
+use super::ffi::{self, Data, Model, QPOS, QVEL, TIME, Version};
+use super::library::{MuJoCo, library};
 use crate::env::EnvError;
 
 /// A model as text, and what to change in it before it is compiled.
@@ -90,10 +90,22 @@ impl Sim {
         self.look();
     }
 
-    /// Continues from another pose (time and solver memory stay).
-    pub fn set_pose(&mut self, qpos: &[f64], qvel: &[f64]) {
-        self.now[1..1 + self.nq].copy_from_slice(qpos);
-        self.now[1 + self.nq..].copy_from_slice(qvel);
+    /// Where the position and the velocity of a joint stand in [`Sim::qpos`] and [`Sim::qvel`].
+    ///
+    /// # Errors
+    /// For a name that the model does not have, and for a model with balls or free bodies, where joints are not numbered
+    /// as positions are.
+    pub fn joint(&self, name: &str) -> Result<usize, EnvError> {
+        let found = self.data.model().joint(name).filter(|_| self.nq == self.nv);
+        found.ok_or_else(|| {
+            EnvError::MuJoCo(format!("{}: the model has no hinge or slide {name}", self.mujoco))
+        })
+    }
+
+    /// Continues from the pose that `write` leaves in positions and velocities (time and solver memory stay).
+    pub fn pose(&mut self, write: impl FnOnce(&mut [f64], &mut [f64])) {
+        let (qpos, qvel) = self.now[1..].split_at_mut(self.nq);
+        write(qpos, qvel);
         self.data.set(QPOS | QVEL, &self.now[1..]);
         self.data.forward();
     }

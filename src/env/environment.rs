@@ -1,0 +1,154 @@
+//! What an environment is: its fixed properties, a step, a state that can be saved.
+
+use baq_datasets::{Ending, Flags};
+
+use super::EnvError;
+
+/// What an environment answers to one action.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Step {
+    /// Reward of this step.
+    pub reward: f64,
+    /// The task itself ended: no reward could follow.
+    pub terminated: bool,
+    /// The time limit was reached. As in Gym, both flags are set when a task ends on the
+    /// very step at which its time is up; [`Step::ending`] says how learning treats that.
+    pub truncated: bool,
+}
+
+impl Step {
+    /// The episode is over, for either reason; reset before the next step.
+    pub fn ended(&self) -> bool {
+        self.terminated || self.truncated
+    }
+
+    /// What learning makes of it.
+    pub fn ending(&self) -> Ending {
+        Ending::of(self.terminated, self.truncated, Flags::Live)
+    }
+}
+
+/// The fixed properties of an environment; known without a simulator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Canonical id, e.g. `hopper-v4`.
+    pub id: &'static str,
+    /// S, length of an observation.
+    pub obs_dim: usize,
+    /// A, length of an action; every component lies in [-1, 1].
+    pub act_dim: usize,
+    /// Steps after which an episode is truncated.
+    pub max_episode_steps: usize,
+    /// The task's name in D4RL's table of reference returns; `None` when it has none.
+    pub score: Option<&'static str>,
+    /// What it cannot be made without.
+    pub needs: Needs,
+}
+
+impl Spec {
+    /// Whether it cannot be made without MuJoCo.
+    pub fn needs_mujoco(&self) -> bool {
+        matches!(self.needs, Needs::MuJoCo { .. })
+    }
+}
+
+/// What an environment cannot be made without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Its code is all there is to it.
+    Nothing,
+    /// MuJoCo, with a model of these sizes.
+    MuJoCo {
+        /// length of a position
+        nq: usize,
+        /// length of a velocity
+        nv: usize,
+    },
+}
+
+/// A task that answers actions with observations and rewards.
+pub trait Env: Send {
+    /// The fixed properties.
+    fn spec(&self) -> &Spec;
+
+    /// S, length of an observation.
+    fn obs_dim(&self) -> usize {
+        self.spec().obs_dim
+    }
+
+    /// A, length of an action.
+    fn act_dim(&self) -> usize {
+        self.spec().act_dim
+    }
+
+    /// Steps after which an episode is truncated.
+    fn max_episode_steps(&self) -> usize {
+        self.spec().max_episode_steps
+    }
+
+    /// Starts an episode and writes its first observation `[S]`. The start depends on `seed` and
+    /// `episode` alone, never on what happened before.
+    ///
+    /// # Panics
+    /// When `obs` is not `[S]`.
+    fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]);
+
+    /// Applies an action `[A]` and writes the next observation `[S]`. Components beyond [-1, 1]
+    /// act like the bound; only the `v2` tasks also charge them like it.
+    ///
+    /// # Errors
+    /// [`EnvError::Action`] for a component that is not finite: nothing has happened then.
+    /// [`EnvError::Unstable`] when the simulation blew up: reset before going on.
+    ///
+    /// # Panics
+    /// When `action` is not `[A]` or `obs` not `[S]`.
+    fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError>;
+
+    /// Everything on which the future depends, including the step counter and the solver's
+    /// memory. The layout is private to the environment and to the MuJoCo release.
+    fn state(&self) -> Vec<f64>;
+
+    /// Continues exactly where [`Env::state`] was taken, in this or in another instance.
+    ///
+    /// # Errors
+    /// [`EnvError::State`] for another length or a number that is not finite: nothing changed.
+    fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError>;
+
+    /// What more can be asked of it, where it runs on a simulator.
+    fn simulated(&mut self) -> Option<&mut dyn Simulated> {
+        None
+    }
+}
+
+/// An environment that runs on a simulator: what replaying recordings and measuring the cost of a step need.
+pub trait Simulated: Env {
+    /// Simulation steps per environment step.
+    fn frame_skip(&self) -> usize;
+
+    /// Name and length of the parts of an observation, in order.
+    fn parts(&self) -> Vec<(&'static str, usize)>;
+
+    /// Starts an episode in a given pose `[nq]`, `[nv]` and writes the observation `[S]`.
+    fn start_from(&mut self, qpos: &[f64], qvel: &[f64], obs: &mut [f64]);
+
+    /// [`Env::step`] for an action in f64.
+    ///
+    /// # Errors
+    /// As [`Env::step`].
+    fn step_f64(&mut self, action: &[f64], obs: &mut [f64]) -> Result<Step, EnvError>;
+
+    /// The simulator's part of a step and nothing else; what [`Env::step`] would read is stale afterwards.
+    fn simulate(&mut self, action: &[f32]);
+}
+
+/// A saved state is checked before anything is touched.
+pub(super) fn check_state(id: &'static str, state: &[f64], expected: usize) -> Result<(), EnvError> {
+    let problem = if state.len() != expected {
+        format!("has {} numbers, expected {expected}", state.len())
+    } else if let Some(index) = state.iter().position(|x| !x.is_finite()) {
+        format!("holds {} at index {index}", state[index])
+    } else {
+        return Ok(());
+    };
+    Err(EnvError::State { id, problem })
+}

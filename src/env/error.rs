@@ -1,0 +1,55 @@
+//! Why an environment cannot do what was asked.
+
+use std::path::PathBuf;
+
+/// Why an environment cannot do what was asked; every message is one line.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EnvError {
+    /// No environment has this id.
+    #[error("unknown environment \"{id}\": did you mean \"{nearest}\"? (known: {known})")]
+    Unknown {
+        /// what was asked for
+        id: String,
+        /// the most similar id
+        nearest: &'static str,
+        /// all ids
+        known: String,
+    },
+    /// MuJoCo cannot be found, fetched or used; the message says how to get it.
+    #[error("{0}")]
+    MuJoCo(String),
+    /// A component of an action is NaN or infinite.
+    #[error("{id}: action[{index}] is {value}, expected a finite number in [-1, 1]")]
+    Action {
+        /// the environment
+        id: &'static str,
+        /// which component
+        index: usize,
+        /// its value
+        value: f64,
+    },
+    /// The simulation left the range that MuJoCo can represent.
+    #[error("the simulation became unstable at time {time:.3} s ({warning})")]
+    Unstable {
+        /// simulated seconds since the reset
+        time: f64,
+        /// what MuJoCo said about it
+        warning: String,
+    },
+    /// A saved state does not fit.
+    #[error("{id}: saved state {problem}")]
+    State {
+        /// the environment
+        id: &'static str,
+        /// expected and got
+        problem: String,
+    },
+    /// A file of a recording is missing or wrong.
+    #[error("{}: {problem}", file.display())]
+    Recording {
+        /// the file
+        file: PathBuf,
+        /// key, expected and got
+        problem: String,
+    },
+}

@@ -1,0 +1,75 @@
+//! All environments. A new one is its file or folder beside this one and a line of [`ENVIRONMENTS`].
+//!
+//! An id is `task-version`, as `hopper-v4`, or `scheme:task-version` for environments that follow somebody else's
+//! definition to the letter, as `gym:AntMaze_UMaze-v5`; the scheme is part of the id. Case does not matter.
+
+use super::locomotion::{Locomotion, half_cheetah, hopper, walker2d};
+use super::toy::{self, Toy};
+use super::{Env, EnvError, Spec};
+
+/// One line of the registry.
+struct Registered {
+    /// known without a simulator
+    spec: &'static Spec,
+    /// reset with seed 0, episode 0
+    build: fn() -> Result<Box<dyn Env>, EnvError>,
+}
+
+static ENVIRONMENTS: &[Registered] = &[
+    Registered { spec: &half_cheetah::V2.spec, build: || Locomotion::build(&half_cheetah::V2) },
+    Registered { spec: &half_cheetah::V4.spec, build: || Locomotion::build(&half_cheetah::V4) },
+    Registered { spec: &half_cheetah::V5.spec, build: || Locomotion::build(&half_cheetah::V5) },
+    Registered { spec: &hopper::V2.spec, build: || Locomotion::build(&hopper::V2) },
+    Registered { spec: &hopper::V4.spec, build: || Locomotion::build(&hopper::V4) },
+    Registered { spec: &hopper::V5.spec, build: || Locomotion::build(&hopper::V5) },
+    Registered { spec: &walker2d::V2.spec, build: || Locomotion::build(&walker2d::V2) },
+    Registered { spec: &walker2d::V4.spec, build: || Locomotion::build(&walker2d::V4) },
+    Registered { spec: &walker2d::V5.spec, build: || Locomotion::build(&walker2d::V5) },
+    Registered { spec: &toy::SPEC, build: || Ok(Box::new(Toy::new())) },
+];
+
+/// The short name of a default task: `hopper` for `hopper-v4`.
+fn bare(id: &'static str) -> Option<&'static str> {
+    id.strip_suffix("-v4")
+}
+
+/// The canonical ids of all environments.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    ENVIRONMENTS.iter().map(|line| line.spec.id)
+}
+
+fn find(id: &str) -> Result<&'static Registered, EnvError> {
+    let is = |name: &str| name.eq_ignore_ascii_case(id);
+    ENVIRONMENTS.iter().find(|line| is(line.spec.id) || bare(line.spec.id).is_some_and(is)).ok_or_else(|| {
+        let wanted = id.to_lowercase();
+        let nearest = ids()
+            .flat_map(|id| [Some(id), bare(id)].map(|name| (name, id)))
+            .filter_map(|(name, id)| Some((strsim::levenshtein(&wanted, &name?.to_lowercase()), id)))
+            .min_by_key(|&(distance, _)| distance)
+            .map(|(_, id)| id)
+            .expect("invariant: there are environments");
+        EnvError::Unknown { id: id.to_string(), nearest, known: ids().collect::<Vec<_>>().join(" ") }
+    })
+}
+
+/// The properties of an environment, by id in any case; a bare task name means its `v4`.
+///
+/// # Errors
+/// [`EnvError::Unknown`] with the nearest id.
+pub fn spec(id: &str) -> Result<&'static Spec, EnvError> {
+    Ok(find(id)?.spec)
+}
+
+/// The first environment, in its usual version, whose name in D4RL's table is as wanted.
+pub fn of_score(wanted: impl Fn(&str) -> bool) -> Option<&'static Spec> {
+    let task = ENVIRONMENTS.iter().filter_map(|line| line.spec.score).find(|task| wanted(task))?;
+    spec(task).ok()
+}
+
+/// A new, independent environment, reset with seed 0, episode 0.
+///
+/// # Errors
+/// [`EnvError::Unknown`], or [`EnvError::MuJoCo`] when the simulator cannot be had.
+pub fn make(id: &str) -> Result<Box<dyn Env>, EnvError> {
+    (find(id)?.build)()
+}
