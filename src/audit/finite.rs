@@ -1,4 +1,4 @@
-//! The probe that stops at the first number that is none, and says where it comes from.
+//! The probe that stops at the first NaN or infinity, and says where it comes from.
 
 use super::Error;
 use crate::autodiff::{Flow, OpView, Probe, RoundView, UpdateView};

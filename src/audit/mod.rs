@@ -122,7 +122,7 @@ pub enum Error {
         /// expected, got, what to do
         what: String,
     },
-    /// A number that is not one.
+    /// NaN or an infinity.
     #[error("{0}")]
     NotFinite(String),
 }

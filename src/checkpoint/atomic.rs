@@ -10,6 +10,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 /// How temporary names end; they begin with a dot.
 const ENDING: &str = ".baq-tmp";
 
@@ -17,26 +19,31 @@ const ENDING: &str = ".baq-tmp";
 #[derive(Debug)]
 pub struct Draft {
     path: PathBuf,
-    temporary: PathBuf,
-    file: File,
+    temporary: NamedTempFile,
 }
 
 impl Draft {
     /// Begins a file that is to appear at `path`. An error of kind `ResourceBusy` if another process is writing it.
     /// Errors name no file; the caller does.
     pub fn of(path: &Path) -> io::Result<Draft> {
-        let temporary = temporary(path)?;
+        let (folder, name) = (directory(path), temporary_name(path)?);
+        // No random letters: see above.
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&name).suffix("").rand_bytes(0);
+        let create = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
         loop {
-            match OpenOptions::new().write(true).create_new(true).open(&temporary) {
-                Ok(file) => {
+            match builder.make_in(folder, create) {
+                Ok(mut temporary) => {
                     // On file systems without locks two writers of one file are not told apart.
-                    let lost = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+                    let lost = matches!(temporary.as_file().try_lock(), Err(TryLockError::WouldBlock));
                     // Between creation and lock someone may have taken it for left behind.
-                    if !lost && is_at(&file, &temporary) {
-                        return Ok(Draft { path: path.to_path_buf(), temporary, file });
+                    if !lost && is_at(temporary.as_file(), temporary.path()) {
+                        return Ok(Draft { path: path.to_path_buf(), temporary });
                     }
+                    // The name is another writer's now.
+                    temporary.disable_cleanup(true);
                 }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => discard(&temporary)?,
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => discard(&folder.join(&name))?,
                 Err(e) => return Err(e),
             }
         }
@@ -44,30 +51,21 @@ impl Draft {
 
     /// To write to.
     pub fn file(&mut self) -> &mut File {
-        &mut self.file
+        self.temporary.as_file_mut()
     }
 
     /// Puts the file in its place, instead of an older one.
     pub fn replace(self) -> io::Result<()> {
-        self.file.sync_all()?;
-        fs::rename(&self.temporary, &self.path)?;
+        self.temporary.as_file().sync_all()?;
+        self.temporary.persist(&self.path)?;
         sync(directory(&self.path))
     }
 
     /// Puts the file in its place. An error of kind `AlreadyExists` if there is anything.
     pub fn create(self) -> io::Result<()> {
-        self.file.sync_all()?;
-        tempfile::TempPath::try_from_path(&self.temporary)?.persist_noclobber(&self.path)?;
+        self.temporary.as_file().sync_all()?;
+        self.temporary.persist_noclobber(&self.path)?;
         sync(directory(&self.path))
-    }
-}
-
-impl Drop for Draft {
-    /// Once it is in its place there is nothing to remove; the error that matters is an earlier one.
-    fn drop(&mut self) {
-        if is_at(&self.file, &self.temporary) {
-            let _ = fs::remove_file(&self.temporary);
-        }
     }
 }
 
@@ -109,7 +107,7 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
 
 /// Removes what a killed writer of the file at `path` has left beside it.
 pub fn sweep_file(path: &Path) -> io::Result<()> {
-    discard(&temporary(path)?)
+    discard(&directory(path).join(temporary_name(path)?))
 }
 
 /// Whether a file of this name is one that [`sweep`] removes.
@@ -118,13 +116,10 @@ pub fn is_temporary(name: &OsStr) -> bool {
     name.starts_with(b".") && name.ends_with(ENDING.as_bytes())
 }
 
-fn temporary(path: &Path) -> io::Result<PathBuf> {
+fn temporary_name(path: &Path) -> io::Result<OsString> {
     let name =
         path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
-    let mut temporary = OsString::from(".");
-    temporary.push(name);
-    temporary.push(ENDING);
-    Ok(directory(path).join(temporary))
+    Ok([OsStr::new("."), name, OsStr::new(ENDING)].into_iter().collect())
 }
 
 fn directory(path: &Path) -> &Path {

@@ -23,7 +23,7 @@ pub struct ProbeArgs {
     /// write down every update in ledger.bin, for `baq audit verify`
     #[arg(long)]
     ledger: bool,
-    /// `finite` stops at the first number that is none; `reference:every=N` compares every N-th update with f64; may be
+    /// `finite` stops at the first NaN or infinity; `reference:every=N` compares every N-th update with f64; may be
     /// repeated
     #[arg(long = "probe", value_name = "PROBE")]
     probes: Vec<String>,

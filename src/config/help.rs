@@ -1,4 +1,4 @@
-//! Tables of options for the terminal and for documents.
+//! Tables of options for the terminal.
 
 use super::field::Field;
 use super::file::AnySection;
@@ -40,32 +40,5 @@ pub fn help_text(section: &dyn AnySection) -> String {
         section.name(),
         fields.first().map_or("KEY", |f| f.key)
     );
-    out
-}
-
-/// The options of a section as a Markdown table.
-pub fn help_markdown(section: &dyn AnySection) -> String {
-    let cell = |text: &str| text.replace('|', "\\|");
-    let mut out = format!(
-        "### `[{}]` {}\n\n| option | type | default | range | class | meaning |\n|---|---|---|---|---|---|\n",
-        section.name(),
-        section.about()
-    );
-    for field in section.fields() {
-        let mut about = field.about.to_string();
-        for choice in field.choices {
-            let _ = write!(about, "<br>`{}`: {}", choice.word, choice.about);
-        }
-        let _ = writeln!(
-            out,
-            "| `{}` | {} | `{}` | {} | {} | {} |",
-            field.key,
-            cell(&field.expected),
-            cell(&render(&field.default)),
-            range(field),
-            field.class.word(),
-            cell(&about)
-        );
-    }
     out
 }

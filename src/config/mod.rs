@@ -18,7 +18,7 @@ pub use crate::autodiff::{Metric, Schedule};
 pub use error::{ConfigError, nearest};
 pub use field::{Choice, Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, resolve, resolve_over, section};
-pub use help::{help_markdown, help_text};
+pub use help::help_text;
 pub use presets::{PRESETS, Preset};
 pub use sections::{
     AuditConfig, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,

@@ -56,17 +56,6 @@ pub fn by_origin(ring: &Ring, mut f: impl FnMut(usize) -> f64) -> ByOrigin {
     ByOrigin { offline: summary(Origin::Offline), online: summary(Origin::Online) }
 }
 
-/// (Σ w)² / Σ w²: how many equal weights would be worth as much. 0 if there is no weight.
-pub fn effective_sample_size(weights: &[f32]) -> f64 {
-    let (mut sum, mut squares) = (0.0, 0.0);
-    for &w in weights {
-        let w = f64::from(w);
-        sum += w;
-        squares += w * w;
-    }
-    if squares == 0.0 { 0.0 } else { sum * sum / squares }
-}
-
 /// The q-quantile, linear between order statistics; reorders the values. NaN counts as the largest.
 fn quantile(values: &mut [f64], q: f64) -> f64 {
     let place = q * (values.len() - 1) as f64;
@@ -102,14 +91,5 @@ mod tests {
         let online = s.online.unwrap();
         assert_eq!((online.count, online.mean, online.q50), (2, 5.0, 5.0));
         assert!((online.q05 - 1.4).abs() < 1e-12 && (online.q95 - 8.6).abs() < 1e-12);
-    }
-
-    #[test]
-    fn effective_sizes() {
-        assert_eq!(effective_sample_size(&[0.3; 8]).round(), 8.0);
-        assert_eq!(effective_sample_size(&[1.0, 0.0, 0.0]), 1.0);
-        assert_eq!(effective_sample_size(&[3.0, 1.0]), 1.6);
-        assert_eq!(effective_sample_size(&[]), 0.0);
-        assert_eq!(effective_sample_size(&[0.0]), 0.0);
     }
 }

@@ -92,51 +92,35 @@ pub fn metric_charts(run: &Run) -> Vec<Curves> {
             sections.push(&about.section);
         }
     }
-    let bounds: Vec<&String> =
-        run.about.iter().filter_map(|a| a.band.as_ref()).flat_map(|(l, h)| [l, h]).collect();
-    let points = |name: &str, phase: Phase| -> Vec<(f64, f64)> {
-        let x = |s: &Stamp| match phase {
-            Phase::Online => s.env_step as f64,
-            _ => s.update as f64,
-        };
-        table.column(name).iter().filter(|(s, _)| s.phase == phase).map(|(s, v)| (x(s), *v)).collect()
-    };
     let mut charts = Vec::new();
-    for phase in [Phase::Reference, Phase::Offline, Phase::Online] {
+    for phase in [Phase::Offline, Phase::Online] {
+        let x = |s: &Stamp| match phase {
+            Phase::Offline => s.update as f64,
+            Phase::Online => s.env_step as f64,
+        };
         for section in &sections {
             let mut series: Vec<Series> = Vec::new();
-            let mut banded = false;
             let mut unit = "";
             for about in run.about.iter().filter(|a| a.section == *section) {
-                let line = points(&about.name, phase);
-                if bounds.contains(&&about.name) || line.is_empty() {
-                    continue;
+                let rows = table.column(&about.name).into_iter().filter(|(s, _)| s.phase == phase);
+                let points: Vec<(f64, f64)> = rows.map(|(s, v)| (x(&s), v)).collect();
+                if !points.is_empty() {
+                    unit = &about.unit;
+                    series.push(Series::new(about.name.clone(), series.len(), points));
                 }
-                unit = &about.unit;
-                let mut s = Series::new(about.label.clone(), series.len(), line);
-                if let Some((low, high)) = &about.band {
-                    let (low, high) = (points(low, phase), points(high, phase));
-                    if low.len() == high.len() {
-                        s.band = low.iter().zip(&high).map(|(l, h)| (l.0, l.1, h.1)).collect();
-                        banded |= !s.band.is_empty();
-                    }
-                }
-                series.push(s);
             }
             if series.is_empty() {
                 continue;
             }
+            let steps = match phase {
+                Phase::Offline => "updates",
+                Phase::Online => "environment steps",
+            };
             charts.push(Curves {
                 title: format!("{section}, {}", phase.word()),
-                caption: if banded { "Band: 5% to 95% quantile." } else { "" }.to_string(),
+                caption: String::new(),
                 y_label: unit.to_string(),
-                x: XAxis::Plain(
-                    match phase {
-                        Phase::Online => "environment steps",
-                        _ => "updates",
-                    }
-                    .into(),
-                ),
+                x: XAxis::Plain(steps.into()),
                 series,
                 references: Vec::new(),
                 x_from: 0.0,

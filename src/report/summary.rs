@@ -130,12 +130,8 @@ impl Run {
             Phase::Online => e.stamp.env_step as f64,
             _ => e.stamp.update as f64 - end as f64,
         };
-        let mut curve: Vec<(f64, f64)> = self
-            .evaluations
-            .iter()
-            .filter(|e| e.stamp.phase != Phase::Reference)
-            .filter_map(|e| value(e).map(|v| (x(e), v)))
-            .collect();
+        let mut curve: Vec<(f64, f64)> =
+            self.evaluations.iter().filter_map(|e| value(e).map(|v| (x(e), v))).collect();
         // The last offline and the first online evaluation stand at the same place; the
         // switch itself is measured by the latter.
         curve.dedup_by(|next, kept| {

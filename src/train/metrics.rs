@@ -5,27 +5,23 @@
 //! that makes it work: *a checkpoint is written after [`MetricLog::flush`] and
 //! [`EvaluationLog::flush`], and after every row of its own counters*. On resume all rows beyond
 //! the checkpoint's counters, and a torn last line, are dropped.
-//!
-//! CSV: absent = empty cell. JSONL: absent, NaN and infinities = null (JSON has no word for them).
-//!
-//! Above 400 lines by its tests, which resume all logs of a run together.
 
-pub use super::facts::{
-    DatasetFacts, Distribution, read_dataset, read_distributions, write_dataset, write_distributions,
-};
-pub use super::sheet::{Phase, Stamp};
+pub use super::dataset_facts::{DatasetFacts, read_dataset, write_dataset};
+pub use super::distribution::{Distribution, read_distributions, write_distributions};
+pub use super::evaluations::{Evaluation, EvaluationLog, read_evaluations};
+pub use super::stamp::{Phase, Stamp};
+pub use super::timing::{Timing, TimingLog, read_timing};
 pub use crate::config::Metric;
 
-use super::facts::{read_json, write_json};
+use super::resumable_csv::{Cell, Number, ResumableCsv, Table};
 use super::rundir::{self, RunError};
-use super::sheet::{Cell, STAMP, Sheet, cell, optional, read_csv, row_stamp};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Writes `metrics.csv` and `metrics.jsonl`; the columns are fixed when it is created.
 pub struct MetricLog {
-    metrics: Vec<&'static str>,
-    sheet: Sheet,
+    columns: Vec<&'static str>,
+    file: ResumableCsv,
 }
 
 /// A metric's declaration as stored beside its values, so that a report needs no algorithm.
@@ -39,10 +35,6 @@ pub struct MetricAbout {
     pub unit: String,
     /// See [`Metric::section`].
     pub section: String,
-    /// See [`Metric::label`].
-    pub label: String,
-    /// See [`Metric::band`].
-    pub band: Option<(String, String)>,
 }
 
 impl From<&Metric> for MetricAbout {
@@ -52,8 +44,6 @@ impl From<&Metric> for MetricAbout {
             formula: m.formula.into(),
             unit: m.unit.into(),
             section: m.section.into(),
-            label: if m.label.is_empty() { m.name } else { m.label }.into(),
-            band: m.band.map(|(low, high)| (low.into(), high.into())),
         }
     }
 }
@@ -62,42 +52,38 @@ impl MetricLog {
     /// New files in `dir` with one column per metric. Two metrics of one name are a mistake of
     /// the program and panic.
     pub fn create(dir: &Path, metrics: &[&Metric]) -> Result<Self, RunError> {
-        let names = unique(metrics);
+        let columns = unique(metrics);
         let about: Vec<MetricAbout> = metrics.iter().map(|m| MetricAbout::from(*m)).collect();
-        write_json(&dir.join(rundir::METRICS_ABOUT), &about)?;
-        let sheet =
-            Sheet::create(&dir.join(rundir::METRICS_CSV), Some(&dir.join(rundir::METRICS_JSONL)), &names)?;
-        Ok(Self { metrics: names, sheet })
+        rundir::write_json(&dir.join(rundir::METRICS_ABOUT), &about)?;
+        let (csv, jsonl) = (dir.join(rundir::METRICS_CSV), dir.join(rundir::METRICS_JSONL));
+        let file = ResumableCsv::create(&csv, Some(&jsonl), &columns)?;
+        Ok(Self { columns, file })
     }
 
     /// The files of an interrupted run, cut back to the checkpoint's counters.
     pub fn resume(dir: &Path, metrics: &[&Metric], checkpoint: Stamp) -> Result<Self, RunError> {
-        let names = unique(metrics);
-        let sheet = Sheet::resume(
-            &dir.join(rundir::METRICS_CSV),
-            Some(&dir.join(rundir::METRICS_JSONL)),
-            &names,
-            checkpoint,
-        )?;
-        Ok(Self { metrics: names, sheet })
+        let columns = unique(metrics);
+        let (csv, jsonl) = (dir.join(rundir::METRICS_CSV), dir.join(rundir::METRICS_JSONL));
+        let file = ResumableCsv::resume(&csv, Some(&jsonl), &columns, checkpoint)?;
+        Ok(Self { columns, file })
     }
 
     /// Appends one row; metrics not given stay empty. Panics on a metric without a column.
     pub fn record(&mut self, stamp: Stamp, values: &[(&Metric, f64)]) -> Result<(), RunError> {
-        let mut cells: Vec<Cell<'_>> = self.metrics.iter().map(|_| Cell::Absent).collect();
+        let mut cells: Vec<Cell> = self.columns.iter().map(|_| Cell::Absent).collect();
         for (metric, value) in values {
-            let column = self.metrics.iter().position(|n| *n == metric.name);
+            let column = self.columns.iter().position(|n| *n == metric.name);
             let column = column.unwrap_or_else(|| {
                 panic!("invariant: metric {} was given to MetricLog::create", metric.name)
             });
-            cells[column] = Cell::Number(*value);
+            cells[column] = Cell::Number(Number(*value));
         }
-        self.sheet.push(stamp, &cells)
+        self.file.push(stamp, &cells)
     }
 
     /// Everything recorded so far is on the disk when this returns.
     pub fn flush(&mut self) -> Result<(), RunError> {
-        self.sheet.flush()
+        self.file.flush()
     }
 }
 
@@ -105,7 +91,7 @@ fn unique(metrics: &[&Metric]) -> Vec<&'static str> {
     let mut names = Vec::with_capacity(metrics.len());
     for metric in metrics {
         assert!(
-            !names.contains(&metric.name) && !STAMP.contains(&metric.name),
+            !names.contains(&metric.name) && !Stamp::COLUMNS.contains(&metric.name),
             "invariant: metric {} is declared once",
             metric.name
         );
@@ -126,14 +112,8 @@ pub struct MetricTable {
 impl MetricTable {
     /// Reads `metrics.csv` of a run; a torn last line is left out.
     pub fn read(dir: &Path) -> Result<Self, RunError> {
-        let path = dir.join(rundir::METRICS_CSV);
-        let (header, lines) = read_csv(&path)?;
-        let mut rows = Vec::with_capacity(lines.len());
-        for (line, cells) in &lines {
-            let values: Result<Vec<_>, _> = cells[3..].iter().map(|c| optional(&path, *line, c)).collect();
-            rows.push((row_stamp(&path, *line, cells)?, values?));
-        }
-        Ok(Self { columns: header[3..].to_vec(), rows })
+        let Table { columns, rows } = Table::read(&dir.join(rundir::METRICS_CSV), None)?;
+        Ok(Self { columns, rows })
     }
 
     /// The rows in which the column `name` has a value.
@@ -147,182 +127,7 @@ impl MetricTable {
 
 /// Reads the declarations that [`MetricLog::create`] stored in `dir`.
 pub fn read_about(dir: &Path) -> Result<Vec<MetricAbout>, RunError> {
-    read_json(&dir.join(rundir::METRICS_ABOUT))
-}
-
-/// One evaluation: episodes in a separate environment, with raw rewards.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Evaluation {
-    /// When.
-    pub stamp: Stamp,
-    /// Normalised score of the mean return, where the environment has one.
-    pub score: Option<f64>,
-    /// Undiscounted return of each episode.
-    pub returns: Vec<f64>,
-    /// Steps of each episode.
-    pub lengths: Vec<u64>,
-}
-
-impl Evaluation {
-    /// Mean return over the episodes; NaN without episodes.
-    pub fn mean(&self) -> f64 {
-        self.returns.iter().sum::<f64>() / self.returns.len() as f64
-    }
-
-    /// Standard deviation over the episodes (divided by their number, not one less).
-    pub fn std(&self) -> f64 {
-        let mean = self.mean();
-        let squares: f64 = self.returns.iter().map(|r| (r - mean).powi(2)).sum();
-        (squares / self.returns.len() as f64).sqrt()
-    }
-}
-
-const EVALUATION: [&str; 6] = ["episodes", "return_mean", "return_std", "score", "returns", "lengths"];
-
-/// Writes `evaluations.csv` and `evaluations.jsonl`.
-pub struct EvaluationLog {
-    sheet: Sheet,
-}
-
-impl EvaluationLog {
-    /// New files in `dir`, beginning with `earlier`: a fine-tuning run keeps the evaluations of
-    /// the offline run it starts from, so that its curve is whole.
-    pub fn create(dir: &Path, earlier: &[Evaluation]) -> Result<Self, RunError> {
-        let sheet = Sheet::create(
-            &dir.join(rundir::EVALUATIONS_CSV),
-            Some(&dir.join(rundir::EVALUATIONS_JSONL)),
-            &EVALUATION,
-        )?;
-        let mut log = Self { sheet };
-        for evaluation in earlier {
-            log.record(evaluation)?;
-        }
-        log.flush()?;
-        Ok(log)
-    }
-
-    /// The files of an interrupted run, cut back to the checkpoint's counters.
-    pub fn resume(dir: &Path, checkpoint: Stamp) -> Result<Self, RunError> {
-        let sheet = Sheet::resume(
-            &dir.join(rundir::EVALUATIONS_CSV),
-            Some(&dir.join(rundir::EVALUATIONS_JSONL)),
-            &EVALUATION,
-            checkpoint,
-        )?;
-        Ok(Self { sheet })
-    }
-
-    /// Appends one evaluation.
-    pub fn record(&mut self, e: &Evaluation) -> Result<(), RunError> {
-        self.sheet.push(
-            e.stamp,
-            &[
-                Cell::Whole(e.returns.len() as u64),
-                Cell::Number(e.mean()),
-                Cell::Number(e.std()),
-                e.score.map_or(Cell::Absent, Cell::Number),
-                Cell::Numbers(&e.returns),
-                Cell::Wholes(&e.lengths),
-            ],
-        )
-    }
-
-    /// Everything recorded so far is on the disk when this returns.
-    pub fn flush(&mut self) -> Result<(), RunError> {
-        self.sheet.flush()
-    }
-}
-
-/// The rows of a CSV file that must have these columns behind the counters.
-fn read_columns(path: &Path, columns: &[&str]) -> Result<Vec<(usize, Vec<String>)>, RunError> {
-    let (header, lines) = read_csv(path)?;
-    if header[3..] != *columns {
-        return Err(RunError::Format {
-            path: path.into(),
-            line: 1,
-            expected: format!("columns {}", columns.join(",")),
-            got: format!("`{}`", header[3..].join(",")),
-        });
-    }
-    Ok(lines)
-}
-
-/// Reads `evaluations.csv` of a run; a torn last line is left out.
-pub fn read_evaluations(dir: &Path) -> Result<Vec<Evaluation>, RunError> {
-    let path = dir.join(rundir::EVALUATIONS_CSV);
-    let lines = read_columns(&path, &EVALUATION)?;
-    let mut evaluations = Vec::with_capacity(lines.len());
-    for (line, cells) in &lines {
-        evaluations.push(Evaluation {
-            stamp: row_stamp(&path, *line, cells)?,
-            score: optional(&path, *line, &cells[6])?,
-            returns: list(&path, *line, &cells[7])?,
-            lengths: list(&path, *line, &cells[8])?,
-        });
-    }
-    Ok(evaluations)
-}
-
-fn list<T: std::str::FromStr>(path: &Path, line: usize, text: &str) -> Result<Vec<T>, RunError> {
-    text.split(';').filter(|t| !t.is_empty()).map(|t| cell(path, line, t)).collect()
-}
-
-const TIME: [&str; 2] = ["seconds", "updates_per_second"];
-
-/// Writes `timing.csv`: wall-clock times, apart from what must be reproducible.
-pub struct TimingLog {
-    sheet: Sheet,
-}
-
-/// One row of `timing.csv`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Timing {
-    /// When in the run.
-    pub stamp: Stamp,
-    /// Seconds of computing since the run began; a resumed run goes on counting.
-    pub seconds: f64,
-    /// Gradient updates per second since the run began or was resumed.
-    pub updates_per_second: f64,
-}
-
-impl TimingLog {
-    /// A new file in `dir`.
-    pub fn create(dir: &Path) -> Result<Self, RunError> {
-        let sheet = Sheet::create(&dir.join(rundir::TIMING), None, &TIME)?;
-        Ok(Self { sheet })
-    }
-
-    /// The file of an interrupted run, cut back to the checkpoint's counters.
-    pub fn resume(dir: &Path, checkpoint: Stamp) -> Result<Self, RunError> {
-        let sheet = Sheet::resume(&dir.join(rundir::TIMING), None, &TIME, checkpoint)?;
-        Ok(Self { sheet })
-    }
-
-    /// Appends one row.
-    pub fn record(&mut self, t: Timing) -> Result<(), RunError> {
-        self.sheet.push(t.stamp, &[Cell::Number(t.seconds), Cell::Number(t.updates_per_second)])
-    }
-
-    /// Everything recorded so far is on the disk when this returns.
-    pub fn flush(&mut self) -> Result<(), RunError> {
-        self.sheet.flush()
-    }
-}
-
-/// Reads `timing.csv` of a run.
-pub fn read_timing(dir: &Path) -> Result<Vec<Timing>, RunError> {
-    let path = dir.join(rundir::TIMING);
-    let lines = read_columns(&path, &TIME)?;
-    lines
-        .iter()
-        .map(|(line, cells)| {
-            Ok(Timing {
-                stamp: row_stamp(&path, *line, cells)?,
-                seconds: cell(&path, *line, &cells[3])?,
-                updates_per_second: cell(&path, *line, &cells[4])?,
-            })
-        })
-        .collect()
+    rundir::read_json(&dir.join(rundir::METRICS_ABOUT))
 }
 
 #[cfg(test)]

@@ -9,21 +9,25 @@ pub mod calibration;
 pub mod collect;
 pub mod conditions;
 pub mod data;
+pub mod dataset_facts;
+pub mod distribution;
 pub mod divergence;
 pub mod effects;
 pub mod evaluate;
-pub mod facts;
+pub mod evaluations;
 mod lock;
 pub mod memory;
 pub mod metrics;
 pub mod offline;
 pub mod online;
+mod peak;
 pub mod progress;
+mod resumable_csv;
 pub mod rundir;
-mod sheet;
+mod stamp;
 pub mod state;
 pub mod switch;
-mod timing;
+pub mod timing;
 
 pub use crate::adapt::method_name;
 

@@ -11,6 +11,7 @@
 
 use super::lock::{self, LOCK, Lock, OWNER};
 use crate::checkpoint::atomic::{self, write_atomic};
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -277,6 +278,23 @@ fn refuse_occupied(path: &Path, allowed: &[&str]) -> Result<Vec<String>, RunErro
 /// The process that writes to a run directory, if one does; changes nothing.
 pub fn writer(path: &Path) -> Option<String> {
     lock::holder(path)
+}
+
+/// Writes a JSON file of a run.
+pub(super) fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<(), RunError> {
+    let text = serde_json::to_string_pretty(value).expect("invariant: plain data serialise");
+    write_atomic(path, text.as_bytes()).map_err(RunError::io(path, "write the file"))
+}
+
+/// Reads one.
+pub(super) fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, RunError> {
+    let text = crate::files::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
+    serde_json::from_str(&text).map_err(|e| RunError::Format {
+        path: path.to_path_buf(),
+        line: e.line(),
+        expected: "the JSON this program writes".into(),
+        got: e.to_string(),
+    })
 }
 
 #[cfg(test)]

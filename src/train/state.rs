@@ -11,7 +11,7 @@
 //! | `replay.*`, `env.*` | online phase only: collected rows, environment |
 //! | `ledger.position`, `ledger.chain` | with a ledger only: its records and bytes so far, its last link |
 //!
-//! Metadata: `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`, and what the bits
+//! Strings (a JSON text in the metadata, see [`container`](crate::checkpoint::container)): `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`, and what the bits
 //! depend on: `isa`, `numerics`, `mujoco` (see [`Simulators`]).
 //! Randomness needs nothing here: it is a function of the seed and the counters.
 //!
@@ -38,7 +38,9 @@ use crate::replay::ring::RingState;
 /// Before the names of what early stopping goes back to.
 const BEST: &str = "best.";
 /// Version of the layout.
-const FORMAT: &str = "baq-checkpoint-1";
+const FORMAT: &str = "baq-checkpoint-2";
+/// Versions that this program no longer reads.
+const EARLIER: [(&str, u32); 1] = [("baq-checkpoint-1", 1)];
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
@@ -162,7 +164,7 @@ impl State<'_> {
         self.writer().to_bytes()
     }
 
-    fn writer(&self) -> Writer<'_> {
+    fn writer(&self) -> Writer {
         let mut w = Writer::new();
         let table = &self.agent.table;
         let stores = [("", Some(&self.agent.store)), (BEST, self.best)];
@@ -241,17 +243,22 @@ impl Saved {
         let file = if path.is_dir() { path.join(rundir::CHECKPOINT) } else { path.to_path_buf() };
         let reader = Reader::open(&file)?;
         let file = file.display().to_string();
-        match reader.find_text("format") {
-            Some(FORMAT) => {
-                let saved = Saved { reader, file };
-                believable::check(&saved.reader, &saved.file, &saved.counters()?)?;
-                Ok(saved)
-            }
-            other => Err(TrainError::Input(format!(
-                "{file}: expected a checkpoint of format {FORMAT}, got {}; give the checkpoint.safetensors of a run",
-                other.unwrap_or("another safetensors file"),
-            ))),
+        let format = reader.find_text("format");
+        if format == Some(FORMAT) {
+            let saved = Saved { reader, file };
+            believable::check(&saved.reader, &saved.file, &saved.counters()?)?;
+            return Ok(saved);
         }
+        let earlier = EARLIER.iter().find(|(name, _)| format == Some(name));
+        Err(TrainError::Input(match earlier {
+            Some((_, version)) => format!(
+                "{file}: written by an earlier version, format {version}; expected {FORMAT}, so use the version that wrote it or train again"
+            ),
+            None => format!(
+                "{file}: expected a checkpoint of format {FORMAT}, got {}; give the checkpoint.safetensors of a run",
+                format.unwrap_or("another safetensors file"),
+            ),
+        }))
     }
 
     /// Where an interrupted run goes on: its checkpoint, if it has one. A kept one that goes further was the first half of
@@ -321,13 +328,12 @@ impl Saved {
 
     /// Instruction set and numerics under which it was made.
     pub fn arithmetic(&self) -> Result<(&str, &str), TrainError> {
-        let told = |name| self.reader.find_text(name).ok_or_else(|| self.older());
-        Ok((told("isa")?, told("numerics")?))
+        Ok((self.reader.text("isa")?, self.reader.text("numerics")?))
     }
 
     /// The simulators under which it was made.
     pub fn simulators(&self) -> Result<Simulators, TrainError> {
-        let text = self.reader.find_text("mujoco").ok_or_else(|| self.older())?;
+        let text = self.reader.text("mujoco")?;
         Simulators::parse(text).ok_or_else(|| {
             TrainError::Input(format!(
                 "{}: metadata mujoco: expected lines of round, release and SHA-256, got `{}`; take an earlier checkpoint",
@@ -335,14 +341,6 @@ impl Saved {
                 text.escape_debug(),
             ))
         })
-    }
-
-    fn older(&self) -> TrainError {
-        TrainError::Input(format!(
-            "{}: expected a checkpoint that says under which instruction set, numerics and MuJoCo it was made, got one of an earlier version; \
-             end the run with the program that began it, or fine-tune from it",
-            self.file,
-        ))
     }
 
     /// Whether the online phase had begun.
@@ -408,12 +406,8 @@ impl Saved {
         let w = self.reader.tensor::<u64>("counters", &[7])?;
         let r = self.reader.tensor::<f64>("credit", &[4])?;
         let present = |x: f64| (!x.is_nan()).then_some(x);
-        // Offline checkpoints from before the two cadences lack what is 0 in them.
-        let (mut owed, mut updates) = ([0.0], [0; 2]);
-        if self.reader.contains("updates") {
-            self.reader.tensor_into("credit.actor", &[1], &mut owed)?;
-            self.reader.tensor_into("updates", &[2], &mut updates)?;
-        }
+        let owed = self.reader.tensor::<f64>("credit.actor", &[1])?;
+        let updates = self.reader.tensor::<u64>("updates", &[2])?;
         Ok(Counters {
             round: w[0],
             offline_rounds: w[1],

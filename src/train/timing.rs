@@ -1,126 +1,53 @@
-//! Timing beside the processor's limit.
-//!
-//! Rates are compared with that limit, which moves with clock, heat and neighbours. Windows of work and windows
-//! of the probe of about equal length therefore take turns; medians are compared with medians and the best with the
-//! best, so that what disturbs one disturbs the other.
+//! Wall-clock times of a run, in a file of their own: everything else that a run writes is reproducible.
 
-use std::time::Instant;
+use super::resumable_csv::{Cell, Number, ResumableCsv, Table};
+use super::rundir::{self, RunError};
+use super::stamp::Stamp;
+use std::path::Path;
 
-/// Calls before anything is measured.
-const WARM_UP: usize = 20;
-/// Shortest window of measured work.
-const WINDOW: f64 = 1e-3;
+const COLUMNS: [&str; 2] = ["seconds", "updates_per_second"];
 
-/// Several measurements of one quantity.
-#[derive(Clone, Debug, Default)]
-pub struct Samples(pub(super) Vec<f64>);
+/// Writes `timing.csv`.
+pub struct TimingLog {
+    file: ResumableCsv,
+}
 
-impl Samples {
-    /// Adds one.
-    pub fn push(&mut self, x: f64) {
-        self.0.push(x);
+/// One row of `timing.csv`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Timing {
+    /// When in the run.
+    pub stamp: Stamp,
+    /// Seconds since the phase began or, behind a `--resume`, went on.
+    pub seconds: f64,
+    /// Updates per second in that time; online, environment steps.
+    pub updates_per_second: f64,
+}
+
+impl TimingLog {
+    /// A new file in `dir`.
+    pub fn create(dir: &Path) -> Result<Self, RunError> {
+        Ok(Self { file: ResumableCsv::create(&dir.join(rundir::TIMING), None, &COLUMNS)? })
     }
 
-    /// The median; NaN without any.
-    pub fn median(&self) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_unstable_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    /// The file of an interrupted run, cut back to the checkpoint's counters.
+    pub fn resume(dir: &Path, checkpoint: Stamp) -> Result<Self, RunError> {
+        Ok(Self { file: ResumableCsv::resume(&dir.join(rundir::TIMING), None, &COLUMNS, checkpoint)? })
     }
 
-    /// The smallest; infinite without any.
-    pub fn least(&self) -> f64 {
-        self.0.iter().copied().fold(f64::INFINITY, f64::min)
+    /// Appends one row.
+    pub fn record(&mut self, t: Timing) -> Result<(), RunError> {
+        self.file.push(t.stamp, &[t.seconds, t.updates_per_second].map(|x| Cell::Number(Number(x))))
     }
 
-    /// The largest.
-    pub fn most(&self) -> f64 {
-        self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+    /// Everything recorded so far is on the disk when this returns.
+    pub fn flush(&mut self) -> Result<(), RunError> {
+        self.file.flush()
     }
 }
 
-/// Work beside the probe of the processor's limit.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    /// seconds of one call
-    pub call: Samples,
-    /// GFLOP/s of the probe, all threads together
-    pub peak: Samples,
-    /// measured calls
-    pub calls: u64,
-    /// allocations during them; `None` where nobody counts
-    pub allocations: Option<u64>,
-    /// useful floating-point operations of one call; of the mean call where calls differ
-    pub flops: u64,
-}
-
-impl Measured {
-    /// Times `call` in turn with the probe for so many seconds. `prepare` comes before every call and
-    /// is not counted. Calls repeat themselves after `cycle` of them, and a window holds whole cycles.
-    pub fn new(
-        flops: u64,
-        cycle: usize,
-        seconds: f64,
-        mut prepare: impl FnMut(),
-        mut call: impl FnMut(),
-    ) -> Measured {
-        let isa = baq_kernels::active().isa;
-        let mut first = f64::INFINITY;
-        for _ in 0..WARM_UP {
-            prepare();
-            first = first.min(time(&mut call));
-        }
-        let calls = ((WINDOW / first).ceil().max(1.0) as usize).next_multiple_of(cycle);
-        let one = time(|| {
-            baq_kernels::probe_gflops(isa, 1);
-        });
-        let runs = (first * calls as f64 / one).ceil().max(1.0) as usize;
-        let mut this = Measured {
-            call: Samples::default(),
-            peak: Samples::default(),
-            calls: 0,
-            allocations: baq_kernels::allocations().map(|_| 0),
-            flops,
-        };
-        let begin = Instant::now();
-        while begin.elapsed().as_secs_f64() < seconds || this.calls == 0 {
-            this.peak.push(baq_kernels::probe_gflops(isa, runs));
-            let mut sum = 0.0;
-            for _ in 0..calls {
-                prepare();
-                let before = baq_kernels::allocations();
-                sum += time(&mut call);
-                if let (Some(n), Some(before), Some(after)) =
-                    (&mut this.allocations, before, baq_kernels::allocations())
-                {
-                    *n += after - before;
-                }
-            }
-            this.call.push(sum / calls as f64);
-            this.calls += calls as u64;
-        }
-        this
-    }
-
-    /// Useful GFLOP/s at so many seconds per call.
-    pub fn gflops(&self, seconds: f64) -> f64 {
-        self.flops as f64 * 1e-9 / seconds
-    }
-
-    /// Median rate as a share of the probe's median.
-    pub fn fraction(&self) -> f64 {
-        self.gflops(self.call.median()) / self.peak.median()
-    }
-
-    /// Best rate as a share of the probe's best.
-    pub fn best_fraction(&self) -> f64 {
-        self.gflops(self.call.least()) / self.peak.most()
-    }
-}
-
-/// Seconds that one call takes.
-pub(super) fn time(mut f: impl FnMut()) -> f64 {
-    let start = Instant::now();
-    f();
-    start.elapsed().as_secs_f64()
+/// Reads `timing.csv` of a run.
+pub fn read_timing(dir: &Path) -> Result<Vec<Timing>, RunError> {
+    let table = Table::<(f64, f64)>::read(&dir.join(rundir::TIMING), Some(&COLUMNS))?;
+    let timing = |(stamp, (seconds, updates_per_second))| Timing { stamp, seconds, updates_per_second };
+    Ok(table.rows.into_iter().map(timing).collect())
 }

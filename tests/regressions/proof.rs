@@ -1,11 +1,13 @@
 //! What is called verified is what a replay computes, and what goes on is the run that was begun.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use baq::train::rundir::RunDir;
 use baq_datasets::{synthetic, write};
+use safetensors::tensor::TensorView;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -151,13 +153,15 @@ fn close(run: &Path) {
     });
 }
 
-/// Exchanges bytes of a checkpoint for as many others, and computes its digest anew.
+/// Exchanges text among the strings of a checkpoint for as much other, and computes its digest anew.
 fn restamp(path: &Path, from: &str, to: &str) {
     let mut bytes = std::fs::read(path).unwrap();
     assert_eq!(from.len(), to.len());
+    // The strings are JSON inside JSON.
+    let (from, to) = (from.replace('"', "\\\""), to.replace('"', "\\\""));
     let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).expect("it is there");
     bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-    let key = b"\"baq_sha256\":\"";
+    let key = br#"{\"sha256\":\""#;
     let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len();
     bytes[at..at + 64].fill(b'0');
     let digest = hex(&bytes);
@@ -445,7 +449,15 @@ fn a_run_goes_on_only_as_what_it_was() {
     }
     // A checkpoint that does not say under what it was made.
     restamp(&place.path("plain/checkpoint.safetensors"), "\"isa\":", "\"isb\":");
-    place.refused("train --resume plain", &["plain/checkpoint.safetensors", "earlier version"]);
+    place.refused("train --resume plain", &["plain/checkpoint.safetensors", "metadata isa"]);
+    // And one whose strings are where the first version had them.
+    let strings = HashMap::from([("format".into(), "baq-checkpoint-1".into())]);
+    let no_tensors: [(&str, TensorView); 0] = [];
+    let file = place.path("plain/checkpoint.safetensors");
+    std::fs::write(&file, safetensors::serialize(no_tensors, Some(strings)).unwrap()).unwrap();
+    for command in ["train --resume plain", "evaluate --from plain", "finetune --from plain --adapt plain"] {
+        place.refused(command, &["plain/checkpoint.safetensors: written by an earlier version, format 1;"]);
+    }
 }
 
 /// The simulator's release was in no file: a run went on under another without a word.
