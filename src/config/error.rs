@@ -1,6 +1,5 @@
 //! What can be wrong with a configuration, each in one line.
 
-use super::field::Field;
 use thiserror::Error;
 
 /// A configuration that cannot be used. The command line prints it and exits with code 2.
@@ -86,15 +85,6 @@ impl ConfigError {
     /// The same error, located in `origin`.
     pub fn in_origin(self, origin: &str) -> Self {
         Self::In { origin: origin.to_string(), cause: Box::new(self) }
-    }
-
-    /// An undeclared `section.key`.
-    pub fn unknown_key(section: &str, key: &str, fields: &[Field]) -> Self {
-        Self::UnknownKey {
-            section: section.to_string(),
-            key: key.to_string(),
-            nearest: nearest(key, fields.iter().map(|f| f.key)).map(|k| format!("{section}.{k}")),
-        }
     }
 }
 

@@ -5,7 +5,7 @@ pub mod limits;
 pub use limits::{Limits, above};
 
 use super::error::{ConfigError, nearest};
-use super::value::{FieldValue, render};
+use super::value::{Choice, FieldValue, render};
 use toml::Value;
 
 /// What a change of the option changes.
@@ -42,15 +42,6 @@ impl Class {
             Self::Run => "run",
         }
     }
-}
-
-/// One word of a closed list, declared by [`choices!`](crate::choices!).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Choice {
-    /// How it is written; with its argument's name in parentheses if it takes one.
-    pub word: &'static str,
-    /// What it means, in one line.
-    pub about: &'static str,
 }
 
 /// One option as declared.
@@ -111,6 +102,15 @@ pub fn parse<T: FieldValue>(section: &str, field: &Field, value: &Value) -> Resu
         default: render(&field.default),
         nearest: value.as_str().and_then(|got| nearest(got, field.choices.iter().map(|c| c.word))),
     })
+}
+
+/// The error for a key that a section does not declare; used by [`config!`](crate::config!).
+pub fn unknown_key(section: &str, key: &str, fields: &[Field]) -> ConfigError {
+    ConfigError::UnknownKey {
+        section: section.to_string(),
+        key: key.to_string(),
+        nearest: nearest(key, fields.iter().map(|f| f.key)).map(|k| format!("{section}.{k}")),
+    }
 }
 
 /// Declares a section: a public struct with one field per option, its `Default`, and its
@@ -205,7 +205,7 @@ macro_rules! config {
                 value: &toml::Value,
             ) -> Result<(), $crate::config::ConfigError> {
                 let Some(field) = Self::fields().iter().find(|f| f.key == key) else {
-                    return Err($crate::config::ConfigError::unknown_key(
+                    return Err($crate::config::field::unknown_key(
                         Self::NAME, key, Self::fields(),
                     ));
                 };

@@ -16,7 +16,7 @@ pub mod value;
 
 pub use crate::autodiff::{Metric, Schedule};
 pub use error::{ConfigError, nearest};
-pub use field::{Choice, Class, Field, Limits, Section, above, limits};
+pub use field::{Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::help_text;
 pub use presets::{PRESETS, Preset};
@@ -25,7 +25,7 @@ pub use sections::{
     OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
 };
 pub use stated::{By, Stated};
-pub use value::{AdamConfig, AutoOr, Dims};
+pub use value::{AdamConfig, AutoOr, Choice, Dims};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,18 @@
 //! The types an option may have, and how each is written in TOML.
 
-use super::field::limits::MOST;
-use super::field::{Choice, Limits};
+use super::field::limits::{Limits, MOST};
 use crate::autodiff::Schedule;
 use std::ops::RangeInclusive;
 use toml::Value;
+
+/// One word of a closed list, declared by [`choices!`](crate::choices!).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// How it is written; with its argument's name in parentheses if it takes one.
+    pub word: &'static str,
+    /// What it means, in one line.
+    pub about: &'static str,
+}
 
 /// A list of layer widths.
 pub type Dims = Vec<usize>;

@@ -48,6 +48,30 @@ fn tokens(code: &str) -> Vec<String> {
     all
 }
 
+/// Inside `mod name { .. }` the parent is the file itself: the first `super` of a path becomes `self`.
+fn own_super(mut tokens: Vec<String>) -> Vec<String> {
+    let (mut depth, mut inside) = (0, Vec::new());
+    for at in 0..tokens.len() {
+        match tokens[at].as_str() {
+            "{" => {
+                depth += 1;
+                if at > 1 && tokens[at - 2] == "mod" {
+                    inside.push(depth);
+                }
+            }
+            "}" => {
+                if inside.last() == Some(&depth) {
+                    inside.pop();
+                }
+                depth -= 1;
+            }
+            "super" if !inside.is_empty() && tokens[at - 1] != "::" => tokens[at] = "self".into(),
+            _ => {}
+        }
+    }
+    tokens
+}
+
 fn is_word(token: &str) -> bool {
     token.starts_with(word)
 }
@@ -95,7 +119,7 @@ fn leaves(
 
 impl Module {
     fn of(file: &str, source: &str) -> Module {
-        let all = tokens(&code(source));
+        let all = own_super(tokens(&code(source)));
         let mut module = Module { file: file.into(), ..Module::default() };
         let mut at = 0;
         while at < all.len() {
@@ -391,8 +415,12 @@ mod tests {
         let x = ("src/b/x.rs", "use super::Shared; pub struct Y(Shared);");
         let passes = ("src/b/mod.rs", "mod x; pub use x::Y; pub struct Shared;");
         assert!(circles(&[root, passes, x]).is_empty());
+        let inline =
+            "mod x; pub use x::Y; pub struct Shared; mod z { use super::Shared; fn f(_: super::Shared) {} }";
+        assert!(circles(&[root, ("src/b/mod.rs", inline), x]).is_empty());
         for uses in [
             "mod x; pub use x::Y; pub struct Shared; fn f(y: Y) {}",
+            "mod x; pub use x::Y; pub struct Shared; mod z { fn f(_: super::Y) {} }",
             "mod x; pub struct Shared; fn f(y: x::Y) {}",
         ] {
             assert_eq!(circles(&[root, ("src/b/mod.rs", uses), x]).len(), 1, "{uses}");

@@ -2,16 +2,13 @@
 
 use serde_json::json;
 
-use super::gradients::{Gradients, SMALL, about, small};
+use super::gradients::{Gradients, MOVED, SMALL, about, small};
 use crate::adapt::ADAPTATIONS;
 use crate::algo::ALGORITHMS;
 use crate::audit::gradcheck::TOLERANCE;
 use crate::audit::narrow::TOLERANCE_F32;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::train::agent::Agent;
-
-/// What an asterisk means.
-pub(super) const MOVED: &str = "f32 takes a branch (a ReLU at 0) differently from f64; it agrees with f64 at parameters moved by one rounding of f32";
 
 /// One line per method that the registries allow.
 pub(super) fn run(args: &Gradients, common: Common) -> Outcome {

@@ -7,7 +7,6 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::every::{self, MOVED};
 use crate::adapt::ADAPTATIONS;
 use crate::algo::{ALGORITHMS, Dims, Phase};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
@@ -35,7 +34,7 @@ pub struct Gradients {
     adapt: Option<String>,
     /// every base algorithm with every adaptation, one line each
     #[arg(long, conflicts_with_all = ["algo", "adapt", "preset"])]
-    all: bool,
+    pub(super) all: bool,
     /// preset to start from (default: the one named like the algorithm)
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
@@ -149,6 +148,9 @@ impl Method {
     }
 }
 
+/// What an asterisk means.
+pub(super) const MOVED: &str = "f32 takes a branch (a ReLU at 0) differently from f64; it agrees with f64 at parameters moved by one rounding of f32";
+
 /// What is compared with what.
 pub(super) fn about(dims: Dims) -> String {
     let Dims { s, a, batch } = dims;
@@ -166,9 +168,6 @@ pub(super) fn about(dims: Dims) -> String {
 
 impl Gradients {
     pub(super) fn run(self, common: Common) -> Outcome {
-        if self.all {
-            return every::run(&self, common);
-        }
         let method = self.method(common, self.algo.as_deref(), self.adapt.as_deref())?;
         let passed = method.failed() == 0;
         if common.json {

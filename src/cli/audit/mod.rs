@@ -3,6 +3,7 @@
 mod again;
 mod diff;
 mod every;
+mod findings;
 mod gradients;
 mod report;
 mod stated;
@@ -47,6 +48,7 @@ impl Audit {
     pub fn run(self, common: Common) -> Outcome {
         match self {
             Audit::Trace(c) => c.run(common),
+            Audit::Gradients(c) if c.all => every::run(&c, common),
             Audit::Gradients(c) => c.run(common),
             Audit::Verify(c) => c.run(common),
             Audit::Diff(c) => c.run(common),

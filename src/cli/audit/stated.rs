@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::verify::Findings;
+use super::findings::Findings;
 use crate::audit::ledger::{self, Ledger, Tail};
 use crate::cli::contents::{self, Content};
 use crate::cli::{probes, replay};

@@ -32,6 +32,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::again::Again;
+use super::findings::Findings;
 use super::stated::{chain, checkpoints, closing, header, rows};
 use crate::audit::ledger::Ledger;
 use crate::cli::contents::{self, Content};
@@ -57,51 +58,6 @@ pub struct Verify {
     /// where the data are now, if not where the run read them
     #[arg(long, value_name = "FILE")]
     data: Option<String>,
-}
-
-/// What was found.
-#[derive(Default)]
-pub(super) struct Findings {
-    /// whether it is as it should be, and what
-    lines: Vec<(bool, String)>,
-    /// why the run cannot be called verified although nothing is wrong with it
-    lacks: Option<String>,
-    /// what was compared, where it is not everything
-    part: Option<String>,
-    /// records that agree
-    records: u64,
-    /// files that are proven
-    proven: Vec<String>,
-}
-
-impl Findings {
-    pub(super) fn good(&mut self, text: String) {
-        self.lines.push((true, text));
-    }
-
-    pub(super) fn bad(&mut self, text: String) {
-        self.lines.push((false, text));
-    }
-
-    fn lacks(&mut self, why: String) {
-        self.lacks.get_or_insert(why);
-    }
-
-    /// Whether the run is verified, and the sentence that says so.
-    fn verdict(&self) -> (bool, String) {
-        let count = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        let failed = self.lines.iter().filter(|(good, _)| !good).count() as u64;
-        let (records, files) = (count(self.records, "record"), count(self.proven.len() as u64, "file"));
-        match (failed, &self.lacks, &self.part) {
-            (0, None, _) if self.records == 0 => (false, "NOT verified: nothing was compared".into()),
-            (0, None, None) => (true, format!("verified: {records} and {files} are what a replay computes")),
-            (0, None, Some(part)) => {
-                (true, format!("verified in part: {records} are what a replay computes; {part}"))
-            }
-            (0, Some(why), _) => (false, format!("NOT verified: {why}")),
-            (n, _, _) => (false, format!("NOT verified: {}", count(n, "finding"))),
-        }
-    }
 }
 
 impl Verify {

@@ -1,0 +1,128 @@
+//! The subcommands, and what happens around them: arguments, threads, exit codes.
+
+use std::process::ExitCode;
+
+use baq_datasets::plain;
+use clap::{Parser, Subcommand};
+
+use super::outcome::{Common, Verdict};
+use super::{audit, bench, collect, data, demo, env, evaluate, explain, finetune, options, report, train};
+use crate::audit::Error;
+use crate::train::TrainError;
+
+/// Offline-to-online reinforcement learning on CPUs.
+#[derive(Debug, Parser)]
+#[command(name = "baq", version, about, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed or training diverged, 2 bad usage or input, 3 interrupted (Ctrl-C, TERM, HUP, USR1, USR2) and saved, 130 ended by a second Ctrl-C";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train on a data set
+    Train(train::Train),
+    /// Go on in an environment
+    Finetune(finetune::Finetune),
+    /// The whole way on the embedded data, in a few minutes
+    Demo(demo::Demo),
+    /// Measure a trained policy
+    Evaluate(evaluate::Evaluate),
+    /// Record a policy's transitions in a D4RL file
+    Collect(collect::Collect),
+    /// Look at data files
+    #[command(subcommand)]
+    Data(data::Data),
+    /// List environments, replay recorded trajectories
+    #[command(subcommand)]
+    Env(env::Env),
+    /// Print what a method computes in one round
+    Explain(explain::Explain),
+    /// Check gradients and updates
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Make a report of one or several runs
+    Report(report::Report),
+    /// Measure speed beside the processor's limit
+    Bench(bench::Bench),
+    /// List the options of a section, or all sections and presets
+    Options(options::Options),
+}
+
+/// Parses the arguments, runs the subcommand and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            return usage(&e);
+        }
+    };
+    let isa = cli.common.isa.unwrap_or(baq_kernels::best().isa);
+    if let Err(e) = baq_kernels::choose(isa, cli.common.numerics) {
+        return fail(&TrainError::Input(format!("--isa {isa}: {e}")));
+    }
+    // 0 threads is rayon's word for all cores.
+    let threads = cli.common.threads.map_or(0, usize::from);
+    let pool = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool,
+        Err(e) => return fail(&TrainError::Input(format!("cannot start {threads} threads: {e}"))),
+    };
+    // The whole command runs inside the pool, where sharing work allocates nothing.
+    let outcome = pool.install(|| match cli.command {
+        Command::Train(c) => c.run(cli.common),
+        Command::Finetune(c) => c.run(cli.common),
+        Command::Demo(c) => c.run(cli.common),
+        Command::Evaluate(c) => c.run(cli.common),
+        Command::Collect(c) => c.run(cli.common),
+        Command::Data(c) => c.run(cli.common),
+        Command::Env(c) => c.run(cli.common),
+        Command::Explain(c) => c.run(cli.common),
+        Command::Audit(c) => c.run(cli.common),
+        Command::Report(c) => c.run(cli.common),
+        Command::Bench(c) => c.run(cli.common),
+        Command::Options(c) => c.run(cli.common),
+    });
+    match outcome {
+        Ok(Verdict::Done) => ExitCode::SUCCESS,
+        Ok(Verdict::CheckFailed) => ExitCode::from(1),
+        Ok(Verdict::Interrupted) => ExitCode::from(3),
+        Err(e) => fail(&e),
+    }
+}
+
+/// Help and version go to stdout as clap prints them; a mistake becomes one line like every other error.
+fn usage(e: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let asked = matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if asked || e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // To a reader that has gone away there is nothing more to say.
+        let _ = e.print();
+        return if asked { ExitCode::SUCCESS } else { ExitCode::from(2) };
+    }
+    let text = e.to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:"))
+        .map(|line| line.trim().trim_start_matches("error: "))
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let usage = usage.map(|u| format!("; usage: {u}")).unwrap_or_default();
+    eprintln!("baq: {}{usage}", plain(&said.join("; ").replace(":;", ":")));
+    ExitCode::from(2)
+}
+
+fn fail(e: &TrainError) -> ExitCode {
+    // One line, whatever a cause may contain.
+    let text: Vec<String> = e.to_string().lines().map(|l| l.trim().to_string()).collect();
+    eprintln!("baq: {}", plain(&text.join(" ")));
+    let diverged = matches!(
+        e,
+        TrainError::Diverged { .. } | TrainError::Priority(_) | TrainError::Audit(Error::NotFinite(_))
+    );
+    ExitCode::from(if diverged { 1 } else { 2 })
+}

@@ -1,0 +1,34 @@
+//! What the commands print.
+
+use std::io::{self, Write as _};
+
+use baq_datasets::plain;
+
+use crate::train::metrics::DatasetFacts;
+
+/// The `println!` of the commands. Its module stands before theirs, so it hides the standard one in them.
+macro_rules! println {
+    ($($text:tt)*) => { $crate::cli::output::print_line(format_args!($($text)*)) };
+}
+
+/// Prints a line. A reader that has gone away (`| head`) is no error and changes no verdict.
+///
+/// What a file or a run says of itself stands in many lines, so all of them are made plain here.
+pub fn print_line(text: std::fmt::Arguments<'_>) {
+    let text = text.to_string();
+    let text = plain(&text);
+    let mut out = io::stdout().lock();
+    if let Err(e) = writeln!(out, "{text}").and_then(|()| out.flush())
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("baq: cannot write to standard output: {e}");
+        std::process::exit(2);
+    }
+}
+
+/// Says what is unusual about the data of a run. It goes to stderr: results stay one JSON object.
+pub fn say_notes(facts: &DatasetFacts) {
+    for note in &facts.notes {
+        eprintln!("baq: note: {}: {note}", facts.name);
+    }
+}
