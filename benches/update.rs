@@ -65,7 +65,7 @@ fn mlp() -> Contestant {
     let (table, mut store): (_, Store) = params.finish(0);
     let t = Tracer::new(table);
     let (x, y) = (t.input("x", 256, 14), t.input("y", 256, 1));
-    let loss = (net.forward(&t, x) - y).square().mean();
+    let loss = (net.forward(x) - y).square().mean();
     t.train("net", Role::Critic, group, &Adam::new(3e-4.into()), loss);
     let program = Program::compile(&t.finish(), Select { metrics: false, ..Select::ALL });
     let mut workspace = Workspace::new(&program);

@@ -169,7 +169,7 @@ fn data_term(agent: &Agent, alpha: f64) -> Vec<f64> {
     let t = Tracer::new(agent.table.clone());
     let (s, a) = (t.input(replay::S, DIMS.batch, DIMS.s), t.input(replay::A, DIMS.batch, DIMS.a));
     let critics = agent.learner.critics().expect("CQL has critics");
-    let loss = critics.all(&t, s, a).total() * (-alpha / DIMS.batch as f64);
+    let loss = critics.all(s, a).total() * (-alpha / DIMS.batch as f64);
     t.train("data", CRITIC, critics.group(), &Adam::new(Schedule::Constant(0.0)), loss);
     let trace = t.finish();
     let mut store = perturbed(agent);
@@ -368,10 +368,10 @@ fn the_density_of_a_sample_is_that_of_its_action() {
     let t = Tracer::new(agent.table.clone());
     let s = t.input(replay::S, DIMS.batch, DIMS.s);
     let pi = agent.learner.policy();
-    let (a, log_pi) = pi.draw(&t, s, N);
+    let (a, log_pi) = pi.draw(s, N);
     t.output("a", a);
     t.output("drawn", log_pi);
-    t.output("given", pi.log_prob(&t, s.repeat(N), a));
+    t.output("given", pi.log_prob(s.repeat(N), a));
     let trace = t.finish();
     let run = |scale: f64| {
         let mut inputs = ReferenceInputs { columns: columns(&trace, 0.0), noise: noise(&trace, None) };

@@ -37,10 +37,10 @@ fn the_joint_policy_has_the_moments_of_the_mixture() {
     let t = Tracer::new(agent.table.clone());
     let s = t.input("s", DIMS.batch, DIMS.s);
     let (joint, alone) = (agent.learner.policy(), agent.learner.policy().members());
-    t.output("mode", joint.mode(&t, s));
-    t.output("std", joint.std(&t, s).expect("head TG"));
-    t.output("modes", alone.mode(&t, s));
-    t.output("stds", alone.std(&t, s).expect("head TG"));
+    t.output("mode", joint.mode(s));
+    t.output("std", joint.std(s).expect("head TG"));
+    t.output("modes", alone.mode(s));
+    t.output("stds", alone.std(s).expect("head TG"));
     let trace = t.finish();
     let inputs = gradcheck::synthetic(&trace, 1);
     let values = reference::run(&trace, &mut spread(&agent), &inputs, Clock::default(), |_| true);

@@ -218,6 +218,11 @@ fn offline(config: &Config) -> Result<(), TrainError> {
 
 /// A few environment steps and rounds.
 fn online(config: &Config) -> Result<(), TrainError> {
+    let mut short = config.clone();
+    if config.get("baq", "model_updates").is_some() {
+        short.apply_set("baq.model_updates=2")?;
+    }
+    let config = &short;
     let dataset = data::load(config)?;
     effects::check(config, &dataset, Stage::Online(3))?;
     memory::check_online(config, &dataset)?;
@@ -230,7 +235,10 @@ fn online(config: &Config) -> Result<(), TrainError> {
     let every: Vec<usize> = (0..dataset.columns.len()).collect();
     if !is_large(batch) {
         let all = dataset.ring(&every, 0, &[], None)?;
-        online::fit_model(&mut agent, &all, 0, 2, &Stop::default(), true, &mut NoProbe)?;
+        let fits = agent.adaptation.pretrain().len();
+        for k in 0..fits {
+            online::pretrain(&mut agent, k, &all, 0, (&Stop::default(), true), &mut NoProbe)?;
+        }
     }
     let ring = online::ring(&dataset, &agent, config)?;
     let counters = Counters { round: 3, offline_rounds: 3, ..Counters::default() };

@@ -5,7 +5,7 @@ mod common;
 use std::cell::Cell;
 use std::sync::Arc;
 
-use baq::algo::{Batch, Dims, Phase, Plain};
+use baq::algo::{Dims, Phase, Plain, Round};
 use baq::audit::gradcheck::{self, Checker, TensorCheck, check};
 use baq::audit::narrow::narrow;
 use baq::audit::operations::operations;
@@ -319,7 +319,7 @@ fn the_model_of_the_data() {
     for model in ["mse", "gaussian", "tanh_gaussian"] {
         let set = format!("baq.model={model}");
         let agent = agent("iql", "baq", DIMS, &[&set, "baq.model_hidden=[5, 4]"]);
-        let trace = agent.model_trace(&Phase::offline(10)).expect("baq has a model");
+        let (_, trace) = agent.pretraining().pop().expect("baq has a model");
         assert_good(&set, &check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true));
     }
 }
@@ -391,8 +391,8 @@ fn a_wrong_derivative_is_named() {
         let traced = |wrong: &'static str| {
             WRONG.set(wrong);
             let t = Tracer::with_rule(agent.table.clone(), wrong_rule);
-            let b = Batch::new(&t, dims, &Phase::offline(10));
-            agent.learner.trace(&t, &b, &Plain, &Phase::offline(10));
+            let learner = agent.learner.as_ref();
+            learner.trace(&Round::new(&t, dims, &Phase::offline(10), learner, &Plain));
             t.finish()
         };
         let right = traced("");

@@ -5,7 +5,7 @@ mod common;
 
 use std::f64::consts::PI;
 
-use baq::algo::{Dims, Phase};
+use baq::algo::{Dims, Phase, Round};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
     Adam, Clock, Noise, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Workspace,
@@ -24,7 +24,7 @@ fn policy(head: Head, a_dim: usize, biases: &[f64]) -> (Policy, Trace, Store, us
     let rows = 41;
     let t = Tracer::new(table);
     let (s, a) = (t.input("s", rows, 1), t.input("a", rows, a_dim));
-    let log_prob = pi.log_prob(&t, s, a);
+    let log_prob = pi.log_prob(s, a);
     t.output("log_prob", log_prob);
     t.train("nll", Role::Actor, pi.group(), &Adam::new(Schedule::Constant(0.0)), -log_prob.mean());
     let (weight, bias) = pi.net().layers()[0];
@@ -224,10 +224,10 @@ fn at_distance(sets: &[&str], distance: f32) -> (Vec<f32>, f64, f64) {
 
     let t = Tracer::new(agent.table.clone());
     let phase = online(10);
-    let b = baq::algo::Batch::new(&t, BAQ_DIMS, &phase);
-    let critics = agent.learner.critics().expect("iql has critics");
-    let w = agent.adaptation.weight(&t, &b, critics.all(&t, b.s, b.a), &phase).expect("weights are on");
-    t.output("w", w);
+    let (learner, baq) = (agent.learner.as_ref(), agent.adaptation.as_ref());
+    let b = Round::new(&t, BAQ_DIMS, &phase, learner, baq);
+    let critics = learner.critics().expect("iql has critics");
+    t.output("w", b.weight(critics.all(b.s, b.a)).expect("weights are on"));
     let trace = t.finish();
     let inputs = ReferenceInputs {
         columns: trace

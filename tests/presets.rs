@@ -15,7 +15,7 @@ fn known() -> Vec<Box<dyn AnySection>> {
         section::<OnlineConfig>(),
         section::<AuditConfig>(),
     ];
-    known.extend(algo::ALGORITHMS.iter().map(|entry| (entry.section)()));
+    known.extend(algo::ALGORITHMS.iter().filter_map(|entry| entry.section).map(|make| make()));
     known.extend(adapt::ADAPTATIONS.iter().filter_map(|entry| entry.section).map(|make| make()));
     known
 }

@@ -24,12 +24,12 @@
 
 use super::critics;
 use crate::algo::bc::{Bc, BcConfig, Model};
-use crate::algo::measure::{ONLINE_SHARE, effective_share};
-use crate::algo::{Adaptation, Batch, CRITIC, Dims, Learner, Phase, Sampling, mean_where};
-use crate::autodiff::{Axis, Schedule, Tracer, Var};
+use crate::algo::measure::{ONLINE_SHARE, effective_share, mean_where};
+use crate::algo::{Adaptation, CRITIC, Dims, Given, Learner, Pretraining, Range, Round, Sampling};
+use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
-use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric};
-use crate::nn::{Head, Params};
+use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric, Section as _};
+use crate::nn::Params;
 use crate::replay;
 
 crate::choices! {
@@ -159,7 +159,11 @@ pub static RHO_ONLINE: Metric =
     Metric::new("rho_online", "mean rho of eq. 10, online rows of the batch", "", "Priorities rho");
 
 /// Name of w among [`Adaptation::quantities`].
-pub const WEIGHT: &str = "weight w";
+const WEIGHT: &str = "weight w";
+/// From the spread of behaviour policies at their entropy targets: offline there is room on both sides, online it still
+/// learns from new transitions.
+const RANGES: &[Range] =
+    &[Range { quantity: WEIGHT, offline: (0.8, 0.98), online: (0.4, 0.9), advice: "--set baq.k_q=auto" }];
 
 /// BAQ over some base.
 #[derive(Debug)]
@@ -201,7 +205,7 @@ impl Baq {
                 BcConfig { model: c.model, hidden: c.model_hidden.clone(), actor: c.model_optimiser };
             Bc::declare(&config, "bc", dims, params)
         };
-        if c.distance == Distance::Mahalanobis && model.policy().head() == Head::Deterministic {
+        if c.distance == Distance::Mahalanobis && !model.policy().has_density() {
             return Err(ConfigError::Other(
                 "baq.distance = mahalanobis needs a behaviour model with a spread; set baq.model = gaussian, or under baq.relax = follow a policy with one"
                     .into(),
@@ -224,19 +228,20 @@ impl Baq {
     }
 
     /// exp(-d² g / k_q) with the chosen relaxation; g is 1 or the gate.
-    fn eq6<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Var<'t> {
+    fn eq6<'t>(&self, b: &Round<'t>, q: Var<'t>) -> Var<'t> {
         let d2 = b.column(replay::D2);
         let k = self.k_q;
         match self.config.relax {
             Relax::None | Relax::Follow(_) => (d2 * (-1.0 / k)).exp(),
             Relax::Widen(rounds) => {
-                let to = k * (1.0 + phase.rounds as f64 / rounds);
-                let k_t = Schedule::Linear { from: k, to, steps: phase.rounds.max(1) };
-                (-d2 / t.hyper("baq.k_q", &k_t)).exp()
+                let all = b.phase().rounds;
+                let to = k * (1.0 + all as f64 / rounds);
+                let k_t = Schedule::Linear { from: k, to, steps: all.max(1) };
+                (-d2 / b.hyper("baq.k_q", &k_t)).exp()
             }
             Relax::Fade(rounds) => {
                 let inverse = Schedule::Linear { from: 1.0 / k, to: 0.0, steps: rounds as u64 };
-                (-d2 * t.hyper("baq.1/k_q", &inverse)).exp()
+                (-d2 * b.hyper("baq.1/k_q", &inverse)).exp()
             }
             Relax::Gate => {
                 // The running mean of the disagreement is taken over the batch.
@@ -249,16 +254,16 @@ impl Baq {
     }
 
     /// w of eq. 6 as the losses use it.
-    fn q_weight<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Option<Var<'t>> {
+    fn q_weight<'t>(&self, b: &Round<'t>, q: Var<'t>) -> Option<Var<'t>> {
         self.config.rows.weighs().then(|| {
             // No gradient passes the gate's critics.
-            let w = self.eq6(t, b, q.detach(), phase);
+            let w = self.eq6(b, q.detach());
             if self.config.normalise_weight { w / w.mean() } else { w }
         })
     }
 
     /// The importance-sampling correction of a prioritised batch; it belongs to every term of a critic loss.
-    fn correction<'t>(&self, b: &Batch<'t>) -> Option<Var<'t>> {
+    fn correction<'t>(&self, b: &Round<'t>) -> Option<Var<'t>> {
         self.sampling().importance.map(|_| b.column(replay::IMPORTANCE))
     }
 }
@@ -272,18 +277,12 @@ fn product<'t>(a: Option<Var<'t>>, b: Option<Var<'t>>) -> Option<Var<'t>> {
 }
 
 impl Adaptation for Baq {
-    fn weight<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, phase: &Phase) -> Option<Var<'t>> {
-        product(self.q_weight(t, b, q, phase), self.correction(b))
+    fn weight<'t>(&self, b: &Round<'t>, q: Var<'t>) -> Option<Var<'t>> {
+        product(self.q_weight(b, q), self.correction(b))
     }
 
-    fn weights<'t>(
-        &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
-        q: Var<'t>,
-        phase: &Phase,
-    ) -> (Option<Var<'t>>, Option<Var<'t>>) {
-        let (w, correction) = (self.q_weight(t, b, q, phase), self.correction(b));
+    fn weights<'t>(&self, b: &Round<'t>, q: Var<'t>) -> (Option<Var<'t>>, Option<Var<'t>>) {
+        let (w, correction) = (self.q_weight(b, q), self.correction(b));
         match self.config.cql_scope {
             Scope::Bellman => (product(w, correction), correction),
             Scope::Penalty => (correction, product(w, correction)),
@@ -291,43 +290,56 @@ impl Adaptation for Baq {
         }
     }
 
-    fn finish_round<'t>(&self, t: &'t Tracer, b: &Batch<'t>, base: &dyn Learner, phase: &Phase) {
+    fn finish_round(&self, b: &Round<'_>) {
+        let base = b.learner();
         if let Some(online) = b.online {
             let d2 = b.column(replay::D2);
             let offline = 1.0 - online;
-            t.metric(&D2_OFFLINE, mean_where(d2, offline));
-            t.metric(&D2_ONLINE, mean_where(d2, online));
-            t.metric(&ONLINE_SHARE, online.mean());
+            b.metric(&D2_OFFLINE, mean_where(d2, offline));
+            b.metric(&D2_ONLINE, mean_where(d2, online));
+            b.metric(&ONLINE_SHARE, online.mean());
             let exponent = self.exponent();
             let rho = ((b.column(replay::DISTANCE) / self.k_rho + 1.0).log() * exponent).exp();
-            t.metric(&RHO_OFFLINE, mean_where(rho, offline));
-            t.metric(&RHO_ONLINE, mean_where(rho, online));
+            b.metric(&RHO_OFFLINE, mean_where(rho, offline));
+            b.metric(&RHO_ONLINE, mean_where(rho, online));
             if let (true, Some(critics)) = (self.config.rows.weighs(), base.critics()) {
-                let w = self.eq6(t, b, critics.all(t, b.s, b.a), phase);
-                t.metric(&W_OFFLINE, mean_where(w, offline));
-                t.metric(&W_ONLINE, mean_where(w, online));
-                t.metric(&W_ESS, effective_share(w, self.dims.batch));
+                let w = self.eq6(b, critics.all(b.s, b.a));
+                b.metric(&W_OFFLINE, mean_where(w, offline));
+                b.metric(&W_ONLINE, mean_where(w, online));
+                b.metric(&W_ESS, effective_share(w, self.dims.batch));
             }
         }
         if let Relax::Follow(rate) = self.config.relax {
             let (pi, model) = (base.policy().group(), self.model.policy().group());
-            t.polyak(CRITIC, pi, model, "baq.follow", &Schedule::Constant(rate));
+            b.polyak(CRITIC, pi, model, "baq.follow", &Schedule::Constant(rate));
         }
     }
 
-    fn model(&self) -> Option<&Bc> {
-        Some(&self.model)
+    fn pretrain(&self) -> Vec<Pretraining<'_>> {
+        vec![Pretraining {
+            name: "behaviour model",
+            group: self.model.policy().group(),
+            pool: replay::OFFLINE,
+            updates: self.config.model_updates,
+            trace: Box::new(|b| self.model.trace(b)),
+            given: Some(Given {
+                algo: BcConfig::NAME,
+                group: "pi",
+                form: &[("model", "model"), ("model_hidden", "hidden")],
+                fitting: &["model_updates", "model_optimiser"],
+            }),
+        }]
     }
 
-    fn annotate<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Vec<(&'static str, Var<'t>)> {
+    fn annotate<'t>(&self, s: Var<'t>, a: Var<'t>) -> Vec<(&'static str, Var<'t>)> {
         let pi = self.model.policy();
-        let error = pi.mode(t, s) - a;
+        let error = pi.mode(s) - a;
         let squares = error.square();
         let d2 = match self.config.distance {
             Distance::Mean => squares.mean_over(Axis::Cols),
             Distance::Sum => squares.sum(Axis::Cols),
             Distance::Mahalanobis => {
-                let std = pi.std(t, s).expect("invariant: checked when declared");
+                let std = pi.std(s).expect("invariant: checked when declared");
                 (error / std).square().mean_over(Axis::Cols)
             }
         };
@@ -372,6 +384,10 @@ impl Adaptation for Baq {
             (WEIGHT, (-d2 / self.k_q).exp()),
             ("priority rho", self.priority(annotated, online)),
         ]
+    }
+
+    fn ranges(&self) -> &'static [Range] {
+        RANGES
     }
 
     fn calibrate(&mut self, offline_means: &[f64]) {

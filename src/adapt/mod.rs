@@ -2,98 +2,70 @@
 //! [`crate::algo::Adaptation`]; a base never knows which one it was given.
 
 pub mod baq;
+mod method;
 pub mod off2on;
 pub mod so2;
 pub mod suf;
 
 use std::sync::Arc;
 
-use crate::algo::{Adaptation, Dims, Learner, Plain};
+pub use method::{Method, PLAIN};
+
+use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
 use crate::autodiff::{ParamTable, Trace, Tracer};
-use crate::config::{AnySection, Config, ConfigError, section};
+use crate::config::{Config, ConfigError, section};
 use crate::nn::{Critics, Params};
 use crate::replay;
 
 /// Declares an adaptation's networks beside those of the base.
 pub type Build = fn(&Config, Dims, &dyn Learner, &mut Params) -> Result<Box<dyn Adaptation>, ConfigError>;
 
-/// One line of the registry.
-pub struct Entry {
-    /// key on the command line
-    pub name: &'static str,
-    /// one line
-    pub about: &'static str,
-    /// its section with defaults, if it has options
-    pub section: Option<fn() -> Box<dyn AnySection>>,
-    /// what it sets in the other sections, as a configuration file: above the base's preset or the offline run's options,
-    /// below what the user gives
-    pub defaults: &'static str,
-    /// readings of the method under names of their own: option, its value as text, name
-    pub variants: &'static [(&'static str, &'static str, &'static str)],
-    /// declares its networks beside those of the base
-    pub build: Build,
-}
-
 /// All adaptations.
-pub const ADAPTATIONS: &[Entry] = &[
+pub const ADAPTATIONS: &[Entry<Build>] = &[
     Entry {
-        name: "plain",
-        about: "the base algorithm goes on as it is",
-        section: None,
-        defaults: "",
-        variants: &[],
-        build: |_, _, _, _| Ok(Box::new(Plain)),
+        needs_data: false,
+        ..Entry::new(PLAIN, "the base algorithm goes on as it is", None, |_, _, _, _| Ok(Box::new(Plain)))
     },
+    Entry::new(
+        "baq",
+        "behaviour-adaptive Q-learning: weights and priorities from a model of the data",
+        Some(section::<baq::BaqConfig>),
+        |c, dims, base, p| Ok(Box::new(baq::Baq::declare(&c.section(), dims, base, p)?)),
+    ),
     Entry {
-        name: "baq",
-        about: "behaviour-adaptive Q-learning: weights and priorities from a model of the data",
-        section: Some(section::<baq::BaqConfig>),
-        defaults: "",
-        variants: &[],
-        build: |c, dims, base, p| Ok(Box::new(baq::Baq::declare(&c.section(), dims, base, p)?)),
-    },
-    Entry {
-        name: "suf",
-        about: "Stabilized Unconstrained Fine-tuning: no tie to the data, many critic updates per step, few of the policy",
-        section: Some(section::<suf::SufConfig>),
-        defaults: "",
+        needs_data: false,
         variants: suf::VARIANTS,
-        build: |c, _, base, _| Ok(Box::new(suf::Suf::new(&c.section(), base)?)),
+        ..Entry::new(
+            "suf",
+            "Stabilized Unconstrained Fine-tuning: no tie to the data, many critic updates per step, few of the policy",
+            Some(section::<suf::SufConfig>),
+            |c, _, base, _| Ok(Box::new(suf::Suf::new(&c.section(), base)?)),
+        )
     },
     Entry {
-        name: "so2",
-        about: "perturbed value targets and many critic updates per step",
-        section: Some(section::<so2::So2Config>),
+        needs_data: false,
         defaults: so2::DEFAULTS,
-        variants: &[],
-        build: |c, _, base, _| Ok(Box::new(so2::So2::new(&c.section(), base)?)),
+        ..Entry::new(
+            "so2",
+            "perturbed value targets and many critic updates per step",
+            Some(section::<so2::So2Config>),
+            |c, _, base, _| Ok(Box::new(so2::So2::new(&c.section(), base)?)),
+        )
     },
     Entry {
-        name: "off2on",
-        about: "replay balanced by a density ratio, losses without the offline constraint",
-        section: Some(section::<off2on::Off2OnConfig>),
         defaults: off2on::DEFAULTS,
-        variants: &[],
-        build: |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
+        ..Entry::new(
+            "off2on",
+            "replay balanced by a density ratio, losses without the offline constraint",
+            Some(section::<off2on::Off2OnConfig>),
+            |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
+        )
     },
 ];
 
 /// The registry's line of that name.
-pub fn find(name: &str) -> Option<&'static Entry> {
+pub fn find(name: &str) -> Option<&'static Entry<Build>> {
     ADAPTATIONS.iter().find(|e| e.name == name)
-}
-
-/// The name of a method in tables: `iql`, `iql + baq`, `iql + suf (ratios alone)`; `option` gives the text of an option of
-/// the adaptation's section.
-pub fn method_name(algo: &str, adapt: &str, option: impl Fn(&str) -> String) -> String {
-    if adapt.is_empty() || adapt == "plain" {
-        return algo.into();
-    }
-    let variants = find(adapt).map_or(&[][..], |e| e.variants);
-    match variants.iter().find(|(key, value, _)| option(key) == *value) {
-        Some((_, _, variant)) => format!("{algo} + {adapt} ({variant})"),
-        None => format!("{algo} + {adapt}"),
-    }
 }
 
 /// The critics of a base, or why an adaptation that does `what` to them makes no sense over it.
@@ -120,7 +92,7 @@ pub fn annotation(ad: &dyn Adaptation, table: &Arc<ParamTable>, dims: Dims) -> O
     let t = Tracer::new(table.clone());
     let s = t.input(replay::S, dims.batch, dims.s);
     let a = t.input(replay::A, dims.batch, dims.a);
-    let columns = ad.annotate(&t, s, a);
+    let columns = ad.annotate(s, a);
     for (name, value) in &columns {
         t.output(name, *value);
     }

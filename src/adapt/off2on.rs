@@ -36,12 +36,12 @@
 
 use super::critics;
 use crate::algo::measure::ONLINE_SHARE;
-use crate::algo::{Adaptation, Batch, CRITIC, Cadence, Dims, Learner, OPENING, Phase, Sampling};
+use crate::algo::{Adaptation, CRITIC, Cadence, Dims, Learner, OPENING, Round, Sampling};
 use crate::autodiff::{Adam, Shape, Tracer, Var};
 use crate::config::limits::WIDTHS;
 use crate::config::{AdamConfig, ConfigError, Dims as Widths, Metric};
 use crate::nn::init::Init;
-use crate::nn::{Head, Mlp, Params, Preset};
+use crate::nn::{Mlp, Params, Preset};
 
 crate::choices! {
     /// When the updates of the first 1000 environment steps are made.
@@ -107,7 +107,7 @@ impl Off2On {
                 config.density.lr
             )));
         }
-        if base.policy().head() == Head::Deterministic {
+        if !base.policy().has_density() {
             return Err(ConfigError::Other(
                 "it fine-tunes a stochastic policy, and this base has a deterministic one; choose a base as cql, cal_ql or sac, or --adapt plain".into(),
             ));
@@ -118,14 +118,14 @@ impl Off2On {
         let density = Mlp::declare(params, group, 1, dims.s + dims.a, hidden, 1, init);
         // w begins near 1, where the rectifier passes gradients.
         let (_, bias) = density.layers()[hidden.len()];
-        params.begin(bias, Init::Constant(1.0));
+        params.initialise(bias, Init::Constant(1.0));
         Ok(Off2On { config: config.clone(), density, batch: dims.batch })
     }
 }
 
 impl Adaptation for Off2On {
     fn reprioritise<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Option<Var<'t>> {
-        let w = self.density.forward(t, s.concat(a)).relu();
+        let w = self.density.forward(s.concat(a)).relu();
         let [offline, online, drawn] = {
             let parts = w.reshape(Shape::new(3, self.batch, 1));
             [0, 1, 2].map(|k| parts.head(k))
@@ -152,9 +152,9 @@ impl Adaptation for Off2On {
         self.config.unconstrained
     }
 
-    fn finish_round<'t>(&self, t: &'t Tracer, b: &Batch<'t>, _: &dyn Learner, _: &Phase) {
+    fn finish_round(&self, b: &Round<'_>) {
         if let Some(online) = b.online {
-            t.metric(&ONLINE_SHARE, online.mean());
+            b.metric(&ONLINE_SHARE, online.mean());
         }
     }
 

@@ -28,9 +28,8 @@
 //! critics run once more on the perturbed actions.
 
 use super::critics;
-use crate::algo::{Adaptation, Cadence, Learner};
-use crate::autodiff::print::name_of;
-use crate::autodiff::{NoiseKind, Tracer, Var};
+use crate::algo::{Adaptation, Cadence, Learner, Round};
+use crate::autodiff::{NoiseKind, Var};
 use crate::config::limits::PER_STEP;
 use crate::config::{ConfigError, Metric};
 
@@ -66,16 +65,16 @@ impl So2 {
 }
 
 impl Adaptation for So2 {
-    fn perturb<'t>(&self, t: &'t Tracer, a: Var<'t>) -> Var<'t> {
+    fn perturb<'t>(&self, b: &Round<'t>, a: Var<'t>) -> Var<'t> {
         let c = &self.config;
         if c.sigma == 0.0 {
             return a;
         }
-        let noise = t.noise("perturbation of the target's action", NoiseKind::Normal, a.shape());
+        let noise = b.noise("perturbation of the target's action", NoiseKind::Normal, a.shape());
         let eps = (noise * c.sigma).clamp(-c.clip, c.clip);
         let moved = (a + eps).clamp(-1.0, 1.0);
-        t.metric(&SHIFT, (moved - a).abs().mean());
-        moved.named(format!("clip({} + eps)", name_of(a)))
+        b.metric(&SHIFT, (moved - a).abs().mean());
+        moved.named(format!("clip({} + eps)", a.name()))
     }
 
     fn unconstrained(&self) -> bool {

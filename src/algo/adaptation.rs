@@ -4,46 +4,71 @@
 //! |---|---|---|
 //! | `weight`, `weights` | bases | weights of the critic losses |
 //! | `perturb` | bases | the action that a critic's target values |
+//! | `imitate` | bases that clone | the action that the policy clones |
 //! | `unconstrained` | bases | whether the tie to the data is dropped online |
-//! | `finish_round` | bases | further updates and metrics |
+//! | `finish_round` | the trace of a round, after the base | further updates and metrics |
+//! | `act` | whoever acts, evaluates, measures | the action in a state |
+//! | `adopt` | the switch | which saved network fills which of ours |
+//! | `pretrain` | the switch | what must be fitted before the first environment step |
 //! | `cadence`, `sampling` | loops | updates per environment step; how batches are drawn |
-//! | `model`, `annotate`, `priority`, `quantities`, `calibrate` | loops | columns of a frozen model, and priorities from them |
+//! | `annotate`, `priority`, `calibrate` | loops | columns of a frozen model, and priorities from them |
+//! | `quantities`, `ranges` | reports | whether its weights and priorities are where they can do something |
 //! | `reprioritise` | loops | priorities from a model that learns |
 
 use std::fmt::Debug;
 
-use super::{Batch, Learner, Phase, bc};
-use crate::autodiff::{Schedule, Tracer, Var};
+use super::{Learner, Round};
+use crate::autodiff::{GroupId, Schedule, Tracer, Var};
+use crate::nn::Acting;
 
 /// What may modify a base algorithm. Every hook defaults to "nothing", which is `plain`.
 pub trait Adaptation: Debug + Send + Sync {
     /// Weight `[B, 1]` of each transition in the critic losses, a constant for their gradients;
     /// `q` `[J, B, 1]` are the values that the weighted loss regresses.
-    fn weight<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>, _q: Var<'t>, _phase: &Phase) -> Option<Var<'t>> {
+    fn weight<'t>(&self, _b: &Round<'t>, _q: Var<'t>) -> Option<Var<'t>> {
         None
     }
 
     /// Weights `[B, 1]` of (the squared error, the conservative penalty) in algorithms whose critic loss has both
     /// terms. By default [`Adaptation::weight`] weighs the first and nothing the second.
-    fn weights<'t>(
-        &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
-        q: Var<'t>,
-        phase: &Phase,
-    ) -> (Option<Var<'t>>, Option<Var<'t>>) {
-        (self.weight(t, b, q, phase), None)
+    fn weights<'t>(&self, b: &Round<'t>, q: Var<'t>) -> (Option<Var<'t>>, Option<Var<'t>>) {
+        (self.weight(b, q), None)
     }
 
     /// The action that a critic's target values in place of `a` `[.., A]`: a draw at s', or the recorded action
     /// where the base's target draws none. Densities stay those of `a`.
-    fn perturb<'t>(&self, _t: &'t Tracer, a: Var<'t>) -> Var<'t> {
+    fn perturb<'t>(&self, _b: &Round<'t>, a: Var<'t>) -> Var<'t> {
         a
+    }
+
+    /// The action `[B, A]` that the policy clones in s, in place of the recorded one; asked when the policy's loss is
+    /// traced, so that it sees the networks as they stand then.
+    fn imitate<'t>(&self, _b: &Round<'t>) -> Option<Var<'t>> {
+        None
     }
 
     /// Whether the base drops what ties it to the data while it is online: penalties, cloning.
     fn unconstrained(&self) -> bool {
         false
+    }
+
+    /// Further updates and metrics at the end of a round.
+    fn finish_round(&self, _b: &Round<'_>) {}
+
+    /// The action `[B, A]` in states s `[B, S]`, of which the base has one opinion: see [`Learner::act`].
+    fn act<'t>(&self, base: &dyn Learner, s: Var<'t>, how: Acting) -> Var<'t> {
+        base.act(s, how)
+    }
+
+    /// The saved group that fills our `group` when fine-tuning begins, of the groups `saved` in the run that it begins
+    /// from; `None`: ours begins anew.
+    fn adopt<'a>(&self, group: &'a str, _saved: &[&str]) -> Option<&'a str> {
+        Some(group)
+    }
+
+    /// What must be fitted before the first environment step, in this order.
+    fn pretrain(&self) -> Vec<Pretraining<'_>> {
+        Vec::new()
     }
 
     /// A model that is trained beside every round to tell new transitions from old: on (s, a) of 3B rows, which are
@@ -53,17 +78,9 @@ pub trait Adaptation: Debug + Send + Sync {
         None
     }
 
-    /// Further updates and metrics at the end of a round.
-    fn finish_round<'t>(&self, _t: &'t Tracer, _b: &Batch<'t>, _base: &dyn Learner, _phase: &Phase) {}
-
-    /// The model of the data that must be fitted before going online.
-    fn model(&self) -> Option<&bc::Bc> {
-        None
-    }
-
     /// Columns of the replay that are computed once per transition, from (s, a) by frozen networks: their
     /// names and values `[B, 1]`.
-    fn annotate<'t>(&self, _t: &'t Tracer, _s: Var<'t>, _a: Var<'t>) -> Vec<(&'static str, Var<'t>)> {
+    fn annotate<'t>(&self, _s: Var<'t>, _a: Var<'t>) -> Vec<(&'static str, Var<'t>)> {
         Vec::new()
     }
 
@@ -88,9 +105,56 @@ pub trait Adaptation: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// Those of [`Adaptation::quantities`] whose means should lie in a range.
+    fn ranges(&self) -> &'static [Range] {
+        &[]
+    }
+
     /// Fixes constants that were left to the data: means over the offline data of the annotated values, in
     /// the order of `annotate`. Called once, before the online phase is traced.
     fn calibrate(&mut self, _offline_means: &[f64]) {}
+}
+
+/// A network that is fitted before the first environment step, unless a run is given that has fitted it.
+pub struct Pretraining<'a> {
+    /// what it is
+    pub name: &'static str,
+    /// what it fills
+    pub group: GroupId,
+    /// the transitions that it is fitted to
+    pub pool: &'static str,
+    /// how many rounds
+    pub updates: u64,
+    /// traces one of them
+    pub trace: Box<dyn Fn(&Round<'_>) + 'a>,
+    /// the runs that may have done it before
+    pub given: Option<Given>,
+}
+
+/// Runs of another algorithm whose network may take the place of one to be fitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Given {
+    /// that algorithm
+    pub algo: &'static str,
+    /// its group
+    pub group: &'static str,
+    /// (our option, its option) where ours has to follow, because it describes the network
+    pub form: &'static [(&'static str, &'static str)],
+    /// our options that a given network leaves without effect, because they say how to fit one
+    pub fitting: &'static [&'static str],
+}
+
+/// Where the means of a quantity should lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    /// its name in [`Adaptation::quantities`]
+    pub quantity: &'static str,
+    /// of the offline transitions
+    pub offline: (f64, f64),
+    /// of the online ones
+    pub online: (f64, f64),
+    /// what to try outside
+    pub advice: &'static str,
 }
 
 /// Updates per environment step.

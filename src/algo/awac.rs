@@ -8,7 +8,7 @@
 //!
 //! w is 1 unless an adaptation supplies it. Order: Q, π (which sees the new Q), Q̂. The same round serves
 //! offline and online: there is nothing to switch. Where an adaptation drops the tie to the data online,
-//! L_π = -E[ min_j Q_j(s, ã) ], ã reparameterised.
+//! L_π = -E[ min_j Q_j(s, ã) ], ã reparameterised. An adaptation may choose the action that eq. 13 clones.
 //!
 //! Metrics: those of [`super::measure`]; with g = min(e^{A/λ}, 100): `advantage_mean` = `E[ A ]`,
 //! `advantage_weight_mean` = `E[ g ]`, `advantage_clip_fraction` = share of g at its bound,
@@ -24,11 +24,11 @@
 //!
 //! Cost per update (batch 256, 3x256): 1.10 GFLOP.
 
-use super::bc::policy_metrics;
-use super::iql::{ADV_CLIP, ADV_ESS, ADV_MEAN, ADV_WEIGHT};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, effective_share, error_metrics, value_metrics};
-use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
-use crate::autodiff::{Axis, Schedule, Tracer, Var};
+use super::measure::{
+    CRITIC_LOSS, POLICY_LOSS, advantage_weight, error_metrics, policy_metrics, value_metrics,
+};
+use super::{ACTOR, CRITIC, Dims, Learner, Round};
+use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, Dims as Widths};
 use crate::nn::{self, Critics, Head, Params, Policy, Preset};
@@ -84,46 +84,46 @@ impl Awac {
         Awac { config: config.clone(), q, q_target, pi }
     }
 
-    fn critic_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
-        let a2 = ad.perturb(t, self.pi.sample(t, b.s2).clamp(-1.0, 1.0).named("a'"));
-        let gamma = t.hyper("awac.discount", &phase.hyper(&self.config.discount)).named("gamma");
-        let y = b.r + gamma * b.m * self.q_target.min(t, b.s2, a2);
-        let q = self.q.all(t, b.s, b.a);
+    fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        let a2 = b.perturb(self.pi.sample(b.s2).clamp(-1.0, 1.0).named("a'"));
+        let gamma = b.hyper("awac.discount", &self.config.discount).named("gamma");
+        let y = b.r + gamma * b.m * self.q_target.min(b.s2, a2);
+        let q = self.q.all(b.s, b.a);
         let squares = (q - y).square();
-        value_metrics(t, b, &self.q, &self.pi, q);
-        error_metrics(t, b, squares);
-        squares.sum(Axis::Heads).weighted_mean(ad.weight(t, b, q, phase))
+        value_metrics(b, &self.q, q);
+        error_metrics(b, squares);
+        squares.sum(Axis::Heads).weighted_mean(b.weight(q))
     }
 
-    fn actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, free: bool) -> Var<'t> {
-        let drawn = self.pi.sample(t, b.s).clamp(-1.0, 1.0).named("a~");
-        let value = self.q.min(t, b.s, drawn);
-        if free {
+    fn actor_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        let drawn = self.pi.sample(b.s).clamp(-1.0, 1.0).named("a~");
+        let value = self.q.min(b.s, drawn);
+        if b.unconstrained() {
             return -value.mean();
         }
-        let advantage = self.q.min(t, b.s, b.a) - value.detach();
-        let (exponent, bound) = (advantage / self.config.temperature, self.config.weight_bound.ln());
-        let weight = exponent.clamp(f64::NEG_INFINITY, bound).exp();
-        t.metric(&ADV_MEAN, advantage.mean());
-        t.metric(&ADV_CLIP, exponent.inside(bound, f64::INFINITY).mean());
-        t.metric(&ADV_WEIGHT, weight.mean());
-        t.metric(&ADV_ESS, effective_share(weight, b.dims().batch));
-        -(weight * self.pi.log_prob(t, b.s, b.a)).mean()
+        let a = b.imitate().unwrap_or(b.a);
+        let advantage = self.q.min(b.s, a) - value.detach();
+        let exponent = advantage / self.config.temperature;
+        let weight = advantage_weight(b, advantage, exponent, self.config.weight_bound);
+        -(weight * self.pi.log_prob(b.s, a)).mean()
     }
 }
 
 impl Learner for Awac {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
+    fn trace<'t>(&self, b: &Round<'t>) {
         let c = &self.config;
-        policy_metrics(t, b, &self.pi);
-        let loss = self.critic_loss(t, b, ad, phase);
-        t.metric(&CRITIC_LOSS, loss);
-        t.train("q", CRITIC, self.q.group(), &phase.critic(&c.critic), loss);
-        let loss = self.actor_loss(t, b, phase.online && ad.unconstrained());
-        t.metric(&POLICY_LOSS, loss);
-        t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
-        t.polyak(CRITIC, self.q.group(), self.q_target.group(), "awac.polyak", &phase.hyper(&c.polyak));
-        ad.finish_round(t, b, self, phase);
+        policy_metrics(b, b.greedy(), self.pi.std(b.s));
+        let loss = self.critic_loss(b);
+        b.metric(&CRITIC_LOSS, loss);
+        b.train("q", CRITIC, self.q.group(), &c.critic, loss);
+        let loss = self.actor_loss(b);
+        b.metric(&POLICY_LOSS, loss);
+        b.train("policy", ACTOR, self.pi.group(), &c.actor, loss);
+        b.polyak(CRITIC, self.q.group(), self.q_target.group(), "awac.polyak", &c.polyak);
+    }
+
+    fn imitates(&self) -> bool {
+        true
     }
 
     fn policy(&self) -> &Policy {

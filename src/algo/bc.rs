@@ -18,10 +18,11 @@
 //!
 //! Cost per update (batch 256, 2x256): 0.11 GFLOP, one forward and one backward pass of one network.
 
-use super::{ACTOR, Adaptation, Batch, Dims, Learner, Phase};
-use crate::autodiff::{Axis, Tracer, Var};
+use super::measure::{POLICY_LOSS, policy_metrics};
+use super::{ACTOR, Dims, Learner, Round};
+use crate::autodiff::Var;
 use crate::config::limits::{RATE, WIDTHS};
-use crate::config::{AdamConfig, Dims as Widths, Metric};
+use crate::config::{AdamConfig, Dims as Widths};
 use crate::nn::{Head, Mean, Params, Policy, Preset};
 
 crate::choices! {
@@ -40,17 +41,6 @@ crate::config! {
         opt   actor:  AdamConfig = 3e-4,       RATE, "optimiser of the policy";
     }
 }
-
-/// Loss of the policy.
-pub static POLICY_LOSS: Metric = Metric::new("policy_loss", "L(phi)", "", "Loss of the policy");
-/// Mean squared distance of the mode from the recorded action.
-pub static MODE_MSE: Metric =
-    Metric::new("mode_mse", "E[ mean_i (pi_i(s) - a_i)^2 ]", "", "Distance of the policy from the data");
-/// Share of saturated actions.
-pub static SATURATION: Metric =
-    Metric::new("action_saturation", "share of |pi_i(s)| > 0.99", "", "Action saturation");
-/// Spread of the policy.
-pub static POLICY_STD: Metric = Metric::new("policy_std", "E[ mean_i sigma_i(s) ]", "", "Policy spread");
 
 /// The network of behaviour cloning. Its head says what is fitted: a deterministic one by squared error,
 /// the others by likelihood.
@@ -79,37 +69,27 @@ impl Bc {
         Bc { optimiser, pi }
     }
 
-    fn loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Var<'t> {
-        match self.pi.head() {
-            Head::Deterministic => (self.pi.mode(t, b.s) - b.a).square().mean(),
-            Head::Gaussian { .. } | Head::TanhGaussian { .. } => -self.pi.log_prob(t, b.s, b.a).mean(),
+    fn loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        match self.pi.has_density() {
+            true => -self.pi.log_prob(b.s, b.a).mean(),
+            false => (self.pi.mode(b.s) - b.a).square().mean(),
         }
     }
 }
 
 impl Learner for Bc {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, _: &dyn Adaptation, phase: &Phase) {
-        let loss = self.loss(t, b);
-        policy_metrics(t, b, &self.pi);
-        t.metric(&POLICY_LOSS, loss);
-        t.train("policy", ACTOR, self.pi.group(), &phase.actor(&self.optimiser), loss);
+    fn trace<'t>(&self, b: &Round<'t>) {
+        let loss = self.loss(b);
+        policy_metrics(b, self.pi.mode(b.s), self.pi.std(b.s));
+        b.metric(&POLICY_LOSS, loss);
+        b.train("policy", ACTOR, self.pi.group(), &self.optimiser, loss);
     }
 
     fn policy(&self) -> &Policy {
         &self.pi
     }
 
-    fn validation<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Option<Var<'t>> {
-        Some(self.loss(t, b))
-    }
-}
-
-/// Metrics that every policy has, before its update.
-pub fn policy_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, pi: &Policy) {
-    let mode = pi.mode(t, b.s);
-    t.metric(&MODE_MSE, (mode - b.a).square().mean_over(Axis::Cols).mean());
-    t.metric(&SATURATION, mode.abs().inside(0.99, f64::INFINITY).mean());
-    if let Some(std) = pi.std(t, b.s) {
-        t.metric(&POLICY_STD, std.mean());
+    fn validation<'t>(&self, b: &Round<'t>) -> Option<Var<'t>> {
+        Some(self.loss(b))
     }
 }

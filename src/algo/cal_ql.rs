@@ -23,8 +23,8 @@
 //! Cost per update: as CQL.
 
 use super::cql::{Cql, CqlConfig};
-use super::{Adaptation, Batch, Dims, Learner, Phase};
-use crate::autodiff::{Metric, Tracer};
+use super::{Dims, Learner, Round};
+use crate::autodiff::Metric;
 use crate::nn::{Critics, Params, Policy};
 use crate::replay;
 
@@ -72,14 +72,13 @@ impl CalQl {
 }
 
 impl Learner for CalQl {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
-        self.base.round(t, b, ad, phase, |(random, sampled)| {
+    fn trace<'t>(&self, b: &Round<'t>) {
+        self.base.round(b, |(random, sampled)| {
             let to_go = b.column(replay::RETURN_TO_GO);
-            t.metric(&BOUND_RATE, sampled.less(to_go).mean());
+            b.metric(&BOUND_RATE, sampled.less(to_go).mean());
             let random = if self.config.calibrate_random { random.maximum(to_go) } else { random };
             (random, sampled.maximum(to_go))
         });
-        ad.finish_round(t, b, self, phase);
     }
 
     fn policy(&self) -> &Policy {

@@ -25,7 +25,7 @@
 //!
 //! Order: all losses from the parameters at the beginning of the round; then α', α, π, Q, Q̂ move.
 //!
-//! Metrics: those of [`super::sac`]; `conservative_gap` = mean_j D_j; `bellman_loss` = Σ_j E[ w ( y - Q_j )² ] and
+//! Metrics: those of [`super::measure`] and [`super::soft`]; `conservative_gap` = mean_j D_j; `bellman_loss` = Σ_j E[ w ( y - Q_j )² ] and
 //! `penalty_loss` = Σ_j α_c D_j, or with its multiplier, the two sums of L_Q; `multiplier` = α'. Of an ensemble, values,
 //! entropies, temperatures and multipliers are means over members; losses are as above.
 //!
@@ -38,11 +38,10 @@
 //! policy's network and the critics' first layer as far as it reads s run once per distinct state, forward and
 //! backward, and no gradient enters the policy from the samples of cat_j. An ensemble costs E times as much.
 
-use super::bc::policy_metrics;
-use super::measure::{error_metrics, value_metrics};
-use super::sac::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
-use super::{Adaptation, Batch, CRITIC, Dims, Learner, Phase};
-use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Tracer, Var};
+use super::measure::{error_metrics, policy_metrics, value_metrics};
+use super::soft::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
+use super::{CRITIC, Dims, Learner, Round};
+use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{COUNT, RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, Dims as Widths};
 use crate::nn::{Critics, Head, Params, Policy, Within};
@@ -163,49 +162,47 @@ impl Cql {
     }
 
     /// y = r + γ m · (value of the next state).
-    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
+    fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let (c, n) = (&self.config, &self.nets);
-        let k = if c.max_backup && !free(ad, phase) { c.samples } else { 1 };
-        let (a2, log_pi) = n.learning(phase).draw(t, b.s2, k);
-        let a2 = ad.perturb(t, a2);
-        let q = n.q_target.min(t, b.s2, a2);
+        let k = if c.max_backup && !b.unconstrained() { c.samples } else { 1 };
+        let (a2, log_pi) = n.learning(b).draw(b.s2, k);
+        let a2 = b.perturb(a2);
+        let q = n.q_target.min(b.s2, a2);
         let (best, log_pi) = if k == 1 { (q, log_pi) } else { best_of(q, log_pi, k) };
-        let value = match c.entropy_backup || free(ad, phase) {
-            true => best - n.alpha(t) * log_pi,
+        let value = match c.entropy_backup || b.unconstrained() {
+            true => best - n.alpha(b) * log_pi,
             false => best,
         };
-        let gamma = t.hyper("cql.discount", &phase.hyper(&c.discount));
+        let gamma = b.hyper("cql.discount", &c.discount);
         b.r + gamma * b.m * value
     }
 
     /// clip( T log Σ exp(cat_j / T) - Q_j(s,a) ) `[J, B, 1]`, for q = Q_j(s,a).
     fn difference<'t>(
         &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
+        b: &Round<'t>,
         q: Var<'t>,
-        phase: &Phase,
         calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
     ) -> Var<'t> {
-        let (c, pi, critics) = (&self.config, self.nets.learning(phase), &self.nets.q);
+        let (c, pi, critics) = (&self.config, self.nets.learning(b), &self.nets.q);
         let (n, rows, a_dim) = (c.samples, b.dims().batch, b.dims().a);
-        let heads = if phase.online { 1 } else { c.ensemble };
-        let uniform = t.noise("uniform actions", NoiseKind::Uniform, Shape::new(heads, rows * n, a_dim));
-        let (current, log_pi) = pi.draw(t, b.s, n);
-        let (next, log_pi2) = pi.draw(t, b.s2, n);
+        let heads = if b.phase().online { 1 } else { c.ensemble };
+        let uniform = b.noise("uniform actions", NoiseKind::Uniform, Shape::new(heads, rows * n, a_dim));
+        let (current, log_pi) = pi.draw(b.s, n);
+        let (next, log_pi2) = pi.draw(b.s2, n);
 
         // One state's samples side by side, then one below the other.
         let beside = |x: Var<'t>| x.reshape(Shape::new(heads, rows, n * x.shape().cols));
         let actions = beside(uniform * 2.0 - 1.0).concat(beside(next)).concat(beside(current));
         let actions = actions.reshape(Shape::new(heads, rows * 3 * n, a_dim)).named("samples");
-        let values = critics.all(t, b.s, actions);
+        let values = critics.all(b.s, actions);
         let values = values.reshape(Shape::new(c.ensemble * c.critics, rows, 3 * n));
         let (random, sampled) = calibrate((values.slice(0, n), values.slice(n, 2 * n)));
 
         let cat = if c.importance {
             let uniform_density = -(a_dim as f64) * 2f64.ln();
             (random - uniform_density)
-                .concat(sampled - critics.of_each(beside(log_pi2).concat(beside(log_pi))))
+                .concat(sampled - critics.per_critic(beside(log_pi2).concat(beside(log_pi))))
         } else {
             random.concat(q).concat(sampled)
         };
@@ -221,18 +218,18 @@ impl Cql {
     }
 
     /// Σ_j α_c D_j, or with the multiplier its Lagrangian and the multiplier's loss; D_j is `[J, 1, 1]`.
-    fn penalty<'t>(&self, t: &'t Tracer, d: Var<'t>, phase: &Phase) -> (Var<'t>, Option<Var<'t>>) {
+    fn penalty<'t>(&self, b: &Round<'t>, d: Var<'t>) -> (Var<'t>, Option<Var<'t>>) {
         let c = &self.config;
         let weight = match c.penalty_online {
-            AutoOr::Value(x) if phase.online => Schedule::Constant(x),
-            _ => phase.hyper(&c.penalty),
+            AutoOr::Value(x) if b.phase().online => Schedule::Constant(x),
+            _ => c.penalty,
         };
-        let weight = t.hyper("cql.penalty", &weight);
+        let weight = b.hyper("cql.penalty", &weight);
         match (c.lagrange, self.log_multiplier) {
             (Lagrange::Gap(gap), Some((_, p))) => {
-                let multiplier = t.param(p).exp().clamp(0.0, MULTIPLIER_BOUND).named("alpha'");
-                t.metric(&MULTIPLIER, mean_of_heads(multiplier));
-                let terms = self.nets.q.of_each(multiplier) * (weight * (d - gap));
+                let multiplier = d.param(p).exp().clamp(0.0, MULTIPLIER_BOUND).named("alpha'");
+                b.metric(&MULTIPLIER, mean_of_heads(multiplier));
+                let terms = self.nets.q.per_critic(multiplier) * (weight * (d - gap));
                 let terms = terms.sum(Axis::Heads);
                 (terms, Some(-(terms / c.critics as f64)))
             }
@@ -240,64 +237,50 @@ impl Cql {
         }
     }
 
-    fn policy_loss<'t>(
-        &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
-        drawn: (Var<'t>, Var<'t>),
-        ad: &dyn Adaptation,
-        phase: &Phase,
-    ) -> Var<'t> {
-        let soft = self.nets.policy_loss(t, b, drawn);
-        let left = self.config.cloning_updates.saturating_sub(phase.before);
-        if left == 0 || free(ad, phase) {
+    fn policy_loss<'t>(&self, b: &Round<'t>, drawn: (Var<'t>, Var<'t>)) -> Var<'t> {
+        let soft = self.nets.policy_loss(b, drawn);
+        let left = self.config.cloning_updates.saturating_sub(b.phase().before);
+        if left == 0 || b.unconstrained() {
             return soft;
         }
         // Both losses are there in every round; one of them counts.
-        let cloning = self.nets.alpha(t) * drawn.1 - self.nets.learning(phase).log_prob(t, b.s, b.a);
+        let cloning = self.nets.alpha(b) * drawn.1 - self.nets.learning(b).log_prob(b.s, b.a);
         let cloning = if drawn.1.shape().heads == 1 { cloning } else { cloning.sum(Axis::Heads) }.mean();
-        let clones = t.hyper("cql.cloning", &Schedule::Step { from: 1.0, to: 0.0, steps: left });
+        let clones = b.hyper("cql.cloning", &Schedule::Step { from: 1.0, to: 0.0, steps: left });
         clones * cloning + (1.0 - clones) * soft
     }
 
     /// One round; `calibrate` may change the values of the sampled actions.
-    pub(super) fn round<'t>(
-        &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
-        ad: &dyn Adaptation,
-        phase: &Phase,
-        calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
-    ) {
+    pub(super) fn round<'t>(&self, b: &Round<'t>, calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>) {
         let (c, n) = (&self.config, &self.nets);
-        policy_metrics(t, b, &n.pi);
-        let (a, log_pi) = n.learning(phase).draw(t, b.s, 1);
-        let policy_loss = self.policy_loss(t, b, (a, log_pi), ad, phase);
+        policy_metrics(b, b.greedy(), n.pi.std(b.s));
+        let (a, log_pi) = n.learning(b).draw(b.s, 1);
+        let policy_loss = self.policy_loss(b, (a, log_pi));
 
-        let y = self.target(t, b, ad, phase);
-        let q = n.q.all(t, b.s, b.a);
-        let squares = (q - n.q.of_each(y)).square();
-        let (on_error, on_penalty) = ad.weights(t, b, q, phase);
+        let y = self.target(b);
+        let q = n.q.all(b.s, b.a);
+        let squares = (q - n.q.per_critic(y)).square();
+        let (on_error, on_penalty) = b.weights(q);
         let bellman = squares.sum(Axis::Heads).weighted_mean(on_error);
-        let penalty = (!free(ad, phase)).then(|| {
-            let difference = self.difference(t, b, q, phase, calibrate);
-            t.metric(&GAP, difference.mean());
+        let penalty = (!b.unconstrained()).then(|| {
+            let difference = self.difference(b, q, calibrate);
+            b.metric(&GAP, difference.mean());
             let d = match on_penalty {
                 Some(w) => w * difference,
                 None => difference,
             };
-            self.penalty(t, d.mean_over(Axis::Rows), phase)
+            self.penalty(b, d.mean_over(Axis::Rows))
         });
-        value_metrics(t, b, &n.q, &n.pi, q);
-        error_metrics(t, b, squares);
-        t.metric(&BELLMAN, bellman);
+        value_metrics(b, &n.q, q);
+        error_metrics(b, squares);
+        b.metric(&BELLMAN, bellman);
         let critic_loss = match penalty {
             None => bellman,
             Some((penalty, multiplier_loss)) => {
-                t.metric(&PENALTY, penalty);
+                b.metric(&PENALTY, penalty);
                 let loss = bellman + penalty;
                 if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {
-                    t.train("multiplier", CRITIC, group, &phase.critic(&c.multiplier_optimiser), loss);
+                    b.train("multiplier", CRITIC, group, &c.multiplier_optimiser, loss);
                 }
                 loss
             }
@@ -308,7 +291,7 @@ impl Cql {
             critic: &c.critic,
             polyak: ("cql.polyak", &c.polyak),
         };
-        n.step(t, phase, log_pi, policy_loss, critic_loss, &steps);
+        n.train_all(b, log_pi, policy_loss, critic_loss, &steps);
     }
 }
 
@@ -321,15 +304,9 @@ fn best_of<'t>(q: Var<'t>, log_pi: Var<'t>, k: usize) -> (Var<'t>, Var<'t>) {
     (best, (is_best * beside(log_pi)).sum(Axis::Cols) / is_best.sum(Axis::Cols))
 }
 
-/// Whether the penalty is dropped: then this is SAC.
-fn free(ad: &dyn Adaptation, phase: &Phase) -> bool {
-    phase.online && ad.unconstrained()
-}
-
 impl Learner for Cql {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
-        self.round(t, b, ad, phase, |values| values);
-        ad.finish_round(t, b, self, phase);
+    fn trace<'t>(&self, b: &Round<'t>) {
+        self.round(b, |values| values);
     }
 
     fn policy(&self) -> &Policy {

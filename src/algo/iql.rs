@@ -12,6 +12,7 @@
 //! Order `corl` (the public PyTorch reference): V(s') and A are taken before V moves; V, Q, Q̂, π; the loss
 //! of Q is the mean over the critics instead of the sum.
 //!
+//! An adaptation may choose the actions that the policy clones, in place of the recorded ones in eq. 7.
 //! Where an adaptation drops the tie to the data online, L_π = -E[ min_j Q_j(s, clip(a~, ±1)) ], a~ ~ π(s)
 //! reparameterised; V and Q stay.
 //!
@@ -24,10 +25,11 @@
 //!
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
-use super::bc::policy_metrics;
-use super::measure::{effective_share, error_metrics, value_metrics};
-use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
-use crate::autodiff::{Axis, Schedule, Tracer, Var};
+use super::measure::{
+    CRITIC_LOSS, POLICY_LOSS, advantage_weight, error_metrics, policy_metrics, value_metrics,
+};
+use super::{ACTOR, CRITIC, Dims, Learner, Round};
+use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, Dims as Widths, Metric};
 use crate::nn::{Critics, Head, Mean, Params, Policy, Preset, ValueNet};
@@ -56,6 +58,15 @@ crate::choices! {
     }
 }
 
+impl InitRule {
+    fn preset(self) -> Preset {
+        match self {
+            InitRule::Orthogonal => Preset::Orthogonal { last: 2f64.sqrt() },
+            InitRule::Torch => Preset::Torch,
+        }
+    }
+}
+
 crate::config! {
     IqlConfig "iql", "Implicit Q-learning" {
         hyper expectile:    Schedule   = 0.7,              0.0..=1.0, "tau of eq. 5; 0.5 is the mean, towards 1 the best supported action";
@@ -77,35 +88,84 @@ crate::config! {
 
 /// Loss of V.
 pub static VALUE_LOSS: Metric = Metric::new("value_loss", "L_V, eq. 5", "", "Loss of V");
-/// Loss of the policy.
-pub static POLICY_LOSS: Metric = Metric::new("policy_loss", "L_pi, eq. 7", "", "Loss of the policy");
-/// Loss of Q.
-pub static CRITIC_LOSS: Metric = Metric::new("critic_loss", "L_Q, eq. 6", "", "Loss of Q");
 /// Mean of V.
 pub static V_MEAN: Metric = Metric::new("v_mean", "E[ V(s) ]", "", "Values");
-/// Mean advantage.
-pub static ADV_MEAN: Metric = Metric::new("advantage_mean", "E[ A ]", "", "Advantage");
-/// Share of clipped weights.
-pub static ADV_CLIP: Metric =
-    Metric::new("advantage_clip_fraction", "share of e^(beta A) >= bound", "", "Clipped advantages");
-/// Mean weight of the cloned actions.
-pub static ADV_WEIGHT: Metric =
-    Metric::new("advantage_weight_mean", "E[ min(e^(beta A), bound) ]", "", "Advantage weights");
-/// Effective share of the cloned actions.
-pub static ADV_ESS: Metric = Metric::new(
-    "advantage_effective_share",
-    "(sum e)^2 / (B sum e^2), e = min(e^(beta A), bound)",
-    "",
-    "Effective share of the cloned actions",
-);
+/// V and Q, which learn from recorded actions alone, whatever the policy is.
+#[derive(Debug)]
+pub(super) struct Values {
+    config: IqlConfig,
+    v: ValueNet,
+    q: Critics,
+    q_target: Critics,
+}
+
+impl Values {
+    /// Declares V, Q and the target of Q.
+    pub(super) fn declare(config: &IqlConfig, dims: Dims, params: &mut Params) -> Values {
+        let (c, preset) = (config, config.init.preset());
+        let v = ValueNet::declare(params, "v", dims.s, &c.hidden, preset);
+        let q = Critics::declare(params, "q", "q", c.critics, dims.sa(), &c.hidden, preset);
+        let q_target = Critics::declare(params, "q_target", "q^", c.critics, dims.sa(), &c.hidden, preset);
+        params.starts_equal(q.group(), q_target.group());
+        Values { config: config.clone(), v, q, q_target }
+    }
+
+    /// The trained critics.
+    pub(super) fn critics(&self) -> &Critics {
+        &self.q
+    }
+
+    /// A = min_j Q̂_j(s,a) - V(s) of some action, with V as it stands in the trace.
+    pub(super) fn advantage<'t>(&self, b: &Round<'t>, a: Var<'t>) -> Var<'t> {
+        self.q_target.min(b.s, a) - self.v.at(b.s)
+    }
+
+    /// y = r + γ m V(s'), with V as it stands in the trace.
+    pub(super) fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        let gamma = b.hyper("iql.discount", &self.config.discount).named("gamma");
+        b.r + gamma * b.m * self.v.at(b.s2)
+    }
+
+    fn value_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        let tau = b.hyper("iql.expectile", &self.config.expectile).named("tau");
+        let w = b.weight(self.q_target.all(b.s, b.a));
+        self.advantage(b, b.perturb(b.a)).expectile(tau).weighted_mean(w)
+    }
+
+    fn critic_loss<'t>(&self, b: &Round<'t>, y: Var<'t>) -> Var<'t> {
+        let q = self.q.all(b.s, b.a);
+        let squares = (q - y).square();
+        b.metric(&V_MEAN, self.v.at(b.s).mean());
+        value_metrics(b, &self.q, q);
+        error_metrics(b, squares);
+        let w = b.weight(q);
+        match self.config.order {
+            Order::Official => squares.sum(Axis::Heads).weighted_mean(w),
+            Order::Corl => squares.mean_over(Axis::Heads).weighted_mean(w),
+        }
+    }
+
+    /// Moves V.
+    pub(super) fn train_v(&self, b: &Round<'_>) {
+        let loss = self.value_loss(b);
+        b.metric(&VALUE_LOSS, loss);
+        b.train("value", CRITIC, self.v.group(), &self.config.value, loss);
+    }
+
+    /// Moves Q towards y, then its target.
+    pub(super) fn train_q<'t>(&self, b: &Round<'t>, y: Var<'t>) {
+        let loss = self.critic_loss(b, y);
+        b.metric(&CRITIC_LOSS, loss);
+        b.train("q", CRITIC, self.q.group(), &self.config.critic, loss);
+        b.polyak(CRITIC, self.q.group(), self.q_target.group(), "iql.polyak", &self.config.polyak);
+    }
+}
 
 /// Networks of IQL.
 #[derive(Debug)]
 pub struct Iql {
     config: IqlConfig,
-    v: ValueNet,
-    q: Critics,
-    q_target: Critics,
+    values: Values,
     pi: Policy,
 }
 
@@ -113,126 +173,65 @@ impl Iql {
     /// Declares V, Q, the target of Q and the policy.
     pub fn declare(config: &IqlConfig, dims: Dims, params: &mut Params) -> Iql {
         let c = config;
-        let preset = match c.init {
-            InitRule::Orthogonal => Preset::Orthogonal { last: 2f64.sqrt() },
-            InitRule::Torch => Preset::Torch,
-        };
         let head = match c.actor_head {
             Actor::Gaussian => {
                 Head::Gaussian { mean: Mean::Tanh, state_std: false, log_std: (c.log_std_min, 2.0) }
             }
             Actor::Deterministic => Head::Deterministic,
         };
-        let v = ValueNet::declare(params, "v", dims.s, &c.hidden, preset);
-        let q = Critics::declare(params, "q", "q", c.critics, dims.sa(), &c.hidden, preset);
-        let q_target = Critics::declare(params, "q_target", "q^", c.critics, dims.sa(), &c.hidden, preset);
-        params.starts_equal(q.group(), q_target.group());
-        let pi = Policy::declare(params, "pi", dims.sa(), &c.hidden, head, preset);
-        Iql { config: config.clone(), v, q, q_target, pi }
+        let values = Values::declare(c, dims, params);
+        let pi = Policy::declare(params, "pi", dims.sa(), &c.hidden, head, c.init.preset());
+        Iql { config: config.clone(), values, pi }
     }
 
-    /// A = min_j Q̂_j(s,a) - V(s) with V as it stands in the trace.
-    fn advantage<'t>(&self, t: &'t Tracer, b: &Batch<'t>, a: Var<'t>) -> Var<'t> {
-        self.q_target.min(t, b.s, a) - self.v.at(t, b.s)
-    }
-
-    fn value_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
-        let tau = t.hyper("iql.expectile", &phase.hyper(&self.config.expectile)).named("tau");
-        let w = ad.weight(t, b, self.q_target.all(t, b.s, b.a), phase);
-        self.advantage(t, b, ad.perturb(t, b.a)).expectile(tau).weighted_mean(w)
-    }
-
-    fn actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, advantage: Var<'t>, phase: &Phase) -> Var<'t> {
-        let beta = t.hyper("iql.temperature", &phase.hyper(&self.config.temperature)).named("beta");
-        let exponent = beta * advantage;
-        let bound = self.config.weight_bound.ln();
-        let weight = exponent.clamp(f64::NEG_INFINITY, bound).exp();
-        t.metric(&ADV_MEAN, advantage.mean());
-        t.metric(&ADV_CLIP, exponent.inside(bound, f64::INFINITY).mean());
-        t.metric(&ADV_WEIGHT, weight.mean());
-        t.metric(&ADV_ESS, effective_share(weight, b.dims().batch));
-        let cost = match self.config.actor_head {
-            Actor::Gaussian => -self.pi.log_prob(t, b.s, b.a),
-            Actor::Deterministic => (self.pi.mode(t, b.s) - b.a).square().sum(Axis::Cols),
+    /// E[ min(e^{β A}, 100) · cost of cloning a ]
+    fn cloning_loss<'t>(&self, b: &Round<'t>, a: Var<'t>, advantage: Var<'t>) -> Var<'t> {
+        let beta = b.hyper("iql.temperature", &self.config.temperature).named("beta");
+        let weight = advantage_weight(b, advantage, beta * advantage, self.config.weight_bound);
+        let cost = match self.pi.has_density() {
+            true => -self.pi.log_prob(b.s, a),
+            false => (self.pi.mode(b.s) - a).square().sum(Axis::Cols),
         };
         (weight * cost).mean()
     }
 
     /// -E[ min_j Q_j(s, a~) ]
-    fn free_actor_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>) -> Var<'t> {
-        let a = self.pi.sample(t, b.s).clamp(-1.0, 1.0).named("a~pi(s)");
-        -self.q.min(t, b.s, a).mean()
+    fn free_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        let a = self.pi.sample(b.s).clamp(-1.0, 1.0).named("a~pi(s)");
+        -self.values.q.min(b.s, a).mean()
     }
 
-    /// y = r + γ m V(s')
-    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase) -> Var<'t> {
-        let gamma = t.hyper("iql.discount", &phase.hyper(&self.config.discount)).named("gamma");
-        b.r + gamma * b.m * self.v.at(t, b.s2)
-    }
-
-    fn critic_loss<'t>(
-        &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
-        y: Var<'t>,
-        ad: &dyn Adaptation,
-        phase: &Phase,
-    ) -> Var<'t> {
-        let q = self.q.all(t, b.s, b.a);
-        let squares = (q - y).square();
-        self.critic_metrics(t, b, q, squares);
-        let w = ad.weight(t, b, q, phase);
-        match self.config.order {
-            Order::Official => squares.sum(Axis::Heads).weighted_mean(w),
-            Order::Corl => squares.mean_over(Axis::Heads).weighted_mean(w),
-        }
-    }
-
-    fn critic_metrics<'t>(&self, t: &'t Tracer, b: &Batch<'t>, q: Var<'t>, squares: Var<'t>) {
-        t.metric(&V_MEAN, self.v.at(t, b.s).mean());
-        value_metrics(t, b, &self.q, &self.pi, q);
-        error_metrics(t, b, squares);
+    /// Moves π; `advantage` is that of the recorded actions.
+    fn train_pi<'t>(&self, b: &Round<'t>, advantage: Var<'t>) {
+        let loss = if b.unconstrained() {
+            self.free_loss(b)
+        } else if let Some(a) = b.imitate() {
+            self.cloning_loss(b, a, self.values.advantage(b, a))
+        } else {
+            self.cloning_loss(b, b.a, advantage)
+        };
+        b.metric(&POLICY_LOSS, loss);
+        b.train("policy", ACTOR, self.pi.group(), &self.config.actor, loss);
     }
 }
 
 impl Learner for Iql {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
-        let c = &self.config;
-        policy_metrics(t, b, &self.pi);
-        let train_v = || {
-            let loss = self.value_loss(t, b, ad, phase);
-            t.metric(&VALUE_LOSS, loss);
-            t.train("value", CRITIC, self.v.group(), &phase.critic(&c.value), loss);
-        };
-        let train_pi = |advantage| {
-            let loss = match phase.online && ad.unconstrained() {
-                true => self.free_actor_loss(t, b),
-                false => self.actor_loss(t, b, advantage, phase),
-            };
-            t.metric(&POLICY_LOSS, loss);
-            t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
-        };
-        let train_q = |y| {
-            let loss = self.critic_loss(t, b, y, ad, phase);
-            t.metric(&CRITIC_LOSS, loss);
-            t.train("q", CRITIC, self.q.group(), &phase.critic(&c.critic), loss);
-            let rate = phase.hyper(&c.polyak);
-            t.polyak(CRITIC, self.q.group(), self.q_target.group(), "iql.polyak", &rate);
-        };
-        match c.order {
+    fn trace<'t>(&self, b: &Round<'t>) {
+        let n = &self.values;
+        policy_metrics(b, b.greedy(), self.pi.std(b.s));
+        match self.config.order {
             Order::Official => {
-                train_v();
-                train_pi(self.advantage(t, b, b.a));
-                train_q(self.target(t, b, phase));
+                n.train_v(b);
+                self.train_pi(b, n.advantage(b, b.a));
+                n.train_q(b, n.target(b));
             }
             Order::Corl => {
-                let (advantage, y) = (self.advantage(t, b, b.a), self.target(t, b, phase));
-                train_v();
-                train_q(y);
-                train_pi(advantage);
+                let (advantage, y) = (n.advantage(b, b.a), n.target(b));
+                n.train_v(b);
+                n.train_q(b, y);
+                self.train_pi(b, advantage);
             }
         }
-        ad.finish_round(t, b, self, phase);
     }
 
     fn policy(&self) -> &Policy {
@@ -240,6 +239,10 @@ impl Learner for Iql {
     }
 
     fn critics(&self) -> Option<&Critics> {
-        Some(&self.q)
+        Some(self.values.critics())
+    }
+
+    fn imitates(&self) -> bool {
+        true
     }
 }

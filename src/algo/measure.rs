@@ -1,4 +1,4 @@
-//! Measurements that several algorithms share: values of Q, its error, its loss.
+//! Measurements that several algorithms share: the policy, values of Q, their error, the weights of cloned actions.
 //!
 //! | metric | formula, over the batch of a measured round and the parameters before it |
 //! |---|---|
@@ -9,17 +9,28 @@
 //! | `mode_mse` | E[ mean_i ( mode π_i(s) - a_i )² ] |
 //! | `action_saturation` | share of \|mode π_i(s)\| > 0.99 |
 //! | `policy_std` | E[ mean_i σ_i(s) ], for policies that have one |
+//! | `advantage_mean` | E[ A ], for policies that clone actions by their advantage A |
+//! | `advantage_weight_mean`, `advantage_effective_share` | E[ g ] and (Σ g)² / (B Σ g²) of its weight g, an exponential up to a bound |
+//! | `advantage_clip_fraction` | share of g at that bound |
 //! | `critic_loss`, `policy_loss` | L_Q and L_π as the algorithm states them |
 //! | `episode_return` | online: raw return of the last finished training episode |
 
-use super::{Batch, max_abs, mean_where};
-use crate::autodiff::{Axis, Metric, NoiseKind, Shape, Tracer, Var};
-use crate::nn::{Critics, Policy};
+use super::Round;
+use crate::autodiff::{Axis, Metric, NoiseKind, Shape, Var};
+use crate::nn::Critics;
 
 /// Loss of Q.
 pub static CRITIC_LOSS: Metric = Metric::new("critic_loss", "L_Q", "", "Loss of Q");
 /// Loss of the policy.
 pub static POLICY_LOSS: Metric = Metric::new("policy_loss", "L_pi", "", "Loss of the policy");
+/// Mean squared distance of the mode from the recorded action.
+pub static MODE_MSE: Metric =
+    Metric::new("mode_mse", "E[ mean_i (pi_i(s) - a_i)^2 ]", "", "Distance of the policy from the data");
+/// Share of saturated actions.
+pub static SATURATION: Metric =
+    Metric::new("action_saturation", "share of |pi_i(s)| > 0.99", "", "Action saturation");
+/// Spread of the policy.
+pub static POLICY_STD: Metric = Metric::new("policy_std", "E[ mean_i sigma_i(s) ]", "", "Policy spread");
 /// Mean of Q on the batch's actions.
 pub static Q_DATA: Metric = Metric::new("q_data", "E[ min_j Q_j(s, a) ]", "", "Values");
 /// Mean of Q on the policy's actions.
@@ -36,7 +47,21 @@ pub static TD_RMS_OFFLINE: Metric =
 /// The same on online rows.
 pub static TD_RMS_ONLINE: Metric =
     Metric::new("td_rms_online", "td_rms over online rows of the batch", "", "TD error");
-
+/// Mean advantage.
+pub static ADV_MEAN: Metric = Metric::new("advantage_mean", "E[ A ]", "", "Advantage");
+/// Share of clipped weights.
+pub static ADV_CLIP: Metric =
+    Metric::new("advantage_clip_fraction", "share of e^(beta A) >= bound", "", "Clipped advantages");
+/// Mean weight of the cloned actions.
+pub static ADV_WEIGHT: Metric =
+    Metric::new("advantage_weight_mean", "E[ min(e^(beta A), bound) ]", "", "Advantage weights");
+/// Effective share of the cloned actions.
+pub static ADV_ESS: Metric = Metric::new(
+    "advantage_effective_share",
+    "(sum e)^2 / (B sum e^2), e = min(e^(beta A), bound)",
+    "",
+    "Effective share of the cloned actions",
+);
 /// Share of online rows.
 pub static ONLINE_SHARE: Metric =
     Metric::new("online_share", "online rows / B", "", "Online share of a batch");
@@ -44,27 +69,58 @@ pub static ONLINE_SHARE: Metric =
 /// Name of the noise behind [`Q_RAND`], which only metrics read.
 pub const RANDOM_ACTION: &str = "uniform action";
 
+/// The policy before its update: the action `[B, A]` that it takes, and its spread if it has one.
+pub fn policy_metrics<'t>(b: &Round<'t>, mode: Var<'t>, std: Option<Var<'t>>) {
+    b.metric(&MODE_MSE, (mode - b.a).square().mean_over(Axis::Cols).mean());
+    b.metric(&SATURATION, mode.abs().inside(0.99, f64::INFINITY).mean());
+    if let Some(std) = std {
+        b.metric(&POLICY_STD, std.mean());
+    }
+}
+
 /// Values of the critics on recorded, chosen and random actions; `q` is Q_j(s,a) `[J, B, 1]`,
 /// J counting the critics of all members of an ensemble.
-pub fn value_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, critics: &Critics, pi: &Policy, q: Var<'t>) {
-    t.metric(&Q_DATA, critics.min(t, b.s, b.a).mean());
-    t.metric(&Q_PI, critics.min(t, b.s, pi.mode(t, b.s)).mean());
-    let uniform = t.noise(RANDOM_ACTION, NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
-    t.metric(&Q_RAND, critics.min(t, b.s, uniform * 2.0 - 1.0).mean());
-    t.metric(&Q_MAX, max_abs(q));
+pub fn value_metrics<'t>(b: &Round<'t>, critics: &Critics, q: Var<'t>) {
+    b.metric(&Q_DATA, critics.min(b.s, b.a).mean());
+    b.metric(&Q_PI, critics.min(b.s, b.greedy()).mean());
+    let uniform = b.noise(RANDOM_ACTION, NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
+    b.metric(&Q_RAND, critics.min(b.s, uniform * 2.0 - 1.0).mean());
+    b.metric(&Q_MAX, max_abs(q));
 }
 
 /// The TD error from its squares `[J, B, 1]`, online also by the origin of the rows.
-pub fn error_metrics<'t>(t: &'t Tracer, b: &Batch<'t>, squares: Var<'t>) {
+pub fn error_metrics<'t>(b: &Round<'t>, squares: Var<'t>) {
     let squares = squares.mean_over(Axis::Heads);
-    t.metric(&TD_RMS, squares.mean().sqrt());
+    b.metric(&TD_RMS, squares.mean().sqrt());
     if let Some(online) = b.online {
-        t.metric(&TD_RMS_OFFLINE, mean_where(squares, 1.0 - online).sqrt());
-        t.metric(&TD_RMS_ONLINE, mean_where(squares, online).sqrt());
+        b.metric(&TD_RMS_OFFLINE, mean_where(squares, 1.0 - online).sqrt());
+        b.metric(&TD_RMS_ONLINE, mean_where(squares, online).sqrt());
     }
+}
+
+/// min(e^x, bound) `[B, 1]`, the weight of a cloned action whose advantage is `advantage`, and its measurements. x is cut
+/// at log bound before the exponential: the same number without overflow.
+pub fn advantage_weight<'t>(b: &Round<'t>, advantage: Var<'t>, x: Var<'t>, bound: f64) -> Var<'t> {
+    let most = bound.ln();
+    let weight = x.clamp(f64::NEG_INFINITY, most).exp();
+    b.metric(&ADV_MEAN, advantage.mean());
+    b.metric(&ADV_CLIP, x.inside(most, f64::INFINITY).mean());
+    b.metric(&ADV_WEIGHT, weight.mean());
+    b.metric(&ADV_ESS, effective_share(weight, b.dims().batch));
+    weight
 }
 
 /// (Σ x)² / (B Σ x²) of weights `[B, 1]`; 0, not a quotient of zeros, where all have underflowed.
 pub fn effective_share(x: Var<'_>, batch: usize) -> Var<'_> {
     x.total().square() / x.square().total().clamp(1e-30, f64::INFINITY) / batch as f64
+}
+
+/// Mean of x `[B, 1]` over the rows where `flag` is 1; 0 where there are none.
+pub fn mean_where<'t>(x: Var<'t>, flag: Var<'t>) -> Var<'t> {
+    (x * flag).total() / flag.total().clamp(1.0, f64::INFINITY)
+}
+
+/// Largest |x|.
+fn max_abs(x: Var<'_>) -> Var<'_> {
+    x.abs().max(Axis::Rows).max(Axis::Cols).max(Axis::Heads)
 }

@@ -16,31 +16,22 @@
 //! `target = own`: y_j = r + γ m ( Q̂_j(s', a') - α log π(a'|s') ), each critic follows its own target;
 //! `critic_loss = mean`: E[ w · mean_j ( y - Q_j(s,a) )² ]. Both, with order `cleanrl`, are SO2's authors'.
 //!
-//! Metrics: those of [`super::measure`]; `policy_entropy` = -E[ log π(a~|s) ]; `temperature` = α, `temperature_loss` = L_α.
+//! Metrics: those of [`super::measure`] and [`super::soft`].
 //!
 //! Declared differences. From the paper: the squared error has no 1/2, as in rlkit; α is learnt through log α. From
 //! rlkit: in an environment alone updates alternate with single steps, not 1,000 with 1,000. From CleanRL (the preset
 //! `sac_cleanrl`: its order, log σ between -5 and 2 by a tanh, 1e-6 in the density): none.
-//! The networks and the three losses around the policy serve CQL as well, there also as an ensemble.
 //!
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
-use super::bc::policy_metrics;
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};
-use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
-use crate::autodiff::{Axis, GroupId, Metric, ParamId, Schedule, Shape, Tracer, Var};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+pub use super::soft::{InitRule, Temperature};
+use super::soft::{SoftNets, SoftSpec, Steps, TEMPERATURE_LOSS};
+use super::{ACTOR, CRITIC, Dims, Learner, Round};
+use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths};
-use crate::nn::init::Init;
-use crate::nn::{self, Critics, Head, Params, Policy, Preset};
-
-crate::choices! {
-    /// The weight α of the entropy.
-    Temperature {
-        Learned = "learned", "trained towards the target entropy, from 1";
-        Fixed(value: f64 = 0.0..=1e6) = "fixed", "this value";
-    }
-}
+use crate::nn::{self, Critics, Head, Params, Policy};
 
 crate::choices! {
     /// Order of the updates.
@@ -74,35 +65,6 @@ crate::choices! {
     }
 }
 
-crate::choices! {
-    /// Initial weights of policy and critics.
-    InitRule {
-        Rlkit = "rlkit", "uniform within 1/sqrt(outputs), last layers within 0.003 (critics) and 0.001 (policy), biases 0";
-        Torch = "torch", "uniform within 1/sqrt(inputs), biases too";
-        Corl  = "corl",  "critics orthogonal, last gain 0.01; policy as torch, last layer Xavier with gain 0.01";
-        Lecun = "lecun", "truncated normal of variance 1/inputs, last layers uniform of variance 0.01/inputs, biases 0";
-    }
-}
-
-impl InitRule {
-    fn policy(self) -> Preset {
-        match self {
-            InitRule::Rlkit => Preset::Rlkit { last: 1e-3 },
-            InitRule::Torch => Preset::Torch,
-            InitRule::Corl => Preset::TorchXavier { last: 0.01 },
-            InitRule::Lecun => Preset::Lecun,
-        }
-    }
-
-    fn critics(self) -> Preset {
-        match self {
-            InitRule::Rlkit => Preset::Rlkit { last: 3e-3 },
-            InitRule::Corl => Preset::Orthogonal { last: 0.01 },
-            InitRule::Torch | InitRule::Lecun => self.policy(),
-        }
-    }
-}
-
 crate::config! {
     SacConfig "sac", "Soft actor-critic" {
         hyper discount:       Schedule    = 0.99,                 0.0..=1.0,  "gamma";
@@ -126,146 +88,6 @@ crate::config! {
     }
 }
 
-/// The temperature.
-pub static TEMPERATURE: Metric = Metric::new("temperature", "alpha", "", "Temperature");
-/// Loss of the temperature.
-pub static TEMPERATURE_LOSS: Metric =
-    Metric::new("temperature_loss", "L_alpha", "", "Loss of the temperature");
-/// Entropy of the policy.
-pub static ENTROPY: Metric = Metric::new("policy_entropy", "-E[ log pi(a~|s) ]", "", "Policy entropy");
-
-/// What the networks of a soft actor-critic are like.
-pub(super) struct SoftSpec<'a> {
-    /// E, independent agents
-    pub(super) ensemble: usize,
-    pub(super) policy_hidden: &'a [usize],
-    pub(super) critic_hidden: &'a [usize],
-    pub(super) critics: usize,
-    pub(super) init: InitRule,
-    pub(super) head: Head,
-    pub(super) temperature: Temperature,
-    pub(super) target_entropy: AutoOr<f64>,
-}
-
-/// Policy, critics, their targets, and the temperature.
-#[derive(Debug)]
-pub(super) struct SoftNets {
-    pub(super) pi: Policy,
-    pub(super) q: Critics,
-    pub(super) q_target: Critics,
-    log_alpha: Option<(GroupId, ParamId)>,
-    fixed: f64,
-    target_entropy: f64,
-}
-
-/// Optimisers of one round, and the target's rate.
-pub(super) struct Steps<'a> {
-    pub(super) temperature: &'a AdamConfig,
-    pub(super) actor: &'a AdamConfig,
-    pub(super) critic: &'a AdamConfig,
-    pub(super) polyak: (&'static str, &'a Schedule),
-}
-
-impl SoftNets {
-    /// Declares them.
-    pub(super) fn declare(spec: &SoftSpec<'_>, dims: Dims, params: &mut Params) -> SoftNets {
-        let (e, init) = (spec.ensemble, spec.init.policy());
-        let pi = Policy::ensemble(params, "pi", e, dims.sa(), spec.policy_hidden, spec.head, init);
-        let mut critics = |name, symbol| {
-            let init = spec.init.critics();
-            let all = e * spec.critics;
-            Critics::declare(params, name, symbol, all, dims.sa(), spec.critic_hidden, init).of_members(e)
-        };
-        let (q, q_target) = (critics("q", "q"), critics("q_target", "q^"));
-        params.starts_equal(q.group(), q_target.group());
-        let (log_alpha, fixed) = match spec.temperature {
-            Temperature::Learned => (Some(scalars(params, "log_alpha", e, 0.0)), 1.0),
-            Temperature::Fixed(value) => (None, value),
-        };
-        let target_entropy = spec.target_entropy.or_else(|| -(dims.a as f64));
-        SoftNets { pi, q, q_target, log_alpha, fixed, target_entropy }
-    }
-
-    /// The policies that learn: the members of an ensemble each for itself offline, their joint policy online.
-    pub(super) fn learning(&self, phase: &Phase) -> Policy {
-        if phase.online { self.pi.clone() } else { self.pi.members() }
-    }
-
-    /// α `[E, 1, 1]`
-    pub(super) fn alpha<'t>(&self, t: &'t Tracer) -> Var<'t> {
-        match self.log_alpha {
-            Some((_, p)) => t.param(p).exp().named("alpha"),
-            None => t.constant(self.fixed),
-        }
-    }
-
-    /// E[ α log π(a~|s) - min_j Q_j(s, a~) ], of an ensemble the sum over members' own actions or, for one action of
-    /// all, the mean over members
-    pub(super) fn policy_loss<'t>(
-        &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
-        (a, log_pi): (Var<'t>, Var<'t>),
-    ) -> Var<'t> {
-        let loss = self.alpha(t) * log_pi - self.q.min(t, b.s, a);
-        if a.shape().heads == 1 { loss.mean() } else { loss.sum(Axis::Heads).mean() }
-    }
-
-    /// Moves α, π, Q and the target, in this order, all on losses that have been traced before.
-    pub(super) fn step<'t>(
-        &self,
-        t: &'t Tracer,
-        phase: &Phase,
-        log_pi: Var<'t>,
-        policy_loss: Var<'t>,
-        critic_loss: Var<'t>,
-        steps: &Steps<'_>,
-    ) {
-        t.metric(&POLICY_LOSS, policy_loss);
-        t.metric(&CRITIC_LOSS, critic_loss);
-        t.metric(&ENTROPY, -log_pi.mean());
-        t.metric(&TEMPERATURE, mean_of_heads(self.alpha(t)));
-        if let Some((group, p)) = self.log_alpha {
-            let loss = -(t.param(p) * (log_pi + self.target_entropy)).sum(Axis::Heads).mean();
-            t.metric(&TEMPERATURE_LOSS, loss);
-            t.train("temperature", ACTOR, group, &phase.actor(steps.temperature), loss);
-        }
-        t.train("policy", ACTOR, self.pi.group(), &phase.actor(steps.actor), policy_loss);
-        self.step_critics(t, phase, critic_loss, steps);
-        self.step_target(t, phase, steps);
-    }
-
-    fn step_critics<'t>(&self, t: &'t Tracer, phase: &Phase, loss: Var<'t>, steps: &Steps<'_>) {
-        t.train("q", CRITIC, self.q.group(), &phase.critic(steps.critic), loss);
-    }
-
-    fn step_target(&self, t: &Tracer, phase: &Phase, steps: &Steps<'_>) {
-        let (name, rate) = steps.polyak;
-        t.polyak(CRITIC, self.q.group(), self.q_target.group(), name, &phase.hyper(rate));
-    }
-
-    /// Moves π on Q as it stands, then α on a draw of its own: the k-th time in a round.
-    fn step_policy<'t>(&self, t: &'t Tracer, b: &Batch<'t>, phase: &Phase, steps: &Steps<'_>, k: usize) {
-        let (policy, temperature) = REPEATS[k];
-        let (a, log_pi) = self.pi.draw(t, b.s, 1);
-        let loss = self.policy_loss(t, b, (a, log_pi));
-        if k == 0 {
-            t.metric(&POLICY_LOSS, loss);
-            t.metric(&ENTROPY, -log_pi.mean());
-            t.metric(&TEMPERATURE, mean_of_heads(self.alpha(t)));
-        }
-        t.train(policy, ACTOR, self.pi.group(), &phase.actor(steps.actor), loss);
-        if let Some((group, _)) = self.log_alpha {
-            let (_, log_pi) = self.pi.draw(t, b.s, 1);
-            let loss = -(self.alpha(t) * (log_pi + self.target_entropy)).mean();
-            if k == 0 {
-                t.metric(&TEMPERATURE_LOSS, loss);
-            }
-            t.train(temperature, ACTOR, group, &phase.actor(steps.temperature), loss);
-        }
-    }
-}
-
 /// Names of the updates of policy and temperature, as often as a round may have them.
 const REPEATS: [(&str, &str); 8] = [
     ("policy", "temperature"),
@@ -277,17 +99,6 @@ const REPEATS: [(&str, &str); 8] = [
     ("policy 7", "temperature 7"),
     ("policy 8", "temperature 8"),
 ];
-
-/// A trained scalar of each member `[E, 1, 1]` as a group of its own.
-pub(super) fn scalars(params: &mut Params, name: &str, members: usize, begin: f64) -> (GroupId, ParamId) {
-    let group = params.group(name, members > 1);
-    (group, params.tensor(group, "value", Shape::new(members, 1, 1), Init::Constant(begin)))
-}
-
-/// The mean over an ensemble; of one member its value.
-pub(super) fn mean_of_heads(x: Var<'_>) -> Var<'_> {
-    if x.shape().heads == 1 { x } else { x.mean_over(Axis::Heads) }
-}
 
 /// Soft actor-critic.
 #[derive(Debug)]
@@ -329,36 +140,57 @@ impl Sac {
     }
 
     /// y = r + γ m ( min_j Q̂_j(s', a') - α log π(a'|s') ), or one for each critic
-    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
-        let (a2, log_pi) = self.nets.pi.draw(t, b.s2, 1);
-        let a2 = ad.perturb(t, a2);
+    fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        let (a2, log_pi) = self.nets.pi.draw(b.s2, 1);
+        let a2 = b.perturb(a2);
         let value = match self.config.target {
-            Target::Min => self.nets.q_target.min(t, b.s2, a2),
-            Target::Own => self.nets.q_target.all(t, b.s2, a2),
+            Target::Min => self.nets.q_target.min(b.s2, a2),
+            Target::Own => self.nets.q_target.all(b.s2, a2),
         };
-        let soft = value - self.nets.alpha(t) * log_pi;
-        let gamma = t.hyper("sac.discount", &phase.hyper(&self.config.discount));
+        let soft = value - self.nets.alpha(b) * log_pi;
+        let gamma = b.hyper("sac.discount", &self.config.discount);
         b.r + gamma * b.m * soft
     }
 
-    fn critic_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
+    fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let n = &self.nets;
-        let y = self.target(t, b, ad, phase);
-        let q = n.q.all(t, b.s, b.a);
+        let y = self.target(b);
+        let q = n.q.all(b.s, b.a);
         let squares = (q - y).square();
         let all = match self.config.critic_loss {
             CriticLoss::Sum => squares.sum(Axis::Heads),
             CriticLoss::Mean => squares.mean_over(Axis::Heads),
         };
-        let loss = all.weighted_mean(ad.weight(t, b, q, phase));
-        value_metrics(t, b, &n.q, &n.pi, q);
-        error_metrics(t, b, squares);
+        let loss = all.weighted_mean(b.weight(q));
+        value_metrics(b, &n.q, q);
+        error_metrics(b, squares);
         loss
+    }
+
+    /// Moves π on Q as it stands, then α on a draw of its own: the k-th time in a round.
+    fn train_policy(&self, b: &Round<'_>, k: usize) {
+        let (c, n) = (&self.config, &self.nets);
+        let (policy, temperature) = REPEATS[k];
+        let (a, log_pi) = n.pi.draw(b.s, 1);
+        let loss = n.policy_loss(b, (a, log_pi));
+        if k == 0 {
+            b.metric(&POLICY_LOSS, loss);
+            n.policy_metrics(b, log_pi);
+        }
+        b.train(policy, ACTOR, n.pi.group(), &c.actor, loss);
+        if let Some(group) = n.temperature() {
+            let (_, log_pi) = n.pi.draw(b.s, 1);
+            let loss = -(n.alpha(b) * (log_pi + n.target_entropy)).mean();
+            if k == 0 {
+                b.metric(&TEMPERATURE_LOSS, loss);
+            }
+            b.train(temperature, ACTOR, group, &c.temperature_optimiser, loss);
+        }
     }
 }
 
 impl Learner for Sac {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
+    fn trace<'t>(&self, b: &Round<'t>) {
         let (c, n) = (&self.config, &self.nets);
         let steps = Steps {
             temperature: &c.temperature_optimiser,
@@ -366,24 +198,23 @@ impl Learner for Sac {
             critic: &c.critic,
             polyak: ("sac.polyak", &c.polyak),
         };
-        policy_metrics(t, b, &n.pi);
+        policy_metrics(b, b.greedy(), n.pi.std(b.s));
         match c.order {
             Order::Rlkit => {
-                let (a, log_pi) = n.pi.draw(t, b.s, 1);
-                let policy_loss = n.policy_loss(t, b, (a, log_pi));
-                let critic_loss = self.critic_loss(t, b, ad, phase);
-                n.step(t, phase, log_pi, policy_loss, critic_loss, &steps);
+                let (a, log_pi) = n.pi.draw(b.s, 1);
+                let policy_loss = n.policy_loss(b, (a, log_pi));
+                let critic_loss = self.critic_loss(b);
+                n.train_all(b, log_pi, policy_loss, critic_loss, &steps);
             }
             Order::Cleanrl => {
-                let loss = self.critic_loss(t, b, ad, phase);
-                t.metric(&CRITIC_LOSS, loss);
-                n.step_critics(t, phase, loss, &steps);
-                let repeats = if phase.own_pace { 1 } else { c.actor_updates };
-                (0..repeats).for_each(|k| n.step_policy(t, b, phase, &steps, k));
-                n.step_target(t, phase, &steps);
+                let loss = self.critic_loss(b);
+                b.metric(&CRITIC_LOSS, loss);
+                b.train("q", CRITIC, n.q.group(), &c.critic, loss);
+                let repeats = if b.phase().own_pace { 1 } else { c.actor_updates };
+                (0..repeats).for_each(|k| self.train_policy(b, k));
+                n.move_target(b, &steps);
             }
         }
-        ad.finish_round(t, b, self, phase);
     }
 
     fn policy(&self) -> &Policy {

@@ -18,10 +18,9 @@
 //!
 //! Cost per update (batch 256, 2x256): 0.40 GFLOP, mean of two rounds.
 
-use super::bc::policy_metrics;
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, value_metrics};
-use super::{ACTOR, Adaptation, Batch, CRITIC, Dims, Learner, Phase};
-use crate::autodiff::{Axis, NoiseKind, Schedule, Tracer, Var};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::{ACTOR, CRITIC, Dims, Learner, Round};
+use crate::autodiff::{Axis, NoiseKind, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, Dims as Widths};
 use crate::nn::{Critics, Head, Params, Policy, Preset};
@@ -67,55 +66,46 @@ impl Td3 {
     }
 
     /// y = r + γ m min_j Q̂_j(s', a') with the smoothed target action.
-    fn target<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
+    fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let c = &self.config;
-        let mode = self.pi_target.mode(t, b.s2);
-        let noise = t.noise("target noise", NoiseKind::Normal, mode.shape());
+        let mode = self.pi_target.mode(b.s2);
+        let noise = b.noise("target noise", NoiseKind::Normal, mode.shape());
         let eps = (noise * c.target_noise).clamp(-c.target_clip, c.target_clip);
-        let a2 = ad.perturb(t, (mode + eps).clamp(-1.0, 1.0).named("a'"));
-        let gamma = t.hyper("td3.discount", &phase.hyper(&c.discount));
-        b.r + gamma * b.m * self.q_target.min(t, b.s2, a2)
+        let a2 = b.perturb((mode + eps).clamp(-1.0, 1.0).named("a'"));
+        let gamma = b.hyper("td3.discount", &c.discount);
+        b.r + gamma * b.m * self.q_target.min(b.s2, a2)
     }
 
-    fn critic_loss<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) -> Var<'t> {
-        let y = self.target(t, b, ad, phase);
-        let q = self.q.all(t, b.s, b.a);
+    fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        let y = self.target(b);
+        let q = self.q.all(b.s, b.a);
         let squares = (q - y).square();
-        value_metrics(t, b, &self.q, &self.pi, q);
-        error_metrics(t, b, squares);
-        squares.sum(Axis::Heads).weighted_mean(ad.weight(t, b, q, phase))
+        value_metrics(b, &self.q, q);
+        error_metrics(b, squares);
+        squares.sum(Axis::Heads).weighted_mean(b.weight(q))
     }
 
     /// One round with the policy loss that `policy_loss` makes of π(s) `[B, A]` and Q_1(s, π(s)) `[B, 1]`.
-    pub(super) fn round<'t>(
-        &self,
-        t: &'t Tracer,
-        b: &Batch<'t>,
-        ad: &dyn Adaptation,
-        phase: &Phase,
-        policy_loss: impl FnOnce(Var<'t>, Var<'t>) -> Var<'t>,
-    ) {
+    pub(super) fn round<'t>(&self, b: &Round<'t>, policy_loss: impl FnOnce(Var<'t>, Var<'t>) -> Var<'t>) {
         let c = &self.config;
-        policy_metrics(t, b, &self.pi);
-        let loss = self.critic_loss(t, b, ad, phase);
-        t.metric(&CRITIC_LOSS, loss);
-        t.train("q", CRITIC, self.q.group(), &phase.critic(&c.critic), loss);
+        policy_metrics(b, b.greedy(), self.pi.std(b.s));
+        let loss = self.critic_loss(b);
+        b.metric(&CRITIC_LOSS, loss);
+        b.train("q", CRITIC, self.q.group(), &c.critic, loss);
 
-        let a = self.pi.mode(t, b.s);
-        let loss = policy_loss(a, self.q.one(t, b.s, a, 0));
-        t.metric(&POLICY_LOSS, loss);
-        t.train("policy", ACTOR, self.pi.group(), &phase.actor(&c.actor), loss);
-        let rate = phase.hyper(&c.polyak);
-        let with = if phase.own_pace { CRITIC } else { ACTOR };
-        t.polyak(with, self.q.group(), self.q_target.group(), "td3.polyak", &rate);
-        t.polyak(ACTOR, self.pi.group(), self.pi_target.group(), "td3.polyak", &rate);
+        let a = self.pi.mode(b.s);
+        let loss = policy_loss(a, self.q.one(b.s, a, 0));
+        b.metric(&POLICY_LOSS, loss);
+        b.train("policy", ACTOR, self.pi.group(), &c.actor, loss);
+        let with = if b.phase().own_pace { CRITIC } else { ACTOR };
+        b.polyak(with, self.q.group(), self.q_target.group(), "td3.polyak", &c.polyak);
+        b.polyak(ACTOR, self.pi.group(), self.pi_target.group(), "td3.polyak", &c.polyak);
     }
 }
 
 impl Learner for Td3 {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
-        self.round(t, b, ad, phase, |_, q| -q.mean());
-        ad.finish_round(t, b, self, phase);
+    fn trace<'t>(&self, b: &Round<'t>) {
+        self.round(b, |_, q| -q.mean());
     }
 
     fn policy(&self) -> &Policy {

@@ -15,8 +15,8 @@
 //! Cost per update: as TD3.
 
 use super::td3::{Td3, Td3Config};
-use super::{Adaptation, Batch, Dims, Learner, Phase};
-use crate::autodiff::{Metric, Schedule, Tracer};
+use super::{Dims, Learner, Round};
+use crate::autodiff::{Metric, Schedule};
 use crate::nn::{Critics, Params, Policy};
 
 crate::config! {
@@ -45,21 +45,20 @@ impl Td3Bc {
 }
 
 impl Learner for Td3Bc {
-    fn trace<'t>(&self, t: &'t Tracer, b: &Batch<'t>, ad: &dyn Adaptation, phase: &Phase) {
-        self.base.round(t, b, ad, phase, |a, q| {
-            if phase.online && ad.unconstrained() {
+    fn trace<'t>(&self, b: &Round<'t>) {
+        self.base.round(b, |a, q| {
+            if b.unconstrained() {
                 return -q.mean();
             }
             let lambda = (self.config.alpha / q.abs().mean()).detach().named("lambda");
-            t.metric(&LAMBDA, lambda);
+            b.metric(&LAMBDA, lambda);
             let cloning = (a - b.a).square().mean();
-            let cloning = match phase.online {
-                true => t.hyper("td3_bc.cloning", &phase.hyper(&self.config.cloning_online)) * cloning,
-                false => cloning,
+            let cloning = match b.online {
+                Some(_) => b.hyper("td3_bc.cloning", &self.config.cloning_online) * cloning,
+                None => cloning,
             };
             cloning - lambda * q.mean()
         });
-        ad.finish_round(t, b, self, phase);
     }
 
     fn policy(&self) -> &Policy {

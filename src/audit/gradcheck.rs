@@ -242,8 +242,7 @@ impl<'a> Checker<'a> {
 mod tests {
     use super::*;
     use crate::algo::iql::{Iql, IqlConfig};
-    use crate::algo::{Batch, Dims, Learner as _, Phase, Plain};
-    use crate::autodiff::Tracer;
+    use crate::algo::{self, Dims, Phase, Plain};
     use crate::nn::Params;
 
     fn traced() -> (Trace, ReferenceStore) {
@@ -252,12 +251,10 @@ mod tests {
         let mut params = Params::default();
         let iql = Iql::declare(&config, dims, &mut params);
         let (table, store) = params.finish(0);
-        let t = Tracer::new(table);
-        let phase = Phase::offline(10);
-        iql.trace(&t, &Batch::new(&t, dims, &phase), &Plain, &phase);
+        let trace = algo::trace(&table, dims, &Phase::offline(10), &iql, &Plain);
         let mut store = ReferenceStore::from(&store);
         shake(&mut store, 1);
-        (t.finish(), store)
+        (trace, store)
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::setup::RunArgs;
 use super::{Common, Outcome, Verdict, train};
+use crate::adapt::Method;
 use crate::algo::Dims;
 use crate::autodiff::Cost;
 use crate::config::{Config, OfflineConfig, RunConfig};
@@ -166,7 +167,7 @@ impl Bench {
         report.set("kernels", kinds.iter().map(Kind::json).collect());
         report.line(&format!(
             "{}, observations of {obs}, actions of {act}, batches of {}, {}",
-            method(&run),
+            Method::of(&config),
             round.batch(),
             machine(),
         ));
@@ -212,7 +213,7 @@ impl Bench {
         report.set("allocations", json!(cost.allocations));
         report.line(&format!(
             "batches of {} from {rows} transitions of {obs} and {act} numbers, {}",
-            method(&run),
+            Method::of(&config),
             machine(),
         ));
         let parts = [
@@ -302,13 +303,6 @@ impl Bench {
             report.line(&format!("a reset {:.1} us", of(&cost.reset).median() * 1e6));
         }
         Ok(report)
-    }
-}
-
-fn method(run: &RunConfig) -> String {
-    match run.adapt.as_str() {
-        "plain" => run.algo.clone(),
-        adapt => format!("{} with {adapt}", run.algo),
     }
 }
 

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 
 use super::setup::{RunArgs, config_method};
 use super::{Common, Outcome, Verdict};
-use crate::adapt;
-use crate::adapt::baq::BaqConfig;
+use crate::adapt::{self, Method};
 use crate::algo::{Cadence, Dims, OPENING, Phase, Sampling};
 use crate::autodiff::explain::{Explanation, SymbolText, explain};
 use crate::autodiff::print;
@@ -105,7 +104,7 @@ impl Explain {
         };
         let mut config = args.resolve(common, self.algo.as_deref(), self.adapt.as_deref())?;
         let mut run: RunConfig = config.section();
-        let default = if run.adapt == "plain" { Which::Offline } else { Which::Online };
+        let default = if Method::of(&config).is_plain() { Which::Offline } else { Which::Online };
         if run.env.is_empty() && self.env.is_none() {
             run.env = env::spec("hopper")?.id.into();
             config.put(run);
@@ -150,13 +149,13 @@ impl Sheet {
                 parts.push(Part::new("round", about, batch, offline.updates, &trace));
             }
             Which::Online => {
-                let baq: BaqConfig = config.section();
-                if let Some(trace) = agent.model_trace(&Phase::offline(baq.model_updates)) {
+                for (fit, trace) in agent.pretraining() {
+                    let unless = fit.given.map_or("", |_| ", unless a fitted model is given");
                     let about = vec![
-                        "once, before the first environment step, unless a fitted model is given".to_string(),
+                        format!("once, before the first environment step{unless}"),
                         "transitions of the data set, uniform with replacement".to_string(),
                     ];
-                    parts.push(Part::new("behaviour model", about, batch, baq.model_updates, &trace));
+                    parts.push(Part::new(fit.name, about, batch, fit.updates, &trace));
                 }
                 let cadence = cadence::of(&online, agent.adaptation.as_ref());
                 let rounds = cadence.rounds(online.learning_steps());
@@ -391,11 +390,9 @@ impl std::fmt::Display for Sheet {
                 writeln!(f, "  {name} = {formula}")?;
             }
         }
-        let mut sections = vec![self.algo.as_str()];
-        if self.adapt != "plain" {
-            sections.push(&self.adapt);
-        }
-        write!(f, "\nnext: baq options {}", sections[sections.len() - 1])
+        let method = Method::new(&self.algo, &self.adapt);
+        let section = if method.is_plain() { method.algo } else { method.adapt };
+        write!(f, "\nnext: baq options {section}")
     }
 }
 

@@ -10,9 +10,8 @@ use serde_json::{Value, json};
 use super::probes::{ProbeArgs, close, probes};
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names, resume, say_notes};
-use crate::adapt::baq::BaqConfig;
-use crate::algo::Learner as _;
-use crate::algo::bc::BcConfig;
+use crate::adapt::Method;
+use crate::algo::{Given, Pretraining};
 use crate::audit::Recorder;
 use crate::config::value::FieldValue as _;
 use crate::config::{By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated};
@@ -168,35 +167,9 @@ impl Start {
         }
         config.put(trained.section::<OfflineConfig>());
         if let Some(path) = &self.model {
-            if !config.has::<BaqConfig>() {
-                return Err(TrainError::Input(format!(
-                    "--model {}: expected --adapt baq, which compares with a model of the data, got {adapt}; leave it out",
-                    path.display()
-                )));
-            }
-            let fits = ["model_updates", "model_optimiser"];
-            let asked = |s: &&Stated| s.by == By::Set && s.section == "baq" && fits.contains(&s.key.as_str());
-            if let Some(asked) = config.stated().iter().find(asked) {
-                return Err(TrainError::Input(format!(
-                    "{}: has no effect with --model {}, which is fitted already; leave one of them out",
-                    asked.place,
-                    path.display()
-                )));
-            }
-            // The model's own form.
-            let model = Saved::open(path)?;
-            let cloned = setup::from_text(model.file(), model.config()?)?;
-            let (run, form): (RunConfig, BcConfig) = (cloned.section(), cloned.section());
-            if run.algo != BcConfig::NAME {
-                return Err(TrainError::Input(format!(
-                    "--model {}: expected a run of `baq train --algo bc`, got one of {}",
-                    path.display(),
-                    run.algo,
-                )));
-            }
-            let mut baq: BaqConfig = config.section();
-            (baq.model, baq.model_hidden) = (form.model, form.hidden);
-            config.put(baq);
+            let agent = Agent::outline(&config, origin.dims(1)?)?;
+            let given = agent.adaptation.pretrain().into_iter().find_map(|fit| fit.given);
+            take_form(&mut config, path, given)?;
         }
         Ok(config)
     }
@@ -236,6 +209,38 @@ impl Start {
         dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
         tune(config, &dir, data::load(config)?, None, (stop, quiet))
     }
+}
+
+/// Gives the options that describe a network fitted elsewhere the values of the run that fitted it.
+fn take_form(config: &mut Config, model: &Path, given: Option<Given>) -> Result<(), TrainError> {
+    let fail = |what: String| Err(TrainError::Input(format!("--model {}: {what}", model.display())));
+    let adapt = Method::of(config).adapt;
+    let Some(given) = given else {
+        return fail(format!(
+            "expected an adaptation with a model of the data, as --adapt baq, got {adapt}; leave it out"
+        ));
+    };
+    let asked =
+        |s: &&Stated| s.by == By::Set && s.section == adapt && given.fitting.contains(&s.key.as_str());
+    if let Some(asked) = config.stated().iter().find(asked) {
+        return Err(TrainError::Input(format!(
+            "{}: has no effect with --model {}, which is fitted already; leave one of them out",
+            asked.place,
+            model.display()
+        )));
+    }
+    let saved = Saved::open(model)?;
+    let fitted = setup::from_text(saved.file(), saved.config()?)?;
+    let run: RunConfig = fitted.section();
+    if run.algo != given.algo {
+        return fail(format!("expected a run of `baq train --algo {}`, got one of {}", given.algo, run.algo));
+    }
+    for (own, its) in given.form {
+        let value =
+            fitted.get(given.algo, its).expect("invariant: an algorithm has the options of its networks");
+        config.follow((&adapt, own), &value)?;
+    }
+    Ok(())
 }
 
 /// Goes on with an interrupted run; everything comes from its directory.
@@ -326,8 +331,7 @@ pub(super) fn learn<R: Recorder>(
     let earlier = read_evaluations(&dir.file(EARLIER))?;
     let ended = training.run(dir, &earlier, saved.is_some(), stop, quiet, probe)?;
     if ended != Ended::Interrupted {
-        let calibration = calibration::to_json(&training.calibration());
-        dir.write(rundir::CALIBRATION, calibration.to_string().as_bytes())?;
+        dir.write(rundir::CALIBRATION, training.calibration().to_string().as_bytes())?;
     }
     Ok(ended)
 }
@@ -356,11 +360,10 @@ pub(super) fn ready<'a, R: Recorder>(
             saved.restore(&mut agent)?
         }
         None => {
-            if needs_model(&agent, &origin, model.as_ref())? {
-                let baq: BaqConfig = config.section();
+            for k in unfitted(&agent, &origin, model.as_ref())? {
                 let every: Vec<usize> = (0..dataset.columns.len()).collect();
                 let all = dataset.ring(&every, 0, &[], None)?;
-                if online::fit_model(&mut agent, &all, run.seed, baq.model_updates, stop, quiet, probe)? {
+                if online::pretrain(&mut agent, k, &all, run.seed, (stop, quiet), probe)? {
                     return Ok(None);
                 }
             }
@@ -411,16 +414,17 @@ fn prepare(
         false => 0,
     };
     online::check_capacity(config, dataset, carried)?;
-    let saved: Vec<String> = origin.groups()?.iter().map(|g| g.to_string()).collect();
-    let own = own_group(&agent);
+    let saved = origin.groups()?;
     let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
     for (k, name) in groups.iter().enumerate() {
+        let Some(from) = agent.adaptation.adopt(name, &saved).map(str::to_string) else { continue };
         // The adaptation's own networks need not be there; those of the base must.
-        if k < agent.base_groups || saved.contains(name) {
-            origin.restore_group(&mut agent, name, name)?;
+        if k < agent.base_groups || saved.contains(&from.as_str()) {
+            origin.restore_group(&mut agent, &from, name)?;
         }
     }
-    if let (Some(own), Some(model)) = (&own, model) {
+    let given = agent.adaptation.pretrain().into_iter().find_map(|fit| Some((fit.given?, fit.group)));
+    if let (Some((given, group)), Some(model)) = (given, model) {
         model.check_dataset(&dataset.facts)?;
         if model.scales()?.observation != dataset.scales.observation {
             return Err(TrainError::Input(format!(
@@ -429,21 +433,22 @@ fn prepare(
                 origin.file(),
             )));
         }
-        model.restore_group(&mut agent, "pi", own)?;
+        model.restore_group(&mut agent, given.group, &groups[group.index()])?;
     }
     agent.switch(&options);
     Ok(agent)
 }
 
-/// The group of the adaptation's model.
-fn own_group(agent: &Agent) -> Option<String> {
-    let model = agent.adaptation.model()?;
-    Some(agent.table.group(model.policy().group()).name.clone())
-}
-
-fn needs_model(agent: &Agent, origin: &Saved, model: Option<&Saved>) -> Result<bool, TrainError> {
-    let Some(own) = own_group(agent) else { return Ok(false) };
-    Ok(model.is_none() && !origin.groups()?.contains(&own.as_str()))
+/// What neither the origin nor a given run has fitted, by its place in [`Agent::pretraining`].
+fn unfitted(agent: &Agent, origin: &Saved, model: Option<&Saved>) -> Result<Vec<usize>, TrainError> {
+    let saved = origin.groups()?;
+    let there = |fit: &Pretraining<'_>| {
+        let name = &agent.table.group(fit.group).name;
+        let adopted = agent.adaptation.adopt(name, &saved).is_some_and(|from| saved.contains(&from));
+        adopted || (model.is_some() && fit.given.is_some())
+    };
+    let all = agent.adaptation.pretrain();
+    Ok((0..all.len()).filter(|k| !there(&all[*k])).collect())
 }
 
 fn copy(from: &str, dir: &RunDir, name: &str) -> Result<(), TrainError> {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::adapt::Method;
 use crate::audit::ledger::sha256;
 use crate::config::{Config, RunConfig};
 use crate::train::data::EMBEDDED;
@@ -11,13 +12,7 @@ use crate::train::{TrainError, rundir};
 /// Other data, origins and settings have another hash, so that only the same run has the same name.
 pub fn default_out(config: &Config, preset: Option<&str>, origins: &[PathBuf]) -> PathBuf {
     let run: RunConfig = config.section();
-    let mut method = preset.unwrap_or(&run.algo).to_string();
-    if !method.starts_with(&run.algo) {
-        method = format!("{}-{method}", run.algo);
-    }
-    if !origins.is_empty() {
-        method = format!("{method}-{}", run.adapt);
-    }
+    let method = Method::of(config).folder(preset, !origins.is_empty());
     let origins: Vec<_> = origins.iter().map(|p| p.canonicalize().unwrap_or_else(|_| p.clone())).collect();
     let hash = sha256(format!("{} {origins:?}", config.hash(&["run.seed", "run.dataset_sha256"])).as_bytes());
     let name = format!("{method}-{}-s{}-{}", data_name(&run), run.seed, &hash[..6]);

@@ -6,7 +6,7 @@ use baq_kernels::Numerics;
 use clap::Args;
 
 use super::Common;
-use crate::adapt::{ADAPTATIONS, method_name};
+use crate::adapt::{ADAPTATIONS, Method};
 use crate::algo::ALGORITHMS;
 use crate::config::value::FieldValue as _;
 use crate::config::{
@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::env;
 use crate::train::TrainError;
-use crate::train::agent::{Agent, find_adaptation, find_algorithm};
+use crate::train::agent::Agent;
 use crate::train::conditions;
 use crate::train::data::{self, Dataset, EMBEDDED, Scales, Task};
 use crate::train::rundir::{self, RunDir};
@@ -58,7 +58,7 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
         section::<AuditConfig>(),
         section::<MujocoConfig>(),
     ];
-    all.extend(ALGORITHMS.iter().map(|e| (e.section)()));
+    all.extend(ALGORITHMS.iter().filter_map(|e| e.section).map(|s| s()));
     all.extend(ADAPTATIONS.iter().filter_map(|e| e.section).map(|s| s()));
     all
 }
@@ -129,13 +129,14 @@ impl RunArgs {
     ) -> Result<Config, TrainError> {
         let algo = self.agreed("algo", algo, None)?.unwrap_or_else(|| RunConfig::default().algo);
         let adapt = self.agreed("adapt", adapt, None)?.unwrap_or_else(|| RunConfig::default().adapt);
-        find_algorithm(&algo)?;
-        let modifier = find_adaptation(&adapt)?;
+        let method = Method::new(&algo, &adapt);
+        let (base, modifier) = (method.algorithm()?, method.adaptation()?);
         let by_name = if self.config.is_none() { self.usual_preset(&algo) } else { None };
         let preset = self.preset.as_deref().or(by_name);
-        let between = (modifier.name, modifier.defaults);
-        let config = resolve_over(known_sections(), preset, between, self.config.as_deref(), &self.sets)?;
-        self.finish(config, common, &algo, &adapt)
+        let (below, between) = ((base.name, base.defaults), (modifier.name, modifier.defaults));
+        let file = self.config.as_deref();
+        let config = resolve_over(known_sections(), below, preset, between, file, &self.sets)?;
+        self.finish(config, common, &method)
     }
 
     /// The method that is named for `run.algo` or `run.adapt` by the preset, the file, `--set` or the argument, if it is
@@ -189,7 +190,8 @@ impl RunArgs {
         algo: &str,
         adapt: &str,
     ) -> Result<Config, TrainError> {
-        let modifier = find_adaptation(adapt)?;
+        let method = Method::new(algo, adapt);
+        let modifier = method.adaptation()?;
         if let Some(name) = &self.preset {
             config.apply_preset(name)?;
         }
@@ -201,17 +203,10 @@ impl RunArgs {
         for set in &self.sets {
             config.apply_set(set)?;
         }
-        self.finish(config, common, algo, adapt)
+        self.finish(config, common, &method)
     }
 
-    fn finish(
-        &self,
-        mut config: Config,
-        common: Common,
-        algo: &str,
-        adapt: &str,
-    ) -> Result<Config, TrainError> {
-        let (base, modifier) = (find_algorithm(algo)?, find_adaptation(adapt)?);
+    fn finish(&self, mut config: Config, common: Common, method: &Method) -> Result<Config, TrainError> {
         if let Some(data) = &self.data {
             config.apply_argument("--data", ("run", "dataset"), &data.to_toml())?;
         }
@@ -230,7 +225,7 @@ impl RunArgs {
             config.apply_argument("--max-episode-steps", ("data", "max_episode_steps"), &steps)?;
         }
         let mut run: RunConfig = config.section();
-        (run.algo, run.adapt) = (base.name.into(), modifier.name.into());
+        (run.algo, run.adapt) = (method.algo.clone(), method.adapt.clone());
         // A checksum belongs to the data that it was written beside.
         let renamed = self.data.is_some() || config.is_set(RunConfig::NAME, "dataset");
         if renamed && !config.is_set(RunConfig::NAME, "dataset_sha256") {
@@ -247,11 +242,8 @@ impl RunArgs {
             run.env = Task::of(Path::new(&run.dataset)).known().map_or("", |spec| spec.id).into();
         }
         let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco();
-        let mut active = vec!["run", "data", "offline", "online", "audit", base.name];
-        active.extend(base.extends);
-        if modifier.section.is_some() {
-            active.push(modifier.name);
-        }
+        let mut active = vec!["run", "data", "offline", "online", "audit"];
+        active.extend(method.sections()?);
         if simulated {
             active.push("mujoco");
         }
@@ -288,8 +280,8 @@ pub fn load_again(config: &Config) -> Result<Dataset, TrainError> {
 
 /// The method of a configuration, as tables name it.
 pub fn config_method(config: &Config) -> String {
-    let run: RunConfig = config.section();
-    method_name(&run.algo, &run.adapt, |key| config.text(&run.adapt, key))
+    let method = Method::of(config);
+    method.title(|key| config.text(&method.adapt, key))
 }
 
 /// "; did you mean `x`?" for the nearest of `all`, or nothing.

@@ -10,12 +10,13 @@ use super::probes::{ProbeArgs, close, probes};
 use super::report;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names, resume, say_notes};
+use crate::adapt::Method;
 use crate::algo::Dims;
 use crate::audit::Recorder;
 use crate::config::value::FieldValue as _;
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
-use crate::train::agent::{Agent, find_algorithm};
+use crate::train::agent::Agent;
 use crate::train::data::{self, Dataset};
 use crate::train::effects::{self, Stage};
 use crate::train::metrics::{read_dataset, read_evaluations, write_dataset};
@@ -125,7 +126,7 @@ impl Train {
     fn configuration(&self, common: Common) -> Result<Config, TrainError> {
         let mut config = self.run.resolve(common, self.algo.as_deref(), None)?;
         let run: RunConfig = config.section();
-        if run.dataset.is_empty() && !find_algorithm(&run.algo)?.needs_data {
+        if run.dataset.is_empty() && !Method::of(&config).algorithm()?.needs_data {
             if self.updates.is_some() {
                 return Err(TrainError::Input(
                     "--updates: expected data to make updates on, got none; without --data the length is --env-steps"
@@ -137,7 +138,7 @@ impl Train {
                 config.sections().map(|s| s.name()).filter(|n| *n != "offline").collect();
             config = config.restrict(&present)?;
         }
-        if !run.dataset.is_empty() && run.adapt != RunConfig::default().adapt {
+        if !run.dataset.is_empty() && !Method::of(&config).is_plain() {
             return Err(TrainError::Input(format!(
                 "run.adapt: expected plain, since training on data has no adaptation, got {0}; give it to `baq finetune --adapt {0}`",
                 run.adapt

@@ -108,18 +108,21 @@ pub fn resolve(
     file: Option<&Path>,
     sets: &[String],
 ) -> Result<Config, ConfigError> {
-    resolve_over(known, preset, ("", ""), file, sets)
+    resolve_over(known, ("", ""), preset, ("", ""), file, sets)
 }
 
-/// As [`resolve`], with the text of another configuration file and its name in errors between preset and `file`.
+/// As [`resolve`], with the texts of two other configuration files, each with its name in errors: one below the preset, one
+/// between it and `file`.
 pub fn resolve_over(
     known: Vec<Box<dyn AnySection>>,
+    (beneath, below): (&str, &str),
     preset: Option<&str>,
     (origin, between): (&str, &str),
     file: Option<&Path>,
     sets: &[String],
 ) -> Result<Config, ConfigError> {
     let mut config = Config::new(known);
+    config.apply_text(beneath, below)?;
     let file = match file {
         None => None,
         Some(path) => {
@@ -266,6 +269,11 @@ impl Config {
         }
         self.state(section, key, By::Argument, argument.to_string());
         Ok(())
+    }
+
+    /// Gives an option a value that follows from somewhere else: nobody has asked for it.
+    pub fn follow(&mut self, (section, key): (&str, &str), value: &Value) -> Result<(), ConfigError> {
+        self.find(section)?.set(key, value)
     }
 
     /// The value of `section.key`, if it is there.

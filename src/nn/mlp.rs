@@ -2,7 +2,7 @@
 
 use super::init::Preset;
 use super::params::Params;
-use crate::autodiff::{Axis, GroupId, ParamId, Shape, Tracer, Var};
+use crate::autodiff::{Axis, GroupId, ParamId, Shape, Var};
 
 /// Weights and biases of a perceptron, `[J, K, N]` and `[J, 1, N]`.
 #[derive(Clone, Debug)]
@@ -50,13 +50,13 @@ impl Mlp {
     }
 
     /// Output `[J, B, N]` for input `[J or 1, B, K]`; nothing follows the last layer.
-    pub fn forward<'t>(&self, t: &'t Tracer, x: Var<'t>) -> Var<'t> {
-        self.forward_with(x, |id| t.param(id))
+    pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
+        self.forward_with(x, |id| x.param(id))
     }
 
     /// Output `[1, B, N]` of one of several heads.
-    fn forward_head<'t>(&self, t: &'t Tracer, x: Var<'t>, j: usize) -> Var<'t> {
-        self.forward_with(x, |id| t.param(id).head(j))
+    fn forward_head<'t>(&self, x: Var<'t>, j: usize) -> Var<'t> {
+        self.forward_with(x, |id| x.param(id).head(j))
     }
 
     fn forward_with<'t>(&self, x: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
@@ -66,11 +66,11 @@ impl Mlp {
 
     /// Output `[J, B·k, N]` for `[s, a]`, where each of the B rows of s `[1, B, S]` stands beside k successive rows
     /// of a `[1, B·k, A]`: the first layer's half that belongs to s is computed once per row of s.
-    fn forward_groups<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+    fn forward_groups<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
         let (w, b) = self.layers[0];
-        let (w, split) = (t.param(w), s.shape().cols);
-        let of_s = s.linear(w.rows(0, split), t.param(b));
-        self.after_first(a.linear(w.rows(split, a.shape().cols), of_s), |id| t.param(id))
+        let (w, split) = (s.param(w), s.shape().cols);
+        let of_s = s.linear(w.rows(0, split), s.param(b));
+        self.after_first(a.linear(w.rows(split, a.shape().cols), of_s), |id| s.param(id))
     }
 
     /// The output, given what the first layer computes before its activation.
@@ -98,9 +98,8 @@ impl ValueNet {
     }
 
     /// V(s) `[B, 1]`
-    pub fn at<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
-        let label = format!("v({})", crate::autodiff::print::name_of(s));
-        self.net.forward(t, s).named(label)
+    pub fn at<'t>(&self, s: Var<'t>) -> Var<'t> {
+        self.net.forward(s).named(format!("v({})", s.name()))
     }
 }
 
@@ -142,18 +141,17 @@ impl Critics {
 
     /// Q_j(s, a) `[E·J, B·k, 1]` for states `[B, S]` and actions `[B·k, A]`, k for every state; actions `[E, B·k, A]`
     /// are each member's own
-    pub fn all<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
-        let name = crate::autodiff::print::name_of;
-        let label = format!("{}_j({}, {})", self.symbol, name(s), name(a));
+    pub fn all<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let label = format!("{}_j({}, {})", self.symbol, s.name(), a.name());
         let q = match s.shape().rows == a.shape().rows && a.shape().heads == 1 {
-            true => self.net.forward(t, s.concat(a)),
-            false => self.net.forward_groups(t, s, self.of_each(a)),
+            true => self.net.forward(s.concat(a)),
+            false => self.net.forward_groups(s, self.per_critic(a)),
         };
         q.named(label)
     }
 
     /// What belongs to a member `[E, B, N]` beside each of its critics `[E·J, B, N]`; what belongs to all as it is.
-    pub fn of_each<'t>(&self, x: Var<'t>) -> Var<'t> {
+    pub fn per_critic<'t>(&self, x: Var<'t>) -> Var<'t> {
         let (s, k) = (x.shape(), self.heads / self.members);
         if s.heads == 1 || k == 1 {
             return x;
@@ -163,16 +161,15 @@ impl Critics {
     }
 
     /// Q_j(s, a) `[B, 1]` of one critic alone, counted from 0 as in the paths; printed from 1 as in papers.
-    pub fn one<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>, j: usize) -> Var<'t> {
-        let name = crate::autodiff::print::name_of;
-        let label = format!("{}_{}({}, {})", self.symbol, j + 1, name(s), name(a));
-        self.net.forward_head(t, s.concat(a), j).named(label)
+    pub fn one<'t>(&self, s: Var<'t>, a: Var<'t>, j: usize) -> Var<'t> {
+        let label = format!("{}_{}({}, {})", self.symbol, j + 1, s.name(), a.name());
+        self.net.forward_head(s.concat(a), j).named(label)
     }
 
     /// min_j Q_j(s, a) `[E, B·k, 1]`, as [`Critics::all`], for every member over its own critics
-    pub fn min<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
-        let q = self.all(t, s, a);
-        let label = format!("min_j {}", crate::autodiff::print::name_of(q));
+    pub fn min<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let q = self.all(s, a);
+        let label = format!("min_j {}", q.name());
         if self.members == 1 {
             return q.min(Axis::Heads).named(label);
         }

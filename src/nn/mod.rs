@@ -8,4 +8,4 @@ mod policy;
 pub use init::Preset;
 pub use mlp::{Critics, Mlp, ValueNet};
 pub use params::Params;
-pub use policy::{Head, Mean, Policy, Within};
+pub use policy::{Acting, Head, Mean, Policy, Within};

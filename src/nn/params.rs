@@ -11,6 +11,7 @@ pub struct Params {
     table: ParamTable,
     inits: Vec<Init>,
     copies: Vec<(GroupId, GroupId)>,
+    meanings: Vec<String>,
 }
 
 impl Params {
@@ -31,13 +32,24 @@ impl Params {
     }
 
     /// Gives a tensor another initial distribution.
-    pub fn begin(&mut self, tensor: ParamId, init: Init) {
+    pub fn initialise(&mut self, tensor: ParamId, init: Init) {
         self.inits[tensor.index()] = init;
     }
 
     /// `target` starts as a copy of `source`.
     pub fn starts_equal(&mut self, source: GroupId, target: GroupId) {
         self.copies.push((source, target));
+    }
+
+    /// Says what tensors mean beyond their shapes, as the head of a policy does: networks of other meanings do not go on
+    /// from them.
+    pub fn mean(&mut self, what: String) {
+        self.meanings.push(what);
+    }
+
+    /// All that has been said so.
+    pub fn meanings(&self) -> &[String] {
+        &self.meanings
     }
 
     /// (source, target) of all that start equal.

@@ -18,8 +18,7 @@ use std::f64::consts::{LN_2, PI};
 use super::init::{Init, Preset};
 use super::mlp::Mlp;
 use super::params::Params;
-use crate::autodiff::print::{group_name, name_of};
-use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Tracer, Var};
+use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Var};
 
 /// Largest |a| whose inverse tanh is taken.
 const ATANH_BOUND: f64 = 1.0 - 1e-6;
@@ -40,6 +39,22 @@ pub enum Within {
     Clamped,
     /// lo + (hi - lo) / 2 (tanh l + 1)
     Tanh,
+}
+
+/// How an action is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Acting {
+    /// as in an evaluation: the policy's mode
+    Greedy,
+    /// drawn from the policy
+    Sample,
+    /// the mode plus clipped normal noise
+    Noise {
+        /// its standard deviation
+        scale: f64,
+        /// its bound
+        clip: f64,
+    },
 }
 
 /// What kind of distribution a policy is.
@@ -71,6 +86,16 @@ pub enum Head {
 }
 
 impl Head {
+    /// Whether it has a density, and with it a spread to draw from.
+    pub fn has_density(self) -> bool {
+        self != Head::Deterministic
+    }
+
+    /// Whether it gives draws together with their density, as [`Policy::draw`] does.
+    pub fn draws(self) -> bool {
+        matches!(self, Head::TanhGaussian { .. })
+    }
+
     /// A tanh-Gaussian with log σ clamped and its density as it is.
     pub fn tanh_gaussian(log_std: (f64, f64)) -> Head {
         Head::TanhGaussian { log_std, within: Within::Clamped, squash_eps: 0.0, std_scale: None }
@@ -80,6 +105,7 @@ impl Head {
 /// π(a given s)
 #[derive(Clone, Debug)]
 pub struct Policy {
+    name: String,
     net: Mlp,
     head: Head,
     free_log_std: Option<ParamId>,
@@ -114,8 +140,9 @@ impl Policy {
         head: Head,
         preset: Preset,
     ) -> Policy {
-        assert!(size == 1 || matches!(head, Head::TanhGaussian { .. }), "an ensemble has head TG");
+        assert!(size == 1 || head.draws(), "an ensemble has head TG");
         let group = params.group(name, size > 1);
+        params.mean(format!("{name}: {head:?}"));
         let outputs = match head {
             Head::Gaussian { state_std: true, .. } | Head::TanhGaussian { .. } => 2 * a_dim,
             _ => a_dim,
@@ -135,7 +162,17 @@ impl Policy {
             }
             _ => None,
         };
-        Policy { net, head, free_log_std, std_scale, a_dim, hidden: hidden.to_vec(), size, joint: true }
+        Policy {
+            name: name.into(),
+            net,
+            head,
+            free_log_std,
+            std_scale,
+            a_dim,
+            hidden: hidden.to_vec(),
+            size,
+            joint: true,
+        }
     }
 
     /// E, the number of policies that act as one.
@@ -174,13 +211,13 @@ impl Policy {
     }
 
     /// (location before any squashing, log σ) `[B, A]`, `[B or 1, A]`; no log σ in head D.
-    fn parts<'t>(&self, t: &'t Tracer, s: Var<'t>) -> (Var<'t>, Option<Var<'t>>) {
-        let f = self.net.forward(t, s);
+    fn parts<'t>(&self, s: Var<'t>) -> (Var<'t>, Option<Var<'t>>) {
+        let f = self.net.forward(s);
         match self.head {
             Head::Deterministic => (f, None),
             Head::Gaussian { state_std, log_std: (lo, hi), .. } => {
                 let (mean, log_std) = match self.free_log_std {
-                    Some(p) if !state_std => (f, t.param(p)),
+                    Some(p) if !state_std => (f, s.param(p)),
                     _ => (f.slice(0, self.a_dim), f.slice(self.a_dim, self.a_dim)),
                 };
                 (mean, Some(log_std.clamp(lo, hi)))
@@ -188,7 +225,7 @@ impl Policy {
             Head::TanhGaussian { log_std: (lo, hi), within, .. } => {
                 let l = f.slice(self.a_dim, self.a_dim);
                 let log_std = match self.std_scale {
-                    Some((factor, offset)) => t.param(factor) * l + t.param(offset),
+                    Some((factor, offset)) => s.param(factor) * l + s.param(offset),
                     None => l,
                 };
                 let mean = f.slice(0, self.a_dim);
@@ -217,10 +254,28 @@ impl Policy {
         }
     }
 
+    /// Whether it has a density and a spread; without them it is a function of the state.
+    pub fn has_density(&self) -> bool {
+        self.head.has_density()
+    }
+
+    /// An action `[B, A]`; it may leave [-1, 1] unless it is the mode.
+    pub fn act<'t>(&self, s: Var<'t>, how: Acting) -> Var<'t> {
+        match how {
+            Acting::Greedy => self.mode(s),
+            Acting::Sample => self.sample(s),
+            Acting::Noise { scale, clip } => {
+                let noise =
+                    s.noise("exploration", NoiseKind::Normal, Shape::new(1, s.shape().rows, self.a_dim));
+                self.mode(s) + (noise * scale).clamp(-clip, clip)
+            }
+        }
+    }
+
     /// The mode `[B, A]` (of the members of an ensemble `[E, B, A]`, here and below), inside [-1, 1]: the action of an evaluation.
-    pub fn mode<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
-        let label = format!("{}({})", group_name(t, self.group()), name_of(s));
-        let centre = self.centre(self.parts(t, s).0);
+    pub fn mode<'t>(&self, s: Var<'t>) -> Var<'t> {
+        let label = format!("{}({})", self.name, s.name());
+        let centre = self.centre(self.parts(s).0);
         match self.head {
             Head::Gaussian { mean: Mean::Linear, .. } => centre.clamp(-1.0, 1.0),
             _ => centre,
@@ -229,10 +284,10 @@ impl Policy {
     }
 
     /// A reparameterised sample `[B, A]`; head G may leave [-1, 1], head D returns its mode.
-    pub fn sample<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Var<'t> {
-        let (mean, log_std) = self.parts(t, s);
+    pub fn sample<'t>(&self, s: Var<'t>) -> Var<'t> {
+        let (mean, log_std) = self.parts(s);
         let Some(log_std) = log_std else { return self.centre(mean) };
-        let noise = t.noise("policy sample", NoiseKind::Normal, mean.shape());
+        let noise = s.noise("policy sample", NoiseKind::Normal, mean.shape());
         match self.head {
             Head::TanhGaussian { .. } => (mean + log_std.exp() * noise).tanh(),
             _ => self.centre(mean) + log_std.exp() * noise,
@@ -242,13 +297,13 @@ impl Policy {
     /// `n` reparameterised samples for every state and their log π: `[B·n, A]` and `[B·n, 1]`, those of one
     /// state in succession. The network runs once per state; log π is taken from the sample before the
     /// tanh, where no action is saturated. Panics for any head but TG.
-    pub fn draw<'t>(&self, t: &'t Tracer, s: Var<'t>, n: usize) -> (Var<'t>, Var<'t>) {
-        assert!(matches!(self.head, Head::TanhGaussian { .. }), "samples with their density are head TG's");
-        let (mean, log_std) = self.parts(t, s);
+    pub fn draw<'t>(&self, s: Var<'t>, n: usize) -> (Var<'t>, Var<'t>) {
+        assert!(self.head.draws(), "samples with their density are head TG's");
+        let (mean, log_std) = self.parts(s);
         let log_std = log_std.expect("invariant: head TG has a spread").repeat(n);
         let mean = mean.repeat(n);
-        let state = name_of(s);
-        let noise = t.noise(&format!("noise of pi({state})"), NoiseKind::Normal, mean.shape());
+        let state = s.name();
+        let noise = s.noise(&format!("noise of pi({state})"), NoiseKind::Normal, mean.shape());
         let u = mean + log_std.exp() * noise;
         let density = noise.square() * -0.5 - log_std - 0.5 * (2.0 * PI).ln();
         let action = u.tanh().named(format!("a~pi({state})"));
@@ -256,9 +311,9 @@ impl Policy {
     }
 
     /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for head D, which has none.
-    pub fn log_prob<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Var<'t> {
-        let label = format!("log {}({} | {})", group_name(t, self.group()), name_of(a), name_of(s));
-        let (mean, log_std) = self.parts(t, s);
+    pub fn log_prob<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let label = format!("log {}({} | {})", self.name, a.name(), s.name());
+        let (mean, log_std) = self.parts(s);
         let log_std = log_std.expect("invariant: a deterministic policy has no density");
         match self.head {
             Head::TanhGaussian { .. } => {
@@ -272,9 +327,9 @@ impl Policy {
     }
 
     /// σ `[B or 1, A]`; `None` in head D.
-    pub fn std<'t>(&self, t: &'t Tracer, s: Var<'t>) -> Option<Var<'t>> {
-        let label = format!("sigma_{}({})", group_name(t, self.group()), name_of(s));
-        Some(self.parts(t, s).1?.exp().named(label))
+    pub fn std<'t>(&self, s: Var<'t>) -> Option<Var<'t>> {
+        let label = format!("sigma_{}({})", self.name, s.name());
+        Some(self.parts(s).1?.exp().named(label))
     }
 
     /// log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), finite for any u; or log(1 - tanh² u + ε).

@@ -46,6 +46,9 @@ pub const IMPORTANCE: &str = "importance";
 /// 1 where a row was collected online, `[1]`: a column of batches, not of records.
 pub const ONLINE: &str = "online";
 
+/// The pool of the data's transitions.
+pub const OFFLINE: &str = "offline";
+
 /// Floats in a cache line of 64 bytes.
 const LINE: usize = 16;
 

@@ -1,6 +1,6 @@
 //! Runs read back from their directories, put together by experiment.
 
-use crate::train::method_name;
+use crate::train::Method;
 use crate::train::metrics::{self, DatasetFacts, Distribution, Evaluation, MetricAbout, MetricTable, Phase};
 use crate::train::rundir::{self, RunError};
 use std::path::{Path, PathBuf};
@@ -183,9 +183,9 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let base = |run: &Run| {
         let (algo, adapt) = (run.option("run", "algo"), run.option("run", "adapt"));
         let online = run.phase(Phase::Online).next().is_some();
-        let mut name = match (adapt.as_str(), online) {
-            ("" | "plain", _) | (_, false) => algo,
-            _ => method_name(&algo, &adapt, |key| run.option(&adapt, key)),
+        let mut name = match online {
+            true => Method::new(&algo, &adapt).title(|key| run.option(&adapt, key)),
+            false => algo,
         };
         let (data, env) = (run.data(), run.option("run", "env"));
         if datasets && !data.is_empty() {

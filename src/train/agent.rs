@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use super::{TrainError, memory};
-use crate::adapt;
-use crate::algo::{self, Adaptation, Batch, Dims, Learner, Phase};
-use crate::autodiff::{
-    Clock, GroupId, Noise, ParamTable, Program, Select, Shape, Store, Trace, Tracer, Workspace,
-};
-use crate::config::{Config, Exploration, OnlineConfig, RunConfig, nearest};
-use crate::nn::Params;
+use crate::adapt::{self, Method};
+use crate::algo::{self, Adaptation, Dims, Learner, Phase, Plain, Pretraining, Round};
+use crate::autodiff::{Clock, GroupId, Noise, ParamTable, Program, Select, Store, Trace, Tracer, Workspace};
+use crate::config::{Config, Exploration, OnlineConfig, RunConfig};
+use crate::nn::{Acting, Params};
 use crate::replay::{self, Layout, Part, Ring, annotate};
 
 /// A learner with an adaptation and their parameters.
@@ -26,6 +24,8 @@ pub struct Agent {
     pub dims: Dims,
     /// how many groups of parameters are the learner's; those after them are the adaptation's
     pub base_groups: usize,
+    /// what the tensors of its policies mean
+    pub meanings: Vec<String>,
     /// (network, target)
     targets: Vec<(GroupId, GroupId)>,
 }
@@ -45,17 +45,16 @@ impl Agent {
     }
 
     pub(super) fn declare(config: &Config, dims: Dims) -> Result<(Agent, Params), TrainError> {
-        let run: RunConfig = config.section();
-        let base = find_algorithm(&run.algo)?;
-        let modifier = find_adaptation(&run.adapt)?;
+        let method = Method::of(config);
+        let (base, modifier) = (method.algorithm()?, method.adaptation()?);
         let mut params = Params::default();
         let learner = (base.build)(config, dims, &mut params)?;
         let base_groups = params.groups();
         let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)
-            .map_err(|e| e.in_origin(&format!("{} with {}", run.algo, run.adapt)))?;
-        let targets = params.copies().to_vec();
+            .map_err(|e| e.in_origin(&format!("{} with {}", method.algo, method.adapt)))?;
+        let (targets, meanings) = (params.copies().to_vec(), params.meanings().to_vec());
         let (table, store) = (params.table(), Store::zeros(Arc::default()));
-        Ok((Agent { learner, adaptation, table, store, dims, base_groups, targets }, params))
+        Ok((Agent { learner, adaptation, table, store, dims, base_groups, meanings, targets }, params))
     }
 
     /// Forgets at the switch what the options of the online phase say: moments, the targets' delay.
@@ -75,10 +74,7 @@ impl Agent {
 
     /// Traces one round.
     pub fn trace(&self, phase: &Phase) -> Trace {
-        let t = Tracer::new(self.table.clone());
-        let b = Batch::new(&t, self.dims, phase);
-        self.learner.trace(&t, &b, self.adaptation.as_ref(), phase);
-        t.finish()
+        algo::trace(&self.table, self.dims, phase, self.learner.as_ref(), self.adaptation.as_ref())
     }
 
     /// Traces the model that gives priorities beside the rounds; `None` if the adaptation has none.
@@ -86,20 +82,29 @@ impl Agent {
         adapt::reprioritisation(self.adaptation.as_ref(), &self.table, self.dims)
     }
 
-    /// Traces the fitting of the adaptation's model of the data; `None` if it has none.
-    pub fn model_trace(&self, phase: &Phase) -> Option<Trace> {
-        let model = self.adaptation.model()?;
-        let t = Tracer::new(self.table.clone());
-        let b = Batch::new(&t, self.dims, phase);
-        model.trace(&t, &b, &algo::Plain, phase);
-        Some(t.finish())
+    /// What must be fitted before the first environment step, in order, each with a round of it.
+    pub fn pretraining(&self) -> Vec<(Pretraining<'_>, Trace)> {
+        let trace = |fit: &Pretraining<'_>| {
+            let t = Tracer::new(self.table.clone());
+            let phase = Phase::offline(fit.updates);
+            (fit.trace)(&Round::new(&t, self.dims, &phase, self.learner.as_ref(), &Plain));
+            t.finish()
+        };
+        self.adaptation
+            .pretrain()
+            .into_iter()
+            .map(|fit| {
+                let trace = trace(&fit);
+                (fit, trace)
+            })
+            .collect()
     }
 
     /// Traces the mean loss on so many held-out rows as the output `loss`; `None` if the learner has none.
     pub fn validation_trace(&self, rows: usize) -> Option<Trace> {
         let t = Tracer::new(self.table.clone());
-        let b = Batch::new(&t, Dims { batch: rows, ..self.dims }, &Phase::offline(1));
-        let loss = self.learner.validation(&t, &b)?;
+        let (dims, phase) = (Dims { batch: rows, ..self.dims }, Phase::offline(1));
+        let loss = self.learner.validation(&Round::new(&t, dims, &phase, self.learner.as_ref(), &Plain))?;
         t.output(LOSS, loss);
         Some(t.finish())
     }
@@ -108,17 +113,14 @@ impl Agent {
     pub(super) fn acting_trace(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Trace {
         let t = Tracer::new(self.table.clone());
         let s = t.input(replay::S, rows, self.dims.s);
-        let pi = self.learner.policy();
-        let action = match how {
-            Exploration::Greedy => pi.mode(&t, s),
-            Exploration::Sample => pi.sample(&t, s),
+        let how = match how {
+            Exploration::Greedy => Acting::Greedy,
+            Exploration::Sample => Acting::Sample,
             Exploration::Noise => {
-                let shape = Shape::new(1, rows, self.dims.a);
-                let noise = t.noise("exploration", crate::autodiff::NoiseKind::Normal, shape);
-                let (scale, clip) = (online.exploration_noise, online.exploration_clip);
-                pi.mode(&t, s) + (noise * scale).clamp(-clip, clip)
+                Acting::Noise { scale: online.exploration_noise, clip: online.exploration_clip }
             }
         };
+        let action = self.adaptation.act(self.learner.as_ref(), s, how);
         t.output(ACTION, action.clamp(-1.0, 1.0));
         t.finish()
     }
@@ -143,22 +145,6 @@ impl Agent {
 
 const ACTION: &str = "action";
 const LOSS: &str = "loss";
-
-/// The registry's algorithm of that name, or an error that names the nearest.
-pub fn find_algorithm(name: &str) -> Result<&'static algo::Entry, TrainError> {
-    algo::find(name).ok_or_else(|| unknown("algorithm", name, algo::ALGORITHMS.iter().map(|e| e.name)))
-}
-
-/// The registry's adaptation of that name, or an error that names the nearest.
-pub fn find_adaptation(name: &str) -> Result<&'static adapt::Entry, TrainError> {
-    adapt::find(name).ok_or_else(|| unknown("adaptation", name, adapt::ADAPTATIONS.iter().map(|e| e.name)))
-}
-
-fn unknown(what: &str, name: &str, all: impl Iterator<Item = &'static str> + Clone) -> TrainError {
-    let hint = nearest(name, all.clone()).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-    let known: Vec<&str> = all.collect();
-    TrainError::Input(format!("unknown {what} `{name}`{hint} known: {}", known.join(", ")))
-}
 
 /// A compiled policy for a fixed number of states.
 pub struct Actor {

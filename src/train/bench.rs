@@ -11,9 +11,10 @@ use super::online::composer;
 use super::peak::time;
 pub use super::peak::{Measured, Samples};
 use super::{TrainError, memory};
+use crate::adapt::Method;
 use crate::algo::{Dims, Phase};
 use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Trace, Workspace};
-use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
+use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig};
 use crate::replay::{self, Composer, Draw, Layout, Ring, SumTree};
 use crate::rng::Stream;
 
@@ -131,9 +132,8 @@ impl Round {
     /// Compiles the round of the configuration's method for states of `s` and actions of `a` numbers: the
     /// offline one without an adaptation, the online one with it. Batches come from `rows` transitions.
     pub fn new(config: &Config, (s, a): (usize, usize), rows: usize) -> Result<Round, TrainError> {
-        let run: RunConfig = config.section();
         let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-        let (phase, batch) = if run.adapt == "plain" {
+        let (phase, batch) = if Method::of(config).is_plain() {
             (Phase::offline(ROUNDS), offline.batch)
         } else {
             let actor_lr = online.actor_lr;

@@ -1,32 +1,26 @@
 //! The calibration check of an adaptation: are its weights and priorities where they can do something?
 //!
-//! Targets for BAQ's weight, from the spread of behaviour policies at their entropy targets: the offline mean
-//! of w in 0.8 to 0.98, the online mean in 0.4 to 0.9. Outside, `baq.k_q = auto` scales the weight by the
-//! data.
+//! Which quantities it has, and where their means should lie, the adaptation says.
 
 use serde_json::{Value, json};
 
-use crate::adapt::baq::WEIGHT;
+use crate::algo::Range;
 use crate::replay::stats::{ByOrigin, Summary};
 
-/// Range of the offline mean of w that leaves room on both sides.
-const OFFLINE: (f64, f64) = (0.8, 0.98);
-/// Range of the online mean of w in which it still learns from new transitions.
-const ONLINE: (f64, f64) = (0.4, 0.9);
-
-/// As JSON: quantity, origin, mean and quantiles.
-pub fn to_json(quantities: &[(&'static str, ByOrigin)]) -> Value {
+/// As JSON: quantity, origin, mean and quantiles, and the range of the mean where there is one.
+pub fn to_json(quantities: &[(&'static str, ByOrigin)], ranges: &[Range]) -> Value {
     let summary = |s: &Option<Summary>| match s {
         Some(s) => json!({"count": s.count, "mean": s.mean, "q05": s.q05, "q50": s.q50, "q95": s.q95}),
         None => Value::Null,
     };
-    quantities
-        .iter()
-        .map(|(name, by)| {
-            (name.to_string(), json!({"offline": summary(&by.offline), "online": summary(&by.online)}))
-        })
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+    let of = |(name, by): &(&'static str, ByOrigin)| {
+        let mut all = json!({"offline": summary(&by.offline), "online": summary(&by.online)});
+        if let Some(range) = ranges.iter().find(|r| r.quantity == *name) {
+            all["range"] = json!({"offline": range.offline, "online": range.online, "advice": range.advice});
+        }
+        (name.to_string(), all)
+    };
+    quantities.iter().map(of).collect::<serde_json::Map<_, _>>().into()
 }
 
 /// As lines of text, the last one the verdict. Takes what [`to_json`] gives.
@@ -48,25 +42,30 @@ pub fn lines(calibration: &Value) -> Vec<String> {
             }
         }
     }
-    if let Some(w) = calibration.get(WEIGHT) {
-        out.push(verdict(w));
-    }
+    out.extend(verdict(calibration));
     out
 }
 
-fn verdict(w: &Value) -> String {
-    let mut complaints = Vec::new();
-    for (origin, (lo, hi)) in [("offline", OFFLINE), ("online", ONLINE)] {
-        if let Some(mean) = w[origin]["mean"].as_f64()
-            && !(lo..=hi).contains(&mean)
-        {
-            complaints.push(format!("{origin} mean of w is {mean:.3}, aim at {lo} to {hi}"));
+/// Which means lie outside their ranges; `None` where no quantity has one.
+fn verdict(calibration: &Value) -> Option<String> {
+    let (mut complaints, mut ranges, mut advice) = (Vec::new(), 0, "");
+    for (name, by) in calibration.as_object().into_iter().flatten() {
+        let Some(range) = by.get("range") else { continue };
+        ranges += 1;
+        for origin in ["offline", "online"] {
+            let bounds = (range[origin][0].as_f64(), range[origin][1].as_f64());
+            if let (Some(mean), (Some(lo), Some(hi))) = (by[origin]["mean"].as_f64(), bounds)
+                && !(lo..=hi).contains(&mean)
+            {
+                complaints.push(format!("{origin} mean of {name} is {mean:.3}, aim at {lo} to {hi}"));
+                advice = range["advice"].as_str().unwrap_or_default();
+            }
         }
     }
-    match complaints.is_empty() {
+    (ranges > 0).then(|| match complaints.is_empty() {
         true => "calibration: weights are in their target ranges".into(),
-        false => format!("calibration: {}; try --set baq.k_q=auto", complaints.join("; ")),
-    }
+        false => format!("calibration: {}; try {advice}", complaints.join("; ")),
+    })
 }
 
 #[cfg(test)]
@@ -78,11 +77,13 @@ mod tests {
         let summary = |mean: f64| Some(Summary { count: 10, mean, q05: mean, q50: mean, q95: mean });
         let last = |offline, online| {
             let by = ByOrigin { offline: summary(offline), online: summary(online) };
-            lines(&to_json(&[(WEIGHT, by)])).pop().expect("a verdict")
+            let (range, advice) = ((0.8, 0.98), "--set baq.k_q=auto");
+            let range = Range { quantity: "weight w", offline: range, online: (0.4, 0.9), advice };
+            lines(&to_json(&[("weight w", by)], &[range])).pop().expect("a verdict")
         };
         assert!(last(0.9, 0.6).contains("target ranges"));
         let text = last(0.999, 0.6);
-        assert!(text.contains("offline mean of w is 0.999") && text.contains("k_q=auto"), "{text}");
+        assert!(text.contains("offline mean of weight w is 0.999") && text.contains("k_q=auto"), "{text}");
         assert!(!text.contains("online mean"), "{text}");
     }
 }

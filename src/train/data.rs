@@ -12,8 +12,8 @@ use baq_kernels::digest::join;
 use ndarray::{Array1, Array2};
 
 use super::TrainError;
-use super::agent::find_algorithm;
 use super::metrics::DatasetFacts;
+use crate::adapt::Method;
 use crate::algo::{ALGORITHMS, Failed, ReturnToGo};
 use crate::config::{
     AuditConfig, AutoOr, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
@@ -103,7 +103,7 @@ fn checksums(c: &Columns) -> Vec<u64> {
 /// The rows of a run without data.
 fn nothing(run: &RunConfig, data: &DataConfig) -> Result<Columns, TrainError> {
     let refuse = |why: String| Err(TrainError::Input(why));
-    if find_algorithm(&run.algo)?.needs_data {
+    if Method::new(&run.algo, &run.adapt).algorithm()?.needs_data {
         let able: Vec<&str> = ALGORITHMS.iter().filter(|e| !e.needs_data).map(|e| e.name).collect();
         return refuse(format!(
             "no dataset: {} learns from recorded transitions; name some with --data FILE, or --data embedded for the slice inside the program (in an environment alone learn: {})",

@@ -7,13 +7,12 @@ use super::TrainError;
 use super::agent::Agent;
 use super::cadence;
 use super::data::Dataset;
-use crate::adapt;
-use crate::algo::{self, Dims, Phase};
+use crate::adapt::{self, Method};
+use crate::algo::{Dims, Given, Phase};
 use crate::config::{
     By, Config, DataConfig, DataMode, Exploration, Field, OfflineConfig, OfflineRows, OnlineConfig, PRESETS,
     RewardScaling, RunConfig, Stated, value::render,
 };
-use crate::nn::Head;
 use toml::Value;
 
 /// What a configuration is about to be used for.
@@ -45,7 +44,7 @@ pub fn check_method(config: &Config, dims: Dims, stage: Stage) -> Result<(), Tra
             needs => needs,
         };
         if let Some(needs) = needs {
-            if takes_its_form(asked) {
+            if takes_its_form(config, &agent, asked) {
                 eprintln!("note: {}: has no effect {needs}", asked.place);
                 continue;
             }
@@ -60,8 +59,10 @@ pub fn check_method(config: &Config, dims: Dims, stage: Stage) -> Result<(), Tra
 
 /// The form of a behaviour model that is taken from somewhere else is said, not refused: one line of options serves runs
 /// with and without such a model.
-fn takes_its_form(asked: &Stated) -> bool {
-    asked.section == "baq" && ["model", "model_hidden"].contains(&asked.key.as_str())
+fn takes_its_form(config: &Config, agent: &Agent, asked: &Stated) -> bool {
+    let given = agent.adaptation.pretrain().into_iter().filter_map(|fit| fit.given);
+    let form = |g: Given| g.form.iter().any(|(own, _)| *own == asked.key);
+    asked.section == Method::of(config).adapt && given.into_iter().any(form)
 }
 
 /// Rows of the batch of traces that are only compared.
@@ -142,7 +143,7 @@ fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Optio
 
 fn no_spread(config: &Config, agent: &Agent) -> bool {
     let online: OnlineConfig = config.section();
-    online.exploration == Exploration::Sample && agent.learner.policy().head() == Head::Deterministic
+    online.exploration == Exploration::Sample && !agent.learner.policy().has_density()
 }
 
 /// An error if nothing would be learnt. That a preset's opening covers a run that was made short is only said.
@@ -185,17 +186,13 @@ fn rows(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
 fn depends(config: &Config, asked: &Stated) -> bool {
     match (asked.section.as_str(), asked.key.as_str()) {
         ("online", key) => ["exploration_noise", "exploration_clip"].contains(&key),
-        // Read by the command that fits the model.
-        (_, "model_updates") => false,
         (section, _) => is_method(config, section),
     }
 }
 
 /// Whether a section is one of the base or the adaptation.
 fn is_method(config: &Config, section: &str) -> bool {
-    let run: RunConfig = config.section();
-    let extends = algo::find(&run.algo).and_then(|e| e.extends);
-    section == run.algo || section == run.adapt || Some(section) == extends
+    Method::of(config).sections().is_ok_and(|all| all.contains(&section))
 }
 
 /// What an option of the method would need; `None` if it has an effect.
@@ -292,11 +289,11 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
         text += &format!("{:?}", agent.validation_trace(BATCH).map(|t| t.essence()));
     }
     let acting = [Exploration::Greedy, online.exploration].map(|how| agent.acting_trace(1, how, &online));
-    let beside = [
-        agent.model_trace(&Phase::offline(1)),
-        agent.reprioritisation_trace(),
-        adapt::annotation(agent.adaptation.as_ref(), &agent.table, dims),
-    ];
+    for (fit, trace) in agent.pretraining() {
+        text += &format!("{} {} {}", fit.pool, fit.updates, trace.essence());
+    }
+    let beside =
+        [agent.reprioritisation_trace(), adapt::annotation(agent.adaptation.as_ref(), &agent.table, dims)];
     text += &agent.trace(&later).essence();
     acting.iter().chain(beside.iter().flatten()).for_each(|t| text += &t.essence());
     if agent.adaptation.sampling().prioritised {

@@ -160,7 +160,7 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
         own_pace: cadence.actor.is_some(),
     };
     let mut bytes = rounds(&agent.trace(&phase), &cadence::roles(&cadence, agent.learner.actor_every()));
-    bytes += agent.model_trace(&phase).map_or(0.0, |t| rounds(&t, &[Roles::BOTH]));
+    bytes += agent.pretraining().iter().map(|(_, t)| rounds(t, &[Roles::BOTH])).sum::<f64>();
     bytes += agent.reprioritisation_trace().map_or(0.0, |t| rounds(&t, &[Roles::BOTH]));
     let mut annotated = usize::from(agent.learner.return_to_go().is_some());
     for batch in [annotate::BLOCK, dims.batch] {

@@ -29,7 +29,7 @@ pub mod state;
 pub mod switch;
 pub mod timing;
 
-pub use crate::adapt::method_name;
+pub use crate::adapt::Method;
 
 use thiserror::Error;
 

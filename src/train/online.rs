@@ -11,6 +11,7 @@ use super::TrainError;
 use super::agent::{Actor, Agent, Annotator, check_columns, fill};
 use super::balance::{self, Balance};
 use super::cadence::{self, Due, Roles};
+use super::calibration;
 use super::conditions::Simulators;
 use super::data::{Dataset, Scales};
 use super::divergence::{Watch, check_finite, check_priorities, reprioritise};
@@ -33,26 +34,29 @@ use crate::replay::stats::{ByOrigin, by_origin};
 use crate::replay::{self, Composer, Draw, Origin, Ring, SumTree, annotate};
 use crate::rng::{Rng, Stream, derive, uniform_action};
 use rand::seq::SliceRandom;
+use serde_json::Value;
 
 /// Return of the last finished episode.
 pub static EPISODE_RETURN: Metric =
     Metric::new("episode_return", "raw return of the last training episode", "", "Training episodes");
 
-/// Fits the adaptation's model of the data; returns whether a signal stopped it.
-pub fn fit_model<R: Recorder>(
+/// Fits what the adaptation names in place `k` of its pretraining; returns whether a signal stopped it.
+pub fn pretrain<R: Recorder>(
     agent: &mut Agent,
+    k: usize,
     ring: &Ring,
     seed: u64,
-    updates: u64,
-    stop: &Stop,
-    quiet: bool,
+    (stop, quiet): (&Stop, bool),
     probe: &mut R,
 ) -> Result<bool, TrainError> {
-    let Some(trace) = agent.model_trace(&Phase::offline(updates)) else { return Ok(false) };
+    let (name, updates, trace) = {
+        let (fit, trace) = agent.pretraining().swap_remove(k);
+        (fit.name, fit.updates, trace)
+    };
     check_columns(&trace, ring.layout())?;
     let mut rounds = Rounds::new(trace, &[Roles::BOTH]);
     begin(probe, MODEL, &rounds)?;
-    let mut progress = Progress::new("model", updates, 0, quiet);
+    let mut progress = Progress::new(name, updates, 0, quiet);
     let mut rows = vec![0; agent.dims.batch];
     let mut weights = vec![0.0; agent.dims.batch];
     for update in 0..updates {
@@ -150,10 +154,10 @@ pub fn check(config: &Config, agent: &Agent, dataset: &Dataset) -> Result<(), Tr
     if !dataset.is_absent() {
         return Ok(());
     }
-    if agent.adaptation.model().is_some() {
+    if let Some(fit) = agent.adaptation.pretrain().iter().find(|fit| fit.pool == replay::OFFLINE) {
         return Err(TrainError::Input(format!(
-            "run.adapt: expected plain without data, got {}, which compares with a model of the data; give --adapt plain",
-            run.adapt,
+            "run.adapt: expected plain without data, got {}, whose {} is fitted to data; give --adapt plain",
+            run.adapt, fit.name,
         )));
     }
     match options.buffer {
@@ -720,7 +724,11 @@ impl<'a> Online<'a> {
     }
 
     /// Quantities of the adaptation over the whole buffer, split by origin.
-    pub fn calibration(&self) -> Vec<(&'static str, ByOrigin)> {
+    pub fn calibration(&self) -> Value {
+        calibration::to_json(&self.quantities(), self.agent.adaptation.ranges())
+    }
+
+    fn quantities(&self) -> Vec<(&'static str, ByOrigin)> {
         let Some(a) = &self.annotation else { return Vec::new() };
         let columns: Vec<_> = a.one.columns().iter().map(|n| self.ring.column(n)).collect();
         let of = |slot: usize| {

@@ -5,14 +5,13 @@
 //! batches, and how strongly a method pulls (expectile, penalty, temperature, ...) can.
 
 use super::TrainError;
-use super::agent::{Agent, find_adaptation, find_algorithm};
+use super::agent::Agent;
 use super::data::Scales;
 use super::state::Saved;
-use crate::algo::Learner as _;
+use crate::adapt::Method;
 use crate::autodiff::ParamTable;
 use crate::config::value::render;
 use crate::config::{Config, DataConfig, RunConfig, Section};
-use crate::nn::Head;
 
 /// What critics estimate, although no tensor shows it.
 const ESTIMATED: [&str; 2] = ["discount", "entropy_backup"];
@@ -40,11 +39,11 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
         return refuse("run.env", &run.env, &new.env, "fine-tuning goes on with the task: leave it out");
     }
     let networks = Networks::of(trained, origin)?;
-    let base = find_algorithm(&run.algo)?;
-    let mut sections = vec![DataConfig::NAME, base.name];
-    sections.extend(base.extends);
-    if run.adapt == new.adapt && find_adaptation(&run.adapt)?.section.is_some() {
-        sections.push(&run.adapt);
+    let method = Method::of(trained);
+    let mut sections = vec![DataConfig::NAME];
+    sections.extend(method.algorithm()?.sections());
+    if run.adapt == new.adapt {
+        sections.extend(method.adaptation()?.sections());
     }
     for section in trained.sections().filter(|s| sections.contains(&s.name())) {
         let other = config.sections().find(|s| s.name() == section.name());
@@ -84,22 +83,17 @@ fn task(env: &str) -> &str {
     env.rsplit_once("-v").map_or(env, |(task, _)| task)
 }
 
-/// Tensors and heads.
+/// Tensors and what they mean.
 #[derive(PartialEq)]
 struct Networks {
     table: ParamTable,
-    policy: Head,
-    model: Option<Head>,
+    meanings: Vec<String>,
 }
 
 impl Networks {
     fn of(config: &Config, origin: &Saved) -> Result<Networks, TrainError> {
         let agent = Agent::new(config, origin.dims(1)?)?;
-        Ok(Networks {
-            policy: agent.learner.policy().head(),
-            model: agent.adaptation.model().map(|m| m.policy().head()),
-            table: (*agent.table).clone(),
-        })
+        Ok(Networks { table: (*agent.table).clone(), meanings: agent.meanings })
     }
 
     /// Whether this one option makes others of them.

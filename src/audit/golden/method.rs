@@ -17,8 +17,8 @@ use crate::algo::iql::{Actor, InitRule, IqlConfig, Order};
 use crate::algo::sac::{self, SacConfig, Temperature, Within};
 use crate::algo::td3::Td3Config;
 use crate::algo::td3_bc::Td3BcConfig;
-use crate::algo::{self, Batch, Dims, Phase};
-use crate::autodiff::{ParamTable, Schedule, Trace, Tracer};
+use crate::algo::{self, Dims, Phase};
+use crate::autodiff::{ParamTable, Schedule, Trace};
 use crate::config::{AdamConfig, AutoOr, Config};
 use crate::nn::Params;
 
@@ -113,9 +113,7 @@ pub fn setup(files: &Files, constants: Constants) -> Result<Setup, GoldenError> 
     let learner = (base.build)(&config, dims, &mut params)?;
     let adaptation = (adaptation.build)(&config, dims, learner.as_ref(), &mut params)?;
     let (table, _) = params.finish(0);
-    let tracer = Tracer::new(table.clone());
-    learner.trace(&tracer, &Batch::new(&tracer, dims, &phase), adaptation.as_ref(), &phase);
-    let mut trace = tracer.finish();
+    let mut trace = algo::trace(&table, dims, &phase, learner.as_ref(), adaptation.as_ref());
     trace.single_expectiles = constants == Constants::Single;
     let annotation = adapt::annotation(adaptation.as_ref(), &table, dims);
     let beside = adapt::reprioritisation(adaptation.as_ref(), &table, dims);

@@ -8,10 +8,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::algo::iql::{Iql, IqlConfig};
-use crate::algo::{Batch, Dims, Learner as _, Phase as Planned, Plain};
+use crate::algo::{self, Dims, Phase as Planned, Plain};
 use crate::audit::OFFLINE;
 use crate::audit::compare::Comparer;
-use crate::autodiff::{Clock, Flow, Noise, Pass, Probe, Program, Select, Store, Trace, Tracer, Workspace};
+use crate::autodiff::{Clock, Flow, Noise, Pass, Probe, Program, Select, Store, Trace, Workspace};
 use crate::nn::Params;
 
 const ROWS: [u32; 6] = [5, 1, 4, 0, 2, 3];
@@ -49,10 +49,7 @@ impl Learning {
         let mut params = Params::default();
         let iql = Iql::declare(&config, dims, &mut params);
         let (table, store) = params.finish(0);
-        let t = Tracer::new(table);
-        let phase = Planned::offline(10);
-        iql.trace(&t, &Batch::new(&t, dims, &phase), &Plain, &phase);
-        let trace = t.finish();
+        let trace = algo::trace(&table, dims, &Planned::offline(10), &iql, &Plain);
         let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
         let mut workspace = Workspace::new(&program);
         for (k, (_, column)) in workspace.inputs_mut(&program).enumerate() {

@@ -7,7 +7,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::adapt::ADAPTATIONS;
+use crate::adapt::{ADAPTATIONS, Method};
 use crate::algo::{ALGORITHMS, Dims, Phase};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
 use crate::audit::narrow::{Narrow, TOLERANCE_F32, narrow};
@@ -16,10 +16,10 @@ use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Program, Select, Trace, Workspace};
 use crate::cli::setup::RunArgs;
 use crate::cli::{Common, Outcome, Verdict};
-use crate::config::{Config, OnlineActorLr, RunConfig};
+use crate::config::{Config, OnlineActorLr};
 use crate::replay::Ring;
 use crate::train::TrainError;
-use crate::train::agent::{Agent, find_algorithm};
+use crate::train::agent::Agent;
 use crate::train::effects::{self, Stage};
 use crate::train::{data, memory};
 
@@ -76,7 +76,7 @@ pub(super) const SMALL: Dims = Dims { s: 4, a: 2, batch: 8 };
 const SMALL_HIDDEN: &str = "[7, 5]";
 
 /// Everything that was checked of one method.
-pub(super) struct Method {
+pub(super) struct Checked {
     pub(super) name: String,
     pub(super) dims: Dims,
     parts: Vec<Part>,
@@ -99,7 +99,7 @@ impl Worst {
     }
 }
 
-impl Method {
+impl Checked {
     pub(super) fn checks(&self) -> usize {
         self.parts.iter().map(|p| p.tensors.len()).sum()
     }
@@ -131,7 +131,7 @@ impl Method {
     }
 
     pub(super) fn verdict(&self) -> String {
-        let (Method { name, .. }, checks) = (self, self.checks());
+        let (Checked { name, .. }, checks) = (self, self.checks());
         let figures = format!(
             "worst relative error {:.1e} (tolerance {TOLERANCE:.0e}), f32 against f64 {:.1e} ({TOLERANCE_F32:.0e})",
             self.worst().error,
@@ -202,8 +202,8 @@ impl Gradients {
         let methods = || ALGORITHMS.iter().map(|e| e.name).chain(ADAPTATIONS.iter().map(|e| e.name));
         let others: Vec<&str> = match (self.all, algo) {
             (true, Some(name)) => {
-                let extends = find_algorithm(name)?.extends;
-                methods().filter(|n| ![algo, adapt, extends].contains(&Some(*n))).collect()
+                let mine = Method::new(name, adapt.unwrap_or_default()).sections()?;
+                methods().filter(|n| !mine.contains(n)).collect()
             }
             _ => Vec::new(),
         };
@@ -227,9 +227,8 @@ impl Gradients {
         common: Common,
         algo: Option<&str>,
         adapt: Option<&str>,
-    ) -> Result<Method, TrainError> {
+    ) -> Result<Checked, TrainError> {
         let config = self.config(common, algo, adapt)?;
-        let RunConfig { algo, adapt, .. } = config.section();
         let seed = common.seed.unwrap_or(0);
         let mut dims = WIDE;
         let mut ring = None;
@@ -241,8 +240,8 @@ impl Gradients {
         }
         let mut parts = check(&config, dims, "as configured", false, seed, ring.as_ref())?;
         parts.extend(check(&small(&config)?, SMALL, "small", true, seed, None)?);
-        let name = if adapt == "plain" { algo } else { format!("{algo} + {adapt}") };
-        Ok(Method { name, dims, parts })
+        let name = Method::of(&config).to_string();
+        Ok(Checked { name, dims, parts })
     }
 }
 
@@ -294,9 +293,7 @@ fn check(
         Part { program, networks, tensors, narrow, operations }
     };
     let mut parts = vec![part("round", &agent.trace(&phase))];
-    if let Some(model) = agent.model_trace(&Phase::offline(1000)) {
-        parts.push(part("behaviour model", &model));
-    }
+    parts.extend(agent.pretraining().iter().map(|(fit, trace)| part(fit.name, trace)));
     if let Some(model) = agent.reprioritisation_trace() {
         parts.push(part("priorities", &model));
     }

@@ -1,0 +1,131 @@
+//! A method: a base algorithm and what modifies it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::ADAPTATIONS;
+use crate::algo::{self, ALGORITHMS, Entry};
+use crate::config::{Config, ConfigError, RunConfig, nearest};
+
+/// The registry's name of the adaptation that changes nothing.
+pub const PLAIN: &str = "plain";
+
+/// A base algorithm and what modifies it, by their names in the registries; `iql + baq` in tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// base algorithm
+    pub algo: String,
+    /// adaptation
+    pub adapt: String,
+}
+
+impl Method {
+    /// Of these names, whether or not the registries have them.
+    pub fn new(algo: &str, adapt: &str) -> Method {
+        let adapt = if adapt.is_empty() { PLAIN } else { adapt };
+        Method { algo: algo.into(), adapt: adapt.into() }
+    }
+
+    /// The method of a configuration.
+    pub fn of(config: &Config) -> Method {
+        let run: RunConfig = config.section();
+        Method::new(&run.algo, &run.adapt)
+    }
+
+    /// Whether the base goes on as it is.
+    pub fn is_plain(&self) -> bool {
+        self.adapt == PLAIN
+    }
+
+    /// The registry's line of the base; an error that names the nearest.
+    pub fn algorithm(&self) -> Result<&'static Entry<algo::Build>, ConfigError> {
+        line("algorithm", ALGORITHMS, &self.algo)
+    }
+
+    /// The registry's line of the adaptation; an error that names the nearest.
+    pub fn adaptation(&self) -> Result<&'static Entry<super::Build>, ConfigError> {
+        line("adaptation", ADAPTATIONS, &self.adapt)
+    }
+
+    /// The sections of a configuration that it reads.
+    pub fn sections(&self) -> Result<Vec<&'static str>, ConfigError> {
+        let (base, modifier) = (self.algorithm()?, self.adaptation()?);
+        let mut all = base.sections();
+        all.extend(modifier.sections());
+        Ok(all)
+    }
+
+    /// Its part of the name of a run directory: the algorithm and what else tells its runs apart, the adaptation where
+    /// there is `tuning`.
+    pub fn folder(&self, preset: Option<&str>, tuning: bool) -> String {
+        let mut name = preset.unwrap_or(&self.algo).to_string();
+        if !name.starts_with(&self.algo) {
+            name = format!("{}-{name}", self.algo);
+        }
+        if tuning { format!("{name}-{}", self.adapt) } else { name }
+    }
+
+    /// Its name in tables, which tells readings of one adaptation apart: `iql + suf (ratios alone)`; `option` gives the
+    /// text of an option of the adaptation's section.
+    pub fn title(&self, option: impl Fn(&str) -> String) -> String {
+        let variants = self.adaptation().map_or(&[][..], |e| e.variants);
+        match variants.iter().find(|(key, value, _)| option(key) == *value) {
+            Some((_, _, variant)) => format!("{self} ({variant})"),
+            None => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.is_plain() {
+            true => write!(f, "{}", self.algo),
+            false => write!(f, "{} + {}", self.algo, self.adapt),
+        }
+    }
+}
+
+impl FromStr for Method {
+    type Err = ConfigError;
+
+    /// Reads what [`Method`] prints, and refuses names that the registries do not have.
+    fn from_str(text: &str) -> Result<Method, ConfigError> {
+        let (algo, adapt) = text.split_once('+').unwrap_or((text, PLAIN));
+        let method = Method::new(algo.trim(), adapt.trim());
+        method.sections()?;
+        Ok(method)
+    }
+}
+
+fn line<B>(what: &str, all: &'static [Entry<B>], name: &str) -> Result<&'static Entry<B>, ConfigError> {
+    all.iter().find(|e| e.name == name).ok_or_else(|| {
+        let names = || all.iter().map(|e| e.name);
+        let hint = nearest(name, names()).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+        let known: Vec<&str> = names().collect();
+        ConfigError::Other(format!("unknown {what} `{name}`{hint} known: {}", known.join(", ")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_reads_what_it_prints() {
+        for (algo, adapt, text) in [("iql", "plain", "iql"), ("cql", "off2on", "cql + off2on")] {
+            let method = Method::new(algo, adapt);
+            assert_eq!((method.to_string().as_str(), method.is_plain()), (text, adapt == "plain"));
+            assert_eq!(text.parse::<Method>().unwrap(), method);
+        }
+        let error = "iql + bag".parse::<Method>().unwrap_err().to_string();
+        assert!(error.contains("`bag`; did you mean `baq`?"), "{error}");
+    }
+
+    #[test]
+    fn readings_have_names() {
+        let of = |value: &'static str| Method::new("iql", "suf").title(|_| value.into());
+        assert_eq!(of("true"), "iql + suf (unconstrained)");
+        assert_eq!(of("false"), "iql + suf (ratios alone)");
+        assert_eq!(Method::new("iql", "").title(|_| String::new()), "iql");
+    }
+}

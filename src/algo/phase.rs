@@ -1,0 +1,48 @@
+//! What a trace must know about the phase it is for.
+
+use crate::autodiff::{Adam, Role, Schedule};
+use crate::config::{AdamConfig, OnlineActorLr};
+
+/// The rounds of a phase: how many, what they follow, how their schedules run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Phase {
+    /// batches carry the origin of their rows
+    pub online: bool,
+    /// planned rounds: the length of `auto` schedules
+    pub rounds: u64,
+    /// rounds of the offline phase before this one; 0 offline
+    pub before: u64,
+    /// rule for learning rates at the switch; without effect offline
+    pub actor_lr: OnlineActorLr,
+    /// the policy's updates have a rate of their own ([`super::Cadence::actor`]) in place of
+    /// [`super::Learner::actor_every`]
+    pub own_pace: bool,
+}
+
+impl Phase {
+    /// Offline training of so many rounds.
+    pub fn offline(rounds: u64) -> Phase {
+        Phase { online: false, rounds, before: 0, actor_lr: OnlineActorLr::Restart, own_pace: false }
+    }
+
+    /// The optimiser of a role. At the switch the schedule of a policy follows `actor_lr`; that of a critic or a model
+    /// goes on.
+    pub fn adam(&self, role: Role, config: &AdamConfig) -> Adam {
+        // Without an offline phase there is none to go on with.
+        let offline = if self.before > 0 { self.before } else { self.rounds };
+        let rule = if role == Role::Actor { self.actor_lr } else { OnlineActorLr::Continue };
+        let (lr, ahead) = match rule {
+            _ if !self.online => (config.lr.over(self.rounds), 0),
+            OnlineActorLr::Constant(share) => (Schedule::Constant(decimal(config.lr.ends()[0] * share)), 0),
+            OnlineActorLr::Continue => (config.lr.over(offline), self.before),
+            OnlineActorLr::Restart => (config.lr.over(self.rounds), 0),
+            OnlineActorLr::Fixed(rate) => (Schedule::Constant(rate), 0),
+        };
+        Adam { lr, ahead, beta1: config.beta1, beta2: config.beta2, eps: config.eps }
+    }
+}
+
+/// The number that a person means by a product of two short decimals: 3e-5, not 2.9999999999999997e-5.
+fn decimal(x: f64) -> f64 {
+    format!("{x:.12e}").parse().expect("invariant: a formatted number is a number")
+}

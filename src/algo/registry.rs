@@ -1,0 +1,113 @@
+//! The list of base algorithms, and what a line of such a list says.
+
+use super::{Dims, Learner, awac, bc, cal_ql, cql, iql, sac, td3, td3_bc};
+use crate::config::{AnySection, Config, ConfigError, section};
+use crate::nn::Params;
+
+/// One line of a registry: of an algorithm or of an adaptation, which differ in how they are built.
+pub struct Entry<B> {
+    /// key on the command line and section of the configuration
+    pub name: &'static str,
+    /// one line
+    pub about: &'static str,
+    /// its section with defaults, if it has options
+    pub section: Option<fn() -> Box<dyn AnySection>>,
+    /// the entry whose section it reads as well
+    pub extends: Option<&'static str>,
+    /// whether it is of no use without recorded transitions
+    pub needs_data: bool,
+    /// what it sets in other sections, as a configuration file: how batches are drawn, updates per step, what happens at
+    /// the switch. Presets and whatever the user gives override it
+    pub defaults: &'static str,
+    /// readings of the method under names of their own: option, its value as text, name
+    pub variants: &'static [(&'static str, &'static str, &'static str)],
+    /// declares its networks
+    pub build: B,
+}
+
+/// Declares an algorithm's networks.
+pub type Build = fn(&Config, Dims, &mut Params) -> Result<Box<dyn Learner>, ConfigError>;
+
+impl<B> Entry<B> {
+    /// A method for recorded transitions that sets nothing outside its own section.
+    pub const fn new(
+        name: &'static str,
+        about: &'static str,
+        section: Option<fn() -> Box<dyn AnySection>>,
+        build: B,
+    ) -> Entry<B> {
+        Entry { name, about, section, extends: None, needs_data: true, defaults: "", variants: &[], build }
+    }
+
+    /// The sections of a configuration that it reads.
+    pub fn sections(&self) -> Vec<&'static str> {
+        let own = self.section.map(|_| self.name);
+        own.into_iter().chain(self.extends).collect()
+    }
+}
+
+/// All base algorithms.
+pub const ALGORITHMS: &[Entry<Build>] = &[
+    Entry::new("bc", "behaviour cloning: imitate the data", Some(section::<bc::BcConfig>), |c, dims, p| {
+        Ok(Box::new(bc::Bc::declare(&c.section(), "pi", dims, p)))
+    }),
+    Entry::new(
+        "iql",
+        "implicit Q-learning: expectile values, advantage-weighted cloning",
+        Some(section::<iql::IqlConfig>),
+        |c, dims, p| Ok(Box::new(iql::Iql::declare(&c.section(), dims, p))),
+    ),
+    Entry::new(
+        "awac",
+        "advantage-weighted actor-critic: cloning weighted by the policy's own advantages",
+        Some(section::<awac::AwacConfig>),
+        |c, dims, p| Ok(Box::new(awac::Awac::declare(&c.section(), dims, p))),
+    ),
+    Entry::new(
+        "cql",
+        "conservative Q-learning: values of sampled actions are pushed below those of the data",
+        Some(section::<cql::CqlConfig>),
+        |c, dims, p| Ok(Box::new(cql::Cql::declare(&c.section(), dims, p))),
+    ),
+    Entry {
+        extends: Some("cql"),
+        ..Entry::new(
+            "cal_ql",
+            "CQL whose values are never pushed below the recorded returns",
+            Some(section::<cal_ql::CalQlConfig>),
+            |c, dims, p| Ok(Box::new(cal_ql::CalQl::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        needs_data: false,
+        ..Entry::new(
+            "sac",
+            "soft actor-critic, for training online",
+            Some(section::<sac::SacConfig>),
+            |c, dims, p| Ok(Box::new(sac::Sac::declare(&c.section(), dims, p)?)),
+        )
+    },
+    Entry {
+        needs_data: false,
+        ..Entry::new(
+            "td3",
+            "twin delayed deterministic policy gradient, for training online",
+            Some(section::<td3::Td3Config>),
+            |c, dims, p| Ok(Box::new(td3::Td3::declare(&c.section(), dims, p))),
+        )
+    },
+    Entry {
+        extends: Some("td3"),
+        ..Entry::new(
+            "td3_bc",
+            "TD3 whose policy also clones the data",
+            Some(section::<td3_bc::Td3BcConfig>),
+            |c, dims, p| Ok(Box::new(td3_bc::Td3Bc::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+];
+
+/// The registry's line of that name.
+pub fn find(name: &str) -> Option<&'static Entry<Build>> {
+    ALGORITHMS.iter().find(|e| e.name == name)
+}

@@ -1,0 +1,184 @@
+//! The networks of a soft actor-critic and the losses around its policy, which SAC, CQL and Cal-QL share.
+//!
+//!   α = exp(log α), one for each agent of an ensemble
+//!   L_π = E[ α log π(a~|s) - min_j Q_j(s, a~) ]
+//!   L_α = -log α · E[ log π(a~|s) + H ]
+//!
+//! Metrics: `policy_entropy` = -E[ log π(a~|s) ]; `temperature` = α, `temperature_loss` = L_α; those of
+//! [`super::measure`] that go with them.
+
+use super::measure::{CRITIC_LOSS, POLICY_LOSS};
+use super::{ACTOR, CRITIC, Dims, Round};
+use crate::autodiff::{Axis, GroupId, Metric, ParamId, Schedule, Shape, Var};
+use crate::config::{AdamConfig, AutoOr};
+use crate::nn::init::Init;
+use crate::nn::{Critics, Head, Params, Policy, Preset};
+
+crate::choices! {
+    /// The weight α of the entropy.
+    Temperature {
+        Learned = "learned", "trained towards the target entropy, from 1";
+        Fixed(value: f64 = 0.0..=1e6) = "fixed", "this value";
+    }
+}
+
+crate::choices! {
+    /// Initial weights of policy and critics.
+    InitRule {
+        Rlkit = "rlkit", "uniform within 1/sqrt(outputs), last layers within 0.003 (critics) and 0.001 (policy), biases 0";
+        Torch = "torch", "uniform within 1/sqrt(inputs), biases too";
+        Corl  = "corl",  "critics orthogonal, last gain 0.01; policy as torch, last layer Xavier with gain 0.01";
+        Lecun = "lecun", "truncated normal of variance 1/inputs, last layers uniform of variance 0.01/inputs, biases 0";
+    }
+}
+
+impl InitRule {
+    fn policy(self) -> Preset {
+        match self {
+            InitRule::Rlkit => Preset::Rlkit { last: 1e-3 },
+            InitRule::Torch => Preset::Torch,
+            InitRule::Corl => Preset::TorchXavier { last: 0.01 },
+            InitRule::Lecun => Preset::Lecun,
+        }
+    }
+
+    fn critics(self) -> Preset {
+        match self {
+            InitRule::Rlkit => Preset::Rlkit { last: 3e-3 },
+            InitRule::Corl => Preset::Orthogonal { last: 0.01 },
+            InitRule::Torch | InitRule::Lecun => self.policy(),
+        }
+    }
+}
+
+/// The temperature.
+pub static TEMPERATURE: Metric = Metric::new("temperature", "alpha", "", "Temperature");
+/// Loss of the temperature.
+pub static TEMPERATURE_LOSS: Metric =
+    Metric::new("temperature_loss", "L_alpha", "", "Loss of the temperature");
+/// Entropy of the policy.
+pub static ENTROPY: Metric = Metric::new("policy_entropy", "-E[ log pi(a~|s) ]", "", "Policy entropy");
+
+/// What the networks of a soft actor-critic are like.
+pub(super) struct SoftSpec<'a> {
+    /// E, independent agents
+    pub(super) ensemble: usize,
+    pub(super) policy_hidden: &'a [usize],
+    pub(super) critic_hidden: &'a [usize],
+    pub(super) critics: usize,
+    pub(super) init: InitRule,
+    pub(super) head: Head,
+    pub(super) temperature: Temperature,
+    pub(super) target_entropy: AutoOr<f64>,
+}
+
+/// Policy, critics, their targets, and the temperature.
+#[derive(Debug)]
+pub(super) struct SoftNets {
+    pub(super) pi: Policy,
+    pub(super) q: Critics,
+    pub(super) q_target: Critics,
+    log_alpha: Option<(GroupId, ParamId)>,
+    fixed: f64,
+    /// H
+    pub(super) target_entropy: f64,
+}
+
+/// Optimisers of one round, and the target's rate.
+pub(super) struct Steps<'a> {
+    pub(super) temperature: &'a AdamConfig,
+    pub(super) actor: &'a AdamConfig,
+    pub(super) critic: &'a AdamConfig,
+    pub(super) polyak: (&'static str, &'a Schedule),
+}
+
+impl SoftNets {
+    /// Declares them.
+    pub(super) fn declare(spec: &SoftSpec<'_>, dims: Dims, params: &mut Params) -> SoftNets {
+        let (e, init) = (spec.ensemble, spec.init.policy());
+        let pi = Policy::ensemble(params, "pi", e, dims.sa(), spec.policy_hidden, spec.head, init);
+        let mut critics = |name, symbol| {
+            let init = spec.init.critics();
+            let all = e * spec.critics;
+            Critics::declare(params, name, symbol, all, dims.sa(), spec.critic_hidden, init).of_members(e)
+        };
+        let (q, q_target) = (critics("q", "q"), critics("q_target", "q^"));
+        params.starts_equal(q.group(), q_target.group());
+        let (log_alpha, fixed) = match spec.temperature {
+            Temperature::Learned => (Some(scalars(params, "log_alpha", e, 0.0)), 1.0),
+            Temperature::Fixed(value) => (None, value),
+        };
+        let target_entropy = spec.target_entropy.or_else(|| -(dims.a as f64));
+        SoftNets { pi, q, q_target, log_alpha, fixed, target_entropy }
+    }
+
+    /// The policies that learn: the members of an ensemble each for itself offline, their joint policy online.
+    pub(super) fn learning(&self, b: &Round<'_>) -> Policy {
+        if b.phase().online { self.pi.clone() } else { self.pi.members() }
+    }
+
+    /// α `[E, 1, 1]`
+    pub(super) fn alpha<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        match self.log_alpha {
+            Some((_, p)) => b.s.param(p).exp().named("alpha"),
+            None => b.s.constant(self.fixed),
+        }
+    }
+
+    /// E[ α log π(a~|s) - min_j Q_j(s, a~) ], of an ensemble the sum over members' own actions or, for one action of
+    /// all, the mean over members
+    pub(super) fn policy_loss<'t>(&self, b: &Round<'t>, (a, log_pi): (Var<'t>, Var<'t>)) -> Var<'t> {
+        let loss = self.alpha(b) * log_pi - self.q.min(b.s, a);
+        if a.shape().heads == 1 { loss.mean() } else { loss.sum(Axis::Heads).mean() }
+    }
+
+    /// Moves α, π, Q and the target, in this order, all on losses that have been traced before.
+    pub(super) fn train_all<'t>(
+        &self,
+        b: &Round<'t>,
+        log_pi: Var<'t>,
+        policy_loss: Var<'t>,
+        critic_loss: Var<'t>,
+        steps: &Steps<'_>,
+    ) {
+        b.metric(&POLICY_LOSS, policy_loss);
+        b.metric(&CRITIC_LOSS, critic_loss);
+        self.policy_metrics(b, log_pi);
+        if let Some((group, p)) = self.log_alpha {
+            let loss = -(b.s.param(p) * (log_pi + self.target_entropy)).sum(Axis::Heads).mean();
+            b.metric(&TEMPERATURE_LOSS, loss);
+            b.train("temperature", ACTOR, group, steps.temperature, loss);
+        }
+        b.train("policy", ACTOR, self.pi.group(), steps.actor, policy_loss);
+        b.train("q", CRITIC, self.q.group(), steps.critic, critic_loss);
+        self.move_target(b, steps);
+    }
+
+    /// Q̂ ← (1-ρ) Q̂ + ρ Q
+    pub(super) fn move_target(&self, b: &Round<'_>, steps: &Steps<'_>) {
+        let (name, rate) = steps.polyak;
+        b.polyak(CRITIC, self.q.group(), self.q_target.group(), name, rate);
+    }
+
+    /// The group of a temperature that is learnt.
+    pub(super) fn temperature(&self) -> Option<GroupId> {
+        self.log_alpha.map(|(group, _)| group)
+    }
+
+    /// Entropy and temperature before they move.
+    pub(super) fn policy_metrics<'t>(&self, b: &Round<'t>, log_pi: Var<'t>) {
+        b.metric(&ENTROPY, -log_pi.mean());
+        b.metric(&TEMPERATURE, mean_of_heads(self.alpha(b)));
+    }
+}
+
+/// A trained scalar of each member `[E, 1, 1]` as a group of its own.
+pub(super) fn scalars(params: &mut Params, name: &str, members: usize, begin: f64) -> (GroupId, ParamId) {
+    let group = params.group(name, members > 1);
+    (group, params.tensor(group, "value", Shape::new(members, 1, 1), Init::Constant(begin)))
+}
+
+/// The mean over an ensemble; of one member its value.
+pub(super) fn mean_of_heads(x: Var<'_>) -> Var<'_> {
+    if x.shape().heads == 1 { x } else { x.mean_over(Axis::Heads) }
+}
