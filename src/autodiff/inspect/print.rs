@@ -7,11 +7,8 @@ use baq_kernels::Binary;
 
 use crate::autodiff::trace::graph::{Graph, NodeId};
 use crate::autodiff::trace::operation::{Op, Unary};
-use crate::autodiff::trace::parameters::GroupId;
 use crate::autodiff::trace::recorded::Trace;
 use crate::autodiff::trace::shape::{Axis, Shape};
-use crate::autodiff::trace::tracer::Tracer;
-use crate::autodiff::trace::var::Var;
 
 /// The formula of a node. Recursion ends at named nodes and at leaves.
 pub fn formula(trace: &Trace, id: NodeId) -> String {
@@ -297,14 +294,4 @@ pub(super) fn symbol(name: &str) -> String {
 /// The formulas of the named outputs of a trace.
 pub fn outputs(trace: &Trace) -> Vec<(&'static str, String)> {
     trace.outputs.iter().map(|(name, id)| (*name, formula(trace, *id))).collect()
-}
-
-/// See [`Var::name`].
-pub fn name_of(v: Var<'_>) -> String {
-    v.name()
-}
-
-/// See [`Tracer::group_name`].
-pub fn group_name(t: &Tracer, group: GroupId) -> String {
-    t.group_name(group)
 }

@@ -67,11 +67,6 @@ impl Tracer {
         self.var(self.recording.borrow_mut().noise(name, kind, shape))
     }
 
-    /// The name of a parameter group.
-    pub fn group_name(&self, group: GroupId) -> String {
-        self.recording.borrow().table.group(group).name.clone()
-    }
-
     /// Trains a group on a loss: gradients with respect to this group only, then one Adam step.
     /// Everything else that the loss reads is a constant.
     pub fn train(&self, name: &'static str, role: Role, group: GroupId, optimiser: &Adam, loss: Var<'_>) {

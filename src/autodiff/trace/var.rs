@@ -156,11 +156,6 @@ impl<'t> Var<'t> {
         }
     }
 
-    /// The name of a parameter group.
-    pub fn group_name(self, group: GroupId) -> String {
-        self.recording.borrow().table.group(group).name.clone()
-    }
-
     pub(super) fn push(self, op: Op, args: &[NodeId], shape: Shape) -> Var<'t> {
         self.at(self.recording.borrow_mut().graph.push(op, args, shape))
     }
