@@ -5,7 +5,8 @@
 
 use std::hint::black_box;
 
-use baq::replay::{Composer, D2, Draw, Layout, Part, Ring, SumTree};
+use baq::replay::pools::OFFLINE;
+use baq::replay::{D2, Draw, Layout, Part, Pools, Recipe, SumTree};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const B: usize = 256;
@@ -17,58 +18,58 @@ struct Batch {
 }
 
 impl Batch {
-    fn new(ring: &Ring) -> Self {
-        let columns = ring.layout().columns().map(|(_, c)| vec![0.0; B * c.len]).collect();
+    fn new(pools: &Pools) -> Self {
+        let columns = pools.layout().columns().map(|(_, c)| vec![0.0; B * c.len]).collect();
         Self { rows: vec![0; B], weights: vec![0.0; B], columns }
     }
 
-    fn compose(&mut self, composer: Composer, update: u64, ring: &Ring, tree: &SumTree) {
+    fn compose(&mut self, recipe: &Recipe, update: u64, pools: &Pools, tree: &SumTree) {
         let draw = Draw { seed: 1, stream: 1, update };
-        composer.compose(draw, ring, Some(tree), 0.0, &mut self.rows, &mut self.weights);
+        recipe.compose(draw, pools, Some(tree), 0.0, &mut self.rows, &mut self.weights);
     }
 
-    fn gather(&mut self, ring: &Ring) {
+    fn gather(&mut self, pools: &Pools) {
         let mut columns = self.columns.iter_mut();
-        let mut places = ring.layout().columns().map(|(_, c)| c);
+        let mut places = pools.layout().columns().map(|(_, c)| c);
         let mut parts: [Part; 6] = std::array::from_fn(|_| {
             let c = places.next().expect("invariant: six columns");
             let out = columns.next().expect("invariant: six columns");
             Part { offset: c.offset, len: c.len, out }
         });
-        ring.gather(&self.rows, &mut parts);
+        pools.gather(&self.rows, &mut parts);
         black_box(&parts);
     }
 }
 
 fn replay(c: &mut Criterion) {
     for n in [1_000_000usize, 2_000_000] {
-        let mut ring = Ring::new(Layout::transitions(11, 3, &[(D2, 1)]), n);
+        let mut pools = Pools::new(Layout::transitions(11, 3, &[(D2, 1)]), &[(OFFLINE, n)]);
         let d2: Vec<f32> = (0..n).map(|i| (i % 1000) as f32 * 0.001).collect();
-        ring.load(n, &[(D2, &d2)]).expect("invariant: the rows fit");
+        pools.load(OFFLINE, n, &[(D2, &d2)]).expect("invariant: the rows fit");
         let mut tree = SumTree::new(n);
         let masses: Vec<f64> = d2.iter().map(|&d| (f64::from(d).sqrt() + 1.0).powf(0.6)).collect();
         tree.assign(0, &masses);
-        let mut batch = Batch::new(&ring);
+        let mut batch = Batch::new(&pools);
 
         let mut group = c.benchmark_group(format!("replay/{n}"));
         let mut update = 0;
-        for (name, composer) in [
-            ("uniform", Composer::Uniform { stratified: false }),
-            ("plain", Composer::Prioritised { stratified: false, online_share: None }),
-            ("stratified", Composer::Prioritised { stratified: true, online_share: None }),
+        for (name, recipe) in [
+            ("uniform", Recipe::Uniform { stratified: false }),
+            ("plain", Recipe::Prioritised { stratified: false, online_share: None }),
+            ("stratified", Recipe::Prioritised { stratified: true, online_share: None }),
         ] {
             group.bench_function(format!("{name}/rows"), |b| {
                 b.iter(|| {
                     update += 1;
-                    batch.compose(composer, update, &ring, &tree);
+                    batch.compose(&recipe, update, &pools, &tree);
                     black_box(&batch.rows);
                 });
             });
             group.bench_function(format!("{name}/rows+gather"), |b| {
                 b.iter(|| {
                     update += 1;
-                    batch.compose(composer, update, &ring, &tree);
-                    batch.gather(&ring);
+                    batch.compose(&recipe, update, &pools, &tree);
+                    batch.gather(&pools);
                 });
             });
         }
@@ -76,7 +77,7 @@ fn replay(c: &mut Criterion) {
             let name = if stratified { "ascending" } else { "scattered" };
             let rows: Vec<Vec<u32>> = (0..512)
                 .map(|k| {
-                    batch.compose(Composer::Prioritised { stratified, online_share: None }, k, &ring, &tree);
+                    batch.compose(&Recipe::Prioritised { stratified, online_share: None }, k, &pools, &tree);
                     batch.rows.clone()
                 })
                 .collect();

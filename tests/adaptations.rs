@@ -9,15 +9,19 @@ use baq::algo::{self, Dims, Phase};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Clock, Flow, NoProbe, Select};
 use baq::cli::Common;
-use baq::cli::finetune::{self, Start};
+use baq::cli::finetune::Start;
+use baq::cli::learn::{self, Again};
 use baq::cli::setup::RunArgs;
 use baq::cli::train;
 use baq::config::{Config, OnlineActorLr};
-use baq::replay::{self, Layout, Origin, Ring, SumTree};
+use baq::replay::pools::{OFFLINE, ONLINE};
+use baq::replay::{self, Layout, Pools, Recipe};
+use baq::rng::Stream;
 use baq::train::agent::Agent;
-use baq::train::balance::Balance;
-use baq::train::offline::Ended;
+use baq::train::batches::Batches;
+use baq::train::progress::Ended;
 use baq::train::progress::Stop;
+use baq::train::reprioritiser::Reprioritiser;
 use baq::train::state::Saved;
 use baq_datasets::{synthetic, write};
 use baq_kernels::Numerics;
@@ -155,33 +159,36 @@ fn separated(shift: f64) -> ((f64, f64), [Vec<f64>; 2]) {
     let sets = ["sac.hidden=[4]", "off2on.density_hidden=[16]", "off2on.density=0.003"];
     let mut agent = agent("sac", "off2on", dims, &sets);
     let layout = Layout::transitions(2, 1, &[]);
-    let mut ring = Ring::new(layout, 800);
+    let mut pools = Pools::new(layout, &[(OFFLINE, 500), (ONLINE, 300)]);
     let mut x = Numbers(3);
     let mut states = |n: usize, shift: f64| -> Vec<f32> {
         (0..n).flat_map(|_| [0.4 * x.unit() + shift, 0.4 * x.unit()]).map(|v| v as f32).collect()
     };
-    ring.load(500, &[(replay::S, &states(500, -shift / 2.0))]).expect("the rows fit");
+    pools.load(OFFLINE, 500, &[(replay::S, &states(500, -shift / 2.0))]).expect("the rows fit");
     for s in states(300, shift / 2.0).chunks(2) {
-        ring.push(&[s[0], s[1], 0.0, 0.0, 1.0, 0.0, 0.0]);
+        pools.push(ONLINE, &[s[0], s[1], 0.0, 0.0, 1.0, 0.0, 0.0]);
     }
-    let mut tree = SumTree::new(800);
-    tree.assign(0, &[1.0; 800]);
-    let mut balance =
-        Balance::new(&agent, 9, 500).expect("there are offline rows").expect("off2on has a model");
+    // Half of the rows offline, half of them online.
+    let recipe = Recipe::mix(0.5, 64);
+    let mut batches = Batches::new(pools, recipe, (9, Stream::Batch), 64);
+    batches.prioritise(|pools, pool| vec![1.0; pools.pool(pool).len()]).expect("numbers");
+    let mut beside =
+        Reprioritiser::new(&agent, 9, 500, None).expect("there are offline rows").expect("a model");
     // f = 0.5 of the mass to the first 1000 rows: 500 * 0.5 / (0.5 * 1000).
-    assert_eq!(balance.newest(), 0.5);
-    let rows: Vec<u32> = (0..32).chain(500..532).collect();
+    assert_eq!(beside.newest(), 0.5);
+    batches.draw(&mut agent, 0, 0).expect("nothing is annotated");
     for round in 0..400 {
         let clock = Clock { round, phase_round: round };
-        let store = &mut agent.store;
-        let flow = balance.round(store, &ring, &mut tree, &rows, clock, round == 399, &mut NoProbe);
+        let flow = beside.round(&mut agent.store, &mut batches, clock, round == 399, &mut NoProbe);
         assert_eq!(flow.expect("priorities are numbers"), Flow::Continue);
     }
-    let value = |name| balance.values().into_iter().find(|(m, _)| m.name == name).expect("measured").1;
+    let value = |name| beside.values().into_iter().find(|(m, _)| m.name == name).expect("measured").1;
+    let tree = batches.tree().expect("priorities");
+    let rows = batches.rows();
     let leaves = |rows: &[u32]| rows.iter().map(|&row| tree.leaf(row as usize)).collect();
-    assert_eq!(ring.origin(500), Origin::Online);
+    assert!(batches.pools().is_online(500));
     let largest = rows.iter().map(|&row| tree.leaf(row as usize)).fold(0.0, f64::max);
-    assert!(balance.newest() >= largest);
+    assert!(beside.newest() >= largest);
     ((value("ratio_offline"), value("ratio_online")), [leaves(&rows[..32]), leaves(&rows[32..])])
 }
 
@@ -384,11 +391,14 @@ fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
             "{what}"
         );
         for _ in 0..2 {
-            let ended = finetune::resume(&cut, &stopped, true).map(|(ended, _)| ended).unwrap_or_else(fail);
+            let ended = learn::go_on(&cut, &Again::default(), None, (&stopped, true))
+                .map(|(ended, _)| ended)
+                .unwrap_or_else(fail);
             assert_eq!(ended, Ended::Interrupted, "{what}");
         }
-        let ended =
-            finetune::resume(&cut, &Stop::default(), true).map(|(ended, _)| ended).unwrap_or_else(fail);
+        let ended = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true))
+            .map(|(ended, _)| ended)
+            .unwrap_or_else(fail);
         assert_eq!(ended, Ended::Complete, "{what}");
         for file in ["checkpoint.safetensors", "metrics.csv"] {
             let read = |run: &Path| std::fs::read(run.join(file)).expect("a finished run has it");
@@ -495,13 +505,14 @@ fn off2on_collects_and_then_makes_the_updates_it_owes() {
     start.run(&config, &cut, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
     let mut seen = Vec::new();
     for _ in 0..6 {
-        finetune::resume(&cut, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+        learn::go_on(&cut, &Again::default(), None, (&stopped, true)).unwrap_or_else(|e| panic!("{e}"));
         let c = Saved::open(&cut).and_then(|s| s.counters()).unwrap_or_else(|e| panic!("{e}"));
         seen.push((c.env_step, c.critic_updates));
     }
     // 40 updates are due after the fourth step, and nothing else happens before they are made.
     assert_eq!(seen, [(2, 0), (3, 0), (4, 1), (4, 2), (4, 3), (4, 4)]);
-    let (ended, _) = finetune::resume(&cut, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
+    let (ended, _) = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true))
+        .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(ended, Ended::Complete);
     let whole = place.finetune("sac", "off2on", &sets, "uncut");
     for file in ["checkpoint.safetensors", "metrics.csv"] {

@@ -80,7 +80,7 @@ fn a_hundred_rounds_allocate_nothing() {
             ("iql", "baq", &["baq.offline_priority=mean_match(0.5)"][..]),
         ] {
             let mut learning = Learning::new(agent(algo, adapt, dims, sets), &online(1000), select);
-            assert_eq!(learning.tree.is_some(), adapt == "baq");
+            assert_eq!(learning.batches.tree().is_some(), adapt == "baq");
             for pool in &pools {
                 let n = allocations(pool, &mut learning, 100);
                 let threads = pool.current_num_threads();
@@ -107,8 +107,8 @@ fn a_hundred_rounds_allocate_nothing() {
         let mut probe =
             Probes { ledger: Some(Scribe::create(&path, &header).expect("a file")), ..Probes::default() };
         assert_eq!(probe.phase("online", &learning.trace), Flow::Continue);
-        assert_eq!(learning.balance.is_some(), adapt == "off2on");
-        if let Some(balance) = &learning.balance {
+        assert_eq!(learning.reprioritiser.is_some(), adapt == "off2on");
+        if let Some(balance) = &learning.reprioritiser {
             assert_eq!(balance.begin(&mut probe), Flow::Continue);
         }
         for pool in &pools {
@@ -131,7 +131,7 @@ fn a_hundred_rounds_allocate_nothing() {
     let mut learning = Learning::new(agent("bc", "plain", dims, &[]), &online(1000), Select::ALL);
     let seen = pools[0].install(|| {
         let before = ALLOCATIONS.load(Ordering::Relaxed);
-        learning.rows = vec![0; 256];
+        std::hint::black_box(vec![0; 256]);
         learning.round();
         ALLOCATIONS.load(Ordering::Relaxed) - before
     });

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 
 use baq::autodiff::NoProbe;
 use baq::config::Config;
-use baq::train::agent::Agent;
+use baq::train::TrainError;
+use baq::train::counters::Counters;
 use baq::train::data;
 use baq::train::metrics::read_evaluations;
-use baq::train::online::{self, Online};
 use baq::train::progress::Stop;
+use baq::train::run::Run;
 use baq::train::rundir::{METRICS_CSV, RunDir};
-use baq::train::state::{Counters, OnlineState, Saved};
-use baq::{algo::Dims, train::TrainError};
+use baq::train::state::{OnlineState, Saved};
 use common::config;
 
 const SMALL: &[&str] = &[
@@ -48,11 +48,9 @@ impl Place {
 
 fn learn(config: &Config, folder: &RunDir) -> Result<(), TrainError> {
     let dataset = data::load(config)?;
-    let agent = Agent::new(config, Dims { s: 3, a: 1, batch: 64 })?;
-    let ring = online::ring(&dataset, &agent, config)?;
-    let mut run = Online::new(config, agent, &dataset, ring, Counters::default(), None)?;
-    run.run(folder, &[], false, &Stop::default(), true, &mut NoProbe)?;
-    Ok(())
+    let stop = Stop::default();
+    let run = Run { config, path: folder.path(), dataset, saved: None, manner: (&stop, true) };
+    run.learn(folder, &mut NoProbe).map(drop)
 }
 
 fn saved(run: &Path) -> (Counters, OnlineState) {

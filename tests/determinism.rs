@@ -8,9 +8,10 @@ use baq::algo::Dims;
 use baq::autodiff::{NOISE_STREAMS, NoProbe, NoiseKind, Select, Shape, Tracer};
 use baq::config::{Exploration, OfflineConfig, OnlineConfig, RunConfig};
 use baq::rng::{Rng, Stream, derive};
-use baq::train::offline::Offline;
+use baq::train::counters::Counters;
 use baq::train::progress::Stop;
 use baq::train::rundir::RunDir;
+use baq::train::training::{Beginning, Training};
 use baq::train::{agent::Agent, data};
 use baq_kernels::philox;
 use common::{Learning, agent, assert_same, bits, config, methods, online, with_threads};
@@ -174,12 +175,16 @@ fn evaluation_changes_nothing() {
         };
         let path = dir.path().join(name);
         let folder = RunDir::create(&path).unwrap_or_else(|e| panic!("{e}"));
-        let mut offline = Offline::new(&config, agent, &dataset, None).unwrap_or_else(|e| panic!("{e}"));
-        offline.run(&folder, false, &Stop::default(), true, &mut NoProbe).unwrap_or_else(|e| panic!("{e}"));
+        let counters = Counters::default();
+        let start = Beginning { config: &config, agent, dataset: &dataset, counters, saved: None };
+        let mut offline = Training::offline(start).unwrap_or_else(|e| panic!("{e}"));
+        offline
+            .run(&folder, &[], false, (&Stop::default(), true), &mut NoProbe)
+            .unwrap_or_else(|e| panic!("{e}"));
         let log = std::fs::read_to_string(path.join(baq::train::rundir::METRICS_CSV)).expect("metrics");
         let evaluations =
             std::fs::read_to_string(path.join(baq::train::rundir::EVALUATIONS_CSV)).expect("evaluations");
-        (bits(&offline.into_agent().store), log, evaluations.lines().count())
+        (bits(&offline.into_parts().0.store), log, evaluations.lines().count())
     };
     let (with, with_log, evaluated) = run("with", 2);
     let (without, without_log, none) = run("without", 0);

@@ -8,17 +8,15 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use baq::algo::{self, Dims};
+use baq::algo;
 use baq::autodiff::NoProbe;
 use baq::cli::Common;
 use baq::cli::setup::{RunArgs, known_sections};
-use baq::config::{AnySection, Config, Field, OfflineConfig, OnlineConfig, RunConfig};
-use baq::train::agent::Agent;
+use baq::config::{AnySection, Begin, Config, Field, OfflineConfig, OnlineConfig, RunConfig};
+use baq::train::counters::Counters;
 use baq::train::effects::{self, Stage};
-use baq::train::offline::Offline;
-use baq::train::online::{self, Online};
-use baq::train::progress::Stop;
-use baq::train::state::Counters;
+use baq::train::run::{self, Sources};
+use baq::train::training::{Beginning, Training};
 use baq::train::{TrainError, data, memory};
 use baq::{adapt, env};
 use baq_datasets::{synthetic, write};
@@ -202,52 +200,57 @@ fn resolve(file: &Path, (algo, adapt): (&str, &str), set: &str, phase: &str) -> 
 
 /// A few rounds offline.
 fn offline(config: &Config) -> Result<(), TrainError> {
-    let dataset = data::load(config)?;
-    effects::check(config, &dataset, Stage::Offline)?;
-    memory::check(config, &dataset)?;
     let batch = config.section::<OfflineConfig>().batch;
-    let agent =
-        Agent::new(config, Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch })?;
-    online::check(config, &agent, &dataset)?;
-    let mut training = Offline::new(config, agent, &dataset, None)?;
-    if !is_large(batch) {
-        training.replay(3, &mut NoProbe)?;
-    }
-    Ok(())
+    learn(config, Stage::Offline, if is_large(batch) { None } else { Some((3, 0)) })
 }
 
 /// A few environment steps and rounds.
 fn online(config: &Config) -> Result<(), TrainError> {
-    let mut short = config.clone();
-    if config.get("baq", "model_updates").is_some() {
-        short.apply_set("baq.model_updates=2")?;
-    }
-    let config = &short;
-    let dataset = data::load(config)?;
-    effects::check(config, &dataset, Stage::Online(3))?;
-    memory::check_online(config, &dataset)?;
+    let mut config = config.clone();
+    config.put(RunConfig { begin: Begin::Online, ..config.section() });
     let options: OnlineConfig = config.section();
-    let batch = options.rows();
-    let mut agent =
-        Agent::new(config, Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch })?;
-    online::check(config, &agent, &dataset)?;
-    online::check_capacity(config, &dataset, 0)?;
-    let every: Vec<usize> = (0..dataset.columns.len()).collect();
-    if !is_large(batch) {
-        let all = dataset.ring(&every, 0, &[], None)?;
-        let fits = agent.adaptation.pretrain().len();
-        for k in 0..fits {
-            online::pretrain(&mut agent, k, &all, 0, (&Stop::default(), true), &mut NoProbe)?;
+    let quick = !is_large(options.rows()) && options.updates_per_step.or_else(|| 1.0) < 100.0;
+    learn(&config, Stage::Online(3), quick.then_some((6, 6)))
+}
+
+/// As the commands do it, for so many rounds and environment steps if any.
+fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<(), TrainError> {
+    let dataset = data::load(config)?;
+    effects::check(config, &dataset, stage)?;
+    match stage {
+        Stage::Offline => memory::check(config, &dataset)?,
+        _ => memory::check_online(config, &dataset)?,
+    }
+    let from = Sources::default();
+    let mut agent = from.agent(config, &dataset)?;
+    if length.is_none() {
+        return Ok(());
+    }
+    let counters = Counters::default();
+    let fits: Vec<&'static str> = agent.adaptation.pretrain().iter().map(|fit| fit.name).collect();
+    for fit in fits {
+        if stage != Stage::Offline {
+            let start = Beginning { config, agent, dataset: &dataset, counters, saved: None };
+            let mut training = Training::fit(start, fit)?;
+            training.rerun(2, 0, &mut NoProbe)?;
+            agent = training.into_parts().0;
         }
     }
-    let ring = online::ring(&dataset, &agent, config)?;
-    let counters = Counters { round: 3, offline_rounds: 3, ..Counters::default() };
-    let mut training = Online::new(config, agent, &dataset, ring, counters, None)?;
-    let critic = options.updates_per_step.or_else(|| 1.0);
-    if !is_large(batch) && critic < 100.0 {
-        training.replay(6, 6, &mut NoProbe)?;
-    }
-    Ok(())
+    let counters = Counters { round: 3, offline_rounds: 3, ..counters };
+    let mut training = match stage {
+        Stage::Offline => {
+            let start =
+                Beginning { config, agent, dataset: &dataset, counters: Counters::default(), saved: None };
+            Training::offline(start)?
+        }
+        _ => {
+            let pools = run::pools(&dataset, &agent, config)?;
+            let start = Beginning { config, agent, dataset: &dataset, counters, saved: None };
+            Training::online(start, pools)?
+        }
+    };
+    let (rounds, env_steps) = length.unwrap_or_default();
+    training.rerun(rounds, env_steps, &mut NoProbe)
 }
 
 /// Right, but slow.

@@ -14,6 +14,7 @@ use baq::config::{Exploration, OnlineConfig};
 use baq::nn::{Head, Mean, Params, Policy, Preset};
 use baq::replay;
 use baq::train::agent::Agent;
+use baq::train::annotation::Annotator;
 use common::{Learning, Numbers, agent, bits, config, online};
 
 /// A policy for 1 state dimension without hidden layers whose outputs are its last biases.
@@ -219,7 +220,7 @@ fn at_distance(sets: &[&str], distance: f32) -> (Vec<f32>, f64, f64) {
         agent.store.values[p.index()].fill(0.0);
     }
     let mut out = [0.0; 2];
-    let mut annotator = agent.annotator(1).expect("baq annotates");
+    let mut annotator = Annotator::new(&agent, 1).expect("baq annotates");
     annotator.one(&mut agent.store, &[0.3, -0.2, 0.9], &[distance; 4], &mut out);
 
     let t = Tracer::new(agent.table.clone());

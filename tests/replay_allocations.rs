@@ -6,8 +6,8 @@
 use std::alloc::{GlobalAlloc, Layout as MemoryLayout, System};
 use std::cell::Cell;
 
-use baq::replay::annotate::{refresh, return_to_go};
-use baq::replay::{Composer, D2, Draw, Layout, Part, R, RETURN_TO_GO, Ring, S, SumTree};
+use baq::replay::pools::{OFFLINE, ONLINE};
+use baq::replay::{Draw, Layout, Part, Pools, R, RETURN_TO_GO, Recipe, S, SumTree};
 
 struct Counting;
 
@@ -38,20 +38,23 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_hundred_updates_allocate_nothing() {
     const B: usize = 256;
-    let mut ring = Ring::new(Layout::transitions(11, 3, &[(D2, 1), (RETURN_TO_GO, 1)]), 5000);
-    ring.load(4900, &[]).expect("the rows fit");
+    let layout = Layout::transitions(11, 3, &[(RETURN_TO_GO, 1)]);
+    let mut pools = Pools::new(layout, &[(OFFLINE, 4900), (ONLINE, 100)]);
+    pools.load(OFFLINE, 4900, &[]).expect("the rows fit");
     let mut tree = SumTree::new(5000);
     tree.assign(0, &vec![1.0; 4900]);
-    let (s, r, d2) = (ring.column(S), ring.column(R), ring.column(D2));
+    let (s, r) = (pools.column(S), pools.column(R));
     let (mut rows, mut weights) = (vec![0; B], vec![0.0; B]);
     let (mut s_out, mut r_out) = (vec![0.0; B * s.len], vec![0.0; B]);
-    let (mut values, mut masses) = (vec![0.0; B], vec![0.0; B]);
-    let record = vec![0.5; ring.layout().width()];
-    let composers = [
-        Composer::Uniform { stratified: false },
-        Composer::Prioritised { stratified: true, online_share: None },
-        Composer::Prioritised { stratified: false, online_share: None },
-        Composer::Mix(0.5),
+    let masses = vec![1.5; B];
+    let record = vec![0.5; pools.layout().width()];
+    let recipes = [
+        Recipe::Uniform { stratified: false },
+        Recipe::Prioritised { stratified: true, online_share: None },
+        Recipe::Prioritised { stratified: false, online_share: None },
+        Recipe::mix(0.5, B),
+        Recipe::concat(20, B),
+        Recipe::Proportional,
     ];
 
     let before = allocations();
@@ -60,28 +63,19 @@ fn a_hundred_updates_allocate_nothing() {
 
     let before = allocations();
     for update in 0..200 {
-        ring.push_with_priority(&record, &mut tree, 2.0 + update as f64);
-        for composer in composers {
+        pools.push_with_priority(ONLINE, &record, &mut tree, 2.0 + update as f64);
+        for recipe in &recipes {
             let draw = Draw { seed: 1, stream: 1, update };
-            composer.compose(draw, &ring, Some(&tree), 0.5, &mut rows, &mut weights);
-            ring.gather(
+            recipe.compose(draw, &pools, Some(&tree), 0.5, &mut rows, &mut weights);
+            pools.gather(
                 &rows,
                 &mut [
                     Part { offset: s.offset, len: s.len, out: &mut s_out },
                     Part { offset: r.offset, len: r.len, out: &mut r_out },
                 ],
             );
-            refresh(&mut ring, d2, &rows, &mut values, |_, rows, values| {
-                for (v, &row) in values.iter_mut().zip(rows) {
-                    *v = row as f32;
-                }
-            });
-            for (mass, v) in masses.iter_mut().zip(&values) {
-                *mass = f64::from(*v) + 1.0;
-            }
             tree.update(&rows, &masses);
         }
-        return_to_go(&mut ring, 1, 0.99, Some(-1.0));
     }
     assert_eq!(allocations() - before, 0);
     assert!(r_out.contains(&0.5) || s_out.contains(&0.5), "online rows are drawn");

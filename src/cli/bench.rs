@@ -18,8 +18,7 @@ use crate::train::bench::{self, Acting, Measured, Round, Samples};
 use crate::train::data::{self, EMBEDDED};
 use crate::train::effects::{self, Stage};
 use crate::train::metrics::read_timing;
-use crate::train::offline::Ended;
-use crate::train::progress::Stop;
+use crate::train::progress::{Ended, Stop};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

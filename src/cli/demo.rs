@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::finetune::{self, Start};
+use super::learn::{self, Again};
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, train};
 use crate::config::{Config, OfflineConfig, OnlineConfig};
@@ -16,8 +17,7 @@ use crate::report;
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
 use crate::train::metrics::{Phase, read_dataset, read_evaluations};
-use crate::train::offline::Ended;
-use crate::train::progress::Stop;
+use crate::train::progress::{Ended, Stop};
 use crate::train::rundir::{self, RunDir, RunError};
 
 /// Pre-train and fine-tune on the embedded data
@@ -81,7 +81,7 @@ impl Demo {
             self.shorten_online(&mut config);
             let config = setup::note_simulator(config, true, false)?;
             let ended = match begun(&config, &folder(adapt))? {
-                true => finetune::resume(&folder(adapt), &stop, quiet)?.0,
+                true => learn::go_on(&folder(adapt), &Again::default(), None, (&stop, quiet))?.0,
                 false => start.run(&config, &folder(adapt), &stop, quiet)?,
             };
             if ended == Ended::Interrupted {
@@ -185,7 +185,7 @@ const HOLDS: [&str; 7] =
 /// Trains, or goes on with what an earlier call of the same command has begun.
 fn offline(config: &Config, run: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
     match begun(config, run)? {
-        true => Ok(train::resume(run, stop, quiet)?.0),
+        true => Ok(learn::go_on(run, &Again::default(), None, (stop, quiet))?.0),
         false => train::begin(config, run, stop, quiet),
     }
 }

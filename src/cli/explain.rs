@@ -10,16 +10,17 @@ use serde_json::{Value, json};
 use super::setup::{RunArgs, config_method};
 use super::{Common, Outcome, Verdict};
 use crate::adapt::{self, Method};
-use crate::algo::{Cadence, Dims, OPENING, Phase, Sampling};
+use crate::algo::{Cadence, Dims, OPENING, Sampling};
 use crate::autodiff::explain::{Explanation, SymbolText, explain};
 use crate::autodiff::print;
 use crate::autodiff::{Program, Select, Trace};
-use crate::config::{BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::config::{Begin, BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::cadence;
 use crate::train::effects::{self, Stage};
+use crate::train::plan::{Plan, offline_phase, online_phase};
 
 /// Print what a method computes.
 #[derive(Debug, Args)]
@@ -126,6 +127,10 @@ struct Sheet {
     spec: &'static env::Spec,
     phase: Which,
     parts: Vec<Part>,
+    /// from the first phase to the last, the present one among them
+    plan: Plan,
+    /// what batches are drawn from
+    pools: String,
     /// columns that the adaptation computes once per transition, and how
     annotated: Vec<(&'static str, String)>,
 }
@@ -145,7 +150,7 @@ impl Sheet {
             Which::Offline => {
                 let mut about = vec!["transitions of the data set, uniform with replacement".to_string()];
                 about.extend(delay(&agent));
-                let trace = agent.trace(&Phase::offline(offline.updates));
+                let trace = agent.trace(&offline_phase(config));
                 parts.push(Part::new("round", about, batch, offline.updates, &trace));
             }
             Which::Online => {
@@ -158,14 +163,8 @@ impl Sheet {
                     parts.push(Part::new(fit.name, about, batch, fit.updates, &trace));
                 }
                 let cadence = cadence::of(&online, agent.adaptation.as_ref());
-                let rounds = cadence.rounds(online.learning_steps());
-                let phase = Phase {
-                    online: true,
-                    rounds,
-                    before: offline.updates,
-                    actor_lr: online.actor_lr,
-                    own_pace: cadence.actor.is_some(),
-                };
+                let phase = online_phase(config, &agent, offline.updates);
+                let rounds = phase.rounds;
                 let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];
                 about.extend(switch(&online));
                 about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));
@@ -182,7 +181,18 @@ impl Sheet {
             }
         }
         let method = config_method(config);
-        Ok(Sheet { algo: run.algo, adapt: run.adapt, method, spec, phase: which, parts, annotated })
+        let (plan, pools) = (plan(config, &agent, which)?, pools(which, &online));
+        Ok(Sheet {
+            algo: run.algo,
+            adapt: run.adapt,
+            method,
+            spec,
+            phase: which,
+            parts,
+            plan,
+            pools,
+            annotated,
+        })
     }
 
     fn phase(&self) -> &'static str {
@@ -200,10 +210,36 @@ impl Sheet {
             .collect();
         json!({
             "algo": self.algo, "adapt": self.adapt, "method": self.method, "env": self.spec.id, "phase": self.phase(),
-            "obs_dim": self.spec.obs_dim, "act_dim": self.spec.act_dim,
+            "plan": self.plan.to_string(), "pools": self.pools, "obs_dim": self.spec.obs_dim, "act_dim": self.spec.act_dim,
             "programs": self.parts.iter().map(Part::to_json).collect::<Vec<_>>(),
             "annotated": annotated,
         })
+    }
+}
+
+/// The phases from nothing to the end of the one that is explained.
+fn plan(config: &Config, agent: &Agent, which: Which) -> Result<Plan, TrainError> {
+    let run: RunConfig = config.section();
+    let offline = Plan::offline(config);
+    let online =
+        || Plan::online(config, agent.adaptation.pretrain().iter().map(|fit| (fit.name, fit.updates)));
+    let scratch = run.begin == Begin::Online || !Method::of(config).algorithm()?.needs_data;
+    Ok(match which {
+        Which::Offline => offline,
+        Which::Online if scratch => online(),
+        Which::Online => online().after(offline),
+    })
+}
+
+/// What batches are drawn from.
+fn pools(which: Which, online: &OnlineConfig) -> String {
+    match which {
+        Which::Offline => "offline (the data set)".into(),
+        Which::Online => format!(
+            "offline ({} of the data set's transitions), online (collected ones); {} in both",
+            online.offline_rows,
+            grouped(online.capacity as u64)
+        ),
     }
 }
 
@@ -380,6 +416,8 @@ impl std::fmt::Display for Sheet {
             spec.obs_dim,
             spec.act_dim
         )?;
+        writeln!(f, "plan {}", self.plan)?;
+        writeln!(f, "pools {}", self.pools)?;
         for part in &self.parts {
             writeln!(f)?;
             self.part(f, part)?;

@@ -7,25 +7,24 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::probes::{ProbeArgs, close, probes};
+use super::learn::{self, Again};
+use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict, hints, names, resume, say_notes};
+use super::{Common, Outcome, Verdict, hints, names};
 use crate::adapt::Method;
-use crate::algo::{Given, Pretraining};
-use crate::audit::Recorder;
+use crate::algo::Given;
 use crate::config::value::FieldValue as _;
-use crate::config::{By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated};
-use crate::report::{self, OnlineFigures};
+use crate::config::{
+    Begin, By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated,
+};
+use crate::report::OnlineFigures;
 use crate::train::agent::Agent;
-use crate::train::data::{self, Dataset};
-use crate::train::effects::{self, Stage};
-use crate::train::metrics::{EvaluationLog, Phase, read_evaluations, write_dataset};
-use crate::train::offline::Ended;
-use crate::train::online::{self, Online};
-use crate::train::progress::Stop;
-use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
-use crate::train::state::{Counters, Saved};
-use crate::train::{TrainError, calibration, memory, switch};
+use crate::train::metrics::read_evaluations;
+use crate::train::progress::{Ended, Stop};
+use crate::train::run::Sources;
+use crate::train::rundir::{self, ORIGIN};
+use crate::train::state::Saved;
+use crate::train::{TrainError, calibration, switch};
 
 /// Fine-tune in an environment
 ///
@@ -55,9 +54,8 @@ pub struct Finetune {
     /// go on with an interrupted run; takes everything from its directory, except where the data are if --data says so
     #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "env", "max_episode_steps", "ledger", "probes", "adapt", "clip_actions"])]
     resume: Option<PathBuf>,
-    /// go on with, or begin with, another MuJoCo than the run or the configuration names
-    #[arg(long)]
-    accept_mujoco: bool,
+    #[command(flatten)]
+    again: Again,
     /// no progress bar
     #[arg(long)]
     quiet: bool,
@@ -70,10 +68,9 @@ impl Finetune {
         let quiet = self.quiet || common.json;
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
-                hints::check_resume(path, "finetune")?;
-                resume::refuse_seed(common)?;
+                learn::check_resumed(path, "finetune", common)?;
                 let moved = self.run.data.as_deref();
-                let (ended, config) = go_on(path, moved, self.accept_mujoco, &stop, quiet)?;
+                let (ended, config) = learn::go_on(path, &self.again, moved, (&stop, quiet))?;
                 (path.clone(), ended, config)
             }
             None => {
@@ -84,7 +81,7 @@ impl Finetune {
                     config.apply_argument("--env-steps", ("online", "env_steps"), &n.to_toml())?;
                 }
                 self.probes.apply(&mut config)?;
-                let config = setup::note_simulator(config, true, self.accept_mujoco)?;
+                let config = setup::note_simulator(config, true, self.again.accept_mujoco)?;
                 let default = start.default_out(&config, self.run.preset.as_deref())?;
                 let out = names::out(self.out.as_deref(), default, "finetune")?;
                 (out.clone(), start.run(&config, &out, &stop, quiet)?, config)
@@ -166,6 +163,7 @@ impl Start {
             config.clone().restrict(&others)?;
         }
         config.put(trained.section::<OfflineConfig>());
+        config.put(RunConfig { begin: Begin::Online, ..config.section() });
         if let Some(path) = &self.model {
             let agent = Agent::outline(&config, origin.dims(1)?)?;
             let given = agent.adaptation.pretrain().into_iter().find_map(|fit| fit.given);
@@ -183,31 +181,12 @@ impl Start {
 
     /// Fine-tunes from the beginning in a new run directory.
     pub fn run(&self, config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
-        let origin = Saved::open(&self.from)?;
-        let model = self.model.as_deref().map(Saved::open).transpose()?;
-        // What can be wrong with the input is found before anything is created.
-        let dataset = setup::load_again(config)?;
-        effects::check(config, &dataset, Stage::Online(origin.counters()?.round))?;
-        memory::check_online(config, &dataset)?;
-        prepare(config, &origin, model.as_ref(), &dataset)?;
-        let config = &dataset.pin(config);
-        drop(dataset);
-        let mut earlier = match self.from.is_dir() {
-            true => read_evaluations(&self.from)?,
-            false => Vec::new(),
+        let from = Sources {
+            origin: Some(Saved::open(&self.from)?),
+            model: self.model.as_deref().map(Saved::open).transpose()?,
         };
-        // The curve counts environment steps of this run.
-        earlier.retain(|e| e.stamp.phase == Phase::Offline);
-        let dir = RunDir::create(out)?;
-        copy(origin.file(), &dir, ORIGIN)?;
-        if let Some(model) = &model {
-            copy(model.file(), &dir, MODEL)?;
-        }
-        let folder = dir.folder(EARLIER)?;
-        EvaluationLog::create(&folder, &earlier)?.flush()?;
-        // Written last: a directory with a configuration can be resumed.
-        dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
-        tune(config, &dir, data::load(config)?, None, (stop, quiet))
+        let earlier = learn::earlier(&self.from)?;
+        learn::begin(config, out, setup::load_again(config)?, &from, &earlier, (stop, quiet))
     }
 }
 
@@ -243,28 +222,6 @@ fn take_form(config: &mut Config, model: &Path, given: Option<Given>) -> Result<
     Ok(())
 }
 
-/// Goes on with an interrupted run; everything comes from its directory.
-pub fn resume(path: &Path, stop: &Stop, quiet: bool) -> Result<(Ended, Config), TrainError> {
-    go_on(path, None, false, stop, quiet)
-}
-
-fn go_on(
-    path: &Path,
-    moved: Option<&str>,
-    accept: bool,
-    stop: &Stop,
-    quiet: bool,
-) -> Result<(Ended, Config), TrainError> {
-    let dir = RunDir::resume(path)?;
-    let (config, saved) = resume::open(&dir, accept)?;
-    let dataset = resume::data(&dir, &config, moved)?;
-    let ended = tune(&config, &dir, dataset, saved.as_ref(), (stop, quiet))?;
-    if ended != Ended::Interrupted {
-        resume::say_if_over(&dir, saved.as_ref())?;
-    }
-    Ok((ended, config))
-}
-
 /// How many transitions that its origin collected the run in `dir` began with; 0 unless it came from an online run.
 fn carried_rows(dir: &Path) -> Result<u64, TrainError> {
     let saved = Saved::open(dir)?;
@@ -288,102 +245,6 @@ pub fn carried(dir: &Path) -> Option<String> {
     })
 }
 
-/// Fine-tunes in a directory that [`Start::run`] has prepared, from its checkpoint if there is one.
-fn tune(
-    config: &Config,
-    dir: &RunDir,
-    dataset: Dataset,
-    saved: Option<&Saved>,
-    (stop, quiet): (&Stop, bool),
-) -> Result<Ended, TrainError> {
-    let run: RunConfig = config.section();
-    if saved.is_some() {
-        memory::check_online(config, &dataset)?;
-    }
-    // Only now is it certain that these are the data of this run.
-    Saved::open(&dir.file(ORIGIN))?.check_dataset(&dataset.facts)?;
-    say_notes(&dataset.facts);
-    let mut probe = probes(config, dir, &dataset, saved)?;
-    let ended = learn(config, dir, dataset, saved, (stop, quiet), &mut probe)?;
-    if ended != Ended::Interrupted {
-        close(dir, &mut probe)?;
-        let title = format!("{} on {}", setup::config_method(config), run.env);
-        let notes = super::report::notes(&[dir.path().to_path_buf()]);
-        report::write(dir.path(), &title, &[dir.path().to_path_buf()], &notes)?;
-    }
-    Ok(ended)
-}
-
-/// Writes everything into a directory that a run determines.
-pub(super) fn learn<R: Recorder>(
-    config: &Config,
-    dir: &RunDir,
-    dataset: Dataset,
-    saved: Option<&Saved>,
-    (stop, quiet): (&Stop, bool),
-    probe: &mut R,
-) -> Result<Ended, TrainError> {
-    if !dataset.is_absent() {
-        write_dataset(dir.path(), &dataset.facts)?;
-    }
-    let ready = ready(config, dir.path(), dataset, saved, (stop, quiet), probe)?;
-    let Some(mut training) = ready else { return Ok(Ended::Interrupted) };
-    let earlier = read_evaluations(&dir.file(EARLIER))?;
-    let ended = training.run(dir, &earlier, saved.is_some(), stop, quiet, probe)?;
-    if ended != Ended::Interrupted {
-        dir.write(rundir::CALIBRATION, training.calibration().to_string().as_bytes())?;
-    }
-    Ok(ended)
-}
-
-/// The online phase of the run in `dir`, at its beginning or where it was saved; `None` if a signal came while the model
-/// of the data was being fitted.
-pub(super) fn ready<'a, R: Recorder>(
-    config: &'a Config,
-    dir: &Path,
-    dataset: Dataset,
-    saved: Option<&Saved>,
-    (stop, quiet): (&Stop, bool),
-    probe: &mut R,
-) -> Result<Option<Online<'a>>, TrainError> {
-    let run: RunConfig = config.section();
-    let model = match dir.join(MODEL).exists() {
-        true => Some(Saved::open(&dir.join(MODEL))?),
-        false => None,
-    };
-    let origin = Saved::open(&dir.join(ORIGIN))?;
-    let mut agent = prepare(config, &origin, model.as_ref(), &dataset)?;
-    let mut ring = online::ring(&dataset, &agent, config)?;
-    let counters = match saved {
-        Some(saved) => {
-            saved.check_dataset(&dataset.facts)?;
-            saved.restore(&mut agent)?
-        }
-        None => {
-            for k in unfitted(&agent, &origin, model.as_ref())? {
-                let every: Vec<usize> = (0..dataset.columns.len()).collect();
-                let all = dataset.ring(&every, 0, &[], None)?;
-                if online::pretrain(&mut agent, k, &all, run.seed, (stop, quiet), probe)? {
-                    return Ok(None);
-                }
-            }
-            if let Some(rows) = online::carried(config, &origin)? {
-                online::append(&mut ring, &agent, &rows)?;
-            }
-            let before = origin.counters()?;
-            Counters {
-                round: before.round,
-                offline_rounds: before.round,
-                evaluations: before.evaluations,
-                // Starts that the origin has seen do not come again.
-                episode: before.episode,
-                ..Counters::default()
-            }
-        }
-    };
-    Online::new(config, agent, &dataset, ring, counters, saved).map(Some)
-}
-
 fn read_calibration(run: &Path) -> Result<Value, TrainError> {
     let file = run.join(rundir::CALIBRATION);
     let fail = |e: String| TrainError::Input(format!("{}: {e}", file.display()));
@@ -394,64 +255,4 @@ fn read_calibration(run: &Path) -> Result<Value, TrainError> {
 /// The verdict on a finished run's calibration.
 pub fn calibration_verdict(run: &Path) -> Result<String, TrainError> {
     Ok(calibration::lines(&read_calibration(run)?).pop().unwrap_or_default())
-}
-
-/// The agent with the offline run's parameters and, where one is given, the behaviour model's.
-fn prepare(
-    config: &Config,
-    origin: &Saved,
-    model: Option<&Saved>,
-    dataset: &Dataset,
-) -> Result<Agent, TrainError> {
-    let options: OnlineConfig = config.section();
-    origin.check_dataset(&dataset.facts)?;
-    switch::check_scales(origin, &dataset.scales)?;
-    let dims = origin.dims(options.rows())?;
-    let mut agent = Agent::new(config, dims)?;
-    online::check(config, &agent, dataset)?;
-    let carried = match options.carry && !dataset.is_absent() {
-        true => origin.collected_rows()?,
-        false => 0,
-    };
-    online::check_capacity(config, dataset, carried)?;
-    let saved = origin.groups()?;
-    let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
-    for (k, name) in groups.iter().enumerate() {
-        let Some(from) = agent.adaptation.adopt(name, &saved).map(str::to_string) else { continue };
-        // The adaptation's own networks need not be there; those of the base must.
-        if k < agent.base_groups || saved.contains(&from.as_str()) {
-            origin.restore_group(&mut agent, &from, name)?;
-        }
-    }
-    let given = agent.adaptation.pretrain().into_iter().find_map(|fit| Some((fit.given?, fit.group)));
-    if let (Some((given, group)), Some(model)) = (given, model) {
-        model.check_dataset(&dataset.facts)?;
-        if model.scales()?.observation != dataset.scales.observation {
-            return Err(TrainError::Input(format!(
-                "{}: expected a behaviour model trained on states scaled as in {}, got another scaling; train it with the same data.* options",
-                model.file(),
-                origin.file(),
-            )));
-        }
-        model.restore_group(&mut agent, given.group, &groups[group.index()])?;
-    }
-    agent.switch(&options);
-    Ok(agent)
-}
-
-/// What neither the origin nor a given run has fitted, by its place in [`Agent::pretraining`].
-fn unfitted(agent: &Agent, origin: &Saved, model: Option<&Saved>) -> Result<Vec<usize>, TrainError> {
-    let saved = origin.groups()?;
-    let there = |fit: &Pretraining<'_>| {
-        let name = &agent.table.group(fit.group).name;
-        let adopted = agent.adaptation.adopt(name, &saved).is_some_and(|from| saved.contains(&from));
-        adopted || (model.is_some() && fit.given.is_some())
-    };
-    let all = agent.adaptation.pretrain();
-    Ok((0..all.len()).filter(|k| !there(&all[*k])).collect())
-}
-
-fn copy(from: &str, dir: &RunDir, name: &str) -> Result<(), TrainError> {
-    let bytes = crate::files::read(Path::new(from)).map_err(|e| TrainError::Input(format!("{from}: {e}")))?;
-    Ok(dir.write(name, &bytes)?)
 }

@@ -103,7 +103,8 @@ pub fn probes(
         let mut ledger = Scribe::resume(&path, &header, mark)?;
         if let Some(saved) = saved {
             let round = saved.counters()?.round;
-            let (then, now) = (saved.simulators()?, Simulators::of(config, Some(saved), round)?);
+            let (then, now) =
+                (saved.simulators()?, Simulators::of(config, Some(saved.simulators()?), round)?);
             if let Some(simulator) = now.last().filter(|_| then != now) {
                 ledger.sink.change(Change { from: round, simulator: simulator.to_string() })?;
             }

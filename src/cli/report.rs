@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Common, Outcome, Verdict, setup};
 use crate::report::{self, Run, group};
 use crate::train::state::Saved;
-use crate::train::{TrainError, offline, rundir};
+use crate::train::{TrainError, held_out, rundir};
 
 /// Make a report.
 #[derive(Debug, Args)]
@@ -107,7 +107,7 @@ pub fn notes(runs: &[PathBuf]) -> Vec<String> {
     let early_stop = || {
         let saved = Saved::open(run).ok()?;
         let config = setup::from_text(saved.file(), saved.config().ok()?).ok()?;
-        offline::early_stop(&config, &saved.counters().ok()?)
+        held_out::early_stop(&config, &saved.counters().ok()?)
     };
     let calibration = super::finetune::calibration_verdict(run).ok();
     early_stop().into_iter().chain(super::finetune::carried(run)).chain(calibration).collect()

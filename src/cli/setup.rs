@@ -17,9 +17,10 @@ use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::conditions;
+use crate::train::counters::Counters;
 use crate::train::data::{self, Dataset, EMBEDDED, Scales, Task};
 use crate::train::rundir::{self, RunDir};
-use crate::train::state::{Counters, Saved};
+use crate::train::state::Saved;
 
 /// What a run is made of; the rest comes from presets, files and `--set`.
 #[derive(Clone, Debug, Default, Args)]

@@ -21,7 +21,7 @@ pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::help_text;
 pub use presets::{PRESETS, Preset};
 pub use sections::{
-    AuditConfig, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,
+    AuditConfig, Begin, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,
     OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
 };
 pub use stated::{By, Stated};

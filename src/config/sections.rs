@@ -70,6 +70,15 @@ crate::choices! {
     }
 }
 
+crate::choices! {
+    /// The first phase of a run that starts from nothing.
+    Begin {
+        Auto = "auto", "offline with data, online without";
+        Offline = "offline", "updates on the data";
+        Online = "online", "the environment, with the data beside it if there are some";
+    }
+}
+
 crate::config! {
     RunConfig "run", "What is trained, on what, and the seed of all randomness" {
         run algo:        String     = "iql",           .., "base algorithm";
@@ -77,6 +86,7 @@ crate::config! {
         run dataset:     String     = "",              .., "file with the offline data, as an absolute path";
         run dataset_sha256: String  = "",              .., "its SHA-256, written when the run begins: other data are refused";
         run env:         String     = "",              .., "environment for evaluation and online training; empty: the dataset's, if its name tells";
+        run begin:       Begin      = Begin::Auto,     .., "first phase of a run that starts from nothing";
         run seed:        u64        = 0,               .., "seed of initialisation, batches, noise and environments";
         run numerics:    String     = "f32",           .., "factors in the products of large layers, set by --numerics";
         run q_bound:     f64        = 1e6,             1e-6..=1e30, "the run has diverged when the largest absolute Q of a batch is above this";
@@ -122,6 +132,7 @@ crate::config! {
 crate::config! {
     OfflineConfig "offline", "Training on the dataset" {
         run   updates:             u64   = 1_000_000, 1..=MOST,     "gradient updates";
+        run   schedule_updates:    AutoOr<u64> = AutoOr::Auto, 1..=MOST, "updates that schedules without a length of their own take; auto: all of them";
         shape batch:               usize = 256,       1..=1_000_000,     "transitions per update";
         run   eval_every:          u64   = 5_000,     1..=MOST,     "updates between evaluations";
         run   eval_episodes:       usize = 10,        0..=10_000,     "episodes per evaluation; 0: no evaluation";
@@ -135,6 +146,7 @@ crate::config! {
 crate::config! {
     OnlineConfig "online", "Fine-tuning in the environment, and the switch to it" {
         run   env_steps:         u64           = 30_000,     1..=MOST,          "environment steps";
+        run   schedule_steps:    AutoOr<u64>   = AutoOr::Auto, 1..=MOST,        "environment steps that schedules without a length of their own take; auto: all of them";
         run   updates_per_step:  AutoOr<f64>   = AutoOr::Auto, PER_STEP,      "critic updates per environment step, fractions accumulate; auto: as the adaptation asks, else 1";
         run   actor_updates_per_step: AutoOr<f64> = AutoOr::Auto, PER_STEP,   "policy and temperature updates per environment step; auto: as the adaptation asks, else as often among the rounds as the base has it";
         shape batch:             usize         = 256,        1..=1_000_000,          "transitions per update; with buffer = concat the online ones alone";
@@ -150,10 +162,17 @@ crate::config! {
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
         run   carry:             bool          = true,       ..,           "fine-tuning from a run that has collected transitions begins with them; false: without";
         run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
-        run   capacity:          usize         = 2_000_000,  1..=4_000_000_000,          "transitions that the buffer holds; with data it must exceed offline rows plus environment steps";
+        run   capacity:          usize         = 2_000_000,  1..=4_000_000_000,          "transitions that the buffer holds, offline ones included; with data it must exceed offline rows plus environment steps";
         run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";
         run   exploration_noise: f64           = 0.03,       0.0..=1e3,        "standard deviation of exploration noise";
         run   exploration_clip:  f64           = 0.5,        0.0..=1e3,        "bound of exploration noise";
+    }
+}
+
+impl OfflineConfig {
+    /// Updates that schedules without a length of their own take.
+    pub fn horizon(&self) -> u64 {
+        self.schedule_updates.or_else(|| self.updates)
     }
 }
 
@@ -161,6 +180,11 @@ impl OnlineConfig {
     /// First environment steps, which collect without learning.
     pub fn idle_steps(&self) -> u64 {
         self.warmup_steps.max(self.random_steps)
+    }
+
+    /// Environment steps that learn and that schedules without a length of their own take.
+    pub fn learning_horizon(&self) -> u64 {
+        self.schedule_steps.or_else(|| self.env_steps).saturating_sub(self.idle_steps())
     }
 
     /// Environment steps that learn.

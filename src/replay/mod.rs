@@ -2,24 +2,24 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`ring`] | records of all rows in one flat array, offline prefix and online rows |
+//! | [`pools`] | records of all rows in one flat array, a ring for each origin |
 //! | [`sum_tree`] | priorities, eight children per node, one node per cache line |
-//! | [`compose`] | which rows make a batch, and their importance weights |
-//! | [`annotate`] | columns computed once per row by a frozen model |
-//! | [`stats`] | means and quantiles of a column, split by origin |
+//! | [`recipe`] | which rows make a batch, and their importance weights |
+//! | [`returns`] | the returns of a finished episode |
+//! | [`stats`] | mean and quantiles |
 //!
 //! A row is a *record*: its columns side by side, so that one draw touches two or three neighbouring
 //! cache lines instead of one line per column.
 
-pub mod annotate;
-pub mod compose;
-pub mod ring;
+pub mod pools;
+pub mod recipe;
+pub mod returns;
 pub mod stats;
 pub mod sum_tree;
 
 pub use baq_kernels::gather::Part;
-pub use compose::{Composer, Draw};
-pub use ring::Ring;
+pub use pools::{OFFLINE, Pools};
+pub use recipe::{Draw, Recipe, Source};
 pub use sum_tree::SumTree;
 
 /// Observation, `[S]`.
@@ -46,20 +46,8 @@ pub const IMPORTANCE: &str = "importance";
 /// 1 where a row was collected online, `[1]`: a column of batches, not of records.
 pub const ONLINE: &str = "online";
 
-/// The pool of the data's transitions.
-pub const OFFLINE: &str = "offline";
-
 /// Floats in a cache line of 64 bytes.
 const LINE: usize = 16;
-
-/// Where a row came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Origin {
-    /// The data file.
-    Offline,
-    /// Our own interaction.
-    Online,
-}
 
 /// Place of a column inside a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -135,23 +123,21 @@ impl Layout {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The data does not fit.
-    #[error(
-        "replay.capacity = {capacity} is smaller than the {rows} offline rows: set it to at least {rows} plus the number of online steps"
-    )]
+    #[error("replay: expected at most {capacity} rows, got {rows}; raise online.capacity")]
     Capacity {
-        /// rows that the ring can hold
+        /// rows that the pool can hold
         capacity: usize,
         /// rows of the data
         rows: usize,
     },
-    /// Saved state does not fit the ring that is to receive it.
+    /// Saved state does not fit the pool that is to receive it.
     #[error(
         "replay state: {what}: expected {expected}, got {got}; the checkpoint belongs to another configuration or data file"
     )]
     State {
         /// which quantity
         what: &'static str,
-        /// what the ring implies
+        /// what the pool implies
         expected: u64,
         /// what the state holds
         got: u64,

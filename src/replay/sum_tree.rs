@@ -12,7 +12,7 @@
 //!
 //! If all leaves are equal, a target u · total would select floor(u · n) up to rounding; the tree knows
 //! when they are equal and then selects exactly that row, so that equal priorities reproduce the
-//! uniform stream bit by bit (see [`super::compose`]).
+//! uniform stream bit by bit (see [`super::recipe`]).
 //!
 //! Above 400 lines because the tests stand beside the code.
 

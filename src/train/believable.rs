@@ -1,11 +1,12 @@
 //! What a checkpoint must hold to be believed.
 //!
 //! A checksum shows that a file is whole, not that this program wrote it. Whoever computes it anew may write anything, so what
-//! could not be the state of a run is refused before it is used: here what the file alone shows, in `Online` and `Offline` what
+//! could not be the state of a run is refused before it is used: here what the file alone shows, in `Training` what
 //! takes the configuration and the data to see.
 
-use super::TrainError;
-use super::state::Counters;
+use super::counters::Counters;
+use super::error::TrainError;
+use super::plan::Work;
 use crate::checkpoint::container::{Dtype, Reader};
 
 /// Counts are exact as floating-point numbers, and sums of a few of them fit.
@@ -23,13 +24,14 @@ struct File<'a> {
 pub(super) fn check(reader: &Reader, name: &str, counters: &Counters) -> Result<(), TrainError> {
     let file = File { reader, name };
     let phase = reader.text("phase")?;
-    if !["offline", "online"].contains(&phase) {
-        return Err(file.wrong("phase", "offline or online", &format!("`{}`", phase.escape_debug())));
+    if !Work::WORDS.contains(&phase) {
+        let known = Work::WORDS.join(" or ");
+        return Err(file.wrong("phase", &known, &format!("`{}`", phase.escape_debug())));
     }
     file.sizes()?;
     file.counters(counters)?;
     file.numbers()?;
-    if phase == "online" { file.online(counters) } else { Ok(()) }
+    if phase == Work::ONLINE { file.online(counters) } else { Ok(()) }
 }
 
 impl File<'_> {
@@ -70,6 +72,8 @@ impl File<'_> {
             ("evaluations", c.evaluations, MOST),
             ("critic updates", c.critic_updates, c.round),
             ("policy updates", c.actor_updates, c.round),
+            ("phase of the plan", c.phase, MOST),
+            ("rounds of a model", c.fitted, MOST),
         ];
         for (what, count, most) in counts {
             let entry = format!("counters: {what}");
@@ -138,8 +142,9 @@ impl File<'_> {
         range("offline rows", offline, 0, capacity)?;
         range("rows collected", pushed, c.env_step, MOST)?;
         let records = self.reader.shape("replay.records")?;
-        let whole = records.len() == 2 && records[0] as u64 == pushed.min(capacity) && records[1] > 0;
-        let expected = format!("{} rows", pushed.min(capacity));
+        let rows = pushed.min(capacity - offline);
+        let whole = records.len() == 2 && records[0] as u64 == rows && records[1] > 0;
+        let expected = format!("{rows} rows");
         self.require(whole, "replay.records", &expected, &format!("shape {records:?}"))?;
         let s = self.reader.tensor::<u64>("dims", &[2])?[0];
         let seen = self.reader.shape("env.observation")?;

@@ -5,29 +5,29 @@ use std::time::Instant;
 
 use baq_kernels::philox::fill_uniform;
 
-use super::agent::{Actor, Agent, fill};
+use super::agent::{Actor, Agent};
+use super::annotation;
+use super::batches::Batches;
 use super::cadence::Roles;
-use super::online::composer;
+use super::error::TrainError;
+use super::memory;
 use super::peak::time;
 pub use super::peak::{Measured, Samples};
-use super::{TrainError, memory};
+use super::training::recipe;
 use crate::adapt::Method;
 use crate::algo::{Dims, Phase};
 use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Trace, Workspace};
 use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig};
-use crate::replay::{self, Composer, Draw, Layout, Ring, SumTree};
+use crate::replay::pools::{OFFLINE, ONLINE};
+use crate::replay::{self, Layout, Pools};
 use crate::rng::Stream;
 
 /// Planned length of the phases that are traced; only schedules see it.
 const ROUNDS: u64 = 1_000_000;
 
-/// A ring with noise for transitions, and priorities where the method wants them.
+/// Batches of noise for transitions, with priorities where the method wants them.
 pub struct Memory {
-    ring: Ring,
-    tree: Option<SumTree>,
-    composer: Composer,
-    rows: Vec<u32>,
-    weights: Vec<f32>,
+    batches: Batches,
     draws: u64,
 }
 
@@ -35,12 +35,11 @@ impl Memory {
     /// `rows` transitions of the agent's sizes.
     pub fn new(agent: &Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
         let options: OnlineConfig = config.section();
-        let sampling = agent.adaptation.sampling();
-        let annotated = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
+        let annotated = annotation::columns(agent);
         let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
-        let mut ring = Ring::new(Layout::transitions(agent.dims.s, agent.dims.a, &extra), rows);
-        let columns: Vec<(String, usize)> =
-            ring.layout().columns().map(|(name, c)| (name.to_string(), c.len)).collect();
+        let layout = Layout::transitions(agent.dims.s, agent.dims.a, &extra);
+        let columns: Vec<(String, usize)> = layout.columns().map(|(n, c)| (n.to_string(), c.len)).collect();
+        let mut pools = Pools::new(layout, &[(OFFLINE, rows), (ONLINE, 0)]);
         let values: Vec<Vec<f32>> = (0u32..)
             .zip(&columns)
             .map(|(k, (name, len))| {
@@ -56,51 +55,45 @@ impl Memory {
             .collect();
         let columns: Vec<(&str, &[f32])> =
             columns.iter().zip(&values).map(|((name, _), x)| (name.as_str(), &x[..])).collect();
-        ring.load(rows, &columns)?;
-        let composer = composer(options.buffer, &sampling)?;
-        let tree = composer.is_prioritised().then(|| {
-            let mut tree = SumTree::new(rows);
-            let of = |name: &&str| columns.iter().find(|(n, _)| n == name).expect("invariant: laid out").1;
-            let annotated: Vec<&[f32]> = annotated.iter().map(of).collect();
-            let masses: Vec<f64> = (0..rows)
-                .map(|i| {
-                    let row: Vec<f32> = annotated.iter().map(|x| x[i]).collect();
-                    agent.adaptation.priority(&row, false)
-                })
-                .collect();
-            tree.assign(0, &masses);
-            tree
-        });
-        let batch = agent.dims.batch;
-        Ok(Memory { ring, tree, composer, rows: vec![0; batch], weights: vec![0.0; batch], draws: 0 })
+        pools.load(OFFLINE, rows, &columns)?;
+        let recipe = recipe(&options, agent)?;
+        let prioritised = recipe.is_prioritised();
+        let mut batches = Batches::new(pools, recipe, (0, Stream::Batch), agent.dims.batch);
+        if prioritised {
+            batches.prioritise(|pools, pool| {
+                let of = |row| {
+                    let values: Vec<f32> =
+                        annotated.iter().map(|n| pools.get(row, pools.column(n))[0]).collect();
+                    agent.adaptation.priority(&values, false)
+                };
+                pools.pool(pool).rows().map(of).collect()
+            })?;
+        }
+        Ok(Memory { batches, draws: 0 })
     }
 
     /// Draws the rows of the next batch.
-    pub fn draw(&mut self) {
-        let draw = Draw { seed: 0, stream: Stream::Batch as u32, update: self.draws };
-        let tree = self.tree.as_ref();
-        self.composer.compose(draw, &self.ring, tree, 0.0, &mut self.rows, &mut self.weights);
+    pub fn draw(&mut self, agent: &mut Agent) {
+        let drawn = self.batches.draw(agent, self.draws, 0);
+        drawn.expect("invariant: nothing is annotated anew");
         self.draws += 1;
     }
 
     /// Copies the rows drawn last to the inputs of a program.
     pub fn gather(&self, workspace: &mut Workspace, program: &Program) {
-        fill(workspace, program, &self.ring, &self.rows);
-        if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
-            importance.copy_from_slice(&self.weights);
-        }
+        self.batches.fill(workspace, program);
     }
 
     /// Gives the rows drawn last other priorities; without a tree nothing happens.
     pub fn reprioritise(&mut self, masses: &[f64]) {
-        if let Some(tree) = &mut self.tree {
-            tree.update(&self.rows, masses);
+        if self.batches.tree().is_some() {
+            self.batches.reprioritise(masses).expect("invariant: they are numbers");
         }
     }
 
     /// Transitions in it.
     pub fn rows(&self) -> usize {
-        self.ring.len()
+        self.batches.pools().len()
     }
 }
 
@@ -171,7 +164,7 @@ impl Round {
     pub fn sample(&mut self) {
         let turn = self.turn();
         let (program, workspace) = &mut self.programs[turn];
-        self.memory.draw();
+        self.memory.draw(&mut self.agent);
         self.memory.gather(workspace, program);
     }
 
@@ -185,7 +178,7 @@ impl Round {
         let turn = self.turn();
         let (program, workspace) = &mut self.programs[turn];
         let clock = Clock { round: self.round, phase_round: self.round };
-        let pass = Pass { clock, noise: Noise::Seed(0), rows: &self.memory.rows };
+        let pass = Pass { clock, noise: Noise::Seed(0), rows: self.memory.batches.rows() };
         self.round += 1;
         program.run_with(workspace, &mut self.agent.store, pass, probe)
     }
@@ -301,7 +294,7 @@ pub fn replay(
     let before = baq_kernels::allocations();
     let begin = Instant::now();
     while begin.elapsed().as_secs_f64() < seconds && cost.draw.0.len() < 1 << 20 {
-        let draw = time(|| round.memory.draw());
+        let draw = time(|| round.memory.draw(&mut round.agent));
         let (program, workspace) = &mut round.programs[0];
         let gather = time(|| round.memory.gather(workspace, program));
         cost.draw.push(draw);

@@ -11,7 +11,7 @@
 //! the last rounds of the step: ten critic updates and one of the policy are nine rounds of the critic and
 //! one of both.
 
-use super::state::Counters;
+use super::counters::Counters;
 use crate::algo::{Adaptation, Cadence};
 use crate::config::{AutoOr, OnlineConfig};
 
@@ -55,7 +55,7 @@ pub fn of(options: &OnlineConfig, adaptation: &dyn Adaptation) -> Cadence {
     };
     let (opening, factor) = asked.opening;
     // A phase that ends inside the opening makes its updates at its end.
-    let opening = if asked.opening_collects { opening.min(options.learning_steps()) } else { opening };
+    let opening = if asked.opening_collects { opening.min(options.learning_horizon()) } else { opening };
     Cadence { critic, actor, opening: (opening, factor), ..asked }
 }
 

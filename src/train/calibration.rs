@@ -5,16 +5,20 @@
 use serde_json::{Value, json};
 
 use crate::algo::Range;
-use crate::replay::stats::{ByOrigin, Summary};
+use crate::replay::stats::Summary;
 
-/// As JSON: quantity, origin, mean and quantiles, and the range of the mean where there is one.
-pub fn to_json(quantities: &[(&'static str, ByOrigin)], ranges: &[Range]) -> Value {
+/// Quantities of an adaptation: name, and a summary of each pool.
+pub type Quantities = [(&'static str, Vec<(&'static str, Option<Summary>)>)];
+
+/// As JSON: quantity, pool, mean and quantiles, and the range of the mean where there is one.
+pub fn to_json(quantities: &Quantities, ranges: &[Range]) -> Value {
     let summary = |s: &Option<Summary>| match s {
         Some(s) => json!({"count": s.count, "mean": s.mean, "q05": s.q05, "q50": s.q50, "q95": s.q95}),
         None => Value::Null,
     };
-    let of = |(name, by): &(&'static str, ByOrigin)| {
-        let mut all = json!({"offline": summary(&by.offline), "online": summary(&by.online)});
+    let of = |(name, pools): &(&'static str, Vec<(&'static str, Option<Summary>)>)| {
+        let of = |(pool, s): &(&str, Option<Summary>)| (pool.to_string(), summary(s));
+        let mut all = Value::Object(pools.iter().map(of).collect());
         if let Some(range) = ranges.iter().find(|r| r.quantity == *name) {
             all["range"] = json!({"offline": range.offline, "online": range.online, "advice": range.advice});
         }
@@ -76,10 +80,10 @@ mod tests {
     fn the_verdict_names_what_is_outside_its_range() {
         let summary = |mean: f64| Some(Summary { count: 10, mean, q05: mean, q50: mean, q95: mean });
         let last = |offline, online| {
-            let by = ByOrigin { offline: summary(offline), online: summary(online) };
+            let pools = vec![("offline", summary(offline)), ("online", summary(online))];
             let (range, advice) = ((0.8, 0.98), "--set baq.k_q=auto");
             let range = Range { quantity: "weight w", offline: range, online: (0.4, 0.9), advice };
-            lines(&to_json(&[("weight w", by)], &[range])).pop().expect("a verdict")
+            lines(&to_json(&[("weight w", pools)], &[range])).pop().expect("a verdict")
         };
         assert!(last(0.9, 0.6).contains("target ranges"));
         let text = last(0.999, 0.6);

@@ -6,10 +6,10 @@
 use baq_datasets::{Columns, Ending, Source, episodes, returns, scores};
 use ndarray::{Array1, Array2};
 
-use super::TrainError;
 use super::agent::{Actor, Agent};
 use super::data::Scales;
-use super::memory::Needs;
+use super::error::TrainError;
+use super::needs::Needs;
 use super::progress::{Progress, Stop};
 use crate::config::{Exploration, OnlineConfig};
 use crate::env::{Env, Spec};

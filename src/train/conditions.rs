@@ -1,8 +1,7 @@
 //! What the bits of a run depend on beside its configuration and its data: instruction set, numerics and simulator. A
 //! checkpoint says under which it was made, so that nobody goes on under others unawares.
 
-use super::TrainError;
-use super::state::Saved;
+use super::error::TrainError;
 use crate::config::{Config, MujocoConfig};
 use crate::env::mujoco;
 
@@ -35,13 +34,12 @@ pub struct Simulators(Vec<(u64, MujocoConfig)>);
 impl Simulators {
     /// Those of a run that stands at `round`: the configuration's, or after a checkpoint its own and, if that is
     /// another, the one of this process.
-    pub fn of(config: &Config, saved: Option<&Saved>, round: u64) -> Result<Simulators, TrainError> {
+    pub fn of(config: &Config, saved: Option<Simulators>, round: u64) -> Result<Simulators, TrainError> {
         let begun: MujocoConfig = config.section();
         if begun.release.is_empty() {
             return Ok(Simulators::default());
         }
-        let Some(saved) = saved else { return Ok(Simulators(vec![(0, begun)])) };
-        let mut all = saved.simulators()?;
+        let Some(mut all) = saved else { return Ok(Simulators(vec![(0, begun)])) };
         let here = simulator()?;
         if all.last() != Some(&here) {
             all.0.push((round, here));

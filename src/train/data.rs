@@ -11,7 +11,7 @@ use baq_datasets::{
 use baq_kernels::digest::join;
 use ndarray::{Array1, Array2};
 
-use super::TrainError;
+use super::error::TrainError;
 use super::metrics::DatasetFacts;
 use crate::adapt::Method;
 use crate::algo::{ALGORITHMS, Failed, ReturnToGo};
@@ -19,7 +19,8 @@ use crate::config::{
     AuditConfig, AutoOr, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
 };
 use crate::env::{self, Spec};
-use crate::replay::{self, Layout, Ring};
+use crate::replay::pools::{OFFLINE, ONLINE};
+use crate::replay::{self, Layout, Pools};
 
 /// Name that stands for the slice of rollouts inside the program.
 pub const EMBEDDED: &str = "embedded";
@@ -307,20 +308,22 @@ impl Dataset {
         returns
     }
 
-    /// The transitions `rows` in a ring of that capacity, with room for annotated columns and, if a rule
-    /// is given, with the return to go of each row's own episode.
-    pub fn ring(
+    /// The transitions `rows` in a pool that they fill, and an empty pool for those that are collected, which together
+    /// hold `capacity` rows or at least these. There is room for annotated columns and, if a rule is given, the return to
+    /// go of each row's own episode.
+    pub fn pools(
         &self,
         rows: &[usize],
         capacity: usize,
         annotated: &[&str],
         return_to_go: Option<ReturnToGo>,
-    ) -> Result<Ring, TrainError> {
+    ) -> Result<Pools, TrainError> {
         let c = &self.columns;
         let extra: Vec<(&str, usize)> =
             return_to_go.map(|_| replay::RETURN_TO_GO).iter().chain(annotated).map(|n| (*n, 1)).collect();
         let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
-        let mut ring = Ring::new(layout, capacity.max(rows.len()).max(1));
+        let room = capacity.max(rows.len()).max(1) - rows.len();
+        let mut pools = Pools::new(layout, &[(OFFLINE, rows.len()), (ONLINE, room)]);
         let matrix = |m: &Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
         let vector = |v: &Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
         let returns = return_to_go.map(|rule| vector(&self.returns_to_go(rule)));
@@ -329,8 +332,8 @@ impl Dataset {
         let mut columns: Vec<(&str, &[f32])> =
             vec![(replay::S, &s), (replay::A, &a), (replay::R, &r), (replay::M, &m), (replay::S2, &s2)];
         columns.extend(returns.as_deref().map(|g| (replay::RETURN_TO_GO, g)));
-        ring.load(rows.len(), &columns)?;
-        Ok(ring)
+        pools.load(OFFLINE, rows.len(), &columns)?;
+        Ok(pools)
     }
 }
 

@@ -7,8 +7,8 @@
 //! The default bound: rewards of the locomotion tasks stay below 15 a step, scaled or not, which makes |Q| < 1500
 //! at a discount of 0.99. Values that feed on themselves grow by a factor, and soon pass any bound.
 
-use super::TrainError;
 use super::agent::Agent;
+use super::error::TrainError;
 use super::rundir::{self, RunDir};
 use crate::algo::measure::Q_MAX;
 use crate::autodiff::Metric;

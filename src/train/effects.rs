@@ -3,12 +3,13 @@
 //! For options of a method this is not a list but a comparison: an option that may take any of its other values while
 //! the method computes the same has no effect. The rest, what is done with data and in which phase, is a list.
 
-use super::TrainError;
 use super::agent::Agent;
 use super::cadence;
 use super::data::Dataset;
+use super::error::TrainError;
+use super::plan::{offline_phase, online_phase};
 use crate::adapt::{self, Method};
-use crate::algo::{Dims, Given, Phase};
+use crate::algo::{Dims, Given};
 use crate::config::{
     By, Config, DataConfig, DataMode, Exploration, Field, OfflineConfig, OfflineRows, OnlineConfig, PRESETS,
     RewardScaling, RunConfig, Stated, value::render,
@@ -20,8 +21,8 @@ use toml::Value;
 pub enum Stage {
     /// training on data; what is set for the online phase is kept for it
     Offline,
-    /// learning in an environment without data
-    Alone,
+    /// learning in an environment from scratch
+    Scratch,
     /// fine-tuning after so many rounds
     Online(u64),
 }
@@ -273,19 +274,17 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
     // Constants that are left to the data; which ones they are makes no difference.
     agent.adaptation.calibrate(&[0.3, 0.7]);
     let cadence = cadence::of(&online, agent.adaptation.as_ref());
-    let rounds = cadence.rounds(online.learning_steps());
     let before = match stage {
         Stage::Offline => offline.updates,
-        Stage::Alone => 0,
+        Stage::Scratch => 0,
         Stage::Online(before) => before,
     };
-    let own_pace = cadence.actor.is_some();
-    let later = Phase { online: true, rounds, before, actor_lr: online.actor_lr, own_pace };
+    let later = online_phase(config, &agent, before);
     let mut text = format!("{:?} {cadence:?}\n", agent.adaptation.sampling());
     // Where training begins, from which fine-tuning goes on.
     text += &if let Stage::Online(_) = stage { format!("{:?}", agent.table) } else { format!("{params:?}") };
     if stage == Stage::Offline {
-        text += &agent.trace(&Phase::offline(offline.updates)).essence();
+        text += &agent.trace(&offline_phase(config)).essence();
         text += &format!("{:?}", agent.validation_trace(BATCH).map(|t| t.essence()));
     }
     let acting = [Exploration::Greedy, online.exploration].map(|how| agent.acting_trace(1, how, &online));

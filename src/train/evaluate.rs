@@ -3,9 +3,9 @@
 //! The environments, the noise and the seeds are its own, so that evaluating never changes
 //! training. Initial states are a function of (seed, number of the evaluation), equal for all methods.
 
-use super::TrainError;
 use super::agent::{Actor, Agent};
 use super::data::Scales;
+use super::error::TrainError;
 use super::metrics::{Evaluation, Stamp};
 use crate::autodiff::Store;
 use crate::config::{Exploration, OnlineConfig};

@@ -1,84 +1,43 @@
-//! Training loops and what surrounds them.
+//! How an agent is trained: the phases of a run, their batches, their loop, and what surrounds them.
 
 pub mod agent;
-pub mod balance;
+pub mod annotation;
+pub mod batches;
 mod believable;
 pub mod bench;
 pub mod cadence;
 pub mod calibration;
 pub mod collect;
 pub mod conditions;
+pub mod counters;
 pub mod data;
 pub mod dataset_facts;
 pub mod distribution;
 pub mod divergence;
 pub mod effects;
+pub mod error;
 pub mod evaluate;
 pub mod evaluations;
+pub mod held_out;
+pub mod interaction;
 mod lock;
 pub mod memory;
 pub mod metrics;
-pub mod offline;
-pub mod online;
+mod needs;
 mod peak;
+mod periods;
+pub mod plan;
 pub mod progress;
+pub mod reprioritiser;
 mod resumable_csv;
+pub mod rounds;
+pub mod run;
 pub mod rundir;
 mod stamp;
 pub mod state;
 pub mod switch;
 pub mod timing;
+pub mod training;
 
 pub use crate::adapt::Method;
-
-use thiserror::Error;
-
-/// Why a run cannot begin or go on. Each is one line. `Diverged` is a failed check, the others are bad input.
-#[derive(Debug, Error)]
-pub enum TrainError {
-    /// data
-    #[error(transparent)]
-    Data(#[from] baq_datasets::Error),
-    /// environment
-    #[error(transparent)]
-    Env(#[from] crate::env::EnvError),
-    /// run directory and its files
-    #[error(transparent)]
-    Run(#[from] rundir::RunError),
-    /// replay
-    #[error(transparent)]
-    Replay(#[from] crate::replay::Error),
-    /// configuration
-    #[error(transparent)]
-    Config(#[from] crate::config::ConfigError),
-    /// checkpoint
-    #[error(transparent)]
-    Checkpoint(#[from] crate::checkpoint::container::Error),
-    /// a probe, or its files
-    #[error(transparent)]
-    Audit(#[from] crate::audit::Error),
-    /// a value that is not finite or too large
-    #[error(
-        "diverged: after update {round}, {what}: expected {expected}, got {value}; {checkpoint}; lower the learning rates or scale the rewards"
-    )]
-    Diverged {
-        /// metric or tensor
-        what: String,
-        /// its value
-        value: f64,
-        /// what it should be
-        expected: String,
-        /// when
-        round: u64,
-        /// what there is to go back to
-        checkpoint: String,
-    },
-    /// a priority that no sum tree takes, or the last mass of a tree
-    #[error(
-        "a row's priority became {0}: expected a number from 0 to 1e200, and not 0 in every row; lower the learning rates or the exponents of the priorities"
-    )]
-    Priority(f64),
-    /// anything else that the user can mend
-    #[error("{0}")]
-    Input(String),
-}
+pub use error::TrainError;

@@ -10,9 +10,9 @@ use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::TrainError;
+use super::counters::Counters;
+use super::error::TrainError;
 use super::metrics::Evaluation;
-use super::state::Counters;
 
 /// A flag that a signal raises, or a place at which to stop. The training loops look at it after every round, save and
 /// return.
@@ -79,6 +79,17 @@ fn ignored(signal: i32) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
     mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m >> (signal - 1) & 1 == 1)
+}
+
+/// How a phase ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// All of it was done.
+    Complete,
+    /// The held-out loss stopped falling.
+    Patience,
+    /// A signal asked for it; the checkpoint can be resumed.
+    Interrupted,
 }
 
 /// A bar with rate, time to go and the last evaluation.

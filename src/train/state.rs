@@ -21,19 +21,21 @@ use std::path::Path;
 
 use baq_datasets::scale::{ObservationScale, RewardScale};
 
-use super::TrainError;
 use super::agent::Agent;
 use super::believable;
 use super::conditions::Simulators;
+use super::counters::Counters;
 use super::data::Scales;
-use super::metrics::DatasetFacts;
+use super::dataset_facts::DatasetFacts;
+use super::error::TrainError;
+use super::plan::Work;
 use super::rundir::{self, RunDir};
 use crate::algo::Dims;
 use crate::audit::ledger::Mark;
 use crate::autodiff::Store;
 use crate::checkpoint::container::{Dtype, Reader, Writer};
 use crate::config::Config;
-use crate::replay::ring::RingState;
+use crate::replay::pools::{OFFLINE, ONLINE, Pool, by_age};
 
 /// Before the names of what early stopping goes back to.
 const BEST: &str = "best.";
@@ -42,74 +44,15 @@ const FORMAT: &str = "baq-checkpoint-2";
 /// Versions that this program no longer reads.
 const EARLIER: [(&str, u32); 1] = [("baq-checkpoint-1", 1)];
 
-/// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub struct Counters {
-    /// rounds since the beginning, offline and online
-    pub round: u64,
-    /// rounds of the offline phase; known online
-    pub offline_rounds: u64,
-    /// environment steps of the online phase
-    pub env_step: u64,
-    /// episodes begun online
-    pub episode: u64,
-    /// steps of the present episode
-    pub episode_step: u64,
-    /// evaluations so far
-    pub evaluations: u64,
-    /// round of the smallest held-out loss, where training stops early
-    pub best_round: u64,
-    /// the smallest held-out loss, where training stops early
-    pub best_loss: Option<f64>,
-    /// critic updates that are owed to the environment steps, in [-0.5, 0.5]; see [`super::cadence`]
-    pub credit: f64,
-    /// the same for the policy, where its rate is given
-    pub actor_credit: f64,
-    /// critic updates of the online phase
-    pub critic_updates: u64,
-    /// policy updates of the online phase
-    pub actor_updates: u64,
-    /// raw reward of the present episode so far
-    pub episode_return: f64,
-    /// raw return of the last finished online episode
-    pub last_return: Option<f64>,
-}
-
-impl Counters {
-    /// Takes note of a held-out loss; whether it is the smallest so far.
-    pub fn judge(&mut self, loss: f64) -> bool {
-        let best = self.best_loss.is_none_or(|best| loss < best);
-        if best {
-            self.best_loss = Some(loss);
-            self.best_round = self.round;
-        }
-        best
-    }
-
-    fn whole(&self) -> [u64; 7] {
-        [
-            self.round,
-            self.offline_rounds,
-            self.env_step,
-            self.episode,
-            self.episode_step,
-            self.evaluations,
-            self.best_round,
-        ]
-    }
-
-    /// Absent values are NaN in the file.
-    fn real(&self) -> [f64; 4] {
-        let or_nan = |x: Option<f64>| x.unwrap_or(f64::NAN);
-        [self.credit, or_nan(self.best_loss), self.episode_return, or_nan(self.last_return)]
-    }
-}
-
 /// What only the online phase has.
 pub struct OnlineState {
-    /// pointers of the ring
-    pub ring: RingState,
-    /// collected records `[n, width]`
+    /// rows that fit into all pools
+    pub capacity: u64,
+    /// rows of the offline pool
+    pub offline: u64,
+    /// rows ever put into the online pool
+    pub pushed: u64,
+    /// records of the online pool `[n, width]`, in the order of rows
     pub records: Vec<f32>,
     /// floats per record
     pub width: usize,
@@ -125,10 +68,21 @@ pub struct OnlineState {
 
 /// Priorities that cannot be computed again.
 pub struct Priorities {
-    /// mass of every row of the ring, by slot
+    /// mass of every offline row, then of every online one
     pub leaves: Vec<f64>,
     /// that of the next new row
     pub newest: f64,
+}
+
+impl Priorities {
+    /// Those of a pool's rows.
+    pub fn of(&self, pool: &Pool) -> &[f64] {
+        match pool.name() {
+            OFFLINE => &self.leaves[..pool.len()],
+            ONLINE => &self.leaves[self.leaves.len() - pool.len()..],
+            _ => &[],
+        }
+    }
 }
 
 /// A state to be saved.
@@ -147,6 +101,8 @@ pub struct State<'a> {
     pub simulators: &'a Simulators,
     /// what early stopping goes back to, if that is not what the agent has
     pub best: Option<&'a Store>,
+    /// what the present phase is, as the plan says
+    pub phase: Work,
     /// the online part
     pub online: Option<OnlineState>,
     /// where the ledger stands
@@ -196,7 +152,7 @@ impl State<'_> {
         w.text("isa", baq_kernels::active().isa.name());
         w.text("numerics", baq_kernels::active().arithmetic());
         w.text("mujoco", self.simulators.text());
-        w.text("phase", if self.online.is_some() { "online" } else { "offline" });
+        w.text("phase", self.phase.word());
         let (whole, real) = (self.counters.whole(), self.counters.real());
         w.tensor("counters", &[whole.len()], whole.to_vec());
         w.tensor("credit", &[real.len()], real.to_vec());
@@ -210,7 +166,7 @@ impl State<'_> {
         w.tensor("scale.reward", &[2], reward.to_vec());
         w.tensor("dims", &[2], vec![self.agent.dims.s as u64, self.agent.dims.a as u64]);
         if let Some(o) = &self.online {
-            let pointers = [o.ring.capacity, o.ring.offline, o.ring.pushed];
+            let pointers = [o.capacity, o.offline, o.pushed];
             w.tensor("replay.pointers", &[3], pointers.to_vec());
             w.tensor("replay.records", &[o.records.len() / o.width, o.width], &o.records[..]);
             for (name, values) in &o.annotated {
@@ -345,7 +301,7 @@ impl Saved {
 
     /// Whether the online phase had begun.
     pub fn is_online(&self) -> Result<bool, TrainError> {
-        Ok(self.reader.text("phase")? == "online")
+        Ok(self.reader.text("phase")? == Work::ONLINE)
     }
 
     /// SHA-256 of the data it was trained on.
@@ -403,7 +359,7 @@ impl Saved {
 
     /// Where the run stood.
     pub fn counters(&self) -> Result<Counters, TrainError> {
-        let w = self.reader.tensor::<u64>("counters", &[7])?;
+        let w = self.reader.tensor::<u64>("counters", &[9])?;
         let r = self.reader.tensor::<f64>("credit", &[4])?;
         let present = |x: f64| (!x.is_nan()).then_some(x);
         let owed = self.reader.tensor::<f64>("credit.actor", &[1])?;
@@ -416,6 +372,8 @@ impl Saved {
             episode_step: w[4],
             evaluations: w[5],
             best_round: w[6],
+            phase: w[7],
+            fitted: w[8],
             best_loss: present(r[1]),
             credit: r[0],
             actor_credit: owed[0],
@@ -503,11 +461,11 @@ impl Saved {
             return Ok(None);
         }
         let p = self.reader.tensor::<u64>("replay.pointers", &[3])?;
-        let state = RingState { capacity: p[0], offline: p[1], pushed: p[2] };
         let shape = self.reader.shape("replay.records")?.to_vec();
         let records: Vec<f32> = self.reader.tensor("replay.records", &shape)?;
         let width = shape.get(1).copied().unwrap_or(0);
-        Ok(Some((width, state.by_age(&records, width))))
+        let capacity = p[0].saturating_sub(p[1]) as usize;
+        Ok(Some((width, by_age(&records, width, capacity, p[2]))))
     }
 
     /// Fills one group of the agent from the saved group `from`, moments included.
@@ -564,21 +522,23 @@ impl Saved {
     ) -> Result<OnlineState, TrainError> {
         let r = &self.reader;
         let p = r.tensor::<u64>("replay.pointers", &[3])?;
-        let ring = RingState { capacity: p[0], offline: p[1], pushed: p[2] };
-        let n = ring.pushed.min(ring.capacity) as usize;
-        let rows = (ring.offline + ring.pushed).min(ring.capacity) as usize;
+        let [capacity, offline, pushed] = [p[0], p[1], p[2]];
+        let n = pushed.min(capacity.saturating_sub(offline)) as usize;
+        let rows = offline as usize + n;
         let vector = |name: &str| -> Result<Vec<f64>, TrainError> {
             let shape = r.shape(name)?.to_vec();
             Ok(r.tensor(name, &shape)?)
         };
         Ok(OnlineState {
-            ring,
+            capacity,
+            offline,
+            pushed,
             records: r.tensor("replay.records", &[n, width])?,
             width,
             annotated: annotated
                 .iter()
                 .map(|name| {
-                    let values = r.tensor(&format!("replay.offline.{name}"), &[ring.offline as usize])?;
+                    let values = r.tensor(&format!("replay.offline.{name}"), &[offline as usize])?;
                     Ok((*name, values))
                 })
                 .collect::<Result<_, TrainError>>()?,

@@ -4,9 +4,9 @@
 //! and heads there are, whose values a critic estimates. None of it can change when another phase begins. Learning rates,
 //! batches, and how strongly a method pulls (expectile, penalty, temperature, ...) can.
 
-use super::TrainError;
 use super::agent::Agent;
 use super::data::Scales;
+use super::error::TrainError;
 use super::state::Saved;
 use crate::adapt::Method;
 use crate::autodiff::ParamTable;

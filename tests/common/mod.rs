@@ -7,10 +7,14 @@ use baq::adapt::ADAPTATIONS;
 use baq::algo::{ALGORITHMS, Dims, Phase};
 use baq::autodiff::{Clock, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Store, Trace, Workspace};
 use baq::cli::setup::known_sections;
-use baq::config::{Config, OnlineActorLr, RunConfig, resolve};
-use baq::replay::{self, Composer, Draw, Layout, Origin, Ring, SumTree};
-use baq::train::agent::{Agent, fill};
-use baq::train::balance::Balance;
+use baq::config::{Config, OnlineActorLr, OnlineConfig, RunConfig, resolve};
+use baq::replay::pools::{OFFLINE, ONLINE};
+use baq::replay::{self, Layout, Pools};
+use baq::train::agent::Agent;
+use baq::train::annotation;
+use baq::train::batches::Batches;
+use baq::train::reprioritiser::Reprioritiser;
+use baq::train::training::recipe;
 
 /// Reproducible numbers (SplitMix64).
 #[derive(Clone)]
@@ -81,123 +85,74 @@ pub static SMALL: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 });
 
 /// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.
-pub fn ring(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Ring {
+pub fn pools(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Pools {
     let mut x = Numbers(11);
     let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
     let layout = Layout::transitions(dims.s, dims.a, &extra);
-    let mut ring = Ring::new(layout, offline + online);
+    let mut pools = Pools::new(layout, &[(OFFLINE, offline), (ONLINE, online)]);
     let mut column = |n: usize| -> Vec<f32> { (0..n).map(|_| x.unit() as f32 * 0.9).collect() };
     let (s, a, r, s2) =
         (column(offline * dims.s), column(offline * dims.a), column(offline), column(offline * dims.s));
     let m: Vec<f32> = (0..offline).map(|i| if i % 9 == 0 { 0.0 } else { 1.0 }).collect();
-    ring.load(
-        offline,
-        &[(replay::S, &s), (replay::A, &a), (replay::R, &r), (replay::M, &m), (replay::S2, &s2)],
-    )
-    .expect("the rows fit");
-    let width = ring.layout().width();
+    let columns: [(&str, &[f32]); 5] =
+        [(replay::S, &s), (replay::A, &a), (replay::R, &r), (replay::M, &m), (replay::S2, &s2)];
+    pools.load(OFFLINE, offline, &columns).expect("the rows fit");
+    let width = pools.layout().width();
     for _ in 0..online {
         // The same numbers whatever is annotated.
         let mut record = column(width - annotated.len());
         record.resize(width, 0.5);
-        record[ring.column(replay::M).offset] = 1.0;
-        ring.push(&record);
+        record[pools.column(replay::M).offset] = 1.0;
+        pools.push(ONLINE, &record);
     }
-    ring
+    pools
 }
 
-/// An agent that learns from a ring, as the training loops drive it.
+/// An agent that learns from such transitions, as the training loop drives it.
 pub struct Learning {
     pub agent: Agent,
-    pub ring: Ring,
-    pub tree: Option<SumTree>,
-    pub balance: Option<Balance>,
-    pub composer: Composer,
-    pub importance: f64,
+    pub batches: Batches,
+    pub reprioritiser: Option<Reprioritiser>,
     pub trace: Arc<Trace>,
     pub program: Program,
     pub workspace: Workspace,
-    pub rows: Vec<u32>,
-    pub weights: Vec<f32>,
     pub round: u64,
 }
 
 impl Learning {
-    /// Annotates the offline rows, computes priorities, compiles.
+    /// Annotates the rows, computes priorities, compiles.
     pub fn new(mut agent: Agent, phase: &Phase, select: Select) -> Learning {
-        let names = agent.annotator(1).map(|a| a.columns().to_vec()).unwrap_or_default();
-        let mut extra = names.clone();
+        let mut extra = annotation::columns(&agent);
         extra.extend(agent.learner.return_to_go().map(|_| replay::RETURN_TO_GO));
-        let mut ring = ring(agent.dims, &extra, 3000, 500);
-        if let Some(mut block) = agent.annotator(replay::annotate::BLOCK) {
-            block.offline(&mut agent.store, &mut ring);
-        }
-        let sampling = agent.adaptation.sampling();
-        let composer = match sampling.prioritised {
-            true => {
-                Composer::Prioritised { stratified: sampling.stratified, online_share: sampling.online_share }
-            }
-            false => Composer::Uniform { stratified: false },
-        };
-        let tree = composer.is_prioritised().then(|| {
-            let masses: Vec<f64> = (0..ring.len())
-                .map(|i| {
-                    let values: Vec<f32> = names.iter().map(|n| ring.get(i, ring.column(n))[0]).collect();
-                    agent.adaptation.priority(&values, ring.origin(i) == Origin::Online)
-                })
-                .collect();
-            let mut tree = SumTree::new(ring.capacity());
-            tree.assign(0, &masses);
-            tree
-        });
-        let balance = Balance::new(&agent, 7, ring.offline_rows().len()).expect("there are offline rows");
+        let pools = pools(agent.dims, &extra, 3000, 500);
+        let options = OnlineConfig { batch: agent.dims.batch, ..OnlineConfig::default() };
+        let recipe = recipe(&options, &agent).unwrap_or_else(|e| panic!("{e}"));
+        let batches = Batches::adapted(&mut agent, pools, recipe, (7, phase.rounds), None)
+            .unwrap_or_else(|e| panic!("{e}"));
+        let reprioritiser = Reprioritiser::new(&agent, 7, 3000, None).expect("there are offline rows");
         let trace = Arc::new(agent.trace(phase));
         let program = Program::compile(&trace, select);
         let workspace = Workspace::new(&program);
-        let batch = agent.dims.batch;
-        Learning {
-            importance: sampling.importance.map_or(0.0, |s| s.at(0)),
-            agent,
-            ring,
-            tree,
-            balance,
-            composer,
-            trace,
-            program,
-            workspace,
-            rows: vec![0; batch],
-            weights: vec![0.0; batch],
-            round: 0,
-        }
+        Learning { agent, batches, reprioritiser, trace, program, workspace, round: 0 }
     }
 
-    /// One round: compose, gather, replay.
+    /// One round: draw, gather, execute.
     pub fn round(&mut self) {
         let _ = self.round_with(&mut NoProbe);
     }
 
     /// The same while a probe looks on.
     pub fn round_with(&mut self, probe: &mut impl Probe) -> Flow {
-        let draw = Draw { seed: 7, stream: 1, update: self.round };
-        let tree = self.tree.as_ref();
-        self.composer.compose(draw, &self.ring, tree, self.importance, &mut self.rows, &mut self.weights);
-        fill(&mut self.workspace, &self.program, &self.ring, &self.rows);
-        if let Some(online) = self.workspace.input_mut(&self.program, replay::ONLINE) {
-            for (x, &row) in online.iter_mut().zip(&self.rows) {
-                *x = if self.ring.origin(row as usize) == Origin::Online { 1.0 } else { 0.0 };
-            }
-        }
-        if let Some(importance) = self.workspace.input_mut(&self.program, replay::IMPORTANCE) {
-            importance.copy_from_slice(&self.weights);
-        }
+        self.batches.draw(&mut self.agent, self.round, self.round).expect("priorities are numbers");
+        self.batches.fill(&mut self.workspace, &self.program);
         let clock = Clock { round: self.round, phase_round: self.round };
-        let pass = Pass { clock, noise: Noise::Seed(7), rows: &self.rows };
+        let pass = Pass { clock, noise: Noise::Seed(7), rows: self.batches.rows() };
         let flow = self.program.run_with(&mut self.workspace, &mut self.agent.store, pass, probe);
-        let beside = match (&mut self.balance, &mut self.tree) {
-            (Some(balance), Some(tree)) => balance
-                .round(&mut self.agent.store, &self.ring, tree, &self.rows, clock, false, probe)
+        let beside = match &mut self.reprioritiser {
+            Some(beside) => beside
+                .round(&mut self.agent.store, &mut self.batches, clock, false, probe)
                 .expect("priorities are numbers"),
-            _ => Flow::Continue,
+            None => Flow::Continue,
         };
         self.round += 1;
         if flow == Flow::Stop { flow } else { beside }

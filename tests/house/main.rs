@@ -540,7 +540,7 @@ mod checks {
             of("algo", 1, "#[cfg(test)]\nmod tests;\n\n#[cfg(test)]\nmod more { use crate::train; }")
                 .is_empty()
         );
-        let found = columns_only("src/algo/x.rs", "b.column(replay::D2); replay::ring::Ring::new();");
+        let found = columns_only("src/algo/x.rs", "b.column(replay::D2); replay::pools::Pools::new();");
         assert_eq!(found, ["replay::ring: only the names of columns"]);
     }
 

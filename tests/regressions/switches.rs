@@ -50,9 +50,9 @@ fn dataset(path: &Path, bias: f64) -> Dataset {
 fn returns(dataset: &Dataset, failed: Failed) -> (Vec<f32>, Option<f32>) {
     let rule = ReturnToGo { discount: 0.99, failed };
     let every: Vec<usize> = (0..dataset.columns.len()).collect();
-    let ring = dataset.ring(&every, 0, &[], Some(rule)).unwrap_or_else(|e| panic!("{e}"));
-    let column = ring.column(replay::RETURN_TO_GO);
-    (every.iter().map(|&i| ring.get(i, column)[0]).collect(), dataset.failing(rule))
+    let pools = dataset.pools(&every, 0, &[], Some(rule)).unwrap_or_else(|e| panic!("{e}"));
+    let column = pools.column(replay::RETURN_TO_GO);
+    (every.iter().map(|&i| pools.get(i, column)[0]).collect(), dataset.failing(rule))
 }
 
 /// The sum to the time limit of a failed episode is no return of the behaviour: it is too high, and lifts values.

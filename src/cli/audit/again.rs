@@ -11,13 +11,13 @@ use crate::audit::roundoff::RoundOff;
 use crate::audit::{Error, Probes};
 use crate::autodiff::Flow;
 use crate::cli::contents::{self, Content};
-use crate::cli::{finetune, probes, train};
+use crate::cli::probes;
 use crate::config::{AuditConfig, Config};
 use crate::train::TrainError;
 use crate::train::data::Dataset;
 use crate::train::metrics::{EvaluationLog, read_evaluations};
-use crate::train::offline::Ended;
-use crate::train::progress::Stop;
+use crate::train::progress::{Ended, Stop};
+use crate::train::run::Run;
 use crate::train::rundir::{self, RunDir, RunError};
 use crate::train::state::Saved;
 
@@ -109,10 +109,8 @@ impl Again {
             probe.roundoff = Some(RoundOff::to_file(audit.reference_every, &path, round)?);
         }
         probes::write_rows(&dir, &dataset)?;
-        let ended = match run.join(rundir::ORIGIN).exists() {
-            true => finetune::learn(config, &dir, dataset, saved, (stop, true), &mut probe),
-            false => train::learn(config, &dir, dataset, saved, (stop, true), &mut probe),
-        };
+        let again = Run { config, path: folder.path(), dataset, saved, manner: (stop, true) };
+        let ended = again.learn(&dir, &mut probe);
         let mut watcher = probe.ledger.expect("invariant: it was given").sink;
         let ended = match ended {
             Ok(ended) => Some(ended),

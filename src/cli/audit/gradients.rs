@@ -17,7 +17,7 @@ use crate::autodiff::{Clock, Program, Select, Trace, Workspace};
 use crate::cli::setup::RunArgs;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::config::{Config, OnlineActorLr};
-use crate::replay::Ring;
+use crate::replay::Pools;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::effects::{self, Stage};
@@ -231,14 +231,14 @@ impl Gradients {
         let config = self.config(common, algo, adapt)?;
         let seed = common.seed.unwrap_or(0);
         let mut dims = WIDE;
-        let mut ring = None;
+        let mut pools = None;
         if self.data.is_some() {
             let dataset = data::load(&config)?;
             (dims.s, dims.a) = (dataset.columns.obs_dim(), dataset.columns.act_dim());
             let every: Vec<usize> = (0..dataset.columns.len()).collect();
-            ring = Some(dataset.ring(&every, 0, &[], None)?);
+            pools = Some(dataset.pools(&every, 0, &[], None)?);
         }
-        let mut parts = check(&config, dims, "as configured", false, seed, ring.as_ref())?;
+        let mut parts = check(&config, dims, "as configured", false, seed, pools.as_ref())?;
         parts.extend(check(&small(&config)?, SMALL, "small", true, seed, None)?);
         let name = Method::of(&config).to_string();
         Ok(Checked { name, dims, parts })
@@ -266,7 +266,7 @@ fn check(
     networks: &'static str,
     elements: bool,
     seed: u64,
-    ring: Option<&Ring>,
+    pools: Option<&Pools>,
 ) -> Result<Vec<Part>, TrainError> {
     // Online, since offline an adaptation does nothing; the losses of the base are the same in both.
     let actor_lr = OnlineActorLr::Constant(0.1);
@@ -278,8 +278,8 @@ fn check(
     gradcheck::shake(&mut store, seed);
     let part = |program, trace: &Trace| {
         let mut inputs = gradcheck::synthetic(trace, seed);
-        if let Some(ring) = ring {
-            real(trace, ring, seed, &mut inputs);
+        if let Some(pools) = pools {
+            real(trace, pools, seed, &mut inputs);
         }
         let clock = Clock::default();
         let tensors = gradcheck::check(trace, &store, &inputs, clock, seed, elements);
@@ -301,13 +301,13 @@ fn check(
 }
 
 /// Replaces random columns by those of transitions of a file, where it has them.
-fn real(trace: &Trace, ring: &Ring, seed: u64, inputs: &mut ReferenceInputs) {
+fn real(trace: &Trace, pools: &Pools, seed: u64, inputs: &mut ReferenceInputs) {
     for (spec, column) in trace.inputs.iter().zip(&mut inputs.columns) {
-        let Some(found) = ring.layout().find(spec.name) else { continue };
+        let Some(found) = pools.layout().find(spec.name) else { continue };
         for (i, values) in column.chunks_exact_mut(spec.shape.cols).enumerate() {
             // Rows far apart; which ones does not matter.
-            let row = (seed as usize + i * (ring.len() / spec.shape.rows).max(1)) % ring.len();
-            let row = ring.get(row, found);
+            let row = (seed as usize + i * (pools.len() / spec.shape.rows).max(1)) % pools.len();
+            let row = pools.get(pools.nth(row), found);
             values.iter_mut().zip(row).for_each(|(to, from)| *to = f64::from(*from));
         }
     }

@@ -5,10 +5,11 @@ use std::path::Path;
 use super::findings::Findings;
 use crate::audit::ledger::{self, Ledger, Tail};
 use crate::cli::contents::{self, Content};
-use crate::cli::{probes, replay};
+use crate::cli::{probes, rerun};
 use crate::config::Config;
+use crate::train::counters::Counters;
 use crate::train::data::Dataset;
-use crate::train::state::{Counters, Saved};
+use crate::train::state::Saved;
 use crate::train::{TrainError, rundir};
 
 /// Compares what the ledger says it belongs to with what is there.
@@ -117,7 +118,7 @@ pub(super) fn closing(run: &Path, ledger: &Ledger, found: &mut Findings) -> Resu
 /// Checks checkpoints against the ledger, without any replay. Where the last one stands, if it can be read.
 pub(super) fn checkpoints(run: &Path, ledger: &Ledger, found: &mut Findings) -> Option<Counters> {
     let mut last = None;
-    for (path, saved) in replay::checkpoints(run) {
+    for (path, saved) in rerun::checkpoints(run) {
         let saved = saved.or_else(|e| {
             found.bad(e.to_string());
             Saved::open_unchecked(&path)
@@ -162,7 +163,7 @@ fn checkpoint(
 fn changed_config(run: &Path, sha256: &str) -> String {
     let file = rundir::CONFIG;
     let now = crate::files::read_to_string(&run.join(file)).unwrap_or_default();
-    let saved = replay::checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok());
+    let saved = rerun::checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok());
     let mut copies = saved.filter_map(|s| s.config().ok().map(String::from));
     let Some(then) = copies.find(|text| ledger::sha256(text.as_bytes()) == sha256) else {
         return format!("{file}: it is not what the run began with");

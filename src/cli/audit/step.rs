@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::audit::capture::{Capture, Piece};
-use crate::cli::replay::{self, Rerun};
+use crate::cli::rerun;
 use crate::cli::{Common, Outcome, Verdict, hints};
 use crate::config::{Config, RunConfig};
 use crate::train::TrainError;
@@ -30,7 +30,7 @@ pub struct Step {
 
 /// Replays a run up to the end of an update, counted from 1, and keeps what that update computed.
 pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Config, Capture), TrainError> {
-    let mut config = replay::configuration(run)?;
+    let mut config = rerun::configuration(run)?;
     if let Some(data) = data {
         let mut section: RunConfig = config.section();
         section.dataset = data.into();
@@ -38,12 +38,12 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
     }
     let dataset = data::load(&config)?;
     dataset.check(&config)?;
-    let saved = replay::start(run, update - 1)?;
+    let saved = rerun::start(run, update - 1)?;
     if let Some(saved) = &saved {
         saved.check_dataset(&dataset.facts)?;
     }
     let mut probe = Capture::of(update - 1);
-    Rerun::new(&config, run, dataset, saved.as_ref(), &mut probe)?.go(update, 0, &mut probe)?;
+    rerun::last_phase(&config, run, dataset, saved.as_ref(), &mut probe)?.rerun(update, 0, &mut probe)?;
     if probe.pieces.is_empty() {
         return Err(TrainError::Input(format!(
             "{}: --update {update}: the run has fewer updates, or its phase begins later; see metrics.csv",

@@ -36,12 +36,13 @@ use super::findings::Findings;
 use super::stated::{chain, checkpoints, closing, header, rows};
 use crate::audit::ledger::Ledger;
 use crate::cli::contents::{self, Content};
-use crate::cli::{Common, Outcome, Verdict, replay};
+use crate::cli::{Common, Outcome, Verdict, rerun};
 use crate::config::{AuditConfig, Config, RunConfig};
 use crate::train::conditions;
+use crate::train::counters::Counters;
 use crate::train::data::{self, Dataset};
 use crate::train::progress::Stop;
-use crate::train::state::{Counters, Saved};
+use crate::train::state::Saved;
 use crate::train::{TrainError, rundir};
 
 /// Compute a run again.
@@ -62,7 +63,7 @@ pub struct Verify {
 
 impl Verify {
     pub(super) fn run(self, common: Common) -> Outcome {
-        let config = replay::configuration(&self.run)?;
+        let config = rerun::configuration(&self.run)?;
         let path = self.run.join(rundir::LEDGER);
         if !path.exists() && !config.section::<AuditConfig>().ledger {
             return Err(TrainError::Input(format!(
@@ -216,7 +217,7 @@ impl Verify {
         }
         let saved = match self.from {
             1 => None,
-            from => replay::start(&self.run, from - 1)?,
+            from => rerun::start(&self.run, from - 1)?,
         };
         let change = ledger.change();
         let stop = match &change {

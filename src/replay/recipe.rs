@@ -1,6 +1,6 @@
 //! Which rows make a batch.
 //!
-//! A batch is a function of (seed, stream, update) and the state of the ring and the tree: draw i of
+//! A batch is a function of (seed, stream, update) and the state of the pools and the tree: draw i of
 //! an update uses the i-th 53-bit uniform number of these coordinates. Nothing is kept between updates.
 //!
 //! - *plain*: u_i is that number.
@@ -14,8 +14,8 @@
 
 use baq_kernels::philox::Philox;
 
-use super::sum_tree::uniform_row;
-use super::{Ring, SumTree};
+use super::pools::{OFFLINE, ONLINE, Pools};
+use super::sum_tree::{SumTree, uniform_row};
 
 /// Numbers drawn together, on the stack.
 const GROUP: usize = 64;
@@ -25,16 +25,41 @@ const GROUP: usize = 64;
 pub struct Draw {
     /// of the run
     pub seed: u64,
-    /// of this composer; no other noise may use it
+    /// of this recipe; no other noise may use it
     pub stream: u32,
     /// number of the update
     pub update: u64,
 }
 
-/// A rule that composes batches.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Composer {
-    /// Every row with the same probability: `append`, when the offline rows were loaded first.
+/// Where a part of a batch comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// One pool.
+    Pool(&'static str),
+    /// All pools, every row with the same probability.
+    All,
+}
+
+impl Source {
+    fn len(self, pools: &Pools) -> usize {
+        match self {
+            Source::Pool(name) => pools.pool(name).len(),
+            Source::All => pools.len(),
+        }
+    }
+
+    fn nth(self, k: usize, pools: &Pools) -> usize {
+        match self {
+            Source::Pool(name) => pools.pool(name).rows().start + k,
+            Source::All => pools.nth(k),
+        }
+    }
+}
+
+/// A rule by which batches are composed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Recipe {
+    /// Every row of every pool with the same probability.
     Uniform {
         /// one draw per equal share, see the module
         stratified: bool,
@@ -47,60 +72,62 @@ pub enum Composer {
         /// effect while there are none of one kind
         online_share: Option<f64>,
     },
-    /// The first floor(p B) rows from the offline part, the rest from the online part, each uniformly
-    /// and plain. While one part is empty the whole batch comes from the other.
-    Mix(
-        /// offline share, in [0, 1]
-        f64,
-    ),
-    /// As [`Composer::Mix`], with the share that offline rows have in the ring.
+    /// So many rows from each source, one after another, each uniformly and plain. Rows of a source that is empty come
+    /// from the last one that is not.
+    Parts(Vec<(Source, usize)>),
+    /// As [`Recipe::mix`], with the share that offline rows have among all at the time of the draw.
     Proportional,
-    /// The first q B rows from the online part, the rest from all rows, each uniformly and plain. Without
-    /// online rows the whole batch comes from all.
-    Concat(
-        /// q, in [0, 1]; q B is rounded
-        f64,
-    ),
 }
 
-impl Composer {
-    /// Fills `rows` `[B]` with slots of the ring and `weights` `[B]` with importance weights.
+impl Recipe {
+    /// floor(share B) offline rows, then online ones.
+    pub fn mix(share: f64, batch: usize) -> Recipe {
+        let offline = (share * batch as f64) as usize;
+        Recipe::Parts(vec![(Source::Pool(OFFLINE), offline), (Source::Pool(ONLINE), batch - offline)])
+    }
+
+    /// So many online rows, then rows from everything.
+    pub fn concat(online: usize, batch: usize) -> Recipe {
+        Recipe::Parts(vec![(Source::Pool(ONLINE), online), (Source::All, batch - online)])
+    }
+
+    /// Fills `rows` `[B]` with rows of the pools and `weights` `[B]` with importance weights.
     ///
     /// Prioritised rows get (min_j p_j / p_i)^is_beta with the minimum over the batch, that is
     /// (n P_i)^-is_beta divided by its largest value in the batch; is_beta 0, and any other rule, gives 1.
     ///
-    /// Panics if the ring is empty, the lengths differ, or a prioritised batch is asked for without a tree.
+    /// Panics if the pools are empty, the lengths differ, or a prioritised batch is asked for without a tree.
     pub fn compose(
         &self,
         draw: Draw,
-        ring: &Ring,
+        pools: &Pools,
         tree: Option<&SumTree>,
         is_beta: f64,
         rows: &mut [u32],
         weights: &mut [f32],
     ) {
-        assert!(!ring.is_empty(), "invariant: a batch is drawn from a ring with rows");
+        assert!(!pools.is_empty(), "invariant: a batch is drawn from pools with rows");
         assert_eq!(rows.len(), weights.len(), "importance weights of a batch");
         weights.fill(1.0);
-        match *self {
+        match self {
             Self::Uniform { stratified } => {
-                let n = ring.len();
-                draw.numbers(stratified, rows, |_, u, rows| {
+                let n = pools.len();
+                draw.numbers(*stratified, rows, |_, u, rows| {
                     for (row, &u) in rows.iter_mut().zip(u) {
-                        *row = uniform_row(u, n);
+                        *row = pools.nth(uniform_row(u, n) as usize) as u32;
                     }
                 });
             }
             Self::Prioritised { stratified, online_share } => {
                 let tree = tree.expect("invariant: a prioritised batch has a tree");
-                let parts = online_share.and_then(|share| Parts::of(ring, tree, share));
+                let halves = online_share.and_then(|share| Halves::of(pools, tree, share));
                 let mut stretched = [0.0; GROUP];
-                draw.numbers(stratified, rows, |_, u, rows| match parts {
+                draw.numbers(*stratified, rows, |_, u, rows| match halves {
                     None => tree.select(u, rows),
-                    Some(parts) => {
+                    Some(halves) => {
                         let stretched = &mut stretched[..u.len()];
                         for (y, &u) in stretched.iter_mut().zip(u) {
-                            *y = parts.stretch(u);
+                            *y = halves.stretch(u);
                         }
                         tree.select(stretched, rows);
                     }
@@ -109,23 +136,13 @@ impl Composer {
                     importance(tree, is_beta, rows, weights);
                 }
             }
-            Self::Mix(share) => mix(share, draw, ring, rows),
+            Self::Parts(parts) => compose_parts(parts, draw, pools, rows),
             Self::Proportional => {
-                let share = ring.offline_rows().len() as f64 / ring.len() as f64;
-                mix(share, draw, ring, rows);
-            }
-            Self::Concat(share) => {
-                let (n, online) = (ring.len(), ring.online_len());
-                let from_online = if online == 0 { 0 } else { (share * rows.len() as f64).round() as usize };
-                draw.numbers(false, rows, |first, u, rows| {
-                    for (k, (row, &u)) in rows.iter_mut().zip(u).enumerate() {
-                        *row = if first + k < from_online {
-                            ring.online_slot(uniform_row(u, online) as usize) as u32
-                        } else {
-                            uniform_row(u, n)
-                        };
-                    }
-                });
+                let share = pools.pool(OFFLINE).len() as f64 / pools.len() as f64;
+                let offline = (share * rows.len() as f64) as usize;
+                let online = rows.len() - offline;
+                let parts = [(Source::Pool(OFFLINE), offline), (Source::Pool(ONLINE), online)];
+                compose_parts(&parts, draw, pools, rows);
             }
         }
     }
@@ -136,39 +153,37 @@ impl Composer {
     }
 }
 
-/// floor(share B) offline rows, then online ones.
-fn mix(share: f64, draw: Draw, ring: &Ring, rows: &mut [u32]) {
-    let (offline, online) = (ring.offline_rows(), ring.online_len());
-    let from_offline = if online == 0 {
-        rows.len()
-    } else if offline.is_empty() {
-        0
-    } else {
-        (share * rows.len() as f64) as usize
-    };
+fn compose_parts(parts: &[(Source, usize)], draw: Draw, pools: &Pools, rows: &mut [u32]) {
+    let total: usize = parts.iter().map(|(_, n)| n).sum();
+    assert_eq!(total, rows.len(), "invariant: the parts make up the batch");
+    let rest = parts.iter().rev().map(|(source, _)| *source).find(|source| source.len(pools) > 0);
+    let rest = rest.expect("invariant: some source has rows");
     draw.numbers(false, rows, |first, u, rows| {
         for (k, (row, &u)) in rows.iter_mut().zip(u).enumerate() {
-            *row = if first + k < from_offline {
-                offline.start as u32 + uniform_row(u, offline.len())
-            } else {
-                ring.online_slot(uniform_row(u, online) as usize) as u32
-            };
+            let mut end = 0;
+            let part = parts.iter().find(|(_, n)| {
+                end += n;
+                first + k < end
+            });
+            let source = part.expect("invariant: within the batch").0;
+            let source = if source.len(pools) > 0 { source } else { rest };
+            *row = source.nth(uniform_row(u, source.len(pools)) as usize, pools) as u32;
         }
     });
 }
 
 /// Two parts of the mass, offline first, and the share that the second one is to have.
 #[derive(Clone, Copy)]
-struct Parts {
+struct Halves {
     /// mass of the offline part / total mass
     offline: f64,
     share: f64,
 }
 
-impl Parts {
-    fn of(ring: &Ring, tree: &SumTree, share: f64) -> Option<Self> {
-        let rows = ring.offline_rows();
-        assert_eq!(rows.start, 0, "invariant: shares of origin are kept in rings that are not overwritten");
+impl Halves {
+    fn of(pools: &Pools, tree: &SumTree, share: f64) -> Option<Self> {
+        let rows = pools.pool(OFFLINE).rows();
+        assert_eq!(rows.start, 0, "invariant: offline rows come first");
         let offline = tree.prefix(rows.end) / tree.total();
         (offline > 0.0 && offline < 1.0).then_some(Self { offline, share })
     }
@@ -217,39 +232,41 @@ fn importance(tree: &SumTree, is_beta: f64, rows: &[u32], weights: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{D2, Layout, Origin};
+    use super::super::{D2, Layout};
     use super::*;
 
     const DRAWS: usize = 1_000_000;
 
-    fn ring(capacity: usize, offline: usize, online: usize) -> Ring {
-        let mut ring = Ring::new(Layout::new(&[(D2, 1)]), capacity);
-        ring.load(offline, &[]).unwrap();
+    /// `offline` rows and, in a pool of what is left of `capacity`, `online` pushes.
+    fn pools(capacity: usize, offline: usize, online: usize) -> Pools {
+        let sizes = [(OFFLINE, offline), (ONLINE, capacity - offline)];
+        let mut pools = Pools::new(Layout::new(&[(D2, 1)]), &sizes);
+        pools.load(OFFLINE, offline, &[]).unwrap();
         for _ in 0..online {
-            ring.push(&[0.0]);
+            pools.push(ONLINE, &[0.0]);
         }
-        ring
+        pools
     }
 
     fn compose(
-        composer: Composer,
+        recipe: &Recipe,
         update: u64,
-        ring: &Ring,
+        pools: &Pools,
         tree: Option<&SumTree>,
         batch: usize,
     ) -> Vec<u32> {
         let (mut rows, mut weights) = (vec![0; batch], vec![0.0; batch]);
         let draw = Draw { seed: 5, stream: 2, update };
-        composer.compose(draw, ring, tree, 0.0, &mut rows, &mut weights);
+        recipe.compose(draw, pools, tree, 0.0, &mut rows, &mut weights);
         assert!(weights.iter().all(|&w| w == 1.0));
         rows
     }
 
     /// Counts of at least a million draws in batches of 250.
-    fn frequencies(composer: Composer, ring: &Ring, tree: Option<&SumTree>) -> Vec<f64> {
-        let mut counts = vec![0.0; ring.len()];
+    fn frequencies(recipe: &Recipe, pools: &Pools, tree: Option<&SumTree>) -> Vec<f64> {
+        let mut counts = vec![0.0; pools.len()];
         for update in 0..DRAWS as u64 / 250 {
-            for row in compose(composer, update, ring, tree, 250) {
+            for row in compose(recipe, update, pools, tree, 250) {
                 counts[row as usize] += 1.0;
             }
         }
@@ -287,19 +304,19 @@ mod tests {
 
     #[test]
     fn prioritised_frequencies() {
-        let ring = ring(1003, 1003, 0);
+        let pools = pools(1003, 1003, 0);
         let masses = priorities(1003);
         let mut tree = SumTree::new(1003);
         tree.assign(0, &masses);
         let total: f64 = masses.iter().sum();
         let p: Vec<f64> = masses.iter().map(|m| m / total).collect();
         let plain =
-            frequencies(Composer::Prioritised { stratified: false, online_share: None }, &ring, Some(&tree));
+            frequencies(&Recipe::Prioritised { stratified: false, online_share: None }, &pools, Some(&tree));
         let z = deviate(&plain, &p);
         assert!(z.abs() < 2.326, "plain: {z}");
         // strata only take variance away
         let stratified =
-            frequencies(Composer::Prioritised { stratified: true, online_share: None }, &ring, Some(&tree));
+            frequencies(&Recipe::Prioritised { stratified: true, online_share: None }, &pools, Some(&tree));
         let z = deviate(&stratified, &p);
         assert!(z < 2.326, "stratified: {z}");
         // the test can fail: neighbouring priorities exchanged
@@ -312,12 +329,12 @@ mod tests {
 
     #[test]
     fn a_share_of_online_rows_leaves_the_order_inside_each_part() {
-        let mut ring = ring(1003, 900, 0);
+        let mut pools = pools(1003, 900, 0);
         let mut tree = SumTree::new(1003);
         let masses = priorities(1003);
         tree.assign(0, &masses[..900]);
         for &mass in &masses[900..] {
-            ring.push_with_priority(&[0.0], &mut tree, mass);
+            pools.push_with_priority(ONLINE, &[0.0], &mut tree, mass);
         }
         let (offline, online): (f64, f64) = (masses[..900].iter().sum(), masses[900..].iter().sum());
         assert!((tree.prefix(900) - offline).abs() < 1e-9 * offline);
@@ -326,30 +343,30 @@ mod tests {
             .enumerate()
             .map(|(i, m)| if i < 900 { 0.7 * m / offline } else { 0.3 * m / online })
             .collect();
-        let composer = Composer::Prioritised { stratified: false, online_share: Some(0.3) };
-        let z = deviate(&frequencies(composer, &ring, Some(&tree)), &p);
+        let recipe = Recipe::Prioritised { stratified: false, online_share: Some(0.3) };
+        let z = deviate(&frequencies(&recipe, &pools, Some(&tree)), &p);
         assert!(z.abs() < 2.326, "{z}");
     }
 
     #[test]
     fn frequencies_after_wrap_around() {
-        // 700 offline rows, 900 online ones in 1000 slots; new rows are four times as heavy
-        let (mut ring, mut tree) = (ring(1000, 700, 0), SumTree::new(1000));
+        // 700 offline rows, and 900 pushes into a pool of 300; new rows are four times as heavy
+        let (mut pools, mut tree) = (pools(1000, 700, 0), SumTree::new(1000));
         let masses = priorities(1600);
         tree.assign(0, &masses[..700]);
         let mut naive = masses[..700].to_vec();
         naive.resize(1000, 0.0);
         for (k, &mass) in masses.iter().enumerate().skip(700) {
-            let slot = ring.push_with_priority(&[0.0], &mut tree, 4.0 * mass);
-            assert_eq!(slot, k % 1000);
+            let slot = pools.push_with_priority(ONLINE, &[0.0], &mut tree, 4.0 * mass);
+            assert_eq!(slot, 700 + (k - 700) % 300);
             naive[slot] = 4.0 * mass;
         }
-        assert_eq!(ring.offline_rows(), 600..700);
+        assert_eq!(pools.len(), 1000);
         let total: f64 = naive.iter().sum();
         assert!((tree.total() / total - 1.0).abs() < 1e-9);
         let p: Vec<f64> = naive.iter().map(|m| m / total).collect();
         let counts =
-            frequencies(Composer::Prioritised { stratified: false, online_share: None }, &ring, Some(&tree));
+            frequencies(&Recipe::Prioritised { stratified: false, online_share: None }, &pools, Some(&tree));
         let z = deviate(&counts, &p);
         assert!(z.abs() < 2.326, "{z}");
     }
@@ -357,14 +374,14 @@ mod tests {
     #[test]
     fn a_full_batch_of_strata_is_exact() {
         // integer masses that divide the batch: every row exactly its share, whatever the noise
-        let ring = ring(4, 4, 0);
+        let pools = pools(4, 4, 0);
         let mut tree = SumTree::new(4);
         tree.assign(0, &[1.0, 3.0, 0.0, 4.0]);
         for update in 0..100 {
             let rows = compose(
-                Composer::Prioritised { stratified: true, online_share: None },
+                &Recipe::Prioritised { stratified: true, online_share: None },
                 update,
-                &ring,
+                &pools,
                 Some(&tree),
                 64,
             );
@@ -376,10 +393,10 @@ mod tests {
 
     #[test]
     fn uniform_frequencies() {
-        let ring = ring(2000, 800, 203);
+        let pools = pools(2000, 800, 203);
         let p = vec![1.0 / 1003.0; 1003];
         for stratified in [false, true] {
-            let z = deviate(&frequencies(Composer::Uniform { stratified }, &ring, None), &p);
+            let z = deviate(&frequencies(&Recipe::Uniform { stratified }, &pools, None), &p);
             assert!(z < 2.326, "{z}");
         }
     }
@@ -387,7 +404,7 @@ mod tests {
     #[test]
     fn equal_priorities_are_the_uniform_stream() {
         for n in [1, 5, 1000, 65_537] {
-            let ring = ring(70_000, n, 0);
+            let pools = pools(70_000, n, 0);
             for mass in [1.0, 0.3, 1.0 / 3.0, 7e-9] {
                 let mut tree = SumTree::new(70_000);
                 tree.assign(0, &vec![mass; n]);
@@ -396,13 +413,13 @@ mod tests {
                         for batch in [1, 63, 256] {
                             assert_eq!(
                                 compose(
-                                    Composer::Prioritised { stratified, online_share: None },
+                                    &Recipe::Prioritised { stratified, online_share: None },
                                     update,
-                                    &ring,
+                                    &pools,
                                     Some(&tree),
                                     batch
                                 ),
-                                compose(Composer::Uniform { stratified }, update, &ring, None, batch),
+                                compose(&Recipe::Uniform { stratified }, update, &pools, None, batch),
                             );
                         }
                     }
@@ -413,104 +430,107 @@ mod tests {
 
     #[test]
     fn mixtures() {
-        let only_online: Ring = ring(50, 0, 30);
-        let only_offline = ring(50, 30, 0);
-        let both = ring(1000, 400, 100);
-        let wrapped = ring(500, 400, 300);
-        let share = |ring: &Ring, p: f64, batch: usize| {
-            let rows = compose(Composer::Mix(p), 3, ring, None, batch);
-            let offline = |&&row: &&u32| ring.origin(row as usize) == Origin::Offline;
+        let only_online = pools(50, 0, 30);
+        let only_offline = pools(50, 30, 0);
+        let both = pools(1000, 400, 100);
+        let wrapped = pools(500, 400, 300);
+        let share = |pools: &Pools, p: f64, batch: usize| {
+            let rows = compose(&Recipe::mix(p, batch), 3, pools, None, batch);
+            let offline = |&&row: &&u32| !pools.is_online(row as usize);
             let n = rows.iter().filter(offline).count();
             assert_eq!(rows.iter().take_while(offline).count(), n, "offline rows come first");
             n
         };
         assert_eq!(share(&only_online, 0.5, 256), 0);
         assert_eq!(share(&only_offline, 0.5, 256), 256);
-        for ring in [&both, &wrapped] {
-            assert_eq!(share(ring, 0.5, 256), 128);
-            assert_eq!(share(ring, 0.1, 256), 25);
-            assert_eq!(share(ring, 0.0, 256), 0);
-            assert_eq!(share(ring, 1.0, 256), 256);
-            assert_eq!(share(ring, 0.5, 1), 0);
+        for pools in [&both, &wrapped] {
+            assert_eq!(share(pools, 0.5, 256), 128);
+            assert_eq!(share(pools, 0.1, 256), 25);
+            assert_eq!(share(pools, 0.0, 256), 0);
+            assert_eq!(share(pools, 1.0, 256), 256);
+            assert_eq!(share(pools, 0.5, 1), 0);
         }
         let mut p = vec![0.5 / 400.0; 400];
         p.extend(vec![0.5 / 100.0; 100]);
-        let z = deviate(&frequencies(Composer::Mix(0.5), &both, None), &p);
-        assert!(z.abs() < 2.326, "{z}");
-        // slots 0..200 and 400..500 are online now
-        let p: Vec<f64> =
-            (0..500).map(|i| if (200..400).contains(&i) { 0.5 / 200.0 } else { 0.5 / 300.0 }).collect();
-        let z = deviate(&frequencies(Composer::Mix(0.5), &wrapped, None), &p);
-        assert!(z.abs() < 2.326, "{z}");
+        for pools in [&both, &wrapped] {
+            let z = deviate(&frequencies(&Recipe::mix(0.5, 250), pools, None), &p);
+            assert!(z.abs() < 2.326, "{z}");
+        }
+    }
+
+    #[test]
+    fn three_sources() {
+        let sizes = [(OFFLINE, 10), ("generated", 20), (ONLINE, 30)];
+        let mut pools = Pools::new(Layout::new(&[(D2, 1)]), &sizes);
+        let recipe = Recipe::Parts(vec![
+            (Source::Pool(ONLINE), 2),
+            (Source::Pool("generated"), 3),
+            (Source::Pool(OFFLINE), 5),
+        ]);
+        pools.load(OFFLINE, 10, &[]).unwrap();
+        assert!(compose(&recipe, 0, &pools, None, 10).iter().all(|&row| row < 10));
+        pools.load("generated", 4, &[]).unwrap();
+        for _ in 0..7 {
+            pools.push(ONLINE, &[0.0]);
+        }
+        for update in 0..50 {
+            let rows = compose(&recipe, update, &pools, None, 10);
+            assert!(rows[..2].iter().all(|row| (30..37).contains(row)), "{rows:?}");
+            assert!(rows[2..5].iter().all(|row| (10..14).contains(row)), "{rows:?}");
+            assert!(rows[5..].iter().all(|row| *row < 10), "{rows:?}");
+        }
     }
 
     #[test]
     fn proportional_frequencies() {
-        // 400 of 500 rows are offline: 200 of 250; after 300 overwriting pushes 200 of 500: 100 of 250
-        for (ring, offline) in [(ring(1000, 400, 100), 0..400), (ring(500, 400, 400), 300..400)] {
-            assert_eq!(ring.offline_rows(), offline);
-            let of_offline = (250 * offline.len() / 500) as f64 / 250.0;
-            let p: Vec<f64> = (0..500)
-                .map(|i| match offline.contains(&i) {
-                    true => of_offline / offline.len() as f64,
-                    false => (1.0 - of_offline) / (500 - offline.len()) as f64,
-                })
-                .collect();
-            let z = deviate(&frequencies(Composer::Proportional, &ring, None), &p);
-            assert!(z.abs() < 2.326, "{z}");
-        }
+        // 400 of 500 rows are offline: 200 of 250
+        let pools_of = pools(1000, 400, 100);
+        let p: Vec<f64> = (0..500).map(|i| if i < 400 { 0.8 / 400.0 } else { 0.2 / 100.0 }).collect();
+        let z = deviate(&frequencies(&Recipe::Proportional, &pools_of, None), &p);
+        assert!(z.abs() < 2.326, "{z}");
         // 249 of 250 rows are offline at first: the batch has one online row, and none without one
-        let online = |ring: &Ring| {
-            let rows = compose(Composer::Proportional, 3, ring, None, 250);
-            rows.iter().filter(|&&row| ring.origin(row as usize) == Origin::Online).count()
+        let online = |pools: &Pools| {
+            let rows = compose(&Recipe::Proportional, 3, pools, None, 250);
+            rows.iter().filter(|&&row| pools.is_online(row as usize)).count()
         };
-        assert_eq!(online(&ring(1000, 600, 1)), 1);
-        assert_eq!(online(&ring(1000, 600, 0)), 0);
-        assert_eq!(online(&ring(1000, 0, 20)), 250);
+        assert_eq!(online(&pools(1000, 600, 1)), 1);
+        assert_eq!(online(&pools(1000, 600, 0)), 0);
+        assert_eq!(online(&pools(1000, 0, 20)), 250);
     }
 
     #[test]
     fn concatenated_frequencies() {
-        // a fifth of the batch from the online rows, the rest from all
-        let p = |online: &dyn Fn(usize) -> bool, rows: usize, count: usize| -> Vec<f64> {
-            (0..rows).map(|i| 0.8 / rows as f64 + if online(i) { 0.2 / count as f64 } else { 0.0 }).collect()
-        };
-        let z = deviate(
-            &frequencies(Composer::Concat(0.2), &ring(1000, 400, 100), None),
-            &p(&|i| i >= 400, 500, 100),
-        );
-        assert!(z.abs() < 2.326, "{z}");
-        // slots 0..200 and 400..500 are online after the ring has wrapped
-        let wrapped = ring(500, 400, 300);
-        let z = deviate(
-            &frequencies(Composer::Concat(0.2), &wrapped, None),
-            &p(&|i| !(200..400).contains(&i), 500, 300),
-        );
-        assert!(z.abs() < 2.326, "{z}");
-        let rows = compose(Composer::Concat(0.1), 9, &ring(1000, 400, 100), None, 2560);
+        // a fifth of the batch from the online rows, the rest from all; the second pool has wrapped
+        for both in [pools(1000, 400, 100), pools(500, 400, 300)] {
+            let p: Vec<f64> =
+                (0..500).map(|i| 0.8 / 500.0 + if i >= 400 { 0.2 / 100.0 } else { 0.0 }).collect();
+            let z = deviate(&frequencies(&Recipe::concat(50, 250), &both, None), &p);
+            assert!(z.abs() < 2.326, "{z}");
+        }
+        let rows = compose(&Recipe::concat(256, 2560), 9, &pools(1000, 400, 100), None, 2560);
         assert!(rows[..256].iter().all(|&row| row >= 400), "the online batch comes first");
         assert!(rows[256..].iter().filter(|&&row| row < 400).count() > 1700);
         // no online rows: uniform
-        let only_offline = ring(1000, 400, 0);
+        let only_offline = pools(1000, 400, 0);
         assert_eq!(
-            compose(Composer::Concat(0.1), 9, &only_offline, None, 64),
-            compose(Composer::Uniform { stratified: false }, 9, &only_offline, None, 64),
+            compose(&Recipe::concat(6, 64), 9, &only_offline, None, 64),
+            compose(&Recipe::Uniform { stratified: false }, 9, &only_offline, None, 64),
         );
     }
 
     #[test]
     fn importance_weights() {
-        let ring = ring(4, 4, 0);
+        let pools = pools(4, 4, 0);
         let mut tree = SumTree::new(4);
         tree.assign(0, &[1.0, 4.0, 2.0, 4.0]);
         let (mut rows, mut weights) = ([0; 64], [0.0; 64]);
         let draw = Draw { seed: 1, stream: 1, update: 1 };
-        let composer = Composer::Prioritised { stratified: true, online_share: None };
-        composer.compose(draw, &ring, Some(&tree), 0.5, &mut rows, &mut weights);
+        let recipe = Recipe::Prioritised { stratified: true, online_share: None };
+        recipe.compose(draw, &pools, Some(&tree), 0.5, &mut rows, &mut weights);
         for (&row, &w) in rows.iter().zip(&weights) {
             assert_eq!(w, [1.0, 0.5, 0.5f32.sqrt(), 0.5][row as usize]);
         }
-        composer.compose(draw, &ring, Some(&tree), 1.0, &mut rows, &mut weights);
+        recipe.compose(draw, &pools, Some(&tree), 1.0, &mut rows, &mut weights);
         let mean = |f: [f32; 4]| {
             rows.iter().zip(&weights).map(|(&r, &w)| w * f[r as usize]).sum::<f32>()
                 / weights.iter().sum::<f32>()
@@ -521,13 +541,13 @@ mod tests {
 
     #[test]
     fn value_stability() {
-        let ring = ring(1000, 1000, 0);
+        let pools = pools(1000, 1000, 0);
         let mut tree = SumTree::new(1000);
         let masses: Vec<f64> = (0..1000).map(|i| f64::from(i % 7) + 0.1).collect();
         tree.assign(0, &masses);
-        assert_eq!(compose(Composer::Uniform { stratified: false }, 1, &ring, None, 6), UNIFORM);
+        assert_eq!(compose(&Recipe::Uniform { stratified: false }, 1, &pools, None, 6), UNIFORM);
         let prioritised = |stratified| {
-            compose(Composer::Prioritised { stratified, online_share: None }, 1, &ring, Some(&tree), 6)
+            compose(&Recipe::Prioritised { stratified, online_share: None }, 1, &pools, Some(&tree), 6)
         };
         assert_eq!(prioritised(false), PLAIN);
         assert_eq!(prioritised(true), STRATIFIED);

@@ -4,19 +4,16 @@
 //! the round, moves once, and gives the latter new priorities. New transitions enter with the largest priority
 //! so far. Priorities then are a history, not a function of the transitions: they belong to the checkpoint.
 
-use super::TrainError;
-use super::agent::{Agent, fill};
+use super::agent::Agent;
+use super::batches::{Batches, gather};
 use super::cadence::Roles;
-use super::divergence::reprioritise;
-use super::offline::Rounds;
+use super::error::TrainError;
+use super::rounds::Rounds;
 use crate::algo::OPENING;
 use crate::audit::PRIORITIES;
 use crate::autodiff::{Clock, Flow, Metric, Noise, Pass, Probe, Store};
-use crate::replay::{self, Composer, Draw, Ring, SumTree};
+use crate::replay::{self, Draw, Recipe};
 use crate::rng::Stream;
-
-/// Half of the rows offline, then half of them online.
-const HALVES: Composer = Composer::Mix(0.5);
 
 /// An error if the adaptation has such a model and there are no offline rows to compare new ones with.
 pub fn check(agent: &Agent, offline_rows: bool) -> Result<(), TrainError> {
@@ -29,35 +26,44 @@ pub fn check(agent: &Agent, offline_rows: bool) -> Result<(), TrainError> {
 }
 
 /// The compiled model and what it needs between rounds.
-pub struct Balance {
+pub struct Reprioritiser {
     rounds: Rounds,
     seed: u64,
     /// largest priority so far, that of new rows
     newest: f64,
+    /// half of the rows offline, then half of them online
+    halves: Recipe,
     /// the model's rows `[3B]`
     rows: Vec<u32>,
     weights: Vec<f32>,
     priorities: Vec<f64>,
 }
 
-impl Balance {
-    /// Compiles the adaptation's model for a ring with so many offline rows; `None` without a model.
+impl Reprioritiser {
+    /// Compiles the adaptation's model for so many offline rows; `None` without a model. `newest` is the saved priority
+    /// of new rows.
     ///
     /// # Errors
     /// See [`check`].
-    pub fn new(agent: &Agent, seed: u64, offline: usize) -> Result<Option<Balance>, TrainError> {
+    pub fn new(
+        agent: &Agent,
+        seed: u64,
+        offline: usize,
+        newest: Option<f64>,
+    ) -> Result<Option<Reprioritiser>, TrainError> {
         let Some(trace) = agent.reprioritisation_trace() else { return Ok(None) };
         check(agent, offline > 0)?;
         let batch = agent.dims.batch;
         let share = agent.adaptation.sampling().opening_share.unwrap_or(0.0);
-        let newest = match share > 0.0 {
+        let first = match share > 0.0 {
             true => offline as f64 * share / ((1.0 - share) * OPENING as f64),
             false => 1.0,
         };
-        Ok(Some(Balance {
+        Ok(Some(Reprioritiser {
             rounds: Rounds::new(trace, &[Roles::BOTH]),
             seed,
-            newest,
+            newest: newest.unwrap_or(first),
+            halves: Recipe::mix(0.5, 2 * batch),
             rows: vec![0; 3 * batch],
             weights: vec![0.0; 2 * batch],
             priorities: vec![0.0; batch],
@@ -69,11 +75,6 @@ impl Balance {
         self.newest
     }
 
-    /// Goes on with a saved largest priority.
-    pub fn restore(&mut self, newest: f64) {
-        self.newest = newest;
-    }
-
     /// Tells a probe that the model will run beside the rounds.
     pub fn begin(&self, probe: &mut impl Probe) -> Flow {
         probe.beside(PRIORITIES, self.rounds.trace())
@@ -82,24 +83,21 @@ impl Balance {
     /// Trains the model once and gives the rows of the round new priorities, unless the probe stops it. Allocates nothing.
     ///
     /// # Errors
-    /// Priorities that are no numbers for a sum tree.
-    #[expect(clippy::too_many_arguments, reason = "the state of a run that it reads and moves")]
+    /// Priorities that no tree takes.
     pub fn round<P: Probe>(
         &mut self,
         store: &mut Store,
-        ring: &Ring,
-        tree: &mut SumTree,
-        rows: &[u32],
+        batches: &mut Batches,
         clock: Clock,
         measure: bool,
         probe: &mut P,
     ) -> Result<Flow, TrainError> {
-        let (uniform, drawn) = self.rows.split_at_mut(2 * rows.len());
+        let (uniform, drawn) = self.rows.split_at_mut(self.weights.len());
         let draw = Draw { seed: self.seed, stream: Stream::Balance as u32, update: clock.round };
-        HALVES.compose(draw, ring, None, 0.0, uniform, &mut self.weights);
-        drawn.copy_from_slice(rows);
+        self.halves.compose(draw, batches.pools(), None, 0.0, uniform, &mut self.weights);
+        drawn.copy_from_slice(batches.rows());
         let (program, workspace) = self.rounds.pick(Roles::BOTH, measure);
-        fill(workspace, program, ring, &self.rows);
+        gather(workspace, program, batches.pools(), &self.rows);
         let pass = Pass { clock, noise: Noise::Seed(self.seed), rows: &self.rows };
         if program.run_with(workspace, store, pass, probe) == Flow::Stop {
             return Ok(Flow::Stop);
@@ -108,7 +106,7 @@ impl Balance {
             *p = f64::from(x);
             self.newest = self.newest.max(*p);
         }
-        reprioritise(tree, rows, &self.priorities)?;
+        batches.reprioritise(&self.priorities)?;
         Ok(Flow::Continue)
     }
 

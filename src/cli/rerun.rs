@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::finetune;
-use super::{setup, train};
+use super::setup;
 use crate::audit::Recorder;
 use crate::config::Config;
 use crate::train::TrainError;
 use crate::train::conditions;
 use crate::train::data::Dataset;
-use crate::train::offline::Offline;
-use crate::train::online::Online;
 use crate::train::progress::Stop;
+use crate::train::run::{Run, Sources};
 use crate::train::rundir;
 use crate::train::state::Saved;
+use crate::train::training::Training;
 
 /// The configuration of a run, as its directory states it.
 pub fn configuration(run: &Path) -> Result<Config, TrainError> {
@@ -40,46 +39,21 @@ pub fn checkpoints(run: &Path) -> Vec<(PathBuf, Result<Saved, TrainError>)> {
     paths.into_iter().map(|p| (p.clone(), Saved::open(&p))).collect()
 }
 
-/// Training that is repeated.
-pub enum Rerun<'a> {
-    /// on data
-    Offline(Box<Offline<'a>>),
-    /// in an environment
-    Online(Box<Online<'a>>),
-}
-
-impl<'a> Rerun<'a> {
-    /// At the beginning of the run, or where it was saved. Fitting a model of the data, at the beginning of
-    /// fine-tuning, is already seen by the probe.
-    pub fn new<R: Recorder>(
-        config: &'a Config,
-        run: &Path,
-        dataset: Dataset,
-        saved: Option<&Saved>,
-        probe: &mut R,
-    ) -> Result<Rerun<'a>, TrainError> {
-        if dataset.is_absent() || run.join(rundir::ORIGIN).exists() {
-            conditions::check_simulator(config)?;
-        }
-        if run.join(rundir::ORIGIN).exists() {
-            let never = Stop::default();
-            let ready = finetune::ready(config, run, dataset, saved, (&never, true), probe)?;
-            return Ok(Rerun::Online(Box::new(ready.expect("invariant: nobody stops a replay"))));
-        }
-        let agent = train::agent(config, &dataset)?;
-        if dataset.is_absent() {
-            return Ok(Rerun::Online(Box::new(train::alone(config, agent, &dataset, saved)?)));
-        }
-        Ok(Rerun::Offline(Box::new(Offline::new(config, agent, &dataset, saved)?)))
+/// The last phase of a run, at its beginning or where it was saved. Phases before it are done first, seen by the probe.
+pub fn last_phase<'a, R: Recorder>(
+    config: &'a Config,
+    run: &Path,
+    dataset: Dataset,
+    saved: Option<&Saved>,
+    probe: &mut R,
+) -> Result<Training<'a>, TrainError> {
+    if Sources::of(run)?.goes_online(config) {
+        conditions::check_simulator(config)?;
     }
-
-    /// Goes on until there have been so many rounds and environment steps.
-    pub fn go<R: Recorder>(&mut self, rounds: u64, env_steps: u64, probe: &mut R) -> Result<(), TrainError> {
-        match self {
-            Rerun::Offline(run) => run.replay(rounds, probe),
-            Rerun::Online(run) => run.replay(rounds, env_steps, probe),
-        }
-    }
+    let never = Stop::default();
+    let rerun = Run { config, path: run, dataset, saved, manner: (&never, true) };
+    let (training, _) = rerun.last_phase(None, probe)?.expect("invariant: nobody stops it");
+    Ok(training)
 }
 
 /// The last whole checkpoint at or before a round, counted from 0; `None` means the beginning.

@@ -1,0 +1,192 @@
+//! What `baq train` and `baq finetune` have in common: a run begins, goes on, is extended, and ends with its report.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::probes::{close, probes};
+use super::{Common, report, resume, say_notes, setup};
+use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::train::data::Dataset;
+use crate::train::effects::{self, Stage};
+use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations};
+use crate::train::plan::{parse_count, starts_online};
+use crate::train::progress::{Ended, Stop};
+use crate::train::run::{Run, Sources};
+use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
+use crate::train::state::Saved;
+use crate::train::{TrainError, memory};
+
+/// What ends a run early, and whether it shows no progress.
+pub type Manner<'a> = (&'a Stop, bool);
+
+/// How a run in a directory goes on.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Again {
+    /// make the last phase of a finished run longer before going on: offline=UPDATES or online=STEPS, the new length, as in
+    /// online=100k; schedules without a length of their own keep that of the first plan
+    #[arg(long, value_name = "PHASE=LENGTH", requires = "resume")]
+    pub extend: Option<String>,
+    /// go on with, or begin with, another MuJoCo than the run or the configuration names
+    #[arg(long)]
+    pub accept_mujoco: bool,
+}
+
+/// Whether a run of this configuration, from nothing or fine-tuning, goes online.
+fn online(config: &Config, from: &Sources) -> bool {
+    from.origin.is_some() || starts_online(config)
+}
+
+/// Begins a run in a new directory. What can be wrong with the input is found before anything is created. `earlier` are the
+/// evaluations of the origin.
+pub fn begin(
+    config: &Config,
+    out: &Path,
+    dataset: Dataset,
+    from: &Sources,
+    earlier: &[Evaluation],
+    manner: Manner<'_>,
+) -> Result<Ended, TrainError> {
+    let stage = match &from.origin {
+        Some(origin) => Stage::Online(origin.counters()?.round),
+        None if starts_online(config) => Stage::Scratch,
+        None => Stage::Offline,
+    };
+    effects::check(config, &dataset, stage)?;
+    check_memory(config, from, &dataset)?;
+    let config = &dataset.pin(config);
+    drop(from.agent(config, &dataset)?);
+    let dir = RunDir::create(out)?;
+    for (saved, name) in [(&from.origin, ORIGIN), (&from.model, MODEL)] {
+        if let Some(saved) = saved {
+            let file = saved.file();
+            let bytes =
+                crate::files::read(Path::new(file)).map_err(|e| TrainError::Input(format!("{file}: {e}")))?;
+            dir.write(name, &bytes)?;
+        }
+    }
+    if from.origin.is_some() {
+        EvaluationLog::create(&dir.folder(EARLIER)?, earlier)?.flush()?;
+    }
+    // Written last: a directory with a configuration can be resumed.
+    dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
+    learn(config, &dir, dataset, None, manner)
+}
+
+/// The evaluations that a run which starts from the one at `from` shows before its own.
+pub fn earlier(from: &Path) -> Result<Vec<Evaluation>, TrainError> {
+    if !from.is_dir() {
+        return Ok(Vec::new());
+    }
+    let mut all = read_evaluations(from)?;
+    // The curve counts environment steps of the new run.
+    all.retain(|e| e.stamp.phase == Phase::Offline);
+    Ok(all)
+}
+
+/// Goes on with an interrupted run, or a longer one; everything comes from its directory, the data perhaps from `moved`.
+pub fn go_on(
+    path: &Path,
+    again: &Again,
+    moved: Option<&str>,
+    manner: Manner<'_>,
+) -> Result<(Ended, Config), TrainError> {
+    let dir = RunDir::resume(path)?;
+    if let Some(extension) = &again.extend {
+        extend(&dir, extension)?;
+    }
+    let (config, saved) = resume::open(&dir, again.accept_mujoco)?;
+    let dataset = resume::data(&dir, &config, moved)?;
+    check_memory(&config, &Sources::of(path)?, &dataset)?;
+    let ended = learn(&config, &dir, dataset, saved.as_ref(), manner)?;
+    if ended != Ended::Interrupted {
+        resume::say_if_over(&dir, saved.as_ref())?;
+    }
+    Ok((ended, config))
+}
+
+/// Plans a run longer. Its configuration is all that changes; the checkpoint goes on from where it ended.
+fn extend(dir: &RunDir, extension: &str) -> Result<(), TrainError> {
+    let refuse = |why: String| Err(TrainError::Input(format!("--extend {extension}: {why}")));
+    let Some((phase, length)) = extension.split_once('=').and_then(|(p, n)| Some((p, parse_count(n)?)))
+    else {
+        return refuse("expected PHASE=LENGTH, as in online=100k".into());
+    };
+    let mut config = setup::of_run(dir)?;
+    let last = if online(&config, &Sources::of(dir.path())?) { "online" } else { "offline" };
+    if phase != last {
+        return refuse(format!("expected the last phase of the run, {last}, got {phase}"));
+    }
+    if config.section::<crate::config::AuditConfig>().ledger {
+        return refuse(
+            "expected a run without a ledger, which belongs to the configuration it began with; plan a longer run, or fine-tune from this one".into(),
+        );
+    }
+    let (offline, steps): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
+    let planned = if last == "online" { steps.env_steps } else { offline.updates };
+    if length < planned {
+        return refuse(format!(
+            "expected at least the {planned} that are planned, the whole length of the phase"
+        ));
+    }
+    if last == "offline" && offline.patience > 0 && Saved::open(dir.path())?.counters()?.best_loss.is_some() {
+        return refuse(
+            "expected a run that keeps its last weights, got one that goes back to the best (offline.patience); begin a longer one".into(),
+        );
+    }
+    if length > planned {
+        let text = match last {
+            "online" => {
+                let horizon = steps.schedule_steps.or_else(|| planned);
+                format!("[online]\nenv_steps = {length}\nschedule_steps = {horizon}\n")
+            }
+            _ => {
+                let horizon = offline.schedule_updates.or_else(|| planned);
+                format!("[offline]\nupdates = {length}\nschedule_updates = {horizon}\n")
+            }
+        };
+        config.apply_text("--extend", &text)?;
+        dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
+    }
+    Ok(())
+}
+
+fn check_memory(config: &Config, from: &Sources, dataset: &Dataset) -> Result<(), TrainError> {
+    match online(config, from) {
+        true => memory::check_online(config, dataset),
+        false => memory::check(config, dataset),
+    }
+}
+
+/// Learns in a directory, from its checkpoint if there is one, and reports at the end.
+fn learn(
+    config: &Config,
+    dir: &RunDir,
+    dataset: Dataset,
+    saved: Option<&Saved>,
+    manner: Manner<'_>,
+) -> Result<Ended, TrainError> {
+    let run: RunConfig = config.section();
+    let from = Sources::of(dir.path())?;
+    let on = if online(config, &from) { run.env } else { run.dataset };
+    if let Some(given) = saved.or(from.origin.as_ref()) {
+        // Only then is it certain that these are the data of this run.
+        given.check_dataset(&dataset.facts)?;
+    }
+    say_notes(&dataset.facts);
+    let mut probe = probes(config, dir, &dataset, saved)?;
+    let ended = Run { config, path: dir.path(), dataset, saved, manner }.learn(dir, &mut probe)?;
+    if ended != Ended::Interrupted {
+        close(dir, &mut probe)?;
+        let title = format!("{} on {on}", setup::config_method(config));
+        let runs = [dir.path().to_path_buf()];
+        crate::report::write(dir.path(), &title, &runs, &report::notes(&runs))?;
+    }
+    Ok(ended)
+}
+
+/// Whether a command that goes on with a run says nothing that the run knows itself.
+pub fn check_resumed(path: &Path, verb: &str, common: Common) -> Result<(), TrainError> {
+    super::hints::check_resume(path, verb)?;
+    resume::refuse_seed(common)
+}

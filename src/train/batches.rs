@@ -1,0 +1,302 @@
+//! From the pools to the inputs of a round: the one place where rows become batches.
+
+use super::agent::Agent;
+use super::annotation::{self, Annotator, BLOCK};
+use super::divergence::{check_priorities, reprioritise};
+use super::error::TrainError;
+use super::state::OnlineState;
+use crate::autodiff::{Program, Schedule, Trace, Workspace};
+use crate::replay::pools::{OFFLINE, ONLINE};
+use crate::replay::{self, Draw, Layout, Part, Pools, Recipe, SumTree};
+use crate::rng::Stream;
+
+/// Columns that are not in rows: the loop knows the pool of a row and how it was drawn.
+const BY_LOOP: [&str; 2] = [replay::ONLINE, replay::IMPORTANCE];
+/// More columns than any record has.
+const MOST_COLUMNS: usize = 16;
+
+/// An error if a trace reads a column that is neither in rows of this layout nor filled by the loop.
+pub fn check_columns(trace: &Trace, layout: &Layout) -> Result<(), TrainError> {
+    let known = |name| BY_LOOP.contains(&name) || layout.find(name).is_some();
+    match trace.inputs.iter().find(|input| !known(input.name)) {
+        None => Ok(()),
+        Some(input) => {
+            let columns: Vec<&str> = layout.columns().map(|(name, _)| name).collect();
+            Err(TrainError::Input(format!(
+                "the losses read the column `{}`, expected one of {}; the method's column is not part of its replay",
+                input.name,
+                columns.join(", "),
+            )))
+        }
+    }
+}
+
+/// Copies the columns that a program reads from rows of the pools into its inputs, except those that only a drawn batch
+/// has. Panics for any other column that the pools lack, which [`check_columns`] has refused.
+pub fn gather(workspace: &mut Workspace, program: &Program, pools: &Pools, rows: &[u32]) {
+    // Filled from the front; the rest are empty parts, which copy nothing.
+    let mut parts: [Part; MOST_COLUMNS] = std::array::from_fn(|_| Part { offset: 0, len: 0, out: &mut [] });
+    let mut free = parts.iter_mut();
+    for (name, out) in workspace.inputs_mut(program) {
+        let Some(column) = pools.layout().find(name) else {
+            assert!(
+                BY_LOOP.contains(&name),
+                "invariant: rows have the column `{name}`, which the losses read"
+            );
+            continue;
+        };
+        *free.next().expect("invariant: a batch has few columns") =
+            Part { offset: column.offset, len: column.len, out };
+    }
+    pools.gather(rows, &mut parts);
+}
+
+/// Programs that annotate, and room for their values.
+struct Annotation {
+    one: Annotator,
+    batch: Annotator,
+    values: Vec<f32>,
+}
+
+/// Pools, the rule by which batches are drawn from them, and the batch at hand.
+pub struct Batches {
+    pools: Pools,
+    recipe: Recipe,
+    seed: u64,
+    stream: u32,
+    tree: Option<SumTree>,
+    /// exponent of the importance-sampling correction over the rounds of the phase
+    importance: Option<Schedule>,
+    /// annotated values of the rows of a batch are computed anew, because what computes them moves
+    refresh: bool,
+    annotation: Option<Annotation>,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+    priorities: Vec<f64>,
+}
+
+impl Batches {
+    /// Batches of so many rows, without priorities or annotated columns; `stream` is that of the draws.
+    pub fn new(pools: Pools, recipe: Recipe, (seed, stream): (u64, Stream), batch: usize) -> Batches {
+        Batches {
+            pools,
+            recipe,
+            seed,
+            stream: stream as u32,
+            tree: None,
+            importance: None,
+            refresh: false,
+            annotation: None,
+            rows: vec![0; batch],
+            weights: vec![1.0; batch],
+            priorities: vec![0.0; batch],
+        }
+    }
+
+    /// Uniform batches.
+    pub fn uniform(pools: Pools, draws: (u64, Stream), batch: usize) -> Batches {
+        Batches::new(pools, Recipe::Uniform { stratified: false }, draws, batch)
+    }
+
+    /// Batches as the agent's adaptation samples them, by `recipe`: annotates what is in the pools, fixes the adaptation's
+    /// constants, computes priorities, or goes on with those that were saved. `rounds` is the length of schedules.
+    ///
+    /// # Errors
+    /// Priorities that no tree takes.
+    pub fn adapted(
+        agent: &mut Agent,
+        mut pools: Pools,
+        recipe: Recipe,
+        (seed, rounds): (u64, u64),
+        saved: Option<&OnlineState>,
+    ) -> Result<Batches, TrainError> {
+        annotate(agent, &mut pools, saved);
+        let sampling = agent.adaptation.sampling();
+        let names = annotation::columns(agent);
+        let mut this = Batches::new(pools, recipe, (seed, Stream::Batch), agent.dims.batch);
+        if this.recipe.is_prioritised() {
+            match saved.and_then(|s| s.priorities.as_ref()) {
+                Some(saved) => this.prioritise(|pools, pool| saved.of(pools.pool(pool)).to_vec())?,
+                None => this.prioritise(|pools, pool| {
+                    pools.pool(pool).rows().map(|row| priority(agent, pools, &names, row)).collect()
+                })?,
+            }
+        }
+        this.importance = sampling.importance.map(|s| s.over(rounds));
+        this.refresh = sampling.refresh;
+        this.annotation = match (Annotator::new(agent, 1), Annotator::new(agent, agent.dims.batch)) {
+            (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
+            _ => None,
+        };
+        Ok(this)
+    }
+
+    /// Gives every row a priority: those of the rows of a pool.
+    ///
+    /// # Errors
+    /// Priorities that no tree takes.
+    pub fn prioritise(&mut self, of: impl Fn(&Pools, &str) -> Vec<f64>) -> Result<(), TrainError> {
+        let mut tree = SumTree::new(self.pools.capacity());
+        for pool in self.pools.iter() {
+            let masses = of(&self.pools, pool.name());
+            check_priorities(&masses)?;
+            tree.assign(pool.rows().start, &masses);
+        }
+        self.tree = Some(tree);
+        Ok(())
+    }
+
+    /// What the batches are drawn from.
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// The same, to be written to.
+    pub fn pools_mut(&mut self) -> &mut Pools {
+        &mut self.pools
+    }
+
+    /// Priorities, where batches follow them.
+    pub fn tree(&self) -> Option<&SumTree> {
+        self.tree.as_ref()
+    }
+
+    /// The rows of the batch at hand.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// Draws the rows of round `round` of the run, which is round `phase_round` of the phase. Allocates nothing.
+    ///
+    /// # Errors
+    /// Priorities that no tree takes.
+    pub fn draw(&mut self, agent: &mut Agent, round: u64, phase_round: u64) -> Result<(), TrainError> {
+        let draw = Draw { seed: self.seed, stream: self.stream, update: round };
+        let exponent = self.importance.map_or(0.0, |s| s.at(phase_round));
+        let tree = self.tree.as_ref();
+        self.recipe.compose(draw, &self.pools, tree, exponent, &mut self.rows, &mut self.weights);
+        if let (true, Some(a)) = (self.refresh, &mut self.annotation) {
+            a.batch.rows(&mut agent.store, &mut self.pools, &self.rows);
+            if let Some(tree) = &mut self.tree {
+                let names = a.batch.columns();
+                for (p, &row) in self.priorities.iter_mut().zip(&self.rows) {
+                    *p = priority(agent, &self.pools, names, row as usize);
+                }
+                reprioritise(tree, &self.rows, &self.priorities)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the rows of the batch at hand new priorities.
+    ///
+    /// # Errors
+    /// Priorities that no tree takes.
+    pub fn reprioritise(&mut self, masses: &[f64]) -> Result<(), TrainError> {
+        let tree = self.tree.as_mut().expect("invariant: these batches follow priorities");
+        reprioritise(tree, &self.rows, masses)
+    }
+
+    /// Copies the batch at hand to the inputs of a program.
+    pub fn fill(&self, workspace: &mut Workspace, program: &Program) {
+        gather(workspace, program, &self.pools, &self.rows);
+        if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
+            for (x, &row) in online.iter_mut().zip(&self.rows) {
+                *x = if self.pools.is_online(row as usize) { 1.0 } else { 0.0 };
+            }
+        }
+        if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
+            importance.copy_from_slice(&self.weights);
+        }
+    }
+
+    /// Puts a collected transition `record` with state `s` and action `a` into the online pool, with its annotated columns
+    /// and its priority: `newest`, or what the adaptation gives it. Allocates nothing.
+    ///
+    /// # Errors
+    /// A priority that no tree takes.
+    pub fn push(
+        &mut self,
+        agent: &mut Agent,
+        record: &mut [f32],
+        (s, a): (&[f32], &[f32]),
+        newest: Option<f64>,
+    ) -> Result<(), TrainError> {
+        let mut mass = 1.0;
+        if let Some(annotation) = &mut self.annotation {
+            annotation.one.one(&mut agent.store, s, a, &mut annotation.values);
+            for (name, value) in annotation.one.columns().iter().zip(&annotation.values) {
+                record[self.pools.column(name).offset] = *value;
+            }
+            mass = agent.adaptation.priority(&annotation.values, true);
+        }
+        let mass = newest.unwrap_or(mass);
+        check_priorities(&[mass])?;
+        match &mut self.tree {
+            Some(tree) => self.pools.push_with_priority(ONLINE, record, tree, mass),
+            None => self.pools.push(ONLINE, record),
+        };
+        Ok(())
+    }
+
+    /// Annotated columns of offline rows, where they move while training.
+    pub fn moving(&self) -> Vec<(&'static str, Vec<f32>)> {
+        let (true, Some(a)) = (self.refresh, &self.annotation) else { return Vec::new() };
+        let rows = || self.pools.pool(OFFLINE).rows();
+        let column = |name: &'static str| (name, self.pools.read_column(self.pools.column(name), rows()));
+        a.one.columns().iter().map(|name| column(name)).collect()
+    }
+
+    /// Quantities of the adaptation, pool by pool, of every row: (name, values of each pool).
+    pub fn quantities(&self, agent: &Agent) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+        let Some(a) = &self.annotation else { return Vec::new() };
+        let columns: Vec<_> = a.one.columns().iter().map(|n| self.pools.column(n)).collect();
+        let mut all: Vec<(&'static str, Vec<Vec<f64>>)> = Vec::new();
+        for (p, pool) in self.pools.iter().enumerate() {
+            for row in pool.rows() {
+                let values: Vec<f32> = columns.iter().map(|c| self.pools.get(row, *c)[0]).collect();
+                let of_row = agent.adaptation.quantities(&values, pool.name() == ONLINE);
+                for (k, (name, x)) in of_row.into_iter().enumerate() {
+                    if all.len() == k {
+                        all.push((name, vec![Vec::new(); self.pools.iter().count()]));
+                    }
+                    all[k].1[p].push(x);
+                }
+            }
+        }
+        all
+    }
+}
+
+/// Annotates what is in the pools, except what was saved with its values, and fixes the adaptation's constants by the
+/// offline rows.
+fn annotate(agent: &mut Agent, pools: &mut Pools, saved: Option<&OnlineState>) {
+    let Some(mut block) = Annotator::new(agent, BLOCK) else { return };
+    if saved.is_none() {
+        block.pool(&mut agent.store, pools, ONLINE);
+    }
+    let offline = pools.pool(OFFLINE).rows();
+    if !offline.is_empty() {
+        block.pool(&mut agent.store, pools, OFFLINE);
+        let mean = |name: &&'static str| {
+            let values = pools.read_column(pools.column(name), offline.clone());
+            values.iter().map(|x| f64::from(*x)).sum::<f64>() / offline.len() as f64
+        };
+        let means: Vec<f64> = block.columns().iter().map(mean).collect();
+        agent.adaptation.calibrate(&means);
+    }
+    // Annotated values that move have been saved.
+    for (name, values) in saved.iter().flat_map(|s| &s.annotated) {
+        let column = pools.column(name);
+        pools.write_column(column, offline.clone(), values);
+    }
+}
+
+fn priority(agent: &Agent, pools: &Pools, names: &[&'static str], row: usize) -> f64 {
+    // Two columns at most today; the array keeps this off the heap.
+    let mut values = [0.0; 8];
+    for (v, name) in values.iter_mut().zip(names) {
+        *v = pools.get(row, pools.column(name))[0];
+    }
+    agent.adaptation.priority(&values[..names.len()], pools.is_online(row))
+}

@@ -1,0 +1,53 @@
+//! What keeps a run from beginning or going on.
+
+use thiserror::Error;
+
+/// Why a run cannot begin or go on. Each is one line. `Diverged` is a failed check, the others are bad input.
+#[derive(Debug, Error)]
+pub enum TrainError {
+    /// data
+    #[error(transparent)]
+    Data(#[from] baq_datasets::Error),
+    /// environment
+    #[error(transparent)]
+    Env(#[from] crate::env::EnvError),
+    /// run directory and its files
+    #[error(transparent)]
+    Run(#[from] super::rundir::RunError),
+    /// replay
+    #[error(transparent)]
+    Replay(#[from] crate::replay::Error),
+    /// configuration
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// checkpoint
+    #[error(transparent)]
+    Checkpoint(#[from] crate::checkpoint::container::Error),
+    /// a probe, or its files
+    #[error(transparent)]
+    Audit(#[from] crate::audit::Error),
+    /// a value that is not finite or too large
+    #[error(
+        "diverged: after update {round}, {what}: expected {expected}, got {value}; {checkpoint}; lower the learning rates or scale the rewards"
+    )]
+    Diverged {
+        /// metric or tensor
+        what: String,
+        /// its value
+        value: f64,
+        /// what it should be
+        expected: String,
+        /// when
+        round: u64,
+        /// what there is to go back to
+        checkpoint: String,
+    },
+    /// a priority that no sum tree takes, or the last mass of a tree
+    #[error(
+        "a row's priority became {0}: expected a number from 0 to 1e200, and not 0 in every row; lower the learning rates or the exponents of the priorities"
+    )]
+    Priority(f64),
+    /// anything else that the user can mend
+    #[error("{0}")]
+    Input(String),
+}

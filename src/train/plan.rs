@@ -1,0 +1,158 @@
+//! What a run does, phase by phase: `[offline 1M] -> [bc 100k] -> [online 30k]`.
+//!
+//! The plan follows from the configuration, the agent, and what the run starts from; a checkpoint says in which phase it
+//! was made. Training on data is one phase. Fine-tuning fits what the adaptation needs first and then goes online, and so
+//! does learning from scratch, with data beside the environment or without.
+
+use std::fmt;
+
+use super::agent::Agent;
+use super::cadence;
+use crate::algo::Phase;
+use crate::config::{Begin, Config, OfflineConfig, OnlineActorLr, OnlineConfig, RunConfig};
+
+/// What a phase does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Updates on the data.
+    Offline,
+    /// Fits the model of this name, which the adaptation needs before the first environment step.
+    Fit(&'static str),
+    /// Environment steps, and the rounds they pay for.
+    Online,
+}
+
+impl Work {
+    /// Words of the kinds, as a checkpoint has them.
+    pub const WORDS: [&str; 3] = ["offline", "fit", Work::ONLINE];
+    /// The last of them.
+    pub const ONLINE: &str = "online";
+
+    /// Which kind.
+    pub fn word(self) -> &'static str {
+        match self {
+            Work::Offline => Work::WORDS[0],
+            Work::Fit(_) => Work::WORDS[1],
+            Work::Online => Work::ONLINE,
+        }
+    }
+
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Work::Fit(name) => name,
+            Work::Offline | Work::Online => self.word(),
+        }
+    }
+}
+
+/// One phase of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// what it does
+    pub work: Work,
+    /// for how long: updates; online, environment steps
+    pub length: u64,
+}
+
+/// The phases of a run, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan(pub Vec<Stage>);
+
+impl Plan {
+    /// Training on the data.
+    pub fn offline(config: &Config) -> Plan {
+        Plan(vec![Stage { work: Work::Offline, length: config.section::<OfflineConfig>().updates }])
+    }
+
+    /// Going online: first the models that are still to be fitted, (name, updates).
+    pub fn online(config: &Config, fits: impl IntoIterator<Item = (&'static str, u64)>) -> Plan {
+        let fit = |(name, length)| Stage { work: Work::Fit(name), length };
+        let mut stages: Vec<Stage> = fits.into_iter().map(fit).collect();
+        stages.push(Stage { work: Work::Online, length: config.section::<OnlineConfig>().env_steps });
+        Plan(stages)
+    }
+
+    /// This one after another.
+    pub fn after(self, earlier: Plan) -> Plan {
+        Plan([earlier.0, self.0].concat())
+    }
+}
+
+/// Whether a run that starts from nothing goes online at once.
+pub fn starts_online(config: &Config) -> bool {
+    let run: RunConfig = config.section();
+    match run.begin {
+        Begin::Auto => run.dataset.is_empty(),
+        Begin::Offline => false,
+        Begin::Online => true,
+    }
+}
+
+/// What the traces of the offline phase are made for.
+pub fn offline_phase(config: &Config) -> Phase {
+    Phase::offline(config.section::<OfflineConfig>().horizon())
+}
+
+/// What the traces of the online phase are made for, after `before` rounds of an earlier run.
+pub fn online_phase(config: &Config, agent: &Agent, before: u64) -> Phase {
+    let options: OnlineConfig = config.section();
+    let cadence = cadence::of(&options, agent.adaptation.as_ref());
+    Phase {
+        online: true,
+        rounds: cadence.rounds(options.learning_horizon()),
+        before,
+        // An untrained agent comes to no switch.
+        actor_lr: if before == 0 { OnlineActorLr::Restart } else { options.actor_lr },
+        own_pace: cadence.actor.is_some(),
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (k, stage) in self.0.iter().enumerate() {
+            let arrow = if k > 0 { " -> " } else { "" };
+            write!(f, "{arrow}[{} {}]", stage.work.name(), count(stage.length))?;
+        }
+        Ok(())
+    }
+}
+
+/// 1M, 30k, 1500.
+fn count(n: u64) -> String {
+    match n {
+        _ if n > 0 && n.is_multiple_of(1_000_000) => format!("{}M", n / 1_000_000),
+        _ if n > 0 && n.is_multiple_of(1000) => format!("{}k", n / 1000),
+        _ => n.to_string(),
+    }
+}
+
+/// The way back: `100k`, `1M`, `1500`.
+pub fn parse_count(text: &str) -> Option<u64> {
+    let (digits, factor) = match text.as_bytes().last()? {
+        b'k' => (&text[..text.len() - 1], 1000),
+        b'M' => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let digits = digits.replace('_', "");
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_are_printed_and_lengths_are_read() {
+        let stage = |work, length| Stage { work, length };
+        let plan = Plan(vec![stage(Work::Fit("bc"), 100_000), stage(Work::Online, 30_500)]);
+        let plan = plan.after(Plan(vec![stage(Work::Offline, 1_000_000)]));
+        assert_eq!(plan.to_string(), "[offline 1M] -> [bc 100k] -> [online 30500]");
+        for (text, n) in [("1M", 1_000_000), ("30k", 30_000), ("1_500", 1500), ("7", 7)] {
+            assert_eq!(parse_count(text), Some(n), "{text}");
+        }
+        for text in ["", "k", "1.5k", "-3", "1e3", "99999999999999999999", "9999999999999999M"] {
+            assert_eq!(parse_count(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,704 @@
+//! One phase of a run and its loop, the same for all: units of work (an update; online, an environment step with the
+//! rounds it pays for), and at set places metrics, evaluations and checkpoints.
+//!
+//! The state after unit N is a function of (configuration, data, what the run starts from, N).
+//!
+//! Above 400 lines because a unit, its checkpoint and the loop share one state.
+
+use super::agent::Agent;
+use super::annotation;
+use super::batches::{Batches, check_columns};
+use super::cadence::{self, Roles};
+use super::calibration;
+use super::conditions::Simulators;
+use super::counters::Counters;
+use super::data::{Dataset, Scales};
+use super::dataset_facts::DatasetFacts;
+use super::distribution::{Distribution, write_distributions};
+use super::divergence::{Watch, check_finite};
+use super::error::TrainError;
+use super::evaluate::Evaluator;
+use super::evaluations::{Evaluation, EvaluationLog};
+use super::held_out::{self, HeldOut, VALIDATION_LOSS};
+use super::interaction::{Interaction, Surroundings, environment};
+use super::metrics::MetricLog;
+use super::periods::Periods;
+use super::plan::{Work, offline_phase, online_phase};
+use super::progress::{Ended, Progress, Stop};
+use super::reprioritiser::Reprioritiser;
+use super::rounds::Rounds;
+use super::rundir::RunDir;
+use super::stamp::{self, Stamp};
+use super::state::{OnlineState, Priorities, Saved, State};
+use super::timing::{Timing, TimingLog};
+use crate::audit::ledger::Mark;
+use crate::audit::{MODEL, OFFLINE, ONLINE, Recorder};
+use crate::autodiff::{Clock, Flow, Metric, Noise, Pass};
+use crate::config::{AuditConfig, BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::replay::pools::{OFFLINE as OFFLINE_POOL, ONLINE as ONLINE_POOL};
+use crate::replay::stats::Summary;
+use crate::replay::{Pools, Recipe};
+use crate::rng::Stream;
+use serde_json::Value;
+
+/// Return of the last finished episode.
+pub static EPISODE_RETURN: Metric =
+    Metric::new("episode_return", "raw return of the last training episode", "", "Training episodes");
+
+/// A phase under way.
+pub struct Training<'a> {
+    config: &'a Config,
+    run: RunConfig,
+    work: Work,
+    agent: Agent,
+    scales: Scales,
+    facts: DatasetFacts,
+    simulators: Simulators,
+    counters: Counters,
+    batches: Batches,
+    rounds: Rounds,
+    /// rounds of the run before this phase
+    before: u64,
+    periods: Periods,
+    evaluator: Option<Evaluator>,
+    held_out: Option<HeldOut>,
+    interaction: Option<Interaction>,
+    reprioritiser: Option<Reprioritiser>,
+}
+
+/// What every phase is made from.
+pub struct Beginning<'a, 'b> {
+    /// of the run
+    pub config: &'a Config,
+    /// with the parameters that it begins with or that were saved
+    pub agent: Agent,
+    /// the data, if there are any
+    pub dataset: &'b Dataset,
+    /// where the run stands
+    pub counters: Counters,
+    /// a state of this phase to go on from
+    pub saved: Option<&'b Saved>,
+}
+
+impl<'a> Training<'a> {
+    /// Training on the data.
+    pub fn offline(start: Beginning<'a, '_>) -> Result<Training<'a>, TrainError> {
+        let Beginning { config, agent, dataset, counters, saved } = start;
+        let (run, options): (RunConfig, OfflineConfig) = (config.section(), config.section());
+        held_out::check(config, &agent, dataset)?;
+        let (train, held) = held_out::split_of(config, &agent, dataset);
+        let pools = dataset.pools(&train, 0, &[], agent.learner.return_to_go())?;
+        let trace = agent.trace(&offline_phase(config));
+        check_columns(&trace, pools.layout())?;
+        let rounds = Rounds::new(trace, Roles::of_delay(agent.learner.actor_every()));
+        let periods = Periods {
+            total: options.updates,
+            log_every: options.log_every,
+            eval_every: options.eval_every,
+            checkpoint_every: options.checkpoint_every,
+            keep_every: config.section::<AuditConfig>().keep_every,
+        };
+        reach(saved, "offline.updates", "updates", counters.round, options.updates)?;
+        let held_out = match held.is_empty() {
+            true => None,
+            false => {
+                let pools = dataset.pools(&held, 0, &[], None)?;
+                HeldOut::new(&agent, pools, options.patience, &periods, saved)?
+            }
+        };
+        let evaluates = options.eval_episodes > 0 && !run.env.is_empty();
+        let evaluator = evaluates
+            .then(|| Evaluator::new(&agent, &run.env, options.eval_episodes, run.seed))
+            .transpose()?;
+        let batches = Batches::uniform(pools, (run.seed, Stream::Batch), options.batch);
+        Ok(Training {
+            work: Work::Offline,
+            scales: dataset.scales.clone(),
+            facts: dataset.facts.clone(),
+            simulators: simulators(config, saved, &counters)?,
+            before: 0,
+            interaction: None,
+            reprioritiser: None,
+            config,
+            run,
+            agent,
+            counters,
+            batches,
+            rounds,
+            periods,
+            evaluator,
+            held_out,
+        })
+    }
+
+    /// Fitting, on all of the data, the model of this name that the adaptation needs before it goes online.
+    pub fn fit(start: Beginning<'a, '_>, name: &'static str) -> Result<Training<'a>, TrainError> {
+        let Beginning { config, agent, dataset, counters, saved } = start;
+        let run: RunConfig = config.section();
+        let all: Vec<usize> = (0..dataset.columns.len()).collect();
+        let pools = dataset.pools(&all, 0, &[], None)?;
+        let (updates, trace) = agent.pretraining_of(name);
+        check_columns(&trace, pools.layout())?;
+        let periods = Periods {
+            total: updates,
+            log_every: updates,
+            eval_every: updates,
+            checkpoint_every: config.section::<OfflineConfig>().checkpoint_every,
+            keep_every: 0,
+        };
+        reach(saved, name, "updates", counters.fitted, updates)?;
+        let batch = agent.dims.batch;
+        Ok(Training {
+            work: Work::Fit(name),
+            scales: dataset.scales.clone(),
+            facts: dataset.facts.clone(),
+            simulators: simulators(config, saved, &counters)?,
+            before: counters.round,
+            interaction: None,
+            reprioritiser: None,
+            batches: Batches::uniform(pools, (run.seed, Stream::Model), batch),
+            rounds: Rounds::new(trace, &[Roles::BOTH]),
+            evaluator: None,
+            held_out: None,
+            config,
+            run,
+            agent,
+            counters,
+            periods,
+        })
+    }
+
+    /// Learning in the environment, `pools` holding what there is at its beginning: annotates it, fixes the adaptation's
+    /// constants, compiles.
+    pub fn online(start: Beginning<'a, '_>, mut pools: Pools) -> Result<Training<'a>, TrainError> {
+        let Beginning { config, mut agent, dataset, mut counters, saved } = start;
+        let (run, options): (RunConfig, OnlineConfig) = (config.section(), config.section());
+        let env = environment(&run, dataset)?;
+        let online = saved.map(|saved| restore(saved, &agent, &mut pools)).transpose()?;
+        reach(saved, "online.env_steps", "environment steps", counters.env_step, options.env_steps)?;
+        let recipe = recipe(&options, &agent)?;
+        let cadence = cadence::of(&options, agent.adaptation.as_ref());
+        let rounds = cadence.rounds(options.learning_horizon());
+        let batches = Batches::adapted(&mut agent, pools, recipe, (run.seed, rounds), online.as_ref())?;
+        let trace = agent.trace(&online_phase(config, &agent, counters.offline_rounds));
+        let layout = batches.pools().layout();
+        check_columns(&trace, layout)?;
+        let rounds = Rounds::new(trace, &cadence::roles(&cadence, agent.learner.actor_every()));
+        let offline = batches.pools().pool(OFFLINE_POOL).len();
+        let newest = online.as_ref().and_then(|o| o.priorities.as_ref()).map(|p| p.newest);
+        let reprioritiser = Reprioritiser::new(&agent, run.seed, offline, newest)?;
+        let mut interaction = Interaction::new(config, env, &agent, dataset, layout);
+        match online {
+            Some(state) => interaction.restore(&state.env, state.observation, &counters)?,
+            None => interaction.begin_episode(&mut counters),
+        }
+        let evaluator = match options.eval_episodes {
+            0 => None,
+            n => Some(Evaluator::new(&agent, &run.env, n, run.seed)?),
+        };
+        Ok(Training {
+            work: Work::Online,
+            scales: dataset.scales.clone(),
+            facts: dataset.facts.clone(),
+            simulators: simulators(config, saved, &counters)?,
+            before: counters.offline_rounds,
+            periods: Periods {
+                total: options.env_steps,
+                log_every: options.log_every,
+                eval_every: options.eval_every,
+                checkpoint_every: options.checkpoint_every,
+                keep_every: config.section::<AuditConfig>().keep_every,
+            },
+            interaction: Some(interaction),
+            held_out: None,
+            config,
+            run,
+            agent,
+            counters,
+            batches,
+            rounds,
+            evaluator,
+            reprioritiser,
+        })
+    }
+
+    /// The agent, and how far the run has come, for the next phase.
+    pub fn into_parts(self) -> (Agent, Counters) {
+        (self.agent, self.counters)
+    }
+
+    fn stamp(&self) -> Stamp {
+        let c = &self.counters;
+        match self.work {
+            Work::Online => Stamp { phase: stamp::Phase::Online, update: c.round, env_step: c.env_step },
+            Work::Offline | Work::Fit(_) => {
+                Stamp { phase: stamp::Phase::Offline, update: c.round, env_step: 0 }
+            }
+        }
+    }
+
+    /// Units that are done.
+    fn done(&self) -> u64 {
+        match self.work {
+            Work::Offline => self.counters.round,
+            Work::Fit(_) => self.counters.fitted,
+            Work::Online => self.counters.env_step,
+        }
+    }
+
+    /// Rounds that are still to be made for the last unit.
+    fn due(&self) -> u64 {
+        self.interaction.as_ref().map_or(0, Interaction::due)
+    }
+
+    /// How the phase has ended, if it has. A function of the counters alone, so that an ended one stays so.
+    fn over(&self) -> Option<Ended> {
+        if self.done() >= self.periods.total {
+            return (self.due() == 0).then_some(Ended::Complete);
+        }
+        self.held_out.as_ref()?.over(&self.counters, &self.periods)
+    }
+
+    /// Where the next round stands: in the run, and in its phase.
+    fn clock(&self) -> Clock {
+        match self.work {
+            Work::Fit(_) => Clock { round: self.counters.fitted, phase_round: self.counters.fitted },
+            _ => Clock { round: self.counters.round, phase_round: self.counters.round - self.before },
+        }
+    }
+
+    /// One round on a batch. Allocates nothing unless it measures.
+    fn round<R: Recorder>(&mut self, roles: Roles, measure: bool, probe: &mut R) -> Result<(), TrainError> {
+        let clock = self.clock();
+        self.batches.draw(&mut self.agent, clock.round, clock.phase_round)?;
+        let (program, workspace) = self.rounds.pick(roles, measure);
+        self.batches.fill(workspace, program);
+        let store = &mut self.agent.store;
+        let pass = Pass { clock, noise: Noise::Seed(self.run.seed), rows: self.batches.rows() };
+        let mut flow = program.run_with(workspace, store, pass, probe);
+        if let (Flow::Continue, Some(beside)) = (flow, &mut self.reprioritiser) {
+            flow = beside.round(store, &mut self.batches, clock, measure, probe)?;
+        }
+        if flow == Flow::Stop {
+            return Err(probe.reason().into());
+        }
+        let c = &mut self.counters;
+        match self.work {
+            Work::Fit(_) => c.fitted += 1,
+            Work::Offline => c.round += 1,
+            Work::Online => {
+                c.round += 1;
+                c.critic_updates += u64::from(roles.critic);
+                c.actor_updates += u64::from(roles.actor);
+            }
+        }
+        Ok(())
+    }
+
+    /// One unit, or in the middle of one what is left of it, until after one of its rounds it is `enough`; how many rounds.
+    fn unit<R: Recorder>(
+        &mut self,
+        enough: impl Fn(&Counters) -> bool,
+        probe: &mut R,
+    ) -> Result<u64, TrainError> {
+        let actor_every = self.agent.learner.actor_every();
+        if self.interaction.is_none() {
+            let measure = self.periods.measures(self.done() + 1);
+            let roles = match self.work {
+                Work::Fit(_) => Roles::BOTH,
+                _ => Roles::delayed(self.counters.round, actor_every),
+            };
+            self.round(roles, measure, probe)?;
+            return Ok(1);
+        }
+        let mut made = 0;
+        while self.due() > 0 && (made == 0 || !enough(&self.counters)) {
+            let round = self.counters.round;
+            let interaction = self.interaction.as_mut().expect("invariant: a phase in an environment");
+            let roles = interaction.next_round(round, actor_every);
+            // The last round of a step is the one that is measured.
+            self.round(roles, self.periods.measures(self.done()) && self.due() == 0, probe)?;
+            made += 1;
+        }
+        Ok(made)
+    }
+
+    /// An environment step, where there is an environment and the last one has no rounds due.
+    fn advance(&mut self) -> Result<(), TrainError> {
+        let Some(interaction) = &mut self.interaction else { return Ok(()) };
+        interaction.advance(&mut Surroundings {
+            agent: &mut self.agent,
+            batches: &mut self.batches,
+            counters: &mut self.counters,
+            scales: &self.scales,
+            newest: self.reprioritiser.as_ref().map(Reprioritiser::newest),
+        })
+    }
+
+    /// Tells a probe which rounds come.
+    fn begin<R: Recorder>(&self, probe: &mut R) -> Result<(), TrainError> {
+        let name = match self.work {
+            Work::Offline => OFFLINE,
+            Work::Fit(_) => MODEL,
+            Work::Online => ONLINE,
+        };
+        self.rounds.begin(name, probe)?;
+        match self.reprioritiser.as_ref().map(|beside| beside.begin(probe)) {
+            Some(Flow::Stop) => Err(probe.reason().into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The held-out loss, where there is one.
+    fn validate(&mut self) -> Option<f64> {
+        let held_out = self.held_out.as_mut()?;
+        Some(held_out.measure(&mut self.agent.store, &mut self.counters))
+    }
+
+    /// At the end, back to the agent at the smallest held-out loss.
+    fn settle(&mut self) {
+        if let (Some(_), Some(held_out)) = (self.over(), &self.held_out) {
+            held_out.go_back(&mut self.agent.store, &self.counters);
+        }
+    }
+
+    /// Goes on until there have been so many rounds (where a model is fitted: of it) and environment steps, and leaves no trace in the run's directory.
+    pub fn rerun<R: Recorder>(
+        &mut self,
+        rounds: u64,
+        env_steps: u64,
+        probe: &mut R,
+    ) -> Result<(), TrainError> {
+        self.begin(probe)?;
+        let fits = matches!(self.work, Work::Fit(_));
+        let short = |c: &Counters| match fits {
+            true => c.fitted < rounds,
+            false => c.round < rounds || c.env_step < env_steps,
+        };
+        while short(&self.counters) && self.over().is_none() {
+            self.advance()?;
+            self.unit(|c| !short(c), probe)?;
+            if self.interaction.is_none() && self.periods.measures(self.done()) {
+                self.validate();
+            }
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// An error if the parameters as they stand have diverged, seen on the last batch.
+    fn examine(&mut self, watch: &Watch) -> Result<(), TrainError> {
+        let (clock, round) = (self.clock(), self.counters.round);
+        if self.batches.pools().is_empty() {
+            return watch.parameters(&self.agent, round);
+        }
+        let (program, workspace) = self.rounds.observer();
+        self.batches.fill(workspace, program);
+        program.run(workspace, &mut self.agent.store, clock, Noise::Seed(self.run.seed));
+        watch.parameters(&self.agent, round)?;
+        watch.metrics(&self.rounds.observed(), round)
+    }
+
+    fn evaluate(&mut self, progress: &Progress) -> Result<Option<Evaluation>, TrainError> {
+        let stamp = self.stamp();
+        let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
+        let number = self.counters.evaluations;
+        let evaluation = evaluator.run(&mut self.agent.store, &self.scales, number, stamp)?;
+        self.counters.evaluations += 1;
+        progress.evaluated(&evaluation);
+        Ok(Some(evaluation))
+    }
+
+    /// The state as a checkpoint has it.
+    pub fn state(&self, ledger: Option<Mark>) -> State<'_> {
+        State {
+            config: self.config,
+            agent: &self.agent,
+            scales: &self.scales,
+            dataset: &self.facts,
+            counters: &self.counters,
+            simulators: &self.simulators,
+            best: match self.over() {
+                None => self.held_out.as_ref().and_then(|h| h.best(&self.counters)),
+                Some(_) => None,
+            },
+            phase: self.work,
+            online: self.interaction.as_ref().map(|interaction| self.online_state(interaction)),
+            ledger,
+        }
+    }
+
+    fn online_state(&self, interaction: &Interaction) -> OnlineState {
+        let pools = self.batches.pools();
+        let (env, observation) = interaction.state();
+        OnlineState {
+            capacity: pools.capacity() as u64,
+            offline: pools.pool(OFFLINE_POOL).len() as u64,
+            pushed: pools.pool(ONLINE_POOL).pushed(),
+            records: pools.records(ONLINE_POOL),
+            width: pools.layout().width(),
+            annotated: self.batches.moving(),
+            priorities: self.reprioritiser.as_ref().zip(self.batches.tree()).map(|(beside, tree)| {
+                let leaves = pools.iter().flat_map(|pool| {
+                    let mut leaves = vec![0.0; pool.len()];
+                    tree.read(pool.rows().start, &mut leaves);
+                    leaves
+                });
+                Priorities { leaves: leaves.collect(), newest: beside.newest() }
+            }),
+            env,
+            observation,
+        }
+    }
+
+    /// Metrics that the phase logs.
+    fn columns(&self) -> Vec<&'static Metric> {
+        let mut columns = self.rounds.metrics();
+        columns.extend(self.held_out.iter().map(|_| &VALIDATION_LOSS));
+        columns.extend(self.reprioritiser.iter().flat_map(Reprioritiser::metrics));
+        columns.extend(self.interaction.iter().map(|_| &EPISODE_RETURN));
+        columns
+    }
+
+    /// Their values after a measured unit of so many rounds.
+    fn values(&mut self, rounds: u64) -> Vec<(&'static Metric, f64)> {
+        let mut values = Vec::new();
+        if rounds > 0 {
+            values.extend(self.rounds.values());
+            values.extend(self.reprioritiser.iter().flat_map(Reprioritiser::values));
+        }
+        values.extend(self.validate().map(|loss| (&VALIDATION_LOSS, loss)));
+        values
+    }
+
+    /// Runs to the end, writing metrics, evaluations and checkpoints; `stop` is looked at after every round. `earlier` are
+    /// the evaluations of the run that this one starts from, for the whole curve.
+    pub fn run<R: Recorder>(
+        &mut self,
+        dir: &RunDir,
+        earlier: &[Evaluation],
+        resumed: bool,
+        (stop, quiet): (&Stop, bool),
+        probe: &mut R,
+    ) -> Result<Ended, TrainError> {
+        self.begin(probe)?;
+        let mut progress = Progress::new(self.work.name(), self.periods.total, self.done(), quiet);
+        let mut logs = match (self.work, resumed) {
+            (Work::Fit(_), _) => Logs::default(),
+            (_, true) => Logs::resume(dir, &self.columns(), self.stamp())?,
+            (_, false) => Logs::create(dir, &self.columns(), earlier)?,
+        };
+        let good = (resumed || self.interaction.is_some()).then_some(self.counters.round);
+        let mut watch = Watch::new(dir, self.run.q_bound, good);
+        if self.interaction.is_some() && !resumed {
+            let first = self.evaluate(&progress)?;
+            logs.evaluated(first.as_ref())?;
+            self.save(dir, &mut logs, probe, false)?;
+        }
+        let mut ended = self.over();
+        while ended.is_none() {
+            // Networks that have diverged choose actions that no environment takes.
+            self.advance()
+                .or_else(|e| self.examine(&watch).and(Err(watch.priority(e, self.counters.round))))?;
+            let fits = matches!(self.work, Work::Fit(_));
+            // A model has no place at which others would stop.
+            let enough = |c: &Counters| if fits { stop.requested() } else { stop.reached(c) };
+            let made = self.unit(enough, probe);
+            let rounds = made.map_err(|e| watch.priority(e, self.counters.round))?;
+            if self.due() > 0 {
+                // In the middle of a step's rounds; the step is written down when they are made.
+                self.examine(&watch)?;
+                self.save(dir, &mut logs, probe, false)?;
+                ended = Some(Ended::Interrupted);
+                break;
+            }
+            progress.advance(1);
+            if self.periods.measures(self.done()) {
+                let values = self.values(rounds);
+                self.check(&watch, &values)?;
+                logs.measured(self.stamp(), values, self.counters.last_return, &progress)?;
+            }
+            self.settle();
+            ended = self.over();
+            let interrupted = enough(&self.counters);
+            self.after_unit(dir, &mut logs, &mut watch, &progress, probe, ended.is_some() || interrupted)?;
+            if interrupted {
+                ended.get_or_insert(Ended::Interrupted);
+            }
+        }
+        progress.finish();
+        let ended = ended.expect("invariant: the loop ends when the phase has ended");
+        if self.interaction.is_some() && ended == Ended::Complete {
+            write_distributions(dir.path(), &self.distributions())?;
+        }
+        Ok(ended)
+    }
+
+    /// An error if metrics show divergence.
+    fn check(&self, watch: &Watch, values: &[(&'static Metric, f64)]) -> Result<(), TrainError> {
+        match self.work {
+            Work::Fit(_) => check_finite(values, self.counters.fitted),
+            _ => watch.metrics(values, self.counters.round),
+        }
+    }
+
+    /// After a unit, evaluates and saves where this is due, or because this is the `last` one for now.
+    fn after_unit<R: Recorder>(
+        &mut self,
+        dir: &RunDir,
+        logs: &mut Logs,
+        watch: &mut Watch,
+        progress: &Progress,
+        probe: &mut R,
+        last: bool,
+    ) -> Result<(), TrainError> {
+        let done = self.done();
+        let evaluates = self.periods.evaluates(done) || self.over().is_some();
+        let saves = self.periods.saves(done) || last;
+        if saves || evaluates {
+            self.examine(watch)?;
+        }
+        if evaluates {
+            let evaluation = self.evaluate(progress)?;
+            logs.evaluated(evaluation.as_ref())?;
+        }
+        if saves {
+            self.save(dir, logs, probe, self.periods.keeps(done))?;
+            watch.saved(self.counters.round);
+        }
+        Ok(())
+    }
+
+    fn save<R: Recorder>(
+        &mut self,
+        dir: &RunDir,
+        logs: &mut Logs,
+        probe: &mut R,
+        keep: bool,
+    ) -> Result<(), TrainError> {
+        logs.flush()?;
+        self.state(probe.flush()?).save(dir, keep)
+    }
+
+    /// Quantities of the adaptation over all rows, pool by pool, and where they should lie.
+    pub fn calibration(&self) -> Value {
+        let names: Vec<&'static str> = self.batches.pools().iter().map(|p| p.name()).collect();
+        let summaries = |values: Vec<Vec<f64>>| {
+            let of = |(name, mut x): (&&'static str, Vec<f64>)| (*name, Summary::of(&mut x));
+            names.iter().zip(values).map(of).collect()
+        };
+        let all = self.batches.quantities(&self.agent);
+        let all: Vec<_> = all.into_iter().map(|(name, values)| (name, summaries(values))).collect();
+        calibration::to_json(&all, self.agent.adaptation.ranges())
+    }
+
+    fn distributions(&self) -> Vec<Distribution> {
+        let names: Vec<&'static str> = self.batches.pools().iter().map(|p| p.name()).collect();
+        let single = |x: &Vec<f64>| x.iter().map(|x| *x as f32).collect::<Vec<f32>>();
+        let of = |(name, values): (&'static str, Vec<Vec<f64>>)| {
+            let values: Vec<Vec<f32>> = values.iter().map(single).collect();
+            let pools: Vec<(&str, &[f32])> =
+                names.iter().zip(&values).map(|(name, x)| (*name, &x[..])).collect();
+            Distribution::of(name, name, &pools, 40)
+        };
+        self.batches.quantities(&self.agent).into_iter().map(of).collect()
+    }
+}
+
+/// The logs of a phase; a model that is fitted has none.
+#[derive(Default)]
+struct Logs(Option<(MetricLog, EvaluationLog, TimingLog)>);
+
+impl Logs {
+    fn create(dir: &RunDir, columns: &[&'static Metric], earlier: &[Evaluation]) -> Result<Logs, TrainError> {
+        let dir = dir.path();
+        let evaluations = EvaluationLog::create(dir, earlier)?;
+        Ok(Logs(Some((MetricLog::create(dir, columns)?, evaluations, TimingLog::create(dir)?))))
+    }
+
+    fn resume(dir: &RunDir, columns: &[&'static Metric], stamp: Stamp) -> Result<Logs, TrainError> {
+        let dir = dir.path();
+        let metrics = MetricLog::resume(dir, columns, stamp)?;
+        let (evaluations, timing) = (EvaluationLog::resume(dir, stamp)?, TimingLog::resume(dir, stamp)?);
+        Ok(Logs(Some((metrics, evaluations, timing))))
+    }
+
+    fn measured(
+        &mut self,
+        stamp: Stamp,
+        mut values: Vec<(&'static Metric, f64)>,
+        last_return: Option<f64>,
+        progress: &Progress,
+    ) -> Result<(), TrainError> {
+        let Some((metrics, _, timing)) = &mut self.0 else { return Ok(()) };
+        values.extend(last_return.map(|r| (&EPISODE_RETURN, r)));
+        metrics.record(stamp, &values)?;
+        let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
+        Ok(timing.record(Timing { stamp, seconds, updates_per_second })?)
+    }
+
+    fn evaluated(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
+        match (&mut self.0, evaluation) {
+            (Some((_, log, _)), Some(evaluation)) => Ok(log.record(evaluation)?),
+            _ => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), TrainError> {
+        let Some((metrics, evaluations, timing)) = &mut self.0 else { return Ok(()) };
+        metrics.flush()?;
+        evaluations.flush()?;
+        Ok(timing.flush()?)
+    }
+}
+
+/// The rule that the options and the adaptation's sampling ask for; an error if one cannot follow the other.
+pub fn recipe(options: &OnlineConfig, agent: &Agent) -> Result<Recipe, TrainError> {
+    let sampling = agent.adaptation.sampling();
+    let batch = options.rows();
+    match (options.buffer, sampling.prioritised) {
+        (BufferMode::Append, false) => Ok(Recipe::Uniform { stratified: false }),
+        (BufferMode::Append, true) => {
+            Ok(Recipe::Prioritised { stratified: sampling.stratified, online_share: sampling.online_share })
+        }
+        (BufferMode::Mix(share), false) => Ok(Recipe::mix(share, batch)),
+        (BufferMode::Proportional, false) => Ok(Recipe::Proportional),
+        (BufferMode::Concat(_), false) => Ok(Recipe::concat(options.batch, batch)),
+        (other, true) => Err(TrainError::Input(format!(
+            "online.buffer: expected append with prioritised sampling, got {other}; set online.buffer=append or switch priorities off",
+        ))),
+    }
+}
+
+/// What was saved of the online part, its rows back in their pool.
+fn restore(saved: &Saved, agent: &Agent, pools: &mut Pools) -> Result<OnlineState, TrainError> {
+    let names = annotation::columns(agent);
+    let sampling = agent.adaptation.sampling();
+    let moving = if sampling.refresh { &names[..] } else { &[] };
+    let state = saved.online(pools.layout().width(), moving, sampling.opening_share.is_some())?;
+    let offline = pools.pool(OFFLINE_POOL).len() as u64;
+    let differ =
+        [("capacity", pools.capacity() as u64, state.capacity), ("offline rows", offline, state.offline)];
+    for (what, expected, got) in differ {
+        if expected != got {
+            return Err(crate::replay::Error::State { what, expected, got }.into());
+        }
+    }
+    pools.restore(ONLINE_POOL, state.pushed, &state.records)?;
+    Ok(state)
+}
+
+/// An error if a checkpoint lies beyond the end of its phase.
+fn reach(saved: Option<&Saved>, option: &str, unit: &str, done: u64, planned: u64) -> Result<(), TrainError> {
+    match saved {
+        Some(saved) if done > planned => Err(TrainError::Input(format!(
+            "{}: expected at most {option} = {planned} {unit}, got {done}; take the checkpoint of this run",
+            saved.file(),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn simulators(config: &Config, saved: Option<&Saved>, c: &Counters) -> Result<Simulators, TrainError> {
+    Simulators::of(config, saved.map(Saved::simulators).transpose()?, c.round)
+}
