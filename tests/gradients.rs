@@ -9,10 +9,10 @@ use baq::algo::{Dims, Phase, Plain, Round};
 use baq::audit::gradcheck::{self, Checker, TensorCheck, check};
 use baq::audit::narrow::narrow;
 use baq::audit::operations::operations;
-use baq::autodiff::reference::{ReferenceInputs, ReferenceStore};
+use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
-    Adam, Axis, Clock, Op, ParamTable, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Var,
-    Workspace, derivative,
+    Adam, Axis, Clock, Noise, Op, ParamTable, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer,
+    Var, Workspace, derivative,
 };
 use baq::replay;
 use common::{Numbers, SMALL, agent, methods, online};
@@ -187,6 +187,111 @@ fn rearrangements() {
     operation("head", &[DENSE], WIDE, |_, p| p[0].head(1).square() - p[0].head(0));
     operation("reshape", &[DENSE], WIDE, |_, p| p[0].reshape(Shape::new(1, 2, 12)).square());
     operation("groups", &[DENSE], WIDE, |_, p| p[0].repeat(2).reshape(Shape::new(2, 3, 8)).log_sum_exp());
+}
+
+/// A loss may train through a gradient in an input: the gradient of every operation has a derivative itself.
+#[test]
+fn gradients_of_gradients() {
+    type Formula = for<'t> fn(&[Var<'t>]) -> Var<'t>;
+    let network: &[Shape] = &[
+        Shape::new(1, 5, 3),
+        Shape::new(2, 3, 4),
+        Shape::new(2, 1, 4),
+        Shape::new(2, 4, 2),
+        Shape::new(2, 1, 2),
+    ];
+    let cases: [(&str, &[Shape], (f64, f64), Formula); 16] = [
+        ("exp", &[DENSE], WIDE, |p| p[0].exp()),
+        ("log", &[DENSE], POSITIVE, |p| p[0].log()),
+        ("tanh", &[DENSE], WIDE, |p| p[0].tanh()),
+        ("relu", &[DENSE], WIDE, |p| p[0].relu() * p[0].exp()),
+        ("softplus", &[DENSE], WIDE, |p| p[0].softplus()),
+        ("sigmoid", &[DENSE], WIDE, |p| p[0].sigmoid()),
+        ("sqrt", &[DENSE], POSITIVE, |p| p[0].sqrt()),
+        ("abs", &[DENSE], WIDE, |p| p[0].abs() * p[0]),
+        ("div", &[DENSE, Shape::new(1, 3, 1)], POSITIVE, |p| p[1] / p[0]),
+        ("max", &[DENSE, DENSE], WIDE, |p| (p[0].square()).maximum(p[1] * 0.5)),
+        ("expectile", &[DENSE, Shape::SCALAR], WIDE, |p| p[0].expectile(p[1].sigmoid())),
+        ("min over", &[DENSE], WIDE, |p| p[0].min(Axis::Heads).exp()),
+        ("log sum exp", &[DENSE], WIDE, |p| p[0].log_sum_exp()),
+        ("rearranged", &[DENSE], WIDE, |p| {
+            p[0].concat(p[0].square())
+                .slice(1, 5)
+                .repeat(2)
+                .reshape(Shape::new(1, 4, 15))
+                .sum(Axis::Rows)
+                .exp()
+        }),
+        ("tanh network", network, WIDE, |p| p[0].linear(p[1], p[2]).tanh().linear(p[3], p[4]).tanh()),
+        ("relu network", network, WIDE, |p| p[0].linear(p[1], p[2]).relu().linear(p[3], p[4]).softplus()),
+    ];
+    for (name, shapes, range, f) in cases {
+        operation(&format!("gradient of {name}"), shapes, range, |_, p| {
+            // The sum makes it depend on parameters that the gradient does not.
+            f(p).total().gradient(p[0]).square() + p.iter().fold(f(p).total(), |y, p| y + p.total())
+        });
+    }
+}
+
+/// ∇ₐ Q(s, a), row by row, against central differences in the action.
+#[test]
+fn a_gradient_in_an_input_is_that_of_differences() {
+    let mut table = ParamTable::default();
+    let group = table.add_group("q", true);
+    let shapes = [Shape::new(2, 5, 8), Shape::new(2, 1, 8), Shape::new(2, 8, 1), Shape::new(2, 1, 1)];
+    let ids = shapes.map(|s| table.add(group, &format!("{}x{}", s.rows, s.cols), s));
+    let t = Tracer::new(Arc::new(table));
+    let [w0, b0, w1, b1] = ids.map(|id| t.param(id));
+    let (s, a) = (t.input("s", 4, 3), t.input("a", 4, 2));
+    let q = s.concat(a).linear(w0, b0).tanh().linear(w1, b1).min(Axis::Heads);
+    t.output("q", q);
+    t.output("q_a", q.total().gradient(a));
+    let trace = t.finish();
+
+    let mut x = Numbers(8);
+    let mut store = ReferenceStore::zeros(&trace.table);
+    store.values.iter_mut().flatten().for_each(|v| *v = f64::from(x.unit() as f32));
+    let mut columns: Vec<Vec<f64>> = trace.inputs.iter().map(|i| x.units(i.shape.len())).collect();
+    columns.iter_mut().flatten().for_each(|v| *v = f64::from(*v as f32));
+    let outputs = |columns: &[Vec<f64>]| -> [Vec<f64>; 2] {
+        let inputs = ReferenceInputs { columns: columns.to_vec(), noise: Vec::new() };
+        let values = reference::run(&trace, &mut store.clone(), &inputs, Clock::default(), |_| true);
+        [0, 1].map(|k| values[trace.outputs[k].1.index()].clone().expect("computed"))
+    };
+    let [_, gradient] = outputs(&columns);
+    let h = 1e-5;
+    for (i, &g) in gradient.iter().enumerate() {
+        let at = |d: f64| {
+            let mut moved = columns.clone();
+            moved[1][i] += d;
+            outputs(&moved)[0].iter().sum::<f64>()
+        };
+        let difference = (at(h) - at(-h)) / (2.0 * h);
+        assert!(g != 0.0 && (g - difference).abs() < 1e-9, "element {i}: {g}, differences say {difference}");
+    }
+
+    let mut narrow = Store::zeros(trace.table.clone());
+    for (to, from) in narrow.values.iter_mut().zip(&store.values) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
+    }
+    let program = Program::compile(&trace, Select::ALL);
+    let mut workspace = Workspace::new(&program);
+    for (name, values) in ["s", "a"].into_iter().zip(&columns) {
+        let column = workspace.input_mut(&program, name).expect("it is read");
+        column.iter_mut().zip(values).for_each(|(to, from)| *to = *from as f32);
+    }
+    program.run(&mut workspace, &mut narrow, Clock::default(), Noise::Seed(1));
+    for (got, want) in workspace.output(&program, "q_a").iter().zip(&gradient) {
+        assert!((f64::from(*got) - want).abs() < 1e-6, "f32 {got}, f64 {want}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "which it does not depend on")]
+fn a_gradient_in_what_is_not_read_is_refused() {
+    let t = Tracer::new(Arc::default());
+    let (s, a) = (t.input("s", 4, 3), t.input("a", 4, 2));
+    s.square().total().gradient(a);
 }
 
 #[test]

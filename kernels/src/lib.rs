@@ -45,6 +45,7 @@ mod tile;
 pub use allocations::{CountingAllocator, allocations};
 pub use buffer::Buffer;
 pub use digest::Digest;
+pub use elementwise::Unary;
 pub use flush::subnormals;
 #[cfg(target_arch = "x86_64")]
 #[doc(hidden)]
@@ -131,54 +132,6 @@ pub enum Scratch<'a> {
     Keep(&'a mut [f32]),
     /// What a call of the same kernel with the same sizes and weights and `Keep` has left there.
     Packed(&'a [f32]),
-}
-
-/// Element-wise functions of one argument.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Unary {
-    /// e^x
-    Exp,
-    /// ln x
-    Log,
-    /// tanh x
-    Tanh,
-    /// max(x, 0)
-    Relu,
-    /// ln(1 + e^x)
-    Softplus,
-    /// 1 / (1 + e^-x)
-    Sigmoid,
-    /// x²
-    Square,
-    /// √x
-    Sqrt,
-    /// |x|
-    Abs,
-    /// -1, 0 or 1
-    Sign,
-    /// 1 / x
-    Recip,
-    /// scale · x + shift
-    Affine {
-        /// factor
-        scale: f32,
-        /// summand
-        shift: f32,
-    },
-    /// min(max(x, lo), hi)
-    Clamp {
-        /// lower bound, may be -∞
-        lo: f32,
-        /// upper bound, may be +∞
-        hi: f32,
-    },
-    /// 1 where lo <= x <= hi, else 0 (the derivative of `Clamp`)
-    Inside {
-        /// lower bound
-        lo: f32,
-        /// upper bound
-        hi: f32,
-    },
 }
 
 /// Element-wise functions of two arguments, either of which may be broadcast.

@@ -6,7 +6,7 @@ use baq_kernels::elementwise::reference;
 use baq_kernels::{Binary, Broadcast, Unary};
 use common::{Numbers, Odd, SIZES, bits, variants, with_threads};
 
-const UNARY: [Unary; 15] = [
+const UNARY: [Unary; 14] = [
     Unary::Exp,
     Unary::Log,
     Unary::Tanh,
@@ -17,7 +17,6 @@ const UNARY: [Unary; 15] = [
     Unary::Sqrt,
     Unary::Abs,
     Unary::Sign,
-    Unary::Recip,
     Unary::Affine { scale: -1.5, shift: 0.25 },
     Unary::Clamp { lo: -0.5, hi: 0.75 },
     Unary::Clamp { lo: f32::NEG_INFINITY, hi: 2.0 },
@@ -69,7 +68,7 @@ fn bound(f: Unary) -> f64 {
         Unary::Exp | Unary::Log => 1.5,
         Unary::Tanh | Unary::Softplus => 2.5,
         Unary::Sigmoid => 2.5,
-        Unary::Square | Unary::Sqrt | Unary::Recip => 0.5001,
+        Unary::Square | Unary::Sqrt => 0.5001,
         _ => 0.0,
     }
 }
@@ -115,7 +114,7 @@ fn unary_within_the_documented_ulps_over_all_floats() {
             let (mut worst, mut at) = (0.0, 0.0);
             for (&x, &y) in x.iter().zip(&y) {
                 assert!(!(computes(f) && y.is_subnormal()), "{} {f:?} of {x:e}: {y:e}", k.isa);
-                let want = reference::unary_at(f, f64::from(flushed(x)));
+                let want = reference::unary_at(f.map(f64::from), f64::from(flushed(x)));
                 let error = match (f64::from(y) - want).abs() <= 2.0 * f64::from(f32::MIN_POSITIVE) {
                     true => 0.0,
                     false => ulps(y, want),
@@ -141,7 +140,7 @@ fn unary_at_every_size() {
                 (k.unary)(f, &x, &mut y);
                 y.check_fence();
                 for i in 0..len {
-                    let want = reference::unary_at(f, x[i] as f64);
+                    let want = reference::unary_at(f.map(f64::from), x[i] as f64);
                     let close = ulps(y[i], want) <= bound(f).max(0.51) || (y[i] as f64 - want).abs() < 2e-7;
                     assert!(close, "{} {f:?} of {}: {} instead of {want}", k.isa, x[i], y[i]);
                 }

@@ -3,46 +3,8 @@
 use crate::{Binary, Broadcast, Unary};
 
 /// One value of a unary function.
-pub fn unary_at(f: Unary, x: f64) -> f64 {
-    match f {
-        Unary::Exp => x.exp(),
-        Unary::Log => x.ln(),
-        Unary::Tanh => x.tanh(),
-        Unary::Relu => {
-            if x < 0.0 {
-                0.0
-            } else {
-                x
-            }
-        }
-        Unary::Softplus => x.max(0.0) + (-x.abs()).exp().ln_1p(),
-        Unary::Sigmoid => {
-            if x < 0.0 {
-                x.exp() / (1.0 + x.exp())
-            } else {
-                1.0 / (1.0 + (-x).exp())
-            }
-        }
-        Unary::Square => x * x,
-        Unary::Sqrt => x.sqrt(),
-        Unary::Abs => x.abs(),
-        Unary::Sign => {
-            if x > 0.0 {
-                1.0
-            } else if x < 0.0 {
-                -1.0
-            } else {
-                x
-            }
-        }
-        Unary::Recip => 1.0 / x,
-        Unary::Affine { scale, shift } => scale as f64 * x + shift as f64,
-        Unary::Clamp { lo, hi } => {
-            let x = if x < lo as f64 { lo as f64 } else { x };
-            if x > hi as f64 { hi as f64 } else { x }
-        }
-        Unary::Inside { lo, hi } => f64::from(x >= lo as f64 && x <= hi as f64),
-    }
+pub fn unary_at(f: Unary<f64>, x: f64) -> f64 {
+    super::unary::reference(f, x)
 }
 
 /// One value of a binary function.
@@ -86,7 +48,7 @@ pub fn binary_at(f: Binary, a: f64, b: f64) -> f64 {
 pub fn unary(f: Unary, x: &[f32], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     for (y, &x) in y.iter_mut().zip(x) {
-        *y = unary_at(f, x as f64) as f32;
+        *y = unary_at(f.map(f64::from), x as f64) as f32;
     }
 }
 

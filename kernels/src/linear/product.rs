@@ -12,7 +12,7 @@
 
 use super::micro::{Ahead, Dots, Finish, Micro, Tile};
 use super::pack::{BLOCK, Panel, pack_panel, pack_turned};
-use crate::elementwise::generic::tanh;
+use crate::elementwise::vector::tanh;
 use crate::simd::Simd;
 use crate::tile::even_parts;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! The reductions, written once for all instruction sets.
 
 use super::check;
-use crate::elementwise::generic::{exp, log};
+use crate::elementwise::vector::{exp, log};
 use crate::flush::Flush;
 use crate::simd::Simd;
 

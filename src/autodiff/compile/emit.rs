@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
+use baq_kernels::{Activation, Binary, Broadcast, Linear};
 
 use super::fuse::{self, Fate};
 use super::storage::Storage;
 use crate::autodiff::inspect::print;
 use crate::autodiff::run::program::{Kernel, Label, Loc, Program, RegionProgram, Slot, Step, Update};
 use crate::autodiff::trace::graph::{Graph, NodeId};
-use crate::autodiff::trace::operation::{Number, Op, Unary};
+use crate::autodiff::trace::operation::Op;
 use crate::autodiff::trace::recorded::{Effect, Item, Select, Trace};
 use crate::autodiff::trace::shape::Shape;
 
@@ -155,7 +155,7 @@ impl Emitter<'_> {
             Op::Linear => self.linear(id, Activation::Identity),
             Op::LinearDx => self.linear_dx(id, None),
             Op::LinearDw => self.linear_dw(id, None),
-            Op::Unary(f) => Kernel::Unary { f: single(f), x: arg(0) },
+            Op::Unary(f) => Kernel::Unary { f: f.map(|x| x.get() as f32), x: arg(0) },
             Op::Binary(f) => {
                 Kernel::Binary { f, how: loops(node.shape, shape(0), shape(1)), a: arg(0), b: arg(1) }
             }
@@ -185,16 +185,16 @@ impl Emitter<'_> {
                     b: arg(0),
                 }
             }
-            Op::Blocks(region) => Kernel::Blocks {
+            Op::Region(region) => Kernel::Region {
                 region,
                 body: self.bodies[region].clone(),
                 views: node.args.iter().map(|&a| self.slot(a)).collect(),
             },
-            Op::Part(index) => {
-                let Op::Blocks(region) = self.graph.node(node.args[0]).op else {
+            Op::RegionResult(index) => {
+                let Op::Region(region) = self.graph.node(node.args[0]).op else {
                     unreachable!("invariant: a part is a part of a region")
                 };
-                Kernel::Part { region, body: self.bodies[region].clone(), index }
+                Kernel::RegionResult { region, body: self.bodies[region].clone(), index }
             }
             Op::Reshape | Op::Detach => unreachable!("invariant: an alias has no kernel"),
         })
@@ -215,24 +215,4 @@ fn sizes(x: Shape, w: Shape) -> Linear {
 /// Loops for an element-wise kernel, which merges them itself where it can.
 fn loops(y: Shape, a: Shape, b: Shape) -> Broadcast {
     Broadcast { dims: y.dims(), a: a.strides(), b: b.strides() }
-}
-
-fn single(f: Unary) -> kernels::Unary {
-    use kernels::Unary as K;
-    let c = |x: Number| x.get() as f32;
-    match f {
-        Unary::Exp => K::Exp,
-        Unary::Log => K::Log,
-        Unary::Tanh => K::Tanh,
-        Unary::Relu => K::Relu,
-        Unary::Softplus => K::Softplus,
-        Unary::Sigmoid => K::Sigmoid,
-        Unary::Square => K::Square,
-        Unary::Sqrt => K::Sqrt,
-        Unary::Abs => K::Abs,
-        Unary::Sign => K::Sign,
-        Unary::Affine { scale, shift } => K::Affine { scale: c(scale), shift: c(shift) },
-        Unary::Clamp { lo, hi } => K::Clamp { lo: c(lo), hi: c(hi) },
-        Unary::Inside { lo, hi } => K::Inside { lo: c(lo), hi: c(hi) },
-    }
 }

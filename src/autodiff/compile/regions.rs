@@ -317,10 +317,10 @@ impl<'a> Rewriter<'a> {
             }
         }
         let args: Vec<NodeId> = args.into_iter().map(|a| self.at(a)).collect();
-        let run = self.graph.push(Op::Blocks(r), &args, Shape::new(1, 1, 0));
+        let run = self.graph.push(Op::Region(r), &args, Shape::new(1, 1, 0));
         let mut outputs = Vec::new();
         for &i in members.nodes.iter().filter(|i| results[**i]) {
-            self.write(i, Op::Part(outputs.len()), &[run], nodes[i].shape);
+            self.write(i, Op::RegionResult(outputs.len()), &[run], nodes[i].shape);
             outputs.push(("", body.map[&i]));
         }
         self.done.push(Region {

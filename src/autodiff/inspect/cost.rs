@@ -64,13 +64,13 @@ impl Program {
             Kernel::Min { dims, .. } => ("reduction", format!("{dims:?} min")),
             Kernel::MinGrad { dims, .. } => ("reduction", format!("{dims:?} gradient of min")),
             Kernel::LogSumExp { dims, .. } => ("reduction", format!("{dims:?} log-sum-exp")),
-            Kernel::Blocks { body, .. } => ("blocks", format!("{} heads x {}", body.heads, body.blocks)),
+            Kernel::Region { body, .. } => ("blocks", format!("{} heads x {}", body.heads, body.blocks)),
             Kernel::Concat { .. }
             | Kernel::Slice { .. }
             | Kernel::Pad { .. }
             | Kernel::Repeat { .. }
             | Kernel::Copy { .. }
-            | Kernel::Part { .. } => ("copy", out.len.to_string()),
+            | Kernel::RegionResult { .. } => ("copy", out.len.to_string()),
         }
     }
 }

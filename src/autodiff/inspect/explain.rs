@@ -5,7 +5,7 @@ use crate::autodiff::run::clock::NOISE_STREAMS;
 use crate::autodiff::trace::graph::NodeId;
 use crate::autodiff::trace::operation::Op;
 use crate::autodiff::trace::parameters::GroupId;
-use crate::autodiff::trace::recorded::{Effect, Role, Trace};
+use crate::autodiff::trace::recorded::{Effect, Item, Role, Trace};
 use crate::autodiff::trace::shape::Shape;
 
 /// What one effect does.
@@ -64,65 +64,68 @@ pub struct Explanation {
 
 /// Puts a trace into words.
 pub fn explain(trace: &Trace) -> Explanation {
+    let mut needed = vec![false; trace.graph.nodes().len()];
+    let mut found = Vec::new();
+    let effects = trace.items.iter().map(|item| effect(trace, item, &mut needed, &mut found)).collect();
     let nodes = trace.graph.nodes();
-    let mut needed = vec![false; nodes.len()];
-    let mut all =
-        Explanation { effects: Vec::new(), symbols: Vec::new(), columns: Vec::new(), noises: Vec::new() };
-    for item in &trace.items {
-        let role = match item.role {
-            Role::Critic => "critic",
-            Role::Actor => "actor",
-        };
-        let group = |id: GroupId| trace.table.group(id).name.clone();
-        match &item.effect {
-            Effect::Train { name, group: id, optimiser, loss, gradients } => {
-                let before = count(trace, &needed);
-                mark(trace, *loss, &mut needed);
-                gradients.iter().for_each(|(_, g)| mark(trace, *g, &mut needed));
-                symbols(trace, *loss, name, &mut all.symbols);
-                all.effects.push(EffectText {
-                    name: (*name).into(),
-                    role,
-                    group: group(*id),
-                    parameters: trace.table.group_len(*id),
-                    formula: formula(trace, *loss),
-                    optimiser: Some(optimiser.to_string()),
-                    ops: count(trace, &needed) - before,
-                });
-            }
-            Effect::Polyak { source, target, rate } => {
-                let (from, to) = (group(*source), group(*target));
-                let rate = &trace.hypers[*rate];
-                let meaning = format!("{} = {}", rate.name, rate.schedule);
-                define(&mut all.symbols, "rho", meaning, &to);
-                all.effects.push(EffectText {
-                    formula: format!("{to} <- (1 - rho) * {to} + rho * {from}"),
-                    name: to.clone(),
-                    role,
-                    group: to,
-                    parameters: trace.table.group_len(*target),
-                    optimiser: None,
-                    ops: 0,
-                });
-            }
-        }
-    }
-    let used = |op: &dyn Fn(Op) -> bool| nodes.iter().zip(&needed).any(|(n, needed)| *needed && op(n.op));
-    for (k, input) in trace.inputs.iter().enumerate() {
-        if used(&|op| op == Op::Input(k)) {
+    let used = |op: Op| nodes.iter().zip(&needed).any(|(n, needed)| *needed && n.op == op);
+    let columns = (trace.inputs.iter().enumerate())
+        .filter(|(k, _)| used(Op::Input(*k)))
+        .map(|(k, input)| {
             let node = nodes.iter().find(|n| n.op == Op::Input(k));
             let called = node.and_then(|n| n.label.clone()).unwrap_or_else(|| input.name.into());
-            all.columns.push((input.name, input.shape, called));
-        }
-    }
-    for (k, noise) in trace.noises.iter().enumerate() {
-        all.noises.push(NoiseText {
+            (input.name, input.shape, called)
+        })
+        .collect();
+    let noises = (trace.noises.iter().enumerate())
+        .map(|(k, noise)| NoiseText {
             stream: NOISE_STREAMS + k as u32,
             what: format!("{}, {} {}", noise.name, noise.kind, noise.shape),
-            metrics_only: !used(&|op| op == Op::Noise(k)),
-        });
+            metrics_only: !used(Op::Noise(k)),
+        })
+        .collect();
+    Explanation { effects, symbols: found, columns, noises }
+}
+
+/// One effect, with the nodes it needs marked and its symbols defined.
+fn effect(trace: &Trace, item: &Item, needed: &mut [bool], found: &mut Vec<SymbolText>) -> EffectText {
+    let role = match item.role {
+        Role::Critic => "critic",
+        Role::Actor => "actor",
+    };
+    let group = |id: GroupId| trace.table.group(id).name.clone();
+    match &item.effect {
+        Effect::Train { name, group: id, optimiser, loss, gradients } => {
+            let before = count(trace, needed);
+            mark(trace, *loss, needed);
+            gradients.iter().for_each(|(_, g)| mark(trace, *g, needed));
+            symbols(trace, *loss, name, found);
+            EffectText {
+                name: (*name).into(),
+                role,
+                group: group(*id),
+                parameters: trace.table.group_len(*id),
+                formula: formula(trace, *loss),
+                optimiser: Some(optimiser.to_string()),
+                ops: count(trace, needed) - before,
+            }
+        }
+        Effect::Polyak { source, target, rate } => {
+            let (from, to) = (group(*source), group(*target));
+            let rate = &trace.hypers[*rate];
+            let meaning = format!("{} = {}", rate.name, rate.schedule);
+            define(found, "rho", meaning, &to);
+            EffectText {
+                formula: format!("{to} <- (1 - rho) * {to} + rho * {from}"),
+                name: to.clone(),
+                role,
+                group: to,
+                parameters: trace.table.group_len(*target),
+                optimiser: None,
+                ops: 0,
+            }
+        }
     }
-    all
 }
 
 /// Nodes that compute something.

@@ -2,5 +2,6 @@
 
 pub mod cost;
 pub mod explain;
+mod f64_operations;
 pub mod print;
 pub mod reference;

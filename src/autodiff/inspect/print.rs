@@ -148,8 +148,8 @@ pub(super) fn expression(trace: &Trace, id: NodeId) -> Text {
         }
         Op::Repeat(k) => Text::tight(format!("repeat({}, {k})", arg(0).signed())),
         Op::Reshape | Op::Expand => arg(0),
-        Op::Blocks(k) => args(&format!("blocks{k}")),
-        Op::Part(k) => args(&format!("part{k}")),
+        Op::Region(k) => args(&format!("region{k}")),
+        Op::RegionResult(k) => args(&format!("result{k}")),
         Op::View(k) => Text::tight(format!("view{k}")),
         Op::Detach => arg(0).linear("constant"),
     }
@@ -167,15 +167,8 @@ fn unary(trace: &Trace, f: Unary, id: NodeId) -> Text {
             }
             _ => call("exp"),
         },
-        Unary::Log => call("log"),
-        Unary::Tanh => call("tanh"),
-        Unary::Relu => call("relu"),
-        Unary::Softplus => call("softplus"),
-        Unary::Sigmoid => call("sigmoid"),
         Unary::Square => Text::tight(format!("{}²", arg().at_least(Binds::Tight))),
-        Unary::Sqrt => call("sqrt"),
         Unary::Abs => Text::tight(format!("|{}|", arg().body)),
-        Unary::Sign => call("sign"),
         Unary::Affine { scale, shift } => affine(trace, id, scale.get(), shift.get()),
         Unary::Clamp { lo, hi } => match (lo.get().is_finite(), hi.get().is_finite()) {
             (false, _) => Text::tight(format!("min({}, {})", arg().signed(), literal(hi.get()))),
@@ -196,6 +189,7 @@ fn unary(trace: &Trace, f: Unary, id: NodeId) -> Text {
             )),
             false => Text::tight(format!("1[{} >= {}]", arg().signed(), literal(lo.get()))),
         },
+        _ => call(&Op::Unary(f).name()),
     }
 }
 

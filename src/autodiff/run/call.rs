@@ -61,7 +61,7 @@ pub(super) fn call<'v>(k: &Kernels, kernel: &Kernel, at: impl Fn(&Slot) -> &'v [
             }
         }
         Kernel::Copy { x } => y.copy_from_slice(at(x)),
-        Kernel::Noise { .. } | Kernel::Blocks { .. } | Kernel::Part { .. } => {
+        Kernel::Noise { .. } | Kernel::Region { .. } | Kernel::RegionResult { .. } => {
             unreachable!("invariant: these need more than values")
         }
     }

@@ -147,12 +147,12 @@ impl Workspace {
             Kernel::Noise { index } => {
                 fill_noise(pass.noise, *index, program.noises[*index].kind, pass.clock.round, y);
             }
-            Kernel::Blocks { region, body, views } => {
+            Kernel::Region { region, body, views } => {
                 let mut spaces = std::mem::take(&mut regions[*region]);
                 body.run(k, &mut spaces, |i| at(&views[i]));
                 regions[*region] = spaces;
             }
-            Kernel::Part { region, body, index } => body.result(*index, &regions[*region], y),
+            Kernel::RegionResult { region, body, index } => body.result(*index, &regions[*region], y),
             _ => {
                 let bias = bias.as_mut().map(|(slot, b)| &mut b[..slot.len]);
                 call(k, kernel, at, Target { y, bias, add: false, scratch: Scratch::Empty(&mut scratch) });

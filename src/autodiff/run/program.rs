@@ -114,13 +114,13 @@ pub(in crate::autodiff) enum Kernel {
         index: usize,
     },
     /// a region, of the outer values that it views
-    Blocks {
+    Region {
         region: usize,
         body: Arc<RegionProgram>,
         views: Vec<Slot>,
     },
     /// a result of a region
-    Part {
+    RegionResult {
         region: usize,
         body: Arc<RegionProgram>,
         index: usize,
@@ -255,7 +255,7 @@ impl Program {
     /// Its regions, in order.
     pub(in crate::autodiff) fn bodies(&self) -> impl Iterator<Item = &Arc<RegionProgram>> {
         self.steps.iter().filter_map(|s| match s {
-            Step::Run { kernel: Kernel::Blocks { body, .. }, .. } => Some(body),
+            Step::Run { kernel: Kernel::Region { body, .. }, .. } => Some(body),
             _ => None,
         })
     }
@@ -295,7 +295,7 @@ pub(in crate::autodiff) fn flops(kernel: &Kernel) -> u64 {
         | Kernel::LinearDw { sizes: s, .. } => {
             product([s.heads, s.rows, s.inputs, s.outputs]).saturating_mul(2)
         }
-        Kernel::Blocks { body, .. } => {
+        Kernel::Region { body, .. } => {
             product([body.heads, body.blocks, 1, 1]).saturating_mul(body.program.flops())
         }
         _ => 0,
@@ -304,7 +304,7 @@ pub(in crate::autodiff) fn flops(kernel: &Kernel) -> u64 {
 
 fn kernels_of(step: &Step) -> usize {
     match step {
-        Step::Run { kernel: Kernel::Blocks { body, .. }, .. } => body.program.kernels(),
+        Step::Run { kernel: Kernel::Region { body, .. }, .. } => body.program.kernels(),
         Step::Run { .. } => 1,
         Step::Train { .. } | Step::Polyak { .. } => 0,
     }

@@ -119,7 +119,9 @@ pub fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>
         Op::Repeat(n) => dense().sum_repeats(n),
         Op::SumRepeats(n) => dense().repeat(n),
         Op::Reshape => dense().reshape(x.shape()),
-        Op::Blocks(_) | Op::Part(_) | Op::View(_) => unreachable!("invariant: regions are not traced"),
+        Op::Region(_) | Op::RegionResult(_) | Op::View(_) => {
+            unreachable!("invariant: regions are not traced")
+        }
         Op::Detach | Op::Input(_) | Op::Param { .. } | Op::Hyper(_) | Op::Const(_) | Op::Noise(_) => {
             unreachable!("invariant: no gradient passes a leaf or a detached value")
         }

@@ -22,11 +22,11 @@ impl NodeId {
 /// One operation, its arguments and the shape of its result.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// what
+    /// what is computed
     pub op: Op,
     /// of which nodes
     pub args: Vec<NodeId>,
-    /// result
+    /// extents of the result
     pub shape: Shape,
     /// how the printer calls it, if anybody gave it a name
     pub label: Option<String>,

@@ -27,7 +27,7 @@ pub struct HyperSpec {
 pub struct NoiseSpec {
     /// as the printer calls it
     pub name: String,
-    /// distribution
+    /// what they are drawn from
     pub kind: NoiseKind,
     /// numbers per update
     pub shape: Shape,

@@ -28,24 +28,8 @@ impl std::fmt::Debug for Number {
     }
 }
 
-/// Element-wise functions of one argument; formulas as in [`baq_kernels::Unary`].
-#[expect(missing_docs, reason = "named after their formulas in baq_kernels::Unary")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unary {
-    Exp,
-    Log,
-    Tanh,
-    Relu,
-    Softplus,
-    Sigmoid,
-    Square,
-    Sqrt,
-    Abs,
-    Sign,
-    Affine { scale: Number, shift: Number },
-    Clamp { lo: Number, hi: Number },
-    Inside { lo: Number, hi: Number },
-}
+/// Element-wise functions of one argument, with the constants of the graph.
+pub type Unary = baq_kernels::Unary<Number>;
 
 /// Distribution of a noise node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +56,7 @@ pub enum Op {
     Input(usize),
     /// A parameter tensor after `version` optimiser steps of its group within this trace.
     Param {
-        /// which
+        /// its declaration
         id: ParamId,
         /// after how many steps
         version: u32,
@@ -129,9 +113,9 @@ pub enum Op {
     /// The same numbers; no gradient passes
     Detach,
     /// A region that runs in blocks, by index, of what it reads; made by the compiler, as are the next two
-    Blocks(usize),
-    /// A result of a `Blocks`, by index
-    Part(usize),
+    Region(usize),
+    /// A result of a `Region`, by index
+    RegionResult(usize),
     /// Within a region: the part of an argument that belongs to the head and the block, by index
     View(usize),
 }
@@ -156,7 +140,8 @@ impl Op {
     /// wherever it has one.
     pub fn passes(self, k: usize) -> bool {
         match self {
-            Op::Detach | Op::Unary(Unary::Sign | Unary::Inside { .. }) => false,
+            Op::Detach => false,
+            Op::Unary(f) => !f.is_step(),
             Op::Binary(Binary::Le | Binary::Lt) => false,
             Op::Binary(Binary::ReluGrad) => k == 0,
             Op::MinGrad(_) => k == 2,
@@ -166,7 +151,7 @@ impl Op {
 
     /// Whether it has a derivative. Regions have none: they are made after all gradients.
     pub fn is_differentiable(self) -> bool {
-        let region = matches!(self, Op::Blocks(_) | Op::Part(_) | Op::View(_));
+        let region = matches!(self, Op::Region(_) | Op::RegionResult(_) | Op::View(_));
         !self.is_leaf() && !region && (0..3).any(|k| self.passes(k))
     }
 

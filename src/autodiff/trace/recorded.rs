@@ -31,7 +31,7 @@ pub enum Effect {
         name: &'static str,
         /// what is trained
         group: GroupId,
-        /// with
+        /// its constants
         optimiser: Adam,
         /// the loss, `[1, 1]`
         loss: NodeId,
@@ -40,9 +40,9 @@ pub enum Effect {
     },
     /// target ← (1 - ρ) target + ρ source
     Polyak {
-        /// read
+        /// the network that it follows
         source: GroupId,
-        /// moved
+        /// the network that moves
         target: GroupId,
         /// ρ, index into the hypers
         rate: usize,
@@ -70,7 +70,7 @@ impl Effect {
 /// An effect and its place.
 #[derive(Clone, Debug)]
 pub struct Item {
-    /// what
+    /// what happens
     pub effect: Effect,
     /// in which rounds
     pub role: Role,
@@ -115,7 +115,7 @@ pub struct Trace {
     pub table: Arc<ParamTable>,
     /// batch columns
     pub inputs: Vec<InputSpec>,
-    /// scalars
+    /// scalars that follow a schedule
     pub hypers: Vec<HyperSpec>,
     /// random streams
     pub noises: Vec<NoiseSpec>,

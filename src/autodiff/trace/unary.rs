@@ -1,4 +1,5 @@
-//! Element-wise functions of one argument: what a formula calls them, and their derivatives.
+//! Element-wise functions of one argument: what formulas call them, and their derivatives. A new one has its entry here and
+//! its kernel in `baq_kernels::elementwise`, and that is all.
 
 use baq_kernels::Binary;
 
