@@ -114,6 +114,66 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     assert!(place.path("killed/roundoff.csv").exists());
 }
 
+/// A model that is fitted before the first environment step is a phase like the others: killed in its middle, it goes on.
+#[test]
+fn a_kill_while_a_model_is_fitted() {
+    let place = Place::new();
+    place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
+    let long = FINETUNE
+        .replace("model_updates=200", "model_updates=4000")
+        .replace("--env-steps 3000", "--env-steps 200");
+    place.run(&format!("finetune {long} --out online"));
+    place.start_and_end(&format!("finetune {long} --out killed"), "killed", "-KILL");
+    assert!(!place.path("killed/metrics.csv").exists(), "the environment has not been reached");
+    place.start_and_end("finetune --resume killed --threads 1 --quiet", "killed", "-TERM");
+    place.run("finetune --resume killed --threads 1 --quiet");
+    place.assert_equal("online", "killed");
+    place.run("audit verify killed");
+}
+
+/// A finished run that is made longer is, byte for byte, the run that was planned so: also where the shorter one ended
+/// between two rows of metrics, two evaluations and two checkpoints, and where the extension is killed.
+#[test]
+fn an_extended_run_is_one_that_was_planned_longer() {
+    let place = Place::new();
+    let data = "--data toy.hdf5 --env toy --quiet --threads 1 --set iql.hidden=[16] --set offline.checkpoint_every=200 \
+        --set offline.eval_every=300 --set offline.eval_episodes=1 --set offline.log_every=70";
+    place.run(&format!("train {data} --updates 750 --out short"));
+    place.run("train --resume short --extend offline=1k --quiet --threads 1");
+    place.run("train --resume short --extend offline=1_500 --quiet --threads 1");
+    place.run(&format!("train {data} --updates 1500 --set offline.schedule_updates=750 --out long"));
+    place.assert_equal("short", "long");
+
+    let steps = "--quiet --threads 1 --set online.checkpoint_every=200 --set online.eval_every=300 \
+        --set online.eval_episodes=1 --set online.log_every=70";
+    let alone =
+        format!("train --algo sac --env toy {steps} --set sac.hidden=[16] --set online.random_steps=50");
+    let tuned = format!(
+        "finetune --from long --adapt baq {steps} --set baq.model_updates=50 --set baq.model_hidden=[8] --set online.capacity=9000"
+    );
+    for (name, begin, verb) in [("alone", &alone, "train"), ("tuned", &tuned, "finetune")] {
+        place.run(&format!("{begin} --env-steps 750 --out {name}"));
+        let longer = format!("{verb} --resume {name} --quiet --threads 1 --extend online=3k");
+        place.start_and_end(&longer, name, "-KILL");
+        place.run(&format!("{verb} --resume {name} --quiet --threads 1"));
+        place.run(&format!("{begin} --env-steps 3000 --set online.schedule_steps=750 --out {name}-long"));
+        place.assert_equal(name, &format!("{name}-long"));
+        // Nothing here depends on the length but what says so.
+        let lines = |run: &str| std::fs::read_to_string(place.path(run).join("config.toml")).unwrap();
+        assert_eq!(lines(name), lines(&format!("{name}-long")));
+    }
+    for (args, why) in [
+        ("train --resume alone --extend offline=9k", "expected the last phase of the run, online"),
+        ("train --resume alone --extend online=1k", "expected at least the 3000"),
+        ("train --resume alone --extend online=many", "expected PHASE=LENGTH"),
+        ("finetune --resume tuned --extend online=9k", "online.capacity: expected at least"),
+    ] {
+        let out = place.baq(args).output().unwrap();
+        let text = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!((out.status.code(), text.contains(why)), (Some(2), true), "{args}: {text}");
+    }
+}
+
 #[test]
 fn a_moving_model_resumes_to_the_same_bytes() {
     // `follow` refreshes annotated columns and priorities of sampled rows: more state to carry.

@@ -93,7 +93,13 @@ pub fn go_on(
 ) -> Result<(Ended, Config), TrainError> {
     let dir = RunDir::resume(path)?;
     if let Some(extension) = &again.extend {
-        extend(&dir, extension)?;
+        let config = extended(&dir, extension)?;
+        // What can be wrong with it is found before the run is changed.
+        let dataset = resume::data(&dir, &config, moved)?;
+        let from = Sources::of(path)?;
+        check_memory(&config, &from, &dataset)?;
+        from.agent(&config, &dataset).map_err(|e| TrainError::Input(format!("--extend {extension}: {e}")))?;
+        dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     }
     let (config, saved) = resume::open(&dir, again.accept_mujoco)?;
     let dataset = resume::data(&dir, &config, moved)?;
@@ -105,8 +111,8 @@ pub fn go_on(
     Ok((ended, config))
 }
 
-/// Plans a run longer. Its configuration is all that changes; the checkpoint goes on from where it ended.
-fn extend(dir: &RunDir, extension: &str) -> Result<(), TrainError> {
+/// The configuration of a run that is planned longer. It is all that changes; the checkpoint goes on from where it ended.
+fn extended(dir: &RunDir, extension: &str) -> Result<Config, TrainError> {
     let refuse = |why: String| Err(TrainError::Input(format!("--extend {extension}: {why}")));
     let Some((phase, length)) = extension.split_once('=').and_then(|(p, n)| Some((p, parse_count(n)?)))
     else {
@@ -146,9 +152,8 @@ fn extend(dir: &RunDir, extension: &str) -> Result<(), TrainError> {
             }
         };
         config.apply_text("--extend", &text)?;
-        dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     }
-    Ok(())
+    Ok(config)
 }
 
 fn check_memory(config: &Config, from: &Sources, dataset: &Dataset) -> Result<(), TrainError> {

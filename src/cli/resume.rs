@@ -2,7 +2,7 @@
 
 use super::Common;
 use super::setup;
-use crate::config::{Config, MujocoConfig, RunConfig};
+use crate::config::{Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig};
 use crate::train::TrainError;
 use crate::train::conditions;
 use crate::train::data::Dataset;
@@ -121,7 +121,7 @@ fn check_config(dir: &RunDir, now: &Config, saved: &Saved) -> Result<(), TrainEr
     for (a, b) in then.sections().zip(now.sections()) {
         for field in a.fields().iter().filter(|f| (a.name(), f.key) != ("run", "dataset")) {
             let (before, after) = (a.get(field.key), b.get(field.key));
-            if before != after {
+            if before != after && !(is_length(a.name(), field.key) && is_longer(&then, now)) {
                 let show = |value: Option<toml::Value>| {
                     format!("{} = {}", field.key, value.map(|v| v.to_string()).unwrap_or_default())
                 };
@@ -137,6 +137,26 @@ fn check_config(dir: &RunDir, now: &Config, saved: &Saved) -> Result<(), TrainEr
         }
     }
     Ok(())
+}
+
+fn is_length(section: &str, key: &str) -> bool {
+    [
+        ("offline", "updates"),
+        ("offline", "schedule_updates"),
+        ("online", "env_steps"),
+        ("online", "schedule_steps"),
+    ]
+    .contains(&(section, key))
+}
+
+/// Whether `now` plans what `then` did, and more of it: schedules are what they were.
+fn is_longer(then: &Config, now: &Config) -> bool {
+    let (a, b): (OfflineConfig, OfflineConfig) = (then.section(), now.section());
+    let (c, d): (OnlineConfig, OnlineConfig) = (then.section(), now.section());
+    a.updates <= b.updates
+        && a.horizon() == b.horizon()
+        && c.env_steps <= d.env_steps
+        && c.learning_horizon() == d.learning_horizon()
 }
 
 /// The line, counted from 1, on which a section sets a key.

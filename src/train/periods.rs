@@ -1,5 +1,7 @@
 //! When a phase logs, evaluates and saves, in its own units: updates, or environment steps.
 
+use super::counters::Counters;
+
 /// Periods of one phase. Everything also happens at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Periods {
@@ -29,6 +31,15 @@ impl Periods {
     /// Whether the state is saved after so many.
     pub fn saves(&self, done: u64) -> bool {
         done.is_multiple_of(self.checkpoint_every) || done == self.total || self.keeps(done)
+    }
+
+    /// Where a longer plan goes on from the `end` of a shorter one: leaves out the evaluation that was made only because
+    /// that was the end.
+    pub fn forget(&self, end: bool, counters: &mut Counters) {
+        let done = if counters.env_step > 0 { counters.env_step } else { counters.round };
+        if end && !done.is_multiple_of(self.eval_every) {
+            counters.evaluations -= 1;
+        }
     }
 
     /// Whether that checkpoint is kept.

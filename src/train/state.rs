@@ -282,6 +282,14 @@ impl Saved {
         Ok(self.reader.text("config")?)
     }
 
+    /// The length that a phase had when it was made, as its configuration has it.
+    pub fn planned(&self, section: &str, key: &str) -> Result<Option<u64>, TrainError> {
+        let config = self.config()?.parse::<toml::Table>();
+        let config = config.map_err(|e| TrainError::Input(format!("{}: configuration: {e}", self.file)))?;
+        let value = config.get(section).and_then(|s| s.get(key)).and_then(toml::Value::as_integer);
+        Ok(value.and_then(|n| u64::try_from(n).ok()))
+    }
+
     /// Instruction set and numerics under which it was made.
     pub fn arithmetic(&self) -> Result<(&str, &str), TrainError> {
         Ok((self.reader.text("isa")?, self.reader.text("numerics")?))

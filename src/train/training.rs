@@ -60,6 +60,8 @@ pub struct Training<'a> {
     /// rounds of the run before this phase
     before: u64,
     periods: Periods,
+    /// the state gone on from is the end of a shorter plan
+    extended: bool,
     evaluator: Option<Evaluator>,
     held_out: Option<HeldOut>,
     interaction: Option<Interaction>,
@@ -83,7 +85,7 @@ pub struct Beginning<'a, 'b> {
 impl<'a> Training<'a> {
     /// Training on the data.
     pub fn offline(start: Beginning<'a, '_>) -> Result<Training<'a>, TrainError> {
-        let Beginning { config, agent, dataset, counters, saved } = start;
+        let Beginning { config, agent, dataset, mut counters, saved } = start;
         let (run, options): (RunConfig, OfflineConfig) = (config.section(), config.section());
         held_out::check(config, &agent, dataset)?;
         let (train, held) = held_out::split_of(config, &agent, dataset);
@@ -99,6 +101,7 @@ impl<'a> Training<'a> {
             keep_every: config.section::<AuditConfig>().keep_every,
         };
         reach(saved, "offline.updates", "updates", counters.round, options.updates)?;
+        let extended = was_the_end(saved, ("offline", "updates"), counters.round, options.updates)?;
         let held_out = match held.is_empty() {
             true => None,
             false => {
@@ -107,6 +110,7 @@ impl<'a> Training<'a> {
             }
         };
         let evaluates = options.eval_episodes > 0 && !run.env.is_empty();
+        periods.forget(extended && evaluates, &mut counters);
         let evaluator = evaluates
             .then(|| Evaluator::new(&agent, &run.env, options.eval_episodes, run.seed))
             .transpose()?;
@@ -117,6 +121,7 @@ impl<'a> Training<'a> {
             facts: dataset.facts.clone(),
             simulators: simulators(config, saved, &counters)?,
             before: 0,
+            extended,
             interaction: None,
             reprioritiser: None,
             config,
@@ -154,6 +159,7 @@ impl<'a> Training<'a> {
             facts: dataset.facts.clone(),
             simulators: simulators(config, saved, &counters)?,
             before: counters.round,
+            extended: false,
             interaction: None,
             reprioritiser: None,
             batches: Batches::uniform(pools, (run.seed, Stream::Model), batch),
@@ -176,6 +182,7 @@ impl<'a> Training<'a> {
         let env = environment(&run, dataset)?;
         let online = saved.map(|saved| restore(saved, &agent, &mut pools)).transpose()?;
         reach(saved, "online.env_steps", "environment steps", counters.env_step, options.env_steps)?;
+        let extended = was_the_end(saved, ("online", "env_steps"), counters.env_step, options.env_steps)?;
         let recipe = recipe(&options, &agent)?;
         let cadence = cadence::of(&options, agent.adaptation.as_ref());
         let rounds = cadence.rounds(options.learning_horizon());
@@ -196,19 +203,21 @@ impl<'a> Training<'a> {
             0 => None,
             n => Some(Evaluator::new(&agent, &run.env, n, run.seed)?),
         };
+        let periods = Periods {
+            total: options.env_steps,
+            log_every: options.log_every,
+            eval_every: options.eval_every,
+            checkpoint_every: options.checkpoint_every,
+            keep_every: config.section::<AuditConfig>().keep_every,
+        };
+        periods.forget(extended && evaluator.is_some(), &mut counters);
         Ok(Training {
             work: Work::Online,
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
             simulators: simulators(config, saved, &counters)?,
             before: counters.offline_rounds,
-            periods: Periods {
-                total: options.env_steps,
-                log_every: options.log_every,
-                eval_every: options.eval_every,
-                checkpoint_every: options.checkpoint_every,
-                keep_every: config.section::<AuditConfig>().keep_every,
-            },
+            extended,
             interaction: Some(interaction),
             held_out: None,
             config,
@@ -217,6 +226,7 @@ impl<'a> Training<'a> {
             counters,
             batches,
             rounds,
+            periods,
             evaluator,
             reprioritiser,
         })
@@ -234,6 +244,17 @@ impl<'a> Training<'a> {
             Work::Offline | Work::Fit(_) => {
                 Stamp { phase: stamp::Phase::Offline, update: c.round, env_step: 0 }
             }
+        }
+    }
+
+    /// The last row that a log keeps: that of the present state, unless it is there only because a shorter plan ended with
+    /// it, and the longer one has none there.
+    fn last_row(&self, planned: bool) -> Stamp {
+        let stamp = self.stamp();
+        match (self.extended && !planned, self.work) {
+            (false, _) => stamp,
+            (true, Work::Online) => Stamp { env_step: stamp.env_step - 1, ..stamp },
+            (true, _) => Stamp { update: stamp.update - 1, ..stamp },
         }
     }
 
@@ -485,7 +506,14 @@ impl<'a> Training<'a> {
         let mut progress = Progress::new(self.work.name(), self.periods.total, self.done(), quiet);
         let mut logs = match (self.work, resumed) {
             (Work::Fit(_), _) => Logs::default(),
-            (_, true) => Logs::resume(dir, &self.columns(), self.stamp())?,
+            (_, true) => {
+                let done = self.done();
+                let (measured, evaluated) = (
+                    done.is_multiple_of(self.periods.log_every),
+                    done.is_multiple_of(self.periods.eval_every),
+                );
+                Logs::resume(dir, &self.columns(), self.last_row(measured), self.last_row(evaluated))?
+            }
             (_, false) => Logs::create(dir, &self.columns(), earlier)?,
         };
         let good = (resumed || self.interaction.is_some()).then_some(self.counters.round);
@@ -616,11 +644,17 @@ impl Logs {
         Ok(Logs(Some((MetricLog::create(dir, columns)?, evaluations, TimingLog::create(dir)?))))
     }
 
-    fn resume(dir: &RunDir, columns: &[&'static Metric], stamp: Stamp) -> Result<Logs, TrainError> {
+    /// Those of an interrupted run, cut back to the last row with metrics and the last evaluation.
+    fn resume(
+        dir: &RunDir,
+        columns: &[&'static Metric],
+        measured: Stamp,
+        evaluated: Stamp,
+    ) -> Result<Logs, TrainError> {
         let dir = dir.path();
-        let metrics = MetricLog::resume(dir, columns, stamp)?;
-        let (evaluations, timing) = (EvaluationLog::resume(dir, stamp)?, TimingLog::resume(dir, stamp)?);
-        Ok(Logs(Some((metrics, evaluations, timing))))
+        let metrics = MetricLog::resume(dir, columns, measured)?;
+        let evaluations = EvaluationLog::resume(dir, evaluated)?;
+        Ok(Logs(Some((metrics, evaluations, TimingLog::resume(dir, measured)?))))
     }
 
     fn measured(
@@ -697,6 +731,18 @@ fn reach(saved: Option<&Saved>, option: &str, unit: &str, done: u64, planned: u6
         ))),
         _ => Ok(()),
     }
+}
+
+/// Whether a checkpoint is the last one of a run that was planned to end there, and now is longer.
+fn was_the_end(
+    saved: Option<&Saved>,
+    (section, key): (&str, &str),
+    done: u64,
+    planned: u64,
+) -> Result<bool, TrainError> {
+    let Some(saved) = saved.filter(|_| done < planned) else { return Ok(false) };
+    let then = saved.planned(section, key)?;
+    Ok(then == Some(done))
 }
 
 fn simulators(config: &Config, saved: Option<&Saved>, c: &Counters) -> Result<Simulators, TrainError> {
