@@ -391,7 +391,7 @@ fn the_density_of_a_sample_is_that_of_its_action() {
 #[test]
 fn a_missing_column_is_found_when_the_run_is_prepared() {
     use baq::replay::Layout;
-    use baq::train::batches::check_columns;
+    use baq::train::gather::check_columns;
     let trace = trace(&agent("cal_ql", "plain", &[]));
     let layout = |extra: &[(&str, usize)]| Layout::transitions(DIMS.s, DIMS.a, extra);
     let error = check_columns(&trace, &layout(&[])).expect_err("no returns in the replay").to_string();

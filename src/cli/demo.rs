@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::finetune::{self, Start};
+use super::finetune::Start;
 use super::learn::{self, Again};
+use super::notes;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, train};
 use crate::config::{Config, OfflineConfig, OnlineConfig};
@@ -91,7 +92,7 @@ impl Demo {
         drop(claimed);
 
         let runs: Vec<PathBuf> = ["bc", "iql", "plain", "baq"].map(folder).to_vec();
-        let notes = [finetune::calibration_verdict(&folder("baq"))?];
+        let notes = [notes::calibration_verdict(&folder("baq"))?];
         // The fine-tuning runs carry the offline curve of IQL themselves.
         let shown = [&runs[0], &runs[2], &runs[3]].map(Clone::clone);
         let page = report::write(&self.out, "baq demo: Hopper, offline to online", &shown, &notes)?;

@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::learn::{self, Again};
+use super::notes::{carried, carried_rows, read_calibration};
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
@@ -22,7 +23,7 @@ use crate::train::agent::Agent;
 use crate::train::metrics::read_evaluations;
 use crate::train::progress::{Ended, Stop};
 use crate::train::run::Sources;
-use crate::train::rundir::{self, ORIGIN};
+use crate::train::rundir;
 use crate::train::state::Saved;
 use crate::train::{TrainError, calibration, switch};
 
@@ -220,39 +221,4 @@ fn take_form(config: &mut Config, model: &Path, given: Option<Given>) -> Result<
         config.follow((&adapt, own), &value)?;
     }
     Ok(())
-}
-
-/// How many transitions that its origin collected the run in `dir` began with; 0 unless it came from an online run.
-fn carried_rows(dir: &Path) -> Result<u64, TrainError> {
-    let saved = Saved::open(dir)?;
-    let config = setup::from_text(saved.file(), saved.config()?)?;
-    match Saved::open(&dir.join(ORIGIN)) {
-        Ok(origin) if config.section::<OnlineConfig>().carry => origin.collected_rows(),
-        _ => Ok(0),
-    }
-}
-
-/// The same in words; `None` for a run that came from an offline one.
-pub fn carried(dir: &Path) -> Option<String> {
-    let origin = Saved::open(&dir.join(ORIGIN)).ok()?;
-    let there = origin.collected_rows().ok().filter(|n| *n > 0)?;
-    let anew = "environment steps and the curve count from 0";
-    Some(match carried_rows(dir).ok()? {
-        0 => format!(
-            "of {there} transitions that the origin had collected none are carried on (online.carry=false); {anew}"
-        ),
-        n => format!("{n} transitions that the origin had collected are carried on in the buffer; {anew}"),
-    })
-}
-
-fn read_calibration(run: &Path) -> Result<Value, TrainError> {
-    let file = run.join(rundir::CALIBRATION);
-    let fail = |e: String| TrainError::Input(format!("{}: {e}", file.display()));
-    let text = crate::files::read_to_string(&file).map_err(|e| fail(e.to_string()))?;
-    serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
-}
-
-/// The verdict on a finished run's calibration.
-pub fn calibration_verdict(run: &Path) -> Result<String, TrainError> {
-    Ok(calibration::lines(&read_calibration(run)?).pop().unwrap_or_default())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::Args;
 
 use super::probes::{close, probes};
-use super::{Common, report, resume, say_notes, setup};
+use super::{Common, notes, resume, say_notes, setup};
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::train::data::Dataset;
 use crate::train::effects::{self, Stage};
@@ -185,7 +185,7 @@ fn learn(
         close(dir, &mut probe)?;
         let title = format!("{} on {on}", setup::config_method(config));
         let runs = [dir.path().to_path_buf()];
-        crate::report::write(dir.path(), &title, &runs, &report::notes(&runs))?;
+        crate::report::write(dir.path(), &title, &runs, &notes::notes(&runs))?;
     }
     Ok(ended)
 }

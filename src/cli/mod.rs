@@ -28,6 +28,7 @@ pub mod finetune;
 pub mod hints;
 pub mod learn;
 pub mod names;
+pub mod notes;
 pub mod options;
 mod outcome;
 pub mod probes;

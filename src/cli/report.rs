@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, Outcome, Verdict, setup};
+use super::notes;
+use super::{Common, Outcome, Verdict};
 use crate::report::{self, Run, group};
-use crate::train::state::Saved;
-use crate::train::{TrainError, held_out, rundir};
+use crate::train::{TrainError, rundir};
 
 /// Make a report.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ impl Report {
             )));
         }
         let title = self.title.clone().unwrap_or_else(|| labels.join(", "));
-        let mut notes = notes(&dirs);
+        let mut notes = notes::notes(&dirs);
         notes.extend(left_out.iter().map(|dir| format!("{}: no run, left out", dir.display())));
         let page = report::write(&out, &title, &dirs, &notes)?;
         if common.json {
@@ -98,19 +98,6 @@ impl Report {
             (None, runs) => runs[0].with_file_name("report"),
         }
     }
-}
-
-/// What there is to say about a single run that has ended: which weights it kept, what it began with, and the verdict of
-/// the calibration check.
-pub fn notes(runs: &[PathBuf]) -> Vec<String> {
-    let [run] = runs else { return Vec::new() };
-    let early_stop = || {
-        let saved = Saved::open(run).ok()?;
-        let config = setup::from_text(saved.file(), saved.config().ok()?).ok()?;
-        held_out::early_stop(&config, &saved.counters().ok()?)
-    };
-    let calibration = super::finetune::calibration_verdict(run).ok();
-    early_stop().into_iter().chain(super::finetune::carried(run)).chain(calibration).collect()
 }
 
 fn same(a: &Path, b: &Path) -> bool {

@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::finetune::Start;
 use super::learn::{self, Again};
+use super::notes;
 use super::probes::ProbeArgs;
-use super::report;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
 use crate::adapt::Method;
@@ -107,7 +107,7 @@ impl Train {
             if !last.is_empty() {
                 println!("mean return of the last {} evaluations: {mean:.1}", last.len());
             }
-            report::notes(std::slice::from_ref(&dir)).iter().for_each(|note| println!("{note}"));
+            notes::notes(std::slice::from_ref(&dir)).iter().for_each(|note| println!("{note}"));
             println!("report: {}", page.display());
             println!("next: {}", next(common, &dir, &config)?);
         }

@@ -1,7 +1,7 @@
 //! Columns that an adaptation computes from (s, a) of every transition: when it is loaded, collected, or drawn.
 
 use super::agent::Agent;
-use super::batches::gather;
+use super::gather::gather;
 use crate::adapt;
 use crate::algo::Dims;
 use crate::autodiff::{Clock, Noise, Program, Select, Store, Workspace};

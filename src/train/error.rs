@@ -13,7 +13,7 @@ pub enum TrainError {
     Env(#[from] crate::env::EnvError),
     /// run directory and its files
     #[error(transparent)]
-    Run(#[from] super::rundir::RunError),
+    Run(#[from] super::run_error::RunError),
     /// replay
     #[error(transparent)]
     Replay(#[from] crate::replay::Error),

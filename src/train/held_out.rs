@@ -3,10 +3,10 @@
 use rand::seq::SliceRandom;
 
 use super::agent::Agent;
-use super::batches::gather;
 use super::counters::Counters;
 use super::data::Dataset;
 use super::error::TrainError;
+use super::gather::gather;
 use super::periods::Periods;
 use super::progress::Ended;
 use super::state::Saved;

@@ -4,7 +4,7 @@
 //! refuse such locks. There a file that only one process can create names its owner: process, when it began, and
 //! machine. An owner that has ended is recognised on its own machine alone; elsewhere a person must decide.
 
-use super::rundir::RunError;
+use super::run_error::RunError;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};

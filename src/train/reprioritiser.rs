@@ -5,9 +5,10 @@
 //! so far. Priorities then are a history, not a function of the transitions: they belong to the checkpoint.
 
 use super::agent::Agent;
-use super::batches::{Batches, gather};
+use super::batches::Batches;
 use super::cadence::Roles;
 use super::error::TrainError;
+use super::gather::gather;
 use super::rounds::Rounds;
 use crate::algo::OPENING;
 use crate::audit::PRIORITIES;

@@ -7,7 +7,7 @@
 
 use super::agent::Agent;
 use super::annotation;
-use super::batches::{Batches, check_columns};
+use super::batches::Batches;
 use super::cadence::{self, Roles};
 use super::calibration;
 use super::conditions::Simulators;
@@ -19,6 +19,7 @@ use super::divergence::{Watch, check_finite};
 use super::error::TrainError;
 use super::evaluate::Evaluator;
 use super::evaluations::{Evaluation, EvaluationLog};
+use super::gather::check_columns;
 use super::held_out::{self, HeldOut, VALIDATION_LOSS};
 use super::interaction::{Interaction, Surroundings, environment};
 use super::metrics::MetricLog;

@@ -541,7 +541,7 @@ mod checks {
                 .is_empty()
         );
         let found = columns_only("src/algo/x.rs", "b.column(replay::D2); replay::pools::Pools::new();");
-        assert_eq!(found, ["replay::ring: only the names of columns"]);
+        assert_eq!(found, ["replay::pools: only the names of columns"]);
     }
 
     #[test]
