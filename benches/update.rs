@@ -15,7 +15,7 @@ use baq::algo::ALGORITHMS;
 use baq::autodiff::{Adam, Clock, Noise, Program, Role, Select, Store, Tracer, Workspace};
 use baq::cli::setup::known_sections;
 use baq::config::{Config, RunConfig, presets, resolve};
-use baq::nn::{Mlp, Params, Preset};
+use baq::nn::{Mlp, Params};
 use baq::train::bench::{Round, Samples};
 use criterion::{Criterion, Throughput};
 
@@ -61,7 +61,7 @@ fn round(name: String, config: &Config, dims: (usize, usize)) -> Contestant {
 fn mlp() -> Contestant {
     let mut params = Params::default();
     let group = params.group("net", false);
-    let net = Mlp::declare(&mut params, group, 1, 14, &[256, 256], 1, Preset::Torch);
+    let net = Mlp::declare(&mut params, group, 1, (14, 1), &vec![256, 256].into());
     let (table, mut store): (_, Store) = params.finish(0);
     let t = Tracer::new(table);
     let (x, y) = (t.input("x", 256, 14), t.input("y", 256, 1));

@@ -381,6 +381,7 @@ fn implicit_q_learning() {
     }
     check_method("iql", "plain", &["iql.critics=1"], 3);
     check_method("iql", "plain", &["iql.critics=3", "iql.init=torch"], 3);
+    check_method("iql", "plain", &["iql.hidden=6x5 layer_norm relu"], 3);
 }
 
 #[test]

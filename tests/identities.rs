@@ -10,8 +10,9 @@ use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
     Adam, Clock, Noise, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Workspace,
 };
+use baq::config::NetSpec;
 use baq::config::{Exploration, OnlineConfig};
-use baq::nn::{Head, Mean, Params, Policy, Preset};
+use baq::nn::{Head, Mean, Params, Policy};
 use baq::replay;
 use baq::train::agent::Agent;
 use baq::train::annotation::Annotator;
@@ -20,7 +21,7 @@ use common::{Learning, Numbers, agent, bits, config, online};
 /// A policy for 1 state dimension without hidden layers whose outputs are its last biases.
 fn policy(head: Head, a_dim: usize, biases: &[f64]) -> (Policy, Trace, Store, usize) {
     let mut params = Params::default();
-    let pi = Policy::declare(&mut params, "pi", (1, a_dim), &[], head, Preset::Torch);
+    let pi = Policy::declare(&mut params, "pi", (1, a_dim), head, &NetSpec::default());
     let (table, mut store) = params.finish(0);
     let rows = 41;
     let t = Tracer::new(table);

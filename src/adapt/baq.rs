@@ -28,7 +28,7 @@ use crate::algo::measure::{ONLINE_SHARE, effective_share, mean_where};
 use crate::algo::{Adaptation, CRITIC, Dims, Given, Learner, Pretraining, Range, Round, Sampling};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
-use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths, Metric, Section as _};
+use crate::config::{AdamConfig, AutoOr, ConfigError, Metric, NetSpec, Section as _};
 use crate::nn::Params;
 use crate::replay;
 
@@ -132,7 +132,7 @@ crate::config! {
         shape cql_scope:        Scope           = Scope::Bellman, ..,     "what w multiplies in CQL, which has two terms";
         shape relax:            Relax           = Relax::None, ..,    "what relaxes the weights during fine-tuning";
         shape model:            Model           = Model::Gaussian, .., "likelihood that the behaviour model is fitted with";
-        shape model_hidden:     Widths          = [256, 256], WIDTHS,     "hidden layers of the behaviour model";
+        shape model_hidden:     NetSpec         = [256, 256], WIDTHS,     "hidden layers of the behaviour model";
         opt   model_optimiser:  AdamConfig      = 3e-4,  RATE,          "optimiser of the behaviour model";
         run   model_updates:    u64             = 100_000, 1..=MOST,       "updates that fit the behaviour model, unless a fitted one is given";
     }
@@ -192,9 +192,10 @@ impl Baq {
                 "baq.is_exponent corrects eq. 10's probabilities, which baq.offline_priority = mean_match replaces; use one of them".into(),
             ));
         }
-        if matches!(c.relax, Relax::Follow(_)) && base.policy().size() > 1 {
+        let pi = base.policy();
+        if matches!(c.relax, Relax::Follow(_)) && (pi.size() > 1 || pi.inputs() != dims.s) {
             return Err(ConfigError::Other(
-                "baq.relax = follow moves one model towards one policy, and this base has an ensemble of them; choose another relax, or an ensemble of 1".into(),
+                "baq.relax = follow moves one model towards one policy of the state, and this base has an ensemble of them, or one that reads more; choose another relax, or an ensemble of 1".into(),
             ));
         }
         let model = if let Relax::Follow(_) = c.relax {

@@ -3,12 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::ADAPTATIONS;
+use super::registry::{self, ADAPTATIONS, PLAIN};
 use crate::algo::{self, ALGORITHMS, Entry};
 use crate::config::{Config, ConfigError, RunConfig, nearest};
-
-/// The registry's name of the adaptation that changes nothing.
-pub const PLAIN: &str = "plain";
 
 /// A base algorithm and what modifies it, by their names in the registries; `iql + baq` in tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +40,7 @@ impl Method {
     }
 
     /// The registry's line of the adaptation; an error that names the nearest.
-    pub fn adaptation(&self) -> Result<&'static Entry<super::Build>, ConfigError> {
+    pub fn adaptation(&self) -> Result<&'static Entry<registry::Build>, ConfigError> {
         line("adaptation", ADAPTATIONS, &self.adapt)
     }
 

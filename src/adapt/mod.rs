@@ -1,72 +1,49 @@
 //! Adaptations: what may modify a base algorithm when it goes online. The trait is
-//! [`crate::algo::Adaptation`]; a base never knows which one it was given.
+//! [`crate::algo::Adaptation`]; a base never knows which one it was given, nor an adaptation which base.
+//!
+//! # To add an adaptation
+//!
+//! One file here and one line in [`ADAPTATIONS`]. The file has the header, the options and the struct of networks of any
+//! method ([`crate::algo`] has the page); then it implements the hooks it needs, of which each does nothing by default:
+//!
+//! - *losses* `weight`, `perturb`, `imitate`, `unconstrained`: asked by the base while a round is traced;
+//!   `finish_round`: further updates and metrics after the base's. The round gives what the base is made of:
+//!   `b.learner().critics()`, `b.learner().policy()`.
+//! - *acting* `act`: the action in a state, given the base's opinion of it. Collecting, evaluating and all metrics ask it.
+//! - *the switch* `adopt`: which saved network fills which of ours, or that ours begins anew; `pretrain`: what must be
+//!   fitted before the first environment step, as a list. A [`Pretraining`](crate::algo::Pretraining) names its group, its
+//!   transitions, its updates and a round of it, and whether runs of another algorithm may have done it before.
+//! - *replay* `sampling` and `cadence`: how batches are drawn and how many updates a step earns; `annotate` columns that
+//!   are computed once per transition, `priority` from them, `calibrate` constants from their means; or `reprioritise`, a
+//!   model that learns beside the rounds.
+//! - *calibration* `quantities` and `ranges`: what a run reports at its end, and where the means should lie.
+//!
+//! [`so2`] is the shortest with a loss, [`baq`] uses nearly all of them. What it sets in other sections, as fresh
+//! moments at the switch, stands in `defaults` of its line: above the base's preset and the offline run's options, below
+//! what the user gives. A base that it makes no sense over is refused when it is declared; `critics` asks for critics,
+//! [`Policy::has_density`](crate::nn::Policy::has_density) and
+//! [`Learner::imitates`](crate::algo::Learner::imitates) for what else there may be to modify.
+//!
+//! Networks declared after the base's are the adaptation's own. Everything that holds for all methods is tested for a new
+//! one by its line alone, over every base that it accepts.
 
 pub mod baq;
 mod method;
 pub mod off2on;
+pub mod registry;
 pub mod so2;
 pub mod suf;
 
 use std::sync::Arc;
 
-pub use method::{Method, PLAIN};
+pub use method::Method;
+pub use registry::{ADAPTATIONS, Build, PLAIN, find};
 
-use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
+use crate::algo::{Adaptation, Dims, Learner};
 use crate::autodiff::{ParamTable, Trace, Tracer};
-use crate::config::{Config, ConfigError, section};
-use crate::nn::{Critics, Params};
+use crate::config::ConfigError;
+use crate::nn::Critics;
 use crate::replay;
-
-/// Declares an adaptation's networks beside those of the base.
-pub type Build = fn(&Config, Dims, &dyn Learner, &mut Params) -> Result<Box<dyn Adaptation>, ConfigError>;
-
-/// All adaptations.
-pub const ADAPTATIONS: &[Entry<Build>] = &[
-    Entry {
-        needs_data: false,
-        ..Entry::new(PLAIN, "the base algorithm goes on as it is", None, |_, _, _, _| Ok(Box::new(Plain)))
-    },
-    Entry::new(
-        "baq",
-        "behaviour-adaptive Q-learning: weights and priorities from a model of the data",
-        Some(section::<baq::BaqConfig>),
-        |c, dims, base, p| Ok(Box::new(baq::Baq::declare(&c.section(), dims, base, p)?)),
-    ),
-    Entry {
-        needs_data: false,
-        variants: suf::VARIANTS,
-        ..Entry::new(
-            "suf",
-            "Stabilized Unconstrained Fine-tuning: no tie to the data, many critic updates per step, few of the policy",
-            Some(section::<suf::SufConfig>),
-            |c, _, base, _| Ok(Box::new(suf::Suf::new(&c.section(), base)?)),
-        )
-    },
-    Entry {
-        needs_data: false,
-        defaults: so2::DEFAULTS,
-        ..Entry::new(
-            "so2",
-            "perturbed value targets and many critic updates per step",
-            Some(section::<so2::So2Config>),
-            |c, _, base, _| Ok(Box::new(so2::So2::new(&c.section(), base)?)),
-        )
-    },
-    Entry {
-        defaults: off2on::DEFAULTS,
-        ..Entry::new(
-            "off2on",
-            "replay balanced by a density ratio, losses without the offline constraint",
-            Some(section::<off2on::Off2OnConfig>),
-            |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
-        )
-    },
-];
-
-/// The registry's line of that name.
-pub fn find(name: &str) -> Option<&'static Entry<Build>> {
-    ADAPTATIONS.iter().find(|e| e.name == name)
-}
 
 /// The critics of a base, or why an adaptation that does `what` to them makes no sense over it.
 fn critics<'a>(base: &'a dyn Learner, what: &str) -> Result<&'a Critics, ConfigError> {

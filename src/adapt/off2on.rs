@@ -39,9 +39,9 @@ use crate::algo::measure::ONLINE_SHARE;
 use crate::algo::{Adaptation, CRITIC, Cadence, Dims, Learner, OPENING, Round, Sampling};
 use crate::autodiff::{Adam, Shape, Tracer, Var};
 use crate::config::limits::WIDTHS;
-use crate::config::{AdamConfig, ConfigError, Dims as Widths, Metric};
+use crate::config::{AdamConfig, ConfigError, InitScheme, Metric, NetSpec};
 use crate::nn::init::Init;
-use crate::nn::{Mlp, Params, Preset};
+use crate::nn::{Mlp, Params};
 
 crate::choices! {
     /// When the updates of the first 1000 environment steps are made.
@@ -58,7 +58,7 @@ crate::config! {
         run   first_epoch_multiplier: u64        = 10,         1..=1000,        "factor of the updates in the first 1000 environment steps";
         run   opening:                Opening    = Opening::Collect, ..,   "when the updates of the first 1000 environment steps are made";
         shape unconstrained:          bool       = true,       ..,         "drop what ties the base to the data while online, as CQL's penalty";
-        shape density_hidden:         Widths     = [256, 256], WIDTHS,         "hidden layers of the density ratio";
+        shape density_hidden:         NetSpec    = [256, 256], WIDTHS,         "hidden layers of the density ratio";
         opt   density:                AdamConfig = 3e-4,       0.0..=1.0,         "optimiser of the density ratio";
     }
 }
@@ -113,11 +113,10 @@ impl Off2On {
             ));
         }
         let group = params.group("density", false);
-        let hidden = &config.density_hidden;
-        let init = Preset::Rlkit { last: 3e-3 };
-        let density = Mlp::declare(params, group, 1, dims.s + dims.a, hidden, 1, init);
+        let net = config.density_hidden.begin(InitScheme::Rlkit { last: 3e-3 });
+        let density = Mlp::declare(params, group, 1, (dims.s + dims.a, 1), &net);
         // w begins near 1, where the rectifier passes gradients.
-        let (_, bias) = density.layers()[hidden.len()];
+        let (_, bias) = density.layers()[net.hidden.len()];
         params.initialise(bias, Init::Constant(1.0));
         Ok(Off2On { config: config.clone(), density, batch: dims.batch })
     }

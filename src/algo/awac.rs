@@ -30,8 +30,8 @@ use super::measure::{
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
-use crate::config::{AdamConfig, Dims as Widths};
-use crate::nn::{self, Critics, Head, Params, Policy, Preset};
+use crate::config::{AdamConfig, NetSpec};
+use crate::nn::{self, Critics, Head, Params, Policy};
 
 crate::choices! {
     /// The mean of the policy.
@@ -49,7 +49,7 @@ crate::config! {
         shape weight_bound: f64        = 100.0,           1.0..=1e12,      "upper bound of e^(A / lambda)";
         shape mean:         Mean       = Mean::Tanh,      ..,         "mean of the policy";
         shape log_std_min:  f64        = -20.0,           -20.0..2.0, "lower bound of log sigma; the upper one is 2";
-        shape hidden:       Widths     = [256, 256, 256], WIDTHS,         "hidden layers of every network";
+        shape hidden:       NetSpec    = [256, 256, 256], WIDTHS,         "hidden layers of every network";
         shape critics:      usize      = 2,               1..=64,      "J, number of critics";
         opt   actor:        AdamConfig = 3e-4,            RATE,         "optimiser of the policy";
         opt   critic:       AdamConfig = 3e-4,            RATE,         "optimiser of Q";
@@ -69,18 +69,14 @@ impl Awac {
     /// Declares Q, its target and the policy.
     pub fn declare(config: &AwacConfig, dims: Dims, params: &mut Params) -> Awac {
         let c = config;
-        let critics = |params: &mut Params, group, symbol| {
-            Critics::declare(params, group, symbol, c.critics, dims.sa(), &c.hidden, Preset::Torch)
-        };
-        let q = critics(params, "q", "q");
-        let q_target = critics(params, "q_target", "q^");
-        params.starts_equal(q.group(), q_target.group());
+        let q = Critics::declare(params, "q", c.critics, dims.sa(), &c.hidden);
+        let q_target = q.target(params);
         let mean = match c.mean {
             Mean::Tanh => nn::Mean::Tanh,
             Mean::Linear => nn::Mean::Linear,
         };
         let head = Head::Gaussian { mean, state_std: false, log_std: (c.log_std_min, 2.0) };
-        let pi = Policy::declare(params, "pi", dims.sa(), &c.hidden, head, Preset::Torch);
+        let pi = Policy::declare(params, "pi", dims.sa(), head, &c.hidden);
         Awac { config: config.clone(), q, q_target, pi }
     }
 
@@ -112,7 +108,7 @@ impl Awac {
 impl Learner for Awac {
     fn trace<'t>(&self, b: &Round<'t>) {
         let c = &self.config;
-        policy_metrics(b, b.greedy(), self.pi.std(b.s));
+        policy_metrics(b, b.greedy(), &self.pi, b.s);
         let loss = self.critic_loss(b);
         b.metric(&CRITIC_LOSS, loss);
         b.train("q", CRITIC, self.q.group(), &c.critic, loss);

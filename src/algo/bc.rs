@@ -22,8 +22,8 @@ use super::measure::{POLICY_LOSS, policy_metrics};
 use super::{ACTOR, Dims, Learner, Round};
 use crate::autodiff::Var;
 use crate::config::limits::{RATE, WIDTHS};
-use crate::config::{AdamConfig, Dims as Widths};
-use crate::nn::{Head, Mean, Params, Policy, Preset};
+use crate::config::{AdamConfig, InitScheme, NetSpec};
+use crate::nn::{Head, Mean, Params, Policy};
 
 crate::choices! {
     /// What is fitted to the recorded actions.
@@ -37,7 +37,7 @@ crate::choices! {
 crate::config! {
     BcConfig "bc", "Behaviour cloning" {
         shape model:  Model      = Model::Mse, .., "what is fitted to the recorded actions";
-        shape hidden: Widths     = [256, 256], WIDTHS, "hidden layers";
+        shape hidden: NetSpec    = [256, 256], WIDTHS, "hidden layers";
         opt   actor:  AdamConfig = 3e-4,       RATE, "optimiser of the policy";
     }
 }
@@ -59,13 +59,14 @@ impl Bc {
             Model::Gaussian => Head::Gaussian { mean: Mean::Tanh, state_std: true, log_std },
             Model::TanhGaussian => Head::tanh_gaussian(log_std),
         };
-        let pi = Policy::declare(params, name, dims.sa(), &config.hidden, head, Preset::Torch);
+        let pi = Policy::declare(params, name, dims.sa(), head, &config.hidden);
         Bc { optimiser: config.actor, pi }
     }
 
     /// A model with the head and the layers of another policy.
     pub fn like(other: &Policy, optimiser: AdamConfig, name: &str, dims: Dims, params: &mut Params) -> Bc {
-        let pi = Policy::declare(params, name, dims.sa(), other.hidden(), other.head(), Preset::Torch);
+        let pi =
+            Policy::declare(params, name, dims.sa(), other.head(), &other.spec().begin(InitScheme::Torch));
         Bc { optimiser, pi }
     }
 
@@ -80,7 +81,7 @@ impl Bc {
 impl Learner for Bc {
     fn trace<'t>(&self, b: &Round<'t>) {
         let loss = self.loss(b);
-        policy_metrics(b, self.pi.mode(b.s), self.pi.std(b.s));
+        policy_metrics(b, self.pi.mode(b.s), &self.pi, b.s);
         b.metric(&POLICY_LOSS, loss);
         b.train("policy", ACTOR, self.pi.group(), &self.optimiser, loss);
     }

@@ -43,7 +43,7 @@ use super::soft::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_head
 use super::{CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{COUNT, RATE, WIDTHS};
-use crate::config::{AdamConfig, AutoOr, Dims as Widths};
+use crate::config::{AdamConfig, AutoOr, NetSpec};
 use crate::nn::{Critics, Head, Params, Policy, Within};
 
 crate::choices! {
@@ -91,8 +91,8 @@ crate::config! {
         shape log_std_min:     f64         = -20.0,                -20.0..2.0, "lower bound of log sigma; the upper one is 2";
         shape std_scale:       bool        = true,                 ..,         "train a factor (from 1) and an offset (from -1) of log sigma";
         shape init:            InitRule    = InitRule::Corl,       ..,         "initial weights";
-        shape policy_hidden:   Widths      = [256, 256, 256],      WIDTHS,         "hidden layers of the policy";
-        shape critic_hidden:   Widths      = [256, 256, 256],      WIDTHS,         "hidden layers of the critics";
+        shape policy_hidden:   NetSpec     = [256, 256, 256],      WIDTHS,         "hidden layers of the policy";
+        shape critic_hidden:   NetSpec     = [256, 256, 256],      WIDTHS,         "hidden layers of the critics";
         shape critics:         usize       = 2,                    1..=64,      "J, number of critics";
         shape ensemble:        usize       = 1,                    1..=64,      "E, agents: each learns alone offline, online they act and learn as one";
         opt   actor:           AdamConfig  = 3e-5,                 RATE,         "optimiser of the policy";
@@ -140,10 +140,9 @@ impl Cql {
         };
         let spec = SoftSpec {
             ensemble: c.ensemble,
-            policy_hidden: &c.policy_hidden,
-            critic_hidden: &c.critic_hidden,
+            policy_net: c.policy_hidden.begin(c.init.policy()),
+            critic_net: c.critic_hidden.begin(c.init.critics()),
             critics: c.critics,
-            init: c.init,
             head,
             temperature: c.temperature,
             target_entropy: c.target_entropy,
@@ -253,7 +252,7 @@ impl Cql {
     /// One round; `calibrate` may change the values of the sampled actions.
     pub(super) fn round<'t>(&self, b: &Round<'t>, calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>) {
         let (c, n) = (&self.config, &self.nets);
-        policy_metrics(b, b.greedy(), n.pi.std(b.s));
+        policy_metrics(b, b.greedy(), &n.pi, b.s);
         let (a, log_pi) = n.learning(b).draw(b.s, 1);
         let policy_loss = self.policy_loss(b, (a, log_pi));
 

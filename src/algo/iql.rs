@@ -31,8 +31,8 @@ use super::measure::{
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
-use crate::config::{AdamConfig, Dims as Widths, Metric};
-use crate::nn::{Critics, Head, Mean, Params, Policy, Preset, ValueNet};
+use crate::config::{AdamConfig, InitScheme, Metric, NetSpec};
+use crate::nn::{Critics, Head, Mean, Params, Policy, ValueNet};
 
 crate::choices! {
     /// Order of the updates.
@@ -58,15 +58,6 @@ crate::choices! {
     }
 }
 
-impl InitRule {
-    fn preset(self) -> Preset {
-        match self {
-            InitRule::Orthogonal => Preset::Orthogonal { last: 2f64.sqrt() },
-            InitRule::Torch => Preset::Torch,
-        }
-    }
-}
-
 crate::config! {
     IqlConfig "iql", "Implicit Q-learning" {
         hyper expectile:    Schedule   = 0.7,              0.0..=1.0, "tau of eq. 5; 0.5 is the mean, towards 1 the best supported action";
@@ -78,11 +69,21 @@ crate::config! {
         shape actor_head:   Actor      = Actor::Gaussian,  ..,        "kind of policy";
         shape log_std_min:  f64        = -5.0,             -20.0..2.0, "lower bound of log sigma; the upper one is 2";
         shape init:         InitRule   = InitRule::Orthogonal, ..,    "initial weights";
-        shape hidden:       Widths     = [256, 256],       WIDTHS,        "hidden layers of every network";
+        shape hidden:       NetSpec    = [256, 256],       WIDTHS,        "hidden layers of every network";
         shape critics:      usize      = 2,                1..=64,     "J, number of critics";
         opt   actor:        AdamConfig = Schedule::Cosine { from: 3e-4, to: 0.0, steps: Schedule::AUTO }, RATE, "optimiser of the policy";
         opt   value:        AdamConfig = 3e-4,             RATE,        "optimiser of V";
         opt   critic:       AdamConfig = 3e-4,             RATE,        "optimiser of Q";
+    }
+}
+
+impl IqlConfig {
+    /// What every network is like.
+    fn net(&self) -> NetSpec {
+        self.hidden.begin(match self.init {
+            InitRule::Orthogonal => InitScheme::Orthogonal { last: 2f64.sqrt() },
+            InitRule::Torch => InitScheme::Torch,
+        })
     }
 }
 
@@ -102,11 +103,10 @@ pub(super) struct Values {
 impl Values {
     /// Declares V, Q and the target of Q.
     pub(super) fn declare(config: &IqlConfig, dims: Dims, params: &mut Params) -> Values {
-        let (c, preset) = (config, config.init.preset());
-        let v = ValueNet::declare(params, "v", dims.s, &c.hidden, preset);
-        let q = Critics::declare(params, "q", "q", c.critics, dims.sa(), &c.hidden, preset);
-        let q_target = Critics::declare(params, "q_target", "q^", c.critics, dims.sa(), &c.hidden, preset);
-        params.starts_equal(q.group(), q_target.group());
+        let net = config.net();
+        let v = ValueNet::declare(params, "v", dims.s, &net);
+        let q = Critics::declare(params, "q", config.critics, dims.sa(), &net);
+        let q_target = q.target(params);
         Values { config: config.clone(), v, q, q_target }
     }
 
@@ -180,7 +180,7 @@ impl Iql {
             Actor::Deterministic => Head::Deterministic,
         };
         let values = Values::declare(c, dims, params);
-        let pi = Policy::declare(params, "pi", dims.sa(), &c.hidden, head, c.init.preset());
+        let pi = Policy::declare(params, "pi", dims.sa(), head, &c.net());
         Iql { config: config.clone(), values, pi }
     }
 
@@ -218,7 +218,7 @@ impl Iql {
 impl Learner for Iql {
     fn trace<'t>(&self, b: &Round<'t>) {
         let n = &self.values;
-        policy_metrics(b, b.greedy(), self.pi.std(b.s));
+        policy_metrics(b, b.greedy(), &self.pi, b.s);
         match self.config.order {
             Order::Official => {
                 n.train_v(b);

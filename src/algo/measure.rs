@@ -17,7 +17,7 @@
 
 use super::Round;
 use crate::autodiff::{Axis, Metric, NoiseKind, Shape, Var};
-use crate::nn::Critics;
+use crate::nn::{Critics, Input, Policy};
 
 /// Loss of Q.
 pub static CRITIC_LOSS: Metric = Metric::new("critic_loss", "L_Q", "", "Loss of Q");
@@ -69,11 +69,11 @@ pub static ONLINE_SHARE: Metric =
 /// Name of the noise behind [`Q_RAND`], which only metrics read.
 pub const RANDOM_ACTION: &str = "uniform action";
 
-/// The policy before its update: the action `[B, A]` that it takes, and its spread if it has one.
-pub fn policy_metrics<'t>(b: &Round<'t>, mode: Var<'t>, std: Option<Var<'t>>) {
+/// The policy before its update: the action `[B, A]` that it takes, and its spread if it has one; `given` is what it reads.
+pub fn policy_metrics<'t>(b: &Round<'t>, mode: Var<'t>, pi: &Policy, given: impl Input<'t>) {
     b.metric(&MODE_MSE, (mode - b.a).square().mean_over(Axis::Cols).mean());
     b.metric(&SATURATION, mode.abs().inside(0.99, f64::INFINITY).mean());
-    if let Some(std) = std {
+    if let Some(std) = pi.std(given) {
         b.metric(&POLICY_STD, std.mean());
     }
 }

@@ -30,7 +30,7 @@ use super::soft::{SoftNets, SoftSpec, Steps, TEMPERATURE_LOSS};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
-use crate::config::{AdamConfig, AutoOr, ConfigError, Dims as Widths};
+use crate::config::{AdamConfig, AutoOr, ConfigError, NetSpec};
 use crate::nn::{self, Critics, Head, Params, Policy};
 
 crate::choices! {
@@ -78,7 +78,7 @@ crate::config! {
         shape log_std_within: Within      = Within::Clamped,      ..,         "how log sigma is kept between its bounds";
         shape squash_eps:     f64         = 0.0,                  0.0..0.1,   "added to 1 - tanh^2 in the density; 0: the density as it is";
         shape init:           InitRule    = InitRule::Rlkit,      ..,         "initial weights";
-        shape hidden:         Widths      = [256, 256],           WIDTHS,         "hidden layers of every network";
+        shape hidden:         NetSpec     = [256, 256],           WIDTHS,         "hidden layers of every network";
         shape critics:        usize       = 2,                    1..=64,      "J, number of critics";
         shape target:         Target      = Target::Min,          ..,         "what critics regress on";
         shape critic_loss:    CriticLoss  = CriticLoss::Sum,      ..,         "how the losses of the critics become one";
@@ -123,10 +123,9 @@ impl Sac {
         };
         let spec = SoftSpec {
             ensemble: 1,
-            policy_hidden: &c.hidden,
-            critic_hidden: &c.hidden,
+            policy_net: c.hidden.begin(c.init.policy()),
+            critic_net: c.hidden.begin(c.init.critics()),
             critics: c.critics,
-            init: c.init,
             head: Head::TanhGaussian {
                 log_std: (c.log_std_min, 2.0),
                 within,
@@ -198,7 +197,7 @@ impl Learner for Sac {
             critic: &c.critic,
             polyak: ("sac.polyak", &c.polyak),
         };
-        policy_metrics(b, b.greedy(), n.pi.std(b.s));
+        policy_metrics(b, b.greedy(), &n.pi, b.s);
         match c.order {
             Order::Rlkit => {
                 let (a, log_pi) = n.pi.draw(b.s, 1);
@@ -212,7 +211,7 @@ impl Learner for Sac {
                 b.train("q", CRITIC, n.q.group(), &c.critic, loss);
                 let repeats = if b.phase().own_pace { 1 } else { c.actor_updates };
                 (0..repeats).for_each(|k| self.train_policy(b, k));
-                n.move_target(b, &steps);
+                n.move_target(b, steps.polyak);
             }
         }
     }

@@ -10,9 +10,9 @@
 use super::measure::{CRITIC_LOSS, POLICY_LOSS};
 use super::{ACTOR, CRITIC, Dims, Round};
 use crate::autodiff::{Axis, GroupId, Metric, ParamId, Schedule, Shape, Var};
-use crate::config::{AdamConfig, AutoOr};
+use crate::config::{AdamConfig, AutoOr, InitScheme, NetSpec};
 use crate::nn::init::Init;
-use crate::nn::{Critics, Head, Params, Policy, Preset};
+use crate::nn::{Critics, Head, Params, Policy};
 
 crate::choices! {
     /// The weight α of the entropy.
@@ -33,19 +33,21 @@ crate::choices! {
 }
 
 impl InitRule {
-    fn policy(self) -> Preset {
+    /// That of the policy.
+    pub(super) fn policy(self) -> InitScheme {
         match self {
-            InitRule::Rlkit => Preset::Rlkit { last: 1e-3 },
-            InitRule::Torch => Preset::Torch,
-            InitRule::Corl => Preset::TorchXavier { last: 0.01 },
-            InitRule::Lecun => Preset::Lecun,
+            InitRule::Rlkit => InitScheme::Rlkit { last: 1e-3 },
+            InitRule::Torch => InitScheme::Torch,
+            InitRule::Corl => InitScheme::TorchXavier { last: 0.01 },
+            InitRule::Lecun => InitScheme::Lecun,
         }
     }
 
-    fn critics(self) -> Preset {
+    /// That of the critics.
+    pub(super) fn critics(self) -> InitScheme {
         match self {
-            InitRule::Rlkit => Preset::Rlkit { last: 3e-3 },
-            InitRule::Corl => Preset::Orthogonal { last: 0.01 },
+            InitRule::Rlkit => InitScheme::Rlkit { last: 3e-3 },
+            InitRule::Corl => InitScheme::Orthogonal { last: 0.01 },
             InitRule::Torch | InitRule::Lecun => self.policy(),
         }
     }
@@ -60,13 +62,12 @@ pub static TEMPERATURE_LOSS: Metric =
 pub static ENTROPY: Metric = Metric::new("policy_entropy", "-E[ log pi(a~|s) ]", "", "Policy entropy");
 
 /// What the networks of a soft actor-critic are like.
-pub(super) struct SoftSpec<'a> {
+pub(super) struct SoftSpec {
     /// E, independent agents
     pub(super) ensemble: usize,
-    pub(super) policy_hidden: &'a [usize],
-    pub(super) critic_hidden: &'a [usize],
+    pub(super) policy_net: NetSpec,
+    pub(super) critic_net: NetSpec,
     pub(super) critics: usize,
-    pub(super) init: InitRule,
     pub(super) head: Head,
     pub(super) temperature: Temperature,
     pub(super) target_entropy: AutoOr<f64>,
@@ -94,16 +95,11 @@ pub(super) struct Steps<'a> {
 
 impl SoftNets {
     /// Declares them.
-    pub(super) fn declare(spec: &SoftSpec<'_>, dims: Dims, params: &mut Params) -> SoftNets {
-        let (e, init) = (spec.ensemble, spec.init.policy());
-        let pi = Policy::ensemble(params, "pi", e, dims.sa(), spec.policy_hidden, spec.head, init);
-        let mut critics = |name, symbol| {
-            let init = spec.init.critics();
-            let all = e * spec.critics;
-            Critics::declare(params, name, symbol, all, dims.sa(), spec.critic_hidden, init).of_members(e)
-        };
-        let (q, q_target) = (critics("q", "q"), critics("q_target", "q^"));
-        params.starts_equal(q.group(), q_target.group());
+    pub(super) fn declare(spec: &SoftSpec, dims: Dims, params: &mut Params) -> SoftNets {
+        let e = spec.ensemble;
+        let pi = Policy::ensemble(params, "pi", e, dims.sa(), spec.head, &spec.policy_net);
+        let q = Critics::declare(params, "q", e * spec.critics, dims.sa(), &spec.critic_net).of_members(e);
+        let q_target = q.target(params);
         let (log_alpha, fixed) = match spec.temperature {
             Temperature::Learned => (Some(scalars(params, "log_alpha", e, 0.0)), 1.0),
             Temperature::Fixed(value) => (None, value),
@@ -151,12 +147,11 @@ impl SoftNets {
         }
         b.train("policy", ACTOR, self.pi.group(), steps.actor, policy_loss);
         b.train("q", CRITIC, self.q.group(), steps.critic, critic_loss);
-        self.move_target(b, steps);
+        self.move_target(b, steps.polyak);
     }
 
     /// Q̂ ← (1-ρ) Q̂ + ρ Q
-    pub(super) fn move_target(&self, b: &Round<'_>, steps: &Steps<'_>) {
-        let (name, rate) = steps.polyak;
+    pub(super) fn move_target(&self, b: &Round<'_>, (name, rate): (&str, &Schedule)) {
         b.polyak(CRITIC, self.q.group(), self.q_target.group(), name, rate);
     }
 

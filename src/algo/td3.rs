@@ -22,8 +22,8 @@ use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, va
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, NoiseKind, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
-use crate::config::{AdamConfig, Dims as Widths};
-use crate::nn::{Critics, Head, Params, Policy, Preset};
+use crate::config::{AdamConfig, NetSpec};
+use crate::nn::{Critics, Head, Params, Policy};
 
 crate::config! {
     Td3Config "td3", "Twin delayed deterministic policy gradient" {
@@ -32,7 +32,7 @@ crate::config! {
         shape target_noise: f64        = 0.2,        0.0..=1e3,     "standard deviation of the noise on target actions";
         shape target_clip:  f64        = 0.5,        0.0..=1e3,     "bound of the noise on target actions";
         shape actor_every:  u64        = 2,          1..=1_000_000,       "rounds between updates of the policy and the targets";
-        shape hidden:       Widths     = [256, 256], WIDTHS,        "hidden layers of every network";
+        shape hidden:       NetSpec    = [256, 256], WIDTHS,        "hidden layers of every network";
         shape critics:      usize      = 2,          1..=64,     "J, number of critics";
         opt   actor:        AdamConfig = 3e-4,       RATE,        "optimiser of the policy";
         opt   critic:       AdamConfig = 3e-4,       RATE,        "optimiser of Q";
@@ -53,15 +53,10 @@ impl Td3 {
     /// Declares policy and critics with their targets.
     pub fn declare(config: &Td3Config, dims: Dims, params: &mut Params) -> Td3 {
         let c = config;
-        let mut policy =
-            |name| Policy::declare(params, name, dims.sa(), &c.hidden, Head::Deterministic, Preset::Torch);
-        let (pi, pi_target) = (policy("pi"), policy("pi_target"));
-        let mut critics = |name, symbol| {
-            Critics::declare(params, name, symbol, c.critics, dims.sa(), &c.hidden, Preset::Torch)
-        };
-        let (q, q_target) = (critics("q", "q"), critics("q_target", "q^"));
-        params.starts_equal(pi.group(), pi_target.group());
-        params.starts_equal(q.group(), q_target.group());
+        let pi = Policy::declare(params, "pi", dims.sa(), Head::Deterministic, &c.hidden);
+        let pi_target = pi.target(params);
+        let q = Critics::declare(params, "q", c.critics, dims.sa(), &c.hidden);
+        let q_target = q.target(params);
         Td3 { config: config.clone(), pi, pi_target, q, q_target }
     }
 
@@ -88,7 +83,7 @@ impl Td3 {
     /// One round with the policy loss that `policy_loss` makes of π(s) `[B, A]` and Q_1(s, π(s)) `[B, 1]`.
     pub(super) fn round<'t>(&self, b: &Round<'t>, policy_loss: impl FnOnce(Var<'t>, Var<'t>) -> Var<'t>) {
         let c = &self.config;
-        policy_metrics(b, b.greedy(), self.pi.std(b.s));
+        policy_metrics(b, b.greedy(), &self.pi, b.s);
         let loss = self.critic_loss(b);
         b.metric(&CRITIC_LOSS, loss);
         b.train("q", CRITIC, self.q.group(), &c.critic, loss);

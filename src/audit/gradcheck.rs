@@ -246,7 +246,7 @@ mod tests {
     use crate::nn::Params;
 
     fn traced() -> (Trace, ReferenceStore) {
-        let config = IqlConfig { hidden: vec![5, 5], ..IqlConfig::default() };
+        let config = IqlConfig { hidden: vec![5, 5].into(), ..IqlConfig::default() };
         let dims = Dims { s: 3, a: 2, batch: 6 };
         let mut params = Params::default();
         let iql = Iql::declare(&config, dims, &mut params);

@@ -118,12 +118,12 @@ pub fn unknown_key(section: &str, key: &str, fields: &[Field]) -> ConfigError {
 /// `class key: Type = default, range, "meaning";`
 ///
 /// - class: `hyper` (read at each replay), `shape` (changes the graph), `opt`, `run`;
-/// - type: `f64`, `usize`, `u64`, `bool`, `String`, `Dims`, `Schedule`, `AdamConfig`, `AutoOr<f64>`,
+/// - type: `f64`, `usize`, `u64`, `bool`, `String`, `NetSpec`, `Schedule`, `AdamConfig`, `AutoOr<f64>`,
 ///   `AutoOr<usize>`, or an enum from [`choices!`](crate::choices!);
 /// - range: `..`, `0.0..1.0`, `0.0..=1.0`, `1..`, [`above(0.0)`](crate::config::above), ...
 ///
 /// ```
-/// use baq::config::{AdamConfig, Dims, Schedule, Section, above};
+/// use baq::config::{AdamConfig, NetSpec, Schedule, Section, above};
 ///
 /// baq::choices! {
 ///     /// In which order the losses are applied.
@@ -137,7 +137,7 @@ pub fn unknown_key(section: &str, key: &str, fields: &[Field]) -> ConfigError {
 ///     DemoConfig "demo", "A section for this example" {
 ///         hyper expectile: Schedule   = 0.7,             0.5..1.0,   "tau of the value loss";
 ///         hyper k_q:       f64        = 0.5,             above(0.0), "distance at which a weight falls to 1/e";
-///         shape hidden:    Dims       = [256, 256],      1..,        "hidden layers of every network";
+///         shape hidden:    NetSpec    = [256, 256],      1..,        "hidden layers of every network";
 ///         shape order:     Order      = Order::Official, ..,         "order of the losses";
 ///         opt   actor:     AdamConfig = 3e-4,            0.0..,      "policy optimiser";
 ///     }

@@ -9,6 +9,7 @@ pub mod error;
 pub mod field;
 pub mod file;
 pub mod help;
+mod net;
 pub mod presets;
 pub mod sections;
 pub mod stated;
@@ -19,13 +20,14 @@ pub use error::{ConfigError, nearest};
 pub use field::{Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::help_text;
+pub use net::{InitScheme, NetSpec, Norm};
 pub use presets::{PRESETS, Preset};
 pub use sections::{
     AuditConfig, Begin, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,
     OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
 };
 pub use stated::{By, Stated};
-pub use value::{AdamConfig, AutoOr, Choice, Dims};
+pub use value::{AdamConfig, AutoOr, Choice};
 
 #[cfg(test)]
 mod tests;

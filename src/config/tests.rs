@@ -14,7 +14,7 @@ crate::config! {
     Toy "iql", "For the tests" {
         hyper expectile: Schedule    = 0.7,             0.5..1.0,   "tau";
         hyper k_q:       AutoOr<f64> = AutoOr::Auto,    above(0.0), "scale of the distance";
-        shape hidden:    Dims        = [256, 256],      1..=4096,   "hidden layers";
+        shape hidden:    NetSpec     = [256, 256],      1..=4096,   "hidden layers";
         shape order:     Order       = Order::Official, ..,         "order of the losses";
         opt   actor:     AdamConfig  = Schedule::Cosine { from: 3e-4, to: 0.0, steps: Schedule::AUTO }, 0.0.., "policy optimiser";
         run   title:     String      = "a \"b\" \\ c",  ..,         "any text";
@@ -73,7 +73,7 @@ fn set_understands_every_type() {
     let toy: Toy = config.section();
     assert_eq!(toy.expectile.at(500), 0.7);
     assert_eq!(toy.k_q, AutoOr::Value(0.25));
-    assert_eq!(toy.hidden, [64]);
+    assert_eq!(toy.hidden.hidden, [64]);
     assert_eq!(toy.order, Order::Corl);
     assert_eq!(toy.actor.lr, Schedule::Constant(1e-3));
     assert_eq!((toy.actor.beta1, toy.actor.beta2, toy.actor.eps), (0.9, 0.99, 1e-8));
@@ -130,11 +130,11 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
         ("iql.k_q=0", "iql.k_q: expected auto or a number in (0, inf), got 0 (default \"auto\")"),
         (
             "iql.hidden=[0]",
-            "iql.hidden: expected a list of at most 16 whole numbers in [1, 4096], got [0] (default [256, 256])",
+            "iql.hidden: expected a list of at most 16 whole numbers, or words as \"256x256 layer_norm relu\", in [1, 4096], got [0] (default [256, 256])",
         ),
         (
             "iql.hidden=abc",
-            "iql.hidden: expected a list of at most 16 whole numbers in [1, 4096], got \"abc\" (default [256, 256])",
+            "iql.hidden: expected a list of at most 16 whole numbers, or words as \"256x256 layer_norm relu\", in [1, 4096], got \"abc\" (default [256, 256])",
         ),
         (
             "iql.order=ofical",

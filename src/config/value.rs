@@ -14,9 +14,6 @@ pub struct Choice {
     pub about: &'static str,
 }
 
-/// A list of layer widths.
-pub type Dims = Vec<usize>;
-
 /// A type that options may have.
 pub trait FieldValue: Clone + PartialEq {
     /// Name of the type in help and errors, for example `a number`.
@@ -74,11 +71,6 @@ impl IntoField<String> for &str {
         self.to_string()
     }
 }
-impl<const N: usize> IntoField<Dims> for [usize; N] {
-    fn into_field(self) -> Dims {
-        self.to_vec()
-    }
-}
 
 /// The default of a declaration as its field's type; used by [`config!`](crate::config!).
 pub fn default<T, V: IntoField<T>>(value: V) -> T {
@@ -130,8 +122,6 @@ impl AdamConfig {
 const BETA: RangeInclusive<f64> = 0.0..=0.999999;
 /// The addend that keeps Adam's quotient finite, in f32 too.
 const EPS: RangeInclusive<f64> = 1e-16..=1.0;
-/// The longest list of layers.
-const MOST_LAYERS: usize = 16;
 
 fn number(value: &Value) -> Option<f64> {
     match value {
@@ -229,22 +219,6 @@ impl FieldValue for String {
     }
     fn within(&self, _: &Limits) -> bool {
         true
-    }
-}
-
-impl FieldValue for Dims {
-    fn expected() -> String {
-        format!("a list of at most {MOST_LAYERS} whole numbers")
-    }
-    fn to_toml(&self) -> Value {
-        Value::Array(self.iter().map(|d| from_whole(*d as u64)).collect())
-    }
-    fn from_toml(value: &Value) -> Option<Self> {
-        value.as_array()?.iter().map(usize::from_toml).collect()
-    }
-    /// Every element must be inside.
-    fn within(&self, limits: &Limits) -> bool {
-        self.len() <= MOST_LAYERS && self.iter().all(|d| limits.contains(*d as f64))
     }
 }
 

@@ -4,6 +4,7 @@ use rand::distr::{Distribution, Uniform};
 use rand_distr::StandardNormal;
 
 use crate::autodiff::Shape;
+use crate::config::InitScheme;
 use crate::rng::{Rng, Stream};
 
 /// Distribution of one tensor.
@@ -19,49 +20,24 @@ pub enum Init {
     TruncatedNormal(f64),
 }
 
-/// Rule for all layers of a network.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Preset {
-    /// weights and biases U(±1/√fan_in), as PyTorch's linear layers
-    Torch,
-    /// hidden layers as `Torch`, last weights U(±last·√(6/(fan_in + fan_out))), last biases 0
-    TorchXavier {
-        /// gain of the last layer
-        last: f64,
-    },
-    /// orthogonal weights, gain √2 in hidden layers and `last` in the last one; biases 0
-    Orthogonal {
-        /// gain of the last layer
-        last: f64,
-    },
-    /// hidden weights truncated normal with variance 1/fan_in, last ones uniform with variance
-    /// 0.01/fan_in; biases 0
-    Lecun,
-    /// hidden weights U(±1/√fan_out), last ones U(±last); biases 0
-    Rlkit {
-        /// bound of the last layer
-        last: f64,
-    },
-}
-
-impl Preset {
-    /// Distributions of (weight, bias) of a layer with K inputs and N outputs.
-    pub fn layer(self, inputs: usize, outputs: usize, last: bool) -> (Init, Init) {
-        let (k, n) = (inputs as f64, outputs as f64);
-        let zero = Init::Constant(0.0);
-        match (self, last) {
-            (Preset::Torch, _) | (Preset::TorchXavier { .. }, false) => {
-                (Init::Uniform(1.0 / k.sqrt()), Init::Uniform(1.0 / k.sqrt()))
-            }
-            (Preset::TorchXavier { last }, true) => (Init::Uniform(last * (6.0 / (k + n)).sqrt()), zero),
-            (Preset::Orthogonal { .. }, false) => (Init::Orthogonal(2f64.sqrt()), zero),
-            (Preset::Orthogonal { last }, true) => (Init::Orthogonal(last), zero),
-            (Preset::Lecun, false) => (Init::TruncatedNormal(lecun_sigma(k)), zero),
-            // A uniform variable on ±b has variance b²/3.
-            (Preset::Lecun, true) => (Init::Uniform((3.0 * 0.01 / k).sqrt()), zero),
-            (Preset::Rlkit { .. }, false) => (Init::Uniform(1.0 / n.sqrt()), zero),
-            (Preset::Rlkit { last }, true) => (Init::Uniform(last), zero),
+/// Distributions of (weight, bias) of a layer with K inputs and N outputs.
+pub fn layer(scheme: InitScheme, inputs: usize, outputs: usize, last: bool) -> (Init, Init) {
+    let (k, n) = (inputs as f64, outputs as f64);
+    let zero = Init::Constant(0.0);
+    let xavier = Init::Uniform((6.0 / (k + n)).sqrt());
+    match (scheme, last) {
+        (InitScheme::Torch, _) | (InitScheme::TorchXavier { .. }, false) => {
+            (Init::Uniform(1.0 / k.sqrt()), Init::Uniform(1.0 / k.sqrt()))
         }
+        (InitScheme::TorchXavier { last }, true) => (Init::Uniform(last * (6.0 / (k + n)).sqrt()), zero),
+        (InitScheme::Xavier, _) => (xavier, zero),
+        (InitScheme::Orthogonal { .. }, false) => (Init::Orthogonal(2f64.sqrt()), zero),
+        (InitScheme::Orthogonal { last }, true) => (Init::Orthogonal(last), zero),
+        (InitScheme::Lecun, false) => (Init::TruncatedNormal(lecun_sigma(k)), zero),
+        // A uniform variable on ±b has variance b²/3.
+        (InitScheme::Lecun, true) => (Init::Uniform((3.0 * 0.01 / k).sqrt()), zero),
+        (InitScheme::Rlkit { .. }, false) => (Init::Uniform(1.0 / n.sqrt()), zero),
+        (InitScheme::Rlkit { last }, true) => (Init::Uniform(last), zero),
     }
 }
 
@@ -150,11 +126,11 @@ mod tests {
         let shape = Shape::new(2, 100, 100);
         let variance = |w: &[f32]| w.iter().map(|x| f64::from(x * x)).sum::<f64>() / w.len() as f64;
         for (init, want) in [
-            (Preset::Torch.layer(100, 100, false).0, 0.01 / 3.0),
-            (Preset::TorchXavier { last: 0.1 }.layer(100, 100, true).0, 0.01 * 2.0 / 200.0),
-            (Preset::Lecun.layer(100, 100, false).0, 0.01),
-            (Preset::Lecun.layer(100, 100, true).0, 0.0001),
-            (Preset::Rlkit { last: 3e-3 }.layer(100, 100, true).0, 9e-6 / 3.0),
+            (layer(InitScheme::Torch, 100, 100, false).0, 0.01 / 3.0),
+            (layer(InitScheme::TorchXavier { last: 0.1 }, 100, 100, true).0, 0.01 * 2.0 / 200.0),
+            (layer(InitScheme::Lecun, 100, 100, false).0, 0.01),
+            (layer(InitScheme::Lecun, 100, 100, true).0, 0.0001),
+            (layer(InitScheme::Rlkit { last: 3e-3 }, 100, 100, true).0, 9e-6 / 3.0),
         ] {
             let w = filled(init, shape);
             let got = variance(&w);

@@ -1,42 +1,50 @@
-//! Multi-layer perceptrons with ReLU hidden layers, one or several heads.
+//! Multi-layer perceptrons, one or several heads: value networks and critics.
 
-use super::init::Preset;
+use super::init::{self, Init};
 use super::params::Params;
 use crate::autodiff::{Axis, GroupId, ParamId, Shape, Var};
+use crate::config::{NetSpec, Norm};
 
 /// Weights and biases of a perceptron, `[J, K, N]` and `[J, 1, N]`.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     group: GroupId,
     layers: Vec<(ParamId, ParamId)>,
+    /// gain and shift `[J, 1, N]` after each hidden layer, if it is normalised
+    norms: Vec<(ParamId, ParamId)>,
+    norm: Norm,
 }
 
 impl Mlp {
-    /// Adds the layers `layer0.weight`, `layer0.bias`, ... to a group.
+    /// Adds the layers `layer0.weight`, `layer0.bias`, ... to a group, and `norm0.weight`, `norm0.bias`, ... between them
+    /// if hidden layers are normalised.
     pub fn declare(
         params: &mut Params,
         group: GroupId,
         heads: usize,
-        inputs: usize,
-        hidden: &[usize],
-        outputs: usize,
-        preset: Preset,
+        (inputs, outputs): (usize, usize),
+        net: &NetSpec,
     ) -> Mlp {
         let widths: Vec<usize> =
-            std::iter::once(inputs).chain(hidden.iter().copied()).chain([outputs]).collect();
+            std::iter::once(inputs).chain(net.hidden.iter().copied()).chain([outputs]).collect();
         let last = widths.len() - 2;
-        let layers = widths
-            .windows(2)
-            .enumerate()
-            .map(|(i, w)| {
-                let (weight, bias) = preset.layer(w[0], w[1], i == last);
-                (
-                    params.tensor(group, &format!("layer{i}.weight"), Shape::new(heads, w[0], w[1]), weight),
-                    params.tensor(group, &format!("layer{i}.bias"), Shape::new(heads, 1, w[1]), bias),
-                )
-            })
-            .collect();
-        Mlp { group, layers }
+        let (mut layers, mut norms) = (Vec::new(), Vec::new());
+        for (i, w) in widths.windows(2).enumerate() {
+            let (weight, bias) = init::layer(net.init, w[0], w[1], i == last);
+            let mut tensor =
+                |name: &str, rows, init| params.tensor(group, name, Shape::new(heads, rows, w[1]), init);
+            layers.push((
+                tensor(&format!("layer{i}.weight"), w[0], weight),
+                tensor(&format!("layer{i}.bias"), 1, bias),
+            ));
+            if let (Norm::Layer { .. }, true) = (net.norm, i < last) {
+                norms.push((
+                    tensor(&format!("norm{i}.weight"), 1, Init::Constant(1.0)),
+                    tensor(&format!("norm{i}.bias"), 1, Init::Constant(0.0)),
+                ));
+            }
+        }
+        Mlp { group, layers, norms, norm: net.norm }
     }
 
     /// The group that training it means.
@@ -75,7 +83,20 @@ impl Mlp {
 
     /// The output, given what the first layer computes before its activation.
     fn after_first<'t>(&self, z: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
-        self.layers[1..].iter().fold(z, |z, &(w, b)| z.relu().linear(param(w), param(b)))
+        let layers = self.layers[1..].iter().enumerate();
+        layers.fold(z, |z, (i, &(w, b))| self.normalised(i, z, &param).relu().linear(param(w), param(b)))
+    }
+
+    /// What a hidden layer hands to its rectifier.
+    fn normalised<'t>(&self, i: usize, z: Var<'t>, param: &impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
+        match (self.norm, self.norms.get(i)) {
+            (Norm::Layer { eps }, Some(&(gain, shift))) => {
+                let centred = z - z.mean_over(Axis::Cols);
+                let spread = (centred.square().mean_over(Axis::Cols) + eps).sqrt();
+                centred / spread * param(gain) + param(shift)
+            }
+            _ => z,
+        }
     }
 }
 
@@ -87,9 +108,9 @@ pub struct ValueNet {
 
 impl ValueNet {
     /// A value network as a group of its own.
-    pub fn declare(params: &mut Params, name: &str, s_dim: usize, hidden: &[usize], preset: Preset) -> Self {
+    pub fn declare(params: &mut Params, name: &str, s_dim: usize, net: &NetSpec) -> ValueNet {
         let group = params.group(name, false);
-        ValueNet { net: Mlp::declare(params, group, 1, s_dim, hidden, 1, preset) }
+        ValueNet { net: Mlp::declare(params, group, 1, (s_dim, 1), net) }
     }
 
     /// Its group.
@@ -107,25 +128,46 @@ impl ValueNet {
 #[derive(Clone, Debug)]
 pub struct Critics {
     net: Mlp,
-    symbol: &'static str,
+    name: String,
+    /// as the printer calls them
+    symbol: String,
     heads: usize,
     members: usize,
+    inputs: usize,
+    spec: NetSpec,
 }
 
 impl Critics {
-    /// J critics as one group; paths carry the critic's number.
+    /// J critics of states and actions of these sizes as one group; paths carry the critic's number.
     pub fn declare(
         params: &mut Params,
         name: &str,
-        symbol: &'static str,
         heads: usize,
         (s_dim, a_dim): (usize, usize),
-        hidden: &[usize],
-        preset: Preset,
-    ) -> Self {
+        net: &NetSpec,
+    ) -> Critics {
+        Critics::of(params, (name, name), heads, s_dim + a_dim, net)
+    }
+
+    fn of(
+        params: &mut Params,
+        (name, symbol): (&str, &str),
+        heads: usize,
+        inputs: usize,
+        spec: &NetSpec,
+    ) -> Critics {
         let group = params.group(name, true);
-        let net = Mlp::declare(params, group, heads, s_dim + a_dim, hidden, 1, preset);
-        Critics { net, symbol, heads, members: 1 }
+        let net = Mlp::declare(params, group, heads, (inputs, 1), spec);
+        let (name, symbol, spec) = (name.into(), symbol.into(), spec.clone());
+        Critics { net, name, symbol, heads, members: 1, inputs, spec }
+    }
+
+    /// Their target as a group of its own, which begins as a copy; Q̂ beside Q.
+    pub fn target(&self, params: &mut Params) -> Critics {
+        let names = (format!("{}_target", self.name), format!("{}^", self.symbol));
+        let target = Critics::of(params, (&names.0, &names.1), self.heads, self.inputs, &self.spec);
+        params.starts_equal(self.group(), target.group());
+        target.of_members(self.members)
     }
 
     /// The same critics shared out among the E members of an ensemble.

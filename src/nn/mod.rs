@@ -5,7 +5,6 @@ mod mlp;
 mod params;
 mod policy;
 
-pub use init::Preset;
 pub use mlp::{Critics, Mlp, ValueNet};
 pub use params::Params;
-pub use policy::{Acting, Head, Mean, Policy, Within};
+pub use policy::{Acting, Head, Input, Mean, Policy, Within};

@@ -9,16 +9,19 @@
 //! log σ is clamped to bounds, or in head TG laid between them by a tanh; in head G it is a free vector or a second output
 //! of the trunk.
 //!
+//! What a policy reads is a state, or a state beside whatever else it is conditioned on ([`Input`]).
+//!
 //! An ensemble of E policies of head TG acts as one, whose Gaussian before the tanh has their mixture's mean and variance:
 //! μ = mean_i μ_i, σ² = mean_i (μ_i² + σ_i²) - μ², computed as mean_i (σ_i² + (μ_i - μ)²), which no rounding makes
 //! negative; log σ is clamped to the same bounds. [`Policy::members`] are its policies each for itself.
 
 use std::f64::consts::{LN_2, PI};
 
-use super::init::{Init, Preset};
+use super::init::Init;
 use super::mlp::Mlp;
 use super::params::Params;
 use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Var};
+use crate::config::NetSpec;
 
 /// Largest |a| whose inverse tanh is taken.
 const ATANH_BOUND: f64 = 1.0 - 1e-6;
@@ -102,7 +105,33 @@ impl Head {
     }
 }
 
-/// π(a given s)
+/// What a network reads: a variable, or several side by side, as the state and what a policy is conditioned on.
+pub trait Input<'t>: Copy {
+    /// All of it as one variable `[B, K]`.
+    fn joined(self) -> Var<'t>;
+    /// As the printer calls it.
+    fn name(self) -> String;
+}
+
+impl<'t> Input<'t> for Var<'t> {
+    fn joined(self) -> Var<'t> {
+        self
+    }
+    fn name(self) -> String {
+        Var::name(self)
+    }
+}
+
+impl<'t, const N: usize> Input<'t> for [Var<'t>; N] {
+    fn joined(self) -> Var<'t> {
+        self.into_iter().reduce(Var::concat).expect("invariant: a network reads something")
+    }
+    fn name(self) -> String {
+        self.map(Var::name).join(", ")
+    }
+}
+
+/// π(a given s); where there is more to be given, s stands for all of it.
 #[derive(Clone, Debug)]
 pub struct Policy {
     name: String,
@@ -110,44 +139,43 @@ pub struct Policy {
     head: Head,
     free_log_std: Option<ParamId>,
     std_scale: Option<(ParamId, ParamId)>,
-    a_dim: usize,
-    hidden: Vec<usize>,
+    dims: (usize, usize),
+    spec: NetSpec,
     size: usize,
     joint: bool,
 }
 
 impl Policy {
-    /// A policy as a group of its own.
+    /// A policy of so many inputs and action dimensions as a group of its own.
     pub fn declare(
         params: &mut Params,
         name: &str,
         dims: (usize, usize),
-        hidden: &[usize],
         head: Head,
-        preset: Preset,
+        net: &NetSpec,
     ) -> Policy {
-        Policy::ensemble(params, name, 1, dims, hidden, head, preset)
+        Policy::ensemble(params, name, 1, dims, head, net)
     }
 
-    /// `size` policies as one group; paths carry their numbers if there are several. Panics for several of any head but
-    /// TG.
+    /// `size` policies as one group; paths carry their numbers if there are several. Panics for several of a head that
+    /// has no draws.
     pub fn ensemble(
         params: &mut Params,
         name: &str,
         size: usize,
-        (s_dim, a_dim): (usize, usize),
-        hidden: &[usize],
+        dims: (usize, usize),
         head: Head,
-        preset: Preset,
+        net: &NetSpec,
     ) -> Policy {
         assert!(size == 1 || head.draws(), "an ensemble has head TG");
         let group = params.group(name, size > 1);
         params.mean(format!("{name}: {head:?}"));
+        let (inputs, a_dim) = dims;
         let outputs = match head {
             Head::Gaussian { state_std: true, .. } | Head::TanhGaussian { .. } => 2 * a_dim,
             _ => a_dim,
         };
-        let net = Mlp::declare(params, group, size, s_dim, hidden, outputs, preset);
+        let (spec, net) = (net.clone(), Mlp::declare(params, group, size, (inputs, outputs), net));
         let free_log_std = match head {
             Head::Gaussian { state_std: false, .. } => {
                 Some(params.tensor(group, "log_std", Shape::new(1, 1, a_dim), Init::Constant(0.0)))
@@ -162,17 +190,15 @@ impl Policy {
             }
             _ => None,
         };
-        Policy {
-            name: name.into(),
-            net,
-            head,
-            free_log_std,
-            std_scale,
-            a_dim,
-            hidden: hidden.to_vec(),
-            size,
-            joint: true,
-        }
+        Policy { name: name.into(), net, head, free_log_std, std_scale, dims, spec, size, joint: true }
+    }
+
+    /// Its target as a group of its own, which begins as a copy.
+    pub fn target(&self, params: &mut Params) -> Policy {
+        let name = format!("{}_target", self.name);
+        let target = Policy::ensemble(params, &name, self.size, self.dims, self.head, &self.spec);
+        params.starts_equal(self.group(), target.group());
+        target
     }
 
     /// E, the number of policies that act as one.
@@ -200,9 +226,14 @@ impl Policy {
         self.free_log_std
     }
 
-    /// Widths of its hidden layers.
-    pub fn hidden(&self) -> &[usize] {
-        &self.hidden
+    /// How many numbers it reads: those of a state, or more.
+    pub fn inputs(&self) -> usize {
+        self.dims.0
+    }
+
+    /// Its hidden layers.
+    pub fn spec(&self) -> &NetSpec {
+        &self.spec
     }
 
     /// Which head.
@@ -218,17 +249,17 @@ impl Policy {
             Head::Gaussian { state_std, log_std: (lo, hi), .. } => {
                 let (mean, log_std) = match self.free_log_std {
                     Some(p) if !state_std => (f, s.param(p)),
-                    _ => (f.slice(0, self.a_dim), f.slice(self.a_dim, self.a_dim)),
+                    _ => (f.slice(0, self.dims.1), f.slice(self.dims.1, self.dims.1)),
                 };
                 (mean, Some(log_std.clamp(lo, hi)))
             }
             Head::TanhGaussian { log_std: (lo, hi), within, .. } => {
-                let l = f.slice(self.a_dim, self.a_dim);
+                let l = f.slice(self.dims.1, self.dims.1);
                 let log_std = match self.std_scale {
                     Some((factor, offset)) => s.param(factor) * l + s.param(offset),
                     None => l,
                 };
-                let mean = f.slice(0, self.a_dim);
+                let mean = f.slice(0, self.dims.1);
                 let log_std = match within {
                     Within::Clamped => log_std.clamp(lo, hi),
                     Within::Tanh => (log_std.tanh() + 1.0) * (0.5 * (hi - lo)) + lo,
@@ -260,22 +291,23 @@ impl Policy {
     }
 
     /// An action `[B, A]`; it may leave [-1, 1] unless it is the mode.
-    pub fn act<'t>(&self, s: Var<'t>, how: Acting) -> Var<'t> {
+    pub fn act<'t>(&self, s: impl Input<'t>, how: Acting) -> Var<'t> {
         match how {
             Acting::Greedy => self.mode(s),
             Acting::Sample => self.sample(s),
             Acting::Noise { scale, clip } => {
-                let noise =
-                    s.noise("exploration", NoiseKind::Normal, Shape::new(1, s.shape().rows, self.a_dim));
+                let x = s.joined();
+                let shape = Shape::new(1, x.shape().rows, self.dims.1);
+                let noise = x.noise("exploration", NoiseKind::Normal, shape);
                 self.mode(s) + (noise * scale).clamp(-clip, clip)
             }
         }
     }
 
     /// The mode `[B, A]` (of the members of an ensemble `[E, B, A]`, here and below), inside [-1, 1]: the action of an evaluation.
-    pub fn mode<'t>(&self, s: Var<'t>) -> Var<'t> {
+    pub fn mode<'t>(&self, s: impl Input<'t>) -> Var<'t> {
         let label = format!("{}({})", self.name, s.name());
-        let centre = self.centre(self.parts(s).0);
+        let centre = self.centre(self.parts(s.joined()).0);
         match self.head {
             Head::Gaussian { mean: Mean::Linear, .. } => centre.clamp(-1.0, 1.0),
             _ => centre,
@@ -284,10 +316,10 @@ impl Policy {
     }
 
     /// A reparameterised sample `[B, A]`; head G may leave [-1, 1], head D returns its mode.
-    pub fn sample<'t>(&self, s: Var<'t>) -> Var<'t> {
-        let (mean, log_std) = self.parts(s);
+    pub fn sample<'t>(&self, s: impl Input<'t>) -> Var<'t> {
+        let (mean, log_std) = self.parts(s.joined());
         let Some(log_std) = log_std else { return self.centre(mean) };
-        let noise = s.noise("policy sample", NoiseKind::Normal, mean.shape());
+        let noise = mean.noise("policy sample", NoiseKind::Normal, mean.shape());
         match self.head {
             Head::TanhGaussian { .. } => (mean + log_std.exp() * noise).tanh(),
             _ => self.centre(mean) + log_std.exp() * noise,
@@ -297,23 +329,23 @@ impl Policy {
     /// `n` reparameterised samples for every state and their log π: `[B·n, A]` and `[B·n, 1]`, those of one
     /// state in succession. The network runs once per state; log π is taken from the sample before the
     /// tanh, where no action is saturated. Panics for any head but TG.
-    pub fn draw<'t>(&self, s: Var<'t>, n: usize) -> (Var<'t>, Var<'t>) {
+    pub fn draw<'t>(&self, s: impl Input<'t>, n: usize) -> (Var<'t>, Var<'t>) {
         assert!(self.head.draws(), "samples with their density are head TG's");
-        let (mean, log_std) = self.parts(s);
+        let (mean, log_std) = self.parts(s.joined());
         let log_std = log_std.expect("invariant: head TG has a spread").repeat(n);
         let mean = mean.repeat(n);
         let state = s.name();
-        let noise = s.noise(&format!("noise of pi({state})"), NoiseKind::Normal, mean.shape());
+        let noise = mean.noise(&format!("noise of {}({state})", self.name), NoiseKind::Normal, mean.shape());
         let u = mean + log_std.exp() * noise;
         let density = noise.square() * -0.5 - log_std - 0.5 * (2.0 * PI).ln();
-        let action = u.tanh().named(format!("a~pi({state})"));
-        (action, (density - self.squash(u)).sum(Axis::Cols).named(format!("log pi(a~ | {state})")))
+        let action = u.tanh().named(format!("a~{}({state})", self.name));
+        (action, (density - self.squash(u)).sum(Axis::Cols).named(format!("log {}(a~ | {state})", self.name)))
     }
 
     /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for head D, which has none.
-    pub fn log_prob<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+    pub fn log_prob<'t>(&self, s: impl Input<'t>, a: Var<'t>) -> Var<'t> {
         let label = format!("log {}({} | {})", self.name, a.name(), s.name());
-        let (mean, log_std) = self.parts(s);
+        let (mean, log_std) = self.parts(s.joined());
         let log_std = log_std.expect("invariant: a deterministic policy has no density");
         match self.head {
             Head::TanhGaussian { .. } => {
@@ -327,9 +359,9 @@ impl Policy {
     }
 
     /// σ `[B or 1, A]`; `None` in head D.
-    pub fn std<'t>(&self, s: Var<'t>) -> Option<Var<'t>> {
+    pub fn std<'t>(&self, s: impl Input<'t>) -> Option<Var<'t>> {
         let label = format!("sigma_{}({})", self.name, s.name());
-        Some(self.parts(s).1?.exp().named(label))
+        Some(self.parts(s.joined()).1?.exp().named(label))
     }
 
     /// log(1 - tanh² u) = 2 (log 2 - u - softplus(-2u)), finite for any u; or log(1 - tanh² u + ε).

@@ -11,7 +11,7 @@
 //! | `rng` | autodiff (where the streams of noise begin) | kernels (philox), rand |
 //! | `config` | files, autodiff (`Schedule`, `Metric`) | files of the system |
 //! | `replay` | | kernels (buffers, gather, philox) |
-//! | `nn` | autodiff, rng | rand (initialisation) |
+//! | `nn` | autodiff, config (`NetSpec`), rng | rand (initialisation) |
 //! | `algo` | autodiff, nn, config, names of columns in `replay` | none |
 //! | `adapt` | the same, and algo | none |
 //! | `env` | files | kernels (philox), datasets (`Ending`), the simulator's library, files of the system |
@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("rng", &["autodiff"], &["baq_kernels", "rand"]),
     ("config", &["files", "autodiff"], &["std::fs"]),
     ("replay", &[], &["baq_kernels"]),
-    ("nn", &["autodiff", "rng"], &["rand", "rand_distr"]),
+    ("nn", &["autodiff", "config", "rng"], &["rand", "rand_distr"]),
     ("algo", &["autodiff", "nn", "config", "replay"], &[]),
     ("adapt", &["autodiff", "nn", "config", "replay", "algo"], &[]),
     ("env", &["files"], &["baq_datasets", "baq_kernels", "libloading", "safetensors", "std::fs"]),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::GoldenError;
 use super::files::{Files, Tensor};
 use crate::autodiff::ParamTable;
+use crate::config::NetSpec;
 
 /// Networks with one copy: foreign name, ours.
 const SINGLE: &[(&str, &str)] =
@@ -96,9 +97,10 @@ impl Networks {
     }
 
     /// Widths of the hidden layers of our network of that name; none for one that is not there.
-    pub fn hidden(&self, ours: &str) -> Vec<usize> {
+    pub fn hidden(&self, ours: &str) -> NetSpec {
         let all = self.layers_of(ours);
-        all.iter().take(all.len().saturating_sub(1)).map(|(_, width)| *width).collect()
+        let widths = all.iter().take(all.len().saturating_sub(1)).map(|(_, width)| *width);
+        widths.collect::<Vec<_>>().into()
     }
 
     /// Outputs of its last layer.

@@ -44,7 +44,7 @@ struct Learning {
 
 impl Learning {
     fn new() -> Learning {
-        let config = IqlConfig { hidden: vec![5], ..IqlConfig::default() };
+        let config = IqlConfig { hidden: vec![5].into(), ..IqlConfig::default() };
         let dims = Dims { s: 3, a: 2, batch: 6 };
         let mut params = Params::default();
         let iql = Iql::declare(&config, dims, &mut params);

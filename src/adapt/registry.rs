@@ -1,0 +1,60 @@
+//! The list of adaptations.
+
+use super::{baq, off2on, so2, suf};
+use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
+use crate::config::{Config, ConfigError, section};
+use crate::nn::Params;
+
+/// The name of the adaptation that changes nothing.
+pub const PLAIN: &str = "plain";
+
+/// Declares an adaptation's networks beside those of the base.
+pub type Build = fn(&Config, Dims, &dyn Learner, &mut Params) -> Result<Box<dyn Adaptation>, ConfigError>;
+
+/// All adaptations.
+pub const ADAPTATIONS: &[Entry<Build>] = &[
+    Entry {
+        needs_data: false,
+        ..Entry::new(PLAIN, "the base algorithm goes on as it is", None, |_, _, _, _| Ok(Box::new(Plain)))
+    },
+    Entry::new(
+        "baq",
+        "behaviour-adaptive Q-learning: weights and priorities from a model of the data",
+        Some(section::<baq::BaqConfig>),
+        |c, dims, base, p| Ok(Box::new(baq::Baq::declare(&c.section(), dims, base, p)?)),
+    ),
+    Entry {
+        needs_data: false,
+        variants: suf::VARIANTS,
+        ..Entry::new(
+            "suf",
+            "Stabilized Unconstrained Fine-tuning: no tie to the data, many critic updates per step, few of the policy",
+            Some(section::<suf::SufConfig>),
+            |c, _, base, _| Ok(Box::new(suf::Suf::new(&c.section(), base)?)),
+        )
+    },
+    Entry {
+        needs_data: false,
+        defaults: so2::DEFAULTS,
+        ..Entry::new(
+            "so2",
+            "perturbed value targets and many critic updates per step",
+            Some(section::<so2::So2Config>),
+            |c, _, base, _| Ok(Box::new(so2::So2::new(&c.section(), base)?)),
+        )
+    },
+    Entry {
+        defaults: off2on::DEFAULTS,
+        ..Entry::new(
+            "off2on",
+            "replay balanced by a density ratio, losses without the offline constraint",
+            Some(section::<off2on::Off2OnConfig>),
+            |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
+        )
+    },
+];
+
+/// The registry's line of that name.
+pub fn find(name: &str) -> Option<&'static Entry<Build>> {
+    ADAPTATIONS.iter().find(|e| e.name == name)
+}

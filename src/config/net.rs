@@ -1,0 +1,175 @@
+//! What a network is like, as the value of an option.
+
+use std::fmt;
+
+use super::field::limits::Limits;
+use super::value::{FieldValue, IntoField};
+use toml::Value;
+
+/// The longest list of layers.
+const MOST_LAYERS: usize = 16;
+
+/// What stands between a hidden layer and its rectifier.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Norm {
+    /// nothing
+    #[default]
+    None,
+    /// layer normalisation with a trained gain and shift
+    Layer {
+        /// added to the variance
+        eps: f64,
+    },
+}
+
+/// How all layers of a network begin.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum InitScheme {
+    /// weights and biases U(±1/√fan_in), as PyTorch's linear layers
+    #[default]
+    Torch,
+    /// hidden layers as `Torch`, last weights U(±last·√(6/(fan_in + fan_out))), last biases 0
+    TorchXavier {
+        /// gain of the last layer
+        last: f64,
+    },
+    /// all weights U(±√(6/(fan_in + fan_out))), biases 0
+    Xavier,
+    /// orthogonal weights, gain √2 in hidden layers and `last` in the last one; biases 0
+    Orthogonal {
+        /// gain of the last layer
+        last: f64,
+    },
+    /// hidden weights truncated normal with variance 1/fan_in, last ones uniform with variance
+    /// 0.01/fan_in; biases 0
+    Lecun,
+    /// hidden weights U(±1/√fan_out), last ones U(±last); biases 0
+    Rlkit {
+        /// bound of the last layer
+        last: f64,
+    },
+}
+
+/// A network between its inputs and outputs: the widths of its hidden layers, what normalises them, how they begin.
+///
+/// Text form: `[256, 256]`, rectifiers after either layer, or in words `"256x256 relu"`; `"256x256 layer_norm relu"`
+/// normalises before the rectifier, with 1e-6 added to the variance or with the number in `layer_norm(1e-5)`. Initial
+/// weights are no part of the text; a method has an option of its own for them, if it leaves a choice.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NetSpec {
+    /// widths of the hidden layers
+    pub hidden: Vec<usize>,
+    /// before every rectifier
+    pub norm: Norm,
+    /// initial weights
+    pub init: InitScheme,
+}
+
+impl NetSpec {
+    /// The usual addend of the variance.
+    const EPS: f64 = 1e-6;
+
+    /// The same with other initial weights.
+    pub fn begin(&self, init: InitScheme) -> NetSpec {
+        NetSpec { init, ..self.clone() }
+    }
+
+    fn parse(text: &str) -> Option<NetSpec> {
+        let mut words = text.split_whitespace().peekable();
+        let widths = words.next()?.split('x').map(|w| w.parse().ok());
+        let mut net = NetSpec { hidden: widths.collect::<Option<_>>()?, ..NetSpec::default() };
+        if let Some(rest) = words.peek().and_then(|w| w.strip_prefix("layer_norm")) {
+            let eps = match rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')) {
+                Some(number) => number.parse().ok().filter(|e: &f64| (1e-12..=0.1).contains(e))?,
+                None if rest.is_empty() => NetSpec::EPS,
+                None => return None,
+            };
+            net.norm = Norm::Layer { eps };
+            words.next();
+        }
+        // The one activation there is may be named.
+        words.next_if_eq(&"relu");
+        words.next().is_none().then_some(net)
+    }
+}
+
+impl From<Vec<usize>> for NetSpec {
+    fn from(hidden: Vec<usize>) -> NetSpec {
+        NetSpec { hidden, ..NetSpec::default() }
+    }
+}
+
+impl<const N: usize> IntoField<NetSpec> for [usize; N] {
+    fn into_field(self) -> NetSpec {
+        self.to_vec().into()
+    }
+}
+
+impl IntoField<NetSpec> for &str {
+    fn into_field(self) -> NetSpec {
+        NetSpec::parse(self).expect("invariant: a declared network has the form of one")
+    }
+}
+
+impl fmt::Display for NetSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let widths: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
+        f.write_str(&widths.join("x"))?;
+        match self.norm {
+            Norm::None => {}
+            Norm::Layer { eps: NetSpec::EPS } => f.write_str(" layer_norm")?,
+            Norm::Layer { eps } => write!(f, " layer_norm({eps:?})")?,
+        }
+        f.write_str(" relu")
+    }
+}
+
+impl FieldValue for NetSpec {
+    fn expected() -> String {
+        format!("a list of at most {MOST_LAYERS} whole numbers, or words as \"256x256 layer_norm relu\",")
+    }
+    fn to_toml(&self) -> Value {
+        match self.norm {
+            Norm::None => Value::Array(self.hidden.iter().map(FieldValue::to_toml).collect()),
+            Norm::Layer { .. } => Value::String(self.to_string()),
+        }
+    }
+    fn from_toml(value: &Value) -> Option<NetSpec> {
+        match value {
+            Value::String(text) => NetSpec::parse(text),
+            Value::Array(widths) => {
+                widths.iter().map(usize::from_toml).collect::<Option<Vec<_>>>().map(Into::into)
+            }
+            _ => None,
+        }
+    }
+    /// Every width must be inside.
+    fn within(&self, limits: &Limits) -> bool {
+        let all = self.hidden.len() <= MOST_LAYERS;
+        all && self.hidden.iter().all(|d| limits.contains(*d as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_lists() {
+        let of = |text: &str| NetSpec::from_toml(&Value::String(text.into()));
+        let plain = NetSpec::from(vec![256, 256]);
+        assert_eq!(of("256x256"), Some(plain.clone()));
+        assert_eq!(of("256x256 relu"), Some(plain.clone()));
+        assert_eq!(plain.to_toml(), Value::Array(vec![256.into(), 256.into()]));
+        for (text, eps) in [("8x9 layer_norm relu", 1e-6), ("8x9 layer_norm(1e-5) relu", 1e-5)] {
+            let net = NetSpec { hidden: vec![8, 9], norm: Norm::Layer { eps }, init: InitScheme::Torch };
+            assert_eq!((of(text), net.to_string().as_str()), (Some(net.clone()), text));
+            assert_eq!(NetSpec::from_toml(&net.to_toml()), Some(net));
+        }
+        for wrong in
+            ["", "256y", "8 gelu", "8 layer_norm(2)", "8 layer_normal", "8 relu relu", "8 relu layer_norm"]
+        {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+    }
+}
