@@ -75,6 +75,7 @@ fn noise(trace: &Trace, other: Option<usize>) -> Vec<Vec<f64>> {
         match n.kind {
             baq::autodiff::NoiseKind::Normal => unit.iter().map(|u| 2.0 * u).collect(),
             baq::autodiff::NoiseKind::Uniform => unit.iter().map(|u| 0.5 * (u + 1.0)).collect(),
+            baq::autodiff::NoiseKind::Subset { .. } => unreachable!("CQL draws no indices"),
         }
     };
     trace.noises.iter().enumerate().map(draw).collect()

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
 use baq::autodiff::{
-    Adam, Axis, Blocking, Clock, Effect, GroupId, Metric, NOISE_STREAMS, Noise, NoiseKind, ParamId,
+    Adam, Axis, Blocking, Clock, Cost, Effect, GroupId, Metric, NOISE_STREAMS, Noise, NoiseKind, ParamId,
     ParamTable, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Var, Workspace,
 };
 use baq_kernels::{Kernels, available, philox};
@@ -54,6 +54,8 @@ impl Case {
 struct Layer {
     w: ParamId,
     b: ParamId,
+    /// gain and bias of a normalisation behind it
+    norm: Option<[ParamId; 2]>,
     shape: Shape,
 }
 
@@ -87,16 +89,18 @@ fn declare(x: &mut Numbers, widths: &[usize]) -> (ParamTable, Vec<Network>) {
     for name in ["n0", "n1", "n2", "n0_target"] {
         let group = table.add_group(name, false);
         let mut network = Network { group, layers: Vec::new(), vectors: Vec::new() };
-        let shapes: Vec<Shape> = match (name, networks.first()) {
-            ("n0_target", Some(first)) => first.layers.iter().map(|l| l.shape).collect(),
+        let shapes: Vec<(Shape, bool)> = match (name, networks.first()) {
+            ("n0_target", Some(first)) => first.layers.iter().map(|l| (l.shape, l.norm.is_some())).collect(),
             _ => (0..1 + x.below(2))
-                .map(|_| Shape::new(x.pick(&[1, heads]), x.pick(widths), x.pick(widths)))
+                .map(|_| (Shape::new(x.pick(&[1, heads]), x.pick(widths), x.pick(widths)), x.chance(0.4)))
                 .collect(),
         };
-        for (i, shape) in shapes.into_iter().enumerate() {
+        for (i, (shape, norm)) in shapes.into_iter().enumerate() {
+            let row = Shape { rows: 1, ..shape };
             let w = table.add(group, &format!("w{i}"), shape);
-            let b = table.add(group, &format!("b{i}"), Shape { rows: 1, ..shape });
-            network.layers.push(Layer { w, b, shape });
+            let b = table.add(group, &format!("b{i}"), row);
+            let norm = norm.then(|| ["gain", "shift"].map(|n| table.add(group, &format!("{n}{i}"), row)));
+            network.layers.push(Layer { w, b, norm, shape });
         }
         // The target has the shapes of its source, and only those.
         if !name.starts_with("n0") {
@@ -130,7 +134,16 @@ impl<'t> Generator<'t> {
             .matching(|s| s.cols == k && (s.heads == 1 || s.heads == layer.shape.heads))
             .or_else(|| self.columns.iter().find(|c| c.v.shape().cols == k).copied())
             .expect("there is a column of every width");
-        let z = input.v.linear(self.t.param(layer.w), self.t.param(layer.b));
+        let z = match input.v.shape().heads == 1 && layer.shape.heads > 1 && self.x.chance(0.2) {
+            // Only some heads, which nobody knows before.
+            true => return self.drawn(input, layer),
+            false => input.v.linear(self.t.param(layer.w), self.t.param(layer.b)),
+        };
+        let z = match layer.norm {
+            // A small ε would make large numbers of the rounding of equal ones.
+            Some([gain, bias]) => z.layer_norm(self.t.param(gain), self.t.param(bias), 0.1),
+            None => z,
+        };
         match self.x.below(4) {
             0 => Value { v: z, size: 1.0 + input.size },
             1 => Value { v: z.tanh(), size: 1.0 },
@@ -142,6 +155,19 @@ impl<'t> Generator<'t> {
                 Value { v: z.relu(), size: 1.0 + input.size }
             }
         }
+    }
+
+    fn drawn(&mut self, input: Value<'t>, layer: Layer) -> Value<'t> {
+        let of = layer.shape.heads;
+        let some = Shape::new(1, 1, 1 + self.x.below(of));
+        let indices = self.t.noise("heads", NoiseKind::Subset { of }, some);
+        let param = |p: ParamId| self.t.param(p).pick_heads(indices);
+        let z = input.v.linear(param(layer.w), param(layer.b));
+        let z = match layer.norm {
+            Some([gain, bias]) => z.layer_norm(param(gain), param(bias), 0.1),
+            None => z,
+        };
+        Value { v: z.min(Axis::Heads), size: 3.0 + input.size }
     }
 
     fn unary(&mut self) -> Value<'t> {
@@ -351,6 +377,7 @@ fn exact(case: &Case, select: Select) -> Exact {
                 match n.kind {
                     NoiseKind::Normal => philox::fill_normal(SEED, stream, round, &mut out),
                     NoiseKind::Uniform => philox::fill_uniform(SEED, stream, round, &mut out),
+                    NoiseKind::Subset { of } => philox::fill_subset(SEED, stream, round, of, &mut out),
                 }
                 wide(&out)
             })
@@ -687,6 +714,76 @@ fn a_fused_program_has_no_separate_activations() {
     let nodes = case.trace.graph.nodes().len();
     // linear + relu, v·y, mean (2 sums, 1 scale), its gradient, v's two, the mask, dW + db
     assert!(program.kernels() <= 11, "{} kernels for {nodes} nodes", program.kernels());
+}
+
+/// Values of a network with normalised hidden layers, of all heads or of those drawn.
+fn value<'t>(t: &'t Tracer, layers: &[Vec<ParamId>], x: Var<'t>, drawn: Option<Var<'t>>) -> Var<'t> {
+    let param = |p: ParamId| drawn.map_or(t.param(p), |heads| t.param(p).pick_heads(heads));
+    layers.iter().fold(x, |x, layer| {
+        let z = x.linear(param(layer[0]), param(layer[1]));
+        match layer[..] {
+            [_, _, gain, shift] => z.layer_norm(param(gain), param(shift), 1e-6).relu(),
+            _ => z,
+        }
+    })
+}
+
+/// Critics with normalised layers, whose target is a column or the minimum of two that are drawn.
+fn normalised_critics(rows: usize, heads: usize, hidden: usize, drawn: bool) -> Case {
+    let s_dim = 5;
+    let mut table = ParamTable::default();
+    let widths = [s_dim, hidden, hidden, 1];
+    let networks = ["q", "q_target"].map(|name| {
+        let group = table.add_group(name, true);
+        let layers: Vec<Vec<ParamId>> = (0..3)
+            .map(|i| {
+                let row = Shape::new(heads, 1, widths[i + 1]);
+                let w = table.add(group, &format!("w{i}"), Shape::new(heads, widths[i], widths[i + 1]));
+                let vectors = if i < 2 { &["b", "gain", "shift"][..] } else { &["b"] };
+                let vectors = vectors.iter().map(|v| table.add(group, &format!("{v}{i}"), row));
+                std::iter::once(w).chain(vectors).collect()
+            })
+            .collect();
+        (group, layers)
+    });
+    let t = Tracer::new(Arc::new(table));
+    {
+        let (s, s2) = (t.input("s", rows, s_dim), t.input("s2", rows, s_dim));
+        let two = t.noise("critics", NoiseKind::Subset { of: heads }, Shape::new(1, 1, 2));
+        let y = match drawn {
+            true => value(&t, &networks[1].1, s2, Some(two)).min(Axis::Heads) * 0.9,
+            false => s2.slice(0, 1),
+        };
+        let loss = (value(&t, &networks[0].1, s, None) - y).square().mean();
+        t.train("q", Role::Critic, networks[0].0, &optimiser(), loss);
+        let rate = Schedule::Constant(0.1);
+        t.polyak(Role::Critic, networks[0].0, networks[1].0, "polyak", &rate);
+        t.output("o0", two);
+    }
+    Case::new(t.finish(), &mut Numbers(23))
+}
+
+#[test]
+fn normalised_critics_share_kernels_and_run_in_blocks() {
+    let case = normalised_critics(40, 5, 24, true);
+    let program = Program::compile(&case.trace, PLAIN);
+    let kinds: Vec<&str> = program.costs().iter().map(|cost| cost.kind).collect();
+    let count = |kind: &str| kinds.iter().filter(|k| **k == kind).count();
+    assert_eq!((count("layer_norm"), count("layer_norm_grad")), (4, 2), "{kinds:?}");
+    let relu = |cost: &Cost| cost.kind == "layer_norm" && cost.sizes.ends_with(" relu");
+    assert_eq!(program.costs().iter().filter(|cost| relu(cost)).count(), 4);
+    // The heads of 10 tensors are picked.
+    assert_eq!(count("copy"), 10, "{kinds:?}");
+    let layers: Vec<usize> = program.layers().iter().map(|l| l.heads).collect();
+    assert!(layers.contains(&2) && layers.contains(&5), "{layers:?}");
+    check("drawn critics", &case, &[1, 2, 3], 5e-5);
+    for (rows, blocks) in [(128, 2), (192, 3)] {
+        let case = normalised_critics(rows, 3, 16, false);
+        let blocking = Blocking { wide: rows, most: rows / blocks };
+        let program = Program::compile_blocked(&case.trace, PLAIN, blocking);
+        assert_eq!(program.regions().collect::<Vec<_>>(), [(3, blocks)]);
+        check_blocked("normalised critics in blocks", &case, &[1, 2, 8], 5e-5, blocking);
+    }
 }
 
 #[test]

@@ -159,6 +159,36 @@ fn layers_with_shared_and_own_inputs() {
 }
 
 #[test]
+fn layer_normalisation_and_its_gradients() {
+    for [heads, rows, cols] in [[1, 1, 4], [2, 3, 5], [3, 2, 7]] {
+        let row = Shape::new(heads, 1, cols);
+        let shapes = [Shape::new(heads, rows, cols), row, row];
+        operation("layer norm", &shapes, WIDE, |_, p| p[0].layer_norm(p[1], p[2], 1e-6));
+        operation("layer norm, relu", &shapes, WIDE, |_, p| p[0].layer_norm(p[1], p[2], 0.3).relu().square());
+        operation("relu, layer norm", &shapes, WIDE, |_, p| p[0].relu().layer_norm(p[1], p[2], 0.1));
+        // Gradients of gradients, in everything that they depend on.
+        operation("gradient in x", &shapes, WIDE, |_, p| {
+            p[0].layer_norm(p[1], p[2], 0.1).square().total().gradient(p[0]).square()
+        });
+        operation("gradient in the gain", &shapes, WIDE, |_, p| {
+            p[0].layer_norm(p[1], p[2], 0.1).square().total().gradient(p[1]).square()
+        });
+    }
+    let layer = [Shape::new(1, 4, 3), Shape::new(2, 3, 5), Shape::new(2, 1, 5), Shape::new(2, 1, 5)];
+    operation("linear, layer norm, relu", &layer, WIDE, |_, p| {
+        // The mean over the columns takes the bias away.
+        p[0].linear(p[1], p[2]).layer_norm(p[3], p[2], 1e-6).relu()
+    });
+}
+
+#[test]
+#[should_panic(expected = "layer norm: input [3, 4], gain [1, 4], bias [3, 4]; gain and bias must be [1, 4]")]
+fn a_normalisation_of_other_shapes_is_refused() {
+    let shapes = [Shape::new(1, 3, 4), Shape::new(1, 1, 4)];
+    traced(&shapes, WIDE, Close::Mean, &|_, p| p[0].layer_norm(p[1], p[0], 1e-6));
+}
+
+#[test]
 fn reductions_over_every_axis() {
     for axis in [Axis::Heads, Axis::Rows, Axis::Cols] {
         operation("sum", &[DENSE], WIDE, |_, p| p[0].sum(axis));
@@ -185,6 +215,15 @@ fn rearrangements() {
     operation("slice", &[DENSE], WIDE, |_, p| p[0].slice(1, 2).square() + p[0].slice(2, 1));
     operation("repeat", &[DENSE], WIDE, |_, p| p[0].repeat(3).square());
     operation("head", &[DENSE], WIDE, |_, p| p[0].head(1).square() - p[0].head(0));
+    fn two(t: &Tracer) -> Var<'_> {
+        t.constant(2.0).concat(t.constant(0.0))
+    }
+    operation("picked heads", &[Shape::new(3, 2, 4)], WIDE, |t, p| {
+        p[0].pick_heads(two(t)).square() + p[0].head(1).square()
+    });
+    operation("gradient of picked heads", &[Shape::new(3, 2, 4)], WIDE, |t, p| {
+        (p[0].pick_heads(two(t)).square().total().gradient(p[0]) + p[0]).square()
+    });
     operation("reshape", &[DENSE], WIDE, |_, p| p[0].reshape(Shape::new(1, 2, 12)).square());
     operation("groups", &[DENSE], WIDE, |_, p| p[0].repeat(2).reshape(Shape::new(2, 3, 8)).log_sum_exp());
 }

@@ -78,6 +78,11 @@ pub fn synthetic(trace: &Trace, seed: u64) -> ReferenceInputs {
     let noise = trace.noises.iter().map(|n| match n.kind {
         NoiseKind::Normal => draw(n.shape.len(), &|x| x),
         NoiseKind::Uniform => draw(n.shape.len(), &|x| 1.0 / (1.0 + (-1.7 * x).exp())),
+        // Neighbours in a ring, from any of them on.
+        NoiseKind::Subset { of } => {
+            let first = draw(1, &|x| (1e6 * x.abs()).floor())[0];
+            (0..n.shape.len()).map(|i| (first + i as f64) % of as f64).collect()
+        }
     });
     let noise = noise.collect();
     ReferenceInputs { columns, noise }

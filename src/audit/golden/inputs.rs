@@ -53,10 +53,27 @@ pub fn draws(
         let shapes: [&[usize]; 2] = [&[rows, cols], &[dims.batch, rows / dims.batch, cols]];
         Ok(match noise.kind {
             NoiseKind::Normal => files.tensor(&format!("noise.{update}.{j}.normal"), &shapes)?.to_vec(),
-            // Recorded on (-1, 1), ours are on (0, 1).
-            NoiseKind::Uniform => {
-                let recorded = files.tensor(&format!("noise.{update}.{j}.uniform"), &shapes)?;
-                recorded.iter().map(|x| 0.5 * (x + 1.0)).collect()
+            // Recorded on [0, 1) as ours, or on (-1, 1).
+            NoiseKind::Uniform => match files.tensors.contains_key(&format!("noise.{update}.{j}.unit")) {
+                true => files.tensor(&format!("noise.{update}.{j}.unit"), &shapes)?.to_vec(),
+                false => {
+                    let recorded = files.tensor(&format!("noise.{update}.{j}.uniform"), &shapes)?;
+                    recorded.iter().map(|x| 0.5 * (x + 1.0)).collect()
+                }
+            },
+            NoiseKind::Subset { of } => {
+                let key = format!("noise.{update}.{j}.subset");
+                let recorded = files.tensor(&key, &[&[cols], &[rows, cols]])?;
+                if let Some(i) = recorded.iter().find(|i| i.fract() != 0.0 || !(0.0..of as f64).contains(*i))
+                {
+                    return Err(GoldenError::Tensor {
+                        file: files.name.clone(),
+                        key,
+                        expected: format!("whole numbers from 0 to {}", of - 1),
+                        got: i.to_string(),
+                    });
+                }
+                recorded.to_vec()
             }
         })
     };

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use baq_kernels::{Activation, Binary, Broadcast, Linear};
+use baq_kernels::{Activation, Binary, Broadcast, Linear, Norm};
 
 use super::fuse::{self, Fate};
 use super::storage::Storage;
 use crate::autodiff::inspect::print;
 use crate::autodiff::run::program::{Kernel, Label, Loc, Program, RegionProgram, Slot, Step, Update};
 use crate::autodiff::trace::graph::{Graph, NodeId};
-use crate::autodiff::trace::operation::Op;
+use crate::autodiff::trace::operation::{Number, Op};
 use crate::autodiff::trace::recorded::{Effect, Item, Select, Trace};
 use crate::autodiff::trace::shape::Shape;
 
@@ -115,9 +115,12 @@ impl Emitter<'_> {
     fn node(&self, id: NodeId) -> Option<Kernel> {
         match self.storage.fate(id.index()) {
             Fate::Dead | Fate::Inside(_) | Fate::Alias(_) | Fate::SumsOf(_) => None,
-            Fate::Activates(z, act) => Some(self.linear(z, act)),
+            Fate::Activates(z, act) => Some(match self.graph.node(z).op {
+                Op::LayerNorm { eps } => self.layer_norm(z, eps, act == Activation::Relu),
+                _ => self.linear(z, act),
+            }),
             Fate::Masks(dx, act, y) => Some(self.linear_dx(dx, Some((act, self.slot(y))))),
-            Fate::WithSums(db) => Some(self.linear_dw(id, Some(self.slot(db)))),
+            Fate::WithSums(sums) => Some(self.with_sums(id, sums.map(|sum| sum.map(|id| self.slot(id))))),
             Fate::Alone => self.kernel(id),
         }
     }
@@ -140,6 +143,25 @@ impl Emitter<'_> {
         Kernel::LinearDw { sizes: sizes(self.shape(x), node.shape), x: self.slot(x), dy: self.slot(dy), db }
     }
 
+    fn layer_norm(&self, id: NodeId, eps: Number, relu: bool) -> Kernel {
+        let args = &self.graph.node(id).args;
+        let [x, gain, bias] = [args[0], args[1], args[2]].map(|a| self.slot(a));
+        Kernel::LayerNorm { sizes: norm(self.shape(args[0]), eps), relu, x, gain, bias }
+    }
+
+    /// A gradient and what its kernel writes beside.
+    fn with_sums(&self, id: NodeId, [first, second]: [Option<Slot>; 2]) -> Kernel {
+        let node = self.graph.node(id);
+        let (eps, dx) = match node.op {
+            Op::LayerNormDx { eps } => (eps, true),
+            Op::LayerNormDgain { eps } => (eps, false),
+            _ => return self.linear_dw(id, first),
+        };
+        let [x, gain, dy] = [node.args[0], node.args[1], node.args[2]].map(|a| self.slot(a));
+        let sizes = norm(self.shape(node.args[0]), eps);
+        Kernel::LayerNormGrad { sizes, x, gain, dy, dx, dgain: first, dbias: second }
+    }
+
     /// The kernel of a node that has one of its own.
     fn kernel(&self, id: NodeId) -> Option<Kernel> {
         let node = self.graph.node(id);
@@ -154,7 +176,10 @@ impl Emitter<'_> {
             Op::Noise(index) => Kernel::Noise { index },
             Op::Linear => self.linear(id, Activation::Identity),
             Op::LinearDx => self.linear_dx(id, None),
-            Op::LinearDw => self.linear_dw(id, None),
+            Op::LinearDw | Op::LayerNormDx { .. } | Op::LayerNormDgain { .. } => {
+                self.with_sums(id, [None; 2])
+            }
+            Op::LayerNorm { eps } => self.layer_norm(id, eps, false),
             Op::Unary(f) => Kernel::Unary { f: f.map(|x| x.get() as f32), x: arg(0) },
             Op::Binary(f) => {
                 Kernel::Binary { f, how: loops(node.shape, shape(0), shape(1)), a: arg(0), b: arg(1) }
@@ -172,6 +197,12 @@ impl Emitter<'_> {
             }
             Op::Slice { start, cols } => Kernel::Slice { start, cols, x_cols: shape(0).cols, x: arg(0) },
             Op::Pad { start, cols } => Kernel::Pad { start, cols, x_cols: shape(0).cols, x: arg(0) },
+            Op::PickHeads => {
+                Kernel::PickHeads { size: node.shape.rows * node.shape.cols, x: arg(0), indices: arg(1) }
+            }
+            Op::PutHeads(_) => {
+                Kernel::PutHeads { size: node.shape.rows * node.shape.cols, x: arg(0), indices: arg(1) }
+            }
             Op::Repeat(k) => Kernel::Repeat { k, cols: node.shape.cols, x: arg(0) },
             Op::SumRepeats(k) => {
                 Kernel::Sum { dims: [node.shape.heads * node.shape.rows, k, node.shape.cols], x: arg(0) }
@@ -210,6 +241,11 @@ fn sizes(x: Shape, w: Shape) -> Linear {
         outputs: w.cols,
         shared_input: x.heads == 1 && w.heads > 1,
     }
+}
+
+/// Sizes of a layer normalisation.
+fn norm(x: Shape, eps: Number) -> Norm {
+    Norm { heads: x.heads, rows: x.rows, cols: x.cols, eps: eps.get() as f32 }
 }
 
 /// Loops for an element-wise kernel, which merges them itself where it can.

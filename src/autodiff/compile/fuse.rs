@@ -1,11 +1,12 @@
 //! Which nodes a program needs, and which of them share a kernel.
 //!
-//! - `linear` with a ReLU or tanh that is its only reader;
+//! - `linear` with a ReLU or tanh that is its only reader, `layer_norm` with a ReLU;
 //! - `linear_dx` with the gradient of the activation before it, if that is its only reader;
-//! - `linear_dw` with the column sums of the same dy (the bias gradient).
+//! - `linear_dw` with the column sums of the same dy (the bias gradient);
+//! - `layer_norm_dx` with the gradients of gain and bias from the same dy.
 //!
-//! The first two delay a kernel to its reader, so no effect may stand between the two; the third
-//! brings the sums forward, so they must come after `linear_dw` in the trace.
+//! The first two delay a kernel to its reader, so no effect may stand between the two; the others
+//! bring the sums forward, so they must come later in the trace.
 
 use baq_kernels::{Activation, Binary};
 
@@ -25,13 +26,13 @@ pub(super) enum Fate {
     Alias(NodeId),
     /// an intermediate value inside the kernel of this later node
     Inside(NodeId),
-    /// this activation ends the linear node's kernel
+    /// this activation ends the kernel of the `Linear` or `LayerNorm` node
     Activates(NodeId, Activation),
     /// this activation gradient ends the `LinearDx` node's kernel; the activation's output
     Masks(NodeId, Activation, NodeId),
-    /// a `LinearDw` that also writes this node, the column sums of its dy
-    WithSums(NodeId),
-    /// the column sums that this `LinearDw` writes
+    /// it also writes these sums over rows, for a `LayerNorm` the gradients of gain and bias in this order
+    WithSums([Option<NodeId>; 2]),
+    /// sums that the kernel of this node writes
     SumsOf(NodeId),
 }
 
@@ -42,6 +43,7 @@ pub(super) fn fates(trace: &Trace, select: Select) -> Vec<Fate> {
     let effects: Vec<usize> = select.items(trace).map(|item| item.after).collect();
     fuse_activations(&trace.graph, &uses, &effects, &mut fate);
     fuse_sums(&trace.graph, &mut fate);
+    fuse_norms(&trace.graph, &mut fate);
     fate
 }
 
@@ -106,6 +108,10 @@ fn fuse_activations(graph: &Graph, uses: &[u32], effects: &[usize], fate: &mut [
         let alone = |inner: NodeId, op: Op| {
             graph.node(inner).op == op && uses[inner.index()] == 1 && undisturbed(inner, i)
         };
+        let normalises = |inner: NodeId| {
+            let op = graph.node(inner).op;
+            matches!(op, Op::LayerNorm { .. }) && alone(inner, op)
+        };
         let (inner, outer) = match node.op {
             op if op.is_alias() => {
                 fate[i] = Fate::Alias(node.args[0]);
@@ -114,6 +120,9 @@ fn fuse_activations(graph: &Graph, uses: &[u32], effects: &[usize], fate: &mut [
             Op::Unary(f @ (Unary::Relu | Unary::Tanh)) if alone(node.args[0], Op::Linear) => {
                 let act = if f == Unary::Relu { Activation::Relu } else { Activation::Tanh };
                 (node.args[0], Fate::Activates(node.args[0], act))
+            }
+            Op::Unary(Unary::Relu) if normalises(node.args[0]) => {
+                (node.args[0], Fate::Activates(node.args[0], Activation::Relu))
             }
             Op::Binary(f @ (Binary::ReluGrad | Binary::TanhGrad))
                 if alone(node.args[0], Op::LinearDx)
@@ -139,13 +148,37 @@ fn fuse_sums(graph: &Graph, fate: &mut [Fate]) {
     }
     for (i, node) in graph.nodes().iter().enumerate() {
         if fate[i] == Fate::Alone
-            && node.op == Op::LinearDw
-            && let Some(db) = sums[node.args[1].index()]
+            && let Some(dy) = node.op.summed()
+            && let Some(db) = sums[node.args[dy].index()]
             && db.index() > i
             && fate[db.index()] == Fate::Alone
         {
-            fate[i] = Fate::WithSums(db);
+            fate[i] = Fate::WithSums(match node.op {
+                Op::LinearDw => [Some(db), None],
+                _ => [None, Some(db)],
+            });
             fate[db.index()] = Fate::SumsOf(NodeId(i as u32));
         }
+    }
+}
+
+/// Joins what `fuse_sums` has made of `LayerNormDgain` to the `LayerNormDx` of the same gradient, if there is one.
+fn fuse_norms(graph: &Graph, fate: &mut [Fate]) {
+    for (g, node) in graph.nodes().iter().enumerate() {
+        let (Op::LayerNormDgain { eps }, false) = (node.op, fate[g] == Fate::Dead) else { continue };
+        let dx = Op::LayerNormDx { eps };
+        let Some(i) = graph.nodes()[..g].iter().position(|n| n.op == dx && n.args == node.args) else {
+            continue;
+        };
+        if fate[i] != Fate::Alone {
+            continue;
+        }
+        let dbias = if let Fate::WithSums([_, dbias]) = fate[g] { dbias } else { None };
+        let dgain = Some(NodeId(g as u32));
+        fate[i] = Fate::WithSums([dgain, dbias]);
+        [dgain, dbias]
+            .into_iter()
+            .flatten()
+            .for_each(|sum| fate[sum.index()] = Fate::SumsOf(NodeId(i as u32)));
     }
 }

@@ -10,7 +10,7 @@ mod storage;
 use std::sync::Arc;
 
 use self::regions::{Blocking, Region};
-use super::run::program::{Kernel, Program, RegionProgram, Slot, Step};
+use super::run::program::{Program, RegionProgram, Slot, Step};
 use super::trace::recorded::{Select, Trace};
 
 impl Program {
@@ -35,8 +35,10 @@ fn region(region: Region) -> Arc<RegionProgram> {
     let program = emit::program(&region.body, Select::ALL, &[]);
     let sums = |slot: &Slot| {
         program.steps.iter().any(|s| match s {
-            Step::Run { kernel: Kernel::LinearDw { db, .. }, out } => {
-                out.loc == slot.loc || db.is_some_and(|db| db.loc == slot.loc)
+            Step::Run { kernel, out } => {
+                let beside = kernel.beside().into_iter().flatten();
+                let out = kernel.sums_rows().then_some(*out);
+                beside.chain(out).any(|sum| sum.loc == slot.loc)
             }
             _ => false,
         })

@@ -61,25 +61,25 @@ pub(super) fn split(trace: &Trace, select: Select, blocking: Blocking) -> Option
 }
 
 fn is_wide(nodes: &[Node], node: &Node, wide: usize) -> bool {
-    matches!(node.op, Op::Linear | Op::LinearDx | Op::LinearDw)
+    matches!(node.op, Op::Linear | Op::LinearDx | Op::LinearDw | Op::LayerNormDgain { .. })
         && nodes[node.args[0].index()].shape.rows >= wide
 }
 
 /// Whether a node sums over rows, so that its result is complete after the last block only.
 fn sums_rows(op: Op) -> bool {
-    matches!(op, Op::LinearDw | Op::Sum(Axis::Rows))
+    matches!(op, Op::LinearDw | Op::LayerNormDgain { .. } | Op::Sum(Axis::Rows))
 }
 
 /// Nodes on a way from a wide layer to another one, or to what sums its rows up.
 fn between(nodes: &[Node], live: &[bool], wide: usize) -> Vec<bool> {
     let n = nodes.len();
     let (mut after, mut before) = (vec![false; n], vec![false; n]);
-    let mut weighed = vec![false; n]; // gradients from which a wide LinearDw is made
+    let mut weighed = vec![false; n]; // gradients from which a wide LinearDw or LayerNormDgain is made
     for (i, node) in nodes.iter().enumerate().filter(|(i, _)| live[*i]) {
         let layer = is_wide(nodes, node, wide);
         after[i] = layer || node.args.iter().any(|a| after[a.index()]);
-        if layer && node.op == Op::LinearDw {
-            weighed[node.args[1].index()] = true;
+        if let (true, Some(dy)) = (layer, node.op.summed()) {
+            weighed[node.args[dy].index()] = true;
         }
         let rows = |k: usize| nodes[node.args[k].index()].shape.rows;
         before[i] = layer
@@ -151,6 +151,7 @@ fn cut(nodes: &[Node], members: Vec<usize>, blocking: Blocking) -> Option<Member
             Op::Sum(axis) => axis != Axis::Heads,
             Op::Min(axis) | Op::MinGrad(axis) => axis == Axis::Cols,
             Op::LinearDw | Op::Unary(_) | Op::Binary(_) | Op::LogSumExp => true,
+            Op::LayerNorm { .. } | Op::LayerNormDx { .. } | Op::LayerNormDgain { .. } => true,
             Op::Concat | Op::Slice { .. } | Op::Pad { .. } | Op::Expand | Op::Detach => true,
             Op::Repeat(_) | Op::SumRepeats(_) => true,
             Op::Reshape => shape(node.args[0]).heads == heads,

@@ -111,7 +111,7 @@ impl Storage {
                 Op::View(k) => Some(Loc::View(k)),
                 // Of no length; and what a body adds up from block to block must outlive the block.
                 Op::Region(_) => Some(Loc::Buffer(self.layout.fixed(0))),
-                Op::LinearDw | Op::Sum(Axis::Rows) if body => {
+                Op::LinearDw | Op::LayerNormDgain { .. } | Op::Sum(Axis::Rows) if body => {
                     Some(Loc::Buffer(self.layout.fixed(node.shape.len())))
                 }
                 Op::Input(k) => {

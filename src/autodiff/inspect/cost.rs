@@ -1,6 +1,6 @@
 //! What the steps of a program are and how much work they hold, for benches.
 
-use baq_kernels::{Activation, Linear};
+use baq_kernels::{Activation, Linear, Norm};
 
 use crate::autodiff::run::program::{Kernel, Program, Step, flops};
 
@@ -57,6 +57,10 @@ impl Program {
             }
             Kernel::LinearDx { sizes, .. } => ("linear_dx", layer(sizes)),
             Kernel::LinearDw { sizes, .. } => ("linear_dw", layer(sizes)),
+            Kernel::LayerNorm { sizes, relu, .. } => {
+                ("layer_norm", norm(sizes) + if *relu { " relu" } else { "" })
+            }
+            Kernel::LayerNormGrad { sizes, .. } => ("layer_norm_grad", norm(sizes)),
             Kernel::Noise { .. } => ("noise", out.len.to_string()),
             Kernel::Unary { f, .. } => ("element-wise", format!("{} {f:?}", out.len)),
             Kernel::Binary { f, .. } => ("element-wise", format!("{} {f:?}", out.len)),
@@ -69,10 +73,16 @@ impl Program {
             | Kernel::Slice { .. }
             | Kernel::Pad { .. }
             | Kernel::Repeat { .. }
+            | Kernel::PickHeads { .. }
+            | Kernel::PutHeads { .. }
             | Kernel::Copy { .. }
             | Kernel::RegionResult { .. } => ("copy", out.len.to_string()),
         }
     }
+}
+
+fn norm(s: &Norm) -> String {
+    format!("{}x{}x{}", s.heads, s.rows, s.cols)
 }
 
 fn layer(s: &Linear) -> String {

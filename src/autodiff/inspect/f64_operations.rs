@@ -3,6 +3,7 @@
 use baq_kernels::Binary;
 use baq_kernels::elementwise::reference::unary_at;
 
+use super::layer_norm;
 use crate::autodiff::trace::operation::{Number, Op};
 use crate::autodiff::trace::shape::Shape;
 
@@ -34,6 +35,9 @@ pub(super) fn operation(op: Op, out: Shape, args: &[Tensor<'_>], single_expectil
         Op::Linear => linear(args[0], args[1], args[2]),
         Op::LinearDx => linear_dx(out, args[0], args[1]),
         Op::LinearDw => linear_dw(out, args[0], args[1]),
+        Op::LayerNorm { eps } => layer_norm::forward(shape(0), eps.get(), [of(0), of(1), of(2)]),
+        Op::LayerNormDx { eps } => layer_norm::dx(shape(0), eps.get(), [of(0), of(1), of(2)]),
+        Op::LayerNormDgain { eps } => layer_norm::dgain(shape(0), eps.get(), of(0), of(2)),
         Op::Sum(axis) => reduce(of(0), axis.split(shape(0)), 0.0, |s, x| s + x),
         Op::Min(axis) => reduce(of(0), axis.split(shape(0)), f64::INFINITY, smaller),
         Op::MinGrad(axis) => min_grad(axis.split(shape(0)), of(0), of(1), of(2)),
@@ -52,6 +56,8 @@ pub(super) fn operation(op: Op, out: Shape, args: &[Tensor<'_>], single_expectil
             };
             (0..out.len()).map(|i| at((i / cols, i % cols))).collect()
         }
+        Op::PickHeads => of(1).iter().flat_map(|&j| part(of(0), out, j)).copied().collect(),
+        Op::PutHeads(_) => put_heads(out, of(0), of(1)),
         Op::Repeat(k) => (0..out.len()).map(|i| of(0)[i / out.cols / k * out.cols + i % out.cols]).collect(),
         Op::SumRepeats(k) => {
             let n = out.cols;
@@ -79,6 +85,20 @@ fn broadcast(out: Shape, arg: Shape) -> impl Fn(usize) -> usize {
         let pick = |i: usize, extent: usize| if extent == 1 { 0 } else { i };
         (pick(h, a[0]) * a[1] + pick(r, a[1])) * a[2] + pick(c, a[2])
     }
+}
+
+/// Head j of a tensor whose heads are as large as those of `s`.
+fn part(x: &[f64], s: Shape, j: f64) -> &[f64] {
+    &x[j as usize * s.rows * s.cols..][..s.rows * s.cols]
+}
+
+fn put_heads(out: Shape, x: &[f64], indices: &[f64]) -> Vec<f64> {
+    let size = out.rows * out.cols;
+    let mut y = vec![0.0; out.len()];
+    for (x, &j) in x.chunks_exact(size).zip(indices) {
+        y[j as usize * size..].iter_mut().zip(x).for_each(|(y, x)| *y += x);
+    }
+    y
 }
 
 fn linear(x: Tensor<'_>, w: Tensor<'_>, b: Tensor<'_>) -> Vec<f64> {

@@ -3,5 +3,6 @@
 pub mod cost;
 pub mod explain;
 mod f64_operations;
+mod layer_norm;
 pub mod print;
 pub mod reference;

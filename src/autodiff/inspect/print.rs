@@ -117,7 +117,9 @@ pub(super) fn expression(trace: &Trace, id: NodeId) -> Text {
         Op::Const(x) => Text::number(x.get()),
         Op::Param { id, .. } => Text::tight(trace.table.paths(id)[0].0.clone()),
         Op::Linear => args("linear"),
+        Op::LayerNorm { .. } => args("layer_norm"),
         Op::LinearDx | Op::LinearDw | Op::MinGrad(_) | Op::Pad { .. } | Op::SumRepeats(_) => args("gradient"),
+        Op::LayerNormDx { .. } | Op::LayerNormDgain { .. } | Op::PutHeads(_) => args("gradient"),
         Op::Unary(f) => unary(trace, f, node.args[0]),
         Op::Binary(f) => match f {
             Binary::Add => arg(0).plus(arg(1)),
@@ -146,6 +148,7 @@ pub(super) fn expression(trace: &Trace, id: NodeId) -> Text {
             Text::tight(format!("{}[{start}..{}]", arg(0).at_least(Binds::Tight), start + cols))
                 .negated(arg(0).negative)
         }
+        Op::PickHeads => args("heads"),
         Op::Repeat(k) => Text::tight(format!("repeat({}, {k})", arg(0).signed())),
         Op::Reshape | Op::Expand => arg(0),
         Op::Region(k) => args(&format!("region{k}")),
@@ -268,7 +271,9 @@ fn call(trace: &Trace, id: NodeId, spell_out: bool) -> String {
         match (&arg.label, arg.op) {
             (_, op) if op.is_leaf() => expression(trace, *a).signed(),
             (Some(label), _) => label.clone(),
-            (None, Op::Linear | Op::LinearDx) if activation && spell_out => call(trace, *a, false),
+            (None, Op::Linear | Op::LinearDx | Op::LayerNorm { .. }) if activation && spell_out => {
+                call(trace, *a, false)
+            }
             (None, _) => format!("%{}", a.index()),
         }
     };

@@ -1,22 +1,23 @@
 //! One kernel call of a program, on slices.
 
-use baq_kernels::{Kernels, Scratch};
+use baq_kernels::{Kernels, NormGradients, Scratch};
 
 use super::program::{Kernel, Slot};
 
 /// What a call writes and how.
 pub(super) struct Target<'a> {
     pub(super) y: &'a mut [f32],
-    /// bias gradients, where the kernel makes them
-    pub(super) bias: Option<&'a mut [f32]>,
-    /// add weight and bias gradients to what is there
+    /// what the kernel writes beside
+    pub(super) beside: [Option<&'a mut [f32]>; 2],
+    /// add sums over rows to what is there
     pub(super) add: bool,
     pub(super) scratch: Scratch<'a>,
 }
 
 /// Runs a kernel that needs nothing but the values that `at` finds.
 pub(super) fn call<'v>(k: &Kernels, kernel: &Kernel, at: impl Fn(&Slot) -> &'v [f32], target: Target<'_>) {
-    let Target { y, bias, add, scratch } = target;
+    let Target { y, beside, add, scratch } = target;
+    let [first, second] = beside;
     match kernel {
         Kernel::Linear { sizes, act, x, w, b } => {
             (k.linear)(sizes, at(x), at(w), Some(at(b)), *act, y, scratch)
@@ -27,7 +28,16 @@ pub(super) fn call<'v>(k: &Kernels, kernel: &Kernel, at: impl Fn(&Slot) -> &'v [
         }
         Kernel::LinearDw { sizes, x, dy, .. } => {
             let Scratch::Empty(scratch) = scratch else { unreachable!("invariant: no weights are packed") };
-            (k.linear_dw)(sizes, at(x), at(dy), y, bias, add, scratch);
+            (k.linear_dw)(sizes, at(x), at(dy), y, first, add, scratch);
+        }
+        Kernel::LayerNorm { sizes, relu, x, gain, bias } => {
+            (k.layer_norm)(sizes, at(x), at(gain), at(bias), *relu, y);
+        }
+        Kernel::LayerNormGrad { sizes, x, gain, dy, dx, .. } => {
+            let Scratch::Empty(scratch) = scratch else { unreachable!("invariant: no weights are packed") };
+            let (dx, dgain) = if *dx { (Some(y), first) } else { (None, Some(y)) };
+            let gradients = NormGradients { dx, dgain, dbias: second, add, scratch };
+            (k.layer_norm_grad)(sizes, at(x), at(gain), at(dy), gradients);
         }
         Kernel::Unary { f, x } => (k.unary)(*f, at(x), y),
         Kernel::Binary { f, how, a, b } => (k.binary)(*f, how, at(a), at(b), y),
@@ -58,6 +68,17 @@ pub(super) fn call<'v>(k: &Kernels, kernel: &Kernel, at: impl Fn(&Slot) -> &'v [
                 for row in rows.chunks_exact_mut(*cols) {
                     row.copy_from_slice(x);
                 }
+            }
+        }
+        Kernel::PickHeads { size, x, indices } => {
+            for (y, &j) in y.chunks_exact_mut(*size).zip(at(indices)) {
+                y.copy_from_slice(&at(x)[j as usize * size..][..*size]);
+            }
+        }
+        Kernel::PutHeads { size, x, indices } => {
+            y.fill(0.0);
+            for (x, &j) in at(x).chunks_exact(*size).zip(at(indices)) {
+                y[j as usize * size..].iter_mut().zip(x).for_each(|(y, x)| *y += x);
             }
         }
         Kernel::Copy { x } => y.copy_from_slice(at(x)),

@@ -127,10 +127,7 @@ impl Workspace {
 
     fn run(&mut self, program: &Program, store: &mut Store, kernel: &Kernel, out: Slot, pass: Pass<'_>) {
         let mut taken = self.take(store, out);
-        let mut bias = match kernel {
-            Kernel::LinearDw { db: Some(db), .. } => Some((*db, self.take(store, *db))),
-            _ => None,
-        };
+        let mut beside = kernel.beside().map(|slot| slot.map(|slot| (slot, self.take(store, slot))));
         let y = &mut taken[..out.len];
         let mut scratch = std::mem::take(&mut self.scratch);
         let mut regions = std::mem::take(&mut self.regions);
@@ -154,14 +151,14 @@ impl Workspace {
             }
             Kernel::RegionResult { region, body, index } => body.result(*index, &regions[*region], y),
             _ => {
-                let bias = bias.as_mut().map(|(slot, b)| &mut b[..slot.len]);
-                call(k, kernel, at, Target { y, bias, add: false, scratch: Scratch::Empty(&mut scratch) });
+                let beside = beside.each_mut().map(|b| b.as_mut().map(|(slot, b)| &mut b[..slot.len]));
+                call(k, kernel, at, Target { y, beside, add: false, scratch: Scratch::Empty(&mut scratch) });
             }
         }
         self.scratch = scratch;
         self.regions = regions;
         *self.place(store, out.loc) = taken;
-        if let Some((slot, b)) = bias {
+        for (slot, b) in beside.into_iter().flatten() {
             *self.place(store, slot.loc) = b;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear};
+use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear, Norm};
 
 use crate::autodiff::trace::leaves::{InputSpec, NoiseSpec};
 use crate::autodiff::trace::metric::Metric;
@@ -51,6 +51,23 @@ pub(in crate::autodiff) enum Kernel {
         x: Slot,
         dy: Slot,
         db: Option<Slot>,
+    },
+    LayerNorm {
+        sizes: Norm,
+        relu: bool,
+        x: Slot,
+        gain: Slot,
+        bias: Slot,
+    },
+    /// dx, or dgain if that is all that is wanted
+    LayerNormGrad {
+        sizes: Norm,
+        x: Slot,
+        gain: Slot,
+        dy: Slot,
+        dx: bool,
+        dgain: Option<Slot>,
+        dbias: Option<Slot>,
     },
     Unary {
         f: kernels::Unary,
@@ -107,6 +124,18 @@ pub(in crate::autodiff) enum Kernel {
         cols: usize,
         x: Slot,
     },
+    /// parts of `size` numbers by index
+    PickHeads {
+        size: usize,
+        x: Slot,
+        indices: Slot,
+    },
+    /// the inverse
+    PutHeads {
+        size: usize,
+        x: Slot,
+        indices: Slot,
+    },
     Copy {
         x: Slot,
     },
@@ -125,6 +154,22 @@ pub(in crate::autodiff) enum Kernel {
         body: Arc<RegionProgram>,
         index: usize,
     },
+}
+
+impl Kernel {
+    /// What it writes beside its result.
+    pub(in crate::autodiff) fn beside(&self) -> [Option<Slot>; 2] {
+        match self {
+            Kernel::LinearDw { db, .. } => [*db, None],
+            Kernel::LayerNormGrad { dgain, dbias, .. } => [*dgain, *dbias],
+            _ => [None; 2],
+        }
+    }
+
+    /// Whether its result is a sum over rows, as all is that it writes beside.
+    pub(in crate::autodiff) fn sums_rows(&self) -> bool {
+        matches!(self, Kernel::LinearDw { .. } | Kernel::LayerNormGrad { dx: false, .. })
+    }
 }
 
 /// A step of a program.

@@ -63,14 +63,11 @@ impl Space {
         for (i, step) in body.program.steps.iter().enumerate() {
             let Step::Run { kernel, out } = step else { unreachable!("invariant: a body has no effects") };
             let mut y = self.take(out);
-            let mut bias = match kernel {
-                Kernel::LinearDw { db: Some(db), .. } => Some((*db, self.take(db))),
-                _ => None,
-            };
+            let mut beside = kernel.beside().map(|slot| slot.map(|slot| (slot, self.take(&slot))));
             let mut scratch = std::mem::take(&mut self.scratch[i]);
             let target = Target {
                 y: &mut y[..out.len],
-                bias: bias.as_mut().map(|(slot, b)| &mut b[..slot.len]),
+                beside: beside.each_mut().map(|b| b.as_mut().map(|(slot, b)| &mut b[..slot.len])),
                 add: block > 0,
                 scratch: match kernel {
                     Kernel::Linear { .. } | Kernel::LinearDx { .. } if block > 0 => Scratch::Packed(&scratch),
@@ -85,7 +82,7 @@ impl Space {
             call(kernels, kernel, at, target);
             self.scratch[i] = scratch;
             *self.place(out) = y;
-            if let Some((slot, b)) = bias {
+            for (slot, b) in beside.into_iter().flatten() {
                 *self.place(&slot) = b;
             }
         }

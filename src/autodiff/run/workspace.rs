@@ -115,6 +115,7 @@ impl Step {
             Step::Run { kernel: Kernel::Linear { sizes, .. } | Kernel::LinearDx { sizes, .. }, .. } => {
                 (kernels.linear_scratch)(sizes)
             }
+            Step::Run { kernel: Kernel::LayerNormGrad { sizes, .. }, .. } => sizes.scratch(),
             // Only factors other than f32 are split into it.
             Step::Run { kernel: Kernel::LinearDw { sizes, .. }, .. } if kernels.unit.is_some() => {
                 (kernels.linear_scratch)(sizes)

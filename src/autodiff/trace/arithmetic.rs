@@ -116,6 +116,18 @@ impl<'t> Var<'t> {
         self.reshape(Shape::new(1, 1, s.len())).slice(j * size, size).reshape(Shape { heads: 1, ..s })
     }
 
+    /// The heads that `indices` `[1, 1, Z]` name: `[J, B, N]` to `[Z, B, N]`. Indices are whole numbers below J, such as those of a
+    /// [`NoiseKind::Subset`](super::operation::NoiseKind::Subset).
+    pub fn pick_heads(self, indices: Var<'t>) -> Var<'t> {
+        let (s, i) = (self.shape(), indices.shape());
+        assert!((i.heads, i.rows) == (1, 1), "indices of heads are {i}, must be [1, Z]");
+        self.push(Op::PickHeads, &[self.id, indices.id], Shape { heads: i.cols, ..s })
+    }
+
+    pub(super) fn put_heads(self, indices: Var<'t>, heads: usize) -> Var<'t> {
+        self.push(Op::PutHeads(heads), &[self.id, indices.id], Shape { heads, ..self.shape() })
+    }
+
     /// `n` rows from `start` of every head
     pub fn rows(self, start: usize, n: usize) -> Var<'t> {
         let s = self.shape();

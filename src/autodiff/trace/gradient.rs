@@ -9,6 +9,7 @@
 use baq_kernels::Binary;
 
 use super::graph::{Node, NodeId};
+use super::layer_norm;
 use super::operation::{Op, Unary};
 use super::shape::{Axis, Shape};
 use super::unary;
@@ -101,6 +102,9 @@ pub fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>
             0 => args[1].linear_dx(dense(), x.shape()),
             _ => args[0].linear_without_bias(dense()),
         },
+        Op::LayerNorm { eps } => layer_norm::derivative(eps, k, args, dense()),
+        Op::LayerNormDx { eps } => of_formula(k, args, g, |args| layer_norm::dx(eps, args)),
+        Op::LayerNormDgain { eps } => of_formula(k, args, g, |args| layer_norm::dgain(eps, args)),
         Op::Unary(f) => unary::derivative(f, x, y, g),
         Op::Binary(f) => binary(f, k, args, y, g),
         Op::Sum(_) | Op::Expand => g,
@@ -116,6 +120,8 @@ pub fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>
         }
         Op::Slice { start, .. } => dense().pad(start, x.shape().cols),
         Op::Pad { start, .. } => dense().slice(start, x.shape().cols),
+        Op::PickHeads => dense().put_heads(args[1], x.shape().heads),
+        Op::PutHeads(_) => dense().pick_heads(args[1]),
         Op::Repeat(n) => dense().sum_repeats(n),
         Op::SumRepeats(n) => dense().repeat(n),
         Op::Reshape => dense().reshape(x.shape()),
@@ -125,6 +131,21 @@ pub fn derivative<'t>(op: Op, k: usize, args: &[Var<'t>], y: Var<'t>, g: Var<'t>
         Op::Detach | Op::Input(_) | Op::Param { .. } | Op::Hyper(_) | Op::Const(_) | Op::Noise(_) => {
             unreachable!("invariant: no gradient passes a leaf or a detached value")
         }
+    }
+}
+
+/// Gradient in argument `k` of an operation that a formula of smaller ones equals.
+fn of_formula<'t>(
+    k: usize,
+    args: &[Var<'t>],
+    g: Var<'t>,
+    formula: impl Fn(&[Var<'t>]) -> Var<'t>,
+) -> Var<'t> {
+    // Arguments may depend on each other, which is not this operation's concern.
+    let held: Vec<_> = args.iter().enumerate().map(|(i, a)| if i == k { *a } else { a.detach() }).collect();
+    match gradients(formula(&held), g, &[args[k]])[..] {
+        [Some(share)] => share,
+        _ => g.constant(0.0).expand(args[k].shape()),
     }
 }
 

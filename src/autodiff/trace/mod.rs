@@ -4,6 +4,7 @@ mod arithmetic;
 pub mod gradient;
 pub mod graph;
 pub mod isolate;
+mod layer_norm;
 pub mod leaves;
 pub mod metric;
 pub mod operation;

@@ -38,6 +38,11 @@ pub enum NoiseKind {
     Normal,
     /// U(0, 1)
     Uniform,
+    /// different whole numbers below `of`, in random order: indices drawn without replacement
+    Subset {
+        /// how many there are to draw from
+        of: usize,
+    },
 }
 
 impl std::fmt::Display for NoiseKind {
@@ -45,6 +50,7 @@ impl std::fmt::Display for NoiseKind {
         f.write_str(match self {
             NoiseKind::Normal => "normal",
             NoiseKind::Uniform => "uniform on [0, 1)",
+            NoiseKind::Subset { of } => return write!(f, "different numbers below {of}"),
         })
     }
 }
@@ -74,6 +80,21 @@ pub enum Op {
     LinearDx,
     /// Gradient of `Linear` in w, of (x, dy).
     LinearDw,
+    /// Every row of x `[J, B, N]` normalised, times gain, plus bias, both `[J, 1, N]`, of (x, gain, bias).
+    LayerNorm {
+        /// added to the variance
+        eps: Number,
+    },
+    /// Gradient of `LayerNorm` in x, of (x, gain, dy).
+    LayerNormDx {
+        /// added to the variance
+        eps: Number,
+    },
+    /// Gradient of `LayerNorm` in the gain, of (x, gain, dy).
+    LayerNormDgain {
+        /// added to the variance
+        eps: Number,
+    },
     /// f(x)
     Unary(Unary),
     /// f(a, b), broadcasting
@@ -102,6 +123,10 @@ pub enum Op {
         /// columns of the result
         cols: usize,
     },
+    /// Heads by index, of (x `[J, B, N]`, indices `[1, 1, Z]`): `[Z, B, N]`.
+    PickHeads,
+    /// The inverse of `PickHeads`, of (x `[Z, B, N]`, indices): so many heads, zero where no index leads, sums where several do.
+    PutHeads(usize),
     /// Every row `k` times in succession: `[J, B, N]` to `[J, B·k, N]`
     Repeat(usize),
     /// Its transpose: sums of `k` successive rows
@@ -133,7 +158,10 @@ impl Op {
 
     /// Whether it only moves or repeats numbers.
     pub fn moves(self) -> bool {
-        matches!(self, Op::Repeat(_) | Op::Expand | Op::Concat | Op::Slice { .. } | Op::Pad { .. })
+        matches!(
+            self,
+            Op::Repeat(_) | Op::Expand | Op::Concat | Op::Slice { .. } | Op::Pad { .. } | Op::PickHeads
+        )
     }
 
     /// Whether a gradient passes to argument `k`: not out of a `detach`, and not out of a step, whose derivative is 0
@@ -145,7 +173,17 @@ impl Op {
             Op::Binary(Binary::Le | Binary::Lt) => false,
             Op::Binary(Binary::ReluGrad) => k == 0,
             Op::MinGrad(_) => k == 2,
+            Op::PickHeads | Op::PutHeads(_) => k == 0,
             _ => true,
+        }
+    }
+
+    /// Of the gradient of a weight: the argument whose sums over rows are the gradient of the bias.
+    pub fn summed(self) -> Option<usize> {
+        match self {
+            Op::LinearDw => Some(1),
+            Op::LayerNormDgain { .. } => Some(2),
+            _ => None,
         }
     }
 
