@@ -7,7 +7,7 @@
 //! pool's, next runs code that has a right to IEEE arithmetic: a simulator, a parser, a stolen job.
 
 /// The bits that make a thread flush, and the register that has them.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod control {
     use std::arch::asm;
 
@@ -31,7 +31,7 @@ mod control {
 }
 
 /// The bits that make a thread flush, and the register that has them.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(miri)))]
 mod control {
     use std::arch::asm;
 
@@ -51,8 +51,8 @@ mod control {
     }
 }
 
-/// Elsewhere subnormal numbers are what the processor makes of them.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+/// Elsewhere, and in Miri, which knows no assembly, subnormal numbers are what the processor makes of them.
+#[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod control {
     pub(super) const FLUSH: u64 = 0;
     pub(super) fn get() -> u64 {
