@@ -24,6 +24,7 @@
 
 use super::critics;
 use crate::algo::bc::{Bc, BcConfig, Model};
+use crate::algo::foreign::{Foreign, Ours, POSITIVE, Precision, Reading, Wrong};
 use crate::algo::measure::{ONLINE_SHARE, effective_share, mean_where};
 use crate::algo::{Adaptation, CRITIC, Dims, Given, Learner, Pretraining, Range, Round, Sampling};
 use crate::autodiff::{Axis, Schedule, Var};
@@ -397,4 +398,28 @@ impl Adaptation for Baq {
             self.k_rho = offline_means[1].max(1e-6);
         }
     }
+}
+
+/// Traces of the method over two bases.
+pub const FOREIGN: &[Foreign] = &[
+    Foreign { base: "iql", networks: &[("bc", "bc")], ..Foreign::new("baq-iql", foreign) },
+    Foreign { base: "cql", networks: &[("bc", "bc")], ..Foreign::new("baq-cql", foreign) },
+];
+
+fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    // Nothing is rounded here, whatever the base's own program does.
+    ours.constants = ours.constants.map(|_| Precision::Double);
+    // The distance needs the model's mode alone, so its head follows from its width.
+    let model = match r.widths("bc").last() {
+        Some(width) if *width == 2 * r.dims().a => Model::Gaussian,
+        _ => Model::Mse,
+    };
+    ours.config.put(BaqConfig {
+        k_q: AutoOr::Value(r.number_or("k_q", POSITIVE, 0.5)?),
+        rows: Rows::Weight,
+        model,
+        model_hidden: r.hidden("bc"),
+        ..Default::default()
+    });
+    Ok(())
 }

@@ -35,6 +35,7 @@
 //! 6.7 and 33.
 
 use super::critics;
+use crate::algo::foreign::{Foreign, Ours, POSITIVE, Reading, Wrong};
 use crate::algo::measure::ONLINE_SHARE;
 use crate::algo::{Adaptation, CRITIC, Cadence, Dims, Learner, OPENING, Round, Sampling};
 use crate::autodiff::{Adam, Shape, Tracer, Var};
@@ -173,4 +174,22 @@ impl Adaptation for Off2On {
             ..Cadence::default()
         }
     }
+}
+
+/// Traces of the authors' program.
+pub const FOREIGN: &[Foreign] =
+    &[Foreign { networks: &[("density", "density")], ..Foreign::new("off2on", foreign) }];
+
+fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    if r.list("priority_range")?.is_some_and(|range| range != [1e-3, 1e3]) {
+        return Err(r.wrong("meta.priority_range", "[0.001, 1000.0], the only one here", "another"));
+    }
+    ours.config.put(Off2OnConfig {
+        priority_temperature: r.number_or("temperature", POSITIVE, 5.0)?,
+        density_hidden: r.hidden("density"),
+        density: r.adam_or(&["density_lr", "weight_net_lr", "lr"], 3e-4)?,
+        ..Default::default()
+    });
+    ours.online = true;
+    Ok(())
 }

@@ -17,12 +17,15 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
         needs_data: false,
         ..Entry::new(PLAIN, "the base algorithm goes on as it is", None, |_, _, _, _| Ok(Box::new(Plain)))
     },
-    Entry::new(
-        "baq",
-        "behaviour-adaptive Q-learning: weights and priorities from a model of the data",
-        Some(section::<baq::BaqConfig>),
-        |c, dims, base, p| Ok(Box::new(baq::Baq::declare(&c.section(), dims, base, p)?)),
-    ),
+    Entry {
+        foreign: baq::FOREIGN,
+        ..Entry::new(
+            "baq",
+            "behaviour-adaptive Q-learning: weights and priorities from a model of the data",
+            Some(section::<baq::BaqConfig>),
+            |c, dims, base, p| Ok(Box::new(baq::Baq::declare(&c.section(), dims, base, p)?)),
+        )
+    },
     Entry {
         needs_data: false,
         variants: suf::VARIANTS,
@@ -36,6 +39,7 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
     Entry {
         needs_data: false,
         defaults: so2::DEFAULTS,
+        foreign: so2::FOREIGN,
         ..Entry::new(
             "so2",
             "perturbed value targets and many critic updates per step",
@@ -45,6 +49,7 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
     },
     Entry {
         defaults: off2on::DEFAULTS,
+        foreign: off2on::FOREIGN,
         ..Entry::new(
             "off2on",
             "replay balanced by a density ratio, losses without the offline constraint",

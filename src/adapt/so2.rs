@@ -28,6 +28,7 @@
 //! critics run once more on the perturbed actions.
 
 use super::critics;
+use crate::algo::foreign::{Foreign, Ours, Reading, Wrong};
 use crate::algo::{Adaptation, Cadence, Learner, Round};
 use crate::autodiff::{NoiseKind, Var};
 use crate::config::limits::PER_STEP;
@@ -85,4 +86,20 @@ impl Adaptation for So2 {
         let c = &self.config;
         Cadence { critic: c.critic_updates, actor: Some(c.actor_updates), ..Cadence::default() }
     }
+}
+
+/// Traces of the method over CQL, and of its authors' program.
+pub const FOREIGN: &[Foreign] =
+    &[Foreign { base: "cql", ..Foreign::new("so2-cql", foreign) }, Foreign::new("so2-edac", foreign)];
+
+fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    ours.config.put(So2Config {
+        sigma: r.number_or("so2_sigma", (0.0, 1e9), 0.3)?,
+        clip: r.number_or("so2_clip", (0.0, 1e9), 0.6)?,
+        ..Default::default()
+    });
+    // The pace is the method's, whatever the base has.
+    ours.actor_every = r.whole("actor_update_freq", 1000)?;
+    ours.online = true;
+    Ok(())
 }

@@ -24,6 +24,7 @@
 //!
 //! Cost per update (batch 256, 3x256): 1.10 GFLOP.
 
+use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
 use super::measure::{
     CRITIC_LOSS, POLICY_LOSS, advantage_weight, error_metrics, policy_metrics, value_metrics,
 };
@@ -129,4 +130,26 @@ impl Learner for Awac {
     fn critics(&self) -> Option<&Critics> {
         Some(&self.q)
     }
+}
+
+/// Traces of CORL's AWAC.
+pub const FOREIGN: &[Foreign] = &[Foreign::new("awac", foreign)];
+
+fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    ours.config.put(AwacConfig {
+        discount: r.constant_or("discount", SHARE, 0.99)?,
+        polyak: r.constant_or("tau", SHARE, 0.005)?,
+        temperature: r.number_or("awac_lambda", POSITIVE, 1.0)?,
+        weight_bound: r.number_or("exp_adv_max", POSITIVE, 100.0)?,
+        mean: match r.word_or("mean", &["linear", "tanh"])? {
+            "tanh" => Mean::Tanh,
+            _ => Mean::Linear,
+        },
+        log_std_min: r.log_std_min_or(-20.0)?,
+        hidden: r.hidden("q"),
+        critics: r.copies("q"),
+        actor: r.adam_or(&["actor_lr", "policy_lr", "lr"], 3e-4)?,
+        critic: r.adam_or(&["critic_lr", "q_lr", "lr"], 3e-4)?,
+    });
+    Ok(())
 }

@@ -23,6 +23,7 @@
 //! Cost per update: as CQL.
 
 use super::cql::{Cql, CqlConfig};
+use super::foreign::{Foreign, Ours, Reading, Wrong};
 pub use super::returns::Failed;
 use super::returns::ReturnToGo;
 use super::{Dims, Learner, Round};
@@ -76,4 +77,13 @@ impl Learner for CalQl {
     fn return_to_go(&self) -> Option<ReturnToGo> {
         Some(ReturnToGo { discount: self.base.discount(), failed: self.config.failed })
     }
+}
+
+/// Traces of CORL's Cal-QL, whose options and losses are those of its CQL.
+pub const FOREIGN: &[Foreign] = &[Foreign { losses: super::cql::LOSSES, ..Foreign::new("cal-ql", foreign) }];
+
+fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    super::cql::foreign(r, ours)?;
+    ours.config.put(CalQlConfig::default());
+    Ok(())
 }

@@ -38,6 +38,7 @@
 //! policy's network and the critics' first layer as far as it reads s run once per distinct state, forward and
 //! backward, and no gradient enters the policy from the samples of cat_j. An ensemble costs E times as much.
 
+use super::foreign::{ANY, Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
 use super::measure::{error_metrics, policy_metrics, value_metrics};
 use super::soft::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
 use super::{CRITIC, Dims, Learner, Round};
@@ -315,4 +316,83 @@ impl Learner for Cql {
     fn critics(&self) -> Option<&Critics> {
         Some(&self.nets.q)
     }
+}
+
+/// Traces of CORL's CQL, and of the agents that Off2On's authors go online with.
+pub const FOREIGN: &[Foreign] = &[
+    Foreign { losses: LOSSES, ..Foreign::new("cql", foreign) },
+    Foreign::new("off2on", unconstrained_ensemble),
+];
+
+/// How CORL logs them.
+pub(super) const LOSSES: &[(&str, &[&str])] = &[
+    ("q", &["qf1_loss", "qf2_loss", "cql_min_qf1_loss", "cql_min_qf2_loss"]),
+    ("multiplier", &["alpha_prime_loss"]),
+];
+
+pub(super) fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    let a = r.dims().a as f64;
+    let lagrange = r.flag_or("cql_lagrange", false)?;
+    ours.config.put(CqlConfig {
+        discount: r.constant_or("discount", SHARE, 0.99)?,
+        polyak: r.constant_or("tau", SHARE, 0.005)?,
+        penalty: r.constant_or("cql_alpha", ANY, 10.0)?,
+        penalty_online: AutoOr::Auto,
+        samples: r.whole_or("cql_n_actions", 999, 10)? as usize,
+        lse_temperature: r.number_or("cql_temp", POSITIVE, 1.0)?,
+        importance: r.flag_or("cql_importance_sample", true)?,
+        difference_min: Bound::None,
+        difference_max: Bound::None,
+        lagrange: match lagrange {
+            true => Lagrange::Gap(r.number_or("cql_target_action_gap", ANY, 10.0)?),
+            false => Lagrange::None,
+        },
+        max_backup: r.flag_or("cql_max_target_backup", false)?,
+        entropy_backup: r.flag_or("backup_entropy", false)?,
+        cloning_updates: r.number_or("bc_steps", (0.0, 1e12), 0.0)? as u64,
+        temperature: Temperature::Learned,
+        target_entropy: AutoOr::Value(r.number_or("target_entropy", ANY, -a)?),
+        log_std_min: r.log_std_min_or(-20.0)?,
+        std_scale: true,
+        init: InitRule::Corl,
+        policy_hidden: r.hidden("pi"),
+        critic_hidden: r.hidden("q"),
+        critics: r.copies("q"),
+        ensemble: 1,
+        actor: r.adam_or(&["actor_lr"], 3e-5)?,
+        critic: r.adam_or(&["critic_lr"], 3e-4)?,
+        temperature_optimiser: r.adam_or(&["alpha_lr"], 3e-5)?,
+        multiplier_optimiser: r.adam_or(&["alpha_prime_lr"], 3e-4)?,
+    });
+    Ok(())
+}
+
+/// Soft actor-critics as rlkit's, which are CQL's without the penalty.
+fn unconstrained_ensemble(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    let (members, critics, a) = (r.copies("pi"), r.copies("q"), r.dims().a as f64);
+    r.check_size("ensemble", members, "init.actor_*")?;
+    if !critics.is_multiple_of(members) {
+        let expected = format!("critics that {members} members can share equally");
+        return Err(r.wrong("init.critic_*", &expected, &critics.to_string()));
+    }
+    ours.config.put(CqlConfig {
+        discount: r.constant_or("discount", SHARE, 0.99)?,
+        polyak: r.constant_or("tau", SHARE, 0.005)?,
+        temperature: match r.has("log_alpha") {
+            true => Temperature::Learned,
+            false => Temperature::Fixed(r.number_or("alpha", (0.0, 1e9), 0.2)?),
+        },
+        target_entropy: AutoOr::Value(r.number_or("target_entropy", ANY, -a)?),
+        log_std_min: r.log_std_min_or(-20.0)?,
+        std_scale: false,
+        policy_hidden: r.hidden("pi"),
+        critic_hidden: r.hidden("q"),
+        critics: critics / members,
+        ensemble: members,
+        actor: r.adam_or(&["actor_lr", "policy_lr", "lr"], 3e-4)?,
+        critic: r.adam_or(&["critic_lr", "q_lr", "lr"], 3e-4)?,
+        temperature_optimiser: r.adam_or(&["alpha_lr", "policy_lr", "lr"], 3e-4)?,
+        ..Default::default()
+    });
+    Ok(())
 }

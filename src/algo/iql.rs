@@ -25,6 +25,7 @@
 //!
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
+use super::foreign::{ANY, Foreign, Ours, POSITIVE, Precision, Reading, SHARE, Wrong};
 use super::measure::{
     CRITIC_LOSS, POLICY_LOSS, advantage_weight, error_metrics, policy_metrics, value_metrics,
 };
@@ -245,4 +246,40 @@ impl Learner for Iql {
     fn imitates(&self) -> bool {
         true
     }
+}
+
+/// Traces of CORL's IQL.
+pub const FOREIGN: &[Foreign] = &[Foreign::new("iql", foreign)];
+
+fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    // CORL takes two masks as `.float()`: γ, τ and |τ - 1(u < 0)| are rounded while all else is double.
+    ours.constants = Some(Precision::Single);
+    let constants = r.constants();
+    ours.rounds = r.whole_or("actor_cosine_max_steps", u64::MAX, 1_000_000)?;
+    let common = r.adam_or(&["lr"], 3e-4)?;
+    let tau = r.number_or("iql_tau", SHARE, 0.7)?;
+    let own = |key: &str| Ok::<AdamConfig, Wrong>(r.adam(key)?.unwrap_or_else(|| common.clone()));
+    let [mut actor, value, critic] = [own("actor_lr")?, own("vf_lr")?, own("qf_lr")?];
+    actor.lr = Schedule::Cosine { from: actor.lr.ends()[0], to: 0.0, steps: Schedule::AUTO };
+    let deterministic = match r.word("policy", &["gaussian", "deterministic"])? {
+        Some(word) => word == "deterministic",
+        None => !r.has("actor.log_std"),
+    };
+    ours.config.put(IqlConfig {
+        expectile: Schedule::Constant(constants.of(tau)),
+        temperature: r.constant_or("beta", ANY, 3.0)?,
+        discount: Schedule::Constant(constants.of(r.number_or("discount", SHARE, 0.99)?)),
+        polyak: r.constant_or("tau", SHARE, 0.005)?,
+        weight_bound: r.number_or("exp_adv_max", POSITIVE, 100.0)?,
+        order: Order::Corl,
+        actor_head: if deterministic { Actor::Deterministic } else { Actor::Gaussian },
+        log_std_min: r.number("log_std_min", (-1e3, 2.0))?.unwrap_or(-20.0),
+        init: InitRule::Torch,
+        hidden: r.hidden("v"),
+        critics: r.copies("q"),
+        actor,
+        value,
+        critic,
+    });
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The list of base algorithms, and what a line of such a list says.
 
+use super::foreign::Foreign;
 use super::{Dims, Learner, awac, bc, cal_ql, cql, iql, sac, td3, td3_bc};
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -21,6 +22,8 @@ pub struct Entry<B> {
     pub defaults: &'static str,
     /// readings of the method under names of their own: option, its value as text, name
     pub variants: &'static [(&'static str, &'static str, &'static str)],
+    /// traces of other programs that it reads
+    pub foreign: &'static [Foreign],
     /// declares its networks
     pub build: B,
 }
@@ -36,7 +39,17 @@ impl<B> Entry<B> {
         section: Option<fn() -> Box<dyn AnySection>>,
         build: B,
     ) -> Entry<B> {
-        Entry { name, about, section, extends: None, needs_data: true, defaults: "", variants: &[], build }
+        Entry {
+            name,
+            about,
+            section,
+            extends: None,
+            needs_data: true,
+            defaults: "",
+            variants: &[],
+            foreign: &[],
+            build,
+        }
     }
 
     /// The sections of a configuration that it reads.
@@ -51,26 +64,36 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
     Entry::new("bc", "behaviour cloning: imitate the data", Some(section::<bc::BcConfig>), |c, dims, p| {
         Ok(Box::new(bc::Bc::declare(&c.section(), "pi", dims, p)))
     }),
-    Entry::new(
-        "iql",
-        "implicit Q-learning: expectile values, advantage-weighted cloning",
-        Some(section::<iql::IqlConfig>),
-        |c, dims, p| Ok(Box::new(iql::Iql::declare(&c.section(), dims, p))),
-    ),
-    Entry::new(
-        "awac",
-        "advantage-weighted actor-critic: cloning weighted by the policy's own advantages",
-        Some(section::<awac::AwacConfig>),
-        |c, dims, p| Ok(Box::new(awac::Awac::declare(&c.section(), dims, p))),
-    ),
-    Entry::new(
-        "cql",
-        "conservative Q-learning: values of sampled actions are pushed below those of the data",
-        Some(section::<cql::CqlConfig>),
-        |c, dims, p| Ok(Box::new(cql::Cql::declare(&c.section(), dims, p))),
-    ),
+    Entry {
+        foreign: iql::FOREIGN,
+        ..Entry::new(
+            "iql",
+            "implicit Q-learning: expectile values, advantage-weighted cloning",
+            Some(section::<iql::IqlConfig>),
+            |c, dims, p| Ok(Box::new(iql::Iql::declare(&c.section(), dims, p))),
+        )
+    },
+    Entry {
+        foreign: awac::FOREIGN,
+        ..Entry::new(
+            "awac",
+            "advantage-weighted actor-critic: cloning weighted by the policy's own advantages",
+            Some(section::<awac::AwacConfig>),
+            |c, dims, p| Ok(Box::new(awac::Awac::declare(&c.section(), dims, p))),
+        )
+    },
+    Entry {
+        foreign: cql::FOREIGN,
+        ..Entry::new(
+            "cql",
+            "conservative Q-learning: values of sampled actions are pushed below those of the data",
+            Some(section::<cql::CqlConfig>),
+            |c, dims, p| Ok(Box::new(cql::Cql::declare(&c.section(), dims, p))),
+        )
+    },
     Entry {
         extends: Some("cql"),
+        foreign: cal_ql::FOREIGN,
         ..Entry::new(
             "cal_ql",
             "CQL whose values are never pushed below the recorded returns",
@@ -79,6 +102,7 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
         )
     },
     Entry {
+        foreign: sac::FOREIGN,
         needs_data: false,
         ..Entry::new(
             "sac",
@@ -88,6 +112,7 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
         )
     },
     Entry {
+        foreign: td3::FOREIGN,
         needs_data: false,
         ..Entry::new(
             "td3",
@@ -98,6 +123,7 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
     },
     Entry {
         extends: Some("td3"),
+        foreign: td3_bc::FOREIGN,
         ..Entry::new(
             "td3_bc",
             "TD3 whose policy also clones the data",

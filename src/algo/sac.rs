@@ -24,6 +24,7 @@
 //!
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
+use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
 pub use super::soft::{InitRule, Temperature};
 use super::soft::{SoftNets, SoftSpec, Steps, TEMPERATURE_LOSS};
@@ -227,4 +228,90 @@ impl Learner for Sac {
     fn actor_every(&self) -> u64 {
         self.config.actor_every
     }
+}
+
+/// Traces of rlkit's SAC, of CleanRL's, and of the ensemble that SO2's authors build.
+pub const FOREIGN: &[Foreign] = &[
+    Foreign::new("sac", |r, ours| {
+        let config = rlkit(r)?;
+        ours.config.put(config);
+        Ok(())
+    }),
+    Foreign::new("sac-cleanrl", cleanrl),
+    Foreign::new("so2-edac", own_targets),
+];
+
+fn rlkit(r: &mut dyn Reading) -> Result<SacConfig, Wrong> {
+    let a = r.dims().a as f64;
+    Ok(SacConfig {
+        discount: r.constant_or("discount", SHARE, 0.99)?,
+        polyak: r.constant_or("tau", SHARE, 0.005)?,
+        temperature: match r.has("log_alpha") {
+            true => Temperature::Learned,
+            false => Temperature::Fixed(r.number_or("alpha", (0.0, 1e9), 0.2)?),
+        },
+        target_entropy: AutoOr::Value(r.number_or("target_entropy", ANY, -a)?),
+        order: Order::Rlkit,
+        actor_every: 1,
+        actor_updates: 1,
+        target: Target::Min,
+        critic_loss: CriticLoss::Sum,
+        log_std_min: r.log_std_min_or(-20.0)?,
+        log_std_within: Within::Clamped,
+        squash_eps: r.number("squash_eps", SHARE)?.unwrap_or(0.0),
+        init: InitRule::Rlkit,
+        hidden: r.hidden("q"),
+        critics: r.copies("q"),
+        actor: r.adam_or(&["actor_lr", "policy_lr", "lr"], 3e-4)?,
+        critic: r.adam_or(&["critic_lr", "q_lr", "lr"], 3e-4)?,
+        temperature_optimiser: r.adam_or(&["alpha_lr", "policy_lr", "lr"], 3e-4)?,
+    })
+}
+
+/// The same losses in its order, with its log σ and its density; the temperature has the rate of Q.
+fn cleanrl(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    let every = r.whole_or("policy_frequency", 8, 2)?;
+    let log_std_min = log_std_between(r)?;
+    let rlkit = rlkit(r)?;
+    ours.config.put(SacConfig {
+        order: Order::Cleanrl,
+        actor_every: every,
+        actor_updates: every as usize,
+        log_std_min,
+        log_std_within: Within::Tanh,
+        squash_eps: r.number("squash_eps", SHARE)?.unwrap_or(1e-6),
+        temperature_optimiser: r.adam_or(&["alpha_lr", "q_lr", "lr"], 1e-3)?,
+        ..rlkit
+    });
+    Ok(())
+}
+
+/// log σ laid between bounds by a tanh, written `LO + HALF (tanh(l) + 1)`: its lower bound.
+fn log_std_between(r: &mut dyn Reading) -> Result<f64, Wrong> {
+    let Some(text) = r.text("log_std")?.map(String::from) else { return r.log_std_min_or(-5.0) };
+    let parts = text.strip_suffix(" (tanh(l) + 1)").and_then(|t| t.split_once(" + "));
+    let bounds = parts.and_then(|(lo, half)| Some((lo.parse::<f64>().ok()?, half.parse::<f64>().ok()?)));
+    match bounds {
+        Some((lo, half)) if lo < 2.0 && (lo + 2.0 * half - 2.0).abs() < 1e-9 => Ok(lo),
+        _ => Err(r.wrong("meta.log_std", "\"LO + HALF (tanh(l) + 1)\" with an upper bound of 2", &text)),
+    }
+}
+
+/// An ensemble of critics, each on its own target, the mean of their losses, Q first.
+fn own_targets(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    r.check_size("ensemble", r.copies("q"), "init.critic_*")?;
+    r.word("target", &["each head's own"])?;
+    r.word("critic_loss", &["mean over heads and batch"])?;
+    r.word("order", &["Q, policy against the new Q, target"])?;
+    let every = r.whole_or("actor_update_freq", 1000, 1)?;
+    let rlkit = rlkit(r)?;
+    ours.config.put(SacConfig {
+        order: Order::Cleanrl,
+        target: Target::Own,
+        critic_loss: CriticLoss::Mean,
+        actor_every: every,
+        squash_eps: r.number("squash_eps", SHARE)?.unwrap_or(1e-6),
+        ..rlkit
+    });
+    Ok(())
 }

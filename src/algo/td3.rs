@@ -18,6 +18,7 @@
 //!
 //! Cost per update (batch 256, 2x256): 0.40 GFLOP, mean of two rounds.
 
+use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, NoiseKind, Schedule, Var};
@@ -114,4 +115,22 @@ impl Learner for Td3 {
     fn actor_every(&self) -> u64 {
         self.config.actor_every
     }
+}
+
+/// Traces of the authors' TD3.
+pub const FOREIGN: &[Foreign] = &[Foreign::new("td3", foreign)];
+
+pub(super) fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    ours.config.put(Td3Config {
+        discount: r.constant_or("discount", SHARE, 0.99)?,
+        polyak: r.constant_or("tau", SHARE, 0.005)?,
+        target_noise: r.number_or("policy_noise", ANY, 0.2)?,
+        target_clip: r.number_or("noise_clip", (0.0, 1e9), 0.5)?,
+        actor_every: r.whole_or("policy_freq", u64::MAX, 2)?,
+        hidden: r.hidden("q"),
+        critics: r.copies("q"),
+        actor: r.adam_or(&["actor_lr", "policy_lr", "lr"], 3e-4)?,
+        critic: r.adam_or(&["critic_lr", "q_lr", "lr"], 3e-4)?,
+    });
+    Ok(())
 }

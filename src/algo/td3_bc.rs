@@ -14,6 +14,7 @@
 //!
 //! Cost per update: as TD3.
 
+use super::foreign::{ANY, Foreign};
 use super::td3::{Td3, Td3Config};
 use super::{Dims, Learner, Round};
 use crate::autodiff::{Metric, Schedule};
@@ -73,3 +74,10 @@ impl Learner for Td3Bc {
         self.base.actor_every()
     }
 }
+
+/// Traces of the authors' TD3+BC.
+pub const FOREIGN: &[Foreign] = &[Foreign::new("td3-bc", |r, ours| {
+    super::td3::foreign(r, ours)?;
+    ours.config.put(Td3BcConfig { alpha: r.number_or("alpha", ANY, 2.5)?, ..Default::default() });
+    Ok(())
+})];

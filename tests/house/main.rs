@@ -24,6 +24,7 @@
 //! The table in this header is the documentation of `ROOMS` below, which is what is enforced.
 
 mod circles;
+mod names;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -447,6 +448,21 @@ fn the_crates_below_stand_alone() {
                 weighty.filter(|u| !allowed.contains(&u.as_str())).map(|u| format!("{path}: uses {u}")),
             );
         }
+    }
+    assert_none(problems);
+}
+
+#[test]
+#[ignore = "not all names have gone home yet"]
+fn methods_are_named_at_home() {
+    let registries = ["src/algo/registry.rs", "src/adapt/registry.rs"];
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).expect("a registry");
+    let mut methods: BTreeSet<String> = registries.iter().flat_map(|p| names::registered(&text(p))).collect();
+    assert!(methods.contains("iql") && methods.contains("baq"), "the registries are not read: {methods:?}");
+    methods.insert("plain".into());
+    let mut problems = Vec::new();
+    for (path, source) in files("src").into_iter().filter(|(path, _)| !is_test(path)) {
+        problems.extend(names::foreign(&path, &source, &methods).into_iter().map(|p| format!("{path}: {p}")));
     }
     assert_none(problems);
 }

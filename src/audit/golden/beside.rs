@@ -2,8 +2,9 @@
 //! that it gives.
 
 use super::files::Files;
-use super::{Difference, GoldenError, LossRow};
+use super::report::{Difference, LossRow};
 use crate::algo::Dims;
+use crate::algo::foreign::Wrong;
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Noise, Program, Select, Store, Trace, Workspace};
 use crate::replay;
@@ -36,11 +37,11 @@ impl Beside {
         (update, dims): (usize, Dims),
         clock: Clock,
         stores: Stores<'_>,
-    ) -> Result<(Option<LossRow>, Option<Difference>), GoldenError> {
-        let column = |name: &str, width: usize| -> Result<Vec<f64>, GoldenError> {
+    ) -> Result<(Option<LossRow>, Option<Difference>), Wrong> {
+        let column = |name: &str, width: usize| -> Result<Vec<f64>, Wrong> {
             let parts = ["offline_", "online_", ""].map(|part| format!("batch.{update}.{part}{name}"));
             let parts = parts.iter().map(|key| files.tensor(key, &[&[dims.batch, width]]));
-            Ok(parts.collect::<Result<Vec<&[f64]>, GoldenError>>()?.concat())
+            Ok(parts.collect::<Result<Vec<&[f64]>, Wrong>>()?.concat())
         };
         let columns = [(replay::S, column("observations", dims.s)?), (replay::A, column("actions", dims.a)?)];
         for (name, values) in &columns {

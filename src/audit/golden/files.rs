@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
-use super::GoldenError;
+use super::error::GoldenError;
+use crate::algo::foreign::Wrong;
 
 /// A tensor of the trace.
 pub struct Tensor {
@@ -40,7 +41,7 @@ impl Files {
         let name = path.display().to_string();
         let mut tensors = BTreeMap::new();
         for (key, view) in file.iter() {
-            let error = |expected: &str, got: String| GoldenError::Tensor {
+            let error = |expected: &str, got: String| Wrong {
                 file: name.clone(),
                 key: key.into(),
                 expected: expected.into(),
@@ -50,10 +51,10 @@ impl Files {
             let values =
                 values.ok_or_else(|| error("numbers of 32 or 64 bits", format!("{:?}", view.dtype())))?;
             if values.is_empty() {
-                return Err(error("at least one number", format!("shape {shape:?}")));
+                return Err(error("at least one number", format!("shape {shape:?}")).into());
             }
             if let Some(x) = values.iter().find(|x| !x.is_finite()) {
-                return Err(error("finite numbers", x.to_string()));
+                return Err(error("finite numbers", x.to_string()).into());
             }
             tensors.insert(key.to_string(), Tensor { shape, values });
         }
@@ -68,8 +69,8 @@ impl Files {
     }
 
     /// A tensor of one of these shapes.
-    pub fn tensor(&self, key: &str, shapes: &[&[usize]]) -> Result<&[f64], GoldenError> {
-        let error = |got: String| GoldenError::Tensor {
+    pub fn tensor(&self, key: &str, shapes: &[&[usize]]) -> Result<&[f64], Wrong> {
+        let error = |got: String| Wrong {
             file: self.name.clone(),
             key: key.into(),
             expected: format!("shape {:?}", shapes[0]),
@@ -83,8 +84,8 @@ impl Files {
     }
 
     /// The extents of a tensor `[rows, columns]`.
-    pub fn matrix(&self, key: &str) -> Result<(usize, usize), GoldenError> {
-        let error = |got: String| GoldenError::Tensor {
+    pub fn matrix(&self, key: &str) -> Result<(usize, usize), Wrong> {
+        let error = |got: String| Wrong {
             file: self.name.clone(),
             key: key.into(),
             expected: "a tensor [rows, columns]".into(),
@@ -98,8 +99,8 @@ impl Files {
     }
 
     /// A JSON value that is not what it should be.
-    pub fn wrong(&self, key: &str, expected: &str, got: impl ToString) -> GoldenError {
-        GoldenError::Tensor {
+    pub fn wrong(&self, key: &str, expected: &str, got: impl ToString) -> Wrong {
+        Wrong {
             file: self.json_name.clone(),
             key: key.into(),
             expected: expected.into(),
@@ -113,7 +114,7 @@ impl Files {
     }
 
     /// The number `meta.KEY` inside a range; `None` if it is not there.
-    pub fn number(&self, key: &str, (lo, hi): (f64, f64)) -> Result<Option<f64>, GoldenError> {
+    pub fn number(&self, key: &str, (lo, hi): (f64, f64)) -> Result<Option<f64>, Wrong> {
         let Some(value) = self.meta(key) else { return Ok(None) };
         match value.as_f64() {
             Some(x) if (lo..=hi).contains(&x) => Ok(Some(x)),
@@ -121,13 +122,8 @@ impl Files {
         }
     }
 
-    /// Whether there is a `meta.KEY`.
-    pub fn has(&self, key: &str) -> bool {
-        self.meta(key).is_some()
-    }
-
     /// The whole number `meta.KEY` from 1 to `most`; `None` if it is not there.
-    pub fn whole(&self, key: &str, most: u64) -> Result<Option<u64>, GoldenError> {
+    pub fn whole(&self, key: &str, most: u64) -> Result<Option<u64>, Wrong> {
         let Some(value) = self.meta(key) else { return Ok(None) };
         let float = value.as_f64().filter(|x| x.fract() == 0.0 && (1.0..9e15).contains(x)).map(|x| x as u64);
         match value.as_u64().or(float) {
@@ -140,56 +136,31 @@ impl Files {
     }
 
     /// The truth value `meta.KEY`; `None` if it is not there.
-    pub fn flag(&self, key: &str) -> Result<Option<bool>, GoldenError> {
+    pub fn flag(&self, key: &str) -> Result<Option<bool>, Wrong> {
         let Some(value) = self.meta(key) else { return Ok(None) };
         value.as_bool().map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "true or false", value))
     }
 
     /// The string `meta.KEY`; `None` if it is not there.
-    pub fn text(&self, key: &str) -> Result<Option<&str>, GoldenError> {
+    pub fn text(&self, key: &str) -> Result<Option<&str>, Wrong> {
         let Some(value) = self.meta(key) else { return Ok(None) };
         value.as_str().map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "a string", value))
     }
 
     /// The numbers `meta.KEY`; `None` if it is not there.
-    pub fn list(&self, key: &str) -> Result<Option<Vec<f64>>, GoldenError> {
+    pub fn list(&self, key: &str) -> Result<Option<Vec<f64>>, Wrong> {
         let Some(value) = self.meta(key) else { return Ok(None) };
         let numbers = value.as_array().and_then(|all| all.iter().map(Value::as_f64).collect());
         numbers.map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "a list of numbers", value))
     }
 
-    /// The string `meta.KEY`, one of `words`; `None` if it is not there.
-    pub fn word(&self, key: &str, words: &[&str]) -> Result<Option<&str>, GoldenError> {
-        let Some(value) = self.meta(key) else { return Ok(None) };
-        match value.as_str() {
-            Some(text) if words.contains(&text) => Ok(Some(text)),
-            _ => Err(self.wrong(&format!("meta.{key}"), &words.join(" or "), value)),
-        }
-    }
-
-    /// As [`Files::word`], but it must be there.
-    pub fn required_word(&self, key: &str, words: &[&str]) -> Result<&str, GoldenError> {
-        self.word(key, words)?
-            .ok_or_else(|| self.wrong(&format!("meta.{key}"), &words.join(" or "), "nothing"))
-    }
-
     /// The number `logs[UPDATE].KEY`; `None` if it is not there.
-    pub fn log(&self, update: usize, key: &str) -> Result<Option<f64>, GoldenError> {
+    pub fn log(&self, update: usize, key: &str) -> Result<Option<f64>, Wrong> {
         let Some(value) = self.json.get("logs").and_then(|l| l.get(update)?.get(key)) else {
             return Ok(None);
         };
         let place = || format!("logs[{update}].{key}");
         value.as_f64().map(Some).ok_or_else(|| self.wrong(&place(), "a number", value))
-    }
-
-    /// If the JSON states this size, it must be that of the tensors.
-    pub fn check_size(&self, key: &str, have: usize, of: &str) -> Result<(), GoldenError> {
-        match self.whole(key, u64::MAX)? {
-            Some(stated) if stated != have as u64 => {
-                Err(self.wrong(&format!("meta.{key}"), &format!("{have}, as {of} has"), stated))
-            }
-            _ => Ok(()),
-        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::GoldenError;
 use super::files::Files;
 use crate::algo::Dims;
+use crate::algo::foreign::Wrong;
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use crate::autodiff::{
     Clock, Effect, Noise, NoiseKind, NoiseSpec, Op, Program, Role, Select, Store, Trace, Workspace,
@@ -33,67 +33,78 @@ fn needed(trace: &Trace, roles: impl Fn(Role) -> bool) -> Vec<bool> {
     streams
 }
 
-/// The recorded numbers of every noise stream: the J-th draw belongs to the J-th stream that the updates of these roles
-/// read. The others are zeros.
+/// The recorded numbers of every noise stream of a round: the draws of update `update` from number `first` on belong, in
+/// order, to the streams that the updates of these roles read; the others are zeros. `first` moves behind the last of them.
 pub fn draws(
     files: &Files,
-    update: usize,
+    (update, first): (usize, &mut usize),
     trace: &Trace,
     dims: Dims,
     roles: impl Fn(Role) -> bool,
-) -> Result<Vec<Vec<f64>>, GoldenError> {
-    let mut number = 0;
+) -> Result<Vec<Vec<f64>>, Wrong> {
     let mut stream = |(noise, needed): (&NoiseSpec, bool)| {
-        let (rows, cols) = (noise.shape.heads * noise.shape.rows, noise.shape.cols);
         if !needed {
             return Ok(vec![0.0; noise.shape.len()]);
         }
-        let j = number;
-        number += 1;
-        let shapes: [&[usize]; 2] = [&[rows, cols], &[dims.batch, rows / dims.batch, cols]];
-        Ok(match noise.kind {
-            NoiseKind::Normal => files.tensor(&format!("noise.{update}.{j}.normal"), &shapes)?.to_vec(),
-            // Recorded on [0, 1) as ours, or on (-1, 1).
-            NoiseKind::Uniform => match files.tensors.contains_key(&format!("noise.{update}.{j}.unit")) {
-                true => files.tensor(&format!("noise.{update}.{j}.unit"), &shapes)?.to_vec(),
-                false => {
-                    let recorded = files.tensor(&format!("noise.{update}.{j}.uniform"), &shapes)?;
-                    recorded.iter().map(|x| 0.5 * (x + 1.0)).collect()
-                }
-            },
-            NoiseKind::Subset { of } => {
-                let key = format!("noise.{update}.{j}.subset");
-                let recorded = files.tensor(&key, &[&[cols], &[rows, cols]])?;
-                if let Some(i) = recorded.iter().find(|i| i.fract() != 0.0 || !(0.0..of as f64).contains(*i))
-                {
-                    return Err(GoldenError::Tensor {
-                        file: files.name.clone(),
-                        key,
-                        expected: format!("whole numbers from 0 to {}", of - 1),
-                        got: i.to_string(),
-                    });
-                }
-                recorded.to_vec()
-            }
-        })
+        let key = format!("noise.{update}.{first}");
+        *first += 1;
+        let (rows, cols) = (noise.shape.heads * noise.shape.rows, noise.shape.cols);
+        let flat: &[usize] = if cols == 1 { &[rows] } else { &[cols] };
+        let split = [dims.batch, rows / dims.batch, cols];
+        let shapes: &[&[usize]] = &[&[rows, cols], &split, flat];
+        draw(files, &key, noise.kind, if rows == 1 || cols == 1 { shapes } else { &shapes[..2] })
     };
     trace.noises.iter().zip(needed(trace, roles)).map(&mut stream).collect()
 }
 
-/// Draws of the trace that no update here reads, in one note.
-pub fn unread(files: &Files, trace: &Trace, updates: usize, actor_every: u64) -> Option<String> {
-    let read = |actor: bool| {
+/// One recorded draw of one of these shapes, as a stream of that kind has it.
+pub fn draw(files: &Files, key: &str, kind: NoiseKind, shapes: &[&[usize]]) -> Result<Vec<f64>, Wrong> {
+    let named = |word: &str| format!("{key}.{word}");
+    match kind {
+        NoiseKind::Normal => files.tensor(&named("normal"), shapes).map(<[f64]>::to_vec),
+        NoiseKind::Uniform if files.tensors.contains_key(&named("unit")) => {
+            files.tensor(&named("unit"), shapes).map(<[f64]>::to_vec)
+        }
+        // Recorded on (-1, 1), ours are on [0, 1).
+        NoiseKind::Uniform => {
+            Ok(files.tensor(&named("uniform"), shapes)?.iter().map(|x| 0.5 * (x + 1.0)).collect())
+        }
+        NoiseKind::Subset { of } => {
+            let recorded = files.tensor(&named("subset"), shapes)?;
+            match recorded.iter().find(|i| i.fract() != 0.0 || !(0.0..of as f64).contains(*i)) {
+                None => Ok(recorded.to_vec()),
+                Some(i) => Err(Wrong {
+                    file: files.name.clone(),
+                    key: named("subset"),
+                    expected: format!("whole numbers from 0 to {}", of - 1),
+                    got: i.to_string(),
+                }),
+            }
+        }
+    }
+}
+
+/// Draws of the trace that no update here reads, in one note; `roles` gives whether the actor's role runs in each round of
+/// an update.
+pub fn unread(
+    files: &Files,
+    trace: &Trace,
+    updates: usize,
+    roles: impl Fn(usize) -> Vec<bool>,
+) -> Option<String> {
+    let count = |actor: bool| {
         needed(trace, |role| actor || role == Role::Critic).into_iter().filter(|n| *n).count() as u64
     };
-    let read = [read(false), read(true)];
+    let read = [count(false), count(true)];
     let unread: BTreeSet<&str> = files
         .tensors
         .keys()
         .filter(|key| {
             let mut parts = key.strip_prefix("noise.").unwrap_or_default().split('.').map(str::parse::<u64>);
             let (Some(Ok(update)), Some(Ok(j))) = (parts.next(), parts.next()) else { return false };
-            let actor = (update + 1).is_multiple_of(actor_every);
-            update < updates as u64 && j >= read[usize::from(actor)]
+            let all =
+                || roles(update as usize).into_iter().map(|actor| read[usize::from(actor)]).sum::<u64>();
+            update < updates as u64 && j >= all()
         })
         .map(String::as_str)
         .collect();
@@ -101,20 +112,24 @@ pub fn unread(files: &Files, trace: &Trace, updates: usize, actor_every: u64) ->
     Some(format!("draws that no loss here reads: {}, the first {first}", unread.len()))
 }
 
-/// The columns of a batch that the trace reads.
+/// The columns of a batch that the trace reads: those of update `update`, of its equal slices number `slice`.
 pub fn batch(
     files: &Files,
     update: usize,
+    (slice, slices): (usize, usize),
     dims: Dims,
     trace: &Trace,
-) -> Result<BTreeMap<&'static str, Vec<f64>>, GoldenError> {
+) -> Result<BTreeMap<&'static str, Vec<f64>>, Wrong> {
+    let rows = dims.batch * slices;
+    let part = |all: &[f64], cols: usize| {
+        let size = dims.batch * cols;
+        all[slice * size..(slice + 1) * size].to_vec()
+    };
     let matrix = |name: &str, cols: usize| {
-        files.tensor(&format!("batch.{update}.{name}"), &[&[dims.batch, cols]]).map(<[f64]>::to_vec)
+        files.tensor(&format!("batch.{update}.{name}"), &[&[rows, cols]]).map(|all| part(all, cols))
     };
     let vector = |name: &str| {
-        files
-            .tensor(&format!("batch.{update}.{name}"), &[&[dims.batch], &[dims.batch, 1]])
-            .map(<[f64]>::to_vec)
+        files.tensor(&format!("batch.{update}.{name}"), &[&[rows], &[rows, 1]]).map(|all| part(all, 1))
     };
     let terminals = vector("terminals")?;
     let mut columns = BTreeMap::from([
