@@ -2,7 +2,7 @@
 
 use super::init::{self, Init};
 use super::params::Params;
-use crate::autodiff::{Axis, GroupId, ParamId, Shape, Var};
+use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Var};
 use crate::config::{NetSpec, Norm};
 
 /// Weights and biases of a perceptron, `[J, K, N]` and `[J, 1, N]`.
@@ -90,11 +90,7 @@ impl Mlp {
     /// What a hidden layer hands to its rectifier.
     fn normalised<'t>(&self, i: usize, z: Var<'t>, param: &impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
         match (self.norm, self.norms.get(i)) {
-            (Norm::Layer { eps }, Some(&(gain, shift))) => {
-                let centred = z - z.mean_over(Axis::Cols);
-                let spread = (centred.square().mean_over(Axis::Cols) + eps).sqrt();
-                centred / spread * param(gain) + param(shift)
-            }
+            (Norm::Layer { eps }, Some(&(gain, shift))) => z.layer_norm(param(gain), param(shift), eps),
             _ => z,
         }
     }
@@ -206,6 +202,17 @@ impl Critics {
     pub fn one<'t>(&self, s: Var<'t>, a: Var<'t>, j: usize) -> Var<'t> {
         let label = format!("{}_{}({}, {})", self.symbol, j + 1, s.name(), a.name());
         self.net.forward_head(s.concat(a), j).named(label)
+    }
+
+    /// min Q_j(s, a) `[1, B, 1]` over `n` of the critics, drawn without replacement, the same for all rows; only these are
+    /// evaluated. Panics for the critics of an ensemble.
+    pub fn min_of_drawn<'t>(&self, s: Var<'t>, a: Var<'t>, n: usize) -> Var<'t> {
+        assert!(self.members == 1, "critics are drawn from those of one agent");
+        let which =
+            s.noise("critics of the minimum", NoiseKind::Subset { of: self.heads }, Shape::new(1, 1, n));
+        let label = format!("min_{n} {}_j({}, {})", self.symbol, s.name(), a.name());
+        let q = self.net.forward_with(s.concat(a), |id| s.param(id).pick_heads(which));
+        q.min(Axis::Heads).named(label)
     }
 
     /// min_j Q_j(s, a) `[E, B·k, 1]`, as [`Critics::all`], for every member over its own critics
