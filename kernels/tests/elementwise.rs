@@ -74,6 +74,26 @@ fn bound(f: Unary) -> f64 {
 }
 
 #[test]
+fn sines_within_their_bound() {
+    let mut x: Vec<f32> = (0..2_000_000).map(|i| (i - 1_000_000) as f32 * 1e-3).collect();
+    x.extend((0..1000).map(|i| f32::from_bits(i * 1_000_003)));
+    x.extend([f32::MAX, -1e7, 3e9, f32::INFINITY, f32::NAN]);
+    let mut y = vec![0.0; x.len()];
+    for k in variants() {
+        (k.unary)(Unary::Sin, &x, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            match x.abs() {
+                ..=1000.0 => {
+                    assert!((f64::from(*y) - f64::from(*x).sin()).abs() < 3e-7, "{} sin {x}: {y}", k.isa)
+                }
+                ..f32::INFINITY => assert!(y.abs() <= 1.000_001, "{} sin {x}: {y}", k.isa),
+                _ => assert!(y.is_nan(), "{} sin {x}: {y}", k.isa),
+            }
+        }
+    }
+}
+
+#[test]
 fn unary_within_the_documented_ulps_over_all_floats() {
     // Every 4,001st float, of both signs, plus the places where branches meet.
     let mut x: Vec<f32> = (0..u32::MAX / 4001).map(|i| f32::from_bits(i * 4001)).collect();

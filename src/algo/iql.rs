@@ -116,6 +116,11 @@ impl Values {
         &self.q
     }
 
+    /// Q̂
+    pub(super) fn target_critics(&self) -> &Critics {
+        &self.q_target
+    }
+
     /// A = min_j Q̂_j(s,a) - V(s) of some action, with V as it stands in the trace.
     pub(super) fn advantage<'t>(&self, b: &Round<'t>, a: Var<'t>) -> Var<'t> {
         self.q_target.min(b.s, a) - self.v.at(b.s)

@@ -133,6 +133,11 @@ impl<'t> Round<'t> {
         self.t.metric(metric, value);
     }
 
+    /// Names something that a round makes on its way, for whoever compares it.
+    pub fn output(&self, name: &'static str, value: Var<'t>) {
+        self.t.output(name, value);
+    }
+
     /// One Adam step of a group on a loss; all else that the loss reads is a constant. The learning rate follows its
     /// schedule over the phase, that of the actor's role by the rule for policies at the switch.
     pub fn train(

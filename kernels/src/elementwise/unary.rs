@@ -1,7 +1,7 @@
 //! The element-wise functions of one argument: an entry for each, which says everything that the kernels know of it.
 
 use super::TILE;
-use super::vector::{exp, log, sigmoid, softplus, tanh};
+use super::vector::{exp, log, sigmoid, sin, softplus, tanh};
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, run};
 use std::ops::Range;
@@ -84,6 +84,8 @@ functions! {
     Softplus 16 |x| softplus::<S>(x), x.max(0.0) + (-x.abs()).exp().ln_1p();
     /// 1 / (1 + e^-x)
     Sigmoid 16 |x| sigmoid::<S>(x), if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
+    /// sin x; to 3e-7 for |x| up to 1,000, beyond which the period is no longer exact enough
+    Sin 16 |x| sin::<S>(x), x.sin();
     /// x²
     Square 1 |x| S::mul(x, x), x * x;
     /// √x

@@ -83,6 +83,31 @@ pub(crate) unsafe fn tanh<S: Simd>(x: S::V) -> S::V {
     }
 }
 
+/// π in three parts; the first two have few significant bits, so that their products with a small n are exact.
+const PI: [f32; 3] = [3.140_625, 9.675_026e-4, 1.509_958e-7];
+
+/// (sin r - r) / r³ on |r| <= π / 2, as a polynomial in r².
+const SIN: [f32; 4] = [-0.166_666_6, 0.008_333_079, -1.981_069e-4, 2.608_316e-6];
+
+/// sin x = ±sin r, x = n π + r; the sign is that of (-1)ⁿ.
+#[inline(always)]
+pub(super) unsafe fn sin<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller promises the instruction set.
+    unsafe {
+        let n = S::round(S::mul(x, S::splat(std::f32::consts::FRAC_1_PI)));
+        let r = PI.iter().fold(x, |r, part| S::fnma(n, S::splat(*part), r));
+        // Where the period is no longer exact the result is none, but it stays a sine. NaN passes, being the second argument.
+        let quarter = std::f32::consts::FRAC_PI_2;
+        let r = S::max(S::splat(-quarter), S::min(S::splat(quarter), r));
+        let z = S::mul(r, r);
+        let p = SIN[..3].iter().rev().fold(S::splat(SIN[3]), |p, c| S::fma(p, z, S::splat(*c)));
+        let y = S::fma(S::mul(r, z), p, r);
+        // -1, 0 or 1
+        let odd = S::fnma(S::splat(2.0), S::round(S::mul(n, S::splat(0.5))), n);
+        S::mul(y, S::fnma(S::splat(2.0), S::abs(odd), S::splat(1.0)))
+    }
+}
+
 /// ln(1 + eˣ) = max(x, 0) + ln(1 + u), u = e^-|x|; ln(1 + u) = 2 artanh(s), s = u / (2 + u) <= 1/3.
 #[inline(always)]
 pub(super) unsafe fn softplus<S: Simd>(x: S::V) -> S::V {

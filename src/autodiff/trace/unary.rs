@@ -1,6 +1,8 @@
 //! Element-wise functions of one argument: what formulas call them, and their derivatives. A new one has its entry here and
 //! its kernel in `baq_kernels::elementwise`, and that is all.
 
+use std::f64::consts::FRAC_PI_2;
+
 use baq_kernels::Binary;
 
 use super::operation::Unary;
@@ -30,6 +32,14 @@ impl<'t> Var<'t> {
     /// 1 / (1 + e^-x)
     pub fn sigmoid(self) -> Var<'t> {
         self.unary(Unary::Sigmoid)
+    }
+    /// sin x
+    pub fn sin(self) -> Var<'t> {
+        self.unary(Unary::Sin)
+    }
+    /// cos x
+    pub fn cos(self) -> Var<'t> {
+        (self + FRAC_PI_2).sin()
     }
     /// x²
     pub fn square(self) -> Var<'t> {
@@ -66,6 +76,7 @@ pub(super) fn derivative<'t>(f: Unary, x: Var<'t>, y: Var<'t>, g: Var<'t>) -> Va
         Unary::Relu => g.binary(Binary::ReluGrad, y),
         Unary::Softplus => g * x.sigmoid(),
         Unary::Sigmoid => g * (y - y.square()),
+        Unary::Sin => g * x.cos(),
         Unary::Square => g * x * 2.0,
         Unary::Sqrt => g / y * 0.5,
         Unary::Abs => g * x.unary(Unary::Sign),
