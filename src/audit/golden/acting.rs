@@ -24,7 +24,10 @@ pub fn compare(files: &Files, setup: &Setup, stores: Stores<'_>) -> Result<Vec<D
         }
         let (rows, _) = files.matrix("act.observations")?;
         let states = files.tensor("act.observations", &[&[rows, setup.dims.s]])?;
+        // Beyond the bounds both act like the bound.
+        let bounded = |a: f64| a.clamp(-1.0, 1.0);
         let expected = files.tensor(&key, &[&[rows, setup.dims.a]])?;
+        let expected: Vec<f64> = expected.iter().copied().map(bounded).collect();
         let trace = setup.acting(rows, how);
         let stream = |(j, noise): (usize, &NoiseSpec)| {
             let each = noise.shape.len() / rows;
@@ -45,11 +48,10 @@ pub fn compare(files: &Files, setup: &Setup, stores: Stores<'_>) -> Result<Vec<D
 
         let (_, node) = trace.outputs[0];
         let wide = values[node.index()].as_ref().expect("invariant: an output is computed");
-        // Beyond the bounds both act like the bound.
-        let wide = wide.iter().map(|a| a.clamp(-1.0, 1.0));
-        let narrow = workspace.output(&program, Setup::ACTION).iter().map(|a| f64::from(a.clamp(-1.0, 1.0)));
+        let wide = wide.iter().copied().map(bounded);
+        let narrow = workspace.output(&program, Setup::ACTION).iter().map(|a| bounded(f64::from(*a)));
         let path = format!("action ({mode})");
-        found.push(Difference::of(setup.updates, path, expected, wide, narrow));
+        found.push(Difference::of(setup.updates, path, &expected, wide, narrow));
     }
     Ok(found)
 }
