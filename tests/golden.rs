@@ -34,6 +34,12 @@ fn baq_over_iql() {
 }
 
 #[test]
+fn pex_over_iql() {
+    // Also the choice between its two policies, while learning and acting.
+    compare("pex-hopper.safetensors", 0, 2e-4);
+}
+
+#[test]
 fn td3_bc() {
     // The policy moves in every second update.
     compare("td3-bc-hopper.safetensors", 15, 5e-4);

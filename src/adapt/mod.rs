@@ -30,6 +30,7 @@
 pub mod baq;
 mod method;
 pub mod off2on;
+pub mod pex;
 pub mod registry;
 pub mod so2;
 pub mod suf;

@@ -1,6 +1,6 @@
 //! The list of adaptations.
 
-use super::{baq, off2on, so2, suf};
+use super::{baq, off2on, pex, so2, suf};
 use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
 use crate::config::{Config, ConfigError, section};
 use crate::nn::Params;
@@ -55,6 +55,16 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
             "replay balanced by a density ratio, losses without the offline constraint",
             Some(section::<off2on::Off2OnConfig>),
             |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
+        )
+    },
+    Entry {
+        defaults: pex::DEFAULTS,
+        foreign: pex::FOREIGN,
+        ..Entry::new(
+            "pex",
+            "policy expansion: the offline policy stays, a new one learns beside it, the critics choose",
+            Some(section::<pex::PexConfig>),
+            |c, dims, base, p| Ok(Box::new(pex::Pex::declare(&c.section(), dims, base, p)?)),
         )
     },
 ];
