@@ -40,6 +40,12 @@ fn pex_over_iql() {
 }
 
 #[test]
+fn rlpd() {
+    // Two rounds of the critics, each on its half of the batch, then one of the policy.
+    compare("rlpd-hopper.safetensors", 20, 2e-4);
+}
+
+#[test]
 fn td3_bc() {
     // The policy moves in every second update.
     compare("td3-bc-hopper.safetensors", 15, 5e-4);

@@ -52,6 +52,7 @@ pub mod pace;
 pub mod phase;
 pub mod registry;
 pub mod returns;
+pub mod rlpd;
 pub mod round;
 pub mod sac;
 pub mod soft;

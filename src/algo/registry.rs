@@ -1,7 +1,7 @@
 //! The list of base algorithms, and what a line of such a list says.
 
 use super::foreign::Foreign;
-use super::{Dims, Learner, awac, bc, cal_ql, cql, iql, sac, td3, td3_bc};
+use super::{Dims, Learner, awac, bc, cal_ql, cql, iql, rlpd, sac, td3, td3_bc};
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
 
@@ -129,6 +129,16 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "TD3 whose policy also clones the data",
             Some(section::<td3_bc::Td3BcConfig>),
             |c, dims, p| Ok(Box::new(td3_bc::Td3Bc::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        defaults: rlpd::DEFAULTS,
+        foreign: rlpd::FOREIGN,
+        ..Entry::new(
+            "rlpd",
+            "soft actor-critic from scratch with data beside the environment, many normalised critics, many updates",
+            Some(section::<rlpd::RlpdConfig>),
+            |c, dims, p| Ok(Box::new(rlpd::Rlpd::declare(&c.section(), dims, p)?)),
         )
     },
 ];
