@@ -46,6 +46,16 @@ fn rlpd() {
 }
 
 #[test]
+fn famo2o_offline() {
+    compare("famo2o-iql-offline-hopper.safetensors", 30, 2e-4);
+}
+
+#[test]
+fn famo2o_online() {
+    compare("famo2o-iql-online-hopper.safetensors", 30, 2e-4);
+}
+
+#[test]
 fn td3_bc() {
     // The policy moves in every second update.
     compare("td3-bc-hopper.safetensors", 15, 5e-4);

@@ -45,6 +45,7 @@ pub mod awac;
 pub mod bc;
 pub mod cal_ql;
 pub mod cql;
+pub mod famo2o;
 pub mod foreign;
 pub mod iql;
 pub mod measure;

@@ -1,7 +1,7 @@
 //! The list of base algorithms, and what a line of such a list says.
 
 use super::foreign::Foreign;
-use super::{Dims, Learner, awac, bc, cal_ql, cql, iql, rlpd, sac, td3, td3_bc};
+use super::{Dims, Learner, awac, bc, cal_ql, cql, famo2o, iql, rlpd, sac, td3, td3_bc};
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
 
@@ -139,6 +139,15 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "soft actor-critic from scratch with data beside the environment, many normalised critics, many updates",
             Some(section::<rlpd::RlpdConfig>),
             |c, dims, p| Ok(Box::new(rlpd::Rlpd::declare(&c.section(), dims, p)?)),
+        )
+    },
+    Entry {
+        foreign: famo2o::FOREIGN,
+        ..Entry::new(
+            "famo2o",
+            "IQL with a family of policies, from cloning to greedy, and one that chooses among them per state",
+            Some(section::<famo2o::Famo2oConfig>),
+            |c, dims, p| Ok(Box::new(famo2o::Famo2o::declare(&c.section(), dims, p))),
         )
     },
 ];
