@@ -59,7 +59,7 @@ pub struct LossRow {
 }
 
 /// What the tolerances are.
-pub(super) const TOLERANCE_F64: f64 = 1e-10;
+pub(super) const TOLERANCE_F64: f64 = 1e-9;
 pub(super) const TOLERANCE_F32: f64 = 2e-4;
 
 /// The outcome of a comparison.
