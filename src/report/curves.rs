@@ -8,66 +8,12 @@ use crate::train::metrics::{Evaluation, Phase, Stamp};
 /// Groups that start from the same offline training share one grey line for it.
 pub fn learning_curves(groups: &[Group]) -> Curves {
     let by_score = scored(groups);
-    let value = |e: &Evaluation| if by_score { e.score } else { Some(e.mean()) };
-    let mut series: Vec<Series> = Vec::new();
-    let mut shared: Vec<Vec<Vec<(f64, f64)>>> = Vec::new();
-    let offline = |curves: &[Vec<(f64, f64)>]| -> Vec<Vec<(f64, f64)>> {
-        curves.iter().map(|c| c.iter().copied().filter(|p| p.0 < 0.0).collect()).collect()
-    };
-    let all: Vec<Vec<Vec<(f64, f64)>>> = groups.iter().map(|g| g.curves(value)).collect();
-    for (i, curves) in all.iter().enumerate() {
-        let mine = offline(curves);
-        let before = mine.iter().any(|c| !c.is_empty());
-        let online = curves.iter().flatten().any(|p| p.0 > 0.0);
-        let is_shared = before
-            && online
-            && (0..all.len())
-                .any(|j| j != i && offline(&all[j]) == mine && all[j].iter().flatten().any(|p| p.0 > 0.0));
-        let drawn: Vec<Vec<(f64, f64)>> = if is_shared {
-            if !shared.contains(&mine) {
-                let algo = groups[i].runs[0].option("run", "algo");
-                // The line ends where the online ones begin.
-                let whole: Vec<Vec<(f64, f64)>> =
-                    curves.iter().map(|c| c.iter().copied().filter(|p| p.0 <= 0.0).collect()).collect();
-                shared.push(mine);
-                let mut line = Series::over_runs(format!("{algo} offline (shared)"), 0, &whole);
-                line.colour = None;
-                series.push(line);
-            }
-            curves.iter().map(|c| c.iter().copied().filter(|p| p.0 >= 0.0).collect()).collect()
-        } else {
-            curves.clone()
-        };
-        series.push(Series::over_runs(groups[i].label.clone(), i, &drawn));
-    }
-    let mut references = Vec::new();
-    // Lines of several data sets would say of none whose they are; the table has them.
-    if let [facts] = datasets(groups)[..] {
-        let figures = if by_score {
-            (facts.score_mean, facts.score_best_tenth)
-        } else {
-            (facts.return_mean, facts.return_best_tenth)
-        };
-        let known = [("data, mean", figures.0), ("data, best tenth", figures.1)];
-        references.extend(known.into_iter().filter_map(|(n, v)| v.map(|v| (n.to_string(), v))));
-    }
-    let offline_updates = groups
-        .iter()
-        .flat_map(|g| &g.runs)
-        .flat_map(|r| r.phase(Phase::Offline))
-        .map(|e| e.stamp.update)
-        .max()
-        .unwrap_or(0);
-    let seeds = groups.iter().map(|g| g.runs.len()).max().unwrap_or(0);
-    let episodes = groups
-        .iter()
-        .flat_map(|g| &g.runs)
-        .flat_map(|r| &r.evaluations)
-        .map(|e| e.returns.len())
-        .max()
-        .unwrap_or(0);
+    let runs = || groups.iter().flat_map(|g| &g.runs);
+    let evaluations = || runs().flat_map(|r| &r.evaluations);
+    let offline = evaluations().filter(|e| e.stamp.phase == Phase::Offline).map(|e| e.stamp.update).max();
+    let episodes = evaluations().map(|e| e.returns.len()).max().unwrap_or(0);
     let mut caption = format!("Each point: mean of {episodes} episodes of the deterministic policy.");
-    if seeds > 1 {
+    if groups.iter().any(|g| g.runs.len() > 1) {
         caption.push_str(" Line: mean over seeds; band: lowest to highest seed.");
     }
     Curves {
@@ -75,10 +21,54 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
         caption,
         y_label: String::new(),
         x: XAxis::Switch,
-        series,
-        references,
-        x_from: -(offline_updates as f64),
+        series: series(groups, |e| if by_score { e.score } else { Some(e.mean()) }),
+        references: references(groups, by_score),
+        x_from: -(offline.unwrap_or(0) as f64),
     }
+}
+
+/// Points of one run, by x: offline below 0, online above.
+type Points = Vec<(f64, f64)>;
+
+/// A line per group, and one per offline training that several share.
+fn series(groups: &[Group], value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<Series> {
+    let all: Vec<Vec<Points>> = groups.iter().map(|g| g.curves(&value)).collect();
+    let part = |curves: &[Points], of: fn(f64) -> bool| -> Vec<Points> {
+        curves.iter().map(|c| c.iter().copied().filter(|p| of(p.0)).collect()).collect()
+    };
+    let before = |curves: &[Points]| part(curves, |x| x < 0.0);
+    let goes_on = |curves: &[Points]| curves.iter().flatten().any(|p| p.0 > 0.0);
+    let mut series: Vec<Series> = Vec::new();
+    let mut shared: Vec<Vec<Points>> = Vec::new();
+    for (i, (group, curves)) in groups.iter().zip(&all).enumerate() {
+        let mine = before(curves);
+        let trained = mine.iter().any(|c| !c.is_empty()) && goes_on(curves);
+        let twin = |(j, other): (usize, &Vec<Points>)| j != i && goes_on(other) && before(other) == mine;
+        if !(trained && all.iter().enumerate().any(twin)) {
+            series.push(Series::over_runs(group.label.clone(), i, curves));
+            continue;
+        }
+        if !shared.contains(&mine) {
+            let label = format!("{} offline (shared)", group.runs[0].option("run", "algo"));
+            // The line ends where the online ones begin.
+            let line = Series::over_runs(label, 0, &part(curves, |x| x <= 0.0));
+            series.push(Series { colour: None, ..line });
+            shared.push(mine);
+        }
+        series.push(Series::over_runs(group.label.clone(), i, &part(curves, |x| x >= 0.0)));
+    }
+    series
+}
+
+/// What the data themselves reach. Of several data sets nothing would say whose line is whose; the table has them.
+fn references(groups: &[Group], by_score: bool) -> Vec<(String, f64)> {
+    let [facts] = datasets(groups)[..] else { return Vec::new() };
+    let (mean, best) = match by_score {
+        true => (facts.score_mean, facts.score_best_tenth),
+        false => (facts.return_mean, facts.return_best_tenth),
+    };
+    let known = [("data, mean", mean), ("data, best tenth", best)];
+    known.into_iter().filter_map(|(name, v)| Some((name.to_string(), v?))).collect()
 }
 
 /// One chart per section of a run's metrics and per phase in which they were recorded.

@@ -1,8 +1,8 @@
 //! What stands around every plot: words, legend, grid, axes.
 
 use super::axis;
-use super::canvas::{Anchor, Canvas, Dash, Drawn, GRID, INK, MUTED, text_width};
-use plotters::prelude::{DrawingBackend, RGBColor};
+use super::canvas::{Anchor, Canvas, Colour, Dash, GRID, INK, MUTED};
+use super::font::text_width;
 
 /// Maps x to pixels: one straight piece, or two that meet at the switch.
 pub(super) struct Scale {
@@ -53,11 +53,24 @@ pub(super) fn padded((low, high): (f64, f64)) -> (f64, f64) {
     }
 }
 
-/// Type sizes; a narrow drawing is one for a phone.
+/// Type sizes.
 const TITLE: f64 = 16.0;
 const TEXT: f64 = 12.5;
+/// Space at the left edge.
+const MARGIN: f64 = 14.0;
 
-/// The frame of a chart: title, caption, legend above; what is left is for the plot.
+/// What stands above a plot.
+pub(super) struct Heading<'a> {
+    pub(super) title: &'a str,
+    pub(super) caption: &'a str,
+    pub(super) y_label: &'a str,
+    pub(super) legend: &'a [LegendEntry],
+}
+
+/// A legend's entry: name, colour, how its swatch is drawn.
+pub(super) type LegendEntry = (String, Colour, Dash);
+
+/// The frame of a chart: what is left below its heading is for the plot.
 pub(super) struct Frame {
     pub(super) left: f64,
     pub(super) right: f64,
@@ -66,73 +79,29 @@ pub(super) struct Frame {
     y: (f64, f64),
 }
 
-/// A legend's entry: name, colour, how its swatch is drawn.
-pub(super) type Entry = (String, RGBColor, Dash);
-
 impl Frame {
     pub(super) fn y_pixel(&self, y: f64) -> f64 {
         self.bottom - (y - self.y.0) / (self.y.1 - self.y.0) * (self.bottom - self.top)
     }
 
-    /// Draws everything around the plot and the horizontal grid.
-    pub(super) fn draw<B: DrawingBackend>(
-        canvas: &mut Canvas<'_, B>,
-        title: &str,
-        caption: &str,
-        y_label: &str,
-        legend: &[Entry],
-        y: (f64, f64),
-    ) -> Result<Self, String> {
-        let margin = 14.0;
+    /// Draws everything around the plot and the horizontal grid, for values in the range `y`.
+    pub(super) fn draw(canvas: &mut Canvas, heading: &Heading<'_>, y: (f64, f64)) -> Self {
         let right = canvas.width - 18.0;
-        let mut top = 20.0;
-        if canvas.bare {
-            top = -8.0;
-        } else {
-            canvas.text(title, (margin, top), TITLE, INK, Anchor::Left)?;
-            for line in wrapped(caption, TEXT, right - margin) {
-                top += 19.0;
-                canvas.text(&line, (margin, top), TEXT, MUTED, Anchor::Left)?;
-            }
-        }
-        if !legend.is_empty() {
-            top += 22.0;
-            let mut x = margin;
-            for (name, colour, dash) in legend {
-                let width = 26.0 + text_width(name, TEXT) + 16.0;
-                if x + width > right + 16.0 && x > margin {
-                    x = margin;
-                    top += 19.0;
-                }
-                canvas.line(&[(x, top), (x + 20.0, top)], *colour, 2.5, *dash)?;
-                canvas.text(name, (x + 26.0, top), TEXT, INK, Anchor::Left)?;
-                x += width;
-            }
-        }
-        if !y_label.is_empty() {
-            top += 23.0;
-            canvas.text(y_label, (margin, top), TEXT, MUTED, Anchor::Left)?;
-        }
-        top += 16.0;
+        let top = heading.draw(canvas, right) + 16.0;
         let bottom = canvas.height - 48.0;
         let wanted = (((bottom - top) / 48.0) as usize).clamp(2, 7);
         let ticks = axis::ticks(y.0, y.1, wanted);
         let widest = ticks.iter().map(|t| text_width(&t.1, TEXT)).fold(0.0, f64::max);
-        let frame = Self { left: margin + widest + 8.0, right, top, bottom, y };
+        let frame = Self { left: MARGIN + widest + 8.0, right, top, bottom, y };
         for (value, label) in ticks {
             let height = frame.y_pixel(value);
-            canvas.line(&[(frame.left, height), (right, height)], GRID, 1.0, Dash::Solid)?;
-            canvas.text(&label, (frame.left - 8.0, height), TEXT, MUTED, Anchor::Right)?;
+            canvas.line(&[(frame.left, height), (right, height)], GRID, 1.0, Dash::Solid);
+            canvas.text(&label, (frame.left - 8.0, height), TEXT, MUTED, Anchor::Right);
         }
-        Ok(frame)
+        frame
     }
 
-    pub(super) fn x_ticks<B: DrawingBackend>(
-        &self,
-        canvas: &mut Canvas<'_, B>,
-        piece: [f64; 4],
-        without_zero: bool,
-    ) -> Drawn {
+    pub(super) fn x_ticks(&self, canvas: &mut Canvas, piece: [f64; 4], without_zero: bool) {
         let wanted = (((piece[3] - piece[2]) / 85.0) as usize).max(1);
         for (value, label) in axis::ticks(piece[0], piece[1], wanted) {
             if without_zero && value == 0.0 {
@@ -140,25 +109,58 @@ impl Frame {
             }
             let t = (value - piece[0]) / (piece[1] - piece[0]);
             let x = piece[2] + t * (piece[3] - piece[2]);
-            canvas.line(&[(x, self.bottom), (x, self.bottom + 4.0)], MUTED, 1.0, Dash::Solid)?;
+            canvas.line(&[(x, self.bottom), (x, self.bottom + 4.0)], MUTED, 1.0, Dash::Solid);
             // The outermost labels must not be cut off by the edge.
             let half = text_width(&label, TEXT) / 2.0;
             let x = x.clamp(half + 2.0, canvas.width - half - 2.0);
-            canvas.text(&label, (x, self.bottom + 8.0), TEXT, MUTED, Anchor::Below)?;
+            canvas.text(&label, (x, self.bottom + 8.0), TEXT, MUTED, Anchor::Below);
         }
-        Ok(())
     }
 
-    pub(super) fn x_label<B: DrawingBackend>(
-        &self,
-        canvas: &mut Canvas<'_, B>,
-        text: &str,
-        from: f64,
-        to: f64,
-    ) -> Drawn {
+    pub(super) fn x_label(&self, canvas: &mut Canvas, text: &str, from: f64, to: f64) {
         let half = text_width(text, TEXT) / 2.0;
         let x = ((from + to) / 2.0).clamp(half + 2.0, canvas.width - half - 2.0);
-        canvas.text(text, (x, self.bottom + 26.0), TEXT, MUTED, Anchor::Below)
+        canvas.text(text, (x, self.bottom + 26.0), TEXT, MUTED, Anchor::Below);
+    }
+
+    /// The line along the foot of the plot.
+    pub(super) fn foot(&self, canvas: &mut Canvas) {
+        canvas.line(&[(self.left, self.bottom), (self.right, self.bottom)], MUTED, 1.0, Dash::Solid);
+    }
+}
+
+impl Heading<'_> {
+    /// Draws it and says how far down it reaches.
+    fn draw(&self, canvas: &mut Canvas, right: f64) -> f64 {
+        let mut top = 20.0;
+        if canvas.bare {
+            top = -8.0;
+        } else {
+            canvas.text(self.title, (MARGIN, top), TITLE, INK, Anchor::Left);
+            for line in wrapped(self.caption, TEXT, right - MARGIN) {
+                top += 19.0;
+                canvas.text(&line, (MARGIN, top), TEXT, MUTED, Anchor::Left);
+            }
+        }
+        if !self.legend.is_empty() {
+            top += 22.0;
+            let mut x = MARGIN;
+            for (name, colour, dash) in self.legend {
+                let width = 26.0 + text_width(name, TEXT) + 16.0;
+                if x + width > right + 16.0 && x > MARGIN {
+                    x = MARGIN;
+                    top += 19.0;
+                }
+                canvas.line(&[(x, top), (x + 20.0, top)], colour, 2.5, *dash);
+                canvas.text(name, (x + 26.0, top), TEXT, INK, Anchor::Left);
+                x += width;
+            }
+        }
+        if !self.y_label.is_empty() {
+            top += 23.0;
+            canvas.text(self.y_label, (MARGIN, top), TEXT, MUTED, Anchor::Left);
+        }
+        top
     }
 }
 

@@ -6,6 +6,7 @@
 pub mod axis;
 pub mod canvas;
 pub mod curves;
+mod font;
 mod frame;
 pub mod html;
 pub mod plot;
@@ -41,9 +42,7 @@ pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Res
     create_directories(out).map_err(RunError::io(out, "create the directory"))?;
     write_page(&report, &page(title, &groups, notes))?;
     write_atomic(&svg, curves.svg(900, 460).as_bytes()).map_err(RunError::io(&svg, "write the file"))?;
-    curves
-        .png(&png, 900, 460)
-        .map_err(|e| RunError::io(&png, "write the picture")(std::io::Error::other(e)))?;
+    curves.png(&png, 900, 460)?;
     Ok(report)
 }
 

@@ -1,9 +1,8 @@
-//! Curves and histograms. Above 400 lines by its tests.
+//! Curves and histograms.
 
-use super::canvas::{Canvas, Chart, Dash, Drawn, INK, MUTED, PALETTE};
-use super::frame::{Entry, Frame, Scale, drawable, extent, padded};
+use super::canvas::{Canvas, Chart, Colour, Dash, INK, MUTED, PALETTE};
+use super::frame::{Frame, Heading, LegendEntry, Scale, drawable, extent, padded};
 use crate::train::metrics::Distribution;
-use plotters::prelude::{DrawingBackend, RGBColor};
 
 /// One line, with the band around it if it has one.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +80,7 @@ pub struct Curves {
     pub x_from: f64,
 }
 
-fn colour(index: Option<usize>) -> RGBColor {
+fn colour(index: Option<usize>) -> Colour {
     index.map_or(MUTED, |i| PALETTE[i % PALETTE.len()])
 }
 
@@ -106,6 +105,69 @@ impl Curves {
         let (low, high) = extent(points).unwrap_or((0.0, 1.0));
         (low.min(self.x_from), high)
     }
+
+    fn legend(&self) -> Vec<LegendEntry> {
+        let named = self.series.iter().filter(|s| !s.label.is_empty());
+        let series = named.map(|s| (s.label.clone(), colour(s.colour), dash(s.colour)));
+        let references = self.references.iter().zip(PATTERNS.iter().cycle());
+        series.chain(references.map(|((name, _), dash)| (name.clone(), MUTED, *dash))).collect()
+    }
+
+    /// Draws the axis of x.
+    fn axis(&self, canvas: &mut Canvas, frame: &Frame) -> Scale {
+        let (low, high) = self.x_range();
+        if matches!(self.x, XAxis::Switch) && low < 0.0 && high > 0.0 {
+            // Each phase gets what is due to its length, but at least two fifths.
+            let share = (-low / (high - low)).clamp(0.4, 0.6);
+            let middle = frame.left + share * (frame.right - frame.left);
+            let off = [low, 0.0, frame.left, middle];
+            let on = [0.0, high, middle, frame.right];
+            frame.x_ticks(canvas, off, true);
+            frame.x_ticks(canvas, on, false);
+            frame.x_label(canvas, "offline updates", frame.left, middle);
+            frame.x_label(canvas, "online environment steps", middle, frame.right);
+            let switch = [(middle, frame.top - 8.0), (middle, frame.bottom + 4.0)];
+            canvas.line(&switch, INK, 1.0, Dash::Solid);
+            return Scale::new(vec![off, on]);
+        }
+        let high = if high > low { high } else { low + 1.0 };
+        let piece = [low, high, frame.left, frame.right];
+        let text = match &self.x {
+            XAxis::Plain(text) => text.as_str(),
+            XAxis::Switch if low < 0.0 => "offline updates before the end",
+            XAxis::Switch => "online environment steps",
+        };
+        frame.x_ticks(canvas, piece, false);
+        frame.x_label(canvas, text, frame.left, frame.right);
+        Scale::new(vec![piece])
+    }
+}
+
+/// How horizontal lines to compare with are broken up, in turn.
+const PATTERNS: [Dash; 2] = [Dash::Dotted, Dash::Dashed];
+
+impl Series {
+    fn draw_band(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale) {
+        if self.band.iter().all(|b| drawable(b.1) && drawable(b.2)) {
+            let upper = self.band.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2)));
+            let lower = self.band.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1)));
+            canvas.area(&upper.chain(lower).collect::<Vec<_>>(), colour(self.colour), 0.18);
+        }
+    }
+
+    fn draw_line(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale) {
+        let few = self.points.len() <= 40;
+        let width = if few { 2.0 } else { 1.6 };
+        for run in self.points.split(|p| !drawable(p.1)) {
+            let pixels: Vec<(f64, f64)> =
+                run.iter().map(|p| (scale.pixel(p.0), frame.y_pixel(p.1))).collect();
+            canvas.line(&pixels, colour(self.colour), width, dash(self.colour));
+            // A line of one point would not show at all.
+            if few || pixels.len() == 1 {
+                pixels.iter().for_each(|pixel| canvas.dot(*pixel, 2.6, colour(self.colour)));
+            }
+        }
+    }
 }
 
 impl Chart for Curves {
@@ -117,80 +179,19 @@ impl Chart for Curves {
         &self.caption
     }
 
-    fn draw<B: DrawingBackend>(&self, canvas: &mut Canvas<'_, B>) -> Drawn {
-        let mut legend: Vec<Entry> = self
-            .series
-            .iter()
-            .filter(|s| !s.label.is_empty())
-            .map(|s| (s.label.clone(), colour(s.colour), dash(s.colour)))
-            .collect();
-        let patterns = [Dash::Dotted, Dash::Dashed];
-        for (i, (name, _)) in self.references.iter().enumerate() {
-            legend.push((name.clone(), MUTED, patterns[i % 2]));
-        }
-        let frame = Frame::draw(canvas, &self.title, &self.caption, &self.y_label, &legend, self.y_range())?;
-        let (low, high) = self.x_range();
-        let scale = match &self.x {
-            XAxis::Switch if low < 0.0 && high > 0.0 => {
-                // Each phase gets what is due to its length, but at least two fifths.
-                let share = (-low / (high - low)).clamp(0.4, 0.6);
-                let middle = frame.left + share * (frame.right - frame.left);
-                let off = [low, 0.0, frame.left, middle];
-                let on = [0.0, high, middle, frame.right];
-                frame.x_ticks(canvas, off, true)?;
-                frame.x_ticks(canvas, on, false)?;
-                frame.x_label(canvas, "offline updates", frame.left, middle)?;
-                frame.x_label(canvas, "online environment steps", middle, frame.right)?;
-                canvas.line(
-                    &[(middle, frame.top - 8.0), (middle, frame.bottom + 4.0)],
-                    INK,
-                    1.0,
-                    Dash::Solid,
-                )?;
-                Scale::new(vec![off, on])
-            }
-            x => {
-                let high = if high > low { high } else { low + 1.0 };
-                let piece = [low, high, frame.left, frame.right];
-                let text = match x {
-                    XAxis::Plain(text) => text.as_str(),
-                    XAxis::Switch if low < 0.0 => "offline updates before the end",
-                    XAxis::Switch => "online environment steps",
-                };
-                frame.x_ticks(canvas, piece, false)?;
-                frame.x_label(canvas, text, frame.left, frame.right)?;
-                Scale::new(vec![piece])
-            }
-        };
-        canvas.line(&[(frame.left, frame.bottom), (frame.right, frame.bottom)], MUTED, 1.0, Dash::Solid)?;
-        for (i, (_, y)) in self.references.iter().enumerate() {
+    fn draw(&self, canvas: &mut Canvas) {
+        let legend = self.legend();
+        let (title, caption, y_label) = (&self.title, &self.caption, &self.y_label);
+        let frame =
+            Frame::draw(canvas, &Heading { title, caption, y_label, legend: &legend }, self.y_range());
+        let scale = self.axis(canvas, &frame);
+        frame.foot(canvas);
+        for ((_, y), dash) in self.references.iter().zip(PATTERNS.iter().cycle()) {
             let y = frame.y_pixel(*y);
-            canvas.line(&[(frame.left, y), (frame.right, y)], MUTED, 1.5, patterns[i % 2])?;
+            canvas.line(&[(frame.left, y), (frame.right, y)], MUTED, 1.5, *dash);
         }
-        for s in &self.series {
-            let mut outline: Vec<(f64, f64)> =
-                s.band.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2))).collect();
-            outline.extend(s.band.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1))));
-            if s.band.iter().all(|b| drawable(b.1) && drawable(b.2)) {
-                canvas.area(&outline, colour(s.colour), 0.18)?;
-            }
-        }
-        for s in &self.series {
-            let few = s.points.len() <= 40;
-            for run in s.points.split(|p| !drawable(p.1)) {
-                let pixels: Vec<(f64, f64)> =
-                    run.iter().map(|p| (scale.pixel(p.0), frame.y_pixel(p.1))).collect();
-                let width = if few { 2.0 } else { 1.6 };
-                canvas.line(&pixels, colour(s.colour), width, dash(s.colour))?;
-                // A line of one point would not show at all.
-                if few || pixels.len() == 1 {
-                    for pixel in &pixels {
-                        canvas.dot(*pixel, 2.6, colour(s.colour))?;
-                    }
-                }
-            }
-        }
-        Ok(())
+        self.series.iter().for_each(|s| s.draw_band(canvas, &frame, &scale));
+        self.series.iter().for_each(|s| s.draw_line(canvas, &frame, &scale));
     }
 }
 
@@ -215,60 +216,52 @@ pub struct Histogram<'a> {
     pub of: &'a Distribution,
 }
 
+impl Histogram<'_> {
+    fn legend(&self) -> Vec<LegendEntry> {
+        let groups = self.of.groups.iter().enumerate();
+        groups
+            .map(|(i, (name, counts))| {
+                let n = count(total(counts));
+                (format!("{name} ({n})"), colour(Some(i)), dash(Some(i)))
+            })
+            .collect()
+    }
+
+    /// Percent of each group's total in each bin.
+    fn shares(&self) -> Vec<Vec<f64>> {
+        let share = |counts: &Vec<u64>| {
+            let total = total(counts).max(1) as f64;
+            counts.iter().map(|c| 100.0 * *c as f64 / total).collect()
+        };
+        self.of.groups.iter().map(|(_, counts)| share(counts)).collect()
+    }
+}
+
 impl Chart for Histogram<'_> {
     fn title(&self) -> &str {
         &self.of.title
     }
 
-    fn draw<B: DrawingBackend>(&self, canvas: &mut Canvas<'_, B>) -> Drawn {
-        let shares: Vec<Vec<f64>> = self
-            .of
-            .groups
-            .iter()
-            .map(|(_, counts)| {
-                let total = total(counts).max(1) as f64;
-                counts.iter().map(|c| 100.0 * *c as f64 / total).collect()
-            })
-            .collect();
+    fn draw(&self, canvas: &mut Canvas) {
+        let (shares, legend) = (self.shares(), self.legend());
         let highest = shares.iter().flatten().copied().fold(1.0, f64::max);
-        let legend: Vec<Entry> = self
-            .of
-            .groups
-            .iter()
-            .enumerate()
-            .map(|(i, (name, counts))| {
-                let n = count(total(counts));
-                (format!("{name} ({n})"), colour(Some(i)), dash(Some(i)))
-            })
-            .collect();
-        let frame = Frame::draw(
-            canvas,
-            &self.of.title,
-            "",
-            "share of each origin, %",
-            &legend,
-            (0.0, highest * 1.05),
-        )?;
-        let (Some(low), Some(high)) = (self.of.edges.first(), self.of.edges.last()) else {
-            return Ok(());
+        let (title, y_label) = (&self.of.title, "share of each origin, %");
+        let heading = Heading { title, caption: "", y_label, legend: &legend };
+        let frame = Frame::draw(canvas, &heading, (0.0, highest * 1.05));
+        let (Some(&low), Some(&high)) = (self.of.edges.first(), self.of.edges.last()) else {
+            return;
         };
-        if !(drawable(*low) && drawable(*high) && low < high) {
-            return Ok(());
+        if !(drawable(low) && drawable(high) && low < high) {
+            return;
         }
-        let piece = [*low, *high, frame.left, frame.right];
+        let piece = [low, high, frame.left, frame.right];
         let scale = Scale::new(vec![piece]);
+        let pixel = |x: f64| scale.pixel(x).clamp(frame.left, frame.right);
         for (i, shares) in shares.iter().enumerate() {
             // One outline per stretch of filled bins: a line along zero would say nothing.
-            let bins: Vec<(f64, f64, f64)> = self
-                .of
-                .edges
-                .windows(2)
-                .zip(shares)
-                .map(|(edges, share)| {
-                    let pixel = |x: f64| scale.pixel(x).clamp(frame.left, frame.right);
-                    (pixel(edges[0]), pixel(edges[1]), *share)
-                })
-                .collect();
+            let edges = self.of.edges.windows(2);
+            let bins: Vec<(f64, f64, f64)> =
+                edges.zip(shares).map(|(edge, share)| (pixel(edge[0]), pixel(edge[1]), *share)).collect();
             for filled in bins.split(|b| b.2 == 0.0).filter(|f| !f.is_empty()) {
                 let mut outline = vec![(filled[0].0, frame.bottom)];
                 for (from, to, share) in filled {
@@ -276,13 +269,13 @@ impl Chart for Histogram<'_> {
                     outline.extend([(*from, y), (*to, y)]);
                 }
                 outline.push((filled[filled.len() - 1].1, frame.bottom));
-                canvas.area(&outline, colour(Some(i)), 0.15)?;
-                canvas.line(&outline, colour(Some(i)), 1.8, dash(Some(i)))?;
+                canvas.area(&outline, colour(Some(i)), 0.15);
+                canvas.line(&outline, colour(Some(i)), 1.8, dash(Some(i)));
             }
         }
-        frame.x_ticks(canvas, piece, false)?;
-        frame.x_label(canvas, &self.of.x_label, frame.left, frame.right)?;
-        canvas.line(&[(frame.left, frame.bottom), (frame.right, frame.bottom)], MUTED, 1.0, Dash::Solid)
+        frame.x_ticks(canvas, piece, false);
+        frame.x_label(canvas, &self.of.x_label, frame.left, frame.right);
+        frame.foot(canvas);
     }
 }
 
@@ -316,10 +309,10 @@ mod tests {
     fn svg_is_well_formed_and_inline_has_no_paper() {
         let c = curves();
         let document = c.svg(640, 360);
-        assert!(document.starts_with("<svg width=\"640\" height=\"360\" viewBox=\"0 0 6400 3600\""));
+        assert!(document.starts_with("<svg width=\"640\" height=\"360\" viewBox=\"0 0 640 360\""));
         assert!(document.contains("#FFFFFF") && document.trim_end().ends_with("</svg>"));
         assert!(!document.contains("<title> &") && document.contains("&lt;title&gt;"));
-        let inline = c.inline_svg(640, 360);
+        let inline = c.inline_svg(640, 360).into_string();
         assert!(!inline.contains("#FFFFFF") && !inline.contains(" height=\"360\""));
         for text in ["offline updates", "online environment steps", "two", "data"] {
             assert!(inline.contains(text), "{text}");

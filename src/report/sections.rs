@@ -1,10 +1,9 @@
 //! A page of headings, tables and charts, for reports that are not about learning curves.
 
-use super::canvas::Chart;
-use super::html::{escaped, figure, opening};
+use super::html::{document, small_figure};
 use super::plot::{Curves, Histogram};
 use crate::train::metrics::Distribution;
-use std::fmt::Write as _;
+use maud::{Markup, html};
 
 /// What a section shows.
 #[derive(Debug, Clone)]
@@ -28,53 +27,47 @@ pub struct Section {
     pub items: Vec<Item>,
 }
 
-fn chart(chart: &impl Chart) -> String {
-    figure(chart, (540, 300), (380, 270))
+impl Item {
+    fn is_chart(&self) -> bool {
+        matches!(self, Self::Curves(_) | Self::Histogram(_))
+    }
 }
 
-fn table(heads: &[String], rows: &[Vec<String>]) -> String {
-    let mut html = String::from("<div class=\"scroll\"><table><thead><tr>");
-    for head in heads {
-        let _ = write!(html, "<th>{}</th>", escaped(head));
+fn item(item: &Item) -> Markup {
+    match item {
+        Item::Curves(curves) => small_figure(curves),
+        Item::Histogram(of) => small_figure(&Histogram { of }),
+        Item::Text(text) => html! { p.hint { (text) } },
+        Item::Table(heads, rows) => html! {
+            div.scroll {
+                table {
+                    thead { tr { @for head in heads { th { (head) } } } }
+                    tbody {
+                        @for row in rows {
+                            tr {
+                                @for (i, cell) in row.iter().enumerate() {
+                                    @if i == 0 { th { (cell) } } @else { td { (cell) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        },
     }
-    html.push_str("</tr></thead><tbody>");
-    for row in rows {
-        html.push_str("<tr>");
-        for (i, cell) in row.iter().enumerate() {
-            let tag = if i == 0 { "th" } else { "td" };
-            let _ = write!(html, "<{tag}>{}</{tag}>", escaped(cell));
-        }
-        html.push_str("</tr>");
-    }
-    html.push_str("</tbody></table></div>\n");
-    html
 }
 
 /// The page: everything in one file, no script.
 pub fn sections_page(title: &str, subtitle: &str, notes: &[String], sections: &[Section]) -> String {
-    let mut html = opening(title, subtitle, notes);
-    for section in sections {
-        let _ = writeln!(html, "<h2>{}</h2>", escaped(&section.heading));
-        let mut in_charts = false;
-        for item in &section.items {
-            let drawn = matches!(item, Item::Curves(_) | Item::Histogram(_));
-            if drawn != in_charts {
-                html.push_str(if drawn { "<div class=\"charts\">\n" } else { "</div>\n" });
-                in_charts = drawn;
-            }
-            match item {
-                Item::Curves(curves) => html.push_str(&chart(curves)),
-                Item::Histogram(of) => html.push_str(&chart(&Histogram { of })),
-                Item::Table(heads, rows) => html.push_str(&table(heads, rows)),
-                Item::Text(text) => {
-                    let _ = writeln!(html, "<p class=\"hint\">{}</p>", escaped(text));
-                }
+    let content = html! {
+        @for section in sections {
+            h2 { (section.heading) }
+            // Neighbouring charts stand side by side.
+            @for run in section.items.chunk_by(|a, b| a.is_chart() == b.is_chart()) {
+                @if run[0].is_chart() { div.charts { @for of in run { (item(of)) } } }
+                @else { @for of in run { (item(of)) } }
             }
         }
-        if in_charts {
-            html.push_str("</div>\n");
-        }
-    }
-    html.push_str("</main>\n</body>\n</html>\n");
-    html
+    };
+    document(title, subtitle, notes, content)
 }

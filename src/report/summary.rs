@@ -164,9 +164,7 @@ const BOOKKEEPING: [&str; 5] =
 /// Settings that the name of a group has already.
 const IN_BASE: [&str; 4] = ["run.algo", "run.adapt", "run.env", DATA];
 
-/// Puts runs together that differ by their seed only and have come equally far, in the order of their first run, and names
-/// the groups by algorithm and adaptation, by data and environment where there are several, and by what else tells them apart
-/// where that is not enough.
+/// Puts runs together that differ by their seed only and have come equally far, in the order of their first run.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for run in runs {
@@ -177,56 +175,57 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
             None => groups.push(Group { label: String::new(), runs: vec![run] }),
         }
     }
-    let several =
-        |of: &dyn Fn(&Run) -> String| groups.iter().any(|g| of(&g.runs[0]) != of(&groups[0].runs[0]));
-    let (datasets, environments) = (several(&Run::data), several(&|run| run.option("run", "env")));
-    let base = |run: &Run| {
-        let (algo, adapt) = (run.option("run", "algo"), run.option("run", "adapt"));
-        let online = run.phase(Phase::Online).next().is_some();
-        let mut name = match online {
-            true => Method::new(&algo, &adapt).title(|key| run.option(&adapt, key)),
-            false => algo,
-        };
-        let (data, env) = (run.data(), run.option("run", "env"));
-        if datasets && !data.is_empty() {
-            name.push_str(&format!(" on {data}"));
-        }
-        if environments && !env.is_empty() {
-            name.push_str(&format!(" in {env}"));
-        }
-        if let Some(place) = run.unfinished() {
-            name.push_str(&format!(" ({place})"));
-        }
-        name
-    };
-    let differing = differences(&groups);
-    let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0])).collect();
-    for (i, group) in groups.iter_mut().enumerate() {
-        group.label = bases[i].clone();
-        let twins: Vec<usize> = (0..bases.len()).filter(|j| *j != i && bases[*j] == bases[i]).collect();
-        if !twins.is_empty() {
-            let telling: Vec<String> = differing
-                .iter()
-                .filter(|(place, values)| {
-                    // Two files of one name are told apart by their checksums.
-                    (!IN_BASE.contains(&place.as_str()) || place == DATA)
-                        && twins.iter().any(|j| values[*j] != values[i])
-                })
-                .take(2)
-                .map(|(place, values)| {
-                    let key = place.split_once('.').map_or(place.as_str(), |p| p.1);
-                    format!("{key} {}", if values[i].is_empty() { "\u{2013}" } else { &values[i] })
-                })
-                .collect();
-            if !telling.is_empty() {
-                group.label = format!("{}, {}", group.label, telling.join(", "));
-            }
-        }
-    }
-    for group in &mut groups {
+    let labels = labels(&groups);
+    for (group, label) in groups.iter_mut().zip(labels) {
+        group.label = label;
         group.runs.sort_by_key(|r| r.option("run", "seed").parse::<u64>().unwrap_or(u64::MAX));
     }
     groups
+}
+
+/// Names of the groups: algorithm and adaptation, data and environment where there are several, and what else tells them
+/// apart where that is not enough.
+fn labels(groups: &[Group]) -> Vec<String> {
+    let several =
+        |of: &dyn Fn(&Run) -> String| groups.iter().any(|g| of(&g.runs[0]) != of(&groups[0].runs[0]));
+    let (data, env) = (several(&Run::data), several(&|run| run.option("run", "env")));
+    let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0], data, env)).collect();
+    let differing = differences(groups);
+    let label = |i: usize| {
+        let twins: Vec<usize> = (0..bases.len()).filter(|j| *j != i && bases[*j] == bases[i]).collect();
+        // Two files of one name are told apart by their checksums.
+        let telling = differing.iter().filter(|(place, values)| {
+            (!IN_BASE.contains(&place.as_str()) || place == DATA)
+                && twins.iter().any(|j| values[*j] != values[i])
+        });
+        let words = telling.take(2).map(|(place, values)| {
+            let key = place.split_once('.').map_or(place.as_str(), |p| p.1);
+            format!("{key} {}", if values[i].is_empty() { "\u{2013}" } else { &values[i] })
+        });
+        std::iter::once(bases[i].clone()).chain(words).collect::<Vec<_>>().join(", ")
+    };
+    (0..groups.len()).map(label).collect()
+}
+
+/// Algorithm and adaptation of a run, with its data and environment if they are asked for.
+fn base(run: &Run, with_data: bool, with_env: bool) -> String {
+    let (algo, adapt) = (run.option("run", "algo"), run.option("run", "adapt"));
+    let online = run.phase(Phase::Online).next().is_some();
+    let mut name = match online {
+        true => Method::new(&algo, &adapt).title(|key| run.option(&adapt, key)),
+        false => algo,
+    };
+    let (data, env) = (run.data(), run.option("run", "env"));
+    if with_data && !data.is_empty() {
+        name.push_str(&format!(" on {data}"));
+    }
+    if with_env && !env.is_empty() {
+        name.push_str(&format!(" in {env}"));
+    }
+    if let Some(place) = run.unfinished() {
+        name.push_str(&format!(" ({place})"));
+    }
+    name
 }
 
 /// Settings in which the groups differ: `section.key` and each group's value.

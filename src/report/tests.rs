@@ -149,7 +149,7 @@ fn a_comparison_is_one_page_without_outside_references() {
     let path = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes).unwrap();
     let html = std::fs::read_to_string(&path).unwrap();
     for needle in [
-        "<!doctype html>",
+        "<!DOCTYPE html>",
         "prefers-color-scheme: dark",
         "iql + baq",
         "data, best tenth",

@@ -18,7 +18,7 @@
 //! | `checkpoint` | files | files of the system |
 //! | `audit` | files, autodiff, algo, adapt, config, nn, replay, rng, checkpoint (the container) | rand, files |
 //! | `train` | all above | datasets, kernels (which instruction set), ndarray, rand, csv, files |
-//! | `report` | files, train, config, checkpoint | drawing, files of the system |
+//! | `report` | files, train, config, checkpoint | drawing (maud, resvg), files of the system |
 //! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, report | clap, rayon (the pool), datasets, kernels |
 //!
 //! The table in this header is the documentation of `ROOMS` below, which is what is enforced.
@@ -63,7 +63,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["baq_datasets", "baq_kernels", "csv", "ndarray", "rand", "std::fs"],
     ),
-    ("report", &["files", "train", "config", "checkpoint"], &["plotters", "std::fs"]),
+    ("report", &["files", "train", "config", "checkpoint"], &["maud", "resvg", "std::fs"]),
     (
         "cli",
         &[
@@ -95,7 +95,8 @@ const WEIGHTY: &[&str] = &[
     "libloading",
     "clap",
     "csv",
-    "plotters",
+    "maud",
+    "resvg",
     "std::fs",
     "matrixmultiply",
     "hdf5_metno",
