@@ -3,8 +3,8 @@
 mod common;
 
 use baq::algo::{Dims, Phase};
+use baq::audit::f32_check::check_f32;
 use baq::audit::gradcheck;
-use baq::audit::narrow::narrow;
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Clock, Program, Select, Tracer, Workspace};
 use baq::train::agent::Agent;
@@ -148,7 +148,7 @@ fn blocks_and_threads() {
     gradcheck::shake(&mut store, 3);
     let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
     let inputs = gradcheck::synthetic(&trace, 3);
-    for n in narrow(&trace, &program, Workspace::new(&program), &store, &inputs, Clock::default()) {
+    for n in check_f32(&trace, &program, Workspace::new(&program), &store, &inputs, Clock::default()) {
         assert!(n.passed(), "{} of {}: {:e}", n.path, n.update, n.relative);
     }
     for phase in [Phase::offline(100), online(100)] {

@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use baq::algo::{Dims, Phase, Plain, Round};
+use baq::audit::f32_check::check_f32;
 use baq::audit::gradcheck::{self, Checker, TensorCheck, check};
-use baq::audit::narrow::narrow;
 use baq::audit::operations::operations;
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
@@ -572,7 +572,7 @@ fn kernels_of_every_instruction_set_agree_with_f64() {
         for kernels in baq_kernels::available() {
             let workspace = Workspace::with_kernels(&program, kernels);
             let inputs = gradcheck::synthetic(&trace, 3);
-            let all = narrow(&trace, &program, workspace, &store, &inputs, Clock::default());
+            let all = check_f32(&trace, &program, workspace, &store, &inputs, Clock::default());
             assert_eq!(all.len(), Checker::new(&trace, &store, &inputs, Clock::default()).tensors().len());
             for n in all {
                 let at = format!("{algo} + {adapt}, {}: {} of {}", kernels.isa, n.path, n.update);

@@ -9,9 +9,9 @@
 //! what it cannot know stands in [`crate::cli::audit::verify`].
 //!
 //! Across instruction sets bits differ, since sums are added in other orders. What holds is a tolerance: from the same state,
-//! batch and noise, every gradient is within [`narrow::TOLERANCE_F32`] of the one in f64, in norm, on each of them, and so
+//! batch and noise, every gradient is within [`f32_check::TOLERANCE_F32`] of the one in f64, in norm, on each of them, and so
 //! within twice that of each other; where a unit of a ReLU layer is at 0 to within rounding, within it of the one in f64
-//! at parameters moved by rounding, see [`narrow`]. The tests check it for every method on every instruction set of the
+//! at parameters moved by rounding, see [`f32_check`]. The tests check it for every method on every instruction set of the
 //! machine. Over many updates such differences grow, as they do from one seed to the next. A ledger therefore names its
 //! instruction set, `verify` asks for it, and `diff` of two such runs names the first operation in which they part, the
 //! distance of their gradients there, and that of their parameters at the end.
@@ -77,12 +77,12 @@
 #![doc = include_str!("example.md")]
 
 pub mod capture;
-pub mod compare;
+pub mod f32_check;
 pub mod finite;
 pub mod golden;
 pub mod gradcheck;
 pub mod ledger;
-pub mod narrow;
+pub mod ledger_compare;
 pub mod operations;
 mod probes;
 pub mod roundoff;

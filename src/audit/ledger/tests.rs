@@ -10,7 +10,7 @@ use super::*;
 use crate::algo::iql::{Iql, IqlConfig};
 use crate::algo::{self, Dims, Phase as Planned, Plain};
 use crate::audit::OFFLINE;
-use crate::audit::compare::Comparer;
+use crate::audit::ledger_compare::Comparer;
 use crate::autodiff::{Clock, Flow, Noise, Pass, Probe, Program, Select, Store, Trace, Workspace};
 use crate::nn::Params;
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::audit::compare::Comparer;
 use crate::audit::ledger::{Ledger, Mark, Scribe, Sink};
+use crate::audit::ledger_compare::Comparer;
 use crate::audit::roundoff::RoundOff;
 use crate::audit::{Error, Probes};
 use crate::autodiff::Flow;

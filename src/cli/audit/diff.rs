@@ -15,8 +15,8 @@ use serde_json::json;
 use super::step::capture;
 use crate::audit::MODEL;
 use crate::audit::capture::{Capture, first_difference, widest_gradient};
+use crate::audit::f32_check::TOLERANCE_F32;
 use crate::audit::ledger::{Entry, Header, Kind, Ledger, Record};
-use crate::audit::narrow::TOLERANCE_F32;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::train::{TrainError, rundir};
 

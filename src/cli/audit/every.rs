@@ -5,8 +5,8 @@ use serde_json::json;
 use super::gradients::{Gradients, MOVED, SMALL, about, small};
 use crate::adapt::ADAPTATIONS;
 use crate::algo::ALGORITHMS;
+use crate::audit::f32_check::TOLERANCE_F32;
 use crate::audit::gradcheck::TOLERANCE;
-use crate::audit::narrow::TOLERANCE_F32;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::train::agent::Agent;
 

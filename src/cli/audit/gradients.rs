@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::adapt::{ADAPTATIONS, Method};
 use crate::algo::{ALGORITHMS, Dims, Phase};
+use crate::audit::f32_check::{F32Check, TOLERANCE_F32, check_f32};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
-use crate::audit::narrow::{Narrow, TOLERANCE_F32, narrow};
 use crate::audit::operations::{OperationCheck, operations};
 use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Program, Select, Trace, Workspace};
@@ -54,7 +54,7 @@ struct Part {
     networks: &'static str,
     tensors: Vec<TensorCheck>,
     /// the same gradients by the kernels in f32
-    narrow: Vec<Narrow>,
+    in_f32: Vec<F32Check>,
     /// every kind of operation by itself; only for small networks
     operations: Vec<OperationCheck>,
 }
@@ -62,7 +62,7 @@ struct Part {
 impl Part {
     fn failed(&self) -> usize {
         self.tensors.iter().filter(|t| !t.passed()).count()
-            + self.narrow.iter().filter(|t| !t.passed()).count()
+            + self.in_f32.iter().filter(|t| !t.passed()).count()
             + self.operations.iter().filter(|o| !o.passed()).count()
     }
 }
@@ -116,13 +116,13 @@ impl Checked {
 
     /// f32 against f64.
     pub(super) fn worst_f32(&self) -> Worst {
-        let all = self.parts.iter().flat_map(|p| &p.narrow);
+        let all = self.parts.iter().flat_map(|p| &p.in_f32);
         Worst::of(all.map(|n| (n.relative, format!("{}: {}", n.update, n.path))))
     }
 
     /// Gradients that agree only at parameters moved by rounding.
     pub(super) fn moved(&self) -> usize {
-        self.parts.iter().flat_map(|p| &p.narrow).filter(|n| n.moved).count()
+        self.parts.iter().flat_map(|p| &p.in_f32).filter(|n| n.moved).count()
     }
 
     fn wrong_operations(&self) -> Vec<&str> {
@@ -285,12 +285,12 @@ fn check(
         let tensors = gradcheck::check(trace, &store, &inputs, clock, seed, elements);
         let compiled = Program::compile(trace, Select { metrics: false, ..Select::ALL });
         let workspace = Workspace::new(&compiled);
-        let narrow = narrow(trace, &compiled, workspace, &store, &inputs, clock);
+        let in_f32 = check_f32(trace, &compiled, workspace, &store, &inputs, clock);
         let operations = match elements {
             true => operations(trace, &store, &inputs, clock, seed),
             false => Vec::new(),
         };
-        Part { program, networks, tensors, narrow, operations }
+        Part { program, networks, tensors, in_f32, operations }
     };
     let mut parts = vec![part("round", &agent.trace(&phase))];
     parts.extend(agent.pretraining().iter().map(|(fit, trace)| part(fit.name, trace)));
@@ -321,7 +321,7 @@ fn print(p: &Part) {
         "  {:<11} {:width$}  {:>12}  {:>12}  {:>8}  {:>11}  {:>11}  {:>8}{every}",
         "update", "tensor", "f64 slope", "central", "relative", "f64 norm", "f32 norm", "f32-f64"
     );
-    for (t, n) in p.tensors.iter().zip(&p.narrow) {
+    for (t, n) in p.tensors.iter().zip(&p.in_f32) {
         let element = t.elementwise.map(|e| format!("  {e:>13.1e}")).unwrap_or_default();
         let flag = match (t.passed() && n.passed(), t.analytic == 0.0) {
             (true, _) if n.moved => "  *",
@@ -345,7 +345,7 @@ fn to_json(p: &Part) -> Value {
     let rows: Vec<Value> = p
         .tensors
         .iter()
-        .zip(&p.narrow)
+        .zip(&p.in_f32)
         .map(|(t, n)| {
             json!({
                 "update": t.update, "tensor": t.path, "analytic": t.analytic, "central": t.numeric,

@@ -13,9 +13,9 @@ use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Flow, Noise, Pass, Probe, Program, Store, Trace, UpdateView, Workspace};
 use crate::rng::{Rng, Stream};
 
-/// What the kernels compute in f32, beside f64.
+/// A gradient as the kernels compute it in f32, beside f64.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Narrow {
+pub struct F32Check {
     /// name of the update
     pub update: &'static str,
     /// path of the (first head of the) tensor
@@ -30,7 +30,7 @@ pub struct Narrow {
     pub moved: bool,
 }
 
-impl Narrow {
+impl F32Check {
     /// Whether both agree; a gradient that is zero in either has not been compared.
     pub fn passed(&self) -> bool {
         self.f32 != 0.0 && self.relative <= TOLERANCE_F32
@@ -45,14 +45,14 @@ const MOVES: u64 = 12;
 
 /// Runs the round in f32, with the kernels of the workspace, and compares all gradients with those in f64. The state and
 /// the inputs are rounded to f32 first, so that both begin with the same numbers.
-pub fn narrow(
+pub fn check_f32(
     trace: &Trace,
     program: &Program,
     mut workspace: Workspace,
     store: &ReferenceStore,
     inputs: &ReferenceInputs,
     clock: Clock,
-) -> Vec<Narrow> {
+) -> Vec<F32Check> {
     let mut single = Store::zeros(trace.table.clone());
     for (to, from) in single.values.iter_mut().zip(&store.values) {
         to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
@@ -72,9 +72,9 @@ pub fn narrow(
     let mut seen = Gradients::default();
     let pass = Pass { clock, noise: Noise::Recorded(&noise), rows: &[] };
     let _ = program.run_with(&mut workspace, &mut single, pass, &mut seen);
-    let mut all: Vec<Narrow> = Vec::new();
+    let mut all: Vec<F32Check> = Vec::new();
     for draw in 0..=MOVES {
-        if draw > 0 && all.iter().all(Narrow::passed) {
+        if draw > 0 && all.iter().all(F32Check::passed) {
             break;
         }
         let near = by_rounding(&wide, draw);
@@ -85,7 +85,7 @@ pub fn narrow(
             let size = norm(t.gradient);
             let relative = norm(&gap) / size.max(f64::MIN_POSITIVE);
             if draw == 0 {
-                all.push(Narrow {
+                all.push(F32Check {
                     update,
                     path: trace.table.paths(t.param)[0].0.clone(),
                     f32: gradient.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt(),
