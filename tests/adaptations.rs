@@ -246,6 +246,7 @@ impl Place {
                 "offline.batch=8",
                 "offline.eval_episodes=0",
                 "data.observation_scaling=none",
+                "run.begin=offline",
             ];
             let config = self
                 .args(&active, &[&sets, own].concat())

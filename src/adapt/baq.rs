@@ -21,6 +21,8 @@
 //! `online_share` = online rows / B.
 //! `rows` chooses between the method, its two parts alone (+Q, +S) and the base.
 //! Cost per round: the base's; one forward pass of π_BC per *new* transition.
+//!
+//! Above 400 lines because the options of the method's every reading stand beside what they change.
 
 use super::critics;
 use crate::algo::bc::{Bc, BcConfig, Model};

@@ -38,7 +38,7 @@ pub mod suf;
 use std::sync::Arc;
 
 pub use method::Method;
-pub use registry::{ADAPTATIONS, Build, PLAIN, find};
+pub use registry::{ADAPTATIONS, Build, PLAIN, USUAL, find};
 
 use crate::algo::{Adaptation, Dims, Learner};
 use crate::autodiff::{ParamTable, Trace, Tracer};

@@ -7,6 +7,8 @@ use crate::nn::Params;
 
 /// The name of the adaptation that changes nothing.
 pub const PLAIN: &str = "plain";
+/// The one that fine-tuning uses unless it is told another.
+pub const USUAL: &str = "baq";
 
 /// Declares an adaptation's networks beside those of the base.
 pub type Build = fn(&Config, Dims, &dyn Learner, &mut Params) -> Result<Box<dyn Adaptation>, ConfigError>;

@@ -7,8 +7,7 @@
 //!   L_αb          = -α_b E[ log π_b(z|s) + H_b ],  of the same draw
 //!   L_π           = -E[ min(e^{β A}, bound) log π(a given s, enc β) ],  A = min_j Q̂_j(s,a) - V(s)
 //!
-//! In L_π the β of a row is uniform offline and a draw of π_b online, a constant either way (detached, as no other group's
-//! parameter would be one). It acts with the mode of π_b.
+//! In L_π the β of a row is uniform offline and a draw of π_b online, a constant for its gradient either way. It acts with the mode of π_b.
 //!
 //! Order: V, π_b, α_b, π, Q, Q̂. L_b and L_αb are formed before π_b moves, L_π on the new V and the old π_b, Q on the new V.
 //!

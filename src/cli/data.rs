@@ -93,8 +93,7 @@ impl Inspect {
             ..RunArgs::default()
         };
         // The command's own directory may be there already.
-        let out =
-            names::default_out(&run.resolve(Common { seed: None, ..common }, Some("iql"), None)?, None, &[]);
+        let out = names::default_out(&run.resolve(Common { seed: None, ..common }, None, None)?, None, &[]);
         let free = hints::path(&hints::free(&out));
         if out.exists() {
             words.extend(["--out", &free]);

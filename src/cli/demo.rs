@@ -13,7 +13,7 @@ use super::learn::{self, Again};
 use super::notes;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, train};
-use crate::config::{Config, OfflineConfig, OnlineConfig};
+use crate::config::{Config, DEMO, OfflineConfig, OnlineConfig};
 use crate::report;
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
@@ -56,28 +56,27 @@ impl Demo {
         };
 
         say("1/4  behaviour cloning on 27,107 recorded transitions of Hopper");
-        let mut bc = self.arguments(Some("bc")).resolve(common, Some("bc"), None)?;
-        // The behaviour model must see states as IQL does.
-        bc.apply_set("data.observation_scaling=standardise")?;
-        self.shorten(&mut bc, self.updates / 2);
-        let bc = setup::note_simulator(bc, true, false)?;
-        if offline(&bc, &folder("bc"), &stop, quiet)? == Ended::Interrupted {
+        let mut cloning = self.arguments(Some(DEMO.cloning)).resolve(common, Some(DEMO.cloning), None)?;
+        cloning.apply_set(DEMO.cloning_set)?;
+        self.shorten(&mut cloning, self.updates / 2);
+        let cloning = setup::note_simulator(cloning, true, false)?;
+        if offline(&cloning, &folder(DEMO.cloning), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         say("2/4  implicit Q-learning on the same data");
-        let mut iql = self.arguments(Some("iql_small")).resolve(common, Some("iql"), None)?;
-        self.shorten(&mut iql, self.updates);
-        let iql = setup::note_simulator(iql, true, false)?;
-        if offline(&iql, &folder("iql"), &stop, quiet)? == Ended::Interrupted {
+        let mut base = self.arguments(Some(DEMO.base_preset)).resolve(common, Some(DEMO.base), None)?;
+        self.shorten(&mut base, self.updates);
+        let base = setup::note_simulator(base, true, false)?;
+        if offline(&base, &folder(DEMO.base), &stop, quiet)? == Ended::Interrupted {
             return self.interrupted(common);
         }
-        for (step, adapt) in [("3/4", "plain"), ("4/4", "baq")] {
+        for (step, adapt) in [("3/4", DEMO.unchanged), ("4/4", DEMO.adapted)] {
             say(&format!("{step}  {} environment steps from that policy, {adapt}", self.env_steps));
-            let start = Start { from: folder("iql"), model: (adapt == "baq").then(|| folder("bc")) };
+            let with_model = adapt == DEMO.adapted;
+            let start = Start { from: folder(DEMO.base), model: with_model.then(|| folder(DEMO.cloning)) };
             let mut config = start.configuration(&self.arguments(None), common, adapt)?;
-            if adapt == "baq" {
-                // Mixed data lie far from any one-peaked model; the fixed scale would be too narrow.
-                config.apply_set("baq.k_q=auto")?;
+            if with_model {
+                config.apply_set(DEMO.adapted_set)?;
             }
             self.shorten_online(&mut config);
             let config = setup::note_simulator(config, true, false)?;
@@ -91,8 +90,8 @@ impl Demo {
         }
         drop(claimed);
 
-        let runs: Vec<PathBuf> = ["bc", "iql", "plain", "baq"].map(folder).to_vec();
-        let notes = [notes::calibration_verdict(&folder("baq"))?];
+        let runs: Vec<PathBuf> = DEMO.runs().map(folder).to_vec();
+        let notes = [notes::calibration_verdict(&folder(DEMO.adapted))?];
         // The fine-tuning runs carry the offline curve of IQL themselves.
         let shown = [&runs[0], &runs[2], &runs[3]].map(Clone::clone);
         let page = report::write(&self.out, "baq demo: Hopper, offline to online", &shown, &notes)?;
@@ -106,8 +105,8 @@ impl Demo {
             println!("{:<22} {:>14.0} {:>8.1}", row.label, row.mean, row.score.unwrap_or(f64::NAN));
         }
         println!("\nopen {} in a browser", page.display());
-        println!("your own data: baq train --algo iql --data FILE");
-        let tuned = hints::path(&folder("baq"));
+        println!("your own data: baq train --algo {} --data FILE", DEMO.base);
+        let tuned = hints::path(&folder(DEMO.adapted));
         println!("next: {}", hints::command(common, &["evaluate", "--from", &tuned, "--episodes", "100"]));
         Ok(Verdict::Done)
     }
@@ -180,8 +179,15 @@ impl Demo {
 }
 
 /// What the folder of a demo may hold.
-const HOLDS: [&str; 7] =
-    ["bc", "iql", "plain", "baq", rundir::REPORT, rundir::CURVES_SVG, rundir::CURVES_PNG];
+const HOLDS: [&str; 7] = [
+    DEMO.cloning,
+    DEMO.base,
+    DEMO.unchanged,
+    DEMO.adapted,
+    rundir::REPORT,
+    rundir::CURVES_SVG,
+    rundir::CURVES_PNG,
+];
 
 /// Trains, or goes on with what an earlier call of the same command has begun.
 fn offline(config: &Config, run: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {

@@ -12,7 +12,7 @@ use super::notes::{carried, carried_rows, read_calibration};
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
-use crate::adapt::Method;
+use crate::adapt::{Method, USUAL};
 use crate::algo::Given;
 use crate::config::value::FieldValue as _;
 use crate::config::{
@@ -154,7 +154,7 @@ impl Start {
         offline.put(MujocoConfig::default());
         let run: RunConfig = trained.section();
         args.agreed("algo", None, Some((origin.file(), &run.algo)))?;
-        let adapt = args.agreed("adapt", adapt.into(), None)?.unwrap_or_else(|| "baq".into());
+        let adapt = args.agreed("adapt", adapt.into(), None)?.unwrap_or_else(|| USUAL.into());
         let mut config = args.resolve_from(offline, common, &run.algo, &adapt)?;
         switch::check(&origin, &trained, &config)?;
         // The offline phase is over: what is said about it is what it was.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::setup::known_sections;
 use super::{Common, Outcome, Verdict};
-use crate::config::{AnySection, ConfigError, PRESETS, help_text, nearest, value::render};
+use crate::config::{AnySection, ConfigError, PRESETS, RunConfig, help_text, nearest, value::render};
 
 /// List options.
 #[derive(Debug, Args)]
@@ -51,9 +51,10 @@ fn overview(known: &[Box<dyn AnySection>]) -> String {
         rows.iter().map(|(name, about)| format!("  {name:width$}  {about}\n")).collect()
     };
     format!(
-        "sections, for --set SECTION.KEY=VALUE\n{}\npresets, for --preset NAME\n{}\nnext: baq options iql",
+        "sections, for --set SECTION.KEY=VALUE\n{}\npresets, for --preset NAME\n{}\nnext: baq options {}",
         list(&sections),
-        list(&presets)
+        list(&presets),
+        RunConfig::default().algo
     )
 }
 

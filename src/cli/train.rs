@@ -11,7 +11,7 @@ use super::notes;
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
-use crate::adapt::Method;
+use crate::adapt::{Method, PLAIN, USUAL};
 use crate::config::value::FieldValue as _;
 use crate::config::{Begin, Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
@@ -188,10 +188,10 @@ fn next(common: Common, dir: &Path, config: &Config) -> Result<String, TrainErro
         let agent = Agent::new(config, dims)?;
         recipe(&online, &agent).map(drop)
     };
-    let config = start.configuration(&args, common, "baq").and_then(|config| fits(&config).map(|()| config));
+    let config = start.configuration(&args, common, USUAL).and_then(|config| fits(&config).map(|()| config));
     let (adapt, config) = match config {
-        Ok(config) => ("baq", config),
-        Err(_) => ("plain", start.configuration(&args, common, "plain")?),
+        Ok(config) => (USUAL, config),
+        Err(_) => (PLAIN, start.configuration(&args, common, PLAIN)?),
     };
     let mut words = vec!["finetune", "--from", &from, "--adapt", adapt];
     if run.env.is_empty() {

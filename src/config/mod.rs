@@ -21,7 +21,7 @@ pub use field::{Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::help_text;
 pub use net::{InitScheme, NetSpec, Norm};
-pub use presets::{PRESETS, Preset};
+pub use presets::{DEMO, PRESETS, Preset};
 pub use sections::{
     AuditConfig, Begin, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,
     OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,

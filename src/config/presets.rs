@@ -111,6 +111,42 @@ pub const PRESETS: &[Preset] = &[
     },
 ];
 
+/// The runs of `baq demo`: each has the name of its folder from what it trains.
+pub struct Demo {
+    /// fits the model of the behaviour: algorithm, also its preset
+    pub cloning: &'static str,
+    /// what the model of the behaviour needs to see states as the base does
+    pub cloning_set: &'static str,
+    /// trains what is fine-tuned: algorithm
+    pub base: &'static str,
+    /// its preset
+    pub base_preset: &'static str,
+    /// fine-tunes it as it is
+    pub unchanged: &'static str,
+    /// fine-tunes it with the model of the behaviour
+    pub adapted: &'static str,
+    /// Mixed data lie far from any one-peaked model; the fixed scale would be too narrow.
+    pub adapted_set: &'static str,
+}
+
+/// The demonstration of the program.
+pub const DEMO: Demo = Demo {
+    cloning: "bc",
+    cloning_set: "data.observation_scaling=standardise",
+    base: "iql",
+    base_preset: "iql_small",
+    unchanged: "plain",
+    adapted: "baq",
+    adapted_set: "baq.k_q=auto",
+};
+
+impl Demo {
+    /// The four runs in order.
+    pub const fn runs(&self) -> [&'static str; 4] {
+        [self.cloning, self.base, self.unchanged, self.adapted]
+    }
+}
+
 /// The preset called `name`.
 pub fn find(name: &str) -> Result<&'static Preset, ConfigError> {
     PRESETS.iter().find(|p| p.name == name).ok_or_else(|| ConfigError::UnknownPreset {

@@ -123,7 +123,7 @@ fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Optio
             "on fine-tuning; set the option of [online]".into()
         }
         ("offline", "validation_fraction" | "patience") if !off && agent.validation_trace(BATCH).is_none() => {
-            format!("on {}, which clones no behaviour; give it to one that does, as bc", run.algo)
+            format!("on {}, which clones no behaviour; give it to a method that does", run.algo)
         }
         ("offline", "patience") if !off && offline.validation_fraction == 0.0 => {
             "with offline.validation_fraction = 0; hold some transitions out".into()

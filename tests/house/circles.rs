@@ -48,14 +48,16 @@ fn tokens(code: &str) -> Vec<String> {
     all
 }
 
-/// Inside `mod name { .. }` the parent is the file itself: the first `super` of a path becomes `self`.
+/// Inside `mod name { .. }` the parent is the file itself: the first `super` of a path becomes `self`. So it does inside
+/// `macro_rules! name { .. }`, where it is the parent of whoever calls the macro.
 fn own_super(mut tokens: Vec<String>) -> Vec<String> {
     let (mut depth, mut inside) = (0, Vec::new());
     for at in 0..tokens.len() {
         match tokens[at].as_str() {
             "{" => {
                 depth += 1;
-                if at > 1 && tokens[at - 2] == "mod" {
+                let of_macro = at > 2 && (tokens[at - 3] == "macro_rules" && tokens[at - 2] == "!");
+                if of_macro || (at > 1 && tokens[at - 2] == "mod") {
                     inside.push(depth);
                 }
             }

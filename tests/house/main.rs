@@ -454,7 +454,6 @@ fn the_crates_below_stand_alone() {
 }
 
 #[test]
-#[ignore = "not all names have gone home yet"]
 fn methods_are_named_at_home() {
     let registries = ["src/algo/registry.rs", "src/adapt/registry.rs"];
     let text = |path: &str| std::fs::read_to_string(root().join(path)).expect("a registry");
@@ -469,7 +468,6 @@ fn methods_are_named_at_home() {
 }
 
 #[test]
-#[ignore = "not all circles are dissolved yet"]
 fn no_file_imports_itself_by_way_of_others() {
     let mut problems = Vec::new();
     for folder in ["src", "kernels/src"] {

@@ -1,6 +1,7 @@
 //! The element-wise functions of two arguments, written once for all instruction sets.
 
-use super::{TILE, check_binary, collapse};
+use super::vector::TILE;
+use super::{check_binary, collapse};
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, run};
 use crate::{Binary, Broadcast};

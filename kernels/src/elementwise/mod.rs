@@ -33,9 +33,6 @@ pub(crate) mod avx512;
 use crate::Broadcast;
 pub use unary::Unary;
 
-/// Elements of one parallel tile.
-const TILE: usize = 1 << 14;
-
 /// Drops axes of extent 1 and joins axes that both arguments walk evenly, so that most calls become one
 /// long row. Axes that are not needed come first, with extent 1.
 pub(crate) fn collapse(b: &Broadcast) -> Broadcast {

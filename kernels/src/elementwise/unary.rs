@@ -1,7 +1,6 @@
 //! The element-wise functions of one argument: an entry for each, which says everything that the kernels know of it.
 
-use super::TILE;
-use super::vector::{exp, log, sigmoid, sin, softplus, tanh};
+use super::vector::{TILE, exp, log, sigmoid, sin, softplus, tanh};
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, run};
 use std::ops::Range;

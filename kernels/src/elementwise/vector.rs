@@ -2,6 +2,9 @@
 
 use crate::simd::Simd;
 
+/// Elements of one parallel tile.
+pub(super) const TILE: usize = 1 << 14;
+
 /// ln 2 in two parts; the first has 9 significant bits, so that n · LN2_HI is exact.
 const LN2_HI: f32 = 0.693_359_4;
 const LN2_LO: f32 = -2.121_944_4e-4;
