@@ -46,7 +46,8 @@ fn any_number_of_threads() {
         ("plain", &[][..]),
         ("plain", &["iql.order=corl", "iql.actor_head=deterministic"][..]),
         ("baq", &[][..]),
-        ("baq", &["baq.relax=gate", "baq.is_exponent=0.4", "baq.relax=follow(0.01)"][..]),
+        ("baq", &["baq.relax=gate", "baq.is_exponent=0.4"][..]),
+        ("baq", &["baq.relax=follow(0.01)"][..]),
     ] {
         let one = with_threads(1, || learn(adapt, sets, Select::ALL, 12));
         for n in [2, 3, 4] {
