@@ -144,9 +144,10 @@ impl<'t> Generator<'t> {
             Some([gain, bias]) => z.layer_norm(self.t.param(gain), self.t.param(bias), 0.1),
             None => z,
         };
-        match self.x.below(4) {
+        match self.x.below(5) {
             0 => Value { v: z, size: 1.0 + input.size },
             1 => Value { v: z.tanh(), size: 1.0 },
+            2 => self.tame(z.tanh().total().gradient(input.v), 5.0),
             _ => {
                 if self.x.chance(0.2) {
                     // Somebody else reads the value before the activation.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baq_kernels::{Activation, Binary, Broadcast, Linear, Norm};
+use baq_kernels::{Activation, Linear, Norm};
 
 use super::fuse::{self, Fate};
 use super::storage::Storage;
@@ -165,8 +165,6 @@ impl Emitter<'_> {
     /// The kernel of a node that has one of its own.
     fn kernel(&self, id: NodeId) -> Option<Kernel> {
         let node = self.graph.node(id);
-        let shape = |k: usize| self.shape(node.args[k]);
-        let arg = |k: usize| self.slot(node.args[k]);
         Some(match node.op {
             Op::Input(_) | Op::Hyper(_) | Op::Const(_) | Op::View(_) => return None,
             Op::Param { id: p, .. } => match self.slot(id) {
@@ -180,42 +178,6 @@ impl Emitter<'_> {
                 self.with_sums(id, [None; 2])
             }
             Op::LayerNorm { eps } => self.layer_norm(id, eps, false),
-            Op::Unary(f) => Kernel::Unary { f: f.map(|x| x.get() as f32), x: arg(0) },
-            Op::Binary(f) => {
-                Kernel::Binary { f, how: loops(node.shape, shape(0), shape(1)), a: arg(0), b: arg(1) }
-            }
-            Op::Sum(axis) => Kernel::Sum { dims: axis.split(shape(0)), x: arg(0) },
-            Op::Min(axis) => Kernel::Min { dims: axis.split(shape(0)), x: arg(0) },
-            Op::MinGrad(axis) => {
-                Kernel::MinGrad { dims: axis.split(shape(0)), x: arg(0), min: arg(1), g: arg(2) }
-            }
-            Op::LogSumExp => {
-                Kernel::LogSumExp { dims: [shape(0).heads * shape(0).rows, shape(0).cols], x: arg(0) }
-            }
-            Op::Concat => {
-                Kernel::Concat { a_cols: shape(0).cols, b_cols: shape(1).cols, a: arg(0), b: arg(1) }
-            }
-            Op::Slice { start, cols } => Kernel::Slice { start, cols, x_cols: shape(0).cols, x: arg(0) },
-            Op::Pad { start, cols } => Kernel::Pad { start, cols, x_cols: shape(0).cols, x: arg(0) },
-            Op::PickHeads => {
-                Kernel::PickHeads { size: node.shape.rows * node.shape.cols, x: arg(0), indices: arg(1) }
-            }
-            Op::PutHeads(_) => {
-                Kernel::PutHeads { size: node.shape.rows * node.shape.cols, x: arg(0), indices: arg(1) }
-            }
-            Op::Repeat(k) => Kernel::Repeat { k, cols: node.shape.cols, x: arg(0) },
-            Op::SumRepeats(k) => {
-                Kernel::Sum { dims: [node.shape.heads * node.shape.rows, k, node.shape.cols], x: arg(0) }
-            }
-            Op::Expand => {
-                // max(x, x), walked with the strides of a broadcast, is a copy.
-                Kernel::Binary {
-                    f: Binary::Max,
-                    how: loops(node.shape, shape(0), shape(0)),
-                    a: arg(0),
-                    b: arg(0),
-                }
-            }
             Op::Region(region) => Kernel::Region {
                 region,
                 body: self.bodies[region].clone(),
@@ -227,7 +189,11 @@ impl Emitter<'_> {
                 };
                 Kernel::RegionResult { region, body: self.bodies[region].clone(), index }
             }
-            Op::Reshape | Op::Detach => unreachable!("invariant: an alias has no kernel"),
+            op => Kernel::Operation {
+                op,
+                shape: node.shape,
+                args: node.args.iter().map(|&a| (self.slot(a), self.shape(a))).collect(),
+            },
         })
     }
 }
@@ -246,9 +212,4 @@ fn sizes(x: Shape, w: Shape) -> Linear {
 /// Sizes of a layer normalisation.
 fn norm(x: Shape, eps: Number) -> Norm {
     Norm { heads: x.heads, rows: x.rows, cols: x.cols, eps: eps.get() as f32 }
-}
-
-/// Loops for an element-wise kernel, which merges them itself where it can.
-fn loops(y: Shape, a: Shape, b: Shape) -> Broadcast {
-    Broadcast { dims: y.dims(), a: a.strides(), b: b.strides() }
 }

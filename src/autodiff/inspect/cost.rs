@@ -3,6 +3,7 @@
 use baq_kernels::{Activation, Linear, Norm};
 
 use crate::autodiff::run::program::{Kernel, Program, Step, flops};
+use crate::autodiff::trace::operation::Op;
 
 /// One step of a program, as a bench reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,21 +63,14 @@ impl Program {
             }
             Kernel::LayerNormGrad { sizes, .. } => ("layer_norm_grad", norm(sizes)),
             Kernel::Noise { .. } => ("noise", out.len.to_string()),
-            Kernel::Unary { f, .. } => ("element-wise", format!("{} {f:?}", out.len)),
-            Kernel::Binary { f, .. } => ("element-wise", format!("{} {f:?}", out.len)),
-            Kernel::Sum { dims, .. } => ("reduction", format!("{dims:?} sum")),
-            Kernel::Min { dims, .. } => ("reduction", format!("{dims:?} min")),
-            Kernel::MinGrad { dims, .. } => ("reduction", format!("{dims:?} gradient of min")),
-            Kernel::LogSumExp { dims, .. } => ("reduction", format!("{dims:?} log-sum-exp")),
+            Kernel::Operation { op, args, .. } => match op {
+                Op::Unary(f) => ("element-wise", format!("{} {f:?}", out.len)),
+                Op::Binary(f) => ("element-wise", format!("{} {f:?}", out.len)),
+                op if op.moves() => ("copy", out.len.to_string()),
+                op => ("reduction", format!("{:?} {}", args[0].1.dims(), op.name())),
+            },
             Kernel::Region { body, .. } => ("blocks", format!("{} heads x {}", body.heads, body.blocks)),
-            Kernel::Concat { .. }
-            | Kernel::Slice { .. }
-            | Kernel::Pad { .. }
-            | Kernel::Repeat { .. }
-            | Kernel::PickHeads { .. }
-            | Kernel::PutHeads { .. }
-            | Kernel::Copy { .. }
-            | Kernel::RegionResult { .. } => ("copy", out.len.to_string()),
+            Kernel::Copy { .. } | Kernel::RegionResult { .. } => ("copy", out.len.to_string()),
         }
     }
 }

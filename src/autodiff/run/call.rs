@@ -1,8 +1,10 @@
 //! One kernel call of a program, on slices.
 
-use baq_kernels::{Kernels, NormGradients, Scratch};
+use baq_kernels::{Binary, Broadcast, Kernels, NormGradients, Scratch};
 
 use super::program::{Kernel, Slot};
+use crate::autodiff::trace::operation::Op;
+use crate::autodiff::trace::shape::Shape;
 
 /// What a call writes and how.
 pub(super) struct Target<'a> {
@@ -39,51 +41,77 @@ pub(super) fn call<'v>(k: &Kernels, kernel: &Kernel, at: impl Fn(&Slot) -> &'v [
             let gradients = NormGradients { dx, dgain, dbias: second, add, scratch };
             (k.layer_norm_grad)(sizes, at(x), at(gain), at(dy), gradients);
         }
-        Kernel::Unary { f, x } => (k.unary)(*f, at(x), y),
-        Kernel::Binary { f, how, a, b } => (k.binary)(*f, how, at(a), at(b), y),
-        Kernel::Sum { dims, x } => (k.sum)(*dims, at(x), y),
-        Kernel::Min { dims, x } => (k.min)(*dims, at(x), y),
-        Kernel::MinGrad { dims, x, min, g } => (k.min_grad)(*dims, at(x), at(min), at(g), y),
-        Kernel::LogSumExp { dims, x } => (k.log_sum_exp)(*dims, at(x), y),
-        Kernel::Concat { a_cols, b_cols, a, b } => {
-            let rows = at(a).chunks_exact(*a_cols).zip(at(b).chunks_exact(*b_cols));
-            for (row, (a, b)) in y.chunks_exact_mut(a_cols + b_cols).zip(rows) {
-                row[..*a_cols].copy_from_slice(a);
-                row[*a_cols..].copy_from_slice(b);
-            }
-        }
-        Kernel::Slice { start, cols, x_cols, x } => {
-            for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
-                row.copy_from_slice(&x[*start..start + cols]);
-            }
-        }
-        Kernel::Pad { start, cols, x_cols, x } => {
-            for (row, x) in y.chunks_exact_mut(*cols).zip(at(x).chunks_exact(*x_cols)) {
-                row.fill(0.0);
-                row[*start..start + x_cols].copy_from_slice(x);
-            }
-        }
-        Kernel::Repeat { k, cols, x } => {
-            for (rows, x) in y.chunks_exact_mut(k * cols).zip(at(x).chunks_exact(*cols)) {
-                for row in rows.chunks_exact_mut(*cols) {
-                    row.copy_from_slice(x);
-                }
-            }
-        }
-        Kernel::PickHeads { size, x, indices } => {
-            for (y, &j) in y.chunks_exact_mut(*size).zip(at(indices)) {
-                y.copy_from_slice(&at(x)[j as usize * size..][..*size]);
-            }
-        }
-        Kernel::PutHeads { size, x, indices } => {
-            y.fill(0.0);
-            for (x, &j) in at(x).chunks_exact(*size).zip(at(indices)) {
-                y[j as usize * size..].iter_mut().zip(x).for_each(|(y, x)| *y += x);
-            }
+        Kernel::Operation { op, shape, args } => {
+            let arg = |i: usize| (at(&args[i].0), args[i].1);
+            operation(k, *op, *shape, arg, y);
         }
         Kernel::Copy { x } => y.copy_from_slice(at(x)),
         Kernel::Noise { .. } | Kernel::Region { .. } | Kernel::RegionResult { .. } => {
             unreachable!("invariant: these need more than values")
         }
     }
+}
+
+/// Runs the kernel of an operation by itself; `arg` gives an argument with its extents.
+fn operation<'v>(k: &Kernels, op: Op, out: Shape, arg: impl Fn(usize) -> (&'v [f32], Shape), y: &mut [f32]) {
+    let (x, s) = arg(0);
+    let other = |i: usize| arg(i).0;
+    match op {
+        Op::Unary(f) => (k.unary)(f.map(|x| x.get() as f32), x, y),
+        Op::Binary(f) => {
+            let (b, t) = arg(1);
+            (k.binary)(f, &loops(out, s, t), x, b, y);
+        }
+        // max(x, x), walked with the strides of a broadcast, is a copy.
+        Op::Expand => (k.binary)(Binary::Max, &loops(out, s, s), x, x, y),
+        Op::Sum(axis) => (k.sum)(axis.split(s), x, y),
+        Op::SumRepeats(n) => (k.sum)([out.heads * out.rows, n, out.cols], x, y),
+        Op::Min(axis) => (k.min)(axis.split(s), x, y),
+        Op::MinGrad(axis) => (k.min_grad)(axis.split(s), x, other(1), other(2), y),
+        Op::LogSumExp => (k.log_sum_exp)([s.heads * s.rows, s.cols], x, y),
+        Op::Concat => {
+            let rows = x.chunks_exact(s.cols).zip(other(1).chunks_exact(out.cols - s.cols));
+            for (row, (a, b)) in y.chunks_exact_mut(out.cols).zip(rows) {
+                row[..s.cols].copy_from_slice(a);
+                row[s.cols..].copy_from_slice(b);
+            }
+        }
+        Op::Slice { start, cols } => {
+            for (row, x) in y.chunks_exact_mut(cols).zip(x.chunks_exact(s.cols)) {
+                row.copy_from_slice(&x[start..start + cols]);
+            }
+        }
+        Op::Pad { start, cols } => {
+            for (row, x) in y.chunks_exact_mut(cols).zip(x.chunks_exact(s.cols)) {
+                row.fill(0.0);
+                row[start..start + s.cols].copy_from_slice(x);
+            }
+        }
+        Op::Repeat(n) => {
+            for (rows, x) in y.chunks_exact_mut(n * s.cols).zip(x.chunks_exact(s.cols)) {
+                for row in rows.chunks_exact_mut(s.cols) {
+                    row.copy_from_slice(x);
+                }
+            }
+        }
+        Op::PickHeads => {
+            let size = out.rows * out.cols;
+            for (y, &j) in y.chunks_exact_mut(size).zip(other(1)) {
+                y.copy_from_slice(&x[j as usize * size..][..size]);
+            }
+        }
+        Op::PutHeads(_) => {
+            let size = out.rows * out.cols;
+            y.fill(0.0);
+            for (x, &j) in x.chunks_exact(size).zip(other(1)) {
+                y[j as usize * size..].iter_mut().zip(x).for_each(|(y, x)| *y += x);
+            }
+        }
+        _ => unreachable!("invariant: {op:?} has a kernel of another kind, or none"),
+    }
+}
+
+/// Loops for an element-wise kernel, which merges them itself where it can.
+fn loops(y: Shape, a: Shape, b: Shape) -> Broadcast {
+    Broadcast { dims: y.dims(), a: a.strides(), b: b.strides() }
 }

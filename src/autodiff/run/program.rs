@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use baq_kernels::{self as kernels, Activation, Binary, Broadcast, Linear, Norm};
+use baq_kernels::{Activation, Linear, Norm};
 
 use crate::autodiff::trace::leaves::{InputSpec, NoiseSpec};
 use crate::autodiff::trace::metric::Metric;
+use crate::autodiff::trace::operation::Op;
 use crate::autodiff::trace::parameters::{GroupId, ParamId, ParamTable};
 use crate::autodiff::trace::schedule::{Adam, Schedule};
 use crate::autodiff::trace::shape::Shape;
@@ -69,72 +70,11 @@ pub(in crate::autodiff) enum Kernel {
         dgain: Option<Slot>,
         dbias: Option<Slot>,
     },
-    Unary {
-        f: kernels::Unary,
-        x: Slot,
-    },
-    Binary {
-        f: Binary,
-        how: Broadcast,
-        a: Slot,
-        b: Slot,
-    },
-    Sum {
-        dims: [usize; 3],
-        x: Slot,
-    },
-    Min {
-        dims: [usize; 3],
-        x: Slot,
-    },
-    MinGrad {
-        dims: [usize; 3],
-        x: Slot,
-        min: Slot,
-        g: Slot,
-    },
-    LogSumExp {
-        dims: [usize; 2],
-        x: Slot,
-    },
-    /// rows of a and b side by side
-    Concat {
-        a_cols: usize,
-        b_cols: usize,
-        a: Slot,
-        b: Slot,
-    },
-    /// `cols` columns of x from `start`
-    Slice {
-        start: usize,
-        cols: usize,
-        x_cols: usize,
-        x: Slot,
-    },
-    /// x from column `start` on, zeros elsewhere
-    Pad {
-        start: usize,
-        cols: usize,
-        x_cols: usize,
-        x: Slot,
-    },
-    /// every row `k` times
-    Repeat {
-        k: usize,
-        cols: usize,
-        x: Slot,
-    },
-    /// parts of `size` numbers by index
-    PickHeads {
-        size: usize,
-        x: Slot,
-        indices: Slot,
-    },
-    /// the inverse
-    PutHeads {
-        size: usize,
-        x: Slot,
-        indices: Slot,
+    /// any other operation, of values with their extents
+    Operation {
+        op: Op,
+        shape: Shape,
+        args: Vec<(Slot, Shape)>,
     },
     Copy {
         x: Slot,

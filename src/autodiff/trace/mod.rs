@@ -1,4 +1,8 @@
 //! Tracing: formulas leave a graph.
+//!
+//! A new function of one number has its method and derivative in `unary`, and its kernel in `baq_kernels::elementwise`. Any
+//! other operation has its facts in `operation`, its method in `arithmetic`, its derivative in `gradient`, its definition in
+//! `inspect::f64_operations` and its kernel in `run::call`; what is fused with others, also in `compile`.
 
 mod arithmetic;
 pub mod gradient;

@@ -55,7 +55,7 @@ impl std::fmt::Display for NoiseKind {
     }
 }
 
-/// What a node computes. Arguments are listed in [`Node::args`].
+/// What a node computes. Its arguments are listed in [`Node::args`](super::graph::Node::args).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// A column of the batch, by index into the trace's inputs.
