@@ -153,8 +153,18 @@ fn method(section: &dyn AnySection, k: usize) -> (&'static str, &'static str) {
     let modifier = adapt::ADAPTATIONS.iter().find(|e| e.name == section.name());
     match (base, modifier) {
         (Some(base), _) if base.name == "bc" => ("bc", "plain"),
-        (Some(base), _) => (base.name, ["plain", "so2"][k % 2]),
-        (_, Some(modifier)) => (["iql", "cql"][k % 2], modifier.name),
+        (Some(base), _) => {
+            let over = |m| common::methods().any(|pair| pair == (base.name, m));
+            (base.name, if k % 2 == 1 && over("so2") { "so2" } else { "plain" })
+        }
+        (_, Some(modifier)) => {
+            let pairs: Vec<_> = ["iql", "cql"]
+                .map(|base| (base, modifier.name))
+                .into_iter()
+                .filter(|pair| common::methods().any(|known| known == *pair))
+                .collect();
+            pairs[k % pairs.len()]
+        }
         _ => [("iql", "plain"), ("iql", "baq"), ("td3", "plain"), ("cql", "off2on"), ("bc", "plain")][k % 5],
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! Order: V, π_b, α_b, π, Q, Q̂. L_b and L_αb are formed before π_b moves, L_π on the new V and the old π_b, Q on the new V.
 //!
-//! Metrics: those of [`super::measure`]; `balance_mean`, `balance_std` = mean and spread of the β that acts over the batch;
+//! Metrics: those of [`super::iql`]; `balance_mean`, `balance_std` = mean and spread of the β that acts over the batch;
 //! `balance_loss` = L_b; `balance_temperature` = α_b.
 //!
 //! Declared differences. From the released program: the draws of β in L_b and L_π are independent; the weight of a row has the

@@ -39,7 +39,7 @@
 //!
 //! Tests come by themselves: every pair of the registries is checked for gradients, determinism, allocations, its `explain`
 //! text and the paths of its parameters (`BAQ_BLESS=1 cargo test --test explain --test programs` writes the two latter).
-//! Write those of what only this method promises; numbers of a foreign program go through `audit golden`.
+//! Write those of what only this method promises; numbers of a foreign program go through `baq audit trace`.
 
 pub mod awac;
 pub mod bc;

@@ -11,7 +11,7 @@ use super::{Common, Outcome, Verdict, train};
 use crate::adapt::Method;
 use crate::algo::Dims;
 use crate::autodiff::Cost;
-use crate::config::{Config, OfflineConfig, RunConfig};
+use crate::config::{Begin, Config, OfflineConfig, RunConfig};
 use crate::env::{self, cost};
 use crate::train::TrainError;
 use crate::train::bench::{self, Acting, Measured, Round, Samples};
@@ -242,6 +242,7 @@ impl Bench {
             ..RunArgs::default()
         };
         let mut config = args.resolve(common, self.algo.as_deref(), None)?;
+        config.put(RunConfig { begin: Begin::Offline, ..config.section() });
         config.put(OfflineConfig {
             updates: self.updates.unwrap_or(21_000),
             log_every: WINDOW,

@@ -34,7 +34,7 @@ pub struct Explain {
     /// environment that gives the dimensions (default: that of the file, else hopper)
     #[arg(long, value_name = "ENV")]
     env: Option<String>,
-    /// which phase (default: online for an adaptation, else offline)
+    /// which phase (default: online for an adaptation and for what learns from scratch, else offline)
     #[arg(long)]
     phase: Option<Which>,
     /// preset to start from (default: the one named like the algorithm)
@@ -105,7 +105,8 @@ impl Explain {
         };
         let mut config = args.resolve(common, self.algo.as_deref(), self.adapt.as_deref())?;
         let mut run: RunConfig = config.section();
-        let default = if Method::of(&config).is_plain() { Which::Offline } else { Which::Online };
+        let offline = Method::of(&config).is_plain() && run.begin != Begin::Online;
+        let default = if offline { Which::Offline } else { Which::Online };
         if run.env.is_empty() && self.env.is_none() {
             run.env = env::spec("hopper")?.id.into();
             config.put(run);
@@ -163,7 +164,8 @@ impl Sheet {
                     parts.push(Part::new(fit.name, about, batch, fit.updates, &trace));
                 }
                 let cadence = cadence::of(&online, agent.adaptation.as_ref());
-                let phase = online_phase(config, &agent, offline.updates);
+                let before = if from_scratch(config)? { 0 } else { offline.updates };
+                let phase = online_phase(config, &agent, before);
                 let rounds = phase.rounds;
                 let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];
                 about.extend(switch(&online));
@@ -219,16 +221,20 @@ impl Sheet {
 
 /// The phases from nothing to the end of the one that is explained.
 fn plan(config: &Config, agent: &Agent, which: Which) -> Result<Plan, TrainError> {
-    let run: RunConfig = config.section();
     let offline = Plan::offline(config);
     let online =
         || Plan::online(config, agent.adaptation.pretrain().iter().map(|fit| (fit.name, fit.updates)));
-    let scratch = run.begin == Begin::Online || !Method::of(config).algorithm()?.needs_data;
     Ok(match which {
         Which::Offline => offline,
-        Which::Online if scratch => online(),
+        Which::Online if from_scratch(config)? => online(),
         Which::Online => online().after(offline),
     })
+}
+
+/// Whether the online phase of the method comes after no other one.
+fn from_scratch(config: &Config) -> Result<bool, TrainError> {
+    let begin = config.section::<RunConfig>().begin;
+    Ok(begin == Begin::Online || !Method::of(config).algorithm()?.needs_data)
 }
 
 /// What batches are drawn from.

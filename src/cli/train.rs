@@ -147,7 +147,7 @@ impl Train {
         if let Some(n) = self.env_steps {
             if !online {
                 return Err(TrainError::Input(format!(
-                    "--env-steps: expected a run that learns in an environment, got training on {}; its length is --updates",
+                    "--env-steps: expected a run that learns in an environment, got training on {}; its length is --updates (--set run.begin=online: from scratch in the environment, with the data)",
                     config.section::<RunConfig>().dataset
                 )));
             }

@@ -144,7 +144,7 @@ pub fn unknown_key(section: &str, key: &str, fields: &[Field]) -> ConfigError {
 /// }
 ///
 /// let mut c = DemoConfig::default();
-/// assert_eq!(c.hidden, [256, 256]);
+/// assert_eq!(c.hidden.hidden, [256, 256]);
 /// c.set("order", &toml::Value::String("corl".into())).unwrap();
 /// assert_eq!(c.order, Order::Corl);
 /// assert_eq!(
