@@ -17,6 +17,7 @@
 //! | [`audit`] | golden traces and gradient checks |
 //! | [`train`] | offline and online loops, evaluation, collection |
 //! | [`report`] | runs as pictures and one self-contained page |
+//! | [`study`] | questions as files: paired runs, statistics, tables, figures |
 //! | [`cli`] | the command line |
 
 #![deny(missing_docs)]
@@ -34,4 +35,5 @@ pub mod nn;
 pub mod replay;
 pub mod report;
 pub mod rng;
+pub mod study;
 pub mod train;

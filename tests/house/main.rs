@@ -19,7 +19,8 @@
 //! | `audit` | files, autodiff, algo, adapt, config, nn, replay, rng, checkpoint (the container) | rand, files |
 //! | `train` | all above | datasets, kernels (which instruction set), ndarray, rand, csv, files |
 //! | `report` | files, train, config, checkpoint | drawing (maud, resvg), files of the system |
-//! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, report | clap, rayon (the pool), datasets, kernels |
+//! | `study` | files, config, rng, checkpoint, train, report | datasets, rand, csv, maud, files of the system |
+//! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, report, study | clap, rayon (the pool), datasets, kernels |
 //!
 //! The table in this header is the documentation of `ROOMS` below, which is what is enforced.
 
@@ -65,6 +66,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("report", &["files", "train", "config", "checkpoint"], &["maud", "resvg", "std::fs"]),
     (
+        "study",
+        &["files", "config", "rng", "checkpoint", "train", "report"],
+        &["baq_datasets", "csv", "maud", "rand", "std::fs"],
+    ),
+    (
         "cli",
         &[
             "files",
@@ -78,6 +84,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "audit",
             "train",
             "report",
+            "study",
         ],
         &["clap", "rayon", "baq_datasets", "baq_kernels", "std::fs"],
     ),

@@ -1,0 +1,196 @@
+//! What the runs of a study have come to: all that tables and figures are made from.
+
+use crate::train::metrics::{Evaluation, Phase, read_evaluations};
+use crate::train::rundir::RunError;
+use std::path::Path;
+
+/// The results of a study, as far as it has come.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Results {
+    /// Its name.
+    pub name: String,
+    /// Its question, one line.
+    pub about: String,
+    /// The named reduction that it was run at; `None` for its full size.
+    pub scale: Option<String>,
+    /// The commit of the program.
+    pub commit: String,
+    /// Its data sets, in the order of its file: the rows of tables.
+    pub data: Vec<String>,
+    /// Its methods, in the order of its file: the columns of tables.
+    pub methods: Vec<Method>,
+    /// Its finished runs.
+    pub outcomes: Vec<Outcome>,
+    /// Its runs without a result.
+    pub absent: Vec<Absent>,
+}
+
+/// A method of a study.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Method {
+    /// Its name in tables.
+    pub label: String,
+    /// The label of the method that it is compared with, run by run: `None` for a base.
+    pub base: Option<String>,
+}
+
+/// A finished run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Its data set, one of [`Results::data`].
+    pub data: String,
+    /// Its method, the label of one of [`Results::methods`].
+    pub method: String,
+    /// Its seed: runs of one seed are paired.
+    pub seed: u64,
+    /// Its evaluations.
+    pub curve: Curve,
+    /// Updates of its offline training.
+    pub offline_updates: u64,
+    /// Its updates in all, offline and online.
+    pub updates: u64,
+    /// Its steps in the environment.
+    pub env_steps: u64,
+    /// Core-hours of its own; those of training that it shares with other runs are not among them.
+    pub core_hours: f64,
+}
+
+/// A run without a result: not begun, not finished, or failed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Absent {
+    /// As in [`Outcome`].
+    pub data: String,
+    /// As in [`Outcome`].
+    pub method: String,
+    /// As in [`Outcome`].
+    pub seed: u64,
+    /// In a few words.
+    pub why: String,
+}
+
+/// One evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Offline the updates so far, online the environment steps so far.
+    pub step: u64,
+    /// Mean over the evaluation's episodes, in the unit of the curve.
+    pub score: f64,
+}
+
+/// The evaluations of a run, in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Curve {
+    /// Whether scores are D4RL-normalised; they are raw returns where the task has no reference scores.
+    pub scored: bool,
+    /// Of the offline training.
+    pub offline: Vec<Point>,
+    /// Of the online phase; the first one, at step 0, is the switch.
+    pub online: Vec<Point>,
+}
+
+impl Curve {
+    /// Reads the evaluations of a run directory. A run that was fine-tuned has those of its offline training too.
+    pub fn read(dir: &Path) -> Result<Self, RunError> {
+        read_evaluations(dir).map(|evaluations| Self::of(&evaluations))
+    }
+
+    fn of(evaluations: &[Evaluation]) -> Self {
+        let scored = !evaluations.is_empty() && evaluations.iter().all(|e| e.score.is_some());
+        let mut curve = Self { scored, ..Self::default() };
+        for e in evaluations {
+            let score = if scored { e.score.unwrap_or(f64::NAN) } else { e.mean() };
+            let (points, step) = match e.stamp.phase {
+                Phase::Offline => (&mut curve.offline, e.stamp.update),
+                Phase::Online => (&mut curve.online, e.stamp.env_step),
+            };
+            points.push(Point { step, score });
+        }
+        curve
+    }
+}
+
+impl Results {
+    /// The finished runs of a method on a data set, by seed.
+    pub fn runs(&self, data: &str, method: &str) -> Vec<&Outcome> {
+        let mut runs: Vec<&Outcome> =
+            self.outcomes.iter().filter(|o| o.data == data && o.method == method).collect();
+        runs.sort_by_key(|o| o.seed);
+        runs
+    }
+
+    /// What every table and figure says of its runs: scale, steps, seeds, commit.
+    pub fn facts(&self) -> String {
+        let scale = self.scale.as_ref().map_or("full size".into(), |scale| format!("scale `{scale}`"));
+        let updates = range(self.outcomes.iter().map(|o| o.offline_updates));
+        let steps = range(self.outcomes.iter().map(|o| o.env_steps));
+        let mut seeds: Vec<u64> = self.outcomes.iter().map(|o| o.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        let seeds = if seeds.is_empty() { "no runs".into() } else { format!("seeds {}", seeds.join(", ")) };
+        let commit = &self.commit;
+        format!("{scale}; {updates} offline updates, {steps} online steps; {seeds}; commit {commit}")
+    }
+
+    /// How many runs a method should have on a data set.
+    pub fn planned(&self, data: &str, method: &str) -> usize {
+        let absent = self.absent.iter().filter(|a| a.data == data && a.method == method);
+        self.runs(data, method).len() + absent.count()
+    }
+}
+
+/// A whole number with its thousands set off: `30,000`.
+pub fn whole(n: u64) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or_default()).collect();
+    groups.join(",")
+}
+
+/// From the least to the greatest; `no` without any.
+pub fn range(all: impl Iterator<Item = u64> + Clone) -> String {
+    match (all.clone().min(), all.max()) {
+        (Some(low), Some(high)) if low < high => format!("{} to {}", whole(low), whole(high)),
+        (Some(low), _) => whole(low),
+        _ => "no".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::metrics::{EvaluationLog, Stamp};
+
+    fn evaluation(phase: Phase, at: u64, score: Option<f64>, x: f64) -> Evaluation {
+        let (update, env_step) = if phase == Phase::Offline { (at, 0) } else { (7, at) };
+        let stamp = Stamp { phase, update, env_step };
+        Evaluation { stamp, score, returns: vec![x, x + 2.0], lengths: vec![1, 1] }
+    }
+
+    #[test]
+    fn numbers_are_read_at_a_glance() {
+        assert_eq!([0, 999, 1_000, 1_234_567].map(whole), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!(range([30_000, 200].into_iter()), "200 to 30,000");
+        assert_eq!((range([7, 7].into_iter()), range([].into_iter())), ("7".into(), "no".into()));
+    }
+
+    #[test]
+    fn a_run_directory_becomes_a_curve() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |second: Option<f64>| {
+            let all = [
+                evaluation(Phase::Offline, 500, Some(3.0), 30.0),
+                evaluation(Phase::Online, 0, second, 40.0),
+                evaluation(Phase::Online, 100, Some(5.0), 50.0),
+            ];
+            EvaluationLog::create(folder.path(), &all).unwrap();
+            let curve = Curve::read(folder.path()).unwrap();
+            let pairs = |points: &[Point]| points.iter().map(|p| (p.step, p.score)).collect::<Vec<_>>();
+            (curve.scored, pairs(&curve.offline), pairs(&curve.online))
+        };
+        assert_eq!(read(Some(4.0)), (true, vec![(500, 3.0)], vec![(0, 4.0), (100, 5.0)]));
+        // One evaluation without a score: all of them as returns, never both units in one curve.
+        assert_eq!(read(None), (false, vec![(500, 31.0)], vec![(0, 41.0), (100, 51.0)]));
+        assert!(Curve::read(&folder.path().join("none")).is_err());
+    }
+}
