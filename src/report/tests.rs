@@ -62,7 +62,7 @@ fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) 
                 ],
             )
             .unwrap();
-        timing.record(Timing { stamp, seconds: i as f64 * 1.9, updates_per_second: 2600.0 }).unwrap();
+        timing.record(Timing { stamp, seconds: i as f64 * 1.9, steps_per_second: 2600.0 }).unwrap();
     }
     if online {
         for i in 0..=30u64 {

@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(first.mean(), (3.0 + 1.0 / 3.0) / 3.0);
 
         let mut log = TimingLog::create(dir).unwrap();
-        let t = Timing { stamp: first.stamp, seconds: 1.25, updates_per_second: 4000.0 };
+        let t = Timing { stamp: first.stamp, seconds: 1.25, steps_per_second: 4000.0 };
         log.record(t).unwrap();
         log.flush().unwrap();
         assert_eq!(read_timing(dir).unwrap(), [t]);

@@ -5,7 +5,7 @@ use super::rundir::{self, RunError};
 use super::stamp::Stamp;
 use std::path::Path;
 
-const COLUMNS: [&str; 2] = ["seconds", "updates_per_second"];
+const COLUMNS: [&str; 2] = ["seconds", "steps_per_second"];
 
 /// Writes `timing.csv`.
 pub struct TimingLog {
@@ -19,8 +19,8 @@ pub struct Timing {
     pub stamp: Stamp,
     /// Seconds since the phase began or, behind a `--resume`, went on.
     pub seconds: f64,
-    /// Updates per second in that time; online, environment steps.
-    pub updates_per_second: f64,
+    /// Steps per second in that time: updates on data, in an environment those of the environment.
+    pub steps_per_second: f64,
 }
 
 impl TimingLog {
@@ -36,7 +36,7 @@ impl TimingLog {
 
     /// Appends one row.
     pub fn record(&mut self, t: Timing) -> Result<(), RunError> {
-        self.file.push(t.stamp, &[t.seconds, t.updates_per_second].map(|x| Cell::Number(Number(x))))
+        self.file.push(t.stamp, &[t.seconds, t.steps_per_second].map(|x| Cell::Number(Number(x))))
     }
 
     /// Everything recorded so far is on the disk when this returns.
@@ -48,6 +48,6 @@ impl TimingLog {
 /// Reads `timing.csv` of a run.
 pub fn read_timing(dir: &Path) -> Result<Vec<Timing>, RunError> {
     let table = Table::<(f64, f64)>::read(&dir.join(rundir::TIMING), Some(&COLUMNS))?;
-    let timing = |(stamp, (seconds, updates_per_second))| Timing { stamp, seconds, updates_per_second };
+    let timing = |(stamp, (seconds, steps_per_second))| Timing { stamp, seconds, steps_per_second };
     Ok(table.rows.into_iter().map(timing).collect())
 }

@@ -668,8 +668,8 @@ impl Logs {
         let Some((metrics, _, timing)) = &mut self.0 else { return Ok(()) };
         values.extend(last_return.map(|r| (&EPISODE_RETURN, r)));
         metrics.record(stamp, &values)?;
-        let (seconds, updates_per_second) = (progress.seconds(), progress.rate());
-        Ok(timing.record(Timing { stamp, seconds, updates_per_second })?)
+        let (seconds, steps_per_second) = (progress.seconds(), progress.rate());
+        Ok(timing.record(Timing { stamp, seconds, steps_per_second })?)
     }
 
     fn evaluated(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
