@@ -232,6 +232,8 @@ fn rearrangements() {
 #[test]
 fn gradients_of_gradients() {
     type Formula = for<'t> fn(&[Var<'t>]) -> Var<'t>;
+    /// Name, shapes, range of the numbers.
+    type Case<'a> = (&'a str, &'a [Shape], (f64, f64), Formula);
     let network: &[Shape] = &[
         Shape::new(1, 5, 3),
         Shape::new(2, 3, 4),
@@ -239,7 +241,7 @@ fn gradients_of_gradients() {
         Shape::new(2, 4, 2),
         Shape::new(2, 1, 2),
     ];
-    let cases: [(&str, &[Shape], (f64, f64), Formula); 16] = [
+    let cases: [Case<'_>; 16] = [
         ("exp", &[DENSE], WIDE, |p| p[0].exp()),
         ("log", &[DENSE], POSITIVE, |p| p[0].log()),
         ("tanh", &[DENSE], WIDE, |p| p[0].tanh()),

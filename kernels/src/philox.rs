@@ -135,7 +135,7 @@ pub fn fill_subset(seed: u64, stream: u32, position: u64, of: usize, out: &mut [
         if i % 4 == 0 {
             words = source.next_block();
         }
-        let rank = (u64::from(words[i % 4]) * (of - i) as u64 >> 32) as usize;
+        let rank = ((u64::from(words[i % 4]) * (of - i) as u64) >> 32) as usize;
         // What is left and has that rank stands as many places further on as drawn numbers stand before it.
         let (mut at, mut before) = (rank, 0);
         loop {

@@ -184,8 +184,8 @@ impl Famo2oConfig {
             init: iql::InitRule::Orthogonal,
             hidden: self.hidden.clone(),
             critics: self.critics,
-            value: self.value.clone(),
-            critic: self.critic.clone(),
+            value: self.value,
+            critic: self.critic,
             ..IqlConfig::default()
         }
     }
@@ -244,12 +244,12 @@ fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
         balance_entropy: AutoOr::Value(r.number_or("target_entropy", ANY, -0.5)?),
         weight_bound: r.number_or("exp_adv_max", POSITIVE, 100.0)?,
         log_std_min: r.number_or("actor_log_std_min", (-1e3, 2.0), -5.0)?,
-        hidden: r.hidden("v").into(),
+        hidden: r.hidden("v"),
         critics: r.copies("q"),
-        actor: rate.clone(),
-        balance: rate.clone(),
-        balance_temperature: rate.clone(),
-        value: rate.clone(),
+        actor: rate,
+        balance: rate,
+        balance_temperature: rate,
+        value: rate,
         critic: rate,
     });
     Ok(())

@@ -263,7 +263,7 @@ fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
     ours.rounds = r.whole_or("actor_cosine_max_steps", u64::MAX, 1_000_000)?;
     let common = r.adam_or(&["lr"], 3e-4)?;
     let tau = r.number_or("iql_tau", SHARE, 0.7)?;
-    let own = |key: &str| Ok::<AdamConfig, Wrong>(r.adam(key)?.unwrap_or_else(|| common.clone()));
+    let own = |key: &str| Ok::<AdamConfig, Wrong>(r.adam(key)?.unwrap_or(common));
     let [mut actor, value, critic] = [own("actor_lr")?, own("vf_lr")?, own("qf_lr")?];
     actor.lr = Schedule::Cosine { from: actor.lr.ends()[0], to: 0.0, steps: Schedule::AUTO };
     let deterministic = match r.word("policy", &["gaussian", "deterministic"])? {

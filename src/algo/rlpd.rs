@@ -146,7 +146,7 @@ fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
     r.check_size("num_qs", r.copies("q"), "init.critic_*")?;
     let critic_hidden = NetSpec {
         norm: crate::config::Norm::Layer { eps: r.number_or("ln_eps", (1e-12, 1.0), 1e-6)? },
-        ..r.hidden("q").into()
+        ..r.hidden("q")
     };
     ours.config.put(RlpdConfig {
         discount: r.constant_or("discount", SHARE, 0.99)?,
@@ -158,10 +158,10 @@ fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
         temperature: Temperature::Learned,
         target_entropy: AutoOr::Value(r.number_or("target_entropy", ANY, -0.5 * r.dims().a as f64)?),
         log_std_min: r.log_std_min_or(-20.0)?,
-        policy_hidden: r.hidden("pi").into(),
+        policy_hidden: r.hidden("pi"),
         critic_hidden,
-        actor: rate.clone(),
-        critic: rate.clone(),
+        actor: rate,
+        critic: rate,
         temperature_optimiser: rate,
     });
     Ok(())

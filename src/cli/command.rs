@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use baq_datasets::plain;
 use clap::{Parser, Subcommand};
 
-use super::outcome::{Common, Verdict};
-use super::{audit, bench, collect, data, demo, env, evaluate, explain, finetune, options, report, train};
-use crate::audit::Error;
+use super::outcome::{Common, Verdict, exit_code};
+use super::{
+    audit, bench, collect, data, demo, env, evaluate, explain, finetune, options, report, study, train,
+};
 use crate::train::TrainError;
 
 /// Offline-to-online reinforcement learning on CPUs.
@@ -47,6 +48,9 @@ enum Command {
     Audit(audit::Audit),
     /// Make a report of one or several runs
     Report(report::Report),
+    /// Ask which method is better: a question as a file, answered by paired runs
+    #[command(subcommand)]
+    Study(study::StudyCommand),
     /// Measure speed beside the processor's limit
     Bench(bench::Bench),
     /// List the options of a section, or all sections and presets
@@ -83,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Explain(c) => c.run(cli.common),
         Command::Audit(c) => c.run(cli.common),
         Command::Report(c) => c.run(cli.common),
+        Command::Study(c) => c.run(cli.common),
         Command::Bench(c) => c.run(cli.common),
         Command::Options(c) => c.run(cli.common),
     });
@@ -120,9 +125,5 @@ fn fail(e: &TrainError) -> ExitCode {
     // One line, whatever a cause may contain.
     let text: Vec<String> = e.to_string().lines().map(|l| l.trim().to_string()).collect();
     eprintln!("baq: {}", plain(&text.join(" ")));
-    let diverged = matches!(
-        e,
-        TrainError::Diverged { .. } | TrainError::Priority(_) | TrainError::Audit(Error::NotFinite(_))
-    );
-    ExitCode::from(if diverged { 1 } else { 2 })
+    ExitCode::from(exit_code(e))
 }

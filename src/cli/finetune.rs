@@ -13,11 +13,12 @@ use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
 use crate::adapt::{Method, USUAL};
-use crate::algo::Given;
+use crate::algo::{Dims, Given};
 use crate::config::value::FieldValue as _;
 use crate::config::{
     Begin, By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated,
 };
+use crate::env;
 use crate::report::OnlineFigures;
 use crate::train::agent::Agent;
 use crate::train::metrics::read_evaluations;
@@ -78,10 +79,7 @@ impl Finetune {
                 let from = self.from.clone().expect("invariant: clap asks for --from or --resume");
                 let start = Start { from, model: self.model.clone() };
                 let mut config = start.configuration(&self.run, common, self.adapt.as_deref())?;
-                if let Some(n) = self.env_steps {
-                    config.apply_argument("--env-steps", ("online", "env_steps"), &n.to_toml())?;
-                }
-                self.probes.apply(&mut config)?;
+                self.arguments(&mut config)?;
                 let config = setup::note_simulator(config, true, self.again.accept_mujoco)?;
                 let default = start.default_out(&config, self.run.preset.as_deref())?;
                 let out = names::out(self.out.as_deref(), default, "finetune")?;
@@ -128,6 +126,41 @@ impl Finetune {
     }
 }
 
+impl Finetune {
+    /// What fine-tuning a run of the configuration `trained` comes to, and the model that it takes; `fitted` is the
+    /// configuration of one that it is given. Nothing needs to be there yet.
+    pub fn planned(
+        &self,
+        trained: &Config,
+        fitted: Option<&Config>,
+        common: Common,
+    ) -> Result<(Config, Option<Given>), TrainError> {
+        // As it will be read back: what was said of the training is not said of this run.
+        let trained = setup::from_text("the training", &trained.to_toml())?;
+        let mut config = over("the training", &trained, &self.run, common, self.adapt.as_deref())?;
+        self.arguments(&mut config)?;
+        let env = config.section::<RunConfig>().env;
+        if env.is_empty() {
+            return Err(TrainError::Input(
+                "run.env: expected an environment to fine-tune in, got none; name data of a task that is known".into(),
+            ));
+        }
+        let spec = env::spec(&env)?;
+        let given = takes(&config, Dims { s: spec.obs_dim, a: spec.act_dim, batch: 1 })?;
+        if let Some(fitted) = fitted {
+            take_form(&mut config, "the model", fitted, given)?;
+        }
+        Ok((config, given))
+    }
+
+    fn arguments(&self, config: &mut Config) -> Result<(), TrainError> {
+        if let Some(n) = self.env_steps {
+            config.apply_argument("--env-steps", ("online", "env_steps"), &n.to_toml())?;
+        }
+        self.probes.apply(config)
+    }
+}
+
 /// What a fine-tuning run starts from.
 pub struct Start {
     /// the offline run: its directory or its checkpoint
@@ -146,33 +179,16 @@ impl Start {
     ) -> Result<Config, TrainError> {
         let origin = Saved::open(&self.from)?;
         let trained = setup::from_text(origin.file(), origin.config()?)?;
-        let mut offline = trained.clone();
-        // A trained policy does not begin anew with random actions, unless it is told to.
-        let online: OnlineConfig = offline.section();
-        offline.put(OnlineConfig { random_steps: 0, ..online });
-        // It simulates with what is at hand, whatever the policy was evaluated with.
-        offline.put(MujocoConfig::default());
-        let run: RunConfig = trained.section();
-        args.agreed("algo", None, Some((origin.file(), &run.algo)))?;
-        let adapt = args.agreed("adapt", adapt.into(), None)?.unwrap_or_else(|| USUAL.into());
-        let mut config = args.resolve_from(offline, common, &run.algo, &adapt)?;
+        let mut config = over(origin.file(), &trained, args, common, adapt.into())?;
         switch::check(&origin, &trained, &config)?;
-        // The offline phase is over: what is said about it is what it was.
-        if config.stated().iter().any(|s| s.by == By::Set && s.section == OfflineConfig::NAME) {
-            let others: Vec<&str> =
-                config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
-            config.clone().restrict(&others)?;
-        }
-        config.put(trained.section::<OfflineConfig>());
-        config.put(RunConfig { begin: Begin::Online, ..config.section() });
         if let Some(path) = &self.model {
-            let agent = Agent::outline(&config, origin.dims(1)?)?;
-            let given = agent.adaptation.pretrain().into_iter().find_map(|fit| fit.given);
-            take_form(&mut config, path, given)?;
+            let model = Saved::open(path)?;
+            let fitted = setup::from_text(model.file(), model.config()?)?;
+            let given = takes(&config, origin.dims(1)?)?;
+            take_form(&mut config, &path.display().to_string(), &fitted, given)?;
         }
         Ok(config)
     }
-
     /// The folder of a run that was given no name.
     pub fn default_out(&self, config: &Config, preset: Option<&str>) -> Result<PathBuf, TrainError> {
         let file = |path: &PathBuf| Ok(PathBuf::from(Saved::open(path)?.file()));
@@ -191,9 +207,48 @@ impl Start {
     }
 }
 
+/// The configuration of a run that `origin` names, with arguments on top.
+pub fn over(
+    origin: &str,
+    trained: &Config,
+    args: &RunArgs,
+    common: Common,
+    adapt: Option<&str>,
+) -> Result<Config, TrainError> {
+    let mut offline = trained.clone();
+    // A trained policy does not begin anew with random actions, unless it is told to.
+    let online: OnlineConfig = offline.section();
+    offline.put(OnlineConfig { random_steps: 0, ..online });
+    // It simulates with what is at hand, whatever the policy was evaluated with.
+    offline.put(MujocoConfig::default());
+    let run: RunConfig = trained.section();
+    args.agreed("algo", None, Some((origin, &run.algo)))?;
+    let adapt = args.agreed("adapt", adapt, None)?.unwrap_or_else(|| USUAL.into());
+    let mut config = args.resolve_from(offline, common, &run.algo, &adapt)?;
+    // The offline phase is over: what is said about it is what it was.
+    if config.stated().iter().any(|s| s.by == By::Set && s.section == OfflineConfig::NAME) {
+        let others: Vec<&str> =
+            config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
+        config.clone().restrict(&others)?;
+    }
+    config.put(trained.section::<OfflineConfig>());
+    config.put(RunConfig { begin: Begin::Online, ..config.section() });
+    Ok(config)
+}
+
+/// The model, fitted elsewhere, that a method takes.
+pub fn takes(config: &Config, dims: Dims) -> Result<Option<Given>, TrainError> {
+    Ok(Agent::outline(config, dims)?.adaptation.pretrain().into_iter().find_map(|fit| fit.given))
+}
+
 /// Gives the options that describe a network fitted elsewhere the values of the run that fitted it.
-fn take_form(config: &mut Config, model: &Path, given: Option<Given>) -> Result<(), TrainError> {
-    let fail = |what: String| Err(TrainError::Input(format!("--model {}: {what}", model.display())));
+pub fn take_form(
+    config: &mut Config,
+    model: &str,
+    fitted: &Config,
+    given: Option<Given>,
+) -> Result<(), TrainError> {
+    let fail = |what: String| Err(TrainError::Input(format!("--model {model}: {what}")));
     let adapt = Method::of(config).adapt;
     let Some(given) = given else {
         return fail(format!(
@@ -204,13 +259,10 @@ fn take_form(config: &mut Config, model: &Path, given: Option<Given>) -> Result<
         |s: &&Stated| s.by == By::Set && s.section == adapt && given.fitting.contains(&s.key.as_str());
     if let Some(asked) = config.stated().iter().find(asked) {
         return Err(TrainError::Input(format!(
-            "{}: has no effect with --model {}, which is fitted already; leave one of them out",
-            asked.place,
-            model.display()
+            "{}: has no effect with --model {model}, which is fitted already; leave one of them out",
+            asked.place
         )));
     }
-    let saved = Saved::open(model)?;
-    let fitted = setup::from_text(saved.file(), saved.config()?)?;
     let run: RunConfig = fitted.section();
     if run.algo != given.algo {
         return fail(format!("expected a run of `baq train --algo {}`, got one of {}", given.algo, run.algo));

@@ -36,6 +36,7 @@ pub mod report;
 pub mod rerun;
 pub mod resume;
 pub mod setup;
+pub mod study;
 pub mod train;
 
 pub use command::main;

@@ -3,6 +3,7 @@
 use baq_kernels::{Isa, Numerics};
 use clap::Args;
 
+use crate::audit::Error;
 use crate::train::TrainError;
 
 /// Options of every subcommand.
@@ -40,3 +41,12 @@ pub enum Verdict {
 
 /// A command's result; errors give exit code 2.
 pub type Outcome = Result<Verdict, TrainError>;
+
+/// The exit code of a command that ended with this error.
+pub fn exit_code(e: &TrainError) -> u8 {
+    let diverged = matches!(
+        e,
+        TrainError::Diverged { .. } | TrainError::Priority(_) | TrainError::Audit(Error::NotFinite(_))
+    );
+    if diverged { 1 } else { 2 }
+}

@@ -71,8 +71,9 @@ impl Train {
                 (path.clone(), ended, config)
             }
             None => {
-                let mut config = self.configuration(common)?;
-                self.probes.apply(&mut config)?;
+                let config = self.planned(common)?;
+                let acts = starts_online(&config) || config.section::<OfflineConfig>().eval_episodes > 0;
+                let config = setup::note_simulator(config, acts, self.again.accept_mujoco)?;
                 let default = names::default_out(&config, self.run.preset.as_deref(), &[]);
                 let out = names::out(self.out.as_deref(), default, "train")?;
                 let ended = begin(&config, &out, &stop, quiet)?;
@@ -119,7 +120,8 @@ impl Train {
         self.run.data.as_deref().filter(|_| self.resume.is_some())
     }
 
-    fn configuration(&self, common: Common) -> Result<Config, TrainError> {
+    /// What the arguments come to.
+    pub fn planned(&self, common: Common) -> Result<Config, TrainError> {
         let mut config = self.run.resolve(common, self.algo.as_deref(), None)?;
         let run: RunConfig = config.section();
         let online = starts_online(&config);
@@ -153,8 +155,8 @@ impl Train {
             }
             config.apply_argument("--env-steps", ("online", "env_steps"), &n.to_toml())?;
         }
-        let acts = online || config.section::<OfflineConfig>().eval_episodes > 0;
-        setup::note_simulator(config, acts, self.again.accept_mujoco)
+        self.probes.apply(&mut config)?;
+        Ok(config)
     }
 }
 

@@ -485,7 +485,7 @@ mod tests {
     fn proportional_frequencies() {
         // 400 of 500 rows are offline: 200 of 250
         let pools_of = pools(1000, 400, 100);
-        let p: Vec<f64> = (0..500).map(|i| if i < 400 { 0.8 / 400.0 } else { 0.2 / 100.0 }).collect();
+        let p = [1.0 / 500.0; 500];
         let z = deviate(&frequencies(&Recipe::Proportional, &pools_of, None), &p);
         assert!(z.abs() < 2.326, "{z}");
         // 249 of 250 rows are offline at first: the batch has one online row, and none without one

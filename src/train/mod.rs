@@ -21,7 +21,7 @@ pub mod evaluations;
 pub mod gather;
 pub mod held_out;
 pub mod interaction;
-mod lock;
+pub mod lock;
 pub mod memory;
 pub mod metrics;
 mod needs;

@@ -154,8 +154,8 @@ impl State<'_> {
         w.text("mujoco", self.simulators.text());
         w.text("phase", self.phase.word());
         let (whole, real) = (self.counters.whole(), self.counters.real());
-        w.tensor("counters", &[whole.len()], whole.to_vec());
-        w.tensor("credit", &[real.len()], real.to_vec());
+        w.tensor("counters", &[whole.len()], whole);
+        w.tensor("credit", &[real.len()], real);
         let c = self.counters;
         w.tensor("credit.actor", &[1], vec![c.actor_credit]);
         w.tensor("updates", &[2], vec![c.critic_updates, c.actor_updates]);
@@ -163,11 +163,11 @@ impl State<'_> {
         w.tensor("scale.observation.mean", &[scale.mean.len()], &scale.mean[..]);
         w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
         let reward = [self.scales.reward.scale, self.scales.reward.shift];
-        w.tensor("scale.reward", &[2], reward.to_vec());
+        w.tensor("scale.reward", &[2], reward);
         w.tensor("dims", &[2], vec![self.agent.dims.s as u64, self.agent.dims.a as u64]);
         if let Some(o) = &self.online {
             let pointers = [o.capacity, o.offline, o.pushed];
-            w.tensor("replay.pointers", &[3], pointers.to_vec());
+            w.tensor("replay.pointers", &[3], pointers);
             w.tensor("replay.records", &[o.records.len() / o.width, o.width], &o.records[..]);
             for (name, values) in &o.annotated {
                 w.tensor(&format!("replay.offline.{name}"), &[values.len()], &values[..]);
@@ -181,7 +181,7 @@ impl State<'_> {
         }
         if let Some(mark) = &self.ledger {
             w.tensor("ledger.position", &[2], vec![mark.records, mark.bytes]);
-            w.tensor("ledger.chain", &[mark.chain.len()], mark.chain.to_vec());
+            w.tensor("ledger.chain", &[mark.chain.len()], mark.chain);
         }
         w
     }

@@ -67,7 +67,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
     ("report", &["files", "train", "config", "checkpoint"], &["maud", "resvg", "std::fs"]),
     (
         "study",
-        &["files", "config", "rng", "checkpoint", "train", "report"],
+        &["files", "algo", "adapt", "config", "env", "rng", "checkpoint", "train", "report"],
         &["baq_datasets", "csv", "maud", "rand", "std::fs"],
     ),
     (
@@ -287,6 +287,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "src/env/cost.rs",
             "kernels/src/peak.rs",
             "src/cli/",
+            "src/study/local.rs",
         ],
     ),
 ];

@@ -114,13 +114,13 @@ impl Env for Locomotion {
         let symmetric = |u: f32| scale * (2.0 * f64::from(u) - 1.0);
         self.sim.reset();
         self.sim.pose(|qpos, qvel| {
-            for i in 0..nq {
-                qpos[i] = self.start_qpos[i] + symmetric(self.uniform[i]);
+            let (places, speeds) = self.uniform[..nq + nv].split_at(nq);
+            for (q, (start, u)) in qpos.iter_mut().zip(self.start_qpos.iter().zip(places)) {
+                *q = start + symmetric(*u);
             }
-            for i in 0..nv {
-                let uniform = symmetric(self.uniform[nq + i]);
-                qvel[i] =
-                    self.start_qvel[i] + if normal { scale * f64::from(self.normal[i]) } else { uniform };
+            for (i, (v, start)) in qvel.iter_mut().zip(&self.start_qvel).enumerate() {
+                let noise = if normal { scale * f64::from(self.normal[i]) } else { symmetric(speeds[i]) };
+                *v = start + noise;
             }
         });
         self.steps = 0;

@@ -1,0 +1,88 @@
+//! Which study a command is about, and where its data are.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::super::{Common, setup};
+use super::resolve::Commands;
+use crate::study::directory::Data;
+use crate::study::{Place, Spec, Study};
+use crate::train::TrainError;
+use crate::train::data::EMBEDDED;
+
+/// Which study.
+#[derive(Clone, Debug, Args)]
+pub struct Asked {
+    /// file of the study, or the name of one that comes with the program
+    study: String,
+    /// one of its scales, as in laptop
+    #[arg(long, value_name = "NAME")]
+    scale: Option<String>,
+    /// folder with the data sets that the study names, as NAME.hdf5 or NAME-v2.hdf5 (default: the suite)
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// directory of the study (default: studies/NAME or studies/NAME-SCALE)
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// run cells whose configuration has changed anew, beside what is there
+    #[arg(long)]
+    redo: bool,
+}
+
+impl Asked {
+    /// The study in its directory; nothing is written.
+    pub fn study(&self, common: Common) -> Result<Study, TrainError> {
+        let (origin, text) = self.text()?;
+        let spec = Spec::parse(&origin, &text, self.scale.as_deref())
+            .map_err(|e| TrainError::Input(e.to_string()))?;
+        let beside = Path::new(&origin).parent().unwrap_or(Path::new(""));
+        let mut data = BTreeMap::new();
+        for name in &spec.data {
+            data.insert(name.clone(), Data::of(self.file(name, beside)?)?);
+        }
+        let here = baq_kernels::active();
+        let place = Place {
+            scale: self.scale.clone(),
+            isa: here.isa.name().into(),
+            numerics: here.numerics.name().into(),
+            data,
+        };
+        let out = self.out.clone().unwrap_or_else(|| Path::new("studies").join(spec.title()));
+        Study::new(&out, (text, spec), place, &Commands(common), self.redo)
+    }
+
+    /// The text of the study and what errors call it.
+    fn text(&self) -> Result<(String, String), TrainError> {
+        let path = Path::new(&self.study);
+        let text = crate::files::read_to_string(path)
+            .map_err(|e| TrainError::Input(format!("{}: cannot read the study: {e}", path.display())))?;
+        Ok((self.study.clone(), text))
+    }
+
+    /// What `--data` is given for a data set: a path from the study's file, or a name in the folder of `--data`.
+    fn file(&self, name: &str, beside: &Path) -> Result<String, TrainError> {
+        if name == EMBEDDED {
+            return Ok(name.into());
+        }
+        let is_path = name.contains('/') || name.ends_with(".hdf5");
+        let candidates = match (&self.data, is_path) {
+            (_, true) => vec![beside.join(name)],
+            (Some(folder), false) => {
+                [format!("{name}.hdf5"), format!("{name}-v2.hdf5")].map(|file| folder.join(file)).to_vec()
+            }
+            (None, false) => Vec::new(),
+        };
+        match candidates.iter().find(|path| path.exists()) {
+            Some(path) => setup::absolute(&path.display().to_string()),
+            None => {
+                let tried: Vec<String> = candidates.iter().map(|p| p.display().to_string()).collect();
+                let tried = if tried.is_empty() { "nothing".into() } else { tried.join(" nor ") };
+                Err(TrainError::Input(format!(
+                    "data {name}: expected a file, found {tried}; name a path in the study, or the folder with --data DIR"
+                )))
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `baq study cell`: begins or goes on with one run of a study.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::super::outcome::exit_code;
+use super::super::{Common, Outcome, Verdict};
+use super::resolve::{self, Commands};
+use crate::config::RunConfig;
+use crate::study::directory::Failure;
+use crate::study::{State, Study, local};
+use crate::train::TrainError;
+use crate::train::rundir::{self, RunError};
+
+/// Run one cell.
+#[derive(Debug, Args)]
+pub struct Cell {
+    /// directory of the study
+    dir: PathBuf,
+    /// number of the cell, as `baq study status` has it
+    index: usize,
+    /// process that ends this one, saved, when it ends itself
+    #[arg(long, hide = true)]
+    parent: Option<u32>,
+}
+
+impl Cell {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        if let Some(parent) = self.parent {
+            local::die_with(parent)?;
+        }
+        let study = Study::open(&self.dir, &Commands(common))?;
+        let count = study.graph.cells.len();
+        let Some(cell) = study.graph.cells.get(self.index) else {
+            return Err(TrainError::Input(format!(
+                "{}: expected a cell from 0 to {}, got {}; baq study status lists them",
+                self.dir.display(),
+                count.saturating_sub(1),
+                self.index
+            )));
+        };
+        if study.state(cell) == State::Done {
+            return Ok(Verdict::Done);
+        }
+        study.note_failure(cell, None)?;
+        let outcome = words(&study, cell).and_then(|words| resolve::run(cell.kind.verb(), &words, common));
+        match &outcome {
+            // Somebody else makes it.
+            Err(TrainError::Run(RunError::InUse { .. })) => {}
+            Err(e) => {
+                let failure = Failure { code: Some(exit_code(e).into()), reason: e.to_string() };
+                study.note_failure(cell, Some(&failure))?;
+            }
+            Ok(_) => {}
+        }
+        outcome
+    }
+}
+
+/// What the command is given: everything, or where to go on.
+fn words(study: &Study, cell: &crate::study::Cell) -> Result<Vec<String>, TrainError> {
+    let run = study.folder(cell);
+    let shown = run.display().to_string();
+    let mut words = vec!["--quiet".to_string()];
+    if run.join(rundir::CONFIG).exists() {
+        words.extend(["--resume".to_string(), shown]);
+        // The data may have been moved since; what they are is checked.
+        let began = crate::files::read_to_string(&run.join(rundir::CONFIG)).unwrap_or_default();
+        let dataset = cell.config.section::<RunConfig>().dataset;
+        let moved = !began.parse::<toml::Table>().is_ok_and(|t| {
+            t.get("run").and_then(|run| run.get("dataset")).and_then(|d| d.as_str()) == Some(&dataset)
+        });
+        if moved {
+            words.extend(["--data".to_string(), dataset]);
+        }
+        return Ok(words);
+    }
+    words.extend(cell.words.iter().cloned());
+    words.extend(["--out".to_string(), shown]);
+    for (option, need) in [("--from", cell.origin), ("--model", cell.model)] {
+        let Some(need) = need else { continue };
+        let origin = &study.graph.cells[need];
+        if study.state(origin) != State::Done {
+            return Err(TrainError::Input(format!(
+                "{}: expected it to be done before {}, got it unfinished; run cell {need} first",
+                origin.name(),
+                cell.name()
+            )));
+        }
+        words.extend([option.to_string(), study.folder(origin).display().to_string()]);
+    }
+    Ok(words)
+}

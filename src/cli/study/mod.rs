@@ -1,0 +1,37 @@
+//! `baq study`: a question as a file, answered by paired runs.
+
+mod asked;
+mod cell;
+mod plan;
+mod resolve;
+mod run;
+mod status;
+
+use clap::Subcommand;
+
+use super::{Common, Outcome};
+
+/// Questions as files, answered by paired runs.
+#[derive(Debug, Subcommand)]
+pub enum StudyCommand {
+    /// Say what a study consists of and what it will cost, without running anything
+    Plan(plan::Plan),
+    /// Run what is missing of a study, here or on Slurm
+    Run(run::Run),
+    /// Say how far a study is
+    Status(status::Status),
+    /// Run one cell of a study; what `run` does for each
+    Cell(cell::Cell),
+}
+
+impl StudyCommand {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        match self {
+            StudyCommand::Plan(c) => c.run(common),
+            StudyCommand::Run(c) => c.run(common),
+            StudyCommand::Status(c) => c.run(common),
+            StudyCommand::Cell(c) => c.run(common),
+        }
+    }
+}

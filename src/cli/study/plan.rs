@@ -1,0 +1,104 @@
+//! `baq study plan`: what a study will cost.
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::{Common, Outcome, Verdict};
+use super::asked::Asked;
+use crate::study::cost::{self, Cost};
+use crate::study::local::duration;
+use crate::study::{Cell, Kind, State};
+
+/// Plan a study.
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    asked: Asked,
+}
+
+/// The cells of one (kind, label).
+struct Row {
+    kind: Kind,
+    label: String,
+    cells: usize,
+    done: usize,
+    each: f64,
+    /// what is left
+    left: Cost,
+}
+
+impl Plan {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let study = self.asked.study(common)?;
+        let costs = cost::measure(&study.graph)?;
+        let mut rows: Vec<Row> = Vec::new();
+        for (cell, cost) in study.graph.cells.iter().zip(&costs) {
+            let same = |row: &&mut Row| (row.kind, &row.label) == (cell.kind, &cell.label);
+            let row = match rows.iter_mut().find(same) {
+                Some(row) => row,
+                None => {
+                    rows.push(Row::new(cell));
+                    rows.last_mut().expect("invariant: it was just put there")
+                }
+            };
+            row.add(*cost, study.state(cell) == State::Done);
+        }
+        let seconds: f64 = rows.iter().map(|row| row.left.seconds).sum();
+        let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum();
+        if common.json {
+            let cells = study.graph.cells.iter().zip(&costs).enumerate().map(|(i, (cell, cost))| {
+                json!({
+                    "cell": i, "kind": cell.kind.name(), "data": cell.data, "label": cell.label, "seed": cell.seed,
+                    "folder": cell.folder(), "words": cell.words, "needs": cell.needs().collect::<Vec<_>>(),
+                    "seconds": cost.seconds, "bytes": cost.bytes,
+                })
+            });
+            let cells: Vec<_> = cells.collect();
+            println!(
+                "{}",
+                json!({ "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "bytes": bytes })
+            );
+            return Ok(Verdict::Done);
+        }
+        println!("{}: {}", study.spec.title(), study.spec.about);
+        println!("data: {}; seeds: {}", study.spec.data.join(", "), study.spec.seeds);
+        println!("\n{:<13} {:<24} {:>6} {:>6} {:>14} {:>14}", "", "", "cells", "done", "each", "left");
+        for row in &rows {
+            println!(
+                "{:<13} {:<24} {:>6} {:>6} {:>14} {:>14}",
+                row.kind.name(),
+                row.label,
+                row.cells,
+                row.done,
+                duration(row.each),
+                duration(row.left.seconds)
+            );
+        }
+        println!(
+            "\nleft: {} of one core, {:.2} GB; measured here, on one thread, just now; episodes taken at full length",
+            duration(seconds),
+            bytes / 1e9
+        );
+        Ok(Verdict::Done)
+    }
+}
+
+impl Row {
+    fn new(cell: &Cell) -> Row {
+        let (kind, label) = (cell.kind, cell.label.clone());
+        Row { kind, label, cells: 0, done: 0, each: 0.0, left: Cost::default() }
+    }
+
+    fn add(&mut self, cost: Cost, done: bool) {
+        self.cells += 1;
+        self.each = self.each.max(cost.seconds);
+        match done {
+            true => self.done += 1,
+            false => {
+                self.left.seconds += cost.seconds;
+                self.left.bytes += cost.bytes;
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! `baq study run`: makes what is missing of a study.
+
+use std::num::NonZeroUsize;
+use std::process::Command;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::super::{Common, Outcome, Verdict, hints};
+use super::asked::Asked;
+use crate::study::local::{self, Manner};
+use crate::study::slurm::{self, Submission};
+use crate::study::{State, Study, cost};
+use crate::train::TrainError;
+use crate::train::progress::Stop;
+
+/// Where cells are run.
+#[derive(Clone, Copy, Debug, ValueEnum, PartialEq, Eq)]
+enum On {
+    /// on this machine, as many at once as it has cores
+    Local,
+    /// as job arrays
+    Slurm,
+}
+
+/// Run a study.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    asked: Asked,
+    /// where
+    #[arg(long, value_enum, default_value = "local")]
+    on: On,
+    /// cells at once on this machine (default: cores divided by the threads of a cell)
+    #[arg(long, value_name = "N")]
+    jobs: Option<NonZeroUsize>,
+    /// with --on slurm: an option of sbatch, as in --time=04:00:00; may be repeated
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    sbatch: Vec<String>,
+    /// with --on slurm: write the scripts and submit nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Run {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let refuse = |what: &str| Err(TrainError::Input(what.into()));
+        match self.on {
+            On::Local if self.dry_run => {
+                return refuse(
+                    "--dry-run: belongs to --on slurm; what would be run here is told by baq study plan",
+                );
+            }
+            On::Local if !self.sbatch.is_empty() => return refuse("--sbatch: belongs to --on slurm"),
+            On::Slurm if self.jobs.is_some() => {
+                return refuse(
+                    "--jobs: belongs to --on local; an array is bounded by --sbatch and by the cluster",
+                );
+            }
+            _ => {}
+        }
+        if common.seed.is_some() {
+            return refuse("--seed: a study has seeds of its own; leave it out");
+        }
+        let study = self.asked.study(common)?;
+        let left = study.graph.cells.iter().filter(|cell| study.state(cell) == State::Waiting);
+        cost::check_disk(&study.dir, left.map(|cell| cost::bytes(&cell.config)).sum())?;
+        study.write()?;
+        match self.on {
+            On::Local => self.locally(&study, common),
+            On::Slurm => self.submit(&study, common),
+        }
+    }
+
+    fn locally(&self, study: &Study, common: Common) -> Outcome {
+        let stop = Stop::on_signal()?;
+        let threads = common.threads.map_or(1, usize::from);
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let jobs = self.jobs.map_or((cores / threads).max(1), NonZeroUsize::get);
+        let mut options = arithmetic(study);
+        options.extend(["--threads".to_string(), threads.to_string()]);
+        let manner = Manner { jobs, program: program()?, options, quiet: self.quiet || common.json };
+        let tally = local::run(study, &manner, &stop)?;
+        let dir = hints::path(&study.dir);
+        if common.json {
+            println!(
+                "{}",
+                json!({
+                    "study": study.dir, "cells": study.graph.cells.len(), "done": tally.done,
+                    "failed": tally.failed, "held_up": tally.held_up, "left": tally.left,
+                })
+            );
+        } else {
+            println!("{} of {} cells done, {} failed", tally.done, study.graph.cells.len(), tally.failed);
+            let next = match tally.left + tally.held_up + tally.failed {
+                0 => "",
+                _ if stop.requested() => "interrupted, saved; run the same command again to go on",
+                _ => "see",
+            };
+            match next {
+                "see" => println!("next: {}", hints::command(common, &["study", "status", &dir])),
+                "" => {}
+                said => println!("{said}"),
+            }
+        }
+        Ok(match (stop.requested(), tally.failed) {
+            (true, _) => Verdict::Interrupted,
+            (false, 0) => Verdict::Done,
+            (false, _) => Verdict::CheckFailed,
+        })
+    }
+
+    fn submit(&self, study: &Study, common: Common) -> Outcome {
+        let submission = Submission {
+            program: program()?,
+            options: arithmetic(study),
+            threads: common.threads.map_or(1, usize::from),
+            sbatch: self.sbatch.clone(),
+        };
+        let script = slurm::write(study, &submission)?;
+        if self.dry_run {
+            println!("scripts: {}; submit them with: bash {0}", script.display());
+            return Ok(Verdict::Done);
+        }
+        let status = Command::new("bash").arg(&script).status();
+        let status = status.map_err(|e| TrainError::Input(format!("bash {}: {e}", script.display())))?;
+        if !status.success() {
+            return Err(TrainError::Input(format!(
+                "{}: ended with {status}; is Slurm's sbatch there? --dry-run writes the scripts only",
+                script.display()
+            )));
+        }
+        let dir = hints::path(&study.dir);
+        println!("next: {}", hints::command(common, &["study", "status", &dir]));
+        Ok(Verdict::Done)
+    }
+}
+
+/// What decides bits is the same for every cell, on whatever machine.
+fn arithmetic(study: &Study) -> Vec<String> {
+    let place = &study.place;
+    ["--isa", &place.isa, "--numerics", &place.numerics].map(String::from).to_vec()
+}
+
+fn program() -> Result<std::path::PathBuf, TrainError> {
+    std::env::current_exe().map_err(|e| TrainError::Input(format!("cannot find this program: {e}")))
+}

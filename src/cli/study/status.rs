@@ -1,0 +1,71 @@
+//! `baq study status`: how far a study is, read from its directory.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::{Common, Outcome, Verdict};
+use super::resolve::Commands;
+use crate::study::{State, Study};
+
+/// Look at a study.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// directory of the study
+    dir: PathBuf,
+    /// every cell, not only those that are begun or failed
+    #[arg(long)]
+    all: bool,
+}
+
+impl Status {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let study = Study::open(&self.dir, &Commands(common))?;
+        let states: Vec<State> = study.graph.cells.iter().map(|cell| study.state(cell)).collect();
+        let count = |what: fn(&State) -> bool| states.iter().filter(|s| what(s)).count();
+        let done = count(|s| *s == State::Done);
+        let failed = count(|s| matches!(s, State::Failed(_)));
+        let begun = count(|s| matches!(s, State::Begun(..)));
+        let waiting = count(|s| *s == State::Waiting);
+        let cells = || study.graph.cells.iter().zip(&states).enumerate();
+        if common.json {
+            let cells: Vec<_> = cells()
+                .map(|(i, (cell, state))| {
+                    let (word, share, by, reason) = match state {
+                        State::Waiting => ("waiting", 0.0, None, None),
+                        State::Begun(share, by) => ("begun", *share, by.clone(), None),
+                        State::Done => ("done", 1.0, None, None),
+                        State::Failed(f) => ("failed", 0.0, None, Some(&f.reason)),
+                    };
+                    json!({
+                        "cell": i, "kind": cell.kind.name(), "data": cell.data, "label": cell.label, "seed": cell.seed,
+                        "state": word, "share": share, "process": by, "reason": reason,
+                        "run": study.folder(cell), "log": study.log(cell),
+                    })
+                })
+                .collect();
+            println!(
+                "{}",
+                json!({ "study": study.spec.title(), "done": done, "failed": failed, "begun": begun, "waiting": waiting, "cells": cells })
+            );
+            return Ok(Verdict::Done);
+        }
+        println!("{}: {done} done, {begun} begun, {waiting} waiting, {failed} failed", study.spec.title());
+        for (i, (cell, state)) in cells() {
+            let said = match state {
+                State::Begun(share, Some(by)) => format!("{:.0} %, process {by} works on it", 100.0 * share),
+                State::Begun(share, None) => format!("{:.0} %, nobody works on it", 100.0 * share),
+                State::Failed(f) => {
+                    format!("failed: {}\n{:>6}log: tail {}", f.reason, "", study.log(cell).display())
+                }
+                State::Done if self.all => "done".into(),
+                State::Waiting if self.all => "waiting".into(),
+                _ => continue,
+            };
+            println!("{i:>4}  {} ({}): {said}", cell.name(), cell.kind.name());
+        }
+        Ok(Verdict::Done)
+    }
+}

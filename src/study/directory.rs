@@ -1,0 +1,295 @@
+//! The directory of a study: its file, where its data are, a directory for each cell, and what became of them.
+//!
+//! | file | what |
+//! |---|---|
+//! | `study.toml` | the study as it was asked |
+//! | `place.toml` | its scale, what its data are, the arithmetic of this machine |
+//! | `cells/DATA/METHOD/sSEED-HASH/` | the run of a cell |
+//! | `cells/DATA/METHOD/sSEED-HASH.failed` | why it ended without a result, as JSON |
+//! | `logs/DATA/METHOD/sSEED-HASH.log` | what it said |
+//!
+//! Everything that is known of a cell is read from there, never from a database: a study can be looked at while other
+//! machines work on it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use baq_datasets::Source;
+use serde::{Deserialize, Serialize};
+
+use super::graph::{Cell, Graph, Kind, Resolve};
+use super::spec::Spec;
+use crate::checkpoint::atomic::{create_directories, write_atomic};
+use crate::config::{OfflineConfig, OnlineConfig};
+use crate::train::TrainError;
+use crate::train::lock;
+use crate::train::rundir;
+use crate::train::state::Saved;
+
+const STUDY: &str = "study.toml";
+const PLACE: &str = "place.toml";
+const CELLS: &str = "cells";
+const LOGS: &str = "logs";
+
+/// What a study is run with, beside its file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// of the scales, if any
+    pub scale: Option<String>,
+    /// instruction set of the kernels
+    pub isa: String,
+    /// factors in the products of large layers
+    pub numerics: String,
+    /// by the names of the study
+    pub data: BTreeMap<String, Data>,
+}
+
+/// Where a data set is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// as `--data` takes it
+    pub file: String,
+    /// of the file; empty for what the program brings itself
+    pub sha256: String,
+}
+
+/// A study in its directory.
+#[derive(Debug)]
+pub struct Study {
+    /// where it is
+    pub dir: PathBuf,
+    /// the question
+    pub spec: Spec,
+    /// what it is run with
+    pub place: Place,
+    /// its runs
+    pub graph: Graph,
+    text: String,
+}
+
+/// How far a cell is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// Nothing is there yet.
+    Waiting,
+    /// It can go on; the share that is done, and the process that works on it if one does.
+    Begun(f64, Option<String>),
+    /// Its result is there.
+    Done,
+    /// It ended without a result.
+    Failed(Failure),
+}
+
+/// Why a cell has no result.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// exit code; none if it was killed
+    pub code: Option<i32>,
+    /// in a line
+    pub reason: String,
+}
+
+impl Failure {
+    /// Whether the same run would end in the same way.
+    pub fn is_final(&self) -> bool {
+        self.code == Some(1)
+    }
+}
+
+impl Data {
+    /// Reads the file once for its checksum.
+    pub fn of(file: String) -> Result<Data, TrainError> {
+        let path = Path::new(&file);
+        let sha256 = match path.is_file() {
+            true => Source::of_files(path, &[])?.sha256,
+            false => String::new(),
+        };
+        Ok(Data { file, sha256 })
+    }
+}
+
+impl Study {
+    /// A study for the directory `dir`, which may hold it already. Nothing is written. Refused: the directory of another
+    /// study, data that have changed, another arithmetic, and cells that are there with another configuration unless
+    /// `redo`.
+    pub fn new<R: Resolve>(
+        dir: &Path,
+        (text, spec): (String, Spec),
+        place: Place,
+        resolve: &R,
+        redo: bool,
+    ) -> Result<Study, TrainError> {
+        let files = place.data.iter().map(|(name, data)| (name.clone(), data.file.clone())).collect();
+        let graph = Graph::new(&spec, &files, resolve)?;
+        let study = Study { dir: dir.to_path_buf(), spec, place, graph, text };
+        if study.dir.join(STUDY).exists() {
+            study.check_earlier()?;
+            let changed = study.changed();
+            if !changed.is_empty() && !redo {
+                let shown: Vec<String> = changed.iter().take(5).cloned().collect();
+                let more = if changed.len() > 5 { ", ..." } else { "" };
+                return Err(TrainError::Input(format!(
+                    "{}: {} cells are there with another configuration: {}{more}; put the study back as it was, or say --redo to run them anew beside the old ones",
+                    dir.display(),
+                    changed.len(),
+                    shown.join(", ")
+                )));
+            }
+        } else if dir.exists() && std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+            return Err(TrainError::Input(format!(
+                "{}: expected a new directory or that of a study, got one without {STUDY}; choose another --out",
+                dir.display()
+            )));
+        }
+        Ok(study)
+    }
+
+    /// The study that a directory holds.
+    pub fn open<R: Resolve>(dir: &Path, resolve: &R) -> Result<Study, TrainError> {
+        let read = |name: &str| {
+            crate::files::read_to_string(&dir.join(name)).map_err(|e| {
+                TrainError::Input(format!(
+                    "{}: expected the directory of a study with {name} in it ({e}); make one with: baq study run",
+                    dir.display()
+                ))
+            })
+        };
+        let (text, place) = (read(STUDY)?, read(PLACE)?);
+        let place: Place = toml::from_str(&place).map_err(|e| {
+            let what = e.message().replace('\n', ", ");
+            TrainError::Input(format!("{}: {what}", dir.join(PLACE).display()))
+        })?;
+        let origin = dir.join(STUDY).display().to_string();
+        let spec = Spec::parse(&origin, &text, place.scale.as_deref())
+            .map_err(|e| TrainError::Input(e.to_string()))?;
+        let files = place.data.iter().map(|(name, data)| (name.clone(), data.file.clone())).collect();
+        let graph = Graph::new(&spec, &files, resolve)?;
+        Ok(Study { dir: dir.to_path_buf(), spec, place, graph, text })
+    }
+
+    /// Writes the study to its directory.
+    pub fn write(&self) -> Result<(), TrainError> {
+        let place = toml::to_string(&self.place).expect("invariant: a place is a table");
+        // Last what makes the directory that of a study.
+        for (name, text) in [(PLACE, place.as_str()), (STUDY, &self.text)] {
+            let path = self.dir.join(name);
+            let write = create_directories(&self.dir).and_then(|()| write_atomic(&path, text.as_bytes()));
+            write.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))?;
+        }
+        Ok(())
+    }
+
+    /// The run of a cell.
+    pub fn folder(&self, cell: &Cell) -> PathBuf {
+        self.dir.join(CELLS).join(cell.folder())
+    }
+
+    /// What a cell said.
+    pub fn log(&self, cell: &Cell) -> PathBuf {
+        self.dir.join(LOGS).join(format!("{}.log", cell.folder()))
+    }
+
+    fn failure(&self, cell: &Cell) -> PathBuf {
+        self.dir.join(CELLS).join(format!("{}.failed", cell.folder()))
+    }
+
+    /// How far a cell is.
+    pub fn state(&self, cell: &Cell) -> State {
+        let run = self.folder(cell);
+        // It is written last.
+        if run.join(rundir::REPORT).exists() {
+            return State::Done;
+        }
+        let failure = crate::files::read_to_string(&self.failure(cell)).ok();
+        if let Some(failure) = failure.and_then(|text| serde_json::from_str(&text).ok()) {
+            return State::Failed(failure);
+        }
+        match run.join(rundir::CONFIG).exists() {
+            true => State::Begun(progress(cell, &run).unwrap_or(0.0), lock::holder(&run)),
+            false => State::Waiting,
+        }
+    }
+
+    /// Notes that a cell ended without a result, or takes the note back.
+    pub fn note_failure(&self, cell: &Cell, failure: Option<&Failure>) -> Result<(), TrainError> {
+        let path = self.failure(cell);
+        let done = match failure {
+            Some(failure) => {
+                let text = serde_json::to_vec(failure).expect("invariant: a failure is a table");
+                create_directories(path.parent().unwrap_or(Path::new(".")))
+                    .and_then(|()| write_atomic(&path, &text))
+            }
+            None => match std::fs::remove_file(&path) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                done => done,
+            },
+        };
+        done.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))
+    }
+
+    /// An error unless the directory holds this very study, on the same data and arithmetic.
+    fn check_earlier(&self) -> Result<(), TrainError> {
+        let path = self.dir.join(PLACE);
+        let refuse = |what: String| Err(TrainError::Input(format!("{}: {what}", self.dir.display())));
+        let read = |name: &str| crate::files::read_to_string(&self.dir.join(name)).unwrap_or_default();
+        let Ok(earlier) = toml::from_str::<Place>(&read(PLACE)) else {
+            return refuse(format!("{} cannot be read; choose another --out", path.display()));
+        };
+        let named = toml::from_str::<toml::Table>(&read(STUDY)).ok();
+        let named = named.and_then(|t| Some(t.get("name")?.as_str()?.to_string())).unwrap_or_default();
+        if named != self.spec.name || earlier.scale != self.place.scale {
+            let scale = earlier.scale.map(|s| format!(" at scale {s}")).unwrap_or_default();
+            return refuse(format!(
+                "expected {}, got the directory of the study {named}{scale}; choose another --out",
+                self.spec.title()
+            ));
+        }
+        let arithmetic = |place: &Place| format!("{}, {}", place.isa, place.numerics);
+        if arithmetic(&earlier) != arithmetic(&self.place) {
+            return refuse(format!(
+                "its cells were made with {}, this process uses {}: they would not be comparable to the bit; say --isa {} --numerics {}, or choose another --out",
+                arithmetic(&earlier),
+                arithmetic(&self.place),
+                earlier.isa,
+                earlier.numerics
+            ));
+        }
+        for (name, data) in &self.place.data {
+            let Some(before) = earlier.data.get(name).filter(|before| before.sha256 != data.sha256) else {
+                continue;
+            };
+            return refuse(format!(
+                "{name}: {} has changed since the study began (sha256 {} then, {} now); put the file back, or choose another --out",
+                data.file, before.sha256, data.sha256
+            ));
+        }
+        Ok(())
+    }
+
+    /// The cells whose directory is there under another hash only.
+    fn changed(&self) -> Vec<String> {
+        let stale = |cell: &&Cell| {
+            let run = self.folder(cell);
+            let begin = format!("s{}-", cell.seed);
+            let others = run.parent().and_then(|parent| std::fs::read_dir(parent).ok());
+            let another = others.into_iter().flatten().flatten().any(|entry| {
+                entry.file_name().to_string_lossy().starts_with(&begin) && entry.path().is_dir()
+            });
+            !run.exists() && another
+        };
+        self.graph.cells.iter().filter(stale).map(Cell::name).collect()
+    }
+}
+
+/// The share of a run that is done.
+fn progress(cell: &Cell, run: &Path) -> Option<f64> {
+    let counters = Saved::open(run).ok()?.counters().ok()?;
+    let (offline, online): (OfflineConfig, OnlineConfig) = (cell.config.section(), cell.config.section());
+    let (done, all) = match cell.kind {
+        Kind::Offline | Kind::Model => (counters.round, offline.updates),
+        Kind::Finetune | Kind::Scratch => (counters.env_step, online.env_steps),
+    };
+    Some(done as f64 / all.max(1) as f64)
+}

@@ -1,0 +1,417 @@
+//! The file of a study: a question, stated so that a program can ask it.
+//!
+//! ```toml
+//! name  = "short"
+//! about = "IQL fine-tuned plainly and with BAQ, on the slice inside the program"
+//! seeds = 3                                       # 0, 1, 2: the same for every method
+//! data  = ["embedded"]                            # names of the suite, `embedded`, or paths from this file
+//!
+//! [offline.iql]                                   # trained once per data set and seed, shared by all methods
+//! algo    = "iql"
+//! preset  = "iql_small"
+//! updates = 10_000
+//!
+//! [[method]]
+//! label = "IQL"
+//! from  = "iql"
+//! adapt = "plain"                                 # what the others over `iql` are compared with
+//!
+//! [[method]]
+//! label = "IQL + BAQ"
+//! from  = "iql"
+//! adapt = "baq"
+//! set   = ["baq.k_q=auto"]
+//!
+//! [[method]]                                      # learns from scratch, the data beside what it collects
+//! label = "RLPD"
+//! algo  = "rlpd"
+//!
+//! [online]
+//! env_steps     = 5_000
+//! eval_every    = 500
+//! eval_episodes = 5
+//!
+//! [scale.tiny]                                    # --scale tiny: named on every table and figure
+//! seeds   = 2
+//! offline = { updates = 1_000 }
+//! online  = { env_steps = 1_000 }
+//! ```
+//!
+//! Above 400 lines because what a file may say and what is refused of it stand together.
+//!
+//! `[model]` is for the behaviour model that some adaptations take; it is shared by all who do. A method may have fewer
+//! `seeds` than the study, where it is dear.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::spec::{Base, Begin, Interaction, Method, Spec, Training};
+use crate::adapt;
+use crate::algo;
+use crate::config::{nearest, presets};
+
+/// What is wrong with the file of a study.
+#[derive(Debug, thiserror::Error)]
+#[error("{origin}, line {line}: {what}")]
+pub struct SpecError {
+    origin: String,
+    line: usize,
+    what: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Spanned<String>,
+    #[serde(default)]
+    about: String,
+    seeds: Spanned<u64>,
+    data: Spanned<Vec<Spanned<String>>>,
+    #[serde(default)]
+    offline: BTreeMap<String, Spanned<OfflineTable>>,
+    #[serde(default)]
+    model: Training,
+    #[serde(default)]
+    method: Vec<Spanned<MethodTable>>,
+    #[serde(default)]
+    online: Interaction,
+    #[serde(default)]
+    scale: BTreeMap<String, Spanned<Scale>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfflineTable {
+    algo: Spanned<String>,
+    preset: Option<Spanned<String>>,
+    updates: Option<u64>,
+    #[serde(default)]
+    set: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MethodTable {
+    label: Spanned<String>,
+    from: Option<Spanned<String>>,
+    adapt: Option<Spanned<String>>,
+    algo: Option<Spanned<String>>,
+    preset: Option<Spanned<String>>,
+    #[serde(default)]
+    set: Vec<String>,
+    seeds: Option<Spanned<u64>>,
+}
+
+/// A named reduction: what it states replaces what the file states.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scale {
+    seeds: Option<Spanned<u64>>,
+    data: Option<Spanned<Vec<Spanned<String>>>>,
+    methods: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    offline: Training,
+    #[serde(default)]
+    model: Training,
+    #[serde(default)]
+    online: Interaction,
+}
+
+/// The text that lines are counted in.
+struct Source<'a> {
+    origin: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn line(&self, span: Range<usize>) -> usize {
+        1 + self.text.as_bytes()[..span.start.min(self.text.len())].iter().filter(|b| **b == b'\n').count()
+    }
+
+    fn error<T>(&self, span: Range<usize>, what: impl Into<String>) -> Result<T, SpecError> {
+        Err(SpecError { origin: self.origin.into(), line: self.line(span), what: what.into() })
+    }
+
+    /// An error that names the nearest of `all` unless the word is one of them.
+    fn known(&self, word: &Spanned<String>, all: &[&str], what: &str) -> Result<(), SpecError> {
+        if all.contains(&word.get_ref().as_str()) {
+            return Ok(());
+        }
+        let hint = nearest(word.get_ref(), all.iter().copied());
+        let hint = hint.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+        self.error(
+            word.span(),
+            format!("{what}: expected {}, got {}{hint}", all.join(" or "), word.get_ref()),
+        )
+    }
+}
+
+impl Spec {
+    /// Reads a study; `origin` names the text in errors, `scale` chooses one of its reductions.
+    pub fn parse(origin: &str, text: &str, scale: Option<&str>) -> Result<Spec, SpecError> {
+        let source = Source { origin, text };
+        let file: File = match toml::from_str(text) {
+            Ok(file) => file,
+            Err(e) => return source.error(e.span().unwrap_or(0..0), e.message().replace('\n', ", ")),
+        };
+        let names: Vec<&str> = file.scale.keys().map(String::as_str).collect();
+        let chosen = match scale {
+            None => None,
+            Some(name) if file.scale.contains_key(name) => file.scale.get(name),
+            Some(name) => {
+                let known = if names.is_empty() { "none".into() } else { names.join(" or ") };
+                return source
+                    .error(0..0, format!("--scale {name}: expected {known}, as the study has them"));
+            }
+        };
+        let mut spec = file.base(&source)?;
+        for method in &file.method {
+            let method = method.get_ref().read(&source, &spec)?;
+            spec.methods.push(method);
+        }
+        if spec.methods.is_empty() {
+            return source.error(0..text.len(), "method: expected at least one [[method]], got none");
+        }
+        // Every scale must be right, not only the one asked for.
+        for (name, reduction) in &file.scale {
+            reduction.get_ref().apply(name, &source, &spec)?;
+        }
+        if let (Some(name), Some(reduction)) = (scale, chosen) {
+            spec = reduction.get_ref().apply(name, &source, &spec)?;
+        }
+        Ok(spec)
+    }
+}
+
+impl File {
+    /// All but its methods.
+    fn base(&self, source: &Source<'_>) -> Result<Spec, SpecError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let name = self.name.get_ref();
+        if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
+            let what = format!("name: expected letters, digits, `-`, `_` and `.`, got \"{name}\"");
+            return source.error(self.name.span(), what);
+        }
+        let mut offline = BTreeMap::new();
+        for (name, table) in &self.offline {
+            if !name.chars().all(fits) {
+                let what =
+                    format!("offline: expected a name of letters, digits, `-` and `_`, got \"{name}\"");
+                return source.error(table.span(), what);
+            }
+            let OfflineTable { algo, preset, updates, set } = table.get_ref();
+            check_algo(source, algo, preset.as_ref())?;
+            let training = Training { updates: *updates, set: set.clone() };
+            let base = Base { algo: algo.get_ref().clone(), preset: text(preset.as_ref()), training };
+            offline.insert(name.clone(), base);
+        }
+        Ok(Spec {
+            name: name.clone(),
+            about: self.about.clone(),
+            scale: None,
+            seeds: seeds(source, &self.seeds)?,
+            data: data(source, &self.data)?,
+            offline,
+            model: self.model.clone(),
+            methods: Vec::new(),
+            online: self.online.clone(),
+        })
+    }
+}
+
+impl MethodTable {
+    fn read(&self, source: &Source<'_>, spec: &Spec) -> Result<Method, SpecError> {
+        let label = &self.label;
+        if label.get_ref().trim().is_empty() {
+            return source.error(label.span(), "label: expected a name for tables, got nothing");
+        }
+        if let Some(other) = spec.methods.iter().find(|m| m.label == *label.get_ref()) {
+            let what = format!("label: {} is that of the method on line {} too", other.label, other.line);
+            return source.error(label.span(), what);
+        }
+        let begin = match (&self.from, &self.algo) {
+            (Some(from), None) => {
+                let names: Vec<&str> = spec.offline.keys().map(String::as_str).collect();
+                source.known(from, &names, "from")?;
+                if let Some(preset) = &self.preset {
+                    let what = "preset: expected none beside `from`; it belongs to [offline.NAME]";
+                    return source.error(preset.span(), what);
+                }
+                let Some(adapt) = &self.adapt else {
+                    let what = "adapt: expected an adaptation beside `from`, as in adapt = \"plain\"";
+                    return source.error(from.span(), what);
+                };
+                let names: Vec<&str> = adapt::ADAPTATIONS.iter().map(|e| e.name).collect();
+                source.known(adapt, &names, "adapt")?;
+                Begin::From { offline: from.get_ref().clone(), adapt: adapt.get_ref().clone() }
+            }
+            (None, Some(algo)) => {
+                check_algo(source, algo, self.preset.as_ref())?;
+                if let Some(adapt) = &self.adapt {
+                    let what = "adapt: expected none beside `algo`, which learns from scratch";
+                    return source.error(adapt.span(), what);
+                }
+                Begin::Scratch { algo: algo.get_ref().clone(), preset: text(self.preset.as_ref()) }
+            }
+            _ => {
+                let what = "method: expected `from` and `adapt`, or `algo` to learn from scratch";
+                return source.error(label.span(), what);
+            }
+        };
+        Ok(Method {
+            label: label.get_ref().clone(),
+            begin,
+            set: self.set.clone(),
+            seeds: self.seeds.as_ref().map(|n| seeds(source, n)).transpose()?,
+            line: source.line(label.span()),
+        })
+    }
+}
+
+impl Scale {
+    fn apply(&self, name: &str, source: &Source<'_>, spec: &Spec) -> Result<Spec, SpecError> {
+        let mut spec = spec.clone();
+        spec.scale = Some(name.to_string());
+        if let Some(n) = &self.seeds {
+            spec.seeds = seeds(source, n)?;
+        }
+        if let Some(names) = &self.data {
+            spec.data = data(source, names)?;
+        }
+        if let Some(labels) = &self.methods {
+            let known: Vec<String> = spec.methods.iter().map(|m| m.label.clone()).collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            labels.iter().try_for_each(|label| source.known(label, &known, "methods"))?;
+            spec.methods.retain(|m| labels.iter().any(|label| *label.get_ref() == m.label));
+        }
+        for base in spec.offline.values_mut() {
+            base.training = base.training.over(&self.offline);
+        }
+        spec.model = spec.model.over(&self.model);
+        let (old, new) = (&spec.online, &self.online);
+        spec.online = Interaction {
+            env_steps: new.env_steps.or(old.env_steps),
+            eval_every: new.eval_every.or(old.eval_every),
+            eval_episodes: new.eval_episodes.or(old.eval_episodes),
+            set: old.set.iter().chain(&new.set).cloned().collect(),
+        };
+        Ok(spec)
+    }
+}
+
+fn text(word: Option<&Spanned<String>>) -> Option<String> {
+    word.map(|w| w.get_ref().clone())
+}
+
+fn check_algo(
+    source: &Source<'_>,
+    algo: &Spanned<String>,
+    preset: Option<&Spanned<String>>,
+) -> Result<(), SpecError> {
+    let names: Vec<&str> = algo::ALGORITHMS.iter().map(|e| e.name).collect();
+    source.known(algo, &names, "algo")?;
+    match preset.map(|p| (p, presets::find(p.get_ref()))) {
+        Some((preset, Err(e))) => source.error(preset.span(), format!("preset: {e}")),
+        _ => Ok(()),
+    }
+}
+
+fn seeds(source: &Source<'_>, n: &Spanned<u64>) -> Result<u64, SpecError> {
+    match *n.get_ref() {
+        n @ 1..=1000 => Ok(n),
+        other => source.error(n.span(), format!("seeds: expected how many, 1 to 1000, got {other}")),
+    }
+}
+
+fn data(source: &Source<'_>, names: &Spanned<Vec<Spanned<String>>>) -> Result<Vec<String>, SpecError> {
+    let mut all: Vec<String> = Vec::new();
+    for name in names.get_ref() {
+        if name.get_ref().trim().is_empty() || all.contains(name.get_ref()) {
+            let what = format!("data: expected different names, got \"{}\"", name.get_ref());
+            return source.error(name.span(), what);
+        }
+        all.push(name.get_ref().clone());
+    }
+    match all.is_empty() {
+        true => source.error(names.span(), "data: expected at least one data set, got none"),
+        false => Ok(all),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: &str = r#"
+name = "short"
+seeds = 3
+data = ["embedded"]
+[offline.iql]
+algo = "iql"
+updates = 10
+[[method]]
+label = "IQL"
+from = "iql"
+adapt = "plain"
+[[method]]
+label = "IQL + BAQ"
+from = "iql"
+adapt = "baq"
+seeds = 2
+[[method]]
+label = "RLPD"
+algo = "rlpd"
+[online]
+env_steps = 100
+[scale.tiny]
+seeds = 1
+offline = { updates = 5 }
+online = { env_steps = 50, set = ["online.batch=8"] }
+methods = ["IQL", "RLPD"]
+"#;
+
+    #[test]
+    fn a_scale_replaces_what_it_states() {
+        let whole = Spec::parse("x.toml", SHORT, None).unwrap();
+        assert_eq!((whole.title(), whole.seeds, whole.methods.len()), ("short".into(), 3, 3));
+        assert_eq!(whole.base_of(&whole.methods[1]).map(|m| m.label.as_str()), Some("IQL"));
+        assert!(whole.base_of(&whole.methods[0]).is_none() && whole.base_of(&whole.methods[2]).is_none());
+        let tiny = Spec::parse("x.toml", SHORT, Some("tiny")).unwrap();
+        assert_eq!((tiny.title(), tiny.seeds, tiny.methods.len()), ("short-tiny".into(), 1, 2));
+        assert_eq!(tiny.offline["iql"].training.updates, Some(5));
+        assert_eq!((tiny.online.env_steps, tiny.online.set.len()), (Some(50), 1));
+    }
+
+    #[test]
+    fn mistakes_are_refused_with_their_line() {
+        for (from, to, line, words) in [
+            ("seeds = 3", "seed = 3", 3, "seed"),
+            ("seeds = 3", "seeds = 0", 3, "seeds: expected how many"),
+            ("data = [\"embedded\"]", "data = []", 4, "at least one"),
+            ("data = [\"embedded\"]", "data = [\"a\", \"a\"]", 4, "different"),
+            ("algo = \"iql\"", "algo = \"iqll\"", 6, "did you mean `iql`?"),
+            ("updates = 10", "updates = \"many\"", 7, "expected u64"),
+            (
+                "from = \"iql\"\nadapt = \"plain\"",
+                "from = \"cql\"\nadapt = \"plain\"",
+                10,
+                "from: expected iql",
+            ),
+            ("adapt = \"baq\"", "adapt = \"bag\"", 15, "did you mean `baq`?"),
+            ("label = \"IQL + BAQ\"", "label = \"IQL\"", 13, "line 9"),
+            ("algo = \"rlpd\"", "algo = \"rlpd\"\nadapt = \"baq\"", 20, "from scratch"),
+            ("methods = [\"IQL\", \"RLPD\"]", "methods = [\"IQ\"]", 27, "did you mean `IQL`?"),
+            ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
+        ] {
+            assert!(SHORT.contains(from), "{from}");
+            let text = SHORT.replacen(from, to, 1);
+            let e = Spec::parse("x.toml", &text, None).unwrap_err().to_string();
+            assert!(e.starts_with(&format!("x.toml, line {line}: ")) && e.contains(words), "{to}: {e}");
+        }
+        let e = Spec::parse("x.toml", SHORT, Some("huge")).unwrap_err().to_string();
+        assert!(e.contains("--scale huge: expected tiny"), "{e}");
+    }
+}

@@ -1,0 +1,315 @@
+//! From a question to runs: the cells of a study, which of them share what, and in which order they can be made.
+//!
+//! data -> training (data, base, seed) and behaviour model (data, seed) -> fine-tuning (data, method, seed). What two
+//! methods share is one cell. Seeds are paired: methods with the same seed begin with the same weights, see the same
+//! exploration noise and are evaluated from the same states wherever they share them.
+//!
+//! A cell's directory is named by what it is and by a hash of its configuration and of what it starts from, so that other
+//! settings are another directory and nothing is ever overwritten.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::spec::{Base, Begin, Interaction, Method, Spec, Training};
+use crate::algo::Given;
+use crate::config::{Config, RunConfig};
+use crate::train::TrainError;
+
+/// What a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// training on data
+    Offline,
+    /// the behaviour model
+    Model,
+    /// fine-tuning
+    Finetune,
+    /// learning from scratch
+    Scratch,
+}
+
+impl Kind {
+    /// For tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Offline => "offline",
+            Kind::Model => "model",
+            Kind::Finetune => "fine-tuning",
+            Kind::Scratch => "from scratch",
+        }
+    }
+
+    /// The command that makes it.
+    pub fn verb(self) -> &'static str {
+        if self == Kind::Finetune { "finetune" } else { "train" }
+    }
+}
+
+/// A run of a study.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// what it is
+    pub kind: Kind,
+    /// data set, as the study names it
+    pub data: String,
+    /// name of the training, or label of the method
+    pub label: String,
+    /// seed
+    pub seed: u64,
+    /// options of the command, without what it starts from and where it is put
+    pub words: Vec<String>,
+    /// the cell whose run it goes on from
+    pub origin: Option<usize>,
+    /// the cell of its behaviour model
+    pub model: Option<usize>,
+    /// what is run; decided before anything is
+    pub config: Config,
+    /// identifies the configuration, and those of the cells it starts from
+    pub hash: String,
+}
+
+impl Cell {
+    /// Its directory within the study's: `DATA/LABEL/sSEED-HASH`.
+    pub fn folder(&self) -> String {
+        format!("{}-{}", self.place(), self.hash)
+    }
+
+    /// The directory but for the hash.
+    pub fn place(&self) -> String {
+        place(self.kind, &self.data, &self.label, self.seed)
+    }
+
+    /// In a sentence.
+    pub fn name(&self) -> String {
+        format!("{} on {}, seed {}", self.label, self.data, self.seed)
+    }
+
+    /// What must be there first.
+    pub fn needs(&self) -> impl Iterator<Item = usize> {
+        [self.origin, self.model].into_iter().flatten()
+    }
+}
+
+/// A training and a method may be called the same; they are at two places.
+fn place(kind: Kind, data: &str, label: &str, seed: u64) -> String {
+    let before = match kind {
+        Kind::Offline => "train.",
+        Kind::Model => "model.",
+        Kind::Finetune | Kind::Scratch => "",
+    };
+    format!("{}/{before}{}/s{seed}", folder_name(data), folder_name(label))
+}
+
+/// `IQL + BAQ` is `iql-baq`, `../x.hdf5` is `x`.
+pub fn folder_name(label: &str) -> String {
+    let stem = match label.ends_with(".hdf5") || label.ends_with('/') {
+        true => Path::new(label).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+        false => label.to_string(),
+    };
+    let mut name = String::new();
+    for c in stem.to_lowercase().chars() {
+        match c.is_ascii_alphanumeric() || "_.".contains(c) {
+            true => name.push(c),
+            false if !name.is_empty() && !name.ends_with('-') => name.push('-'),
+            false => {}
+        }
+    }
+    let name = name.trim_matches(['-', '.']).to_string();
+    if name.is_empty() { "x".into() } else { name }
+}
+
+/// Makes configurations of the options of commands, as the commands do.
+pub trait Resolve {
+    /// That of `baq train` with these options.
+    fn train(&self, words: &[String]) -> Result<Config, TrainError>;
+    /// That of `baq finetune` with these options from a run of that configuration, and what model it can be given.
+    fn finetune(
+        &self,
+        trained: &Config,
+        model: Option<&Config>,
+        words: &[String],
+    ) -> Result<(Config, Option<Given>), TrainError>;
+}
+
+/// All cells of a study, each after those that it needs.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// in an order in which they can be run one after the other
+    pub cells: Vec<Cell>,
+}
+
+/// What is resolved once and shared by the seeds of a (data, method).
+struct Expansion<'a, R> {
+    spec: &'a Spec,
+    files: &'a BTreeMap<String, String>,
+    resolve: &'a R,
+    cells: Vec<Cell>,
+    /// cells by place
+    known: BTreeMap<String, usize>,
+}
+
+impl Graph {
+    /// The cells of a study. `files` says for each of its data sets what `--data` is given. A method that cannot be run is
+    /// refused with its line.
+    pub fn new<R: Resolve>(
+        spec: &Spec,
+        files: &BTreeMap<String, String>,
+        resolve: &R,
+    ) -> Result<Graph, TrainError> {
+        let trained = spec.offline.keys().map(|name| place(Kind::Offline, "", name, 0));
+        let compared = spec.methods.iter().map(|m| place(Kind::Finetune, "", &m.label, 0));
+        for names in [spec.data.iter().map(|d| folder_name(d)).collect(), trained.chain(compared).collect()] {
+            let names: Vec<String> = names;
+            let twice = |(i, name): (usize, &String)| names[..i].contains(name);
+            if let Some(name) = names.iter().enumerate().find(|x| twice(*x)).map(|(_, name)| name) {
+                let what = format!(
+                    "two of its data sets or methods would share the folder {name}; name one otherwise"
+                );
+                return Err(refuse(spec, &what));
+            }
+        }
+        let mut all = Expansion { spec, files, resolve, cells: Vec::new(), known: BTreeMap::new() };
+        for data in &spec.data {
+            for seed in 0..spec.seeds {
+                for method in spec.methods.iter().filter(|m| m.seeds.is_none_or(|n| seed < n)) {
+                    all.method(data, seed, method).map_err(|e| {
+                        refuse(spec, &format!("method `{}`, line {}: {e}", method.label, method.line))
+                    })?;
+                }
+            }
+        }
+        // Trainings first: what waits for them is ready early.
+        let mut order: Vec<usize> = (0..all.cells.len()).collect();
+        order.sort_by_key(|i| (all.cells[*i].kind >= Kind::Finetune, *i));
+        let mut place = vec![0; order.len()];
+        order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
+        let mut cells: Vec<Cell> = order.iter().map(|i| all.cells[*i].clone()).collect();
+        for cell in &mut cells {
+            cell.origin = cell.origin.map(|i| place[i]);
+            cell.model = cell.model.map(|i| place[i]);
+        }
+        Ok(Graph { cells })
+    }
+}
+
+fn refuse(spec: &Spec, what: &str) -> TrainError {
+    TrainError::Input(format!("study {}: {what}", spec.name))
+}
+
+impl<R: Resolve> Expansion<'_, R> {
+    fn method(&mut self, data: &str, seed: u64, method: &Method) -> Result<(), TrainError> {
+        let online = interaction(&self.spec.online);
+        match &method.begin {
+            Begin::From { offline, adapt } => {
+                let base = &self.spec.offline[offline];
+                let origin = self.trained(Kind::Offline, data, seed, offline, base)?;
+                let mut words = vec!["--adapt".to_string(), adapt.clone()];
+                words.extend(online);
+                words.extend(sets(&method.set));
+                let (_, given) = self.resolve.finetune(&self.cells[origin].config, None, &words)?;
+                let model = match given {
+                    None => None,
+                    Some(given) => {
+                        let training = self.spec.model.clone();
+                        let base = Base { algo: given.algo.into(), preset: None, training };
+                        Some(self.trained(Kind::Model, data, seed, given.algo, &base)?)
+                    }
+                };
+                let fitted = model.map(|i| self.cells[i].config.clone());
+                let (config, _) =
+                    self.resolve.finetune(&self.cells[origin].config, fitted.as_ref(), &words)?;
+                self.add(Kind::Finetune, (data, &method.label, seed), words, config, [Some(origin), model]);
+            }
+            Begin::Scratch { algo, preset } => {
+                let mut words = self.words(data, seed, algo, preset.as_deref());
+                words.extend(online);
+                words.extend(sets(&["run.begin=online".to_string()]));
+                words.extend(sets(&method.set));
+                let config = self.resolve.train(&words)?;
+                self.add(Kind::Scratch, (data, &method.label, seed), words, config, [None, None]);
+            }
+        }
+        Ok(())
+    }
+
+    /// The cell of a training, made if it is not there.
+    fn trained(
+        &mut self,
+        kind: Kind,
+        data: &str,
+        seed: u64,
+        label: &str,
+        base: &Base,
+    ) -> Result<usize, TrainError> {
+        if let Some(i) = self.known.get(&place(kind, data, label, seed)) {
+            return Ok(*i);
+        }
+        let mut words = self.words(data, seed, &base.algo, base.preset.as_deref());
+        let Training { updates, set } = &base.training;
+        words.extend(updates.iter().flat_map(|n| ["--updates".to_string(), n.to_string()]));
+        words.extend(sets(set));
+        let config = self.resolve.train(&words)?;
+        Ok(self.add(kind, (data, label, seed), words, config, [None, None]))
+    }
+
+    fn words(&self, data: &str, seed: u64, algo: &str, preset: Option<&str>) -> Vec<String> {
+        let mut words = vec!["--algo".to_string(), algo.to_string()];
+        words.extend(preset.iter().flat_map(|p| ["--preset".to_string(), p.to_string()]));
+        words.extend(["--data".to_string(), self.files[data].clone()]);
+        words.extend(["--seed".to_string(), seed.to_string()]);
+        words
+    }
+
+    fn add(
+        &mut self,
+        kind: Kind,
+        (data, label, seed): (&str, &str, u64),
+        words: Vec<String>,
+        config: Config,
+        [origin, model]: [Option<usize>; 2],
+    ) -> usize {
+        // The same data may be elsewhere tomorrow; what they are is checked when they are read.
+        let mut parts = vec![data.to_string(), config.hash(&["run.dataset", "run.dataset_sha256"])];
+        parts.extend([origin, model].into_iter().flatten().map(|i| self.cells[i].hash.clone()));
+        let digest = Sha256::digest(parts.join(" ").as_bytes());
+        let hash = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let (data, label) = (data.to_string(), label.to_string());
+        debug_assert!(config.section::<RunConfig>().seed == seed);
+        self.known.insert(place(kind, &data, &label, seed), self.cells.len());
+        self.cells.push(Cell { kind, data, label, seed, words, origin, model, config, hash });
+        self.cells.len() - 1
+    }
+}
+
+fn sets(set: &[String]) -> impl Iterator<Item = String> {
+    set.iter().flat_map(|s| ["--set".to_string(), s.clone()])
+}
+
+fn interaction(online: &Interaction) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(steps) = online.env_steps {
+        words.extend(["--env-steps".to_string(), steps.to_string()]);
+    }
+    let counts = [("eval_every", online.eval_every), ("eval_episodes", online.eval_episodes)];
+    for (key, n) in counts.into_iter().filter_map(|(key, n)| Some((key, n?))) {
+        words.extend(["--set".to_string(), format!("online.{key}={n}")]);
+    }
+    words.extend(sets(&online.set));
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_plain_words() {
+        let name = |s| folder_name(s);
+        assert_eq!(name("IQL + BAQ"), "iql-baq");
+        assert_eq!(name("../data/hopper-medium-v2.hdf5"), "hopper-medium-v2");
+        assert_eq!(name("suite:hopper-medium"), "suite-hopper-medium");
+        assert_eq!(name("..."), "x");
+    }
+}

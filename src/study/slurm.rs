@@ -1,0 +1,165 @@
+//! The cells of a study on a cluster: job arrays that anybody can read, and the commands that submit them.
+//!
+//! One array for each training, each model and each method, a task for each (data set, seed). A method's array waits for its
+//! training's, task by task (`aftercorr`). Every task is `baq study cell`, which begins, goes on, or finds that nothing is
+//! left; so a study may be submitted again at any time. Two minutes before its time is up a task gets USR1, saves, and puts
+//! itself back into the queue.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::directory::Study;
+use super::graph::{Cell, Kind, folder_name};
+use crate::checkpoint::atomic::{create_directories, write_atomic};
+use crate::train::TrainError;
+
+/// Slurm's usual bound on the tasks of an array.
+const LARGEST_ARRAY: usize = 1000;
+
+/// How a study is submitted.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// the program
+    pub program: PathBuf,
+    /// options of every command but threads, as `--isa avx2`
+    pub options: Vec<String>,
+    /// cores of a task
+    pub threads: usize,
+    /// of `sbatch`, as `--time=04:00:00`
+    pub sbatch: Vec<String>,
+}
+
+/// An array of jobs.
+struct Array {
+    name: String,
+    /// cells, with the number of their task: the same for a method and for its training
+    tasks: Vec<(usize, usize)>,
+    /// arrays it waits for
+    after: Vec<String>,
+}
+
+/// Writes the scripts of a study to its directory; the path of the one that submits them.
+pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainError> {
+    let folder = study.dir.join("slurm");
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let save = |path: &Path, text: &str| {
+        let saved = create_directories(&folder).and_then(|()| write_atomic(path, text.as_bytes()));
+        saved.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))
+    };
+    let mut submit =
+        String::from("#!/bin/bash\n# Submits the study; may be run again at any time.\nset -euo pipefail\n");
+    let _ = writeln!(submit, "cd {}\nmkdir -p logs", quoted(&folder.display().to_string()));
+    for array in arrays(study) {
+        let script = format!("{}.sh", array.name);
+        save(&folder.join(&script), &text(study, submission, &array))?;
+        let after: Vec<String> = array.after.iter().map(|name| format!(":${{{}}}", variable(name))).collect();
+        let dependency = match after.is_empty() {
+            true => String::new(),
+            false => format!("--dependency=aftercorr{} --kill-on-invalid-dep=yes ", after.concat()),
+        };
+        let _ = writeln!(submit, "{}=$(sbatch --parsable {dependency}{script})", variable(&array.name));
+        let _ = writeln!(
+            submit,
+            "echo \"${} {}: {} tasks\"",
+            variable(&array.name),
+            array.name,
+            array.tasks.len()
+        );
+    }
+    let path = folder.join("submit.sh");
+    save(&path, &submit)?;
+    Ok(path)
+}
+
+/// Trainings first.
+fn arrays(study: &Study) -> Vec<Array> {
+    let cells = &study.graph.cells;
+    let name = |cell: &Cell, chunk: usize| {
+        let chunk = if chunk > 0 { format!("-{chunk}") } else { String::new() };
+        let kind = match cell.kind {
+            Kind::Offline => "train.",
+            Kind::Model => "model.",
+            Kind::Finetune | Kind::Scratch => "",
+        };
+        format!("{kind}{}{chunk}", folder_name(&cell.label))
+    };
+    let mut all: Vec<Array> = Vec::new();
+    for (index, cell) in cells.iter().enumerate() {
+        let data = study.spec.data.iter().position(|d| *d == cell.data).unwrap_or(0);
+        let task = data * study.spec.seeds as usize + cell.seed as usize;
+        let (chunk, task) = (task / LARGEST_ARRAY, task % LARGEST_ARRAY);
+        let own = name(cell, chunk);
+        let after = cell.needs().map(|need| name(&cells[need], chunk)).collect();
+        match all.iter_mut().find(|array| array.name == own) {
+            Some(array) => array.tasks.push((task, index)),
+            None => all.push(Array { name: own, tasks: vec![(task, index)], after }),
+        }
+    }
+    all
+}
+
+fn text(study: &Study, submission: &Submission, array: &Array) -> String {
+    let numbers: Vec<String> = array.tasks.iter().map(|(task, _)| task.to_string()).collect();
+    let cells: Vec<String> = array.tasks.iter().map(|(task, cell)| format!("[{task}]={cell}")).collect();
+    let dir = std::path::absolute(&study.dir).unwrap_or_else(|_| study.dir.clone());
+    let mut out = String::from("#!/bin/bash\n");
+    let title = format!("{}/{}", study.spec.title(), array.name);
+    for option in [
+        format!("--job-name={title}"),
+        format!("--array={}", numbers.join(",")),
+        format!("--cpus-per-task={}", submission.threads),
+        "--requeue".into(),
+        "--signal=B:USR1@120".into(),
+        "--open-mode=append".into(),
+        format!("--output=logs/{}-%a.log", array.name),
+    ]
+    .iter()
+    .chain(&submission.sbatch)
+    {
+        let _ = writeln!(out, "#SBATCH {option}");
+    }
+    let words =
+        [&submission.program.display().to_string(), "study", "cell", &dir.display().to_string()].map(quoted);
+    let options: Vec<String> = submission.options.iter().map(|word| quoted(word)).collect();
+    let _ = write!(
+        out,
+        r#"
+cells=({})
+{} "${{cells[$SLURM_ARRAY_TASK_ID]}}" --threads "${{SLURM_CPUS_PER_TASK:-{}}}" {} &
+run=$!
+late=
+trap 'late=1; kill -USR1 $run' USR1
+trap 'kill -TERM $run' TERM
+# A signal ends the first wait, not the run.
+while true; do
+  wait $run
+  code=$?
+  kill -0 $run 2>/dev/null || break
+done
+# Saved because its time was up: on with it, later.
+if [ $code = 3 ] && [ -n "$late" ]; then
+  scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
+fi
+exit $code
+"#,
+        cells.join(" "),
+        words.join(" "),
+        submission.threads,
+        options.join(" "),
+    );
+    out
+}
+
+/// A word that a shell takes for one.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+fn variable(name: &str) -> String {
+    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    format!("job_{plain}")
+}

@@ -1,0 +1,251 @@
+//! A study as a user meets it: expanded, run in several processes, killed, run again, submitted.
+//!
+//! The toy environment and networks of a few units, so that cells take moments.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use baq_datasets::{synthetic, write};
+use tempfile::TempDir;
+
+const STUDY: &str = r#"
+name  = "toys"
+about = "what is tried here"
+seeds = 2
+data  = ["a.hdf5"]
+[offline.iql]
+algo    = "iql"
+updates = 400
+set     = ["run.env=toy", "offline.batch=16", "iql.hidden=[8,8]", "offline.eval_episodes=1", "offline.checkpoint_every=50"]
+[model]
+updates = 200
+set     = ["run.env=toy", "offline.batch=16", "bc.hidden=[8,8]", "offline.eval_episodes=0"]
+[[method]]
+label = "IQL"
+from  = "iql"
+adapt = "plain"
+[[method]]
+label = "IQL + BAQ"
+from  = "iql"
+adapt = "baq"
+[[method]]
+label = "SAC"
+algo  = "sac"
+seeds = 1
+set   = ["run.env=toy", "sac.hidden=[8,8]", "online.capacity=2000"]
+[online]
+env_steps     = 400
+eval_every    = 200
+eval_episodes = 1
+set           = ["online.batch=16", "online.warmup_steps=50", "online.checkpoint_every=50"]
+[scale.half]
+offline = { updates = 200 }
+"#;
+
+/// 2 trainings, 2 models, 2 + 2 fine-tunings, 1 from scratch.
+const CELLS: usize = 9;
+
+struct Place(TempDir);
+
+impl Place {
+    fn new(study: &str) -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        write::d4rl(&place.path("a.hdf5"), &synthetic::point(5, 300, 3, 1), &write::Options::default())
+            .unwrap();
+        std::fs::write(place.path("s.toml"), study).unwrap();
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+        command.current_dir(self.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, line: &str, code: i32) -> String {
+        let out = self.command(line).output().unwrap();
+        assert_eq!(out.status.code(), Some(code), "baq {line}: {}", said(&out));
+        said(&out)
+    }
+
+    /// Refused: code 2, one line with all of `words`, nothing written.
+    fn refused(&self, line: &str, words: &[&str]) {
+        let before = results(self.0.path());
+        let out = self.run(line, 2);
+        assert_eq!(out.lines().count(), 1, "{out}");
+        assert!(words.iter().all(|w| out.contains(w)), "{words:?} in {out}");
+        assert!(before == results(self.0.path()), "baq {line} changed something");
+    }
+
+    fn json(&self, line: &str) -> serde_json::Value {
+        let out = self.command(line).output().unwrap();
+        serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("baq {line}: {e}: {}", said(&out)))
+    }
+}
+
+fn said(out: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+/// Everything below that is a function of the study alone, with its bytes.
+fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(inside) = folders.pop() {
+        for path in std::fs::read_dir(&inside).unwrap().map(|e| e.unwrap().path()) {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".safetensors")
+                || name.starts_with("evaluations")
+                || name.ends_with(".toml")
+            {
+                found.insert(path.strip_prefix(folder).unwrap().to_path_buf(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
+    let place = Place::new(STUDY);
+    let plan = place.json("study plan s.toml --json");
+    assert_eq!(plan["cells"].as_array().unwrap().len(), CELLS);
+    assert!(plan["core_hours"].as_f64().unwrap() > 0.0);
+    place.run("study run s.toml --out whole --jobs 2 --quiet", 0);
+    assert_eq!(place.json("study status whole --json")["done"], CELLS);
+    // The study's process, with -9: its cells are told and save. Whatever the moment, the next run goes on.
+    for k in 0..6 {
+        let mut child = place.command("study run s.toml --out cut --jobs 2 --quiet").spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(120 + 90 * k));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    place.run("study run s.toml --out cut --jobs 3 --quiet", 0);
+    let same = |name: &str| results(&place.path(name));
+    let (whole, cut) = (same("whole"), same("cut"));
+    assert!(whole.len() > 3 * CELLS);
+    assert_eq!(whole.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>());
+    for (path, bytes) in &whole {
+        assert!(cut[path] == *bytes, "{} differs", path.display());
+    }
+    // Nothing is left to do, and nothing is done again.
+    let before = same("whole");
+    assert!(place.run("study run s.toml --out whole --quiet", 0).contains("9 of 9 cells done"));
+    assert!(before == same("whole"));
+}
+
+#[test]
+fn a_cell_that_diverges_is_a_row_with_its_reason_and_the_rest_goes_on() {
+    let bad = STUDY
+        .replace("label = \"SAC\"", "label = \"Diverging\"")
+        .replace("\"sac.hidden=[8,8]\"", "\"sac.hidden=[8,8]\", \"sac.critic={ lr = 1e30 }\"");
+    let place = Place::new(&bad);
+    let out = place.run("study run s.toml --out s --jobs 2", 1);
+    assert!(
+        out.contains("failed: Diverging on a.hdf5, seed 0: ") && out.contains("8 of 9 cells done, 1 failed"),
+        "{out}"
+    );
+    let status = place.run("study status s", 0);
+    assert!(
+        status.contains("8 done, 0 begun, 0 waiting, 1 failed") && status.contains("log: tail s/logs/"),
+        "{status}"
+    );
+}
+
+#[test]
+fn other_settings_are_other_directories_and_nothing_is_overwritten() {
+    let place = Place::new(STUDY);
+    place.run("study run s.toml --scale half --out s --jobs 2 --quiet", 0);
+    let first = results(&place.path("s"));
+    place.refused("study run s.toml --out s", &["expected toys", "the study toys at scale half", "--out"]);
+    place.refused("study run s.toml --scale half --out s --isa portable", &["portable", "--isa", "--out"]);
+    // Plain fine-tuning with other settings: its two cells, and no other, are run anew.
+    let changed =
+        STUDY.replace("adapt = \"plain\"", "adapt = \"plain\"\nset = [\"online.updates_per_step=2\"]");
+    std::fs::write(place.path("s.toml"), &changed).unwrap();
+    let words = ["2 cells are there with another configuration", "IQL on a.hdf5, seed 0", "--redo"];
+    place.refused("study run s.toml --scale half --out s", &words);
+    place.run("study run s.toml --scale half --out s --redo --quiet", 0);
+    let second = results(&place.path("s"));
+    let kept =
+        first.iter().filter(|(path, _)| !path.ends_with("study.toml")).all(|(p, bytes)| second[p] == *bytes);
+    assert!(kept);
+    let new = second.keys().filter(|p| !first.contains_key(*p) && p.ends_with("checkpoint.safetensors"));
+    assert_eq!(new.count(), 2);
+    // Data that are no longer what they were.
+    std::fs::remove_file(place.path("a.hdf5")).unwrap();
+    write::d4rl(&place.path("a.hdf5"), &synthetic::point(6, 300, 3, 1), &write::Options::default()).unwrap();
+    place.refused("study run s.toml --scale half --out s --redo", &["a.hdf5", "has changed", "sha256"]);
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_before_anything_is() {
+    let place = Place::new(STUDY);
+    for (from, to, words) in [
+        ("seeds = 2", "sseds = 2", ["s.toml, line 4", "sseds"]),
+        ("adapt = \"baq\"", "adapt = \"pex\"\nset = [\"baq.k_q=1\"]", ["method `IQL + BAQ`, line 18", "baq"]),
+        ("a.hdf5", "b.hdf5", ["data b.hdf5", "expected a file"]),
+        ("algo  = \"sac\"", "algo  = \"bc\"", ["method `SAC`", "bc"]),
+    ] {
+        std::fs::write(place.path("bad.toml"), STUDY.replacen(from, to, 1)).unwrap();
+        let line = "study run bad.toml --out out";
+        let words = words.map(|w| w.replace("s.toml", "bad.toml"));
+        place.refused(line, &words.each_ref().map(String::as_str));
+    }
+    place.refused("study run s.toml --scale tiny", &["--scale tiny", "expected half"]);
+    place.refused("study run none.toml", &["none.toml", "cannot read"]);
+    place.refused("study run s.toml --dry-run", &["--dry-run", "--on slurm"]);
+    place.refused("study status .", &["expected the directory of a study"]);
+    std::fs::create_dir(place.path("full")).unwrap();
+    std::fs::write(place.path("full/x"), "x").unwrap();
+    place.refused("study run s.toml --out full", &["expected a new directory"]);
+}
+
+#[test]
+fn arrays_wait_for_what_they_start_from_task_by_task() {
+    let place = Place::new(STUDY);
+    let out =
+        place.run("study run s.toml --out s --on slurm --dry-run --sbatch=--time=01:00:00 --threads 2", 0);
+    assert!(out.contains("submit.sh"), "{out}");
+    let read = |name: &str| std::fs::read_to_string(place.path("s/slurm").join(name)).unwrap();
+    let submit = read("submit.sh");
+    let line = "job_iql_baq=$(sbatch --parsable --dependency=aftercorr:${job_train_iql}:${job_model_bc} --kill-on-invalid-dep=yes iql-baq.sh)";
+    assert!(submit.contains(line), "{submit}");
+    assert!(submit.contains("job_sac=$(sbatch --parsable sac.sh)"), "{submit}");
+    let script = read("iql-baq.sh");
+    for words in [
+        "#SBATCH --array=0,1",
+        "#SBATCH --signal=B:USR1@120",
+        "#SBATCH --cpus-per-task=2",
+        "#SBATCH --time=01:00:00",
+        "--requeue",
+    ] {
+        assert!(script.contains(words), "{words} in {script}");
+    }
+    // What a task does, without Slurm: its training is not there yet, then it is.
+    let task = |script: &str, k: &str| {
+        let mut command = Command::new("bash");
+        command.arg(script).current_dir(place.path("s/slurm")).env("SLURM_ARRAY_TASK_ID", k);
+        command.output().unwrap()
+    };
+    let early = task("iql.sh", "1");
+    assert!(
+        !early.status.success() && said(&early).contains("expected it to be done before"),
+        "{}",
+        said(&early)
+    );
+    for script in ["train.iql.sh", "iql.sh"] {
+        let done = task(script, "1");
+        assert!(done.status.success(), "{}", said(&done));
+    }
+    let status = place.json("study status s --json");
+    assert_eq!((status["done"].as_u64(), status["failed"].as_u64()), (Some(2), Some(0)), "{status}");
+}
