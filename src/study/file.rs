@@ -403,7 +403,7 @@ methods = ["IQL", "RLPD"]
             ("adapt = \"baq\"", "adapt = \"bag\"", 15, "did you mean `baq`?"),
             ("label = \"IQL + BAQ\"", "label = \"IQL\"", 13, "line 9"),
             ("algo = \"rlpd\"", "algo = \"rlpd\"\nadapt = \"baq\"", 20, "from scratch"),
-            ("methods = [\"IQL\", \"RLPD\"]", "methods = [\"IQ\"]", 27, "did you mean `IQL`?"),
+            ("methods = [\"IQL\", \"RLPD\"]", "methods = [\"IQ\"]", 26, "did you mean `IQL`?"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
         ] {
             assert!(SHORT.contains(from), "{from}");
