@@ -91,17 +91,68 @@ fn unconstrained_bases_are_those_without_a_constraint() {
     assert_ne!(group(&free, "pi"), group(&plain, "pi"));
 }
 
+/// On batches of everything APL is its base, on batches of the latest transitions its base without a tie to the data,
+/// and what lies between is that much of both.
+#[test]
+fn apl_lets_go_of_the_tie_by_batches() {
+    let cases = [("cql", "q"), ("cal_ql", "q"), ("iql", "policy"), ("awac", "policy")];
+    for (algo, update) in cases {
+        let apl = |tie| losses_tied(algo, "apl", 0.0, false, update, tie);
+        let (base, free) =
+            (losses(algo, "plain", 0.0, false, update), losses(algo, "suf", 0.0, false, update));
+        assert!((base - free).abs() > 1e-3 * base.abs(), "{algo}: nothing to let go of: {base}, {free}");
+        for (tie, expected) in [(1.0, base), (0.0, free), (0.25, 0.25 * base + 0.75 * free)] {
+            let got = apl(tie);
+            assert!(
+                (got - expected).abs() < 1e-12 * base.abs().max(free.abs()),
+                "{algo}, W = {tie}: {got}, {expected}"
+            );
+        }
+    }
+    // TD3+BC keeps the scale of Q.
+    let apl = |tie| losses_tied("td3_bc", "apl", 0.0, false, "policy", tie);
+    assert_eq!(apl(1.0), losses("td3_bc", "plain", 0.0, false, "policy"));
+    assert!((apl(0.5) - 0.5 * (apl(0.0) + apl(1.0))).abs() < 1e-12 && apl(1.0) > apl(0.0));
+    for algo in ["sac", "td3"] {
+        assert_same(algo, &learned(algo, "apl", &[]), &learned(algo, "plain", &[]));
+    }
+    // The loops draw what the options say: nothing but the latest, and the metric says so.
+    let select = Select::ALL;
+    for (share, tied) in [("1", 0.0), ("0", 1.0)] {
+        let share = format!("apl.latest_share={share}");
+        let sets = [&share[..], "apl.latest_after=100", "apl.latest_rows=50"];
+        let mut learning = Learning::new(small("cql", "apl", &sets), &online(100), select);
+        for _ in 0..5 {
+            learning.round();
+            let latest = learning.batches.rows().iter().all(|&row| row >= 3450);
+            assert_eq!(latest, tied == 0.0);
+            let values = learning.workspace.metrics(&learning.program);
+            let mut metrics = learning.program.metrics().zip(values);
+            let measured = metrics.find(|(m, _)| m.name == "tied").expect("a metric of APL").1;
+            assert_eq!(f64::from(measured), tied);
+        }
+    }
+}
+
 /// The losses of an online round in f64, with the perturbation's noise multiplied by `eps`; without a target
 /// critic, if asked, so that of the target only the density of a' is left.
 fn losses(algo: &str, adapt: &str, eps: f64, without_q_target: bool, update: &str) -> f64 {
+    losses_tied(algo, adapt, eps, without_q_target, update, 1.0)
+}
+
+/// The same with this for the column that ties APL to the data.
+fn losses_tied(algo: &str, adapt: &str, eps: f64, without_q_target: bool, update: &str, tie: f64) -> f64 {
     let agent = small(algo, adapt, &["cql.entropy_backup=true"]);
     let trace = agent.trace(&online(10));
-    let mut x = Numbers(21);
     let columns = trace
         .inputs
         .iter()
         .map(|i| {
-            let u = x.units(i.shape.len());
+            if i.name == replay::FROM_ALL {
+                return vec![tie; i.shape.len()];
+            }
+            // Of its own, so that it does not depend on which others are read.
+            let u = Numbers(i.name.bytes().map(u64::from).sum()).units(i.shape.len());
             u.iter().map(|u| if i.name == replay::M { 1.0 } else { 0.9 * u }).collect()
         })
         .collect();
@@ -110,7 +161,7 @@ fn losses(algo: &str, adapt: &str, eps: f64, without_q_target: bool, update: &st
         .iter()
         .map(|n| {
             let perturbation = n.name.starts_with("perturbation");
-            let mut x = if perturbation { Numbers(5) } else { x.clone() };
+            let mut x = Numbers(if perturbation { 5 } else { 21 });
             let scale = if perturbation { eps } else { 1.0 };
             x.units(n.shape.len()).iter().map(|u| 1.5 * u * scale).collect()
         })

@@ -4,7 +4,8 @@ use baq::algo::{CRITIC, Dims, Phase};
 use baq::audit::gradcheck;
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
-    Adam, Clock, NodeId, Noise, Op, Program, Schedule, Select, Shape, Store, Trace, Tracer, Workspace,
+    Adam, Clock, NodeId, Noise, NoiseKind, NoiseSpec, Op, Program, Schedule, Select, Shape, Store, Trace,
+    Tracer, Workspace,
 };
 use baq::cli::setup::known_sections;
 use baq::config::{RunConfig, resolve};
@@ -69,16 +70,19 @@ fn columns(trace: &Trace, return_to_go: f64) -> Vec<Vec<f64>> {
 
 /// Random numbers for every noise stream; those of stream `other` differ from their usual ones.
 fn noise(trace: &Trace, other: Option<usize>) -> Vec<Vec<f64>> {
-    let draw = |(k, n): (usize, &baq::autodiff::NoiseSpec)| {
+    // Critics that are drawn are no stream in the count, so that the others stay what they are without.
+    let mut streams = 0..;
+    let draw = |n: &NoiseSpec| {
+        if let NoiseKind::Subset { .. } = n.kind {
+            return (0..n.shape.len()).map(|i| 2.0 * i as f64).collect();
+        }
+        let k = streams.next().expect("without end");
         let mut x = Numbers(1000 + k as u64 + if other == Some(k) { 77 } else { 0 });
         let unit = x.take(n.shape.len());
-        match n.kind {
-            baq::autodiff::NoiseKind::Normal => unit.iter().map(|u| 2.0 * u).collect(),
-            baq::autodiff::NoiseKind::Uniform => unit.iter().map(|u| 0.5 * (u + 1.0)).collect(),
-            baq::autodiff::NoiseKind::Subset { .. } => unreachable!("CQL draws no indices"),
-        }
+        let scaled = |u: &f64| if n.kind == NoiseKind::Normal { 2.0 * u } else { 0.5 * (u + 1.0) };
+        unit.iter().map(scaled).collect()
     };
-    trace.noises.iter().enumerate().map(draw).collect()
+    trace.noises.iter().map(draw).collect()
 }
 
 /// Parameters a little away from their initial values, so that no bias is zero.
@@ -156,6 +160,45 @@ fn cql_without_penalty_but_with_entropy_backup_is_sac() {
     assert_eq!(a, b);
     let without = agent("cql", "plain", &[&same[..], &["cql.entropy_backup=false"]].concat());
     assert_ne!(a, trained(&without, 0.0, 5), "the entropy changes nothing");
+}
+
+/// What GCQL draws and averages is no matter where all critics agree, and is one where they do not.
+#[test]
+fn gcql_draws_critics_for_its_target_and_maximises_their_mean() {
+    let gradients = |group: &str, sets: &[&str], agree: bool| {
+        let agent = agent("cql", "plain", &[&["cql.critics=4"], sets].concat());
+        let trace = trace(&agent);
+        let mut store = perturbed(&agent);
+        for p in ["q", "q_target"].iter().flat_map(|g| members(&agent, g)).filter(|_| agree) {
+            let each = store.values[p].len() / 4;
+            let first = store.values[p][..each].to_vec();
+            store.values[p].chunks_mut(each).for_each(|head| head.copy_from_slice(&first));
+        }
+        let inputs = ReferenceInputs { columns: columns(&trace, 0.0), noise: noise(&trace, None) };
+        reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
+        members(&agent, group).flat_map(|p| store.gradients[p].clone()).collect::<Vec<f64>>()
+    };
+    for (group, set) in [("q", "cql.target_critics=2"), ("pi", "cql.policy_value=mean")] {
+        assert!(close(&gradients(group, &[set], true), &gradients(group, &[], true), 1e-12), "{set}");
+        assert!(
+            !close(&gradients(group, &[set], false), &gradients(group, &[], false), 1e-6),
+            "{set} does nothing"
+        );
+    }
+    let all = agent("cql", "plain", &["cql.critics=4", "cql.target_critics=4"]);
+    assert_eq!(trained(&all, 0.0, 3), trained(&agent("cql", "plain", &["cql.critics=4"]), 0.0, 3));
+    // Combinations that would leave an option without effect.
+    for (sets, words) in [
+        (&["cql.target_critics=3"][..], "at most cql.critics = 2"),
+        (&["cql.target_critics=1", "cql.ensemble=2"], "expected auto"),
+        (&["cql.policy_value=mean", "cql.ensemble=2"], "expected least"),
+    ] {
+        let sets: Vec<String> = sets.iter().map(|s| (*s).to_string()).collect();
+        let mut config = resolve(known_sections(), None, None, &sets).unwrap_or_else(|e| panic!("{e}"));
+        config.put(RunConfig { algo: "cql".into(), adapt: "plain".into(), ..config.section() });
+        let e = Agent::new(&config, DIMS).err().expect("refused").to_string();
+        assert!(e.contains(words), "{e}");
+    }
 }
 
 #[test]
@@ -254,6 +297,7 @@ fn gradients_agree_with_finite_differences() {
         ("cql", &[]),
         ("cql", &["cql.lagrange=gap(0.8)", "cql.max_backup=true", "cql.entropy_backup=true"]),
         ("cql", &["cql.importance=false", "cql.lse_temperature=0.7"]),
+        ("cql", &["cql.critics=4", "cql.target_critics=2", "cql.policy_value=mean"]),
         ("cql", &["cql.difference_min=at(3.4)", "cql.difference_max=at(3.6)", "cql.critics=3"]),
         ("cql", &["cql.cloning_updates=3"]),
         ("cal_ql", &[]),

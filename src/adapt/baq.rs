@@ -370,6 +370,7 @@ impl Adaptation for Baq {
             importance,
             refresh: matches!(c.relax, Relax::Follow(_)),
             opening_share: None,
+            latest: None,
         }
     }
 

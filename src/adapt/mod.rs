@@ -6,7 +6,7 @@
 //! One file here and one line in [`ADAPTATIONS`]. The file has the header, the options and the struct of networks of any
 //! method ([`crate::algo`] has the page); then it implements the hooks it needs, of which each does nothing by default:
 //!
-//! - *losses* `weight`, `perturb`, `imitate`, `unconstrained`: asked by the base while a round is traced;
+//! - *losses* `weight`, `perturb`, `imitate`, `unconstrained`, `tie`: asked by the base while a round is traced;
 //!   `finish_round`: further updates and metrics after the base's. The round gives what the base is made of:
 //!   `b.learner().critics()`, `b.learner().policy()`.
 //! - *acting* `act`: the action in a state, given the base's opinion of it. Collecting, evaluating and all metrics ask it.
@@ -27,6 +27,7 @@
 //! Networks declared after the base's are the adaptation's own. Everything that holds for all methods is tested for a new
 //! one by its line alone, over every base that it accepts.
 
+pub mod apl;
 pub mod baq;
 mod method;
 pub mod off2on;

@@ -1,6 +1,6 @@
 //! The list of adaptations.
 
-use super::{baq, off2on, pex, so2, suf};
+use super::{apl, baq, off2on, pex, so2, suf};
 use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
 use crate::config::{Config, ConfigError, section};
 use crate::nn::Params;
@@ -57,6 +57,16 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
             "replay balanced by a density ratio, losses without the offline constraint",
             Some(section::<off2on::Off2OnConfig>),
             |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
+        )
+    },
+    Entry {
+        needs_data: false,
+        defaults: apl::DEFAULTS,
+        ..Entry::new(
+            "apl",
+            "adaptive policy learning: tied to the data on batches of everything, free on batches of the latest transitions",
+            Some(section::<apl::AplConfig>),
+            |c, _, base, _| Ok(Box::new(apl::Apl::new(&c.section(), base)?)),
         )
     },
     Entry {

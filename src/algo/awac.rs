@@ -102,7 +102,11 @@ impl Awac {
         let advantage = self.q.min(b.s, a) - value.detach();
         let exponent = advantage / self.config.temperature;
         let weight = advantage_weight(b, advantage, exponent, self.config.weight_bound);
-        -(weight * self.pi.log_prob(b.s, a)).mean()
+        let cloning = -(weight * self.pi.log_prob(b.s, a)).mean();
+        match b.tie() {
+            Some(tie) => tie * cloning - (1.0 - tie) * value.mean(),
+            None => cloning,
+        }
     }
 }
 

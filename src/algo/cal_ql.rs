@@ -28,6 +28,7 @@ pub use super::returns::Failed;
 use super::returns::ReturnToGo;
 use super::{Dims, Learner, Round};
 use crate::autodiff::Metric;
+use crate::config::ConfigError;
 use crate::nn::{Critics, Params, Policy};
 use crate::replay;
 
@@ -51,8 +52,13 @@ pub struct CalQl {
 
 impl CalQl {
     /// Declares the networks of CQL.
-    pub fn declare(config: &CalQlConfig, base: &CqlConfig, dims: Dims, params: &mut Params) -> CalQl {
-        CalQl { config: config.clone(), base: Cql::declare(base, dims, params) }
+    pub fn declare(
+        config: &CalQlConfig,
+        base: &CqlConfig,
+        dims: Dims,
+        params: &mut Params,
+    ) -> Result<CalQl, ConfigError> {
+        Ok(CalQl { config: config.clone(), base: Cql::declare(base, dims, params)? })
     }
 }
 

@@ -11,6 +11,8 @@
 //! `importance = false` (CQL(ρ)): cat_j = [ Q_j(s,u), Q_j(s,a), Q_j(s,a'), Q_j(s,a~) ] without densities.
 //! `max_backup`: N draws at s'; the minimum over critics of each, then the maximum over draws.
 //! `entropy_backup`: - α log π(a'|s') in the backup.
+//! `target_critics` = Z: y has the minimum over Z critics, drawn for the round; `policy_value = mean`: L_π has the mean over
+//! critics. With both, five critics and no entropy in the backup it is GCQL (Zheng et al. 2023), the base of APL.
 //! `cloning_updates`: in the first so many rounds L_π = E[ α log π(a~|s) - log π(a|s) ].
 //! w is 1 unless an adaptation supplies it; by default it weighs the squared error alone. An adaptation may drop the
 //! penalty online; what remains is SAC, whose backup has the entropy and one draw.
@@ -34,6 +36,8 @@
 //! critics (the same for two). With `max_backup` and `entropy_backup` together, draws that tie for the maximum
 //! share their log π.
 //!
+//! Above 400 lines because the options of every published variant, and the traces that set them, stand here.
+//!
 //! Cost per update (batch 256, 3x256, N = 10): 13.3 GFLOP, nearly all of it the 2(3N+1) values per state. The
 //! policy's network and the critics' first layer as far as it reads s run once per distinct state, forward and
 //! backward, and no gradient enters the policy from the samples of cat_j. An ensemble costs E times as much.
@@ -44,7 +48,7 @@ use super::soft::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_head
 use super::{CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{COUNT, RATE, WIDTHS};
-use crate::config::{AdamConfig, AutoOr, NetSpec};
+use crate::config::{AdamConfig, AutoOr, ConfigError, NetSpec};
 use crate::nn::{Critics, Head, Params, Policy, Within};
 
 crate::choices! {
@@ -52,6 +56,14 @@ crate::choices! {
     Lagrange {
         None = "none", "the weight is given";
         Gap(value: f64 = -1e6..=1e6) = "gap", "a multiplier is trained so that D_j stays at this value";
+    }
+}
+
+crate::choices! {
+    /// The value of an action in the policy's loss.
+    PolicyValue {
+        Least = "least", "the smallest of the critics";
+        Mean  = "mean",  "the mean over critics";
     }
 }
 
@@ -95,6 +107,8 @@ crate::config! {
         shape policy_hidden:   NetSpec     = [256, 256, 256],      WIDTHS,         "hidden layers of the policy";
         shape critic_hidden:   NetSpec     = [256, 256, 256],      WIDTHS,         "hidden layers of the critics";
         shape critics:         usize       = 2,                    1..=64,      "J, number of critics";
+        shape target_critics:  AutoOr<usize> = AutoOr::Auto,       1..=64,      "Z of them, drawn in every round, whose least value is the target's; auto: all";
+        shape policy_value:    PolicyValue = PolicyValue::Least,   ..,         "what the policy maximises";
         shape ensemble:        usize       = 1,                    1..=64,      "E, agents: each learns alone offline, online they act and learn as one";
         opt   actor:           AdamConfig  = 3e-5,                 RATE,         "optimiser of the policy";
         opt   critic:          AdamConfig  = 3e-4,                 RATE,         "optimiser of Q";
@@ -129,10 +143,32 @@ pub struct Cql {
 /// policy's.
 pub(super) type Sampled<'t> = (Var<'t>, Var<'t>);
 
+impl CqlConfig {
+    /// What one option asks of another.
+    fn check(&self) -> Result<(), ConfigError> {
+        let refuse = |text: String| Err(ConfigError::Other(text));
+        let (j, e) = (self.critics, self.ensemble);
+        match self.target_critics {
+            AutoOr::Value(z) if z > j => {
+                refuse(format!("cql.target_critics: expected at most cql.critics = {j}, got {z}; lower it"))
+            }
+            AutoOr::Value(z) if z < j && e > 1 => refuse(format!(
+                "cql.target_critics: expected auto with cql.ensemble = {e}, got {z}; an agent's target takes all its critics"
+            )),
+            _ if e > 1 && self.policy_value != PolicyValue::Least => refuse(format!(
+                "cql.policy_value: expected least with cql.ensemble = {e}, got {}; leave it out",
+                self.policy_value
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Cql {
     /// Declares the networks of a soft actor-critic and the multiplier.
-    pub fn declare(config: &CqlConfig, dims: Dims, params: &mut Params) -> Cql {
+    pub fn declare(config: &CqlConfig, dims: Dims, params: &mut Params) -> Result<Cql, ConfigError> {
         let c = config;
+        c.check()?;
         let head = Head::TanhGaussian {
             log_std: (c.log_std_min, 2.0),
             within: Within::Clamped,
@@ -153,7 +189,7 @@ impl Cql {
             Lagrange::None => None,
             Lagrange::Gap(_) => Some(scalars(params, "log_alpha_prime", c.ensemble, 1.0)),
         };
-        Cql { config: config.clone(), nets, log_multiplier }
+        Ok(Cql { config: config.clone(), nets, log_multiplier })
     }
 
     /// γ, where a number is needed outside a program.
@@ -167,7 +203,10 @@ impl Cql {
         let k = if c.max_backup && !b.unconstrained() { c.samples } else { 1 };
         let (a2, log_pi) = n.learning(b).draw(b.s2, k);
         let a2 = b.perturb(a2);
-        let q = n.q_target.min(b.s2, a2);
+        let q = match c.target_critics {
+            AutoOr::Value(z) if z < c.critics => n.q_target.min_of_drawn(b.s2, a2, z),
+            _ => n.q_target.min(b.s2, a2),
+        };
         let (best, log_pi) = if k == 1 { (q, log_pi) } else { best_of(q, log_pi, k) };
         let value = match c.entropy_backup || b.unconstrained() {
             true => best - n.alpha(b) * log_pi,
@@ -238,7 +277,10 @@ impl Cql {
     }
 
     fn policy_loss<'t>(&self, b: &Round<'t>, drawn: (Var<'t>, Var<'t>)) -> Var<'t> {
-        let soft = self.nets.policy_loss(b, drawn);
+        let soft = match self.config.policy_value {
+            PolicyValue::Least => self.nets.policy_loss(b, drawn),
+            PolicyValue::Mean => self.nets.policy_loss_on_mean(b, drawn),
+        };
         let left = self.config.cloning_updates.saturating_sub(b.phase().before);
         if left == 0 || b.unconstrained() {
             return soft;
@@ -247,6 +289,7 @@ impl Cql {
         let cloning = self.nets.alpha(b) * drawn.1 - self.nets.learning(b).log_prob(b.s, b.a);
         let cloning = if drawn.1.shape().heads == 1 { cloning } else { cloning.sum(Axis::Heads) }.mean();
         let clones = b.hyper("cql.cloning", &Schedule::Step { from: 1.0, to: 0.0, steps: left });
+        let clones = b.tie().map_or(clones, |tie| tie * clones);
         clones * cloning + (1.0 - clones) * soft
     }
 
@@ -277,6 +320,8 @@ impl Cql {
         let critic_loss = match penalty {
             None => bellman,
             Some((penalty, multiplier_loss)) => {
+                let counts = |x: Var<'t>| b.tie().map_or(x, |tie| tie * x);
+                let (penalty, multiplier_loss) = (counts(penalty), multiplier_loss.map(counts));
                 b.metric(&PENALTY, penalty);
                 let loss = bellman + penalty;
                 if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {
@@ -358,6 +403,8 @@ pub(super) fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong>
         policy_hidden: r.hidden("pi"),
         critic_hidden: r.hidden("q"),
         critics: r.copies("q"),
+        target_critics: AutoOr::Auto,
+        policy_value: PolicyValue::Least,
         ensemble: 1,
         actor: r.adam_or(&["actor_lr"], 3e-5)?,
         critic: r.adam_or(&["critic_lr"], 3e-4)?,

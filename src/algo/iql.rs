@@ -216,6 +216,10 @@ impl Iql {
         } else {
             self.cloning_loss(b, b.a, advantage)
         };
+        let loss = match b.tie() {
+            Some(tie) => tie * loss + (1.0 - tie) * self.free_loss(b),
+            None => loss,
+        };
         b.metric(&POLICY_LOSS, loss);
         b.train("policy", ACTOR, self.pi.group(), &self.config.actor, loss);
     }

@@ -35,7 +35,7 @@
 //!
 //! Where the base would be modified, it asks: `b.weight(q)` for the weights of a critic's loss, `b.perturb(a2)` for the
 //! action that a target values, `b.imitate()` for the action that a policy clones, `b.unconstrained()` whether the tie to
-//! the data is dropped. With these four it works under every adaptation.
+//! the data is dropped, `b.tie()` how much of it counts in this batch. With these five it works under every adaptation.
 //!
 //! Tests come by themselves: every pair of the registries is checked for gradients, determinism, allocations, its `explain`
 //! text and the paths of its parameters (`BAQ_BLESS=1 cargo test --test explain --test programs` writes the two latter).
@@ -60,7 +60,7 @@ pub mod soft;
 pub mod td3;
 pub mod td3_bc;
 
-pub use pace::{Cadence, OPENING, Sampling};
+pub use pace::{Cadence, Latest, OPENING, Sampling};
 pub use phase::Phase;
 pub use registry::{ALGORITHMS, Build, Entry, find};
 pub use returns::{Failed, ReturnToGo};

@@ -59,6 +59,19 @@ pub struct Sampling {
     /// new rows take the largest priority so far instead of [`super::Adaptation::priority`]; it begins where the first
     /// [`OPENING`] of them have this share of the mass, offline rows having 1 each
     pub opening_share: Option<f64>,
+    /// some batches come from the latest online rows alone
+    pub latest: Option<Latest>,
+}
+
+/// How often a batch comes from the latest online rows alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latest {
+    /// probability of such a batch
+    pub share: f64,
+    /// rows that count as the latest
+    pub rows: usize,
+    /// no such batch before more than so many have been collected
+    pub after: u64,
 }
 
 /// Environment steps that some adaptations treat as the opening of the online phase.

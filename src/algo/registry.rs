@@ -88,7 +88,7 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "cql",
             "conservative Q-learning: values of sampled actions are pushed below those of the data",
             Some(section::<cql::CqlConfig>),
-            |c, dims, p| Ok(Box::new(cql::Cql::declare(&c.section(), dims, p))),
+            |c, dims, p| Ok(Box::new(cql::Cql::declare(&c.section(), dims, p)?)),
         )
     },
     Entry {
@@ -98,7 +98,7 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "cal_ql",
             "CQL whose values are never pushed below the recorded returns",
             Some(section::<cal_ql::CalQlConfig>),
-            |c, dims, p| Ok(Box::new(cal_ql::CalQl::declare(&c.section(), &c.section(), dims, p))),
+            |c, dims, p| Ok(Box::new(cal_ql::CalQl::declare(&c.section(), &c.section(), dims, p)?)),
         )
     },
     Entry {

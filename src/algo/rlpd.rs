@@ -103,7 +103,7 @@ impl Rlpd {
     fn train_policy(&self, b: &Round<'_>) {
         let (c, n) = (&self.config, &self.nets);
         let (a, log_pi) = n.pi.draw(b.s, 1);
-        let loss = (n.alpha(b) * log_pi - n.q.all(b.s, a).mean_over(Axis::Heads)).mean();
+        let loss = n.policy_loss_on_mean(b, (a, log_pi));
         b.metric(&POLICY_LOSS, loss);
         n.policy_metrics(b, log_pi);
         b.train("policy", ACTOR, n.pi.group(), &c.actor, loss);

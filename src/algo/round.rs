@@ -8,6 +8,7 @@
 //! | `perturb` | bases | the action that a critic's target values |
 //! | `imitate` | bases that clone | the action that the policy clones |
 //! | `unconstrained` | bases | whether the tie to the data is dropped online |
+//! | `tie` | bases | how much of it counts in this batch |
 //! | `finish_round` | the trace of a round, after the base | further updates and metrics |
 //! | `act` | whoever acts, evaluates, measures | the action in a state |
 //! | `adopt` | the switch | which saved network fills which of ours |
@@ -181,6 +182,11 @@ impl<'t> Round<'t> {
         self.adaptation.imitate(self)
     }
 
+    /// See [`Adaptation::tie`].
+    pub fn tie(&self) -> Option<Var<'t>> {
+        self.adaptation.tie(self)
+    }
+
     /// Whether the base drops what ties it to the data: online, if the adaptation asks for it.
     pub fn unconstrained(&self) -> bool {
         self.phase.online && self.adaptation.unconstrained()
@@ -271,6 +277,12 @@ pub trait Adaptation: Debug + Send + Sync {
     /// Whether the base drops what ties it to the data while it is online: penalties, cloning.
     fn unconstrained(&self) -> bool {
         false
+    }
+
+    /// How much of what ties the base to the data counts in this batch, `[1, 1]` in [0, 1]: of penalties and cloning
+    /// this share, of the loss that they take the place of the rest.
+    fn tie<'t>(&self, _b: &Round<'t>) -> Option<Var<'t>> {
+        None
     }
 
     /// Further updates and metrics at the end of a round.

@@ -128,6 +128,11 @@ impl SoftNets {
         if a.shape().heads == 1 { loss.mean() } else { loss.sum(Axis::Heads).mean() }
     }
 
+    /// E[ α log π(a~|s) - mean_j Q_j(s, a~) ] of one agent
+    pub(super) fn policy_loss_on_mean<'t>(&self, b: &Round<'t>, (a, log_pi): (Var<'t>, Var<'t>)) -> Var<'t> {
+        (self.alpha(b) * log_pi - self.q.all(b.s, a).mean_over(Axis::Heads)).mean()
+    }
+
     /// Moves α, π, Q and the target, in this order, all on losses that have been traced before.
     pub(super) fn train_all<'t>(
         &self,

@@ -58,7 +58,7 @@ impl Learner for Td3Bc {
                 Some(_) => b.hyper("td3_bc.cloning", &self.config.cloning_online) * cloning,
                 None => cloning,
             };
-            cloning - lambda * q.mean()
+            b.tie().map_or(cloning, |tie| tie * cloning) - lambda * q.mean()
         });
     }
 

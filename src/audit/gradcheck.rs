@@ -69,7 +69,7 @@ pub fn synthetic(trace: &Trace, seed: u64) -> ReferenceInputs {
             replay::M => &|x| if x < 1.3 { 1.0 } else { 0.0 },
             replay::ONLINE => &|x| if x < 0.0 { 0.0 } else { 1.0 },
             replay::D2 | replay::DISTANCE => &|x| 0.5 * x * x,
-            replay::IMPORTANCE => &|x| 1.0 / (1.0 + x.exp()),
+            replay::IMPORTANCE | replay::FROM_ALL => &|x| 1.0 / (1.0 + x.exp()),
             _ => &|x| x,
         };
         draw(input.shape.len(), f)

@@ -75,6 +75,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/cql_light.toml"),
     },
     Preset {
+        name: "gcql",
+        about: "GCQL, the base of APL: CQL with five critics, two of them drawn for the target",
+        text: include_str!("presets/gcql.toml"),
+    },
+    Preset {
         name: "cal_ql",
         about: "Cal-QL with the networks and rates of cql_light, batches mixed half and half online",
         text: include_str!("presets/cal_ql.toml"),

@@ -45,6 +45,8 @@ pub const PRIORITY: &str = "priority";
 pub const IMPORTANCE: &str = "importance";
 /// 1 where a row was collected online, `[1]`: a column of batches, not of records.
 pub const ONLINE: &str = "online";
+/// 0 where the whole batch was drawn from recent rows, 1 otherwise, `[1]`: a column of batches, not of records.
+pub const FROM_ALL: &str = "from_all";
 
 /// Floats in a cache line of 64 bytes.
 const LINE: usize = 16;

@@ -61,7 +61,7 @@ impl Pool {
     }
 
     /// The row `back` pushes ago, 1 being the last one.
-    fn row_back(&self, back: usize) -> usize {
+    pub(super) fn row_back(&self, back: usize) -> usize {
         let slot = (self.pushed - back as u64) % self.capacity as u64;
         self.start + slot as usize
     }

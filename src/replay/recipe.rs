@@ -36,6 +36,8 @@ pub struct Draw {
 pub enum Source {
     /// One pool.
     Pool(&'static str),
+    /// The last so many rows of a pool.
+    Latest(&'static str, usize),
     /// All pools, every row with the same probability.
     All,
 }
@@ -44,6 +46,7 @@ impl Source {
     fn len(self, pools: &Pools) -> usize {
         match self {
             Source::Pool(name) => pools.pool(name).len(),
+            Source::Latest(name, n) => pools.pool(name).len().min(n),
             Source::All => pools.len(),
         }
     }
@@ -51,6 +54,7 @@ impl Source {
     fn nth(self, k: usize, pools: &Pools) -> usize {
         match self {
             Source::Pool(name) => pools.pool(name).rows().start + k,
+            Source::Latest(name, _) => pools.pool(name).row_back(self.len(pools) - k),
             Source::All => pools.nth(k),
         }
     }
@@ -77,6 +81,15 @@ pub enum Recipe {
     Parts(Vec<(Source, usize)>),
     /// As [`Recipe::mix`], with the share that offline rows have among all at the time of the draw.
     Proportional,
+    /// The whole batch from the latest online rows or the whole batch from everything, uniformly either way.
+    Either {
+        /// probability of a batch of the latest
+        share: f64,
+        /// online rows that count as the latest
+        rows: usize,
+        /// no such batch before more than so many online rows have been collected
+        after: u64,
+    },
 }
 
 impl Recipe {
@@ -96,6 +109,8 @@ impl Recipe {
     /// Prioritised rows get (min_j p_j / p_i)^is_beta with the minimum over the batch, that is
     /// (n P_i)^-is_beta divided by its largest value in the batch; is_beta 0, and any other rule, gives 1.
     ///
+    /// Whether the batch could have been of any rows: `false` if it was drawn from the latest alone.
+    ///
     /// Panics if the pools are empty, the lengths differ, or a prioritised batch is asked for without a tree.
     pub fn compose(
         &self,
@@ -105,10 +120,11 @@ impl Recipe {
         is_beta: f64,
         rows: &mut [u32],
         weights: &mut [f32],
-    ) {
+    ) -> bool {
         assert!(!pools.is_empty(), "invariant: a batch is drawn from pools with rows");
         assert_eq!(rows.len(), weights.len(), "importance weights of a batch");
         weights.fill(1.0);
+        let mut from_all = true;
         match self {
             Self::Uniform { stratified } => {
                 let n = pools.len();
@@ -144,7 +160,15 @@ impl Recipe {
                 let parts = [(Source::Pool(OFFLINE), offline), (Source::Pool(ONLINE), online)];
                 compose_parts(&parts, draw, pools, rows);
             }
+            Self::Either { share, rows: latest, after } => {
+                // The number after those of the rows, which are thus the same whichever way it falls.
+                let falls = draw.number(rows.len()) < *share;
+                from_all = !(falls && pools.pool(ONLINE).pushed() > *after);
+                let source = if from_all { Source::All } else { Source::Latest(ONLINE, *latest) };
+                compose_parts(&[(source, rows.len())], draw, pools, rows);
+            }
         }
+        from_all
     }
 
     /// Whether the rule needs a tree.
@@ -204,6 +228,17 @@ impl Halves {
 const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
 
 impl Draw {
+    /// The number after the first `skip`.
+    fn number(&self, skip: usize) -> f64 {
+        let mut source = Philox::new(self.seed, self.stream, self.update);
+        let mut group = [0.0; GROUP];
+        for left in (0..skip).step_by(GROUP) {
+            source.fill_uniform_f64(&mut group[..GROUP.min(skip - left)]);
+        }
+        source.fill_uniform_f64(&mut group[..1]);
+        group[0]
+    }
+
     /// Calls `f(first, u, rows)` for consecutive groups of rows with their numbers in [0, 1).
     fn numbers(&self, stratified: bool, rows: &mut [u32], mut f: impl FnMut(usize, &[f64], &mut [u32])) {
         let batch = rows.len() as f64;
@@ -260,6 +295,48 @@ mod tests {
         recipe.compose(draw, pools, tree, 0.0, &mut rows, &mut weights);
         assert!(weights.iter().all(|&w| w == 1.0));
         rows
+    }
+
+    #[test]
+    fn either_everything_or_the_latest() {
+        // 40 offline rows; 130 pushes into a pool of 60, so that the latest 25 wrap around
+        let mut pools = Pools::new(Layout::new(&[(D2, 1)]), &[(OFFLINE, 40), (ONLINE, 60)]);
+        pools.load(OFFLINE, 40, &[]).unwrap();
+        let pushed: Vec<usize> = (0..130).map(|_| pools.push(ONLINE, &[0.0])).collect();
+        let last = |n: usize| {
+            let mut p = vec![0.0; 100];
+            pushed[130 - n..].iter().for_each(|&row| p[row] += 1.0 / n as f64);
+            p
+        };
+        let recipe = |share, rows, after| Recipe::Either { share, rows, after };
+        let draw = |recipe: &Recipe, update| {
+            let (mut rows, mut weights) = (vec![0; 250], vec![0.0; 250]);
+            let draw = Draw { seed: 5, stream: 2, update };
+            let all = recipe.compose(draw, &pools, None, 0.0, &mut rows, &mut weights);
+            (all, rows)
+        };
+        let z = deviate(&frequencies(&recipe(1.0, 25, 0), &pools, None), &last(25));
+        assert!(z.abs() < 2.326, "{z}");
+        let z = deviate(&frequencies(&recipe(1.0, 1000, 129), &pools, None), &last(60));
+        assert!(z.abs() < 2.326, "{z}");
+        // Never, or not yet: the uniform stream, bit by bit.
+        for never in [recipe(0.0, 25, 0), recipe(1.0, 25, 130)] {
+            for update in 0..20 {
+                let uniform = compose(&Recipe::Uniform { stratified: false }, update, &pools, None, 250);
+                assert_eq!(draw(&never, update), (true, uniform));
+            }
+        }
+        // A batch is of one kind, and each kind comes as often as it should.
+        let n = 20_000;
+        let mut latest = 0.0;
+        for update in 0..n {
+            let (all, rows) = draw(&recipe(0.3, 25, 0), update);
+            let within = rows.iter().all(|&row| pushed[105..].contains(&(row as usize)));
+            assert_eq!(all, !within, "update {update}");
+            latest += f64::from(!all);
+        }
+        let n = n as f64;
+        assert!((latest - 0.3 * n).abs() < 3.0 * (n * 0.3 * 0.7).sqrt(), "{latest} of {n}");
     }
 
     /// Counts of at least a million draws in batches of 250.

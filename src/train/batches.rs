@@ -32,6 +32,8 @@ pub struct Batches {
     annotation: Option<Annotation>,
     rows: Vec<u32>,
     weights: Vec<f32>,
+    /// whether the batch at hand could have been of any rows
+    from_all: bool,
     priorities: Vec<f64>,
 }
 
@@ -49,6 +51,7 @@ impl Batches {
             annotation: None,
             rows: vec![0; batch],
             weights: vec![1.0; batch],
+            from_all: true,
             priorities: vec![0.0; batch],
         }
     }
@@ -134,7 +137,8 @@ impl Batches {
         let draw = Draw { seed: self.seed, stream: self.stream, update: round };
         let exponent = self.importance.map_or(0.0, |s| s.at(phase_round));
         let tree = self.tree.as_ref();
-        self.recipe.compose(draw, &self.pools, tree, exponent, &mut self.rows, &mut self.weights);
+        let (rows, weights) = (&mut self.rows, &mut self.weights);
+        self.from_all = self.recipe.compose(draw, &self.pools, tree, exponent, rows, weights);
         if let (true, Some(a)) = (self.refresh, &mut self.annotation) {
             a.batch.rows(&mut agent.store, &mut self.pools, &self.rows);
             if let Some(tree) = &mut self.tree {
@@ -164,6 +168,9 @@ impl Batches {
             for (x, &row) in online.iter_mut().zip(&self.rows) {
                 *x = if self.pools.is_online(row as usize) { 1.0 } else { 0.0 };
             }
+        }
+        if let Some(from_all) = workspace.input_mut(program, replay::FROM_ALL) {
+            from_all.fill(if self.from_all { 1.0 } else { 0.0 });
         }
         if let Some(importance) = workspace.input_mut(program, replay::IMPORTANCE) {
             importance.copy_from_slice(&self.weights);

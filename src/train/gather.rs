@@ -5,7 +5,7 @@ use crate::autodiff::{Program, Trace, Workspace};
 use crate::replay::{self, Layout, Part, Pools};
 
 /// Columns that are not in rows: the loop knows the pool of a row and how it was drawn.
-const BY_LOOP: [&str; 2] = [replay::ONLINE, replay::IMPORTANCE];
+const BY_LOOP: [&str; 3] = [replay::ONLINE, replay::IMPORTANCE, replay::FROM_ALL];
 /// More columns than any record has.
 const MOST_COLUMNS: usize = 16;
 

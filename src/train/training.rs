@@ -32,6 +32,7 @@ use super::rundir::RunDir;
 use super::stamp::{self, Stamp};
 use super::state::{OnlineState, Priorities, Saved, State};
 use super::timing::{Timing, TimingLog};
+use crate::algo::Latest;
 use crate::audit::ledger::Mark;
 use crate::audit::{MODEL, OFFLINE, ONLINE, Recorder};
 use crate::autodiff::{Clock, Flow, Metric, Noise, Pass};
@@ -691,6 +692,14 @@ impl Logs {
 pub fn recipe(options: &OnlineConfig, agent: &Agent) -> Result<Recipe, TrainError> {
     let sampling = agent.adaptation.sampling();
     let batch = options.rows();
+    if let Some(Latest { share, rows, after }) = sampling.latest {
+        return match options.buffer {
+            BufferMode::Append => Ok(Recipe::Either { share, rows, after }),
+            other => Err(TrainError::Input(format!(
+                "online.buffer: expected append, because some batches are of the latest transitions alone, got {other}; set online.buffer=append"
+            ))),
+        };
+    }
     match (options.buffer, sampling.prioritised) {
         (BufferMode::Append, false) => Ok(Recipe::Uniform { stratified: false }),
         (BufferMode::Append, true) => {
