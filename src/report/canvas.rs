@@ -96,6 +96,23 @@ impl Canvas {
         self.add(html! { circle cx=(tenths(x)) cy=(tenths(y)) r=(radius) fill=(colour) {} });
     }
 
+    /// Filled circles of one kind, which shine through one another.
+    pub fn cloud(&mut self, points: &[(f64, f64)], radius: f64, colour: Colour, alpha: f64) {
+        self.add(html! {
+            g fill=(colour) fill-opacity=(alpha) {
+                @for (x, y) in points { circle cx=(tenths(*x)) cy=(tenths(*y)) r=(radius) {} }
+            }
+        });
+    }
+
+    /// A chart on a part of the surface, without its title and caption.
+    pub fn chart(&mut self, chart: &dyn Chart, (x, y): (f64, f64), (width, height): (f64, f64)) {
+        let mut part = Self { marks: String::new(), bare: true, width, height };
+        chart.draw(&mut part);
+        let place = format!("translate({},{})", tenths(x), tenths(y));
+        self.add(html! { g transform=(place) { (PreEscaped(part.marks)) } });
+    }
+
     /// One line of text; `size` is the height of an em in pixels.
     pub fn text(&mut self, text: &str, (x, y): (f64, f64), size: f64, colour: Colour, anchor: Anchor) {
         let (align, baseline) = match anchor {

@@ -24,6 +24,7 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
         series: series(groups, |e| if by_score { e.score } else { Some(e.mean()) }),
         references: references(groups, by_score),
         x_from: -(offline.unwrap_or(0) as f64),
+        shared: None,
     }
 }
 
@@ -114,6 +115,7 @@ pub fn metric_charts(run: &Run) -> Vec<Curves> {
                 series,
                 references: Vec::new(),
                 x_from: 0.0,
+                shared: None,
             });
         }
     }

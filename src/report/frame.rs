@@ -55,9 +55,9 @@ pub(super) fn padded((low, high): (f64, f64)) -> (f64, f64) {
 
 /// Type sizes.
 const TITLE: f64 = 16.0;
-const TEXT: f64 = 12.5;
+pub(super) const TEXT: f64 = 12.5;
 /// Space at the left edge.
-const MARGIN: f64 = 14.0;
+pub(super) const MARGIN: f64 = 14.0;
 
 /// What stands above a plot.
 pub(super) struct Heading<'a> {
@@ -80,6 +80,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// Of a plot that has no axis of y, with so much space to its left and above it.
+    pub(super) fn without_y(canvas: &Canvas, left: f64, top: f64) -> Self {
+        Self { left, right: canvas.width - 18.0, top, bottom: canvas.height - 48.0, y: (0.0, 1.0) }
+    }
+
     pub(super) fn y_pixel(&self, y: f64) -> f64 {
         self.bottom - (y - self.y.0) / (self.y.1 - self.y.0) * (self.bottom - self.top)
     }
@@ -131,7 +136,7 @@ impl Frame {
 
 impl Heading<'_> {
     /// Draws it and says how far down it reaches.
-    fn draw(&self, canvas: &mut Canvas, right: f64) -> f64 {
+    pub(super) fn draw(&self, canvas: &mut Canvas, right: f64) -> f64 {
         let mut top = 20.0;
         if canvas.bare {
             top = -8.0;

@@ -4,19 +4,25 @@
 //! made again at any time, also while a run is still going on.
 
 pub mod axis;
+pub mod bars;
 pub mod canvas;
 pub mod curves;
 mod font;
 mod frame;
 pub mod html;
+pub mod panels;
 pub mod plot;
+pub mod scatter;
 pub mod sections;
 pub mod summary;
 
+pub use bars::{Bar, Bars};
 pub use canvas::Chart;
 pub use curves::{learning_curves, metric_charts};
 pub use html::page;
+pub use panels::Panels;
 pub use plot::{Curves, Histogram, Series, XAxis};
+pub use scatter::Scatter;
 pub use summary::{Group, OnlineFigures, Run, group};
 
 use crate::checkpoint::atomic::{create_directories, write_atomic};

@@ -1,7 +1,8 @@
 //! Curves and histograms.
 
 use super::canvas::{Canvas, Chart, Colour, Dash, INK, MUTED, PALETTE};
-use super::frame::{Frame, Heading, LegendEntry, Scale, drawable, extent, padded};
+use super::font::text_width;
+use super::frame::{Frame, Heading, LegendEntry, Scale, TEXT, drawable, extent, padded};
 use crate::train::metrics::Distribution;
 
 /// One line, with the band around it if it has one.
@@ -78,22 +79,47 @@ pub struct Curves {
     pub references: Vec<(String, f64)>,
     /// Where the axis begins if that is before the first point.
     pub x_from: f64,
+    /// Axes that it has in common with other charts.
+    pub shared: Option<Shared>,
 }
 
-fn colour(index: Option<usize>) -> Colour {
+/// Axes that reach as far as several charts need.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared {
+    x_to: f64,
+    y: (f64, f64),
+}
+
+pub(super) fn colour(index: Option<usize>) -> Colour {
     index.map_or(MUTED, |i| PALETTE[i % PALETTE.len()])
 }
 
-/// Beyond the palette's length colours repeat, but dashed.
-fn dash(index: Option<usize>) -> Dash {
-    match index {
-        Some(i) if i >= PALETTE.len() => Dash::Dashed,
-        _ => Dash::Solid,
+/// Beyond the palette's length colours repeat, but dashed, then dotted.
+pub(super) fn dash(index: Option<usize>) -> Dash {
+    match index.map_or(0, |i| i / PALETTE.len()) {
+        0 => Dash::Solid,
+        1 => Dash::Dashed,
+        _ => Dash::Dotted,
     }
 }
 
 impl Curves {
+    /// Gives all of them the same axes.
+    pub fn share_axes(all: &mut [Curves]) {
+        let of_each = |range: fn(&Curves) -> (f64, f64)| {
+            extent(all.iter().map(range).flat_map(|(low, high)| [low, high])).unwrap_or((0.0, 1.0))
+        };
+        let ((x_from, x_to), y) = (of_each(Self::x_range), of_each(Self::y_range));
+        for curves in all {
+            curves.x_from = x_from;
+            curves.shared = Some(Shared { x_to, y });
+        }
+    }
+
     fn y_range(&self) -> (f64, f64) {
+        if let Some(shared) = self.shared {
+            return shared.y;
+        }
         let lines = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.1));
         let bands = self.series.iter().flat_map(|s| s.band.iter().flat_map(|b| [b.1, b.2]));
         let references = self.references.iter().map(|r| r.1);
@@ -103,7 +129,7 @@ impl Curves {
     fn x_range(&self) -> (f64, f64) {
         let points = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.0));
         let (low, high) = extent(points).unwrap_or((0.0, 1.0));
-        (low.min(self.x_from), high)
+        (low.min(self.x_from), self.shared.map_or(high, |shared| shared.x_to))
     }
 
     fn legend(&self) -> Vec<LegendEntry> {
@@ -117,15 +143,17 @@ impl Curves {
     fn axis(&self, canvas: &mut Canvas, frame: &Frame) -> Scale {
         let (low, high) = self.x_range();
         if matches!(self.x, XAxis::Switch) && low < 0.0 && high > 0.0 {
-            // Each phase gets what is due to its length, but at least two fifths.
-            let share = (-low / (high - low)).clamp(0.4, 0.6);
+            // Each phase gets what is due to its length, but at least two fifths; of many small charts the online one more.
+            let due = (-low / (high - low)).clamp(0.4, 0.6);
+            let share = if self.shared.is_some() { 0.35 } else { due };
             let middle = frame.left + share * (frame.right - frame.left);
             let off = [low, 0.0, frame.left, middle];
             let on = [0.0, high, middle, frame.right];
             frame.x_ticks(canvas, off, true);
             frame.x_ticks(canvas, on, false);
             frame.x_label(canvas, "offline updates", frame.left, middle);
-            frame.x_label(canvas, "online environment steps", middle, frame.right);
+            let narrow = text_width(STEPS, TEXT) > frame.right - middle;
+            frame.x_label(canvas, if narrow { "online steps" } else { STEPS }, middle, frame.right);
             let switch = [(middle, frame.top - 8.0), (middle, frame.bottom + 4.0)];
             canvas.line(&switch, INK, 1.0, Dash::Solid);
             return Scale::new(vec![off, on]);
@@ -135,13 +163,16 @@ impl Curves {
         let text = match &self.x {
             XAxis::Plain(text) => text.as_str(),
             XAxis::Switch if low < 0.0 => "offline updates before the end",
-            XAxis::Switch => "online environment steps",
+            XAxis::Switch => STEPS,
         };
         frame.x_ticks(canvas, piece, false);
         frame.x_label(canvas, text, frame.left, frame.right);
         Scale::new(vec![piece])
     }
 }
+
+/// What x is behind the switch.
+const STEPS: &str = "online environment steps";
 
 /// How horizontal lines to compare with are broken up, in turn.
 const PATTERNS: [Dash; 2] = [Dash::Dotted, Dash::Dashed];
@@ -155,8 +186,8 @@ impl Series {
         }
     }
 
-    fn draw_line(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale) {
-        let few = self.points.len() <= 40;
+    fn draw_line(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale, small: bool) {
+        let few = self.points.len() <= 40 && !small;
         let width = if few { 2.0 } else { 1.6 };
         for run in self.points.split(|p| !drawable(p.1)) {
             let pixels: Vec<(f64, f64)> =
@@ -191,7 +222,7 @@ impl Chart for Curves {
             canvas.line(&[(frame.left, y), (frame.right, y)], MUTED, 1.5, *dash);
         }
         self.series.iter().for_each(|s| s.draw_band(canvas, &frame, &scale));
-        self.series.iter().for_each(|s| s.draw_line(canvas, &frame, &scale));
+        self.series.iter().for_each(|s| s.draw_line(canvas, &frame, &scale, self.shared.is_some()));
     }
 }
 
@@ -293,6 +324,7 @@ mod tests {
             series: vec![Series::over_runs("two", 0, &[ramp(1.0), ramp(3.0)])],
             references: vec![("data".into(), 5.0)],
             x_from: -50.0,
+            shared: None,
         }
     }
 

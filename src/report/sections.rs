@@ -12,7 +12,7 @@ pub enum Item {
     Curves(Curves),
     /// counts by origin
     Histogram(Distribution),
-    /// a table: heads, then rows
+    /// a table: heads, then rows; the lines of a cell behind its first are small
     Table(Vec<String>, Vec<Vec<String>>),
     /// a paragraph
     Text(String),
@@ -33,6 +33,11 @@ impl Item {
     }
 }
 
+fn lines(cell: &str) -> Markup {
+    let (first, others) = cell.split_once('\n').unwrap_or((cell, ""));
+    html! { (first) @for line in others.lines() { " " small { (line) } } }
+}
+
 fn item(item: &Item) -> Markup {
     match item {
         Item::Curves(curves) => small_figure(curves),
@@ -41,12 +46,12 @@ fn item(item: &Item) -> Markup {
         Item::Table(heads, rows) => html! {
             div.scroll {
                 table {
-                    thead { tr { @for head in heads { th { (head) } } } }
+                    thead { tr { @for head in heads { th { (lines(head)) } } } }
                     tbody {
                         @for row in rows {
                             tr {
                                 @for (i, cell) in row.iter().enumerate() {
-                                    @if i == 0 { th { (cell) } } @else { td { (cell) } }
+                                    @if i == 0 { th { (lines(cell)) } } @else { td { (lines(cell)) } }
                                 }
                             }
                         }

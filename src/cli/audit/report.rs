@@ -113,6 +113,7 @@ fn curves(title: String, y_label: &str, series: Vec<Series>, updates: usize) -> 
         series: series.into_iter().take(LINES).collect(),
         references: Vec::new(),
         x_from,
+        shared: None,
     })
 }
 

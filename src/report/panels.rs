@@ -1,0 +1,79 @@
+//! Several charts under one title and one legend.
+
+use super::canvas::{Anchor, Canvas, Chart, INK};
+use super::font::text_width;
+use super::frame::{Heading, LegendEntry, TEXT};
+use super::plot::{colour, dash};
+
+/// Charts in a grid.
+pub struct Panels {
+    /// Title of all.
+    pub title: String,
+    /// How to read them.
+    pub caption: String,
+    /// Names and places in the palette.
+    pub legend: Vec<(String, usize)>,
+    /// Most charts side by side.
+    pub columns: usize,
+    /// Size of a chart in pixels.
+    pub size: (u32, u32),
+    /// The charts, each under a name; they need no legends of their own.
+    pub panels: Vec<(String, Box<dyn Chart>)>,
+}
+
+/// Space at the right edge, above each chart for its name, and for the title.
+const EDGE: f64 = 18.0;
+const NAME: f64 = 30.0;
+const TITLE: f64 = 34.0;
+
+impl Panels {
+    fn across(&self) -> usize {
+        self.columns.min(self.panels.len()).max(1)
+    }
+
+    fn entries(&self) -> Vec<LegendEntry> {
+        self.legend.iter().map(|(name, i)| (name.clone(), colour(Some(*i)), dash(Some(*i)))).collect()
+    }
+
+    /// The size of the whole in pixels.
+    pub fn whole(&self) -> (u32, u32) {
+        let across = self.across();
+        let (width, height) = self.size;
+        let down = self.panels.len().div_ceil(across) as u32;
+        let whole_width = (width * across as u32).max(LEAST_WIDTH);
+        // What stands above them, at its longest: text wraps, so a reserve of a line each.
+        let room = f64::from(whole_width) - 60.0;
+        let lines = |text: f64| (text / room).ceil();
+        let legend: f64 = self.legend.iter().map(|(name, _)| text_width(name, TEXT) + 42.0).sum();
+        let above =
+            TITLE + 19.0 * (lines(text_width(&self.caption, TEXT) * 1.05) + lines(legend * 1.1)) + 14.0;
+        (whole_width, above as u32 + down * (height + NAME as u32))
+    }
+}
+
+/// A title and its caption want some width.
+const LEAST_WIDTH: u32 = 560;
+
+impl Chart for Panels {
+    fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn caption(&self) -> &str {
+        &self.caption
+    }
+
+    fn draw(&self, canvas: &mut Canvas) {
+        let legend = self.entries();
+        let heading = Heading { title: &self.title, caption: &self.caption, y_label: "", legend: &legend };
+        let top = heading.draw(canvas, canvas.width - EDGE) + 14.0;
+        let across = self.across();
+        let down = self.panels.len().div_ceil(across).max(1);
+        let (width, height) = (canvas.width / across as f64, (canvas.height - top) / down as f64);
+        for (i, (name, chart)) in self.panels.iter().enumerate() {
+            let (x, y) = ((i % across) as f64 * width, top + (i / across) as f64 * height);
+            canvas.text(name, (x + 14.0, y + NAME / 2.0), 13.5, INK, Anchor::Left);
+            canvas.chart(chart.as_ref(), (x, y + NAME), (width, height - NAME));
+        }
+    }
+}
