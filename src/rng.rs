@@ -33,6 +33,10 @@ pub enum Stream {
     RandomAction = 10,
     /// rows that a density ratio is trained on; position = round
     Balance = 11,
+    /// runs that a resample of a bootstrap is made of; position = resample
+    Resample = 12,
+    /// signs of a permutation test; position = permutation
+    Flip = 13,
 }
 
 /// A generator for `rand` and `rand_distr` at one position of one stream.
@@ -47,6 +51,11 @@ impl Rng {
     /// The beginning of (seed, stream, position).
     pub fn new(seed: u64, stream: Stream, position: u64) -> Rng {
         Rng { philox: Philox::new(seed, stream as u32, position), block: [0; 4], used: 4 }
+    }
+
+    /// A whole number below `n`, which is from 1 to 2^32; their odds are equal up to n / 2^32.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((u64::from(self.word()) * n as u64) >> 32) as usize
     }
 
     fn word(&mut self) -> u32 {

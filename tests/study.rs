@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use baq::train::metrics::{Evaluation, EvaluationLog, Phase, Stamp};
 use baq_datasets::{synthetic, write};
 use tempfile::TempDir;
 
@@ -91,6 +92,28 @@ impl Place {
 
 fn said(out: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+/// Gives a finished run other evaluations: one offline, and one after each of 0, 200 and 400 steps.
+fn evaluated(run: &str, returns: [f64; 3]) {
+    let of = |phase, update, env_step, x| Evaluation {
+        stamp: Stamp { phase, update, env_step },
+        score: None,
+        returns: vec![x],
+        lengths: vec![1],
+    };
+    let online =
+        [0, 200, 400].into_iter().zip(returns).map(|(step, x)| of(Phase::Online, 400 + step, step, x));
+    let all: Vec<Evaluation> = std::iter::once(of(Phase::Offline, 400, 0, 1.0)).chain(online).collect();
+    EvaluationLog::create(Path::new(run), &all).unwrap().flush().unwrap();
+}
+
+/// Every file of a folder with its bytes.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_file());
+    entries
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&p).unwrap()))
+        .collect()
 }
 
 /// Everything below that is a function of the study alone, with its bytes.
@@ -248,4 +271,86 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
     }
     let status = place.json("study status s --json");
     assert_eq!((status["done"].as_u64(), status["failed"].as_u64()), (Some(2), Some(0)), "{status}");
+}
+
+#[test]
+fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
+    let place = Place::new(STUDY);
+    place.run("study run s.toml --out studies/toys --jobs 2 --quiet", 0);
+    let status = place.json("study status toys --json");
+    let run = |label: &str, seed: u64| {
+        let cells = status["cells"].as_array().unwrap().iter();
+        let mut of = cells.filter(|c| c["label"] == label && c["seed"] == seed);
+        place.path(of.next().unwrap()["run"].as_str().unwrap()).display().to_string()
+    };
+    evaluated(&run("IQL", 0), [10.0, 4.0, 10.0]);
+    evaluated(&run("IQL", 1), [10.0, 6.0, 8.0]);
+    evaluated(&run("IQL + BAQ", 0), [10.0, 10.0, 14.0]);
+    evaluated(&run("IQL + BAQ", 1), [10.0, 9.0, 12.0]);
+    let row = |table: &serde_json::Value, method: &str| {
+        let rows = table["rows"].as_array().unwrap().iter();
+        rows.filter(|r| r["data"] == "a.hdf5" && r["method"] == method).cloned().next().unwrap()
+    };
+    for (metric, iql, baq) in [
+        ("final", 7.0, 11.25),
+        ("auc", 7.25, 10.5),
+        ("dip", 5.0, 0.5),
+        ("best", 10.0, 13.0),
+        ("recovery", 400.0, 200.0),
+    ] {
+        let table = place.json(&format!("study table toys --metric {metric} --json"));
+        let (iql, baq) = ((iql, row(&table, "IQL")), (baq, row(&table, "IQL + BAQ")));
+        for (mean, row) in [&iql, &baq] {
+            assert_eq!(row["mean"].as_f64(), Some(*mean), "{metric}: {row}");
+            assert!(row.get("low").is_none(), "two seeds have no interval: {row}");
+        }
+        assert_eq!(baq.1["difference"].as_f64(), Some(baq.0 - iql.0));
+        // Of four assignments of signs to two differences two are as far from 0, or all where one difference is 0.
+        let (p, censored) = if metric == "recovery" { (1.0, 1.0) } else { (0.5, 0.0) };
+        assert_eq!((baq.1["p"].as_f64(), baq.1["pairs"].as_f64()), (Some(p), Some(2.0)), "{metric}");
+        assert_eq!(iql.1["censored"].as_f64(), Some(censored));
+    }
+    let dir = place.path("studies/toys");
+    let first = files(&dir);
+    for name in ["table.csv", "table.md", "table.tex", "table.html", "table-dip.csv", "runs.csv", "hours.csv"]
+    {
+        assert!(first.contains_key(name), "{name} in {:?}", first.keys());
+    }
+    place.run("study figures toys", 0);
+    let figures = files(&dir.join("figures"));
+    for name in ["curves", "scores", "differences", "profiles", "actions", "actions-a-iql"] {
+        assert!(
+            figures.contains_key(&format!("{name}.svg")) && figures.contains_key(&format!("{name}.png")),
+            "{name}"
+        );
+    }
+    // Again: the same bytes.
+    let said = place.run("study table toys", 0);
+    place.run("study figures studies/toys", 0);
+    assert!(files(&dir) == first && files(&dir.join("figures")) == figures);
+    assert!(
+        said.contains("a.hdf5 (sha256 ") && said.contains("11.2") && said.contains("- raw returns"),
+        "{said}"
+    );
+    // One is unfinished, one has failed.
+    std::fs::remove_file(Path::new(&run("SAC", 0)).join("report.html")).unwrap();
+    std::fs::remove_file(Path::new(&run("IQL + BAQ", 1)).join("report.html")).unwrap();
+    let note = format!("{}.failed", run("IQL + BAQ", 1));
+    std::fs::write(note, r#"{"code":1,"reason":"diverged at update 500"}"#).unwrap();
+    let table = place.json("study table toys --json");
+    let baq = row(&table, "IQL + BAQ");
+    assert_eq!(
+        (baq["mean"].as_f64(), baq["runs"].as_f64(), baq["planned"].as_f64()),
+        (Some(12.0), Some(1.0), Some(2.0))
+    );
+    assert_eq!(row(&table, "SAC").get("mean"), None);
+    let notes = table["notes"].to_string();
+    for words in [
+        "SAC on a.hdf5: unfinished, 100 % done (seed 0)",
+        "IQL + BAQ on a.hdf5: failed: diverged at update 500 (seed 1)",
+    ] {
+        assert!(notes.contains(words), "{words} in {notes}");
+    }
+    place.refused("study table toys --metric most", &["final, auc, dip, best, recovery", "most"]);
+    place.refused("study table none", &["none", "expected the directory of a study"]);
 }

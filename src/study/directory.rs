@@ -22,6 +22,7 @@ use super::spec::Spec;
 use crate::checkpoint::atomic::{create_directories, write_atomic};
 use crate::config::{OfflineConfig, OnlineConfig};
 use crate::train::TrainError;
+use crate::train::conditions::COMMIT;
 use crate::train::lock;
 use crate::train::rundir;
 use crate::train::state::Saved;
@@ -41,6 +42,9 @@ pub struct Place {
     pub isa: String,
     /// factors in the products of large layers
     pub numerics: String,
+    /// of the programs that made its runs, in order
+    #[serde(default)]
+    pub commits: Vec<String>,
     /// by the names of the study
     pub data: BTreeMap<String, Data>,
 }
@@ -169,9 +173,16 @@ impl Study {
         Ok(Study { dir: dir.to_path_buf(), spec, place, graph, text })
     }
 
-    /// Writes the study to its directory.
+    /// Writes the study to its directory, and that this program makes what is left of it.
     pub fn write(&self) -> Result<(), TrainError> {
-        let place = toml::to_string(&self.place).expect("invariant: a place is a table");
+        let mut place = self.place.clone();
+        place.commits = self.earlier().map(|earlier| earlier.commits).unwrap_or_default();
+        let here = COMMIT.to_string();
+        let left = self.graph.cells.iter().any(|cell| self.state(cell) != State::Done);
+        if left && !place.commits.contains(&here) {
+            place.commits.push(here);
+        }
+        let place = toml::to_string(&place).expect("invariant: a place is a table");
         // Last what makes the directory that of a study.
         for (name, text) in [(PLACE, place.as_str()), (STUDY, &self.text)] {
             let path = self.dir.join(name);
@@ -229,15 +240,20 @@ impl Study {
         done.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))
     }
 
+    /// What the study in the directory is run with.
+    fn earlier(&self) -> Option<Place> {
+        toml::from_str(&crate::files::read_to_string(&self.dir.join(PLACE)).ok()?).ok()
+    }
+
     /// An error unless the directory holds this very study, on the same data and arithmetic.
     fn check_earlier(&self) -> Result<(), TrainError> {
         let path = self.dir.join(PLACE);
         let refuse = |what: String| Err(TrainError::Input(format!("{}: {what}", self.dir.display())));
-        let read = |name: &str| crate::files::read_to_string(&self.dir.join(name)).unwrap_or_default();
-        let Ok(earlier) = toml::from_str::<Place>(&read(PLACE)) else {
+        let Some(earlier) = self.earlier() else {
             return refuse(format!("{} cannot be read; choose another --out", path.display()));
         };
-        let named = toml::from_str::<toml::Table>(&read(STUDY)).ok();
+        let text = crate::files::read_to_string(&self.dir.join(STUDY)).unwrap_or_default();
+        let named = toml::from_str::<toml::Table>(&text).ok();
         let named = named.and_then(|t| Some(t.get("name")?.as_str()?.to_string())).unwrap_or_default();
         if named != self.spec.name || earlier.scale != self.place.scale {
             let scale = earlier.scale.map(|s| format!(" at scale {s}")).unwrap_or_default();

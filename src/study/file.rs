@@ -40,7 +40,9 @@
 //! Above 400 lines because what a file may say and what is refused of it stand together.
 //!
 //! `[model]` is for the behaviour model that some adaptations take; it is shared by all who do. A method may have fewer
-//! `seeds` than the study, where it is dear.
+//! `seeds` than the study, where it is dear, and be compared with another one than the plain one (`against = "LABEL"`). A
+//! scale may also leave out methods (`methods`) and data sets (`data`), and change the seeds of a method
+//! (`seeds_of = { LABEL = 2 }`) or the preset of a training (`preset_of = { NAME = "PRESET" }`).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -103,6 +105,7 @@ struct MethodTable {
     #[serde(default)]
     set: Vec<String>,
     seeds: Option<Spanned<u64>>,
+    against: Option<Spanned<String>>,
 }
 
 /// A named reduction: what it states replaces what the file states.
@@ -112,6 +115,10 @@ struct Scale {
     seeds: Option<Spanned<u64>>,
     data: Option<Spanned<Vec<Spanned<String>>>>,
     methods: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    seeds_of: BTreeMap<Spanned<String>, Spanned<u64>>,
+    #[serde(default)]
+    preset_of: BTreeMap<Spanned<String>, Spanned<String>>,
     #[serde(default)]
     offline: Training,
     #[serde(default)]
@@ -171,6 +178,13 @@ impl Spec {
         for method in &file.method {
             let method = method.get_ref().read(&source, &spec)?;
             spec.methods.push(method);
+        }
+        let labels: Vec<&str> = spec.methods.iter().map(|m| m.label.as_str()).collect();
+        for method in &file.method {
+            let MethodTable { label, against: Some(against), .. } = method.get_ref() else { continue };
+            let others: Vec<&str> =
+                labels.iter().copied().filter(|l| *l != label.get_ref().as_str()).collect();
+            source.known(against, &others, "against")?;
         }
         if spec.methods.is_empty() {
             return source.error(0..text.len(), "method: expected at least one [[method]], got none");
@@ -266,6 +280,7 @@ impl MethodTable {
             begin,
             set: self.set.clone(),
             seeds: self.seeds.as_ref().map(|n| seeds(source, n)).transpose()?,
+            against: text(self.against.as_ref()),
             line: source.line(label.span()),
         })
     }
@@ -281,11 +296,25 @@ impl Scale {
         if let Some(names) = &self.data {
             spec.data = data(source, names)?;
         }
+        let known: Vec<String> = spec.methods.iter().map(|m| m.label.clone()).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        for (label, n) in &self.seeds_of {
+            source.known(label, &known, "seeds_of")?;
+            let n = seeds(source, n)?;
+            spec.methods.iter_mut().filter(|m| m.label == *label.get_ref()).for_each(|m| m.seeds = Some(n));
+        }
         if let Some(labels) = &self.methods {
-            let known: Vec<String> = spec.methods.iter().map(|m| m.label.clone()).collect();
-            let known: Vec<&str> = known.iter().map(String::as_str).collect();
             labels.iter().try_for_each(|label| source.known(label, &known, "methods"))?;
             spec.methods.retain(|m| labels.iter().any(|label| *label.get_ref() == m.label));
+        }
+        let trainings: Vec<String> = spec.offline.keys().cloned().collect();
+        let trainings: Vec<&str> = trainings.iter().map(String::as_str).collect();
+        for (name, preset) in &self.preset_of {
+            source.known(name, &trainings, "preset_of")?;
+            check_preset(source, preset)?;
+            if let Some(base) = spec.offline.get_mut(name.get_ref()) {
+                base.preset = Some(preset.get_ref().clone());
+            }
         }
         for base in spec.offline.values_mut() {
             base.training = base.training.over(&self.offline);
@@ -313,9 +342,13 @@ fn check_algo(
 ) -> Result<(), SpecError> {
     let names: Vec<&str> = algo::ALGORITHMS.iter().map(|e| e.name).collect();
     source.known(algo, &names, "algo")?;
-    match preset.map(|p| (p, presets::find(p.get_ref()))) {
-        Some((preset, Err(e))) => source.error(preset.span(), format!("preset: {e}")),
-        _ => Ok(()),
+    preset.map_or(Ok(()), |preset| check_preset(source, preset))
+}
+
+fn check_preset(source: &Source<'_>, preset: &Spanned<String>) -> Result<(), SpecError> {
+    match presets::find(preset.get_ref()) {
+        Err(e) => source.error(preset.span(), format!("preset: {e}")),
+        Ok(_) => Ok(()),
     }
 }
 
@@ -371,6 +404,8 @@ seeds = 1
 offline = { updates = 5 }
 online = { env_steps = 50, set = ["online.batch=8"] }
 methods = ["IQL", "RLPD"]
+seeds_of = { RLPD = 1 }
+preset_of = { iql = "iql_small" }
 "#;
 
     #[test]
@@ -383,6 +418,21 @@ methods = ["IQL", "RLPD"]
         assert_eq!((tiny.title(), tiny.seeds, tiny.methods.len()), ("short-tiny".into(), 1, 2));
         assert_eq!(tiny.offline["iql"].training.updates, Some(5));
         assert_eq!((tiny.online.env_steps, tiny.online.set.len()), (Some(50), 1));
+        assert_eq!((tiny.methods[0].seeds, tiny.methods[1].seeds), (None, Some(1)));
+        assert_eq!(
+            (tiny.offline["iql"].preset.as_deref(), &whole.offline["iql"].preset),
+            (Some("iql_small"), &None)
+        );
+    }
+
+    #[test]
+    fn a_method_may_name_what_it_is_compared_with() {
+        let text = SHORT.replace("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"");
+        let spec = Spec::parse("x.toml", &text, None).unwrap();
+        assert_eq!(spec.base_of(&spec.methods[2]).map(|m| m.label.as_str()), Some("IQL + BAQ"));
+        let itself = text.replace("against = \"IQL + BAQ\"", "against = \"RLPD\"");
+        let e = Spec::parse("x.toml", &itself, None).unwrap_err().to_string();
+        assert!(e.contains("line 20: against: expected IQL or IQL + BAQ, got RLPD"), "{e}");
     }
 
     #[test]
@@ -404,6 +454,9 @@ methods = ["IQL", "RLPD"]
             ("label = \"IQL + BAQ\"", "label = \"IQL\"", 13, "line 9"),
             ("algo = \"rlpd\"", "algo = \"rlpd\"\nadapt = \"baq\"", 20, "from scratch"),
             ("methods = [\"IQL\", \"RLPD\"]", "methods = [\"IQ\"]", 26, "did you mean `IQL`?"),
+            ("seeds_of = { RLPD = 1 }", "seeds_of = { RLPD = 0 }", 27, "seeds: expected how many"),
+            ("seeds_of = { RLPD = 1 }", "seeds_of = { SAC = 1 }", 27, "seeds_of: expected IQL"),
+            ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
         ] {
             assert!(SHORT.contains(from), "{from}");

@@ -1,7 +1,13 @@
 //! What the runs of a study have come to: all that tables and figures are made from.
 
-use crate::train::metrics::{Evaluation, Phase, read_evaluations};
-use crate::train::rundir::RunError;
+use super::directory::{Data, State, Study};
+use super::graph::{Cell, Kind};
+use crate::config::OfflineConfig;
+use crate::train::TrainError;
+use crate::train::metrics::{Evaluation, Phase, read_evaluations, read_timing};
+use crate::train::rundir::{self, RunError};
+use crate::train::state::Saved;
+use baq_datasets::checksums;
 use std::path::Path;
 
 /// The results of a study, as far as it has come.
@@ -13,10 +19,12 @@ pub struct Results {
     pub about: String,
     /// The named reduction that it was run at; `None` for its full size.
     pub scale: Option<String>,
-    /// The commit of the program.
+    /// The commits of the programs that made its runs.
     pub commit: String,
     /// Its data sets, in the order of its file: the rows of tables.
     pub data: Vec<String>,
+    /// Which file each of them is, in a few words.
+    pub files: Vec<String>,
     /// Its methods, in the order of its file: the columns of tables.
     pub methods: Vec<Method>,
     /// Its finished runs.
@@ -51,8 +59,9 @@ pub struct Outcome {
     pub updates: u64,
     /// Its steps in the environment.
     pub env_steps: u64,
-    /// Core-hours of its own; those of training that it shares with other runs are not among them.
-    pub core_hours: f64,
+    /// Hours of its own, without training that it shares with other runs; core-hours, as a cell has one thread unless told
+    /// otherwise. `None` where it kept no times.
+    pub hours: Option<f64>,
 }
 
 /// A run without a result: not begun, not finished, or failed.
@@ -110,6 +119,37 @@ impl Curve {
 }
 
 impl Results {
+    /// Those of a study, as far as it has come.
+    pub fn of(study: &Study) -> Self {
+        let spec = &study.spec;
+        let mut results = Self {
+            name: spec.name.clone(),
+            about: spec.about.clone(),
+            scale: spec.scale.clone(),
+            commit: match study.place.commits.join(", ") {
+                none if none.is_empty() => "unknown".into(),
+                all => all,
+            },
+            data: spec.data.clone(),
+            files: study.place.data.iter().map(|(name, data)| file(name, data)).collect(),
+            methods: Vec::new(),
+            outcomes: Vec::new(),
+            absent: Vec::new(),
+        };
+        for method in &spec.methods {
+            let base = spec.base_of(method).map(|base| base.label.clone());
+            results.methods.push(Method { label: method.label.clone(), base });
+        }
+        for cell in study.graph.cells.iter().filter(|cell| cell.kind >= Kind::Finetune) {
+            let (data, method, seed) = (cell.data.clone(), cell.label.clone(), cell.seed);
+            match outcome(study, cell) {
+                Ok(outcome) => results.outcomes.push(outcome),
+                Err(why) => results.absent.push(Absent { data, method, seed, why }),
+            }
+        }
+        results
+    }
+
     /// The finished runs of a method on a data set, by seed.
     pub fn runs(&self, data: &str, method: &str) -> Vec<&Outcome> {
         let mut runs: Vec<&Outcome> =
@@ -120,7 +160,7 @@ impl Results {
 
     /// What every table and figure says of its runs: scale, steps, seeds, commit.
     pub fn facts(&self) -> String {
-        let scale = self.scale.as_ref().map_or("full size".into(), |scale| format!("scale `{scale}`"));
+        let scale = self.scale.as_ref().map_or("full size".into(), |scale| format!("scale {scale}"));
         let updates = range(self.outcomes.iter().map(|o| o.offline_updates));
         let steps = range(self.outcomes.iter().map(|o| o.env_steps));
         let mut seeds: Vec<u64> = self.outcomes.iter().map(|o| o.seed).collect();
@@ -136,6 +176,61 @@ impl Results {
     pub fn planned(&self, data: &str, method: &str) -> usize {
         let absent = self.absent.iter().filter(|a| a.data == data && a.method == method);
         self.runs(data, method).len() + absent.count()
+    }
+}
+
+/// The result of a cell, or why there is none.
+fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, String> {
+    match study.state(cell) {
+        State::Done => {}
+        State::Failed(failure) => return Err(format!("failed: {}", failure.reason)),
+        State::Begun(share, _) => return Err(format!("unfinished, {:.0} % done", 100.0 * share)),
+        State::Waiting => return Err(waiting(study, cell)),
+    }
+    let read = || -> Result<Outcome, TrainError> {
+        let run = study.folder(cell);
+        let at = Saved::open_unchecked(&run.join(rundir::CHECKPOINT))?.counters()?;
+        let trained = cell.origin.map(|origin| study.graph.cells[origin].config.section::<OfflineConfig>());
+        Ok(Outcome {
+            data: cell.data.clone(),
+            method: cell.label.clone(),
+            seed: cell.seed,
+            curve: Curve::read(&run)?,
+            offline_updates: trained.map_or(0, |offline| offline.updates),
+            updates: at.offline_rounds + at.critic_updates,
+            env_steps: at.env_step,
+            hours: hours(&run),
+        })
+    };
+    read().map_err(|e| format!("cannot be read: {e}"))
+}
+
+/// Why a cell is not begun.
+fn waiting(study: &Study, cell: &Cell) -> String {
+    for need in cell.needs().map(|need| &study.graph.cells[need]) {
+        if let State::Failed(failure) = study.state(need) {
+            return format!("not begun, as {} failed: {}", need.name(), failure.reason);
+        }
+    }
+    "not begun".into()
+}
+
+/// The clock of a run counts from 0 in every phase, and whenever it goes on.
+fn hours(run: &Path) -> Option<f64> {
+    let seconds: Vec<f64> = read_timing(run).ok()?.iter().map(|t| t.seconds).collect();
+    let ends = seconds.iter().zip(seconds.iter().skip(1).chain([&0.0])).filter(|(now, next)| next < now);
+    Some(ends.map(|(now, _)| now).sum::<f64>() / 3600.0)
+}
+
+/// Which file a data set is.
+fn file(name: &str, data: &Data) -> String {
+    let file = Path::new(&data.file).file_name().map(|f| f.to_string_lossy().into_owned());
+    let file = file.unwrap_or_else(|| data.file.clone());
+    let published = checksums::known_files().into_iter().find(|known| known.sha256 == data.sha256);
+    match (published, data.sha256.get(..12)) {
+        (Some(known), _) => format!("{name} is D4RL's {}", known.name),
+        (None, Some(sum)) => format!("{name} is {file} (sha256 {sum}...)"),
+        (None, None) => format!("{name} is {file}"),
     }
 }
 

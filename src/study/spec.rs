@@ -77,6 +77,8 @@ pub struct Method {
     pub set: Vec<String>,
     /// at most so many
     pub seeds: Option<u64>,
+    /// label of the method it is compared with, if that is not the plain one over the same training
+    pub against: Option<String>,
     /// line in the file, from 1
     pub line: usize,
 }
@@ -109,8 +111,11 @@ impl Spec {
         }
     }
 
-    /// What a method is compared with: the first one that is plain over the same training.
+    /// What a method is compared with: what it names, or the first one that is plain over the same training.
     pub fn base_of(&self, method: &Method) -> Option<&Method> {
+        if let Some(label) = &method.against {
+            return self.methods.iter().find(|m| m.label == *label);
+        }
         let Begin::From { offline, .. } = &method.begin else { return None };
         let plain = Begin::From { offline: offline.clone(), adapt: PLAIN.into() };
         self.methods.iter().find(|m| m.begin == plain).filter(|m| m.label != method.label)

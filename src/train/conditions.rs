@@ -5,6 +5,9 @@ use super::error::TrainError;
 use crate::config::{Config, MujocoConfig};
 use crate::env::mujoco;
 
+/// The commit that this program was built from.
+pub const COMMIT: &str = env!("BAQ_COMMIT");
+
 /// The simulator of this process.
 pub fn simulator() -> Result<MujocoConfig, TrainError> {
     let library = mujoco::library()?;

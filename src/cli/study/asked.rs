@@ -47,6 +47,7 @@ impl Asked {
             scale: self.scale.clone(),
             isa: here.isa.name().into(),
             numerics: here.numerics.name().into(),
+            commits: Vec::new(),
             data,
         };
         let out = self.out.clone().unwrap_or_else(|| Path::new("studies").join(spec.title()));

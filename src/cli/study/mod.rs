@@ -2,10 +2,13 @@
 
 mod asked;
 mod cell;
+mod figures;
+mod held;
 mod plan;
 mod resolve;
 mod run;
 mod status;
+mod table;
 
 use clap::Subcommand;
 
@@ -20,6 +23,10 @@ pub enum StudyCommand {
     Run(run::Run),
     /// Say how far a study is
     Status(status::Status),
+    /// Answer a study in tables: on the terminal, as CSV, Markdown, LaTeX and HTML
+    Table(table::Table),
+    /// Answer a study in pictures: curves, bars, differences, profiles, actions
+    Figures(figures::Figures),
     /// Run one cell of a study; what `run` does for each
     Cell(cell::Cell),
 }
@@ -31,6 +38,8 @@ impl StudyCommand {
             StudyCommand::Plan(c) => c.run(common),
             StudyCommand::Run(c) => c.run(common),
             StudyCommand::Status(c) => c.run(common),
+            StudyCommand::Table(c) => c.run(common),
+            StudyCommand::Figures(c) => c.run(common),
             StudyCommand::Cell(c) => c.run(common),
         }
     }

@@ -96,15 +96,11 @@ impl Run {
             );
         } else {
             println!("{} of {} cells done, {} failed", tally.done, study.graph.cells.len(), tally.failed);
-            let next = match tally.left + tally.held_up + tally.failed {
-                0 => "",
-                _ if stop.requested() => "interrupted, saved; run the same command again to go on",
-                _ => "see",
-            };
-            match next {
-                "see" => println!("next: {}", hints::command(common, &["study", "status", &dir])),
-                "" => {}
-                said => println!("{said}"),
+            let next = |verb| println!("next: {}", hints::command(common, &["study", verb, &dir]));
+            match tally.left + tally.held_up + tally.failed {
+                0 => next("table"),
+                _ if stop.requested() => println!("interrupted, saved; run the same command again to go on"),
+                _ => next("status"),
             }
         }
         Ok(match (stop.requested(), tally.failed) {

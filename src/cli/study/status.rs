@@ -1,19 +1,17 @@
 //! `baq study status`: how far a study is, read from its directory.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::json;
 
 use super::super::{Common, Outcome, Verdict};
-use super::resolve::Commands;
-use crate::study::{State, Study};
+use super::held::Held;
+use crate::study::State;
 
 /// Look at a study.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// directory of the study
-    dir: PathBuf,
+    #[command(flatten)]
+    held: Held,
     /// every cell, not only those that are begun or failed
     #[arg(long)]
     all: bool,
@@ -22,7 +20,7 @@ pub struct Status {
 impl Status {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
-        let study = Study::open(&self.dir, &Commands(common))?;
+        let study = self.held.open(common)?;
         let states: Vec<State> = study.graph.cells.iter().map(|cell| study.state(cell)).collect();
         let count = |what: fn(&State) -> bool| states.iter().filter(|s| what(s)).count();
         let done = count(|s| *s == State::Done);

@@ -1,0 +1,291 @@
+//! What a study answers by one metric: each cell, each method against its base, each method over all data sets.
+
+use super::metric::{Metric, Value};
+use super::published::{Published, published};
+use super::results::{Method, Outcome, Results};
+use super::statistics::{self as st, Difference, Estimate, Interval};
+
+/// The score of D4RL's expert, short of which the optimality gap counts.
+const EXPERT: f64 = 100.0;
+/// Lines about single runs; of more, only their number is told.
+const MOST_LINES: usize = 12;
+
+/// A study's answers by one metric.
+#[derive(Debug)]
+pub struct Answers<'a> {
+    /// What they are made from.
+    pub results: &'a Results,
+    /// What runs are judged by.
+    pub metric: Metric,
+    /// The table of a paper that stands beside them.
+    pub published: Option<&'static Published>,
+    /// By data set, then by method.
+    pub cells: Vec<Vec<Cell>>,
+    /// By method.
+    pub overall: Vec<Overall>,
+    /// What a reader must know: what is missing, what does not compare.
+    pub notes: Vec<String>,
+}
+
+/// A method on a data set.
+#[derive(Debug, Clone, Default)]
+pub struct Cell {
+    /// Seed and value of each run.
+    pub runs: Vec<(u64, Value)>,
+    /// How many runs there should be.
+    pub planned: usize,
+    /// Of the runs; `None` without any.
+    pub summary: Option<Summary>,
+    /// To the base, over the seeds that both have.
+    pub difference: Option<Difference>,
+    /// What the paper gives: mean and standard deviation.
+    pub paper: Option<(f64, Option<f64>)>,
+}
+
+/// The runs of a cell.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// Mean over seeds.
+    pub mean: f64,
+    /// Population standard deviation over seeds.
+    pub std: f64,
+    /// Of the mean.
+    pub interval: Option<Interval>,
+    /// Runs that ended before what the metric is the time of.
+    pub censored: usize,
+}
+
+/// A method over all data sets on which it has runs.
+#[derive(Debug, Clone, Default)]
+pub struct Overall {
+    /// How many data sets these are.
+    pub data: usize,
+    /// Mean over data sets.
+    pub mean: Option<Estimate>,
+    /// Median over data sets.
+    pub median: Option<Estimate>,
+    /// Interquartile mean over runs.
+    pub iqm: Option<Estimate>,
+    /// Optimality gap to [`EXPERT`].
+    pub gap: Option<Estimate>,
+    /// To the base, over the runs that both have.
+    pub difference: Option<Difference>,
+    /// Probability that a run is better than one of the base.
+    pub improvement: Option<Estimate>,
+    /// Data sets on which it is better than the base, and those on which both have runs of one seed.
+    pub better: Option<(usize, usize)>,
+    /// Sum over the data sets, where the paper gives one over the same, and the paper's.
+    pub total: Option<(f64, f64)>,
+}
+
+impl<'a> Answers<'a> {
+    /// Works them out.
+    pub fn of(results: &'a Results, metric: Metric) -> Self {
+        let published = published(&results.name).filter(|_| metric == Metric::Final);
+        let mut answers = Self {
+            results,
+            metric,
+            published,
+            cells: Vec::new(),
+            overall: Vec::new(),
+            notes: absent(results),
+        };
+        let mut left_out = Vec::new();
+        for data in &results.data {
+            let cells =
+                results.methods.iter().map(|method| answers.cell(data, method, &mut left_out)).collect();
+            answers.cells.push(cells);
+        }
+        let more = left_out.len().saturating_sub(MOST_LINES);
+        answers.notes.extend(left_out.into_iter().take(MOST_LINES));
+        if more > 0 {
+            answers.notes.push(format!("left out: {more} more runs like these"));
+        }
+        for row in 0..results.data.len() {
+            for column in 0..results.methods.len() {
+                let differences = answers.differences(row, column);
+                answers.cells[row][column].difference = st::difference(&[differences]);
+            }
+        }
+        let comparable = answers.comparable();
+        answers.overall =
+            (0..results.methods.len()).map(|column| answers.overall(column, comparable)).collect();
+        answers.note_what_does_not_compare(comparable);
+        answers
+    }
+
+    /// The column of the method that a method is compared with.
+    pub fn base(&self, column: usize) -> Option<usize> {
+        let base = self.results.methods[column].base.as_ref()?;
+        self.results.methods.iter().position(|m| m.label == *base).filter(|b| *b != column)
+    }
+
+    /// Whether scores on this data set are D4RL-normalised.
+    pub fn scored(&self, row: usize) -> bool {
+        scored(self.results, &self.results.data[row])
+    }
+
+    fn cell(&self, data: &str, method: &Method, left_out: &mut Vec<String>) -> Cell {
+        let (results, scored) = (self.results, scored(self.results, data));
+        let mut cell = Cell { planned: results.planned(data, &method.label), ..Cell::default() };
+        for run in results.runs(data, &method.label) {
+            match value(run, self.metric, scored) {
+                Ok(value) => cell.runs.push((run.seed, value)),
+                Err(why) => {
+                    left_out.push(format!("left out: {} on {data}, seed {}: {why}", method.label, run.seed))
+                }
+            }
+        }
+        let values = cell.values();
+        cell.summary = (!values.is_empty()).then(|| Summary {
+            mean: st::mean(&values),
+            std: st::std(&values),
+            interval: st::estimate(std::slice::from_ref(&values), st::mean_of_means).interval,
+            censored: cell.runs.iter().filter(|(_, v)| v.censored).count(),
+        });
+        cell.paper = self.published.and_then(|p| p.cell(data, &method.label));
+        cell
+    }
+
+    /// Value minus the base's, for each seed that both have.
+    fn differences(&self, row: usize, column: usize) -> Vec<f64> {
+        let Some(base) = self.base(column) else { return Vec::new() };
+        let (of, base) = (&self.cells[row][column].runs, &self.cells[row][base].runs);
+        let paired = of.iter().filter_map(|(seed, value)| {
+            let other = base.iter().find(|(s, _)| s == seed)?;
+            Some(value.value - other.1.value)
+        });
+        paired.collect()
+    }
+
+    /// Whether values on different data sets are in one unit.
+    fn comparable(&self) -> bool {
+        let of_scores = self.metric != Metric::Recovery;
+        let filled: Vec<usize> = (0..self.cells.len()).filter(|row| self.has_runs(*row)).collect();
+        !of_scores || filled.len() < 2 || filled.iter().all(|row| self.scored(*row))
+    }
+
+    fn has_runs(&self, row: usize) -> bool {
+        self.cells[row].iter().any(|cell| !cell.runs.is_empty())
+    }
+
+    fn overall(&self, column: usize, comparable: bool) -> Overall {
+        let filled = |column: usize| self.cells.iter().map(move |row| row[column].values());
+        let strata: Vec<Vec<f64>> = filled(column).filter(|values| !values.is_empty()).collect();
+        let mut overall = Overall { data: strata.len(), ..Overall::default() };
+        if !comparable || strata.is_empty() {
+            return overall;
+        }
+        let of = |statistic: &dyn Fn(&[Vec<f64>]) -> f64| Some(st::estimate(&strata, statistic));
+        overall.mean = of(&st::mean_of_means);
+        overall.median = of(&st::median_of_means);
+        overall.iqm = of(&st::iqm);
+        if self.metric.is_level() && (0..self.cells.len()).all(|row| !self.has_runs(row) || self.scored(row))
+        {
+            overall.gap = of(&|drawn| st::optimality_gap(drawn, EXPERT));
+        }
+        let label = &self.results.methods[column].label;
+        let complete = strata.len() == self.cells.len();
+        overall.total = self
+            .published
+            .filter(|p| complete && p.covers(&self.results.data))
+            .and_then(|p| Some((strata.iter().map(|values| st::mean(values)).sum(), p.total(label)?)));
+        if let Some(base) = self.base(column) {
+            self.compare(column, base, &mut overall);
+        }
+        overall
+    }
+
+    fn compare(&self, column: usize, base: usize, overall: &mut Overall) {
+        let differences = (0..self.cells.len()).map(|row| self.differences(row, column));
+        let differences: Vec<Vec<f64>> = differences.filter(|d| !d.is_empty()).collect();
+        let sign = if self.metric.lower_is_better() { -1.0 } else { 1.0 };
+        overall.difference = st::difference(&differences);
+        let better = differences.iter().filter(|d| sign * st::mean(d) > 0.0).count();
+        overall.better = (!differences.is_empty()).then_some((better, differences.len()));
+        let both = self.cells.iter().map(|row| (row[column].values(), row[base].values()));
+        let (mut x, mut y): (Vec<_>, Vec<_>) = both.filter(|(x, y)| !x.is_empty() && !y.is_empty()).unzip();
+        if sign < 0.0 {
+            std::mem::swap(&mut x, &mut y);
+        }
+        overall.improvement = (!x.is_empty()).then(|| st::improvement(&x, &y));
+    }
+
+    fn note_what_does_not_compare(&mut self, comparable: bool) {
+        let results = self.results;
+        let raw = |row: &usize| self.metric != Metric::Recovery && self.has_runs(*row) && !self.scored(*row);
+        let raw: Vec<&str> =
+            (0..self.cells.len()).filter(raw).map(|row| results.data[row].as_str()).collect();
+        if !raw.is_empty() {
+            let over_all = if comparable { "" } else { ", so there are no figures over all data sets" };
+            self.notes
+                .push(format!("raw returns, for want of reference scores: {}{over_all}", raw.join(", ")));
+        }
+        let all = (0..self.cells.len()).filter(|row| self.has_runs(*row)).count();
+        let fewer = results.methods.iter().zip(&self.overall).filter(|(_, o)| (1..all).contains(&o.data));
+        let fewer: Vec<String> = fewer.map(|(m, o)| format!("{} on {}", m.label, o.data)).collect();
+        if !fewer.is_empty() {
+            self.notes.push(format!(
+                "figures over all data sets do not rest on the same ones: {} of {all}; only differences to the base compare",
+                fewer.join(", ")
+            ));
+        }
+    }
+
+    /// Fewest and most runs of a cell that has any; `None` without any.
+    pub fn seeds(&self) -> Option<(usize, usize)> {
+        let counts = || self.cells.iter().flatten().map(|cell| cell.runs.len()).filter(|n| *n > 0);
+        Some((counts().min()?, counts().max()?))
+    }
+}
+
+impl Cell {
+    /// Values by seed.
+    pub fn values(&self) -> Vec<f64> {
+        self.runs.iter().map(|(_, v)| v.value).collect()
+    }
+}
+
+fn scored(results: &Results, data: &str) -> bool {
+    results.outcomes.iter().any(|o| o.data == data && o.curve.scored)
+}
+
+/// The value of a run in the unit of its data set, or why there is none.
+fn value(run: &Outcome, metric: Metric, scored: bool) -> Result<Value, String> {
+    if run.curve.scored != scored {
+        return Err("raw returns beside normalised scores".into());
+    }
+    let value = metric.of(&run.curve).ok_or_else(|| format!("its evaluations do not tell `{metric}`"))?;
+    // A number near the largest there is overflows in sums.
+    match value.value.abs() < 1e100 {
+        true => Ok(value),
+        false => Err(format!("`{metric}` is {}", value.value)),
+    }
+}
+
+/// Runs without a result: each, or of many their numbers by reason.
+fn absent(results: &Results) -> Vec<String> {
+    let mut cells: Vec<(String, Vec<u64>)> = Vec::new();
+    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    for a in &results.absent {
+        let what = format!("no result: {} on {}: {}", a.method, a.data, a.why);
+        match cells.iter_mut().find(|(known, _)| *known == what) {
+            Some((_, seeds)) => seeds.push(a.seed),
+            None => cells.push((what, vec![a.seed])),
+        }
+        match reasons.iter_mut().find(|(known, _)| *known == a.why) {
+            Some((_, count)) => *count += 1,
+            None => reasons.push((&a.why, 1)),
+        }
+    }
+    if cells.len() <= MOST_LINES {
+        let line = |(what, seeds): (String, Vec<u64>)| {
+            let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+            format!("{what} (seed {})", seeds.join(", "))
+        };
+        return cells.into_iter().map(line).collect();
+    }
+    let all = results.absent.len() + results.outcomes.len();
+    let reasons: Vec<String> = reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
+    vec![format!("no result: {} of {all} runs: {}", results.absent.len(), reasons.join("; "))]
+}

@@ -1,0 +1,320 @@
+//! A study's answers as pictures. Each names its data, seeds, steps, scale and commit.
+
+use super::answers::{Answers, Cell};
+use super::metric::Metric;
+use super::results::{Outcome, Point, Results};
+use super::statistics::{self as st, Interval};
+use crate::checkpoint::atomic::{create_directories, write_atomic};
+use crate::report::{Bar, Bars, Chart, Curves, Panels, Series, XAxis};
+use crate::train::rundir::RunError;
+use std::path::{Path, PathBuf};
+
+/// Columns of a grid.
+pub(super) const COLUMNS: usize = 3;
+/// Hues of the palette.
+const HUES: usize = 6;
+/// Thresholds of a performance profile.
+const THRESHOLDS: usize = 121;
+/// Folder of a study's figures.
+pub const FOLDER: &str = "figures";
+
+/// Writes all figures there are into a directory, as SVG and PNG: `curves`, and of the metric `scores`, `differences` and
+/// `profiles`, or `scores-dip` and so on for others than the final score. Gives the paths back.
+pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError> {
+    let name = |figure: &str| match answers.metric {
+        Metric::Final => figure.to_string(),
+        metric => format!("{figure}-{metric}"),
+    };
+    let mut all = vec![("curves".to_string(), curves(answers.results)), (name("scores"), scores(answers))];
+    all.extend(differences(answers).map(|figure| (name("differences"), figure)));
+    all.extend(profiles(answers).map(|figure| (name("profiles"), figure)));
+    create_directories(dir).map_err(RunError::io(dir, "create the folder"))?;
+    let mut paths = Vec::new();
+    for (name, figure) in all {
+        paths.extend(write_figure(dir, &name, &figure)?);
+    }
+    Ok(paths)
+}
+
+/// Writes a figure as `name.svg` and `name.png`.
+pub fn write_figure(dir: &Path, name: &str, figure: &Panels) -> Result<[PathBuf; 2], RunError> {
+    let (width, height) = figure.whole();
+    let (svg, png) = (dir.join(format!("{name}.svg")), dir.join(format!("{name}.png")));
+    write_atomic(&svg, figure.svg(width, height).as_bytes())
+        .map_err(RunError::io(&svg, "write the picture"))?;
+    figure.png(&png, width, height)?;
+    Ok([svg, png])
+}
+
+/// Colours of the methods: those of one base have different hues, and equal places under several bases the same one, told
+/// apart by their dashes.
+fn colours(results: &Results) -> Vec<usize> {
+    let mut bases: Vec<&str> = Vec::new();
+    let mut members: Vec<usize> = Vec::new();
+    let mut places = Vec::new();
+    for method in &results.methods {
+        let base = method.base.as_ref().unwrap_or(&method.label);
+        let family = bases.iter().position(|b| b == base).unwrap_or_else(|| {
+            bases.push(base);
+            members.push(0);
+            bases.len() - 1
+        });
+        places.push((family, members[family]));
+        members[family] += 1;
+    }
+    let fit = bases.len() <= 3 && members.iter().all(|n| *n <= HUES) && members.iter().any(|n| *n > 1);
+    places
+        .iter()
+        .enumerate()
+        .map(|(i, (family, place))| if fit { family * HUES + place } else { i })
+        .collect()
+}
+
+fn legend(results: &Results) -> Vec<(String, usize)> {
+    results.methods.iter().map(|m| m.label.clone()).zip(colours(results)).collect()
+}
+
+fn caption(results: &Results, about: &str) -> String {
+    let missing = match results.absent.len() {
+        0 => String::new(),
+        n => format!(" {n} of {} runs have no result.", n + results.outcomes.len()),
+    };
+    format!("{}.{missing} {about}", results.facts())
+}
+
+pub(super) fn band(of: &str) -> String {
+    format!(
+        "{of}: {:.0} % interval (bootstrap over seeds; none below {} seeds).",
+        st::CONFIDENCE * 100.0,
+        st::LEAST_SEEDS
+    )
+}
+
+/// Learning curves: one panel per data set, offline training before the switch, the online phase behind it.
+pub fn curves(results: &Results) -> Panels {
+    let colours = colours(results);
+    let mut panels: Vec<Curves> = results.data.iter().map(|data| panel(results, data, &colours)).collect();
+    if results.outcomes.iter().all(|o| o.curve.scored) {
+        Curves::share_axes(&mut panels);
+    }
+    let units = if results.outcomes.iter().all(|o| o.curve.scored) {
+        "normalised scores"
+    } else {
+        "scores or returns"
+    };
+    Panels {
+        title: format!("{}: learning curves, {units}", results.name),
+        caption: caption(
+            results,
+            &format!(
+                "Line: mean over seeds. {} Offline training that methods share is drawn once, in the colour of the first.",
+                band("Band")
+            ),
+        ),
+        legend: legend(results),
+        columns: COLUMNS,
+        size: (400, 270),
+        panels: panels.into_iter().map(|c| (c.title.clone(), Box::new(c) as Box<dyn Chart>)).collect(),
+    }
+}
+
+fn panel(results: &Results, data: &str, colours: &[usize]) -> Curves {
+    let mut series = Vec::new();
+    let mut drawn: Vec<&[Point]> = Vec::new();
+    for (method, colour) in results.methods.iter().zip(colours) {
+        let runs = results.runs(data, &method.label);
+        let offline: Vec<&[Point]> = runs.iter().map(|run| run.curve.offline.as_slice()).collect();
+        let shared = runs.iter().all(|run| !run.curve.online.is_empty())
+            && offline.iter().all(|curve| drawn.contains(curve));
+        series.push(line(&runs, *colour, !shared));
+        drawn.extend(offline);
+    }
+    Curves {
+        title: data.into(),
+        caption: String::new(),
+        y_label: String::new(),
+        x: XAxis::Switch,
+        series,
+        references: Vec::new(),
+        x_from: 0.0,
+        shared: None,
+    }
+}
+
+/// The mean over runs at every x that all of them have, in its interval.
+fn line(runs: &[&Outcome], colour: usize, with_offline: bool) -> Series {
+    let curves: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run, with_offline)).collect();
+    let mut series = Series::new("", colour, Vec::new());
+    let Some((first, others)) = curves.split_first() else { return series };
+    let at = |curve: &[(f64, f64)], x: f64| curve.iter().find(|p| p.0 == x).map(|p| p.1);
+    let mut columns: Vec<(f64, Vec<f64>)> = Vec::new();
+    for (x, y) in first {
+        let found: Option<Vec<f64>> = others.iter().map(|curve| at(curve, *x)).collect();
+        columns.extend(found.map(|others| (*x, [vec![*y], others].concat())));
+    }
+    series.points = columns.iter().map(|(x, values)| (*x, st::mean(values))).collect();
+    let seeds: Vec<usize> = (0..curves.len()).collect();
+    let mean =
+        |drawn: &[usize], values: &[f64]| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64;
+    let bands =
+        st::bootstrap(&[seeds], |drawn| columns.iter().map(|(_, values)| mean(&drawn[0], values)).collect());
+    let with_x = |(column, i): (&(f64, Vec<f64>), Interval)| (column.0, i.low, i.high);
+    series.band = columns.iter().zip(bands.unwrap_or_default()).map(with_x).collect();
+    series
+}
+
+/// A run by x: updates before the switch below zero, environment steps from zero on.
+fn points(run: &Outcome, with_offline: bool) -> Vec<(f64, f64)> {
+    let end = run.offline_updates.max(run.curve.offline.last().map_or(0, |p| p.step)) as f64;
+    let online = run.curve.online.iter().map(|p| (p.step as f64, p.score));
+    let offline = run.curve.offline.iter().filter(|_| with_offline).map(|p| (p.step as f64 - end, p.score));
+    // Where both stand at the switch, the online one measures it.
+    let begins = run.curve.online.first().map(|p| p.step as f64);
+    offline.filter(|p| begins.is_none_or(|x| p.0 < x)).chain(online).collect()
+}
+
+/// Bars of the metric with their intervals and the runs: one panel per data set, and over all.
+pub fn scores(answers: &Answers<'_>) -> Panels {
+    let results = answers.results;
+    let colours = colours(results);
+    let columns: Vec<usize> = (0..results.methods.len()).collect();
+    let bar = |column: usize, cell: &Cell| Bar {
+        label: results.methods[column].label.clone(),
+        value: cell.summary.map_or(f64::NAN, |s| s.mean),
+        interval: ends(cell.summary.and_then(|s| s.interval)),
+        dots: cell.values(),
+        colour: colours[column],
+    };
+    let of_row = |row: &Vec<Cell>| columns.iter().map(|c| bar(*c, &row[*c])).collect();
+    let rows = answers.cells.iter().map(of_row).collect();
+    let all = answers.overall.iter().zip(&columns).map(|(o, column)| Bar {
+        label: results.methods[*column].label.clone(),
+        value: o.iqm.map_or(f64::NAN, |e| e.value),
+        interval: ends(o.iqm.and_then(|e| e.interval)),
+        dots: Vec::new(),
+        colour: colours[*column],
+    });
+    let about = format!("Bar: mean over seeds, dots: seeds. {}", band("Line"));
+    let title = format!("{}: {}", results.name, answers.metric.title().to_lowercase());
+    bars(answers, (title, &about), rows, ("all data sets, IQM", all.collect()))
+}
+
+/// Differences to the base with their intervals: what a method adds, or what leaving a part out costs.
+pub fn differences(answers: &Answers<'_>) -> Option<Panels> {
+    let results = answers.results;
+    let colours = colours(results);
+    let columns: Vec<usize> = (0..results.methods.len()).filter(|c| answers.base(*c).is_some()).collect();
+    let bar = |column: usize, difference: Option<st::Difference>| Bar {
+        label: results.methods[column].label.clone(),
+        value: difference.map_or(f64::NAN, |d| d.mean.value),
+        interval: ends(difference.and_then(|d| d.mean.interval)),
+        dots: Vec::new(),
+        colour: colours[column],
+    };
+    let rows = answers.cells.iter().map(|row| columns.iter().map(|c| bar(*c, row[*c].difference)).collect());
+    let all = columns.iter().map(|c| bar(*c, answers.overall[*c].difference)).collect();
+    let against = columns.iter().filter_map(|c| {
+        let base = &results.methods[answers.base(*c)?].label;
+        Some(format!("{} to {base}", results.methods[*c].label))
+    });
+    let against: Vec<String> = against.collect();
+    let about = format!("Paired by seed: {}. {}", against.join(", "), band("Line"));
+    let title =
+        format!("{}: difference to the base, {}", results.name, answers.metric.title().to_lowercase());
+    (!columns.is_empty())
+        .then(|| bars(answers, (title, &about), rows.collect(), ("all data sets, mean", all)))
+}
+
+fn ends(interval: Option<Interval>) -> Option<(f64, f64)> {
+    interval.map(|i| (i.low, i.high))
+}
+
+/// One panel per data set, and one over all where values are in one unit.
+fn bars(
+    answers: &Answers<'_>,
+    (title, about): (String, &str),
+    rows: Vec<Vec<Bar>>,
+    (over, all): (&str, Vec<Bar>),
+) -> Panels {
+    let results = answers.results;
+    let comparable = answers.overall.iter().any(|o| o.mean.is_some());
+    let height = 62 + 22 * all.len() as u32;
+    let mut named: Vec<(String, Vec<Bar>)> = results.data.iter().cloned().zip(rows).collect();
+    if comparable && named.len() > 1 {
+        named.push((over.to_string(), all));
+    }
+    let x_label = |row: usize| match answers.metric {
+        Metric::Recovery => "environment steps",
+        _ if row >= results.data.len() || answers.scored(row) => "normalised score",
+        _ => "return",
+    };
+    let panel = |(row, (title, bars)): (usize, (String, Vec<Bar>))| Bars {
+        title,
+        x_label: x_label(row).into(),
+        bars,
+        range: None,
+    };
+    let mut panels: Vec<Bars> = named.into_iter().enumerate().map(panel).collect();
+    if comparable {
+        Bars::share_axis(&mut panels);
+    }
+    Panels {
+        title,
+        caption: caption(results, about),
+        legend: Vec::new(),
+        columns: COLUMNS,
+        size: (380, height),
+        panels: panels.into_iter().map(|b| (b.title.clone(), Box::new(b) as Box<dyn Chart>)).collect(),
+    }
+}
+
+/// Performance profiles: shares of runs, and of data sets by their means, above a score; `None` where data sets do not
+/// compare or less is better.
+pub fn profiles(answers: &Answers<'_>) -> Option<Panels> {
+    let results = answers.results;
+    if !answers.metric.is_level() || answers.overall.iter().all(|o| o.iqm.is_none()) {
+        return None;
+    }
+    let of = |column: usize| -> Vec<Vec<f64>> {
+        answers.cells.iter().map(|row| row[column].values()).filter(|values| !values.is_empty()).collect()
+    };
+    let strata: Vec<Vec<Vec<f64>>> = (0..results.methods.len()).map(of).collect();
+    let values = || strata.iter().flatten().flatten().copied();
+    let (low, high) = (values().fold(0.0, f64::min), values().fold(0.0, f64::max));
+    let step = (high - low) / (THRESHOLDS - 1) as f64;
+    let thresholds: Vec<f64> = (0..THRESHOLDS).map(|i| low + i as f64 * step).collect();
+    let colours = colours(results);
+    let panel = |title: &str, share: fn(&[Vec<f64>], &[f64]) -> Vec<f64>| {
+        let series = strata.iter().zip(&colours).filter(|(strata, _)| !strata.is_empty());
+        let series = series.map(|(strata, colour)| {
+            let points = thresholds.iter().copied().zip(share(strata, &thresholds)).collect();
+            let bands = st::bootstrap(strata, |drawn| share(drawn, &thresholds)).unwrap_or_default();
+            let band = thresholds.iter().zip(bands).map(|(x, i)| (*x, i.low, i.high)).collect();
+            Series { band, ..Series::new("", *colour, points) }
+        });
+        Curves {
+            title: title.into(),
+            caption: String::new(),
+            y_label: String::new(),
+            x: XAxis::Plain("score".into()),
+            series: series.collect(),
+            references: Vec::new(),
+            x_from: low,
+            shared: None,
+        }
+    };
+    let mut panels = [
+        panel("share of runs above a score", st::profile),
+        panel("share of data sets whose mean is above it", st::profile_of_means),
+    ];
+    Curves::share_axes(&mut panels);
+    let metric = answers.metric.title().to_lowercase();
+    Some(Panels {
+        title: format!("{}: performance profiles, {metric}", results.name),
+        caption: caption(results, &format!("Data: {}. {}", results.data.join(", "), band("Band"))),
+        legend: legend(results),
+        columns: 2,
+        size: (520, 330),
+        panels: panels.into_iter().map(|c| (c.title.clone(), Box::new(c) as Box<dyn Chart>)).collect(),
+    })
+}

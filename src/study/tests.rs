@@ -1,0 +1,335 @@
+//! Tables and figures of invented results.
+
+use super::actions::{self, Actions};
+use super::answers::Answers;
+use super::figures;
+use super::metric::Metric;
+use super::results::{Absent, Curve, Method, Outcome, Point, Results};
+use super::{table, values};
+use std::path::PathBuf;
+
+const DATA: [&str; 9] = [
+    "halfcheetah-medium-expert",
+    "hopper-medium-expert",
+    "walker2d-medium-expert",
+    "halfcheetah-medium-replay",
+    "hopper-medium-replay",
+    "walker2d-medium-replay",
+    "halfcheetah-medium",
+    "hopper-medium",
+    "walker2d-medium",
+];
+const METHODS: [&str; 8] =
+    ["IQL", "IQL + SO2", "IQL + SUF", "IQL + BAQ", "CQL", "CQL + SO2", "CQL + SUF", "CQL + BAQ"];
+
+/// Reproducible noise in -0.5 to 0.5.
+fn noise(i: u64) -> f64 {
+    let x = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let x = (x ^ x >> 29).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    ((x ^ x >> 32) >> 11) as f64 / (1u64 << 53) as f64 - 0.5
+}
+
+fn outcome(data: usize, method: usize, seed: u64) -> Outcome {
+    let salt = (data * 100 + method) as u64 * 1000 + seed;
+    let shared = (data * 100 + method / 4 * 4) as u64 * 1000 + seed;
+    let level = 45.0 + 7.0 * data as f64 + 12.0 * noise(shared);
+    let offline = (1..=20u64).map(|i| {
+        let grown = 1.0 - (-(i as f64) / 5.0).exp();
+        Point { step: i * 5000, score: level * grown + 6.0 * noise(shared * 31 + i) }
+    });
+    let gain = [4.0, -6.0, -9.0, 8.0][method % 4];
+    let online = (0..=30u64).map(|i| {
+        let t = i as f64 / 30.0;
+        let dip = if i == 0 { 0.0 } else { 10.0 * (-(t * 8.0)).exp() * (1.0 + noise(salt)) };
+        let wobble = if i == 0 { 6.0 * noise(shared * 31 + 20) } else { 8.0 * noise(salt * 37 + i) };
+        Point { step: i * 1000, score: level + t * gain - dip + wobble }
+    });
+    Outcome {
+        data: DATA[data].into(),
+        method: METHODS[method].into(),
+        seed,
+        curve: Curve { scored: true, offline: offline.collect(), online: online.collect() },
+        offline_updates: 100_000,
+        updates: 130_000,
+        env_steps: 30_000,
+        hours: Some(0.4 + method as f64 / 10.0),
+    }
+}
+
+/// So many data sets and methods, three seeds each.
+fn invented(data: usize, methods: usize) -> Results {
+    let outcomes =
+        (0..data).flat_map(|d| (0..methods).flat_map(move |m| (0..3).map(move |s| outcome(d, m, s))));
+    let base = |m: usize| (!m.is_multiple_of(4)).then(|| METHODS[m / 4 * 4].to_string());
+    Results {
+        name: "paper-table1".into(),
+        about: "Table 1 of arXiv 2511.03695: first 30,000 online steps".into(),
+        scale: Some("laptop".into()),
+        commit: "0123abc".into(),
+        data: DATA[..data].iter().map(|d| d.to_string()).collect(),
+        files: DATA[..data].iter().map(|d| format!("{d} is {d}-v2.hdf5")).collect(),
+        methods: (0..methods).map(|m| Method { label: METHODS[m].into(), base: base(m) }).collect(),
+        outcomes: outcomes.collect(),
+        absent: Vec::new(),
+    }
+}
+
+/// `BAQ_KEEP=directory` keeps tables and pictures, to look at them.
+fn folder() -> (Option<tempfile::TempDir>, PathBuf) {
+    match std::env::var_os("BAQ_KEEP") {
+        Some(kept) => (None, PathBuf::from(kept)),
+        None => {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().to_path_buf();
+            (Some(folder), path)
+        }
+    }
+}
+
+/// A run that stays at a level, after 10,000 updates.
+fn level(data: &str, method: &str, seed: u64, score: f64) -> Outcome {
+    let at = |steps: &[u64]| steps.iter().map(|step| Point { step: *step, score }).collect();
+    Outcome {
+        data: data.into(),
+        method: method.into(),
+        seed,
+        curve: Curve { scored: true, offline: at(&[10_000]), online: at(&[0, 500, 1000]) },
+        offline_updates: 10_000,
+        updates: 11_000,
+        env_steps: 1000,
+        hours: Some(0.25),
+    }
+}
+
+/// Two data sets, a base and one that is better by 3 on the first and worse by 1 on the second; 3 seeds.
+fn small() -> Results {
+    let seeds = |data, method, scores: [f64; 3]| {
+        scores.into_iter().enumerate().map(move |(seed, score)| level(data, method, seed as u64, score))
+    };
+    let outcomes = seeds("a", "Base", [10.0, 20.0, 30.0])
+        .chain(seeds("b", "Base", [40.0, 50.0, 60.0]))
+        .chain(seeds("a", "New", [13.0, 23.0, 33.0]))
+        .chain(seeds("b", "New", [39.0, 49.0, 59.0]));
+    Results {
+        name: "small".into(),
+        about: "What is computed by hand".into(),
+        data: vec!["a".into(), "b".into()],
+        files: vec!["a is a.hdf5".into()],
+        methods: vec![
+            Method { label: "Base".into(), base: None },
+            Method { label: "New".into(), base: Some("Base".into()) },
+        ],
+        outcomes: outcomes.collect(),
+        ..invented(0, 0)
+    }
+}
+
+/// A number of the CSV; `None` where it is empty. Data are empty over all data sets.
+fn number(rows: &[Vec<String>], (data, method): (&str, &str), head: &str) -> Option<f64> {
+    let column = |head: &str| rows[0].iter().position(|h| h == head).unwrap();
+    let row = rows.iter().find(|row| row[column("data")] == data && row[column("method")] == method).unwrap();
+    row[column(head)].parse().ok()
+}
+
+#[test]
+fn a_small_study_by_hand() {
+    let results = small();
+    let rows = values::rows(&Answers::of(&results, Metric::Final));
+    let expect = |place, head, expected: Option<f64>| {
+        let got = number(&rows, place, head);
+        let same = match (got, expected) {
+            (Some(got), Some(expected)) => (got - expected).abs() < 1e-12,
+            (got, expected) => got == expected,
+        };
+        assert!(same, "{place:?} {head}: {got:?}, expected {expected:?}");
+    };
+    expect(("a", "Base"), "mean", Some(20.0));
+    expect(("a", "Base"), "std", Some((200.0f64 / 3.0).sqrt()));
+    expect(("a", "Base"), "low", Some(10.0));
+    expect(("a", "Base"), "difference", None);
+    // Three equal differences: of 8 assignments of signs two are as far from 0.
+    for (head, expected) in [("difference", 3.0), ("difference_low", 3.0), ("p", 0.25), ("pairs", 3.0)] {
+        expect(("a", "New"), head, Some(expected));
+    }
+    expect(("b", "New"), "difference", Some(-1.0));
+    // Sums of x/2 + y/6 with x, y in -3, -1, 1, 3 at odds 1, 3, 3, 1: 22 of 64 are 1 or farther from 0.
+    for (head, expected) in [
+        ("difference", 1.0),
+        ("difference_high", 1.0),
+        ("p", 22.0 / 64.0),
+        ("pairs", 6.0),
+        ("runs", 6.0),
+        ("better_than_base", (6.0 / 9.0 + 3.0 / 9.0) / 2.0),
+    ] {
+        expect(("", "New"), head, Some(expected));
+    }
+    // Without the lowest and the highest of 10, 20, ..., 60; halfway between 20 and 50.
+    for (head, expected) in [("mean", 35.0), ("iqm", 35.0), ("median", 35.0), ("optimality_gap", 65.0)] {
+        expect(("", "Base"), head, Some(expected));
+    }
+    let text = table::table(&Answers::of(&results, Metric::Final)).text(100);
+    for words in [
+        "20.0 \u{b1} 8.2",
+        "+3.0, p 0.250",
+        "better on 1 of 2",
+        "every cell rests on 3 seeds",
+        "scale laptop",
+    ] {
+        assert!(text.contains(words), "{words} in\n{text}");
+    }
+}
+
+#[test]
+fn runs_without_a_result_are_named_and_never_counted() {
+    let mut results = small();
+    let whole = values::csv(&Answers::of(&results, Metric::Final));
+    for (seed, why) in [(1, "failed: diverged at update 700"), (2, "unfinished, 40 % done")] {
+        results.outcomes.retain(|o| (o.data.as_str(), o.method.as_str(), o.seed) != ("a", "New", seed));
+        results.absent.push(Absent { data: "a".into(), method: "New".into(), seed, why: why.into() });
+    }
+    let answers = Answers::of(&results, Metric::Final);
+    let rows = values::rows(&answers);
+    assert_eq!(number(&rows, ("a", "New"), "mean"), Some(13.0));
+    assert_eq!(number(&rows, ("a", "New"), "low"), None, "no interval of one seed");
+    assert_eq!(
+        (number(&rows, ("a", "New"), "runs"), number(&rows, ("a", "New"), "planned")),
+        (Some(1.0), Some(3.0))
+    );
+    assert_eq!(number(&rows, ("a", "New"), "pairs"), Some(1.0));
+    assert_eq!(number(&rows, ("", "New"), "iqm_low"), None);
+    let table = table::table(&answers);
+    for text in [table.text(100), table.markdown(), table.tex(), table.html()] {
+        let plain = text.replace("\n  ", " ");
+        for words in
+            ["failed: diverged at update 700", "unfinished, 40", "rest on 1 to 3 seeds", "(1)", "(3)"]
+        {
+            assert!(plain.contains(words), "{words} in\n{text}");
+        }
+    }
+    assert_ne!(values::csv(&answers), whole);
+    // Nothing at all is a table too.
+    results.outcomes.clear();
+    let empty = table::table(&Answers::of(&results, Metric::Final)).text(80);
+    assert!(empty.contains("no runs") && empty.contains("\u{2013}"), "{empty}");
+}
+
+#[test]
+fn what_has_no_number_is_left_out_with_its_reason() {
+    let mut results = small();
+    results.outcomes[0].curve.online[2].score = f64::NAN;
+    results.outcomes[1].curve.online.clear();
+    results.outcomes[1].curve.offline.clear();
+    results.outcomes[2].curve.scored = false;
+    let answers = Answers::of(&results, Metric::Final);
+    let notes = answers.notes.join("\n");
+    for words in
+        ["seed 0: `final` is NaN", "seed 1: its evaluations do not tell", "seed 2: raw returns beside"]
+    {
+        assert!(notes.contains(words), "{words} in\n{notes}");
+    }
+    assert!(answers.cells[0][0].summary.is_none() && answers.cells[0][1].summary.is_some());
+    assert_eq!(number(&values::rows(&answers), ("a", "New"), "difference"), None);
+}
+
+#[test]
+fn censored_runs_are_counted_as_such() {
+    let mut results = small();
+    // Falls to 0 and never returns, or after 500 steps.
+    for (i, scores) in [[10.0, 0.0, 0.0], [20.0, 0.0, 25.0], [30.0, 30.0, 30.0]].iter().enumerate() {
+        for (point, score) in results.outcomes[i].curve.online.iter_mut().zip(scores) {
+            point.score = *score;
+        }
+    }
+    let answers = Answers::of(&results, Metric::Recovery);
+    let rows = values::rows(&answers);
+    assert_eq!(number(&rows, ("a", "Base"), "censored"), Some(1.0));
+    assert_eq!(number(&rows, ("a", "Base"), "mean"), Some(2000.0 / 3.0));
+    let text = table::table(&answers).text(100);
+    assert!(text.contains("\u{2265} 667") && text.contains("2 of 3 recovered"), "{text}");
+}
+
+#[test]
+fn figures_name_their_data_methods_seeds_steps_commit_and_scale() {
+    let (_folder, dir) = folder();
+    let mut results = invented(9, 8);
+    results.outcomes.retain(|o| {
+        let third = o.method == "IQL + SUF" && o.seed == 2;
+        let cell = o.data == "hopper-medium" && o.method == "CQL + SUF";
+        !third && !cell
+    });
+    results.absent.push(Absent {
+        data: "hopper-medium".into(),
+        method: "CQL + SUF".into(),
+        seed: 0,
+        why: "failed: diverged at update 12,345".into(),
+    });
+    let answers = Answers::of(&results, Metric::Final);
+    let files = figures::write(&dir, &answers).unwrap();
+    let names: Vec<_> = files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
+    for name in ["curves", "scores", "differences", "profiles"] {
+        assert!(names.contains(&format!("{name}.svg").as_str()), "{names:?}");
+        assert!(std::fs::metadata(dir.join(format!("{name}.png"))).unwrap().len() > 20_000);
+        let svg = std::fs::read_to_string(dir.join(format!("{name}.svg"))).unwrap();
+        let text = svg.replace("</text>", " ").replace("&amp;", "&");
+        let facts = ["laptop", "100,000", "30,000", "seeds 0, 1, 2", "0123abc", "1 of"];
+        let labels = METHODS.iter().filter(|m| name != "differences" || m.contains('+'));
+        let words: Vec<&str> = facts.iter().chain(labels).chain(&DATA).copied().collect();
+        assert!(!text.contains("NaN"), "{name}");
+        let plain = words_of(&text);
+        for words in words {
+            assert!(plain.contains(words), "{name}: {words} in {plain}");
+        }
+    }
+    let given = table::table(&answers).markdown();
+    for words in ["paper 46.0 \u{b1} 0.95", "paper 85.1 \u{b1} 6.3", "paper 686.26"] {
+        assert!(given.contains(words), "{words} in\n{given}");
+    }
+    let first = std::fs::read(dir.join("curves.svg")).unwrap();
+    figures::write(&dir, &answers).unwrap();
+    assert!(first == std::fs::read(dir.join("curves.svg")).unwrap());
+    if std::env::var_os("BAQ_KEEP").is_some() {
+        for metric in Metric::ALL {
+            table::write(&dir, &Answers::of(&results, metric)).unwrap();
+        }
+        let text = table::table(&answers).text(120);
+        std::fs::write(dir.join("table.txt"), text).unwrap();
+    }
+}
+
+/// The text of a picture, in the order of drawing.
+fn words_of(svg: &str) -> String {
+    let pieces = svg.split('<').filter_map(|tag| tag.split_once('>').map(|(_, text)| text.trim()));
+    pieces.filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn actions_are_compared_component_by_component() {
+    let (_folder, dir) = folder();
+    let taken: Vec<f32> = (0..9000).map(|i| (3.0 * noise(i)).tanh() as f32).collect();
+    let near = |salt: u64, spread: f64| -> Vec<f32> {
+        let moved = taken.iter().zip(0..).map(|(a, i)| *a + (spread * noise(salt + i)) as f32);
+        moved.map(|a| a.clamp(-1.0, 1.0)).collect()
+    };
+    let actions = Actions {
+        data: DATA[1].into(),
+        training: "iql".into(),
+        seed: 0,
+        dims: 3,
+        policy: near(1 << 40, 0.9),
+        model: taken.clone(),
+        taken: taken.clone(),
+    };
+    assert!(actions.squared_errors().iter().all(|(policy, model)| *policy > 0.01 && *model == 0.0));
+    let shifted = Actions { policy: taken.iter().map(|a| a + 0.5).collect(), ..actions.clone() };
+    assert!(shifted.squared_errors().iter().all(|(policy, _)| (policy - 0.25).abs() < 1e-6));
+    let all = [actions, Actions { seed: 1, model: near(1 << 41, 0.3), ..shifted }];
+    let files = actions::write(&dir, &invented(2, 2), &all).unwrap();
+    assert_eq!(files.len(), 1 + 2 + 2);
+    let csv = std::fs::read_to_string(dir.join("actions.csv")).unwrap();
+    assert!(csv.lines().count() == 7 && csv.contains("hopper-medium-expert,iql,0,1,3000,0."), "{csv}");
+    let svg = std::fs::read_to_string(dir.join("actions-hopper-medium-expert-iql.svg")).unwrap();
+    for words in ["component 3", "offline-trained policy", "behaviour model", "laptop"] {
+        assert!(svg.contains(words), "{words}");
+    }
+    assert!(actions::write(&dir, &invented(2, 2), &[]).unwrap().is_empty());
+}
