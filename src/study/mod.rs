@@ -17,6 +17,7 @@ pub mod file;
 pub mod graph;
 pub mod local;
 pub mod metric;
+pub mod paper;
 pub mod published;
 pub mod results;
 pub mod sheet;

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::super::{Common, setup};
+use super::folder;
+use super::held::STUDIES;
 use super::resolve::Commands;
 use crate::study::directory::Data;
-use crate::study::{Place, Spec, Study};
+use crate::study::{Place, Spec, Study, paper};
 use crate::train::TrainError;
 use crate::train::data::EMBEDDED;
 
@@ -20,7 +22,7 @@ pub struct Asked {
     /// one of its scales, as in laptop
     #[arg(long, value_name = "NAME")]
     scale: Option<String>,
-    /// folder with the data sets that the study names, as NAME.hdf5 or NAME-v2.hdf5 (default: the suite)
+    /// folder with the data sets that the study names, as NAME.hdf5 or NAME-v2.hdf5
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// directory of the study (default: studies/NAME or studies/NAME-SCALE)
@@ -50,15 +52,24 @@ impl Asked {
             commits: Vec::new(),
             data,
         };
-        let out = self.out.clone().unwrap_or_else(|| Path::new("studies").join(spec.title()));
+        let out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));
         Study::new(&out, (text, spec), place, &Commands(common), self.redo)
     }
 
-    /// The text of the study and what errors call it.
+    /// The text of the study and what errors call it; a file comes before a study of the program of the same name.
     fn text(&self) -> Result<(String, String), TrainError> {
         let path = Path::new(&self.study);
-        let text = crate::files::read_to_string(path)
-            .map_err(|e| TrainError::Input(format!("{}: cannot read the study: {e}", path.display())))?;
+        let own = paper::find(&self.study).filter(|_| !path.exists());
+        if let Some(text) = own {
+            return Ok((self.study.clone(), text.into()));
+        }
+        let text = crate::files::read_to_string(path).map_err(|e| {
+            let names = paper::STUDIES.map(|(name, _)| name).join(", ");
+            TrainError::Input(format!(
+                "{}: cannot read the study: {e}; those that come with the program are {names}",
+                path.display()
+            ))
+        })?;
         Ok((self.study.clone(), text))
     }
 
@@ -67,23 +78,21 @@ impl Asked {
         if name == EMBEDDED {
             return Ok(name.into());
         }
-        let is_path = name.contains('/') || name.ends_with(".hdf5");
-        let candidates = match (&self.data, is_path) {
-            (_, true) => vec![beside.join(name)],
-            (Some(folder), false) => {
-                [format!("{name}.hdf5"), format!("{name}-v2.hdf5")].map(|file| folder.join(file)).to_vec()
-            }
-            (None, false) => Vec::new(),
-        };
-        match candidates.iter().find(|path| path.exists()) {
-            Some(path) => setup::absolute(&path.display().to_string()),
+        let path = match &self.data {
+            _ if name.contains('/') || name.ends_with(".hdf5") => beside.join(name),
+            Some(folder) => folder::find(folder, name)?,
             None => {
-                let tried: Vec<String> = candidates.iter().map(|p| p.display().to_string()).collect();
-                let tried = if tried.is_empty() { "nothing".into() } else { tried.join(" nor ") };
-                Err(TrainError::Input(format!(
-                    "data {name}: expected a file, found {tried}; name a path in the study, or the folder with --data DIR"
-                )))
+                return Err(TrainError::Input(format!(
+                    "data {name}: expected to be told where it is; name the folder of its file with --data DIR"
+                )));
             }
+        };
+        match path.exists() {
+            true => setup::absolute(&path.display().to_string()),
+            false => Err(TrainError::Input(format!(
+                "data {name}: expected a file, found none at {}; name a path in the study, or the folder with --data DIR",
+                path.display()
+            ))),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod asked;
 mod cell;
 mod figures;
+mod folder;
 mod held;
 mod plan;
 mod resolve;

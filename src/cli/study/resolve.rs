@@ -59,3 +59,48 @@ impl Resolve for Commands {
         command.planned(trained, model, common)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use baq_kernels::Numerics;
+
+    use super::*;
+    use crate::study::{Cell, Graph, Kind, Spec, cost, paper};
+
+    fn cells(name: &str, text: &str, scale: Option<&str>) -> Graph {
+        let common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: false };
+        let spec = Spec::parse(name, text, scale).unwrap_or_else(|e| panic!("{e}"));
+        let file = |data: &String| (data.clone(), format!("/data/{data}-v2.hdf5"));
+        let files: BTreeMap<String, String> = spec.data.iter().map(file).collect();
+        Graph::new(&spec, &files, &Commands(common)).unwrap_or_else(|e| panic!("{name} {scale:?}: {e}"))
+    }
+
+    /// Every combination of methods and options that they ask for is possible, at every scale.
+    #[test]
+    fn the_studies_of_the_program_expand() {
+        for (name, text) in paper::STUDIES {
+            let table: toml::Table = text.parse().unwrap();
+            let scales = table["scale"].as_table().unwrap().keys().map(String::as_str);
+            for scale in scales.map(Some).chain([None]) {
+                let graph = cells(name, text, scale);
+                let evaluated =
+                    |c: &Cell| c.config.section::<crate::config::RunConfig>().env.ends_with("-v4");
+                assert!(graph.cells.iter().all(|c| evaluated(c) && cost::bytes(&c.config) > 1e6), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_table_shares_what_it_can() {
+        let count = |scale| {
+            let graph = cells("", paper::find("paper-table1").unwrap(), scale);
+            let of = |kind| graph.cells.iter().filter(|c| c.kind == kind).count();
+            [Kind::Offline, Kind::Model, Kind::Finetune].map(of)
+        };
+        // 9 data sets, 4 seeds, 2 bases, 8 methods; one method of the laptop's has 2 seeds only.
+        assert_eq!(count(None), [72, 36, 288]);
+        assert_eq!(count(Some("laptop")), [27, 27, 27 * 3 + 18]);
+    }
+}
