@@ -84,7 +84,7 @@ impl Awac {
     fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let a2 = b.perturb(self.pi.sample(b.s2).clamp(-1.0, 1.0).named("a'"));
         let gamma = b.hyper("awac.discount", &self.config.discount).named("gamma");
-        let y = b.r + gamma * b.m * self.q_target.min(b.s2, a2);
+        let y = b.r + gamma * b.m * b.value(&self.q_target, b.s2, a2);
         let q = self.q.all(b.s, b.a);
         let squares = (q - y).square();
         value_metrics(b, &self.q, q);
@@ -133,6 +133,10 @@ impl Learner for Awac {
 
     fn critics(&self) -> Option<&Critics> {
         Some(&self.q)
+    }
+
+    fn target_critics(&self) -> Option<&Critics> {
+        Some(&self.q_target)
     }
 }
 

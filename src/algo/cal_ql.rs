@@ -80,6 +80,10 @@ impl Learner for CalQl {
         self.base.critics()
     }
 
+    fn target_critics(&self) -> Option<&Critics> {
+        self.base.target_critics()
+    }
+
     fn return_to_go(&self) -> Option<ReturnToGo> {
         Some(ReturnToGo { discount: self.base.discount(), failed: self.config.failed })
     }

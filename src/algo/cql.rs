@@ -25,7 +25,9 @@
 //!   y_i = r + γ m min_j Q̂_ij(s', a'),   L_Q = Σ_i Σ_j E[ w ( y_i - Q_ij(s,a) )² ] + α_c D_ij
 //!   L_π = E[ mean_i ( α_i log π(a~|s) - min_j Q_ij(s, a~) ) ],   L_α summed over members
 //!
-//! Order: all losses from the parameters at the beginning of the round; then α', α, π, Q, Q̂ move.
+//! Order `start`: all losses from the parameters at the beginning of the round; then α', α, π, Q, Q̂ move.
+//! Order `d3rlpy` (the program on which E2O's authors build): α, Q, π, Q̂, each on what moved before it; π on a draw of its
+//! own, α on -α E[ log π(a~|s) + H ]; α' as before. `mode_backup`, likewise theirs: a' = mode π(s') in the backup.
 //!
 //! Metrics: those of [`super::measure`] and [`super::soft`]; `conservative_gap` = mean_j D_j; `bellman_loss` = Σ_j E[ w ( y - Q_j )² ] and
 //! `penalty_loss` = Σ_j α_c D_j, or with its multiplier, the two sums of L_Q; `multiplier` = α'. Of an ensemble, values,
@@ -43,9 +45,9 @@
 //! backward, and no gradient enters the policy from the samples of cat_j. An ensemble costs E times as much.
 
 use super::foreign::{ANY, Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
-use super::measure::{error_metrics, policy_metrics, value_metrics};
-use super::soft::{InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
-use super::{CRITIC, Dims, Learner, Round};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::soft::{Factor, InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
+use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{COUNT, RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, NetSpec};
@@ -84,6 +86,14 @@ impl Bound {
     }
 }
 
+crate::choices! {
+    /// Order of the updates.
+    Order {
+        Start  = "start",  "all losses from the parameters at the beginning of the round";
+        D3rlpy = "d3rlpy", "temperature, Q, policy, target; each on what moved before it, the policy on a draw of its own";
+    }
+}
+
 crate::config! {
     CqlConfig "cql", "Conservative Q-learning" {
         hyper discount:        Schedule    = 0.99,                 0.0..=1.0,  "gamma";
@@ -98,6 +108,8 @@ crate::config! {
         shape lagrange:        Lagrange    = Lagrange::None,       ..,         "whether the weight of the penalty is trained";
         shape max_backup:      bool        = false,                ..,         "back up the best of N sampled next actions";
         shape entropy_backup:  bool        = false,                ..,         "back up the entropy of the next action too";
+        shape mode_backup:     bool        = false,                ..,         "back up the policy's mode in place of a draw; for max_backup and entropy_backup there is a draw";
+        shape order:           Order       = Order::Start,         ..,         "order of the updates";
         shape cloning_updates: u64         = 0,                    COUNT,        "first rounds in which the policy clones the data";
         shape temperature:     Temperature = Temperature::Learned, ..,         "alpha, weight of the entropy";
         shape target_entropy:  AutoOr<f64> = AutoOr::Auto,         -1e6..=1e6,         "H of the temperature's loss; auto: minus the action dimension";
@@ -197,18 +209,29 @@ impl Cql {
         self.config.discount.ends()[0]
     }
 
+    /// How many target critics are drawn in a round, where not all are asked.
+    fn drawn_targets(&self) -> Option<usize> {
+        match self.config.target_critics {
+            AutoOr::Value(z) if z < self.config.critics => Some(z),
+            _ => None,
+        }
+    }
+
     /// y = r + γ m · (value of the next state).
     fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let (c, n) = (&self.config, &self.nets);
         let k = if c.max_backup && !b.unconstrained() { c.samples } else { 1 };
-        let (a2, log_pi) = n.learning(b).draw(b.s2, k);
+        let with_entropy = c.entropy_backup || b.unconstrained();
+        let pi = n.learning(b);
+        let (a2, log_pi) = pi.draw(b.s2, k);
+        let a2 = if c.mode_backup && k == 1 && !with_entropy { pi.mode(b.s2) } else { a2 };
         let a2 = b.perturb(a2);
-        let q = match c.target_critics {
-            AutoOr::Value(z) if z < c.critics => n.q_target.min_of_drawn(b.s2, a2, z),
-            _ => n.q_target.min(b.s2, a2),
+        let q = match self.drawn_targets() {
+            Some(z) => n.q_target.min_of_drawn(b.s2, a2, z),
+            None => b.value(&n.q_target, b.s2, a2),
         };
         let (best, log_pi) = if k == 1 { (q, log_pi) } else { best_of(q, log_pi, k) };
-        let value = match c.entropy_backup || b.unconstrained() {
+        let value = match with_entropy {
             true => best - n.alpha(b) * log_pi,
             false => best,
         };
@@ -298,8 +321,36 @@ impl Cql {
         let (c, n) = (&self.config, &self.nets);
         policy_metrics(b, b.greedy(), &n.pi, b.s);
         let (a, log_pi) = n.learning(b).draw(b.s, 1);
-        let policy_loss = self.policy_loss(b, (a, log_pi));
+        let polyak = ("cql.polyak", &c.polyak);
+        match c.order {
+            Order::Start => {
+                let policy_loss = self.policy_loss(b, (a, log_pi));
+                let critic_loss = self.critic_loss(b, calibrate);
+                let steps = Steps {
+                    temperature: &c.temperature_optimiser,
+                    actor: &c.actor,
+                    critic: &c.critic,
+                    polyak,
+                };
+                n.train_all(b, log_pi, policy_loss, critic_loss, &steps);
+            }
+            Order::D3rlpy => {
+                n.policy_metrics(b, log_pi);
+                n.train_temperature(b, log_pi, Factor::Alpha, &c.temperature_optimiser);
+                let loss = self.critic_loss(b, calibrate);
+                b.metric(&CRITIC_LOSS, loss);
+                b.train("q", CRITIC, n.q.group(), &c.critic, loss);
+                let loss = self.policy_loss(b, n.learning(b).draw(b.s, 1));
+                b.metric(&POLICY_LOSS, loss);
+                b.train("policy", ACTOR, n.pi.group(), &c.actor, loss);
+                n.move_target(b, polyak);
+            }
+        }
+    }
 
+    /// L_Q; moves the multiplier, if there is one, on the way.
+    fn critic_loss<'t>(&self, b: &Round<'t>, calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>) -> Var<'t> {
+        let (c, n) = (&self.config, &self.nets);
         let y = self.target(b);
         let q = n.q.all(b.s, b.a);
         let squares = (q - n.q.per_critic(y)).square();
@@ -317,26 +368,15 @@ impl Cql {
         value_metrics(b, &n.q, q);
         error_metrics(b, squares);
         b.metric(&BELLMAN, bellman);
-        let critic_loss = match penalty {
-            None => bellman,
-            Some((penalty, multiplier_loss)) => {
-                let counts = |x: Var<'t>| b.tie().map_or(x, |tie| tie * x);
-                let (penalty, multiplier_loss) = (counts(penalty), multiplier_loss.map(counts));
-                b.metric(&PENALTY, penalty);
-                let loss = bellman + penalty;
-                if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {
-                    b.train("multiplier", CRITIC, group, &c.multiplier_optimiser, loss);
-                }
-                loss
-            }
-        };
-        let steps = Steps {
-            temperature: &c.temperature_optimiser,
-            actor: &c.actor,
-            critic: &c.critic,
-            polyak: ("cql.polyak", &c.polyak),
-        };
-        n.train_all(b, log_pi, policy_loss, critic_loss, &steps);
+        let Some((penalty, multiplier_loss)) = penalty else { return bellman };
+        let counts = |x: Var<'t>| b.tie().map_or(x, |tie| tie * x);
+        let (penalty, multiplier_loss) = (counts(penalty), multiplier_loss.map(counts));
+        b.metric(&PENALTY, penalty);
+        let loss = bellman + penalty;
+        if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {
+            b.train("multiplier", CRITIC, group, &c.multiplier_optimiser, loss);
+        }
+        loss
     }
 }
 
@@ -361,12 +401,17 @@ impl Learner for Cql {
     fn critics(&self) -> Option<&Critics> {
         Some(&self.nets.q)
     }
+
+    fn target_critics(&self) -> Option<&Critics> {
+        self.drawn_targets().is_none().then_some(&self.nets.q_target)
+    }
 }
 
-/// Traces of CORL's CQL, and of the agents that Off2On's authors go online with.
+/// Traces of CORL's CQL, of the agents that Off2On's authors go online with, and of the critics that E2O's do.
 pub const FOREIGN: &[Foreign] = &[
     Foreign { losses: LOSSES, ..Foreign::new("cql", foreign) },
     Foreign::new("off2on", unconstrained_ensemble),
+    Foreign::new("e2o", many_critics),
 ];
 
 /// How CORL logs them.
@@ -393,6 +438,8 @@ pub(super) fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong>
             false => Lagrange::None,
         },
         max_backup: r.flag_or("cql_max_target_backup", false)?,
+        mode_backup: false,
+        order: Order::Start,
         entropy_backup: r.flag_or("backup_entropy", false)?,
         cloning_updates: r.number_or("bc_steps", (0.0, 1e12), 0.0)? as u64,
         temperature: Temperature::Learned,
@@ -439,6 +486,29 @@ fn unconstrained_ensemble(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wr
         actor: r.adam_or(&["actor_lr", "policy_lr", "lr"], 3e-4)?,
         critic: r.adam_or(&["critic_lr", "q_lr", "lr"], 3e-4)?,
         temperature_optimiser: r.adam_or(&["alpha_lr", "policy_lr", "lr"], 3e-4)?,
+        ..Default::default()
+    });
+    Ok(())
+}
+
+/// One agent of many critics in the order of d3rlpy, which online is CQL's without the penalty.
+fn many_critics(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
+    let a = r.dims().a as f64;
+    r.check_size("num_critics", r.copies("q"), "init.critic_*")?;
+    r.word("order", &["temperature, critics, actor, targets"])?;
+    ours.config.put(CqlConfig {
+        discount: r.constant_or("discount", SHARE, 0.99)?,
+        polyak: r.constant_or("tau", SHARE, 0.005)?,
+        order: Order::D3rlpy,
+        target_entropy: AutoOr::Value(r.number_or("target_entropy", ANY, -a)?),
+        log_std_min: r.log_std_min_or(-20.0)?,
+        std_scale: false,
+        policy_hidden: r.hidden("pi"),
+        critic_hidden: r.hidden("q"),
+        critics: r.copies("q"),
+        actor: r.adam_or(&["actor_lr"], 3e-5)?,
+        critic: r.adam_or(&["critic_lr"], 3e-4)?,
+        temperature_optimiser: r.adam_or(&["alpha_lr"], 1e-4)?,
         ..Default::default()
     });
     Ok(())

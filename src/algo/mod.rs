@@ -5,15 +5,18 @@
 //!
 //! # To add an algorithm
 //!
-//! One file here and one line in [`registry::ALGORITHMS`]; a preset where the paper has settings of its own. In the file,
-//! in this order, as in [`td3`] or [`iql`]:
+//! One file here and one line in [`registry::ALGORITHMS`]; where the paper has settings of its own, a preset: a file and a line
+//! in `config/presets`. In the file, in this order, as in [`td3`] (deterministic), [`iql`] (values) or [`rlpd`] (soft):
 //!
-//! 1. The losses, their order, metrics and *declared differences* from paper and program, as the header.
-//! 2. Options, by [`config!`](crate::config!): `hyper` may follow a schedule, `shape` makes another program, `opt` is an
-//!    optimiser, `run` belongs to the loop. Networks are of type [`NetSpec`](crate::config::NetSpec). From the
-//!    declaration come parsing, ranges, help, the file of a run, and the refusal of options without effect.
-//! 3. A struct of networks. Each is a group of parameters with a name that checkpoints carry; `q.target(params)`
-//!    declares a target beside its network. Initial weights depend on the order of declaration.
+//! 1. The losses, their order, metrics and *declared differences* from paper and program, as the header. Every metric that a
+//!    round logs stands in its paragraph "Metrics", in backticks, or in that of a file to which the paragraph links.
+//! 2. Options, by [`config!`](crate::config!), words among several by [`choices!`](crate::choices!): `hyper` may follow a
+//!    schedule, `shape` makes another program, `opt` is an optimiser, `run` belongs to the loop. Networks are of type
+//!    [`NetSpec`](crate::config::NetSpec). From the declaration come parsing, ranges, help, the file of a run, and the
+//!    refusal of options without effect.
+//! 3. A struct of networks: [`Critics`](crate::nn::Critics) of J heads, [`Policy`](crate::nn::Policy),
+//!    [`ValueNet`](crate::nn::ValueNet). Each is a group of parameters with a name that checkpoints carry;
+//!    `q.target(params)` declares a target beside its network. Initial weights depend on the order of declaration.
 //! 4. Losses: functions of the round `b`, whose columns are `b.s, b.a, b.r, b.m, b.s2` and, online, `b.online`.
 //!
 //!    ```text
@@ -21,25 +24,37 @@
 //!    u.expectile(b.hyper("iql.expectile", &c.expectile)).weighted_mean(b.weight(q))
 //!    ```
 //!
-//!    Nothing is computed: a [`Var`](crate::autodiff::Var) is a value to be, a network is read as it stands at that point
-//!    of the trace. "Before the critic moves" is "traced before the critic is trained".
+//!    Nothing is computed: a [`Var`](crate::autodiff::Var) is a value to be, of shape `[heads, rows, columns]`, where
+//!    missing ones are 1; critics are heads, transitions are rows. A network is read as it stands at that point of the
+//!    trace: "before the critic moves" is "traced before the critic is trained". The same value asked for twice is
+//!    computed once; a draw (`pi.draw(s, k)`, `b.noise(..)`) is another one each time. A gradient within a loss, as
+//!    that of Q in the action, is a value too: [`Var::gradient`](crate::autodiff::Var::gradient).
 //! 5. [`Learner::trace`]: losses and updates in order. `b.train(name, role, group, optimiser, loss)` moves one group and
-//!    takes all else for constants, so nothing is ever detached. What is in the role [`CRITIC`] and what in [`ACTOR`] may
-//!    be given rates of their own (`online.updates_per_step`, `Cadence`); [`Learner::actor_every`] is a delay.
+//!    takes all other groups for constants; `detach` is for a target that is made of the group itself. `b.polyak(role,
+//!    from, to, ..)` moves a target network, `b.metric(&METRIC, value)` logs. What is in the role [`CRITIC`] and what in
+//!    [`ACTOR`] may be given rates of their own (`online.updates_per_step`, `Cadence`); [`Learner::actor_every`] is a
+//!    delay.
 //! 6. [`Learner::act`], if choosing an action takes more than asking the policy for one.
 //!
 //! What several methods share: [`measure`] has the metrics, [`iql`] the values that learn without a policy (`Values`),
-//! [`soft`] the networks of a soft actor-critic. An algorithm that reads another's options says `extends` in its line.
+//! [`soft`] the networks of a soft actor-critic with their initial weights, losses and updates. An algorithm that reads
+//! another's options says `extends` in its line.
 //! What it needs outside its section, as batches of half new transitions or twenty updates of the critics for one of the
 //! policy, stands in `defaults` of its line; presets and users override it.
 //!
 //! Where the base would be modified, it asks: `b.weight(q)` for the weights of a critic's loss, `b.perturb(a2)` for the
-//! action that a target values, `b.imitate()` for the action that a policy clones, `b.unconstrained()` whether the tie to
-//! the data is dropped, `b.tie()` how much of it counts in this batch. With these five it works under every adaptation.
+//! action that a target values, `b.value(critics, s2, a2)` for what target critics together say of it (with
+//! [`Learner::target_critics`]), `b.imitate()` for the action that a policy clones, `b.unconstrained()` whether the tie to the
+//! data is dropped, `b.tie()` how much of it counts in this batch. With these six it works under every adaptation.
 //!
 //! Tests come by themselves: every pair of the registries is checked for gradients, determinism, allocations, its `explain`
-//! text and the paths of its parameters (`BAQ_BLESS=1 cargo test --test explain --test programs` writes the two latter).
-//! Write those of what only this method promises; numbers of a foreign program go through `baq audit trace`.
+//! text and the paths of its parameters (`BAQ_BLESS=1 cargo test --test explain --test programs` writes the two latter). They
+//! make networks small by the names of their options, which end in `hidden`; what else is to be small stands in `SMALL` of
+//! `tests/common`. Write those of what only this method promises.
+//!
+//! Numbers of a foreign program go through `baq audit trace`: a list `FOREIGN` in the file ([`foreign`]) says what the options
+//! of its traces are here, the line names it, a test in `tests/golden.rs` compares one. Names of networks and losses that other
+//! programs use too are known to `audit::golden`; those of one program stand in its `FOREIGN`.
 
 pub mod awac;
 pub mod bc;

@@ -1,4 +1,5 @@
 //! A round while it is traced, the algorithm that traces it, and what modifies that: three that know one another.
+//! Above 400 lines because they do.
 //!
 //! The hooks of an adaptation, all of which default to "nothing":
 //!
@@ -6,6 +7,7 @@
 //! |---|---|---|
 //! | `weight`, `weights` | bases | weights of the critic losses |
 //! | `perturb` | bases | the action that a critic's target values |
+//! | `value` | bases with target critics | what these critics together say of it, in place of the least |
 //! | `imitate` | bases that clone | the action that the policy clones |
 //! | `unconstrained` | bases | whether the tie to the data is dropped online |
 //! | `tie` | bases | how much of it counts in this batch |
@@ -177,6 +179,11 @@ impl<'t> Round<'t> {
         self.adaptation.perturb(self, a)
     }
 
+    /// See [`Adaptation::value`].
+    pub fn value(&self, critics: &Critics, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        self.adaptation.value(self, critics, s, a)
+    }
+
     /// See [`Adaptation::imitate`].
     pub fn imitate(&self) -> Option<Var<'t>> {
         self.adaptation.imitate(self)
@@ -227,6 +234,11 @@ pub trait Learner: Debug + Send + Sync {
         None
     }
 
+    /// The target critics, where a target takes the least of their values and asks for another: see [`Adaptation::value`].
+    fn target_critics(&self) -> Option<&Critics> {
+        None
+    }
+
     /// The actor's role runs in every so many-th round of a run, first in round number `actor_every`.
     fn actor_every(&self) -> u64 {
         1
@@ -250,7 +262,7 @@ pub trait Learner: Debug + Send + Sync {
 
 /// What may modify a base algorithm. Every hook defaults to "nothing", which is `plain`.
 pub trait Adaptation: Debug + Send + Sync {
-    /// Weight `[B, 1]` of each transition in the critic losses, a constant for their gradients;
+    /// Weight `[B, 1]` of each transition in the critic losses, or one for all, a constant for their gradients;
     /// `q` `[J, B, 1]` are the values that the weighted loss regresses.
     fn weight<'t>(&self, _b: &Round<'t>, _q: Var<'t>) -> Option<Var<'t>> {
         None
@@ -266,6 +278,11 @@ pub trait Adaptation: Debug + Send + Sync {
     /// where the base's target draws none. Densities stay those of `a`.
     fn perturb<'t>(&self, _b: &Round<'t>, a: Var<'t>) -> Var<'t> {
         a
+    }
+
+    /// What a target makes of its critics' values of actions a `[.., B·k, A]` in states s `[B, S]`: the least, `[E, B·k, 1]`.
+    fn value<'t>(&self, _b: &Round<'t>, critics: &Critics, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        critics.min(s, a)
     }
 
     /// The action `[B, A]` that the policy clones in s, in place of the recorded one; asked when the policy's loss is

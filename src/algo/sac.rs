@@ -144,7 +144,7 @@ impl Sac {
         let (a2, log_pi) = self.nets.pi.draw(b.s2, 1);
         let a2 = b.perturb(a2);
         let value = match self.config.target {
-            Target::Min => self.nets.q_target.min(b.s2, a2),
+            Target::Min => b.value(&self.nets.q_target, b.s2, a2),
             Target::Own => self.nets.q_target.all(b.s2, a2),
         };
         let soft = value - self.nets.alpha(b) * log_pi;
@@ -223,6 +223,10 @@ impl Learner for Sac {
 
     fn critics(&self) -> Option<&Critics> {
         Some(&self.nets.q)
+    }
+
+    fn target_critics(&self) -> Option<&Critics> {
+        (self.config.target == Target::Min).then_some(&self.nets.q_target)
     }
 
     fn actor_every(&self) -> u64 {

@@ -29,6 +29,7 @@ crate::choices! {
         Torch = "torch", "uniform within 1/sqrt(inputs), biases too";
         Corl  = "corl",  "critics orthogonal, last gain 0.01; policy as torch, last layer Xavier with gain 0.01";
         Lecun = "lecun", "truncated normal of variance 1/inputs, last layers uniform of variance 0.01/inputs, biases 0";
+        Edac  = "edac",  "uniform within 1/sqrt(inputs), biases 0.1, last layers with their biases within 0.003 (critics) and 0.001 (policy)";
     }
 }
 
@@ -40,6 +41,7 @@ impl InitRule {
             InitRule::Torch => InitScheme::Torch,
             InitRule::Corl => InitScheme::TorchXavier { last: 0.01 },
             InitRule::Lecun => InitScheme::Lecun,
+            InitRule::Edac => InitScheme::FanIn { last: 1e-3 },
         }
     }
 
@@ -48,6 +50,7 @@ impl InitRule {
         match self {
             InitRule::Rlkit => InitScheme::Rlkit { last: 3e-3 },
             InitRule::Corl => InitScheme::Orthogonal { last: 0.01 },
+            InitRule::Edac => InitScheme::FanIn { last: 3e-3 },
             InitRule::Torch | InitRule::Lecun => self.policy(),
         }
     }
@@ -91,6 +94,13 @@ pub(super) struct Steps<'a> {
     pub(super) actor: &'a AdamConfig,
     pub(super) critic: &'a AdamConfig,
     pub(super) polyak: (&'static str, &'a Schedule),
+}
+
+/// What multiplies the excess of entropy in the loss of a temperature.
+#[derive(Clone, Copy)]
+pub(super) enum Factor {
+    LogAlpha,
+    Alpha,
 }
 
 impl SoftNets {
@@ -145,14 +155,29 @@ impl SoftNets {
         b.metric(&POLICY_LOSS, policy_loss);
         b.metric(&CRITIC_LOSS, critic_loss);
         self.policy_metrics(b, log_pi);
-        if let Some((group, p)) = self.log_alpha {
-            let loss = -(b.s.param(p) * (log_pi + self.target_entropy)).sum(Axis::Heads).mean();
-            b.metric(&TEMPERATURE_LOSS, loss);
-            b.train("temperature", ACTOR, group, steps.temperature, loss);
-        }
+        self.train_temperature(b, log_pi, Factor::LogAlpha, steps.temperature);
         b.train("policy", ACTOR, self.pi.group(), steps.actor, policy_loss);
         b.train("q", CRITIC, self.q.group(), steps.critic, critic_loss);
         self.move_target(b, steps.polyak);
+    }
+
+    /// Moves α, if it is learnt, on -x E[ log π(a~|s) + H ], x being log α or α itself.
+    pub(super) fn train_temperature<'t>(
+        &self,
+        b: &Round<'t>,
+        log_pi: Var<'t>,
+        factor: Factor,
+        optimiser: &AdamConfig,
+    ) {
+        if let Some((group, p)) = self.log_alpha {
+            let factor = match factor {
+                Factor::LogAlpha => b.s.param(p),
+                Factor::Alpha => self.alpha(b),
+            };
+            let loss = -(factor * (log_pi + self.target_entropy)).sum(Axis::Heads).mean();
+            b.metric(&TEMPERATURE_LOSS, loss);
+            b.train("temperature", ACTOR, group, optimiser, loss);
+        }
     }
 
     /// Q̂ ← (1-ρ) Q̂ + ρ Q

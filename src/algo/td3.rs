@@ -69,7 +69,7 @@ impl Td3 {
         let eps = (noise * c.target_noise).clamp(-c.target_clip, c.target_clip);
         let a2 = b.perturb((mode + eps).clamp(-1.0, 1.0).named("a'"));
         let gamma = b.hyper("td3.discount", &c.discount);
-        b.r + gamma * b.m * self.q_target.min(b.s2, a2)
+        b.r + gamma * b.m * b.value(&self.q_target, b.s2, a2)
     }
 
     fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
@@ -110,6 +110,10 @@ impl Learner for Td3 {
 
     fn critics(&self) -> Option<&Critics> {
         Some(&self.q)
+    }
+
+    fn target_critics(&self) -> Option<&Critics> {
+        Some(&self.q_target)
     }
 
     fn actor_every(&self) -> u64 {

@@ -70,6 +70,10 @@ impl Learner for Td3Bc {
         self.base.critics()
     }
 
+    fn target_critics(&self) -> Option<&Critics> {
+        self.base.target_critics()
+    }
+
     fn actor_every(&self) -> u64 {
         self.base.actor_every()
     }

@@ -48,6 +48,11 @@ pub enum InitScheme {
         /// bound of the last layer
         last: f64,
     },
+    /// hidden weights U(±1/√fan_in), hidden biases 0.1, last weights and biases U(±last)
+    FanIn {
+        /// bound of the last layer
+        last: f64,
+    },
 }
 
 /// A network between its inputs and outputs: the widths of its hidden layers, what normalises them, how they begin.

@@ -38,6 +38,8 @@ pub fn layer(scheme: InitScheme, inputs: usize, outputs: usize, last: bool) -> (
         (InitScheme::Lecun, true) => (Init::Uniform((3.0 * 0.01 / k).sqrt()), zero),
         (InitScheme::Rlkit { .. }, false) => (Init::Uniform(1.0 / n.sqrt()), zero),
         (InitScheme::Rlkit { last }, true) => (Init::Uniform(last), zero),
+        (InitScheme::FanIn { .. }, false) => (Init::Uniform(1.0 / k.sqrt()), Init::Constant(0.1)),
+        (InitScheme::FanIn { last }, true) => (Init::Uniform(last), Init::Uniform(last)),
     }
 }
 
@@ -123,13 +125,14 @@ mod tests {
 
     /// Every scheme with the variances of (hidden weights, hidden biases, last weights, last biases) of layers of 100 inputs
     /// and 50 outputs.
-    const SCHEMES: [(InitScheme, [f64; 4]); 6] = [
+    const SCHEMES: [(InitScheme, [f64; 4]); 7] = [
         (InitScheme::Torch, [0.01 / 3.0; 4]),
         (InitScheme::TorchXavier { last: 0.1 }, [0.01 / 3.0, 0.01 / 3.0, 0.01 * 2.0 / 150.0, 0.0]),
         (InitScheme::Xavier, [2.0 / 150.0, 0.0, 2.0 / 150.0, 0.0]),
         (InitScheme::Orthogonal { last: 0.01 }, [2.0 / 100.0, 0.0, 0.0001 / 100.0, 0.0]),
         (InitScheme::Lecun, [0.01, 0.0, 0.0001, 0.0]),
         (InitScheme::Rlkit { last: 3e-3 }, [0.02 / 3.0, 0.0, 9e-6 / 3.0, 0.0]),
+        (InitScheme::FanIn { last: 3e-3 }, [0.01 / 3.0, 0.0, 9e-6 / 3.0, 9e-6 / 3.0]),
     ];
 
     #[test]
@@ -137,7 +140,10 @@ mod tests {
         for (scheme, variances) in SCHEMES {
             let (hidden, last) = (layer(scheme, 100, 50, false), layer(scheme, 100, 50, true));
             for (init, variance) in [hidden.0, hidden.1, last.0, last.1].into_iter().zip(variances) {
-                let w: Vec<f64> = filled(init, Shape::new(2, 100, 50)).into_iter().map(f64::from).collect();
+                // Constants vary as little whatever they are; `value_stability` has the numbers.
+                let centre = if let Init::Constant(x) = init { x as f32 } else { 0.0 };
+                let w = filled(init, Shape::new(2, 100, 50));
+                let w: Vec<f64> = w.into_iter().map(|x| f64::from(x - centre)).collect();
                 let n = w.len() as f64;
                 let (mean, square) = (w.iter().sum::<f64>() / n, w.iter().map(|x| x * x).sum::<f64>() / n);
                 // Five standard errors, of the mean and of the square of a normal variable, which has the widest.
@@ -159,7 +165,7 @@ mod tests {
                 [w[0], w[1], w[4999]]
             })
         });
-        let expected: [[[f32; 3]; 3]; 6] = [
+        let expected: [[[f32; 3]; 3]; 7] = [
             [
                 [0.039827324, -0.024270512, 0.08052257],
                 [0.039827324, -0.024270512, 0.08052257],
@@ -184,6 +190,11 @@ mod tests {
             [
                 [0.05632434, -0.03432369, 0.113876104],
                 [0.0, 0.0, 0.0],
+                [0.0011948197, -0.0007281154, 0.002415677],
+            ],
+            [
+                [0.039827324, -0.024270512, 0.08052257],
+                [0.1, 0.1, 0.1],
                 [0.0011948197, -0.0007281154, 0.002415677],
             ],
         ];

@@ -25,7 +25,7 @@ const USUAL: Names = &[
 ];
 
 /// Linear layers with names instead of numbers: the last of a network, side by side in this order.
-const LAST: [&str; 3] = ["mean_linear", "mean", "log_std"];
+const LAST: [&str; 5] = ["mean_linear", "mean", "mu", "log_std", "log_sigma"];
 
 /// Where a parameter belongs in its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -260,7 +260,10 @@ mod tests {
             ("qf.q1.4.bias", ("qf.q1", Place::Layer(4), "bias")),
             ("actor.log_std", ("actor", Place::Itself, "log_std")),
             ("actor._log_std", ("actor", Place::Itself, "log_std")),
-            ("actor.log_std.weight", ("actor", Place::Last(2), "weight")),
+            ("actor.log_std.weight", ("actor", Place::Last(3), "weight")),
+            ("actor.trunk.2.weight", ("actor", Place::Layer(2), "weight")),
+            ("actor.mu.bias", ("actor", Place::Last(2), "bias")),
+            ("actor.log_sigma.bias", ("actor", Place::Last(4), "bias")),
             ("actor_offline.mean_linear.bias", ("actor_offline", Place::Last(0), "bias")),
             ("critic_1._mlp.0.weight", ("critic_1", Place::Layer(0), "weight")),
             ("critic_1.norm.1.weight", ("critic_1", Place::Norm(1), "weight")),
@@ -306,7 +309,7 @@ mod tests {
     fn layers_stand_in_order_and_last_ones_side_by_side() {
         use Place::{Last, Layer, Norm};
         let layers =
-            [(Layer(0), 32), (Layer(2), 16), (Last(1), 3), (Last(2), 3), (Norm(0), 32), (Norm(1), 16)];
+            [(Layer(0), 32), (Layer(2), 16), (Last(1), 3), (Last(3), 3), (Norm(0), 32), (Norm(1), 16)];
         let networks = networks(&[("actor", &layers)]);
         assert_eq!((networks.widths("pi"), networks.widths("q")), (vec![32, 16, 6], vec![]));
         for (theirs, ours) in [
