@@ -29,7 +29,7 @@ use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online
 use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
-const BASES: [&str; 7] = ["iql", "awac", "cql", "cal_ql", "sac", "td3", "td3_bc"];
+const BASES: [&str; 9] = ["iql", "awac", "cql", "cal_ql", "sac", "td3", "td3_bc", "sac_n", "edac"];
 
 fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
     agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())
@@ -193,7 +193,7 @@ fn perturbation_moves_the_action_of_the_target_alone() {
             assert_eq!(policy(1.0), policy(0.0), "{algo}: the policy sees the perturbation");
         }
     }
-    for algo in ["sac", "cql"] {
+    for algo in ["sac", "cql", "sac_n"] {
         let density = losses(algo, "so2", 0.0, true, "q");
         assert_eq!(
             losses(algo, "so2", 1.0, true, "q"),

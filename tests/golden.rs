@@ -113,6 +113,18 @@ fn sac_in_the_order_of_cleanrl() {
 }
 
 #[test]
+fn sac_n() {
+    // Temperature, policy and five critics, each on what moved before it.
+    compare("sac-n-hopper.safetensors", 30, 2e-4);
+}
+
+#[test]
+fn edac() {
+    // The same beside a term that trains through the slopes of the critics.
+    compare("edac-hopper.safetensors", 30, 5e-4);
+}
+
+#[test]
 fn td3() {
     compare("td3-hopper.safetensors", 15, 2e-4);
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `q_data`, `q_pi`, `q_rand` | E[ min_j Q_j(s, a) ] of the recorded action, the policy's mode, a uniform action |
 //! | `q_max_abs` | max \|Q_j(s, a)\|; beyond `run.q_bound` the run has diverged |
+//! | `q_spread` | E[ std_j Q_j(s, a) ], J - 1 in the variance, for methods that make use of it |
 //! | `td_rms` | sqrt E[ mean_j ( y - Q_j(s,a) )² ] |
 //! | `td_rms_offline`, `td_rms_online` | online: the same over rows of that origin; 0 where there are none |
 //! | `mode_mse` | E[ mean_i ( mode π_i(s) - a_i )² ] |
@@ -39,6 +40,9 @@ pub static Q_PI: Metric = Metric::new("q_pi", "E[ min_j Q_j(s, pi(s)) ]", "", "V
 pub static Q_RAND: Metric = Metric::new("q_rand", "E[ min_j Q_j(s, u) ], u uniform", "", "Values");
 /// Largest value.
 pub static Q_MAX: Metric = Metric::new("q_max_abs", "max |Q_j(s, a)|", "", "Largest value");
+/// How far critics disagree about the recorded action.
+pub static Q_SPREAD: Metric =
+    Metric::new("q_spread", "E[ std_j Q_j(s, a) ]", "", "Disagreement of the critics");
 /// Root mean square TD error.
 pub static TD_RMS: Metric = Metric::new("td_rms", "sqrt E[ mean_j (y - Q_j)^2 ]", "", "TD error");
 /// The same on offline rows.
@@ -118,6 +122,14 @@ pub fn effective_share(x: Var<'_>, batch: usize) -> Var<'_> {
 /// Mean of x `[B, 1]` over the rows where `flag` is 1; 0 where there are none.
 pub fn mean_where<'t>(x: Var<'t>, flag: Var<'t>) -> Var<'t> {
     (x * flag).total() / flag.total().clamp(1.0, f64::INFINITY)
+}
+
+/// Standard deviation over heads of x `[J, B, N]`, as `[1, B, N]`: the sum of squares is divided by J - `lost`, or by 1 where
+/// that is less.
+pub fn deviation(x: Var<'_>, lost: usize) -> Var<'_> {
+    let squares = (x - x.mean_over(Axis::Heads)).square().sum(Axis::Heads);
+    let degrees = x.shape().heads.saturating_sub(lost).max(1);
+    (squares / degrees as f64).sqrt()
 }
 
 /// Largest |x|.

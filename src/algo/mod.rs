@@ -38,7 +38,8 @@
 //!
 //! What several methods share: [`measure`] has the metrics, [`iql`] the values that learn without a policy (`Values`),
 //! [`soft`] the networks of a soft actor-critic with their initial weights, losses and updates. An algorithm that reads
-//! another's options says `extends` in its line.
+//! another's options says `extends` in its line; one that adds terms to another's losses hands them to its round, as [`edac`]
+//! to that of [`sac_n`].
 //! What it needs outside its section, as batches of half new transitions or twenty updates of the critics for one of the
 //! policy, stands in `defaults` of its line; presets and users override it.
 //!
@@ -60,6 +61,7 @@ pub mod awac;
 pub mod bc;
 pub mod cal_ql;
 pub mod cql;
+pub mod edac;
 pub mod famo2o;
 pub mod foreign;
 pub mod iql;
@@ -71,6 +73,7 @@ pub mod returns;
 pub mod rlpd;
 pub mod round;
 pub mod sac;
+pub mod sac_n;
 pub mod soft;
 pub mod td3;
 pub mod td3_bc;

@@ -1,7 +1,7 @@
 //! The list of base algorithms, and what a line of such a list says.
 
 use super::foreign::Foreign;
-use super::{Dims, Learner, awac, bc, cal_ql, cql, famo2o, iql, rlpd, sac, td3, td3_bc};
+use super::{Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, rlpd, sac, sac_n, td3, td3_bc};
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
 
@@ -129,6 +129,25 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "TD3 whose policy also clones the data",
             Some(section::<td3_bc::Td3BcConfig>),
             |c, dims, p| Ok(Box::new(td3_bc::Td3Bc::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        foreign: sac_n::FOREIGN,
+        ..Entry::new(
+            "sac_n",
+            "soft actor-critic on data, pessimistic by the least of many critics",
+            Some(section::<sac_n::SacNConfig>),
+            |c, dims, p| Ok(Box::new(sac_n::SacN::declare(&c.section(), dims, p))),
+        )
+    },
+    Entry {
+        extends: Some("sac_n"),
+        foreign: edac::FOREIGN,
+        ..Entry::new(
+            "edac",
+            "SAC-N whose critics are kept from agreeing about actions outside the data",
+            Some(section::<edac::EdacConfig>),
+            |c, dims, p| Ok(Box::new(edac::Edac::declare(&c.section(), &c.section(), dims, p)?)),
         )
     },
     Entry {

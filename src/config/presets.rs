@@ -99,6 +99,18 @@ pub const PRESETS: &[Preset] = &[
         about: "the networks and rates of sac, on recorded transitions",
         text: include_str!("presets/sac_offline.toml"),
     },
+    Preset { name: "sac_n", about: "SAC-N as in CORL, 10 critics", text: include_str!("presets/sac_n.toml") },
+    Preset { name: "edac", about: "EDAC as in CORL, 10 critics", text: include_str!("presets/edac.toml") },
+    Preset {
+        name: "edac-hopper",
+        about: "EDAC as in CORL on Hopper, 50 critics",
+        text: include_str!("presets/edac-hopper.toml"),
+    },
+    Preset {
+        name: "edac-medium-expert",
+        about: "EDAC's exception for medium-expert, HalfCheetah and Walker2d",
+        text: include_str!("presets/edac-medium-expert.toml"),
+    },
     Preset {
         name: "td3",
         about: "TD3 as its authors' present program runs it on locomotion, in an environment alone",

@@ -177,6 +177,11 @@ impl Critics {
         self.net.group()
     }
 
+    /// How many there are, of all members.
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
     /// Q_j(s, a) `[E·J, B·k, 1]` for states `[B, S]` and actions `[B·k, A]`, k for every state; actions `[E, B·k, A]`
     /// are each member's own
     pub fn all<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
@@ -186,6 +191,17 @@ impl Critics {
             false => self.net.forward_groups(s, self.per_critic(a)),
         };
         q.named(label)
+    }
+
+    /// ∇_a Q_j(s, a) `[J, B, A]` of every critic, for an action of all `[B, A]`; losses may train through it. Up to the first
+    /// layer it is the forward pass of [`Critics::all`].
+    pub fn slopes<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let (x, label) = (s.concat(a), format!("grad_a {}_j({}, {})", self.symbol, s.name(), a.name()));
+        let (w, bias) = self.net.layers[0];
+        let w = s.param(w);
+        // Below the first layer all critics read the same numbers; above it each has its own.
+        let in_first = self.net.forward(x).total().gradient(x.linear(w, s.param(bias)));
+        in_first.linear_transposed(w.rows(s.shape().cols, a.shape().cols)).named(label)
     }
 
     /// What belongs to a member `[E, B, N]` beside each of its critics `[E·J, B, N]`; what belongs to all as it is.

@@ -185,6 +185,13 @@ impl<'t> Var<'t> {
         self.push(Op::Linear, &[self.id, weight.id, bias.id], shape)
     }
 
+    /// x wᵀ `[J, B, K]` of x `[J, B, N]` and w `[J, K, N]`: what [`Var::linear`] hands back to its input, to each head's own.
+    pub fn linear_transposed(self, weight: Var<'t>) -> Var<'t> {
+        let (x, w) = (self.shape(), weight.shape());
+        assert!(x.cols == w.cols && x.heads == w.heads, "transposed layer: {x}, weight {w}");
+        self.linear_dx(weight, Shape::new(w.heads, x.rows, w.rows))
+    }
+
     pub(super) fn linear_without_bias(self, weight: Var<'t>) -> Var<'t> {
         let zeros = self.constant(0.0).expand(Shape { rows: 1, ..weight.shape() });
         self.linear(weight, zeros)
