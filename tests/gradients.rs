@@ -14,6 +14,7 @@ use baq::autodiff::{
     Adam, Axis, Clock, Noise, Op, ParamTable, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer,
     Var, Workspace, derivative,
 };
+use baq::nn::{Params, init::Init};
 use baq::replay;
 use common::{Numbers, SMALL, agent, methods, online};
 
@@ -469,6 +470,29 @@ fn the_model_of_the_data() {
         let (_, trace) = agent.pretraining().pop().expect("baq has a model");
         assert_good(&set, &check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true));
     }
+}
+
+/// Squares, roots and the least of values that are far smaller than the step.
+#[test]
+fn tiny_parameters_are_checked_at_their_own_scale() {
+    let mut params = Params::default();
+    let group = params.group("tiny", false);
+    let tiny = params.tensor(group, "x", Shape::new(1, 6, 4), Init::Uniform(1e-7));
+    let (table, store) = params.finish(3);
+    let t = Tracer::new(table);
+    let x = t.constant(0.0).param(tiny);
+    let loss = (x.square().sqrt() * t.input("w", 6, 4)).sum(Axis::Cols) + x.min(Axis::Cols);
+    t.train("tiny", Role::Critic, group, &Adam::new(Schedule::Constant(1e-3)), loss.mean());
+    let trace = t.finish();
+    let checked = |factor: f64| {
+        let (store, inputs) = (ReferenceStore::from(&store), gradcheck::synthetic(&trace, 1));
+        let checker = Checker::new(&trace, &store, &inputs, Clock::default());
+        let [t] = &checker.tensors()[..] else { panic!("one tensor") };
+        let claimed: Vec<f64> = t.gradient.iter().map(|g| g * factor).collect();
+        checker.compare(t, &claimed, 1, false)
+    };
+    assert!(checked(1.0).passed(), "{:?}", checked(1.0));
+    assert!(!checked(1.001).passed(), "{:?}", checked(1.001));
 }
 
 #[test]

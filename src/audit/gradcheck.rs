@@ -102,8 +102,9 @@ pub fn shake(store: &mut ReferenceStore, seed: u64) {
 /// Steps of the central differences, for parameters of order 1 in f64: the next one is taken where a kink
 /// (a unit of a ReLU layer that switches) lies within the one before.
 const STEPS: [f64; 3] = [1e-6, 1e-7, 1e-8];
-/// Directions tried until there is no kink within the step. A wrong gradient gains nothing by it: away from
-/// kinks the slopes on both sides agree with each other and not with it.
+/// Directions tried until there is no kink within the step; then as many that move every parameter in proportion to
+/// itself, for those that are far smaller than the step. A wrong gradient gains nothing by it: away from kinks the slopes
+/// on both sides agree with each other and not with it.
 const DRAWS: u64 = 8;
 
 pub(super) fn norm(x: &[f64]) -> f64 {
@@ -145,6 +146,16 @@ pub struct Trained<'a> {
     pub gradient: &'a [f64],
 }
 
+/// The derivative of a loss along a random direction of one tensor.
+struct Along {
+    analytic: f64,
+    numeric: f64,
+    /// what the analytic one is like along any such direction
+    typical: f64,
+    /// no kink within the step
+    smooth: bool,
+}
+
 impl<'a> Checker<'a> {
     /// Runs the pass.
     pub fn new(
@@ -184,9 +195,14 @@ impl<'a> Checker<'a> {
         all
     }
 
+    /// What a tensor is before it moves.
+    fn place(&self, t: &Trained<'_>) -> &[f64] {
+        self.value(self.params[&(t.param, t.version)])
+    }
+
     /// The loss after a move of one tensor.
     fn loss(&self, t: &Trained<'_>, moved: &dyn Fn(usize) -> f64) -> f64 {
-        let mut to = self.value(self.params[&(t.param, t.version)]).to_vec();
+        let mut to = self.place(t).to_vec();
         to.iter_mut().enumerate().for_each(|(i, x)| *x += moved(i));
         let moved = (t.param, t.version, &to[..]);
         reference::value_after(self.trace, t.loss, self.inputs, self.clock, moved, &self.values)[0]
@@ -201,27 +217,33 @@ impl<'a> Checker<'a> {
         ((up - down) / (2.0 * step), (right - left).abs() <= 2.0 * TOLERANCE * scale)
     }
 
+    /// One of the directions: of length 1, or from number [`DRAWS`] on in proportion to the parameters.
+    fn along(&self, t: &Trained<'_>, gradient: &[f64], seed: u64, draw: u64) -> Along {
+        let mut rng = Rng::new(seed, Stream::Check, t.param.index() as u64 + (draw << 16));
+        let mut d: Vec<f64> = (0..gradient.len()).map(|_| StandardNormal.sample(&mut rng)).collect();
+        let typical = if draw < DRAWS {
+            let length = norm(&d);
+            d.iter_mut().for_each(|d| *d /= length);
+            norm(gradient) / (gradient.len() as f64).sqrt()
+        } else {
+            d.iter_mut().zip(self.place(t)).for_each(|(d, x)| *d *= x.abs());
+            norm(&gradient.iter().zip(self.place(t)).map(|(g, x)| g * x).collect::<Vec<f64>>())
+        };
+        let analytic: f64 = gradient.iter().zip(&d).map(|(g, d)| g * d).sum();
+        let (numeric, smooth) = self.slope(t, &|i| d[i], STEPS[0], typical.max(analytic.abs()));
+        Along { analytic, numeric, typical, smooth }
+    }
+
     /// Compares finite differences with what is claimed to be the gradient of a tensor.
     pub fn compare(&self, t: &Trained<'_>, gradient: &[f64], seed: u64, elements: bool) -> TensorCheck {
-        // What a derivative along a random direction is like.
-        let typical = norm(gradient) / (gradient.len() as f64).sqrt();
-        let along = |draw: u64| {
-            let mut rng = Rng::new(seed, Stream::Check, t.param.index() as u64 + (draw << 16));
-            let d: Vec<f64> = (0..gradient.len()).map(|_| StandardNormal.sample(&mut rng)).collect();
-            let length = norm(&d);
-            let analytic: f64 = gradient.iter().zip(&d).map(|(g, d)| g * d / length).sum();
-            let scale = typical.max(analytic.abs());
-            let (numeric, smooth) = self.slope(t, &|i| d[i] / length, STEPS[0], scale);
-            (analytic, numeric, smooth)
-        };
-        let mut found = along(0);
-        for draw in 1..DRAWS {
-            if found.2 {
+        let mut found = self.along(t, gradient, seed, 0);
+        for draw in 1..2 * DRAWS {
+            if found.smooth {
                 break;
             }
-            found = along(draw);
+            found = self.along(t, gradient, seed, draw);
         }
-        let (analytic, numeric, _) = found;
+        let Along { analytic, numeric, typical, .. } = found;
         let elementwise = elements.then(|| {
             let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
             let error = |k: usize| {
