@@ -29,7 +29,8 @@ use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online
 use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
-const BASES: [&str; 9] = ["iql", "awac", "cql", "cal_ql", "sac", "td3", "td3_bc", "sac_n", "edac"];
+const BASES: [&str; 11] =
+    ["iql", "awac", "cql", "cal_ql", "sac", "td3", "td3_bc", "sac_n", "edac", "pbrl", "rorl"];
 
 fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
     agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())
@@ -95,7 +96,7 @@ fn unconstrained_bases_are_those_without_a_constraint() {
 /// and what lies between is that much of both.
 #[test]
 fn apl_lets_go_of_the_tie_by_batches() {
-    let cases = [("cql", "q"), ("cal_ql", "q"), ("iql", "policy"), ("awac", "policy")];
+    let cases = [("cql", "q"), ("cal_ql", "q"), ("pbrl", "q"), ("iql", "policy"), ("awac", "policy")];
     for (algo, update) in cases {
         let apl = |tie| losses_tied(algo, "apl", 0.0, false, update, tie);
         let (base, free) =

@@ -309,7 +309,7 @@ fn numerics_belong_to_a_run() {
 #[test]
 fn what_needs_data_is_refused_without() {
     let place = Place::new();
-    for algo in ["bc", "iql", "awac", "cql", "cal_ql", "td3_bc", "sac_n", "edac"] {
+    for algo in ["bc", "iql", "awac", "cql", "cal_ql", "td3_bc", "sac_n", "edac", "pbrl", "rorl"] {
         let words = ["no dataset", algo, "recorded transitions", "--data", "sac, td3"];
         place.refused_line(&format!("train --algo {algo} --env toy --out run"), &words);
     }

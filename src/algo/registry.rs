@@ -1,7 +1,9 @@
 //! The list of base algorithms, and what a line of such a list says.
 
 use super::foreign::Foreign;
-use super::{Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, rlpd, sac, sac_n, td3, td3_bc};
+use super::{
+    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, pbrl, rlpd, rorl, sac, sac_n, td3, td3_bc,
+};
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
 
@@ -148,6 +150,21 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "SAC-N whose critics are kept from agreeing about actions outside the data",
             Some(section::<edac::EdacConfig>),
             |c, dims, p| Ok(Box::new(edac::Edac::declare(&c.section(), &c.section(), dims, p)?)),
+        )
+    },
+    Entry::new(
+        "pbrl",
+        "pessimistic bootstrapping: targets lowered by the critics' disagreement, outside the data most",
+        Some(section::<pbrl::PbrlConfig>),
+        |c, dims, p| Ok(Box::new(pbrl::Pbrl::declare(&c.section(), dims, p))),
+    ),
+    Entry {
+        extends: Some("sac_n"),
+        ..Entry::new(
+            "rorl",
+            "SAC-N made smooth around the recorded states, and pessimistic there",
+            Some(section::<rorl::RorlConfig>),
+            |c, dims, p| Ok(Box::new(rorl::Rorl::declare(&c.section(), &c.section(), dims, p))),
         )
     },
     Entry {

@@ -112,6 +112,41 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/edac-medium-expert.toml"),
     },
     Preset {
+        name: "pbrl",
+        about: "PBRL as its authors run it on locomotion",
+        text: include_str!("presets/pbrl.toml"),
+    },
+    Preset {
+        name: "rorl",
+        about: "RORL as its authors run it on hopper-medium, states standardised",
+        text: include_str!("presets/rorl.toml"),
+    },
+    Preset {
+        name: "rorl-hopper-medium-replay",
+        about: "RORL's exception for hopper-medium-replay",
+        text: include_str!("presets/rorl-hopper-medium-replay.toml"),
+    },
+    Preset {
+        name: "rorl-hopper-medium-expert",
+        about: "RORL's exception for hopper-medium-expert",
+        text: include_str!("presets/rorl-hopper-medium-expert.toml"),
+    },
+    Preset {
+        name: "rorl-halfcheetah",
+        about: "RORL as its authors run it on HalfCheetah: no term outside the data",
+        text: include_str!("presets/rorl-halfcheetah.toml"),
+    },
+    Preset {
+        name: "rorl-walker2d",
+        about: "RORL as its authors run it on walker2d-medium",
+        text: include_str!("presets/rorl-walker2d.toml"),
+    },
+    Preset {
+        name: "rorl-walker2d-mixed",
+        about: "RORL's exception for walker2d-medium-replay and -medium-expert",
+        text: include_str!("presets/rorl-walker2d-mixed.toml"),
+    },
+    Preset {
         name: "td3",
         about: "TD3 as its authors' present program runs it on locomotion, in an environment alone",
         text: include_str!("presets/td3.toml"),

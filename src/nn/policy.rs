@@ -285,6 +285,17 @@ impl Policy {
         }
     }
 
+    /// A, components of an action.
+    pub fn actions(&self) -> usize {
+        self.dims.1
+    }
+
+    /// μ(s) and log σ(s) `[B, A]` of the Gaussian before the tanh. Panics for head D, which has none.
+    pub fn gaussian<'t>(&self, s: impl Input<'t>) -> (Var<'t>, Var<'t>) {
+        let (mean, log_std) = self.parts(s.joined());
+        (mean, log_std.expect("invariant: a deterministic policy has no spread"))
+    }
+
     /// Whether it has a density and a spread; without them it is a function of the state.
     pub fn has_density(&self) -> bool {
         self.head.has_density()
