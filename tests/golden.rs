@@ -125,6 +125,12 @@ fn edac() {
 }
 
 #[test]
+fn e2o_over_cql_of_five_critics() {
+    // Also its target, and the action that it chooses for its optimism.
+    compare("e2o-online-hopper.safetensors", 30, 5e-4);
+}
+
+#[test]
 fn td3() {
     compare("td3-hopper.safetensors", 15, 2e-4);
 }

@@ -1,6 +1,6 @@
 //! The list of adaptations.
 
-use super::{apl, baq, off2on, pex, so2, suf};
+use super::{apl, baq, e2o, off2on, pex, so2, suf};
 use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
 use crate::config::{Config, ConfigError, section};
 use crate::nn::Params;
@@ -67,6 +67,17 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
             "adaptive policy learning: tied to the data on batches of everything, free on batches of the latest transitions",
             Some(section::<apl::AplConfig>),
             |c, _, base, _| Ok(Box::new(apl::Apl::new(&c.section(), base)?)),
+        )
+    },
+    Entry {
+        needs_data: false,
+        defaults: e2o::DEFAULTS,
+        foreign: e2o::FOREIGN,
+        ..Entry::new(
+            "e2o",
+            "the ensemble's pessimism loosened, its disagreement explored: for bases of many critics",
+            Some(section::<e2o::E2oConfig>),
+            |c, _, base, _| Ok(Box::new(e2o::E2o::new(&c.section(), base)?)),
         )
     },
     Entry {

@@ -112,6 +112,16 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/edac-medium-expert.toml"),
     },
     Preset {
+        name: "cql_n",
+        about: "CQL of 10 critics, the main base of E2O, as its authors train it offline",
+        text: include_str!("presets/cql_n.toml"),
+    },
+    Preset {
+        name: "td3_bc_n",
+        about: "TD3+BC of 10 critics, the other base of E2O",
+        text: include_str!("presets/td3_bc_n.toml"),
+    },
+    Preset {
         name: "pbrl",
         about: "PBRL as its authors run it on locomotion",
         text: include_str!("presets/pbrl.toml"),
