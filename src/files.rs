@@ -1,3 +1,27 @@
-//! How every room opens a file that somebody else named: regular files only, never a pipe or a device.
+//! How every room opens a file that somebody else named (regular files only, never a pipe or a device), where this program
+//! keeps what it can make again, and how much room there is.
+
+use std::path::{Path, PathBuf};
 
 pub use baq_datasets::files::{open, read, read_to_string};
+
+/// Our own cache folder, `.../baq`; `None` when there is no home.
+pub fn cache() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = variable("XDG_CACHE_HOME").filter(|p| p.is_absolute());
+    folder.or_else(|| variable("HOME").map(|home| home.join(".cache"))).map(|folder| folder.join("baq"))
+}
+
+/// Bytes that this user may still write at a path, which need not exist; `None` where the system does not say.
+#[cfg(unix)]
+pub fn free_space(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
+    let system = rustix::fs::statvfs(existing.unwrap_or(Path::new("."))).ok()?;
+    Some(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
+/// Bytes that this user may still write at a path; `None`: this system is not asked.
+#[cfg(not(unix))]
+pub fn free_space(_: &Path) -> Option<u64> {
+    None
+}

@@ -90,24 +90,9 @@ pub fn bytes(config: &Config) -> f64 {
     12.0 * numbers as f64 + 1e6 + online.env_steps as f64 * 4.0 * (2 * dims.s + dims.a + 4) as f64
 }
 
-/// What a file system has left, in bytes.
-fn free_disk(path: &Path) -> Option<f64> {
-    #[cfg(unix)]
-    {
-        let existing = path.ancestors().find(|p| p.exists() && !p.as_os_str().is_empty());
-        let stat = rustix::fs::statvfs(existing.unwrap_or(Path::new("."))).ok()?;
-        Some(stat.f_bavail as f64 * stat.f_frsize as f64)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        None
-    }
-}
-
 /// An error unless the file system can take what is left of the study.
 pub fn check_disk(dir: &Path, bytes: f64) -> Result<(), TrainError> {
-    match free_disk(dir) {
+    match crate::files::free_space(dir).map(|free| free as f64) {
         Some(free) if free < bytes => Err(TrainError::Input(format!(
             "{}: expected {:.1} GB free for the study's runs, got {:.1} GB; make room, or choose another --out",
             dir.display(),

@@ -18,7 +18,7 @@ const MAY: &[(&str, &str, &str)] = &[
 const COMMON: [&str; 2] = ["plain", "baq"];
 /// Where the name of the program stands.
 const PROGRAM: &[&str] =
-    &["src/cli/command.rs", "src/cli/hints.rs", "src/env/mujoco/find.rs", "src/checkpoint/container.rs"];
+    &["src/cli/command.rs", "src/cli/hints.rs", "src/files.rs", "src/checkpoint/container.rs"];
 
 /// The names in the text of a registry: the first literal, or its constant, of every `Entry::new(`.
 pub fn registered(source: &str) -> BTreeSet<String> {

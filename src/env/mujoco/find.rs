@@ -66,14 +66,9 @@ impl Surroundings {
     /// Of this process.
     pub fn here() -> Surroundings {
         let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
-        let cache = variable("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .filter(|p| p.is_absolute())
-            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache")))
-            .map(|folder| folder.join("baq"));
         Surroundings {
             mujoco_path: variable("MUJOCO_PATH").map(PathBuf::from),
-            cache,
+            cache: crate::files::cache(),
             no_fetch: flag("BAQ_NO_FETCH"),
             python: vec!["python3".into(), "python".into()],
             system: [
