@@ -16,6 +16,7 @@
 //! | [`checkpoint`] | the complete training state in one file |
 //! | [`audit`] | golden traces and gradient checks |
 //! | [`train`] | offline and online loops, evaluation, collection |
+//! | [`suite`] | data sets that are built from recipes |
 //! | [`report`] | runs as pictures and one self-contained page |
 //! | [`study`] | questions as files: paired runs, statistics, tables, figures |
 //! | [`cli`] | the command line |
@@ -36,4 +37,5 @@ pub mod replay;
 pub mod report;
 pub mod rng;
 pub mod study;
+pub mod suite;
 pub mod train;

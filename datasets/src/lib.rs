@@ -20,6 +20,7 @@ mod recording;
 pub mod returns;
 pub mod scale;
 pub mod scores;
+pub mod suite;
 pub mod synthetic;
 mod transitions;
 pub mod write;

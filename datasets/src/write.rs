@@ -15,6 +15,8 @@ use std::path::Path;
 pub struct Options {
     /// `metadata/algorithm`, e.g. the policy's name.
     pub algorithm: Option<String>,
+    /// Further strings of the group `metadata`, by their keys; none is `algorithm`.
+    pub metadata: Vec<(String, String)>,
     /// Replace an existing file; otherwise that is an error.
     pub overwrite: bool,
 }
@@ -128,13 +130,16 @@ fn layout(columns: &Columns, options: &Options) -> std::result::Result<FileBuild
             .with_deflate(GZIP);
         file.add_group(infos.finish());
     }
-    if let Some(name) = options.algorithm.as_deref().filter(|name| !name.is_empty()) {
+    let algorithm = options.algorithm.as_deref().map(|name| ("algorithm", name));
+    let others = options.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+    // A string of no bytes has no HDF5 type.
+    let strings: Vec<_> = algorithm.into_iter().chain(others).filter(|(_, text)| !text.is_empty()).collect();
+    if !strings.is_empty() {
         let mut metadata = file.create_group("metadata");
-        metadata
-            .create_dataset("algorithm")
-            .with_strings(&[name])
-            .map_err(hdf5_pure::Error::Format)?
-            .with_shape(&[]);
+        for (key, text) in strings {
+            let dataset = metadata.create_dataset(key);
+            dataset.with_strings(&[text]).map_err(hdf5_pure::Error::Format)?.with_shape(&[]);
+        }
         file.add_group(metadata.finish());
     }
     Ok(file)

@@ -15,7 +15,7 @@ fn sample() -> Columns {
 }
 
 fn options() -> write::Options {
-    write::Options { algorithm: Some("tqc".into()), overwrite: false }
+    write::Options { algorithm: Some("tqc".into()), ..write::Options::default() }
 }
 
 fn round_trip<B: Backend>() {

@@ -6,7 +6,7 @@ use baq_kernels::Unit;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::setup::RunArgs;
+use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, train};
 use crate::adapt::Method;
 use crate::algo::Dims;
@@ -15,7 +15,7 @@ use crate::config::{Begin, Config, OfflineConfig, RunConfig};
 use crate::env::{self, cost};
 use crate::train::TrainError;
 use crate::train::bench::{self, Acting, Measured, Round, Samples};
-use crate::train::data::{self, EMBEDDED};
+use crate::train::data::EMBEDDED;
 use crate::train::effects::{self, Stage};
 use crate::train::metrics::read_timing;
 use crate::train::progress::{Ended, Stop};
@@ -249,7 +249,7 @@ impl Bench {
             patience: 0,
             ..config.section()
         });
-        let columns = data::load(&config)?.columns;
+        let columns = setup::load(&config)?.columns;
         let (dims, rows) = ((columns.obs_dim(), columns.act_dim()), columns.len());
         drop(columns);
         let folder = tempfile::tempdir()?;

@@ -7,20 +7,20 @@ use baq_datasets::{Columns, write};
 use clap::Args;
 use serde_json::json;
 
-use super::setup::Restored;
 use super::{Common, Outcome, Verdict, hints};
 use crate::checkpoint::atomic::{self, Draft};
 use crate::config::Exploration;
 use crate::env;
 use crate::train::TrainError;
 use crate::train::collect::{Behaviour, Collected, collect};
+use crate::train::policy::Restored;
 use crate::train::progress::Stop;
 use crate::train::rundir::RunError;
 
 /// Record transitions.
 #[derive(Debug, Args)]
 pub struct Collect {
-    /// run directory or checkpoint of the policy
+    /// run directory, checkpoint or policy file
     #[arg(long, value_name = "RUN", required_unless_present = "random", conflicts_with = "random")]
     from: Option<PathBuf>,
     /// uniform random actions instead of a policy; needs --env
@@ -56,7 +56,7 @@ impl Collect {
         let how =
             policy.as_ref().map(|p| if self.greedy { Exploration::Greedy } else { p.options.exploration });
         let behaviour = match (&mut policy, how) {
-            (Some(p), Some(how)) => Behaviour::policy(&mut p.agent, &p.scales, how, &p.options),
+            (Some(p), Some(how)) => Behaviour::policy(p, how, baq_kernels::active()),
             _ => Behaviour::Random,
         };
         let seed = common.seed.unwrap_or(0);
@@ -75,7 +75,7 @@ impl Collect {
             Some(p) => format!("{}, actions: {how}", p.describe()),
             None => "uniform random actions".into(),
         };
-        let options = write::Options { algorithm: Some(author.clone()), overwrite: false };
+        let options = write::Options { algorithm: Some(author.clone()), ..write::Options::default() };
         self.write(&columns, &options)?;
         let c = Collected::of(&columns, spec);
         if common.json {

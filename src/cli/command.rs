@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use super::outcome::{Common, Verdict, exit_code};
 use super::{
-    audit, bench, collect, data, demo, env, evaluate, explain, finetune, options, report, study, train,
+    audit, bench, collect, data, demo, env, evaluate, explain, finetune, options, report, study, suite, train,
 };
 use crate::train::TrainError;
 
@@ -35,6 +35,9 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Record a policy's transitions in a D4RL file
     Collect(collect::Collect),
+    /// Build data sets from recipes
+    #[command(subcommand)]
+    Suite(suite::SuiteCommand),
     /// Look at data files
     #[command(subcommand)]
     Data(data::Data),
@@ -65,7 +68,11 @@ pub fn main() -> ExitCode {
             return usage(&e);
         }
     };
-    let isa = cli.common.isa.unwrap_or(baq_kernels::best().isa);
+    let recorded = match &cli.command {
+        Command::Suite(suite) => suite.isa(),
+        _ => None,
+    };
+    let isa = cli.common.isa.or(recorded).unwrap_or(baq_kernels::best().isa);
     if let Err(e) = baq_kernels::choose(isa, cli.common.numerics) {
         return fail(&TrainError::Input(format!("--isa {isa}: {e}")));
     }
@@ -83,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(c) => c.run(cli.common),
         Command::Collect(c) => c.run(cli.common),
         Command::Data(c) => c.run(cli.common),
+        Command::Suite(c) => c.run(cli.common),
         Command::Env(c) => c.run(cli.common),
         Command::Explain(c) => c.run(cli.common),
         Command::Audit(c) => c.run(cli.common),

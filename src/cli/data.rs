@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use baq_datasets::inspect::Summary;
 use clap::{Args, Subcommand};
 
-use super::setup::RunArgs;
+use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
 use crate::config::{AutoOr, DataConfig};
 use crate::env;
+use crate::suite::{self, PREFIX};
 use crate::train::TrainError;
 use crate::train::data;
 
@@ -22,7 +23,7 @@ pub enum Data {
 /// Summarise a data file.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// D4RL file or Minari folder; `embedded` is the slice inside the program
+    /// D4RL file or Minari folder; `embedded` is the slice inside the program, `suite:NAME` a data set of `baq suite list`
     file: PathBuf,
     /// environment that the dimensions must fit and that scores are counted in (default: by what the file records or
     /// its name)
@@ -58,14 +59,21 @@ impl Inspect {
     }
 
     fn summary(&self) -> Result<Summary, TrainError> {
-        let spec = self.env.as_deref().map(env::spec).transpose()?;
+        let (named, file) = (self.file.to_string_lossy(), self.file.clone());
+        let of_suite = named.starts_with(PREFIX);
+        let file = if of_suite { suite::ready(&named)? } else { file };
+        let spec = match (&self.env, of_suite) {
+            (Some(env), _) => Some(env::spec(env)?),
+            (None, true) => setup::task(&named)?.known(),
+            (None, false) => None,
+        };
         let options = DataConfig {
             clip_actions: self.clip_actions,
             max_episode_steps: self.max_episode_steps.map_or(AutoOr::Auto, AutoOr::Value),
             ..DataConfig::default()
         };
-        let recording = data::read(&self.file, self.clip_actions)?;
-        let (mut summary, _) = data::summarise(&recording, &self.file, spec, &options)?;
+        let recording = data::read(&file, self.clip_actions)?;
+        let (mut summary, _) = data::summarise(&recording, &file, spec, &options)?;
         if spec.is_none() && recording.env.is_some() {
             summary.env = recording.env;
         }

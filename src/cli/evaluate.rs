@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::setup::Restored;
 use super::{Common, Outcome, Verdict};
 use crate::train::evaluate::Evaluator;
 use crate::train::metrics::{Phase, Stamp};
+use crate::train::policy::Restored;
 use crate::train::{TrainError, memory};
 
 /// Measure a trained policy.
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    /// run directory or checkpoint
+    /// run directory, checkpoint or policy file
     #[arg(long, value_name = "RUN")]
     from: PathBuf,
     /// environment (default: that of the run)

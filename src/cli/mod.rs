@@ -37,6 +37,7 @@ pub mod rerun;
 pub mod resume;
 pub mod setup;
 pub mod study;
+pub mod suite;
 pub mod train;
 
 pub use command::main;

@@ -48,5 +48,9 @@ pub fn exit_code(e: &TrainError) -> u8 {
         e,
         TrainError::Diverged { .. } | TrainError::Priority(_) | TrainError::Audit(Error::NotFinite(_))
     );
-    if diverged { 1 } else { 2 }
+    match e {
+        TrainError::Interrupted(_) => 3,
+        _ if diverged => 1,
+        _ => 2,
+    }
 }

@@ -6,21 +6,18 @@ use baq_kernels::Numerics;
 use clap::Args;
 
 use super::Common;
-use crate::adapt::{ADAPTATIONS, Method};
-use crate::algo::ALGORITHMS;
+use crate::adapt::Method;
 use crate::config::value::FieldValue as _;
 use crate::config::{
-    AnySection, AuditConfig, AutoOr, Config, ConfigError, DataConfig, MujocoConfig, OfflineConfig,
-    OnlineConfig, RunConfig, Section as _, nearest, presets, resolve_over, section,
+    AutoOr, Config, ConfigError, MujocoConfig, RunConfig, Section as _, nearest, presets, resolve_over,
 };
 use crate::env;
+use crate::suite::{self, PREFIX, Suite};
 use crate::train::TrainError;
-use crate::train::agent::Agent;
 use crate::train::conditions;
-use crate::train::counters::Counters;
-use crate::train::data::{self, Dataset, EMBEDDED, Scales, Task};
+use crate::train::data::{self, Dataset, EMBEDDED, Task};
 use crate::train::rundir::{self, RunDir};
-use crate::train::state::Saved;
+pub use crate::train::sections::{config_method, from_text, known_sections, of_text};
 
 /// What a run is made of; the rest comes from presets, files and `--set`.
 #[derive(Clone, Debug, Default, Args)]
@@ -37,7 +34,7 @@ pub struct RunArgs {
     /// environment, as in hopper-v4; `none` for training without evaluation (default: what the data record, or by their name)
     #[arg(long, value_name = "ENV")]
     pub env: Option<String>,
-    /// data file or Minari folder; `embedded` is the slice inside the program
+    /// data file or Minari folder; `embedded` is the slice inside the program, `suite:NAME` a data set of `baq suite list`
     #[arg(long, value_name = "FILE")]
     pub data: Option<String>,
     /// accept recorded actions outside [-1, 1] by clipping them
@@ -47,21 +44,6 @@ pub struct RunArgs {
     /// timeouts)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub max_episode_steps: Option<u64>,
-}
-
-/// Every section there is.
-pub fn known_sections() -> Vec<Box<dyn AnySection>> {
-    let mut all = vec![
-        section::<RunConfig>(),
-        section::<DataConfig>(),
-        section::<OfflineConfig>(),
-        section::<OnlineConfig>(),
-        section::<AuditConfig>(),
-        section::<MujocoConfig>(),
-    ];
-    all.extend(ALGORITHMS.iter().filter_map(|e| e.section).map(|s| s()));
-    all.extend(ADAPTATIONS.iter().filter_map(|e| e.section).map(|s| s()));
-    all
 }
 
 /// The configuration of an interrupted run, exactly as its directory states it. Refused in a process of other
@@ -101,21 +83,6 @@ pub fn note_simulator(config: Config, acts: bool, accept: bool) -> Result<Config
         )));
     }
     config.put(here);
-    Ok(config)
-}
-
-/// The configuration in the file of a run: the sections that are in it, and no others.
-pub fn of_text(origin: &str, text: &str) -> Result<Config, TrainError> {
-    let config = from_text(origin, text)?;
-    let table: toml::Table = text.parse().map_err(|e| TrainError::Input(format!("{origin}: {e}")))?;
-    let active: Vec<&str> = table.keys().map(String::as_str).collect();
-    Ok(config.restrict(&active)?)
-}
-
-/// A configuration read back from text that `origin` names, with the defaults of all other sections.
-pub fn from_text(origin: &str, text: &str) -> Result<Config, TrainError> {
-    let mut config = Config::new(known_sections());
-    config.apply_text(origin, text)?;
     Ok(config)
 }
 
@@ -240,7 +207,7 @@ impl RunArgs {
         if !run.env.is_empty() {
             run.env = env::spec(&run.env)?.id.into();
         } else if self.env.is_none() {
-            run.env = Task::of(Path::new(&run.dataset)).known().map_or("", |spec| spec.id).into();
+            run.env = task(&run.dataset)?.known().map_or("", |spec| spec.id).into();
         }
         let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco();
         let mut active = vec!["run", "data", "offline", "online", "audit"];
@@ -258,6 +225,9 @@ pub(super) fn absolute(dataset: &str) -> Result<String, TrainError> {
     if ["", EMBEDDED].contains(&dataset) {
         return Ok(dataset.into());
     }
+    if dataset.starts_with(PREFIX) {
+        return Ok(format!("{PREFIX}{}", Suite::here()?.find(dataset)?.text));
+    }
     let fail = |what: String| TrainError::Input(format!("--data {dataset}: {what}"));
     let path = std::path::absolute(dataset).map_err(|e| fail(e.to_string()))?;
     let text = path.to_str().ok_or_else(|| {
@@ -266,11 +236,36 @@ pub(super) fn absolute(dataset: &str) -> Result<String, TrainError> {
     Ok(text.into())
 }
 
-/// Reads the data of a run that exists; where they are gone, says what to do.
+/// The task that data tell.
+pub(super) fn task(dataset: &str) -> Result<Task, TrainError> {
+    if !dataset.starts_with(PREFIX) {
+        return Ok(Task::of(Path::new(dataset)));
+    }
+    let suite = Suite::here()?;
+    Ok(Task::Known(env::spec(&suite.recipe(&suite.find(dataset)?).env)?))
+}
+
+/// Reads the data of a configuration; those of the suite are built if they are not there.
+pub fn load(config: &Config) -> Result<Dataset, TrainError> {
+    let run: RunConfig = config.section();
+    if !run.dataset.starts_with(PREFIX) {
+        return data::load(config);
+    }
+    let file = suite::ready(&run.dataset)?;
+    let mut there = config.clone();
+    there.put(RunConfig { dataset: absolute(&file.to_string_lossy())?, ..run.clone() });
+    let mut dataset = data::load(&there)?;
+    // Where they are kept is no part of the run.
+    dataset.facts.name = run.dataset;
+    Ok(dataset)
+}
+
+/// The same for a run that exists; where the data are gone, says what to do.
 pub fn load_again(config: &Config) -> Result<Dataset, TrainError> {
-    data::load(config).map_err(|e| {
+    load(config).map_err(|e| {
         let name = config.section::<RunConfig>().dataset;
-        match ["", EMBEDDED].contains(&name.as_str()) || Path::new(&name).exists() {
+        let named = ["", EMBEDDED].contains(&name.as_str()) || name.starts_with(PREFIX);
+        match named || Path::new(&name).exists() {
             true => e,
             false => {
                 TrainError::Input(format!("{e}; if the data were moved, say where they are with --data FILE"))
@@ -279,104 +274,7 @@ pub fn load_again(config: &Config) -> Result<Dataset, TrainError> {
     })
 }
 
-/// The method of a configuration, as tables name it.
-pub fn config_method(config: &Config) -> String {
-    let method = Method::of(config);
-    method.title(|key| config.text(&method.adapt, key))
-}
-
 /// "; did you mean `x`?" for the nearest of `all`, or nothing.
 pub fn hint<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, all).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
-}
-
-/// A policy read back from a checkpoint, for commands that only act.
-pub struct Restored {
-    /// the checkpoint
-    pub file: String,
-    /// base algorithm
-    pub algo: String,
-    /// adaptation
-    pub adapt: String,
-    /// both, as tables name them
-    pub method: String,
-    /// whether it was saved in the online phase
-    pub online: bool,
-    /// networks and parameters
-    pub agent: Agent,
-    /// transforms of states and rewards
-    pub scales: Scales,
-    /// where the run stood
-    pub counters: Counters,
-    /// the update whose parameters these are
-    pub update: u64,
-    /// options of acting
-    pub options: OnlineConfig,
-    env: String,
-    simulator: MujocoConfig,
-}
-
-impl Restored {
-    /// Opens a run directory or a checkpoint.
-    pub fn open(path: &Path) -> Result<Restored, TrainError> {
-        let saved = Saved::open(path)?;
-        let config = from_text(&format!("{}: configuration", saved.file()), saved.config()?)?;
-        let run: RunConfig = config.section();
-        let options: OnlineConfig = config.section();
-        let mut agent = Agent::new(&config, saved.dims(options.batch)?)?;
-        let counters = saved.restore(&mut agent)?;
-        Ok(Restored {
-            file: saved.file().into(),
-            method: config_method(&config),
-            algo: run.algo,
-            adapt: run.adapt,
-            online: saved.is_online()?,
-            scales: saved.scales()?,
-            update: saved.update_of_parameters()?,
-            agent,
-            counters,
-            options,
-            env: run.env,
-            simulator: config.section(),
-        })
-    }
-
-    /// The environment asked for, or the run's; its dimensions fit the policy. Another simulator than the run's is named:
-    /// returns differ from those of the run.
-    pub fn environment(&self, asked: Option<&str>) -> Result<&'static env::Spec, TrainError> {
-        let name = asked.unwrap_or(&self.env);
-        if name.is_empty() {
-            return Err(TrainError::Input(format!(
-                "{}: run.env: expected an environment, got none; name one with --env, as in hopper-v4",
-                self.file
-            )));
-        }
-        let spec = env::spec(name)?;
-        let (have, want) = (self.agent.dims.sa(), (spec.obs_dim, spec.act_dim));
-        if have != want {
-            return Err(TrainError::Input(format!(
-                "{}: policy of {} observations and {} actions: expected {} and {} for {}; choose the environment it was trained for with --env",
-                self.file, have.0, have.1, want.0, want.1, spec.id,
-            )));
-        }
-        if spec.needs_mujoco() && !self.simulator.release.is_empty() {
-            let here = conditions::simulator()?;
-            if here != self.simulator {
-                eprintln!(
-                    "baq: note: {}: its run had {}, this process has {here}",
-                    self.file, self.simulator
-                );
-            }
-        }
-        Ok(spec)
-    }
-
-    /// Method and age in a few words.
-    pub fn describe(&self) -> String {
-        let method = &self.method;
-        match self.online {
-            true => format!("{method} after {} environment steps", self.counters.env_step),
-            false => format!("{method} after {} updates", self.update),
-        }
-    }
 }

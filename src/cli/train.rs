@@ -16,7 +16,6 @@ use crate::config::value::FieldValue as _;
 use crate::config::{Begin, Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
 use crate::train::agent::Agent;
-use crate::train::data;
 use crate::train::metrics::{read_dataset, read_evaluations};
 use crate::train::plan::starts_online;
 use crate::train::progress::{Ended, Stop};
@@ -213,7 +212,7 @@ fn next(common: Common, dir: &Path, config: &Config) -> Result<String, TrainErro
 
 /// Trains from the beginning in a new run directory.
 pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
-    let dataset = data::load(config)?;
+    let dataset = setup::load(config)?;
     dataset.check(config)?;
     learn::begin(config, out, dataset, &Sources::default(), &[], (stop, quiet))
 }

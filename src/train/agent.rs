@@ -1,12 +1,17 @@
 //! An agent: a base algorithm, an adaptation, their parameters, and the programs that run on them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use baq_kernels::Kernels;
 
 use super::error::TrainError;
 use super::needs;
 use crate::adapt::{self, Method};
 use crate::algo::{self, Adaptation, Dims, Learner, Phase, Plain, Pretraining, Round};
-use crate::autodiff::{Clock, GroupId, Noise, ParamTable, Program, Select, Store, Trace, Tracer, Workspace};
+use crate::autodiff::{
+    Clock, GroupId, Noise, Op, ParamId, ParamTable, Program, Select, Store, Trace, Tracer, Workspace,
+};
 use crate::config::{Config, Exploration, OnlineConfig, RunConfig};
 use crate::nn::{Acting, Params};
 use crate::replay;
@@ -133,10 +138,34 @@ impl Agent {
         t.finish()
     }
 
+    /// The parameters that acting reads, whatever the way of exploring.
+    pub fn acting_parameters(&self) -> Vec<ParamId> {
+        let (mut read, online) = (BTreeSet::new(), OnlineConfig::default());
+        for how in [Exploration::Greedy, Exploration::Sample, Exploration::Noise] {
+            let trace = self.acting_trace(1, how, &online);
+            read.extend(trace.graph.nodes().iter().filter_map(|node| match node.op {
+                Op::Param { id, .. } => Some(id.index()),
+                _ => None,
+            }));
+        }
+        self.table.ids().filter(|id| read.contains(&id.index())).collect()
+    }
+
     /// A program that acts.
     pub fn actor(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Actor {
+        self.actor_on(baq_kernels::active(), rows, how, online)
+    }
+
+    /// The same on chosen kernels, whatever those of the process are: its bits depend on them alone.
+    pub fn actor_on(
+        &self,
+        kernels: &'static Kernels,
+        rows: usize,
+        how: Exploration,
+        online: &OnlineConfig,
+    ) -> Actor {
         let program = Program::compile(&self.acting_trace(rows, how, online), Select::ALL);
-        let workspace = Workspace::new(&program);
+        let workspace = Workspace::with_kernels(&program, kernels);
         Actor { program, workspace }
     }
 }

@@ -20,8 +20,9 @@ struct File<'a> {
     name: &'a str,
 }
 
-/// An error that names the first entry that no run of this program has.
-pub(super) fn check(reader: &Reader, name: &str, counters: &Counters) -> Result<(), TrainError> {
+/// An error that names the first entry that no run of this program has; `whole` for a file that has the replay of an online
+/// phase.
+pub(super) fn check(reader: &Reader, name: &str, counters: &Counters, whole: bool) -> Result<(), TrainError> {
     let file = File { reader, name };
     let phase = reader.text("phase")?;
     if !Work::WORDS.contains(&phase) {
@@ -31,7 +32,7 @@ pub(super) fn check(reader: &Reader, name: &str, counters: &Counters) -> Result<
     file.sizes()?;
     file.counters(counters)?;
     file.numbers()?;
-    if phase == Work::ONLINE { file.online(counters) } else { Ok(()) }
+    if whole && phase == Work::ONLINE { file.online(counters) } else { Ok(()) }
 }
 
 impl File<'_> {

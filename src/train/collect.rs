@@ -1,17 +1,19 @@
 //! Recording transitions: a policy, or uniform random actions, in one environment.
 //!
 //! What is recorded is raw: observations and rewards as the environment gives them, actions as they were
-//! applied. The rows are a function of (policy, environment, seed, number of steps).
+//! applied. The rows are a function of (policy, kernels, environment, seed), and fewer steps are the first of more.
 
 use baq_datasets::{Columns, Ending, Source, episodes, returns, scores};
+use baq_kernels::Kernels;
 use ndarray::{Array1, Array2};
 
 use super::agent::{Actor, Agent};
 use super::data::Scales;
 use super::error::TrainError;
 use super::needs::Needs;
+use super::policy::Restored;
 use super::progress::{Progress, Stop};
-use crate::config::{Exploration, OnlineConfig};
+use crate::config::Exploration;
 use crate::env::{Env, Spec};
 use crate::rng::{Stream, derive, uniform_action};
 
@@ -31,15 +33,10 @@ pub enum Behaviour<'a> {
 }
 
 impl<'a> Behaviour<'a> {
-    /// A policy that explores in this way.
-    pub fn policy(
-        agent: &'a mut Agent,
-        scales: &'a Scales,
-        how: Exploration,
-        options: &OnlineConfig,
-    ) -> Behaviour<'a> {
-        let actor = Box::new(agent.actor(1, how, options));
-        Behaviour::Policy { agent, scales, actor }
+    /// A policy that explores in this way, computed by these kernels.
+    pub fn policy(policy: &'a mut Restored, how: Exploration, kernels: &'static Kernels) -> Behaviour<'a> {
+        let actor = Box::new(policy.agent.actor_on(kernels, 1, how, &policy.options));
+        Behaviour::Policy { agent: &mut policy.agent, scales: &policy.scales, actor }
     }
 }
 

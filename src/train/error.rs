@@ -47,6 +47,9 @@ pub enum TrainError {
         "a row's priority became {0}: expected a number from 0 to 1e200, and not 0 in every row; lower the learning rates or the exponents of the priorities"
     )]
     Priority(f64),
+    /// a signal came before something that the command needs was there
+    #[error("{0}")]
+    Interrupted(String),
     /// anything else that the user can mend
     #[error("{0}")]
     Input(String),

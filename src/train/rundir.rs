@@ -142,7 +142,7 @@ impl RunDir {
     pub fn save(&self, bytes: &[u8], keep: Option<u64>) -> Result<(), RunError> {
         if let Some(updates) = keep {
             self.folder(KEPT)?;
-            self.write(&format!("{KEPT}/update-{updates:010}.safetensors"), bytes)?;
+            self.write(&format!("{KEPT}/{}", kept_name(updates)), bytes)?;
         }
         self.write(CHECKPOINT, bytes)
     }
@@ -169,7 +169,12 @@ impl RunDir {
     }
 }
 
-/// The number of updates in the name of a checkpoint that was kept.
+/// The name of a checkpoint that was kept after so many updates.
+pub fn kept_name(updates: u64) -> String {
+    format!("update-{updates:010}.safetensors")
+}
+
+/// The number of updates in such a name.
 pub fn kept_update(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.strip_prefix("update-")?.strip_suffix(".safetensors")?.parse().ok()
 }

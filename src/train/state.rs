@@ -41,6 +41,8 @@ use crate::replay::pools::{OFFLINE, ONLINE, Pool, by_age};
 const BEST: &str = "best.";
 /// Version of the layout.
 const FORMAT: &str = "baq-checkpoint-2";
+/// Version of the layout of a policy by itself, see [`super::policy`].
+pub(super) const POLICY: &str = "baq-policy-1";
 /// Versions that this program no longer reads.
 const EARLIER: [(&str, u32); 1] = [("baq-checkpoint-1", 1)];
 
@@ -153,18 +155,7 @@ impl State<'_> {
         w.text("numerics", baq_kernels::active().arithmetic());
         w.text("mujoco", self.simulators.text());
         w.text("phase", self.phase.word());
-        let (whole, real) = (self.counters.whole(), self.counters.real());
-        w.tensor("counters", &[whole.len()], whole);
-        w.tensor("credit", &[real.len()], real);
-        let c = self.counters;
-        w.tensor("credit.actor", &[1], vec![c.actor_credit]);
-        w.tensor("updates", &[2], vec![c.critic_updates, c.actor_updates]);
-        let scale = &self.scales.observation;
-        w.tensor("scale.observation.mean", &[scale.mean.len()], &scale.mean[..]);
-        w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
-        let reward = [self.scales.reward.scale, self.scales.reward.shift];
-        w.tensor("scale.reward", &[2], reward);
-        w.tensor("dims", &[2], vec![self.agent.dims.s as u64, self.agent.dims.a as u64]);
+        write_state(&mut w, self.counters, self.scales, self.agent.dims.sa());
         if let Some(o) = &self.online {
             let pointers = [o.capacity, o.offline, o.pushed];
             w.tensor("replay.pointers", &[3], pointers);
@@ -187,6 +178,21 @@ impl State<'_> {
     }
 }
 
+/// Where a run stands, its transforms, and the widths of states and actions.
+fn write_state(w: &mut Writer, c: &Counters, scales: &Scales, (s, a): (usize, usize)) {
+    let (whole, real) = (c.whole(), c.real());
+    w.tensor("counters", &[whole.len()], whole);
+    w.tensor("credit", &[real.len()], real);
+    w.tensor("credit.actor", &[1], vec![c.actor_credit]);
+    w.tensor("updates", &[2], vec![c.critic_updates, c.actor_updates]);
+    let scale = &scales.observation;
+    w.tensor("scale.observation.mean", &[scale.mean.len()], &scale.mean[..]);
+    w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
+    let reward = [scales.reward.scale, scales.reward.shift];
+    w.tensor("scale.reward", &[2], reward);
+    w.tensor("dims", &[2], vec![s as u64, a as u64]);
+}
+
 /// A saved state.
 pub struct Saved {
     reader: Reader,
@@ -196,13 +202,33 @@ pub struct Saved {
 impl Saved {
     /// Opens a checkpoint, or that of a run directory.
     pub fn open(path: &Path) -> Result<Saved, TrainError> {
+        let saved = Saved::acting(path)?;
+        if !saved.is_policy() {
+            return Ok(saved);
+        }
+        Err(TrainError::Input(format!(
+            "{}: a policy by itself ({POLICY}), with which `baq collect` and `baq evaluate` act; expected a checkpoint of format {FORMAT}, which a run leaves",
+            saved.file
+        )))
+    }
+
+    /// Opens what a policy can be taken from: a checkpoint, that of a run directory, or a policy file.
+    pub fn acting(path: &Path) -> Result<Saved, TrainError> {
         let file = if path.is_dir() { path.join(rundir::CHECKPOINT) } else { path.to_path_buf() };
-        let reader = Reader::open(&file)?;
+        Saved::of(Reader::open(&file)?, &file)
+    }
+
+    /// The same from bytes in memory; `label` stands for the path in messages.
+    pub fn acting_bytes(label: &str, bytes: &[u8]) -> Result<Saved, TrainError> {
+        Saved::of(Reader::from_bytes(Path::new(label), bytes.to_vec())?, Path::new(label))
+    }
+
+    fn of(reader: Reader, file: &Path) -> Result<Saved, TrainError> {
         let file = file.display().to_string();
         let format = reader.find_text("format");
-        if format == Some(FORMAT) {
+        if format == Some(FORMAT) || format == Some(POLICY) {
             let saved = Saved { reader, file };
-            believable::check(&saved.reader, &saved.file, &saved.counters()?)?;
+            believable::check(&saved.reader, &saved.file, &saved.counters()?, !saved.is_policy())?;
             return Ok(saved);
         }
         let earlier = EARLIER.iter().find(|(name, _)| format == Some(name));
@@ -275,6 +301,16 @@ impl Saved {
     /// The file.
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// Whether it is a policy by itself.
+    pub fn is_policy(&self) -> bool {
+        self.reader.find_text("format") == Some(POLICY)
+    }
+
+    /// A string of the metadata.
+    pub(super) fn text(&self, name: &str) -> Result<&str, TrainError> {
+        Ok(self.reader.text(name)?)
     }
 
     /// The resolved configuration text.
@@ -415,6 +451,26 @@ impl Saved {
             self.restore_group(agent, name, name)?;
         }
         self.counters()
+    }
+
+    /// Fills what the agent acts with, and gives the counters: all that a policy file has.
+    pub fn restore_acting(&self, agent: &mut Agent) -> Result<Counters, TrainError> {
+        let table = agent.table.clone();
+        for id in agent.acting_parameters() {
+            let shape = table.param(id).shape;
+            for (path, range) in table.paths(id) {
+                let out = &mut agent.store.values[id.index()][range];
+                self.reader.tensor_into(&path, &[shape.rows, shape.cols], out)?;
+            }
+        }
+        self.counters()
+    }
+
+    /// Writes where the run stood, the transforms and the widths into another file.
+    pub(super) fn copy_state(&self, w: &mut Writer) -> Result<(), TrainError> {
+        let dims = self.dims(1)?;
+        write_state(w, &self.counters()?, &self.scales()?, dims.sa());
+        Ok(())
     }
 
     /// What early stopping goes back to, if that is not what [`Saved::restore`] gives.

@@ -18,9 +18,10 @@
 //! | `checkpoint` | files | files of the system |
 //! | `audit` | files, autodiff, algo, adapt, config, nn, replay, rng, checkpoint (the container) | rand, files |
 //! | `train` | all above | datasets, kernels (which instruction set), ndarray, rand, csv, files |
+//! | `suite` | files, autodiff (`NoProbe`), config, names in replay, checkpoint (files that appear whole), env, train | datasets, kernels (the portable ones), ndarray, files |
 //! | `report` | files, train, config, checkpoint | drawing (maud, resvg), files of the system |
 //! | `study` | files, config, rng, checkpoint, train, report | datasets, rand, csv, maud, files of the system |
-//! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, report, study | clap, rayon (the pool), datasets, kernels |
+//! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, suite, report, study | clap, rayon (the pool), datasets, kernels |
 //!
 //! The table in this header is the documentation of `ROOMS` below, which is what is enforced.
 
@@ -64,6 +65,11 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["baq_datasets", "baq_kernels", "csv", "ndarray", "rand", "std::fs"],
     ),
+    (
+        "suite",
+        &["files", "autodiff", "config", "replay", "checkpoint", "env", "train"],
+        &["baq_datasets", "baq_kernels", "ndarray", "std::fs"],
+    ),
     ("report", &["files", "train", "config", "checkpoint"], &["maud", "resvg", "std::fs"]),
     (
         "study",
@@ -83,6 +89,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "checkpoint",
             "audit",
             "train",
+            "suite",
             "report",
             "study",
         ],

@@ -14,14 +14,14 @@ use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
 use crate::audit::operations::{OperationCheck, operations};
 use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Program, Select, Trace, Workspace};
-use crate::cli::setup::RunArgs;
+use crate::cli::setup::{self, RunArgs};
 use crate::cli::{Common, Outcome, Verdict};
 use crate::config::{Config, OnlineActorLr};
 use crate::replay::Pools;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::effects::{self, Stage};
-use crate::train::{data, memory};
+use crate::train::memory;
 
 /// Compare gradients with central differences.
 #[derive(Debug, Args)]
@@ -233,7 +233,7 @@ impl Gradients {
         let mut dims = WIDE;
         let mut pools = None;
         if self.data.is_some() {
-            let dataset = data::load(&config)?;
+            let dataset = setup::load(&config)?;
             (dims.s, dims.a) = (dataset.columns.obs_dim(), dataset.columns.act_dim());
             let every: Vec<usize> = (0..dataset.columns.len()).collect();
             pools = Some(dataset.pools(&every, 0, &[], None)?);

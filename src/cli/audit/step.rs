@@ -7,10 +7,9 @@ use serde_json::{Value, json};
 
 use crate::audit::capture::{Capture, Piece};
 use crate::cli::rerun;
-use crate::cli::{Common, Outcome, Verdict, hints};
+use crate::cli::{Common, Outcome, Verdict, hints, setup};
 use crate::config::{Config, RunConfig};
 use crate::train::TrainError;
-use crate::train::data;
 
 /// Look at one update.
 #[derive(Debug, Args)]
@@ -36,7 +35,7 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
         section.dataset = data.into();
         config.put(section);
     }
-    let dataset = data::load(&config)?;
+    let dataset = setup::load(&config)?;
     dataset.check(&config)?;
     let saved = rerun::start(run, update - 1)?;
     if let Some(saved) = &saved {

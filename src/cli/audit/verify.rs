@@ -36,11 +36,11 @@ use super::findings::Findings;
 use super::stated::{chain, checkpoints, closing, header, rows};
 use crate::audit::ledger::Ledger;
 use crate::cli::contents::{self, Content};
-use crate::cli::{Common, Outcome, Verdict, rerun};
+use crate::cli::{Common, Outcome, Verdict, rerun, setup};
 use crate::config::{AuditConfig, Config, RunConfig};
 use crate::train::conditions;
 use crate::train::counters::Counters;
-use crate::train::data::{self, Dataset};
+use crate::train::data::Dataset;
 use crate::train::progress::Stop;
 use crate::train::state::Saved;
 use crate::train::{TrainError, rundir};
@@ -180,10 +180,10 @@ impl Verify {
     }
 
     fn load(&self, config: &Config) -> Result<Dataset, TrainError> {
-        let Some(data) = &self.data else { return data::load(config) };
+        let Some(data) = &self.data else { return setup::load(config) };
         let mut moved = config.clone();
         moved.put(RunConfig { dataset: data.clone(), ..config.section() });
-        data::load(&moved)
+        setup::load(&moved)
     }
 
     /// Computes the run again, as far as its checkpoint says that it went.

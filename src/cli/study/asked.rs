@@ -11,6 +11,7 @@ use super::held::STUDIES;
 use super::resolve::Commands;
 use crate::study::directory::Data;
 use crate::study::{Place, Spec, Study, paper};
+use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;
 use crate::train::data::EMBEDDED;
 
@@ -22,7 +23,7 @@ pub struct Asked {
     /// one of its scales, as in laptop
     #[arg(long, value_name = "NAME")]
     scale: Option<String>,
-    /// folder with the data sets that the study names, as NAME.hdf5 or NAME-v2.hdf5
+    /// folder with the data sets that the study names, as NAME.hdf5 or NAME-v2.hdf5 (default: those of `baq suite list`)
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// directory of the study (default: studies/NAME or studies/NAME-SCALE)
@@ -42,7 +43,7 @@ impl Asked {
         let beside = Path::new(&origin).parent().unwrap_or(Path::new(""));
         let mut data = BTreeMap::new();
         for name in &spec.data {
-            data.insert(name.clone(), Data::of(self.file(name, beside)?)?);
+            data.insert(name.clone(), self.data(name, beside)?);
         }
         let here = baq_kernels::active();
         let place = Place {
@@ -73,26 +74,32 @@ impl Asked {
         Ok((self.study.clone(), text))
     }
 
-    /// What `--data` is given for a data set: a path from the study's file, or a name in the folder of `--data`.
-    fn file(&self, name: &str, beside: &Path) -> Result<String, TrainError> {
-        if name == EMBEDDED {
-            return Ok(name.into());
-        }
+    /// Where a data set is, and its checksum: a path from the study's file, a name in the folder of `--data`, or, without
+    /// one, in the suite, where it need not be built yet.
+    fn data(&self, name: &str, beside: &Path) -> Result<Data, TrainError> {
         let path = match &self.data {
+            _ if name == EMBEDDED => return Data::of(name.into()),
             _ if name.contains('/') || name.ends_with(".hdf5") => beside.join(name),
-            Some(folder) => folder::find(folder, name)?,
-            None => {
-                return Err(TrainError::Input(format!(
-                    "data {name}: expected to be told where it is; name the folder of its file with --data DIR"
-                )));
-            }
+            Some(folder) if !name.starts_with(PREFIX) => folder::find(folder, name)?,
+            _ => return of_suite(name),
         };
         match path.exists() {
-            true => setup::absolute(&path.display().to_string()),
+            true => Data::of(setup::absolute(&path.display().to_string())?),
             false => Err(TrainError::Input(format!(
                 "data {name}: expected a file, found none at {}; name a path in the study, or the folder with --data DIR",
                 path.display()
             ))),
         }
     }
+}
+
+fn of_suite(name: &str) -> Result<Data, TrainError> {
+    let suite = Suite::here()?;
+    let found = suite.find(name).and_then(|found| Ok((suite.record(&found)?.sha256.clone(), found)));
+    let (sha256, found) = found.map_err(|e| {
+        TrainError::Input(format!(
+            "data {e}; or name a path in the study, or the folder of its file with --data DIR"
+        ))
+    })?;
+    Ok(Data { file: format!("{PREFIX}{}", found.text), sha256 })
 }

@@ -3,14 +3,13 @@
 use clap::Args;
 use serde_json::json;
 
-use super::super::{Common, Outcome, Verdict};
+use super::super::{Common, Outcome, Verdict, setup};
 use super::held::Held;
 use crate::study::actions;
 use crate::study::answers::Answers;
 use crate::study::figures;
 use crate::study::metric::Metric;
 use crate::study::results::Results;
-use crate::train::data;
 
 /// Answer a study in pictures.
 #[derive(Debug, Args)]
@@ -35,7 +34,7 @@ impl Figures {
         let mut files = figures::write(&dir, &answers)?;
         let mut notes = answers.notes.clone();
         if !self.no_actions {
-            let compared = actions::compare(&study, data::load, &mut notes);
+            let compared = actions::compare(&study, setup::load, &mut notes);
             files.extend(actions::write(&dir, &results, &compared)?);
         }
         if common.json {

@@ -7,7 +7,9 @@ use super::super::{Common, Outcome, Verdict};
 use super::asked::Asked;
 use crate::study::cost::{self, Cost};
 use crate::study::local::duration;
-use crate::study::{Cell, Kind, State};
+use crate::study::{Cell, Kind, State, Study};
+use crate::suite::{self, PREFIX};
+use crate::train::TrainError;
 
 /// Plan a study.
 #[derive(Debug, Args)]
@@ -63,6 +65,10 @@ impl Plan {
         }
         println!("{}: {}", study.spec.title(), study.spec.about);
         println!("data: {}; seeds: {}", study.spec.data.join(", "), study.spec.seeds);
+        let unbuilt = unbuilt(&study)?;
+        if unbuilt > 0 {
+            println!("data to be built before: {:.2} GB", unbuilt as f64 / 1e9);
+        }
         println!("\n{:<13} {:<24} {:>6} {:>6} {:>14} {:>14}", "", "", "cells", "done", "each", "left");
         for row in &rows {
             println!(
@@ -82,6 +88,12 @@ impl Plan {
         );
         Ok(Verdict::Done)
     }
+}
+
+/// Bytes of its data in the suite that are not there yet.
+fn unbuilt(study: &Study) -> Result<u64, TrainError> {
+    let data = study.place.data.values().filter(|data| data.file.starts_with(PREFIX));
+    data.map(|data| Ok(suite::unbuilt(&data.file)?.unwrap_or(0))).sum()
 }
 
 impl Row {

@@ -11,6 +11,7 @@ use super::asked::Asked;
 use crate::study::local::{self, Manner};
 use crate::study::slurm::{self, Submission};
 use crate::study::{State, Study, cost};
+use crate::suite::{self, PREFIX};
 use crate::train::TrainError;
 use crate::train::progress::Stop;
 
@@ -70,6 +71,12 @@ impl Run {
         let left = study.graph.cells.iter().filter(|cell| study.state(cell) == State::Waiting);
         cost::check_disk(&study.dir, left.map(|cell| cost::bytes(&cell.config)).sum())?;
         study.write()?;
+        if !self.dry_run {
+            // Once and here, with its progress, rather than in the first cell that needs it.
+            for data in study.place.data.values().filter(|data| data.file.starts_with(PREFIX)) {
+                suite::ready(&data.file)?;
+            }
+        }
         match self.on {
             On::Local => self.locally(&study, common),
             On::Slurm => self.submit(&study, common),

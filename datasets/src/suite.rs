@@ -1,0 +1,26 @@
+//! The recipes of the suite and the policies that they name, inside the program; `data/suite/README.md` says what they
+//! are. A recipe without policies has not been trained yet.
+
+/// (name, content) of every recipe and policy.
+pub static FILES: &[(&str, &[u8])] = &[
+    ("halfcheetah.toml", include_bytes!("../data/suite/halfcheetah.toml")),
+    ("hopper-medium.safetensors", include_bytes!("../data/suite/hopper-medium.safetensors")),
+    ("hopper.toml", include_bytes!("../data/suite/hopper.toml")),
+    ("walker2d.toml", include_bytes!("../data/suite/walker2d.toml")),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    #[test]
+    fn every_recipe_and_policy_is_inside() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/suite");
+        let entries = std::fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry").file_name());
+        let mut names: Vec<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.retain(|name| name.ends_with(".toml") || name.ends_with(".safetensors"));
+        names.sort();
+        let inside: Vec<&str> = super::FILES.iter().map(|(name, _)| *name).collect();
+        assert_eq!(inside, names, "add the missing ones to FILES, in order");
+    }
+}
