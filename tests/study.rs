@@ -288,8 +288,8 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
     evaluated(&run("IQL + BAQ", 0), [10.0, 10.0, 14.0]);
     evaluated(&run("IQL + BAQ", 1), [10.0, 9.0, 12.0]);
     let row = |table: &serde_json::Value, method: &str| {
-        let rows = table["rows"].as_array().unwrap().iter();
-        rows.filter(|r| r["data"] == "a.hdf5" && r["method"] == method).cloned().next().unwrap()
+        let mut rows = table["rows"].as_array().unwrap().iter();
+        rows.find(|r| r["data"] == "a.hdf5" && r["method"] == method).cloned().unwrap()
     };
     for (metric, iql, baq) in [
         ("final", 7.0, 11.25),
