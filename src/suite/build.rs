@@ -1,7 +1,7 @@
 //! Building data sets: each file appears whole, with the checksum that is recorded for it, or not at all.
 //!
-//! Rollouts are acted by the portable kernels, whatever the process computes with, so that they are the same bits on every
-//! machine with the recipe's simulator. A replay comes from training again, whose bits hold for one instruction set.
+//! Rollouts are acted by the portable kernels, whatever the process computes with, so that their bits depend on the
+//! recipe's simulator alone. A replay comes from training again, whose bits hold for one instruction set.
 
 use std::fs;
 use std::io::{self, Write};
