@@ -3,6 +3,7 @@
 //! Given by that variable, or else asked of git; `-changed` behind it where the sources are not that commit's. Builds for
 //! development do not ask: they would be made anew at every commit.
 
+use std::path::Path;
 use std::process::Command;
 
 const SOURCES: [&str; 6] = ["src", "kernels/src", "datasets", "build.rs", "Cargo.toml", "Cargo.lock"];
@@ -19,8 +20,8 @@ fn main() {
 }
 
 fn here() -> String {
-    // The log of HEAD grows whenever HEAD moves.
-    let log = git(&["rev-parse", "--git-path", "logs/HEAD"]);
+    // The log of HEAD grows whenever HEAD moves. What is not there would count as changed always.
+    let log = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).exists());
     for path in log.iter().map(String::as_str).chain(SOURCES) {
         println!("cargo:rerun-if-changed={path}");
     }

@@ -34,7 +34,17 @@ pub struct Bars {
     pub range: Option<(f64, f64)>,
 }
 
+/// Room for bars beside their names, and most room for names, in pixels.
+const BARS: f64 = 270.0;
+const NAMES: f64 = 330.0;
+
 impl Bars {
+    /// The width in pixels that leaves room for the longest name of all, if it is not too long.
+    pub fn width(all: &[Bars]) -> u32 {
+        let names = all.iter().flat_map(|bars| &bars.bars).map(|bar| text_width(&bar.label, TEXT));
+        (BARS + names.fold(0.0, f64::max).min(NAMES)) as u32
+    }
+
     /// What the rows reach, zero included.
     pub fn reach(&self) -> (f64, f64) {
         let of = |bar: &Bar| {
@@ -61,7 +71,8 @@ impl Chart for Bars {
         let heading = Heading { title: &self.title, caption: "", y_label: "", legend: &[] };
         let top = heading.draw(canvas, canvas.width - 18.0) + 16.0;
         let names = self.bars.iter().map(|bar| text_width(&bar.label, TEXT)).fold(0.0, f64::max);
-        let frame = Frame::without_y(canvas, MARGIN + names.min(canvas.width * 0.5) + 8.0, top);
+        let room = names.min(canvas.width * 0.6);
+        let frame = Frame::without_y(canvas, MARGIN + room + 8.0, top);
         let (low, high) = self.range.unwrap_or_else(|| self.reach());
         // Dots and whiskers at the ends keep clear of the frame.
         let pad = 0.03 * (high - low);
@@ -76,7 +87,7 @@ impl Chart for Bars {
         for (i, bar) in self.bars.iter().enumerate() {
             bar.draw(canvas, &scale, frame.top + (i as f64 + 0.5) * pitch, (pitch * 0.66).min(18.0));
             canvas.text(
-                &bar.label,
+                &fitted(&bar.label, TEXT, room),
                 (frame.left - 8.0, frame.top + (i as f64 + 0.5) * pitch),
                 TEXT,
                 INK,
@@ -88,6 +99,16 @@ impl Chart for Bars {
         frame.x_ticks(canvas, piece, false);
         frame.x_label(canvas, &self.x_label, frame.left, frame.right);
     }
+}
+
+/// A name, or as much of it as there is room for.
+pub(super) fn fitted(name: &str, size: f64, room: f64) -> String {
+    let fits = |text: &str| text_width(text, size) <= room + 0.5;
+    if fits(name) {
+        return name.into();
+    }
+    let mut shorter = name.char_indices().rev().map(|(end, _)| format!("{}\u{2026}", name[..end].trim_end()));
+    shorter.find(|text| fits(text.as_str())).unwrap_or_default()
 }
 
 impl Bar {
@@ -136,6 +157,22 @@ mod tests {
         let mut both = [bars(&[5.0]), bars(&[-2.0])];
         Bars::share_axis(&mut both);
         assert_eq!(both.map(|b| b.range), [Some((-3.0, 6.0)); 2]);
+    }
+
+    #[test]
+    fn names_are_given_room_and_cut_where_there_is_none() {
+        let named = |label: &str| {
+            let mut all = bars(&[1.0]);
+            all.bars[0].label = label.into();
+            all
+        };
+        let (short, long) = (named("a name"), named(&"a name of many words ".repeat(9)));
+        let [one, other] = [&short, &long].map(|b| Bars::width(std::slice::from_ref(b)));
+        assert!(one < 330 && other == 600, "{one} {other}");
+        assert!(short.svg(one, 80).contains(">a name<"));
+        let svg = long.svg(other, 80);
+        assert!(svg.contains(">a name of many words") && svg.contains("\u{2026}<"), "{svg}");
+        assert_eq!(fitted("anything", TEXT, 0.0), "");
     }
 
     #[test]

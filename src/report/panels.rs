@@ -1,5 +1,6 @@
 //! Several charts under one title and one legend.
 
+use super::bars::fitted;
 use super::canvas::{Anchor, Canvas, Chart, INK};
 use super::font::text_width;
 use super::frame::{Heading, LegendEntry, TEXT};
@@ -25,6 +26,8 @@ pub struct Panels {
 const EDGE: f64 = 18.0;
 const NAME: f64 = 30.0;
 const TITLE: f64 = 34.0;
+/// Height of the names.
+const HEADING: f64 = 13.5;
 
 impl Panels {
     fn across(&self) -> usize {
@@ -72,7 +75,8 @@ impl Chart for Panels {
         let (width, height) = (canvas.width / across as f64, (canvas.height - top) / down as f64);
         for (i, (name, chart)) in self.panels.iter().enumerate() {
             let (x, y) = ((i % across) as f64 * width, top + (i / across) as f64 * height);
-            canvas.text(name, (x + 14.0, y + NAME / 2.0), 13.5, INK, Anchor::Left);
+            let name = fitted(name, HEADING, width - 28.0);
+            canvas.text(&name, (x + 14.0, y + NAME / 2.0), HEADING, INK, Anchor::Left);
             canvas.chart(chart.as_ref(), (x, y + NAME), (width, height - NAME));
         }
     }

@@ -2,7 +2,7 @@
 //! beside the data's own (BAQ, arXiv 2511.03695, Fig. 1).
 
 use super::directory::{State, Study};
-use super::figures::{self, COLUMNS};
+use super::figures::{self, COLUMNS, LEAST_WIDTH, MOST_WIDTH};
 use super::graph::Cell;
 use super::results::Results;
 use super::statistics as st;
@@ -156,6 +156,7 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
     let known = results.data.iter().filter(|data| compared.iter().any(|a| a.data == **data));
     let mut panels: Vec<Bars> = known.map(of_data).collect();
     Bars::share_axis(&mut panels);
+    let width = Bars::width(&panels).max(LEAST_WIDTH);
     let most = panels.iter().map(|p| p.bars.len()).max().unwrap_or(0);
     Panels {
         title: format!("{}: distance from the data's actions", results.name),
@@ -165,8 +166,8 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
             figures::band("Line")
         ),
         legend: Vec::new(),
-        columns: COLUMNS,
-        size: (380, 62 + 26 * most as u32),
+        columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
+        size: (width, 62 + 26 * most as u32),
         panels: panels.into_iter().map(|b| (b.title.clone(), Box::new(b) as Box<dyn Chart>)).collect(),
     }
 }

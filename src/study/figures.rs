@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 /// Columns of a grid.
 pub(super) const COLUMNS: usize = 3;
+/// Width of a panel of bars at least, and of all panels side by side, in pixels.
+pub(super) const LEAST_WIDTH: u32 = 380;
+pub(super) const MOST_WIDTH: u32 = 1260;
 /// Hues of the palette.
 const HUES: usize = 6;
 /// Thresholds of a performance profile.
@@ -46,6 +49,17 @@ pub fn write_figure(dir: &Path, name: &str, figure: &Panels) -> Result<[PathBuf;
     Ok([svg, png])
 }
 
+/// The base of a method's base, and so on, up to one that has none; of a circle, where it closes.
+fn root<'a>(results: &'a Results, method: &'a str) -> &'a str {
+    let base =
+        |label: &str| results.methods.iter().find(|m| m.label == label).and_then(|m| m.base.as_deref());
+    let mut seen = vec![method];
+    while let Some(base) = base(seen[seen.len() - 1]).filter(|base| !seen.contains(base)) {
+        seen.push(base);
+    }
+    seen[seen.len() - 1]
+}
+
 /// Colours of the methods: those of one base have different hues, and equal places under several bases the same one, told
 /// apart by their dashes.
 fn colours(results: &Results) -> Vec<usize> {
@@ -53,8 +67,8 @@ fn colours(results: &Results) -> Vec<usize> {
     let mut members: Vec<usize> = Vec::new();
     let mut places = Vec::new();
     for method in &results.methods {
-        let base = method.base.as_ref().unwrap_or(&method.label);
-        let family = bases.iter().position(|b| b == base).unwrap_or_else(|| {
+        let base = root(results, &method.label);
+        let family = bases.iter().position(|b| *b == base).unwrap_or_else(|| {
             bases.push(base);
             members.push(0);
             bases.len() - 1
@@ -258,12 +272,13 @@ fn bars(
     if comparable {
         Bars::share_axis(&mut panels);
     }
+    let width = Bars::width(&panels).max(LEAST_WIDTH);
     Panels {
         title,
         caption: caption(results, about),
         legend: Vec::new(),
-        columns: COLUMNS,
-        size: (380, height),
+        columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
+        size: (width, height),
         panels: panels.into_iter().map(|b| (b.title.clone(), Box::new(b) as Box<dyn Chart>)).collect(),
     }
 }

@@ -77,7 +77,11 @@ fn invented(data: usize, methods: usize) -> Results {
 /// `BAQ_KEEP=directory` keeps tables and pictures, to look at them.
 fn folder() -> (Option<tempfile::TempDir>, PathBuf) {
     match std::env::var_os("BAQ_KEEP") {
-        Some(kept) => (None, PathBuf::from(kept)),
+        Some(kept) => {
+            let path = PathBuf::from(kept).join("study");
+            std::fs::create_dir_all(&path).unwrap();
+            (None, path)
+        }
         None => {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().to_path_buf();
