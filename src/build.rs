@@ -6,11 +6,11 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 6] = ["src", "kernels/src", "datasets", "build.rs", "Cargo.toml", "Cargo.lock"];
+const SOURCES: [&str; 5] = ["src", "kernels/src", "datasets", "Cargo.toml", "Cargo.lock"];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=BAQ_COMMIT");
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/build.rs");
     let commit = match std::env::var("BAQ_COMMIT") {
         Ok(given) if !given.is_empty() => given,
         _ if std::env::var("PROFILE").is_ok_and(|profile| profile == "release") => here(),
