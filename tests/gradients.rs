@@ -102,6 +102,7 @@ fn functions_of_one_argument() {
     operation("relu", &[DENSE], WIDE, |_, p| p[0].relu());
     operation("softplus", &[DENSE], WIDE, |_, p| p[0].softplus());
     operation("sigmoid", &[DENSE], WIDE, |_, p| p[0].sigmoid());
+    operation("gelu", &[DENSE], WIDE, |_, p| p[0].gelu());
     operation("square", &[DENSE], WIDE, |_, p| p[0].square());
     operation("sqrt", &[DENSE], POSITIVE, |_, p| p[0].sqrt());
     operation("abs", &[DENSE], WIDE, |_, p| p[0].abs());
@@ -242,7 +243,7 @@ fn gradients_of_gradients() {
         Shape::new(2, 4, 2),
         Shape::new(2, 1, 2),
     ];
-    let cases: [Case<'_>; 16] = [
+    let cases: [Case<'_>; 17] = [
         ("exp", &[DENSE], WIDE, |p| p[0].exp()),
         ("log", &[DENSE], POSITIVE, |p| p[0].log()),
         ("tanh", &[DENSE], WIDE, |p| p[0].tanh()),
@@ -266,6 +267,7 @@ fn gradients_of_gradients() {
         }),
         ("tanh network", network, WIDE, |p| p[0].linear(p[1], p[2]).tanh().linear(p[3], p[4]).tanh()),
         ("relu network", network, WIDE, |p| p[0].linear(p[1], p[2]).relu().linear(p[3], p[4]).softplus()),
+        ("gelu network", network, WIDE, |p| p[0].linear(p[1], p[2]).gelu().linear(p[3], p[4]).gelu()),
     ];
     for (name, shapes, range, f) in cases {
         operation(&format!("gradient of {name}"), shapes, range, |_, p| {
@@ -445,19 +447,24 @@ fn behaviour_adaptive_weights_over_iql() {
     check_method("iql", "baq", &["iql.order=corl", "baq.relax=gate"], 3);
 }
 
-/// Whatever the registries hold, offline and online.
+/// Whatever the registries hold, offline and online, and the models that are fitted before.
 #[test]
 fn every_method() {
     for (algo, adapt) in methods() {
-        let agent = agent(algo, adapt, DIMS, &SMALL);
-        let model = agent.reprioritisation_trace().map(|trace| (true, trace));
-        let rounds = [Phase::offline(10), online(10)].map(|p| (p.online, agent.trace(&p)));
-        for (online, trace) in rounds.into_iter().chain(model) {
-            let checks = check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true);
-            assert!(!checks.is_empty(), "{algo} + {adapt} trains nothing");
-            for c in checks {
-                assert!(c.passed(), "{algo} + {adapt}, online {online}: {c:?}");
-            }
+        every_loss(algo, adapt, &[]);
+    }
+}
+
+fn every_loss(algo: &str, adapt: &str, sets: &[&str]) {
+    let agent = agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat());
+    let model = agent.reprioritisation_trace().map(|trace| (true, trace));
+    let rounds = [Phase::offline(10), online(10)].map(|p| (p.online, agent.trace(&p)));
+    let fits = agent.pretraining().into_iter().map(|(_, trace)| (false, trace));
+    for (online, trace) in rounds.into_iter().chain(model).chain(fits) {
+        let checks = check(&trace, &moved(&agent.store), &batch(&trace), CLOCK, 9, true);
+        assert!(!checks.is_empty(), "{algo} + {adapt} {sets:?} trains nothing");
+        for c in checks {
+            assert!(c.passed(), "{algo} + {adapt} {sets:?}, online {online}: {c:?}");
         }
     }
 }

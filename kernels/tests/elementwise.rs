@@ -94,6 +94,33 @@ fn sines_within_their_bound() {
 }
 
 #[test]
+fn gelu_within_its_bound() {
+    let mut x: Vec<f32> = (0..2_000_000).map(|i| (i - 1_000_000) as f32 * 1e-4).collect();
+    x.extend((0..1000).map(|i| f32::from_bits(i * 1_000_003)));
+    x.extend([f32::MAX, f32::MIN, -1e7, 3e9, f32::INFINITY, f32::NEG_INFINITY, f32::NAN]);
+    let mut y = vec![0.0; x.len()];
+    let c = std::f64::consts::FRAC_2_PI.sqrt();
+    for k in variants() {
+        (k.unary)(Unary::Gelu, &x, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let wide = f64::from(*x);
+            let want = 0.5 * wide.max(-1e3) * (1.0 + (c * (wide + 0.044715 * wide.powi(3))).tanh());
+            let near = (f64::from(*y) - want).abs() <= 4e-7 * wide.abs().max(1.0);
+            assert!(near || f64::from(*y) == want || (x.is_nan() && y.is_nan()), "{} gelu {x}: {y}", k.isa);
+        }
+        (k.unary)(Unary::GeluSlope, &x, &mut y);
+        for (x, y) in x.iter().zip(&y) {
+            let wide = f64::from(*x).clamp(-50.0, 50.0);
+            let t = (c * (wide + 0.044715 * wide.powi(3))).tanh();
+            let want =
+                0.5 * (1.0 + t) + 0.5 * wide * (1.0 - t * t) * c * (1.0 + 3.0 * 0.044715 * wide * wide);
+            let near = (f64::from(*y) - want).abs() <= 8e-7;
+            assert!(near || (x.is_nan() && y.is_nan()), "{} slope of gelu at {x}: {y}, not {want}", k.isa);
+        }
+    }
+}
+
+#[test]
 fn unary_within_the_documented_ulps_over_all_floats() {
     // Every 4,001st float, of both signs, plus the places where branches meet.
     let mut x: Vec<f32> = (0..u32::MAX / 4001).map(|i| f32::from_bits(i * 4001)).collect();

@@ -59,7 +59,16 @@ fn norms(k: &Kernels) {
 fn element_wise(k: &Kernels) {
     for n in [1, 7, 8, 9, 35] {
         let (x, mut y) = (numbers(n), vec![0.0; n]);
-        for f in [Unary::Exp, Unary::Log, Unary::Tanh, Unary::Softplus, Unary::Sigmoid, Unary::Sign] {
+        for f in [
+            Unary::Exp,
+            Unary::Log,
+            Unary::Tanh,
+            Unary::Softplus,
+            Unary::Sigmoid,
+            Unary::Gelu,
+            Unary::GeluSlope,
+            Unary::Sign,
+        ] {
             (k.unary)(f, &x, &mut y);
             finite("unary", k, &y);
         }

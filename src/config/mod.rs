@@ -20,7 +20,7 @@ pub use error::{ConfigError, nearest};
 pub use field::{Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, resolve, resolve_over, section};
 pub use help::help_text;
-pub use net::{InitScheme, NetSpec, Norm};
+pub use net::{Activation, InitScheme, NetSpec, Norm};
 pub use presets::{DEMO, PRESETS, Preset};
 pub use sections::{
     AuditConfig, Begin, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,

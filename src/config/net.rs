@@ -9,17 +9,48 @@ use toml::Value;
 /// The longest list of layers.
 const MOST_LAYERS: usize = 16;
 
-/// What stands between a hidden layer and its rectifier.
+/// What normalises a hidden layer, by a trained gain and shift.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Norm {
     /// nothing
     #[default]
     None,
-    /// layer normalisation with a trained gain and shift
+    /// layer normalisation before the activation
     Layer {
         /// added to the variance
         eps: f64,
     },
+    /// layer normalisation after the activation
+    LayerAfter {
+        /// added to the variance
+        eps: f64,
+    },
+}
+
+impl Norm {
+    /// Whether it has a gain and a shift.
+    pub fn is_some(self) -> bool {
+        self != Norm::None
+    }
+}
+
+/// What a hidden layer's sums go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Activation {
+    /// max(x, 0)
+    #[default]
+    Relu,
+    /// x / (1 + e^(-2 √(2/π) (x + 0.044715 x³))), the tanh form of the Gaussian error linear unit
+    Gelu,
+}
+
+impl Activation {
+    const ALL: [(Activation, &str); 2] = [(Activation::Relu, "relu"), (Activation::Gelu, "gelu")];
+
+    fn word(self) -> &'static str {
+        let found = Activation::ALL.iter().find(|(a, _)| *a == self);
+        found.expect("invariant: every activation has a word").1
+    }
 }
 
 /// How all layers of a network begin.
@@ -55,17 +86,21 @@ pub enum InitScheme {
     },
 }
 
-/// A network between its inputs and outputs: the widths of its hidden layers, what normalises them, how they begin.
+/// A network between its inputs and outputs: the widths of its hidden layers, what normalises them, their activation, how
+/// they begin.
 ///
 /// Text form: `[256, 256]`, rectifiers after either layer, or in words `"256x256 relu"`; `"256x256 layer_norm relu"`
-/// normalises before the rectifier, with 1e-6 added to the variance or with the number in `layer_norm(1e-5)`. Initial
-/// weights are no part of the text; a method has an option of its own for them, if it leaves a choice.
+/// normalises before the rectifier, `"256x256 relu layer_norm"` after it, with 1e-6 added to the variance or with the number in
+/// `layer_norm(1e-5)`; `gelu` stands where `relu` does. Initial weights are no part of the text; a method has an option of its
+/// own for them, if it leaves a choice.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct NetSpec {
     /// widths of the hidden layers
     pub hidden: Vec<usize>,
-    /// before every rectifier
+    /// before or after every activation
     pub norm: Norm,
+    /// after every hidden layer
+    pub activation: Activation,
     /// initial weights
     pub init: InitScheme,
 }
@@ -80,21 +115,36 @@ impl NetSpec {
     }
 
     fn parse(text: &str) -> Option<NetSpec> {
-        let mut words = text.split_whitespace().peekable();
+        let mut words = text.split_whitespace();
         let widths = words.next()?.split('x').map(|w| w.parse().ok());
         let mut net = NetSpec { hidden: widths.collect::<Option<_>>()?, ..NetSpec::default() };
-        if let Some(rest) = words.peek().and_then(|w| w.strip_prefix("layer_norm")) {
-            let eps = match rest.strip_prefix('(').and_then(|r| r.strip_suffix(')')) {
-                Some(number) => number.parse().ok().filter(|e: &f64| (1e-12..=0.1).contains(e))?,
-                None if rest.is_empty() => NetSpec::EPS,
-                None => return None,
-            };
-            net.norm = Norm::Layer { eps };
-            words.next();
+        let words: Vec<&str> = words.collect();
+        let activation = |word: &str| Activation::ALL.iter().find(|(_, w)| *w == word).map(|(a, _)| *a);
+        (net.norm, net.activation) = match words[..] {
+            [] => (Norm::None, Activation::Relu),
+            [one] => match activation(one) {
+                Some(activation) => (Norm::None, activation),
+                // The usual activation need not be named.
+                None => (Norm::Layer { eps: NetSpec::addend(one)? }, Activation::Relu),
+            },
+            [first, second] => match activation(first) {
+                Some(activation) => (Norm::LayerAfter { eps: NetSpec::addend(second)? }, activation),
+                None => (Norm::Layer { eps: NetSpec::addend(first)? }, activation(second)?),
+            },
+            _ => return None,
+        };
+        Some(net)
+    }
+
+    /// The number of `layer_norm(1e-5)`, or the usual one.
+    fn addend(word: &str) -> Option<f64> {
+        match word.strip_prefix("layer_norm")? {
+            "" => Some(NetSpec::EPS),
+            rest => {
+                let number = rest.strip_prefix('(')?.strip_suffix(')')?;
+                number.parse().ok().filter(|e| (1e-12..=0.1).contains(e))
+            }
         }
-        // The one activation there is may be named.
-        words.next_if_eq(&"relu");
-        words.next().is_none().then_some(net)
     }
 }
 
@@ -120,12 +170,16 @@ impl fmt::Display for NetSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
         f.write_str(&widths.join("x"))?;
+        let norm = |eps: f64| match eps {
+            NetSpec::EPS => " layer_norm".to_string(),
+            eps => format!(" layer_norm({eps:?})"),
+        };
+        let activation = self.activation.word();
         match self.norm {
-            Norm::None => {}
-            Norm::Layer { eps: NetSpec::EPS } => f.write_str(" layer_norm")?,
-            Norm::Layer { eps } => write!(f, " layer_norm({eps:?})")?,
+            Norm::None => write!(f, " {activation}"),
+            Norm::Layer { eps } => write!(f, "{} {activation}", norm(eps)),
+            Norm::LayerAfter { eps } => write!(f, " {activation}{}", norm(eps)),
         }
-        f.write_str(" relu")
     }
 }
 
@@ -134,9 +188,11 @@ impl FieldValue for NetSpec {
         format!("a list of at most {MOST_LAYERS} whole numbers, or words as \"256x256 layer_norm relu\",")
     }
     fn to_toml(&self) -> Value {
-        match self.norm {
-            Norm::None => Value::Array(self.hidden.iter().map(FieldValue::to_toml).collect()),
-            Norm::Layer { .. } => Value::String(self.to_string()),
+        match (self.norm, self.activation) {
+            (Norm::None, Activation::Relu) => {
+                Value::Array(self.hidden.iter().map(FieldValue::to_toml).collect())
+            }
+            _ => Value::String(self.to_string()),
         }
     }
     fn from_toml(value: &Value) -> Option<NetSpec> {
@@ -166,14 +222,28 @@ mod tests {
         assert_eq!(of("256x256"), Some(plain.clone()));
         assert_eq!(of("256x256 relu"), Some(plain.clone()));
         assert_eq!(plain.to_toml(), Value::Array(vec![256.into(), 256.into()]));
-        for (text, eps) in [("8x9 layer_norm relu", 1e-6), ("8x9 layer_norm(1e-5) relu", 1e-5)] {
-            let net = NetSpec { hidden: vec![8, 9], norm: Norm::Layer { eps }, init: InitScheme::Torch };
+        for (text, norm, activation) in [
+            ("8x9 layer_norm relu", Norm::Layer { eps: 1e-6 }, Activation::Relu),
+            ("8x9 layer_norm(1e-5) gelu", Norm::Layer { eps: 1e-5 }, Activation::Gelu),
+            ("8x9 relu layer_norm", Norm::LayerAfter { eps: 1e-6 }, Activation::Relu),
+            ("8x9 gelu layer_norm(1e-5)", Norm::LayerAfter { eps: 1e-5 }, Activation::Gelu),
+            ("8x9 gelu", Norm::None, Activation::Gelu),
+        ] {
+            let net = NetSpec { norm, activation, ..NetSpec::from(vec![8, 9]) };
             assert_eq!((of(text), net.to_string().as_str()), (Some(net.clone()), text));
             assert_eq!(NetSpec::from_toml(&net.to_toml()), Some(net));
         }
-        for wrong in
-            ["", "256y", "8 gelu", "8 layer_norm(2)", "8 layer_normal", "8 relu relu", "8 relu layer_norm"]
-        {
+        assert_eq!(of("8 layer_norm"), of("8 layer_norm relu"));
+        for wrong in [
+            "",
+            "256y",
+            "8 tanh",
+            "8 layer_norm(2)",
+            "8 layer_normal",
+            "8 relu relu",
+            "8 layer_norm layer_norm",
+            "8 layer_norm relu layer_norm",
+        ] {
             assert_eq!(of(wrong), None, "{wrong}");
         }
     }

@@ -3,16 +3,17 @@
 use super::init::{self, Init};
 use super::params::Params;
 use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Var};
-use crate::config::{NetSpec, Norm};
+use crate::config::{Activation, NetSpec, Norm};
 
 /// Weights and biases of a perceptron, `[J, K, N]` and `[J, 1, N]`.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     group: GroupId,
     layers: Vec<(ParamId, ParamId)>,
-    /// gain and shift `[J, 1, N]` after each hidden layer, if it is normalised
+    /// gain and shift `[J, 1, N]` of each hidden layer, if it is normalised
     norms: Vec<(ParamId, ParamId)>,
     norm: Norm,
+    activation: Activation,
 }
 
 impl Mlp {
@@ -37,14 +38,14 @@ impl Mlp {
                 tensor(&format!("layer{i}.weight"), w[0], weight),
                 tensor(&format!("layer{i}.bias"), 1, bias),
             ));
-            if let (Norm::Layer { .. }, true) = (net.norm, i < last) {
+            if net.norm.is_some() && i < last {
                 norms.push((
                     tensor(&format!("norm{i}.weight"), 1, Init::Constant(1.0)),
                     tensor(&format!("norm{i}.bias"), 1, Init::Constant(0.0)),
                 ));
             }
         }
-        Mlp { group, layers, norms, norm: net.norm }
+        Mlp { group, layers, norms, norm: net.norm, activation: net.activation }
     }
 
     /// The group that training it means.
@@ -84,14 +85,23 @@ impl Mlp {
     /// The output, given what the first layer computes before its activation.
     fn after_first<'t>(&self, z: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
         let layers = self.layers[1..].iter().enumerate();
-        layers.fold(z, |z, (i, &(w, b))| self.normalised(i, z, &param).relu().linear(param(w), param(b)))
+        layers.fold(z, |z, (i, &(w, b))| self.hidden(i, z, &param).linear(param(w), param(b)))
     }
 
-    /// What a hidden layer hands to its rectifier.
-    fn normalised<'t>(&self, i: usize, z: Var<'t>, param: &impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
-        match (self.norm, self.norms.get(i)) {
-            (Norm::Layer { eps }, Some(&(gain, shift))) => z.layer_norm(param(gain), param(shift), eps),
-            _ => z,
+    /// What a hidden layer hands to the next one.
+    fn hidden<'t>(&self, i: usize, z: Var<'t>, param: &impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
+        let normalised = |z: Var<'t>, eps| match self.norms.get(i) {
+            Some(&(gain, shift)) => z.layer_norm(param(gain), param(shift), eps),
+            None => z,
+        };
+        let active = |z: Var<'t>| match self.activation {
+            Activation::Relu => z.relu(),
+            Activation::Gelu => z.gelu(),
+        };
+        match self.norm {
+            Norm::None => active(z),
+            Norm::Layer { eps } => active(normalised(z, eps)),
+            Norm::LayerAfter { eps } => normalised(active(z), eps),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The element-wise functions of one argument: an entry for each, which says everything that the kernels know of it.
 
-use super::vector::{TILE, exp, log, sigmoid, sin, softplus, tanh};
+use super::vector::{TILE, exp, gelu, gelu_slope, log, sigmoid, sin, softplus, tanh};
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, run};
 use std::ops::Range;
@@ -83,6 +83,15 @@ functions! {
     Softplus 16 |x| softplus::<S>(x), x.max(0.0) + (-x.abs()).exp().ln_1p();
     /// 1 / (1 + e^-x)
     Sigmoid 16 |x| sigmoid::<S>(x), if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
+    /// x / (1 + e^-2u), u = √(2/π) (x + 0.044715 x³): the tanh form of the Gaussian error linear unit
+    Gelu 16 |x| gelu::<S>(x), if x < -30.0 { 0.0 } else { x * gate(x).0 };
+    /// its derivative
+    GeluSlope 16 |x| gelu_slope::<S>(x), {
+        // Beyond these it is 0 or 1.
+        let x = x.clamp(-30.0, 30.0);
+        let (open, rise) = gate(x);
+        open + x * open * gate(-x).0 * rise
+    };
     /// sin x; to 3e-7 for |x| up to 1,000, beyond which the period is no longer exact enough
     Sin 16 |x| sin::<S>(x), x.sin();
     /// x²
@@ -124,6 +133,13 @@ functions! {
         let y = S::select(S::le(S::splat(lo), x), S::splat(1.0), S::zero());
         S::select(S::le(x, S::splat(hi)), y, S::zero())
     }, f64::from(lo <= x && x <= hi);
+}
+
+/// (1 / (1 + e^-2u), 2 du/dx) of `Gelu`.
+fn gate(x: f64) -> (f64, f64) {
+    let c = 2.0 * std::f64::consts::FRAC_2_PI.sqrt();
+    let cube = 0.044715 * x * x;
+    (reference(Unary::Sigmoid, c * x * (1.0 + cube)), c * (1.0 + 3.0 * cube))
 }
 
 impl<N> Unary<N> {

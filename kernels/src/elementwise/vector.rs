@@ -139,3 +139,36 @@ pub(super) unsafe fn sigmoid<S: Simd>(x: S::V) -> S::V {
         S::div(top, S::add(one, u))
     }
 }
+
+/// 2 √(2/π), and 0.044715 times it.
+const GELU: [f32; 2] = [1.595_769_2, 0.071_354_82];
+
+/// x / (1 + e^-w), w = x (GELU₀ + GELU₁ x²).
+#[inline(always)]
+pub(super) unsafe fn gelu<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller promises the instruction set.
+    unsafe {
+        // Below it the result is 0; NaN passes, being the second argument.
+        let x = S::max(S::splat(-30.0), x);
+        let w = S::mul(x, S::fma(S::splat(GELU[1]), S::mul(x, x), S::splat(GELU[0])));
+        S::mul(x, sigmoid::<S>(w))
+    }
+}
+
+/// y + x y (1 - y) w', y = 1 / (1 + e^-w): the derivative of [`gelu`]; y (1 - y) by e^-|w|, without cancellation.
+#[inline(always)]
+pub(super) unsafe fn gelu_slope<S: Simd>(x: S::V) -> S::V {
+    // SAFETY: the caller promises the instruction set.
+    unsafe {
+        let one = S::splat(1.0);
+        let x = S::max(S::splat(-30.0), S::min(S::splat(30.0), x));
+        let square = S::mul(x, x);
+        let w = S::mul(x, S::fma(S::splat(GELU[1]), square, S::splat(GELU[0])));
+        let rise = S::fma(S::splat(3.0 * GELU[1]), square, S::splat(GELU[0]));
+        let u = exp::<S>(S::sub(S::zero(), S::abs(w)));
+        let down = S::div(one, S::add(one, u));
+        let y = S::mul(S::select(S::lt(w, S::zero()), u, one), down);
+        let slope = S::mul(S::mul(u, down), down);
+        S::fma(S::mul(x, slope), rise, y)
+    }
+}

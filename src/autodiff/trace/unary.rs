@@ -1,7 +1,7 @@
 //! Element-wise functions of one argument: what formulas call them, and their derivatives. A new one has its entry here and
 //! its kernel in `baq_kernels::elementwise`, and that is all.
 
-use std::f64::consts::FRAC_PI_2;
+use std::f64::consts::{FRAC_2_PI, FRAC_PI_2};
 
 use baq_kernels::Binary;
 
@@ -32,6 +32,10 @@ impl<'t> Var<'t> {
     /// 1 / (1 + e^-x)
     pub fn sigmoid(self) -> Var<'t> {
         self.unary(Unary::Sigmoid)
+    }
+    /// x / (1 + e^-2u), u = √(2/π) (x + 0.044715 x³)
+    pub fn gelu(self) -> Var<'t> {
+        self.unary(Unary::Gelu)
     }
     /// sin x
     pub fn sin(self) -> Var<'t> {
@@ -76,6 +80,8 @@ pub(super) fn derivative<'t>(f: Unary, x: Var<'t>, y: Var<'t>, g: Var<'t>) -> Va
         Unary::Relu => g.binary(Binary::ReluGrad, y),
         Unary::Softplus => g * x.sigmoid(),
         Unary::Sigmoid => g * (y - y.square()),
+        Unary::Gelu => g * x.unary(Unary::GeluSlope),
+        Unary::GeluSlope => g * gelu_curvature(x),
         Unary::Sin => g * x.cos(),
         Unary::Square => g * x * 2.0,
         Unary::Sqrt => g / y * 0.5,
@@ -84,4 +90,13 @@ pub(super) fn derivative<'t>(f: Unary, x: Var<'t>, y: Var<'t>, g: Var<'t>) -> Va
         Unary::Clamp { lo, hi } => g * x.unary(Unary::Inside { lo, hi }),
         Unary::Sign | Unary::Inside { .. } => unreachable!("invariant: steps pass no gradient"),
     }
+}
+
+/// The second derivative of `Gelu`: y (1 - y) (2 w' + x w'' + x w'² (1 - 2y)), y = 1 / (1 + e^-w), w = c (x + k x³).
+fn gelu_curvature(x: Var<'_>) -> Var<'_> {
+    let (c, k) = (2.0 * FRAC_2_PI.sqrt(), 0.044715);
+    let square = x.square();
+    let y = (x * square.affine(c * k, c)).sigmoid();
+    let rise = square.affine(3.0 * c * k, c);
+    (y - y.square()) * (rise * 2.0 + square * (6.0 * c * k) + x * rise.square() * y.affine(-2.0, 1.0))
 }
