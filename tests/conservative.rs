@@ -384,14 +384,15 @@ fn baq_weighs_the_term_it_is_told() {
 fn delayed_roles_are_counted_exactly() {
     for (every, policy) in [(1, 7), (2, 3), (3, 2)] {
         let agent = agent("td3", "plain", &[&format!("td3.actor_every={every}")]);
-        let mut rounds = Rounds::new(trace(&agent), Roles::of_delay(every));
+        let delay = agent.learner.delay();
+        let mut rounds = Rounds::new(trace(&agent), Roles::of_delay(delay));
         let trace = rounds.trace().clone();
         let mut store = agent.store.clone();
         let target = members(&agent, "q_target").next().expect("a target has tensors");
         let mut moved = 0;
         for round in 0..7 {
             let before = store.values[target].clone();
-            let (program, workspace) = rounds.pick(Roles::delayed(round, every), round % 2 == 0);
+            let (program, workspace) = rounds.pick(Roles::delayed(round, delay), round % 2 == 0);
             for (input, values) in trace.inputs.iter().zip(columns(&trace, 0.0)) {
                 if let Some(to) = workspace.input_mut(program, input.name) {
                     to.iter_mut().zip(&values).for_each(|(t, v)| *t = *v as f32);

@@ -102,6 +102,18 @@ fn awac_with_a_tanh_mean() {
 }
 
 #[test]
+fn awac_again() {
+    // Other numbers and networks of CORL's class than in the one above.
+    compare("awac-ring2-hopper.safetensors", 20, 2e-4);
+}
+
+#[test]
+fn rebrac() {
+    // The policy moves in the first of every two updates.
+    compare("rebrac-hopper.safetensors", 15, 5e-4);
+}
+
+#[test]
 fn sac() {
     compare("sac-hopper.safetensors", 30, 2e-4);
 }

@@ -114,7 +114,7 @@ fn several_updates_of_the_policy_are_for_the_order_of_cleanrl() {
         let config = resolve(known(), None, None, &sets).unwrap_or_else(|error| panic!("{error}"));
         let dims = Dims { s: 3, a: 1, batch: 4 };
         let sac = algo::find("sac").expect("in the registry");
-        (sac.build)(&config, dims, &mut Params::default()).map(|learner| learner.actor_every())
+        (sac.build)(&config, dims, &mut Params::default()).map(|learner| learner.delay().every)
     };
     let every = ["sac.actor_every=2", "sac.actor_updates=2"];
     let error = build(&every).expect_err("refused").to_string();

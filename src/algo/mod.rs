@@ -18,6 +18,7 @@
 //!    [`ValueNet`](crate::nn::ValueNet). Each is a group of parameters with a name that checkpoints carry;
 //!    `q.target(params)` declares a target beside its network. Initial weights depend on the order of declaration.
 //! 4. Losses: functions of the round `b`, whose columns are `b.s, b.a, b.r, b.m, b.s2` and, online, `b.online`.
+//!    `b.next_action()` is a column for learners that say they read it.
 //!
 //!    ```text
 //!    let u = self.q_target.min(b.s, b.a) - self.v.at(b.s);
@@ -32,8 +33,8 @@
 //! 5. [`Learner::trace`]: losses and updates in order. `b.train(name, role, group, optimiser, loss)` moves one group and
 //!    takes all other groups for constants; `detach` is for a target that is made of the group itself. `b.polyak(role,
 //!    from, to, ..)` moves a target network, `b.metric(&METRIC, value)` logs. What is in the role [`CRITIC`] and what in
-//!    [`ACTOR`] may be given rates of their own (`online.updates_per_step`, `Cadence`); [`Learner::actor_every`] is a
-//!    delay.
+//!    [`ACTOR`] may be given rates of their own (`online.updates_per_step`, `Cadence`); [`Learner::delay`] lets policies
+//!    wait.
 //! 6. [`Learner::act`], if choosing an action takes more than asking the policy for one.
 //!
 //! What several methods share: [`measure`] has the metrics, [`iql`] the values that learn without a policy (`Values`),
@@ -69,6 +70,7 @@ pub mod measure;
 pub mod pace;
 pub mod pbrl;
 pub mod phase;
+pub mod rebrac;
 pub mod registry;
 pub mod returns;
 pub mod rlpd;
@@ -80,7 +82,7 @@ pub mod soft;
 pub mod td3;
 pub mod td3_bc;
 
-pub use pace::{Cadence, Latest, OPENING, Sampling};
+pub use pace::{Cadence, Delay, Latest, OPENING, Sampling};
 pub use phase::Phase;
 pub use registry::{ALGORITHMS, Build, Entry, find};
 pub use returns::{Failed, ReturnToGo};

@@ -2,13 +2,42 @@
 
 use crate::autodiff::Schedule;
 
+/// In which rounds of a run the actor's role runs, where it has no rate of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay {
+    /// one round out of so many
+    pub every: u64,
+    /// which of them, counted from 0
+    pub turn: u64,
+}
+
+impl Delay {
+    /// In all of them.
+    pub const NONE: Delay = Delay::last_of(1);
+
+    /// In the last of every so many.
+    pub const fn last_of(every: u64) -> Delay {
+        Delay { every, turn: every - 1 }
+    }
+
+    /// In the first of every so many.
+    pub const fn first_of(every: u64) -> Delay {
+        Delay { every, turn: 0 }
+    }
+
+    /// Whether round `round`, counted from 0 at the beginning of the run, is one.
+    pub fn acts(self, round: u64) -> bool {
+        round % self.every == self.turn
+    }
+}
+
 /// Updates per environment step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cadence {
     /// critic updates per environment step
     pub critic: f64,
     /// policy and temperature updates per environment step; `None`: in every
-    /// [`super::Learner::actor_every`]-th round, as the base has it
+    /// round of [`super::Learner::delay`], as the base has it
     pub actor: Option<f64>,
     /// (n, factor): in the first n environment steps both are `factor` times as frequent
     pub opening: (u64, u64),

@@ -15,7 +15,7 @@ pub struct Phase {
     /// rule for learning rates at the switch; without effect offline
     pub actor_lr: OnlineActorLr,
     /// the policy's updates have a rate of their own ([`super::Cadence::actor`]) in place of
-    /// [`super::Learner::actor_every`]
+    /// [`super::Learner::delay`]
     pub own_pace: bool,
 }
 

@@ -2,7 +2,8 @@
 
 use super::foreign::Foreign;
 use super::{
-    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, pbrl, rlpd, rorl, sac, sac_n, td3, td3_bc,
+    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, pbrl, rebrac, rlpd, rorl, sac, sac_n, td3,
+    td3_bc,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -165,6 +166,16 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "SAC-N made smooth around the recorded states, and pessimistic there",
             Some(section::<rorl::RorlConfig>),
             |c, dims, p| Ok(Box::new(rorl::Rorl::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        defaults: rebrac::DEFAULTS,
+        foreign: rebrac::FOREIGN,
+        ..Entry::new(
+            "rebrac",
+            "TD3+BC whose target is penalised too, critics normalised",
+            Some(section::<rebrac::RebracConfig>),
+            |c, dims, p| Ok(Box::new(rebrac::Rebrac::declare(&c.section(), dims, p))),
         )
     },
     Entry {

@@ -21,7 +21,7 @@
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
 use super::soft::{SoftNets, SoftSpec, TEMPERATURE_LOSS, Temperature};
-use super::{ACTOR, CRITIC, Dims, Learner, Round};
+use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, InitScheme, NetSpec};
@@ -130,8 +130,8 @@ impl Learner for Rlpd {
         Some(&self.nets.q)
     }
 
-    fn actor_every(&self) -> u64 {
-        self.config.critic_rounds
+    fn delay(&self) -> Delay {
+        Delay::last_of(self.config.critic_rounds)
     }
 }
 

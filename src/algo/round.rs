@@ -23,7 +23,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::pace::{Cadence, Sampling};
+use super::pace::{Cadence, Delay, Sampling};
 use super::phase::Phase;
 use super::returns::ReturnToGo;
 use crate::autodiff::{GroupId, Metric, NoiseKind, ParamTable, Role, Schedule, Shape, Trace, Tracer, Var};
@@ -121,6 +121,13 @@ impl<'t> Round<'t> {
         self.t.input(name, self.dims.batch, 1)
     }
 
+    /// The action recorded in s' `[B, A]`, and 1 `[B, 1]` where there is one, else 0: see [`Learner::next_action`].
+    pub fn next_action(&self) -> (Var<'t>, Var<'t>) {
+        let a = self.dims.a;
+        let both = self.t.input(replay::NEXT_ACTION, self.dims.batch, a + 1);
+        (both.slice(0, a).named("a'_data"), both.slice(a, 1).named("known"))
+    }
+
     /// A number that may follow a schedule over the rounds of the phase.
     pub fn hyper(&self, name: &str, schedule: &Schedule) -> Var<'t> {
         self.t.hyper(name, &schedule.over(self.phase.rounds))
@@ -194,6 +201,11 @@ impl<'t> Round<'t> {
         self.adaptation.tie(self)
     }
 
+    /// As much of x, which ties the base to the data, as counts in this batch.
+    pub fn tied(&self, x: Var<'t>) -> Var<'t> {
+        self.tie().map_or(x, |tie| tie * x)
+    }
+
     /// Whether the base drops what ties it to the data: online, if the adaptation asks for it.
     pub fn unconstrained(&self) -> bool {
         self.phase.online && self.adaptation.unconstrained()
@@ -239,14 +251,19 @@ pub trait Learner: Debug + Send + Sync {
         None
     }
 
-    /// The actor's role runs in every so many-th round of a run, first in round number `actor_every`.
-    fn actor_every(&self) -> u64 {
-        1
+    /// In which rounds of a run the actor's role runs.
+    fn delay(&self) -> Delay {
+        Delay::NONE
     }
 
     /// What the column [`replay::RETURN_TO_GO`] holds, if the losses read it.
     fn return_to_go(&self) -> Option<ReturnToGo> {
         None
+    }
+
+    /// Whether the losses of offline training read [`Round::next_action`], which collected transitions do not have.
+    fn next_action(&self) -> bool {
+        false
     }
 
     /// Whether its policy clones actions, which an adaptation may then choose: see [`Adaptation::imitate`].

@@ -28,7 +28,7 @@ use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
 pub use super::soft::{InitRule, Temperature};
 use super::soft::{SoftNets, SoftSpec, Steps, TEMPERATURE_LOSS};
-use super::{ACTOR, CRITIC, Dims, Learner, Round};
+use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, NetSpec};
@@ -229,8 +229,8 @@ impl Learner for Sac {
         (self.config.target == Target::Min).then_some(&self.nets.q_target)
     }
 
-    fn actor_every(&self) -> u64 {
-        self.config.actor_every
+    fn delay(&self) -> Delay {
+        Delay::last_of(self.config.actor_every)
     }
 }
 

@@ -20,7 +20,7 @@
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
-use super::{ACTOR, CRITIC, Dims, Learner, Round};
+use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, NoiseKind, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, NetSpec};
@@ -116,8 +116,8 @@ impl Learner for Td3 {
         Some(&self.q_target)
     }
 
-    fn actor_every(&self) -> u64 {
-        self.config.actor_every
+    fn delay(&self) -> Delay {
+        Delay::last_of(self.config.actor_every)
     }
 }
 

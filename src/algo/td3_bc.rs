@@ -16,7 +16,7 @@
 
 use super::foreign::{ANY, Foreign};
 use super::td3::{Td3, Td3Config};
-use super::{Dims, Learner, Round};
+use super::{Delay, Dims, Learner, Round};
 use crate::autodiff::{Metric, Schedule};
 use crate::nn::{Critics, Params, Policy};
 
@@ -74,8 +74,8 @@ impl Learner for Td3Bc {
         self.base.target_critics()
     }
 
-    fn actor_every(&self) -> u64 {
-        self.base.actor_every()
+    fn delay(&self) -> Delay {
+        self.base.delay()
     }
 }
 

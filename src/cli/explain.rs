@@ -317,7 +317,7 @@ fn switch(online: &OnlineConfig) -> Option<String> {
 
 /// When the actor's updates run, if not in every round.
 fn delay(agent: &Agent) -> Option<String> {
-    let every = agent.learner.actor_every();
+    let every = agent.learner.delay().every;
     (every > 1).then(|| format!("what is marked actor runs in one round out of {every}"))
 }
 

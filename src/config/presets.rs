@@ -171,6 +171,16 @@ pub const PRESETS: &[Preset] = &[
         about: "TD3+BC as in CORL: states standardised, raw rewards",
         text: include_str!("presets/td3_bc.toml"),
     },
+    Preset {
+        name: "rebrac",
+        about: "ReBRAC with its paper's settings for hopper-medium: batches of 1,024, layer normalisation",
+        text: include_str!("presets/rebrac.toml"),
+    },
+    Preset {
+        name: "rebrac_small",
+        about: "ReBRAC with batches of 256 and rates of 3e-4, a quarter of the arithmetic",
+        text: include_str!("presets/rebrac_small.toml"),
+    },
 ];
 
 /// The runs of `baq demo`: each has the name of its folder from what it trains.

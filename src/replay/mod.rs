@@ -39,6 +39,9 @@ pub const DISTANCE: &str = "distance";
 /// Discounted return to go of the row's own episode, `[1]`.
 pub const RETURN_TO_GO: &str = "return_to_go";
 
+/// Action recorded in the next observation, and 1; zeros where none is recorded, after the last row of an episode, `[A + 1]`.
+pub const NEXT_ACTION: &str = "next_action";
+
 /// New priority of a row, `[1]`: a result, not a column.
 pub const PRIORITY: &str = "priority";
 /// Importance-sampling weight of a draw, `[1]`: a column of batches, not of records.
@@ -85,7 +88,7 @@ impl Layout {
         Self { columns: laid, width, stride }
     }
 
-    /// The training columns s, a, r, m, s2, followed by annotated ones (name, floats per row).
+    /// The training columns s, a, r, m, s2, followed by others (name, floats per row).
     pub fn transitions(observation: usize, action: usize, annotated: &[(&str, usize)]) -> Self {
         let mut columns = vec![(S, observation), (A, action), (R, 1), (M, 1), (S2, observation)];
         columns.extend_from_slice(annotated);

@@ -9,6 +9,7 @@ use super::agent::{Actor, Agent};
 use super::annotation;
 use super::batches::Batches;
 use super::cadence::Roles;
+use super::data::Recorded;
 use super::error::TrainError;
 use super::memory;
 use super::peak::time;
@@ -36,7 +37,8 @@ impl Memory {
     pub fn new(agent: &Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
         let options: OnlineConfig = config.section();
         let annotated = annotation::columns(agent);
-        let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
+        let mut extra = Recorded::offline(agent.learner.as_ref()).columns(agent.dims.a);
+        extra.extend(annotated.iter().map(|n| (*n, 1)));
         let layout = Layout::transitions(agent.dims.s, agent.dims.a, &extra);
         let columns: Vec<(String, usize)> = layout.columns().map(|(n, c)| (n.to_string(), c.len)).collect();
         let mut pools = Pools::new(layout, &[(OFFLINE, rows), (ONLINE, 0)]);
@@ -144,7 +146,7 @@ impl Round {
             let workspace = Workspace::new(&program);
             (program, workspace)
         };
-        let programs = Roles::of_delay(agent.learner.actor_every()).iter().map(compile).collect();
+        let programs = Roles::of_delay(agent.learner.delay()).iter().map(compile).collect();
         let mut this = Round { agent, memory, trace, programs, round: 0 };
         this.sample();
         Ok(this)
@@ -152,12 +154,12 @@ impl Round {
 
     /// Which program the next round runs.
     fn turn(&self) -> usize {
-        usize::from(!Roles::delayed(self.round, self.agent.learner.actor_every()).actor)
+        usize::from(!Roles::delayed(self.round, self.agent.learner.delay()).actor)
     }
 
     /// Rounds after which they repeat themselves.
     pub fn cycle(&self) -> usize {
-        self.agent.learner.actor_every() as usize
+        self.agent.learner.delay().every as usize
     }
 
     /// Draws a batch and brings it to the next round's program.

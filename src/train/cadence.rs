@@ -12,7 +12,7 @@
 //! one of both.
 
 use super::counters::Counters;
-use crate::algo::{Adaptation, Cadence};
+use crate::algo::{Adaptation, Cadence, Delay};
 use crate::config::{AutoOr, OnlineConfig};
 
 /// The roles of one round.
@@ -32,15 +32,14 @@ impl Roles {
     /// The policy alone.
     pub const ACTOR: Roles = Roles { critic: false, actor: true };
 
-    /// Those of round `round`, counted from 0 at the beginning of the run, of an algorithm whose actor's role
-    /// runs in every `actor_every`-th.
-    pub fn delayed(round: u64, actor_every: u64) -> Roles {
-        Roles { critic: true, actor: (round + 1).is_multiple_of(actor_every) }
+    /// Those of round `round`, counted from 0 at the beginning of the run.
+    pub fn delayed(round: u64, delay: Delay) -> Roles {
+        Roles { critic: true, actor: delay.acts(round) }
     }
 
     /// All that [`Roles::delayed`] can give.
-    pub fn of_delay(actor_every: u64) -> &'static [Roles] {
-        if actor_every > 1 { &[Roles::BOTH, Roles::CRITIC] } else { &[Roles::BOTH] }
+    pub fn of_delay(delay: Delay) -> &'static [Roles] {
+        if delay.every > 1 { &[Roles::BOTH, Roles::CRITIC] } else { &[Roles::BOTH] }
     }
 }
 
@@ -60,8 +59,8 @@ pub fn of(options: &OnlineConfig, adaptation: &dyn Adaptation) -> Cadence {
 }
 
 /// All roles that the rounds of a cadence can have.
-pub fn roles(cadence: &Cadence, actor_every: u64) -> Vec<Roles> {
-    let Some(actor) = cadence.actor else { return Roles::of_delay(actor_every).to_vec() };
+pub fn roles(cadence: &Cadence, delay: Delay) -> Vec<Roles> {
+    let Some(actor) = cadence.actor else { return Roles::of_delay(delay).to_vec() };
     if actor == cadence.critic {
         return vec![Roles::BOTH];
     }
@@ -113,11 +112,11 @@ impl Due {
     }
 
     /// Roles of the next of them, which is round `round` of the run. Panics if there is none.
-    pub fn next(&mut self, round: u64, actor_every: u64) -> Roles {
+    pub fn next(&mut self, round: u64, delay: Delay) -> Roles {
         let left = self.rounds();
         assert!(left > 0, "invariant: a round is due");
         let roles = match self.actor {
-            None => Roles::delayed(round, actor_every),
+            None => Roles::delayed(round, delay),
             Some(actor) => Roles { critic: self.critic == left, actor: actor == left },
         };
         self.critic = self.critic.min(left - 1);
@@ -145,7 +144,7 @@ mod tests {
             let mut due = Due::earn(&cadence, step, &mut counters);
             let mut n = (0, 0);
             while due.rounds() > 0 {
-                let roles = due.next(counters.round, 2);
+                let roles = due.next(counters.round, Delay::last_of(2));
                 counters.round += 1;
                 counters.critic_updates += u64::from(roles.critic);
                 counters.actor_updates += u64::from(roles.actor);
@@ -179,7 +178,7 @@ mod tests {
                 }
                 assert_eq!(q as f64, (critic * 1000.0).round());
                 assert_eq!(pi as f64, (actor * 1000.0).round());
-                let compiled = roles(&cadence, 1);
+                let compiled = roles(&cadence, Delay::NONE);
                 assert!(kinds.iter().all(|k| compiled.contains(k)), "{critic}, {actor}: {kinds:?}");
             }
         }
@@ -189,7 +188,7 @@ mod tests {
     fn the_slower_role_runs_last() {
         assert_eq!(run(rates(10.0, Some(1.0)), 3).0, [(10, 1); 3]);
         let mut due = Due { critic: 10, actor: Some(1) };
-        let roles: Vec<Roles> = (0..10).map(|round| due.next(round, 1)).collect();
+        let roles: Vec<Roles> = (0..10).map(|round| due.next(round, Delay::NONE)).collect();
         assert_eq!(roles[..9], [Roles::CRITIC; 9]);
         assert_eq!(roles[9], Roles::BOTH);
         assert_eq!(run(rates(1.0, Some(0.5)), 4).0, [(1, 0), (1, 1), (1, 0), (1, 1)]);

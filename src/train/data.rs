@@ -9,12 +9,12 @@ use baq_datasets::{
     returns, scale,
 };
 use baq_kernels::digest::join;
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, s};
 
 use super::error::TrainError;
 use super::metrics::DatasetFacts;
 use crate::adapt::Method;
-use crate::algo::{ALGORITHMS, Failed, ReturnToGo};
+use crate::algo::{ALGORITHMS, Failed, Learner, ReturnToGo};
 use crate::config::{
     AuditConfig, AutoOr, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
 };
@@ -245,6 +245,33 @@ fn unusual(summary: &Summary, run: &RunConfig, mode: DataMode) -> Vec<String> {
     notes
 }
 
+/// Columns of the data beside s, a, r, m, s' that losses read.
+#[derive(Clone, Copy, Default)]
+pub struct Recorded {
+    /// [`replay::RETURN_TO_GO`], by this rule
+    pub return_to_go: Option<ReturnToGo>,
+    /// [`replay::NEXT_ACTION`]
+    pub next_action: bool,
+}
+
+impl Recorded {
+    /// What the losses of offline training read.
+    pub fn offline(learner: &dyn Learner) -> Recorded {
+        Recorded { next_action: learner.next_action(), ..Recorded::online(learner) }
+    }
+
+    /// What those of fine-tuning read.
+    pub fn online(learner: &dyn Learner) -> Recorded {
+        Recorded { return_to_go: learner.return_to_go(), next_action: false }
+    }
+
+    /// Names and floats per row, for actions of `a` numbers.
+    pub fn columns(&self, a: usize) -> Vec<(&'static str, usize)> {
+        let returns = self.return_to_go.map(|_| (replay::RETURN_TO_GO, 1));
+        returns.into_iter().chain(self.next_action.then_some((replay::NEXT_ACTION, a + 1))).collect()
+    }
+}
+
 impl Dataset {
     /// An error if the configuration states the checksum of other data.
     pub fn check(&self, config: &Config) -> Result<(), TrainError> {
@@ -308,30 +335,45 @@ impl Dataset {
         returns
     }
 
+    /// Of every row what [`replay::NEXT_ACTION`] holds.
+    fn next_actions(&self) -> Array2<f32> {
+        let (c, a) = (&self.columns, self.columns.act_dim());
+        let mut next = Array2::zeros((c.len(), a + 1));
+        for episode in episodes::of(c) {
+            for i in episode.rows.start..episode.rows.end - 1 {
+                next.slice_mut(s![i, ..a]).assign(&c.actions.row(i + 1));
+                next[[i, a]] = 1.0;
+            }
+        }
+        next
+    }
+
     /// The transitions `rows` in a pool that they fill, and an empty pool for those that are collected, which together
-    /// hold `capacity` rows or at least these. There is room for annotated columns and, if a rule is given, the return to
-    /// go of each row's own episode.
+    /// hold `capacity` rows or at least these. There is room for annotated columns, and there are those that `recorded`
+    /// names.
     pub fn pools(
         &self,
         rows: &[usize],
         capacity: usize,
         annotated: &[&str],
-        return_to_go: Option<ReturnToGo>,
+        recorded: Recorded,
     ) -> Result<Pools, TrainError> {
         let c = &self.columns;
-        let extra: Vec<(&str, usize)> =
-            return_to_go.map(|_| replay::RETURN_TO_GO).iter().chain(annotated).map(|n| (*n, 1)).collect();
+        let mut extra = recorded.columns(c.act_dim());
+        extra.extend(annotated.iter().map(|n| (*n, 1)));
         let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
         let room = capacity.max(rows.len()).max(1) - rows.len();
         let mut pools = Pools::new(layout, &[(OFFLINE, rows.len()), (ONLINE, room)]);
         let matrix = |m: &Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
         let vector = |v: &Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
-        let returns = return_to_go.map(|rule| vector(&self.returns_to_go(rule)));
+        let returns = recorded.return_to_go.map(|rule| vector(&self.returns_to_go(rule)));
+        let next = recorded.next_action.then(|| matrix(&self.next_actions()));
         let (s, a, s2) = (matrix(&c.observations), matrix(&c.actions), matrix(&c.next_observations));
         let (r, m) = (vector(&c.rewards), vector(&c.masks()));
         let mut columns: Vec<(&str, &[f32])> =
             vec![(replay::S, &s), (replay::A, &a), (replay::R, &r), (replay::M, &m), (replay::S2, &s2)];
         columns.extend(returns.as_deref().map(|g| (replay::RETURN_TO_GO, g)));
+        columns.extend(next.as_deref().map(|a| (replay::NEXT_ACTION, a)));
         pools.load(OFFLINE, rows.len(), &columns)?;
         Ok(pools)
     }

@@ -299,6 +299,7 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
         let of = |online| agent.adaptation.priority(&[0.31, 0.77], online);
         text += &format!("{:?} {:?}", of(false), of(true));
     }
-    text += &format!("{:?} {:?}", agent.learner.return_to_go(), agent.learner.actor_every());
+    let learner = &agent.learner;
+    text += &format!("{:?} {:?} {}", learner.return_to_go(), learner.delay(), learner.next_action());
     Ok(text)
 }

@@ -11,7 +11,7 @@ use super::cadence::{self, Due, Roles};
 use super::counters::Counters;
 use super::data::{Dataset, Scales};
 use super::error::TrainError;
-use crate::algo::Cadence;
+use crate::algo::{Cadence, Delay};
 use crate::config::{Config, OnlineConfig, RunConfig};
 use crate::env::{self, Env};
 use crate::replay::pools::ONLINE;
@@ -114,8 +114,8 @@ impl Interaction {
     }
 
     /// Roles of the next of them, which is round `round` of the run.
-    pub fn next_round(&mut self, round: u64, actor_every: u64) -> Roles {
-        self.due.next(round, actor_every)
+    pub fn next_round(&mut self, round: u64, delay: Delay) -> Roles {
+        self.due.next(round, delay)
     }
 
     /// Environment steps so far that learn.

@@ -34,9 +34,8 @@ fn program(trace: &Trace, select: Select) -> f64 {
 
 /// Bytes of a replay of these transitions, and of the columns that it is loaded from.
 fn replay(dims: Dims, annotated: usize, capacity: usize, loaded: usize) -> f64 {
-    let names = ["1", "2", "3", "4", "5", "6", "7", "8"];
-    let extra: Vec<(&str, usize)> = names.iter().take(annotated).map(|n| (*n, 1)).collect();
-    let layout = Layout::transitions(dims.s, dims.a, &extra);
+    let more = [("more", annotated)];
+    let layout = Layout::transitions(dims.s, dims.a, &more[..annotated.min(1)]);
     4.0 * (layout.stride() as f64 * capacity.max(loaded) as f64 + layout.width() as f64 * loaded as f64)
 }
 
@@ -51,10 +50,11 @@ pub fn check(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
     let agent = Agent::outline(config, dims)?;
     let mut needs = networks(config, &agent);
     let trace = agent.trace(&offline_phase(config));
-    let mut bytes = rounds(&trace, Roles::of_delay(agent.learner.actor_every()));
+    let mut bytes = rounds(&trace, Roles::of_delay(agent.learner.delay()));
     bytes += agent.validation_trace(options_of.batch).map_or(0.0, |t| program(&t, Select::ALL));
     needs.add("the memory of a round", bytes, options(config, of_rounds("offline")));
-    needs.add("the transitions", replay(dims, 1, 0, rows), vec!["the data set".into()]);
+    let more = if agent.learner.next_action() { dims.a + 1 } else { 1 };
+    needs.add("the transitions", replay(dims, more, 0, rows), vec!["the data set".into()]);
     evaluation(&mut needs, config, &agent, "offline", options_of.eval_episodes);
     needs.check()
 }
@@ -68,7 +68,7 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
 
     let cadence = cadence::of(&online, agent.adaptation.as_ref());
     let phase = online_phase(config, &agent, 1);
-    let mut bytes = rounds(&agent.trace(&phase), &cadence::roles(&cadence, agent.learner.actor_every()));
+    let mut bytes = rounds(&agent.trace(&phase), &cadence::roles(&cadence, agent.learner.delay()));
     bytes += agent.pretraining().iter().map(|(_, t)| rounds(t, &[Roles::BOTH])).sum::<f64>();
     bytes += agent.reprioritisation_trace().map_or(0.0, |t| rounds(&t, &[Roles::BOTH]));
     let mut annotated = usize::from(agent.learner.return_to_go().is_some());
@@ -98,7 +98,7 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
 pub fn check_bench(config: &Config, dims: Dims, phase: &Phase, rows: usize) -> Result<(), TrainError> {
     let agent = Agent::outline(config, dims)?;
     let mut needs = networks(config, &agent);
-    let roles = Roles::of_delay(agent.learner.actor_every());
+    let roles = Roles::of_delay(agent.learner.delay());
     let section = if phase.online { "online" } else { "offline" };
     let bytes = rounds(&agent.trace(phase), roles);
     needs.add("the memory of a round", bytes, options(config, of_rounds(section)));

@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use super::agent::Agent;
 use super::annotation;
 use super::counters::Counters;
-use super::data::Dataset;
+use super::data::{Dataset, Recorded};
 use super::dataset_facts::write_dataset;
 use super::error::TrainError;
 use super::evaluations::read_evaluations;
@@ -161,7 +161,8 @@ pub fn pools(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Pools,
         rows.truncate(keep);
         rows.sort_unstable();
     }
-    dataset.pools(&rows, options.capacity, &annotation::columns(agent), agent.learner.return_to_go())
+    let recorded = Recorded::online(agent.learner.as_ref());
+    dataset.pools(&rows, options.capacity, &annotation::columns(agent), recorded)
 }
 
 /// Puts carried transitions into their pool. What an adaptation annotated is left behind: another one may go on.

@@ -12,7 +12,7 @@ use super::cadence::{self, Roles};
 use super::calibration;
 use super::conditions::Simulators;
 use super::counters::Counters;
-use super::data::{Dataset, Scales};
+use super::data::{Dataset, Recorded, Scales};
 use super::dataset_facts::DatasetFacts;
 use super::distribution::{Distribution, write_distributions};
 use super::divergence::{Watch, check_finite};
@@ -91,10 +91,10 @@ impl<'a> Training<'a> {
         let (run, options): (RunConfig, OfflineConfig) = (config.section(), config.section());
         held_out::check(config, &agent, dataset)?;
         let (train, held) = held_out::split_of(config, &agent, dataset);
-        let pools = dataset.pools(&train, 0, &[], agent.learner.return_to_go())?;
+        let pools = dataset.pools(&train, 0, &[], Recorded::offline(agent.learner.as_ref()))?;
         let trace = agent.trace(&offline_phase(config));
         check_columns(&trace, pools.layout())?;
-        let rounds = Rounds::new(trace, Roles::of_delay(agent.learner.actor_every()));
+        let rounds = Rounds::new(trace, Roles::of_delay(agent.learner.delay()));
         let periods = Periods {
             total: options.updates,
             log_every: options.log_every,
@@ -107,7 +107,7 @@ impl<'a> Training<'a> {
         let held_out = match held.is_empty() {
             true => None,
             false => {
-                let pools = dataset.pools(&held, 0, &[], None)?;
+                let pools = dataset.pools(&held, 0, &[], Recorded::default())?;
                 HeldOut::new(&agent, pools, options.patience, &periods, saved)?
             }
         };
@@ -143,7 +143,7 @@ impl<'a> Training<'a> {
         let Beginning { config, agent, dataset, counters, saved } = start;
         let run: RunConfig = config.section();
         let all: Vec<usize> = (0..dataset.columns.len()).collect();
-        let pools = dataset.pools(&all, 0, &[], None)?;
+        let pools = dataset.pools(&all, 0, &[], Recorded::default())?;
         let (updates, trace) = agent.pretraining_of(name);
         check_columns(&trace, pools.layout())?;
         let periods = Periods {
@@ -192,7 +192,7 @@ impl<'a> Training<'a> {
         let trace = agent.trace(&online_phase(config, &agent, counters.offline_rounds));
         let layout = batches.pools().layout();
         check_columns(&trace, layout)?;
-        let rounds = Rounds::new(trace, &cadence::roles(&cadence, agent.learner.actor_every()));
+        let rounds = Rounds::new(trace, &cadence::roles(&cadence, agent.learner.delay()));
         let offline = batches.pools().pool(OFFLINE_POOL).len();
         let newest = online.as_ref().and_then(|o| o.priorities.as_ref()).map(|p| p.newest);
         let reprioritiser = Reprioritiser::new(&agent, run.seed, offline, newest)?;
@@ -324,12 +324,12 @@ impl<'a> Training<'a> {
         enough: impl Fn(&Counters) -> bool,
         probe: &mut R,
     ) -> Result<u64, TrainError> {
-        let actor_every = self.agent.learner.actor_every();
+        let delay = self.agent.learner.delay();
         if self.interaction.is_none() {
             let measure = self.periods.measures(self.done() + 1);
             let roles = match self.work {
                 Work::Fit(_) => Roles::BOTH,
-                _ => Roles::delayed(self.counters.round, actor_every),
+                _ => Roles::delayed(self.counters.round, delay),
             };
             self.round(roles, measure, probe)?;
             return Ok(1);
@@ -338,7 +338,7 @@ impl<'a> Training<'a> {
         while self.due() > 0 && (made == 0 || !enough(&self.counters)) {
             let round = self.counters.round;
             let interaction = self.interaction.as_mut().expect("invariant: a phase in an environment");
-            let roles = interaction.next_round(round, actor_every);
+            let roles = interaction.next_round(round, delay);
             // The last round of a step is the one that is measured.
             self.round(roles, self.periods.measures(self.done()) && self.due() == 0, probe)?;
             made += 1;

@@ -13,6 +13,7 @@ use baq::replay::{self, Layout, Pools};
 use baq::train::agent::Agent;
 use baq::train::annotation;
 use baq::train::batches::Batches;
+use baq::train::data::Recorded;
 use baq::train::reprioritiser::Reprioritiser;
 use baq::train::training::recipe;
 
@@ -86,9 +87,15 @@ pub static SMALL: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 /// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.
 pub fn pools(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Pools {
-    let mut x = Numbers(11);
     let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();
-    let layout = Layout::transitions(dims.s, dims.a, &extra);
+    wide_pools(dims, &extra, offline, online)
+}
+
+/// The same with columns of so many numbers.
+pub fn wide_pools(dims: Dims, extra: &[(&str, usize)], offline: usize, online: usize) -> Pools {
+    let mut x = Numbers(11);
+    let more: usize = extra.iter().map(|(_, n)| n).sum();
+    let layout = Layout::transitions(dims.s, dims.a, extra);
     let mut pools = Pools::new(layout, &[(OFFLINE, offline), (ONLINE, online)]);
     let mut column = |n: usize| -> Vec<f32> { (0..n).map(|_| x.unit() as f32 * 0.9).collect() };
     let (s, a, r, s2) =
@@ -100,7 +107,7 @@ pub fn pools(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> P
     let width = pools.layout().width();
     for _ in 0..online {
         // The same numbers whatever is annotated.
-        let mut record = column(width - annotated.len());
+        let mut record = column(width - more);
         record.resize(width, 0.5);
         record[pools.column(replay::M).offset] = 1.0;
         pools.push(ONLINE, &record);
@@ -122,9 +129,10 @@ pub struct Learning {
 impl Learning {
     /// Annotates the rows, computes priorities, compiles.
     pub fn new(mut agent: Agent, phase: &Phase, select: Select) -> Learning {
-        let mut extra = annotation::columns(&agent);
-        extra.extend(agent.learner.return_to_go().map(|_| replay::RETURN_TO_GO));
-        let pools = pools(agent.dims, &extra, 3000, 500);
+        let annotated = annotation::columns(&agent).into_iter().map(|name| (name, 1));
+        let recorded = Recorded::offline(agent.learner.as_ref()).columns(agent.dims.a);
+        let extra: Vec<(&str, usize)> = annotated.chain(recorded).collect();
+        let pools = wide_pools(agent.dims, &extra, 3000, 500);
         let options = OnlineConfig { batch: agent.dims.batch, ..OnlineConfig::default() };
         let recipe = recipe(&options, &agent).unwrap_or_else(|e| panic!("{e}"));
         let batches = Batches::adapted(&mut agent, pools, recipe, (7, phase.rounds), None)

@@ -8,7 +8,7 @@ use baq::cli::Common;
 use baq::cli::setup::{RunArgs, known_sections};
 use baq::config::{Config, DataConfig, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig, resolve};
 use baq::replay;
-use baq::train::data::{self, Dataset};
+use baq::train::data::{self, Dataset, Recorded};
 use baq_datasets::{Ending, synthetic, write};
 use baq_kernels::Numerics;
 
@@ -50,7 +50,9 @@ fn dataset(path: &Path, bias: f64) -> Dataset {
 fn returns(dataset: &Dataset, failed: Failed) -> (Vec<f32>, Option<f32>) {
     let rule = ReturnToGo { discount: 0.99, failed };
     let every: Vec<usize> = (0..dataset.columns.len()).collect();
-    let pools = dataset.pools(&every, 0, &[], Some(rule)).unwrap_or_else(|e| panic!("{e}"));
+    let pools = dataset
+        .pools(&every, 0, &[], Recorded { return_to_go: Some(rule), ..Default::default() })
+        .unwrap_or_else(|e| panic!("{e}"));
     let column = pools.column(replay::RETURN_TO_GO);
     (every.iter().map(|&i| pools.get(i, column)[0]).collect(), dataset.failing(rule))
 }

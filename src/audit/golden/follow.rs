@@ -104,7 +104,7 @@ impl<'a> Follow<'a> {
 
     /// Whether the actor's role runs in round number `round`, from 0.
     fn acts(&self, round: u64) -> bool {
-        (round + 1).is_multiple_of(self.setup.actor_every)
+        self.setup.delay.acts(round)
     }
 
     /// Follows all updates.

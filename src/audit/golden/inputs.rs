@@ -131,20 +131,32 @@ pub fn batch(
     let vector = |name: &str| {
         files.tensor(&format!("batch.{update}.{name}"), &[&[rows], &[rows, 1]]).map(|all| part(all, 1))
     };
-    let terminals = vector("terminals")?;
-    let mut columns = BTreeMap::from([
-        (replay::S, matrix("observations", dims.s)?),
-        (replay::A, matrix("actions", dims.a)?),
-        (replay::R, vector("rewards")?),
-        (replay::M, terminals.iter().map(|t| 1.0 - t).collect()),
-        (replay::S2, matrix("next_observations", dims.s)?),
-        // Where a row comes from matters to metrics alone.
-        (replay::ONLINE, vec![0.0; dims.batch]),
-    ]);
-    if trace.inputs.iter().any(|i| i.name == replay::RETURN_TO_GO) {
-        columns.insert(replay::RETURN_TO_GO, vector("mc_returns")?);
-    }
-    Ok(columns)
+    let known = |row: &[f64]| [row, &[1.0]].concat();
+    let column = |name: &'static str| {
+        Ok(match name {
+            replay::S => matrix("observations", dims.s)?,
+            replay::A => matrix("actions", dims.a)?,
+            replay::R => vector("rewards")?,
+            replay::M => vector("terminals")?.iter().map(|t| 1.0 - t).collect(),
+            replay::S2 => matrix("next_observations", dims.s)?,
+            replay::RETURN_TO_GO => vector("mc_returns")?,
+            replay::NEXT_ACTION => {
+                matrix("next_actions", dims.a)?.chunks_exact(dims.a).flat_map(known).collect()
+            }
+            // Where a row comes from matters to metrics alone; what is annotated comes later.
+            _ => vec![0.0; dims.batch],
+        })
+    };
+    let nodes = trace.graph.nodes();
+    let args = nodes.iter().flat_map(|node| &node.args).map(|id| nodes[id.index()].op);
+    let read: BTreeSet<usize> =
+        args.filter_map(|op| if let Op::Input(i) = op { Some(i) } else { None }).collect();
+    let unread = |i: usize| vec![0.0; trace.inputs[i].shape.len()];
+    let all = trace.inputs.iter().enumerate();
+    let columns = all
+        .map(|(i, input)| Ok((input.name, if read.contains(&i) { column(input.name)? } else { unread(i) })));
+    // A frozen model may read a state and an action that the losses do not.
+    columns.chain([replay::S, replay::A].map(|name| Ok((name, column(name)?)))).collect()
 }
 
 /// The columns of a frozen model in f64.

@@ -8,7 +8,7 @@ use super::files::Files;
 use super::networks::Networks;
 use super::reader::Reader;
 use crate::algo::foreign::{Foreign, Ours, Precision, Reading, Wrong};
-use crate::algo::{self, Adaptation, Dims, Learner, Phase};
+use crate::algo::{self, Adaptation, Delay, Dims, Learner, Phase};
 use crate::autodiff::{Effect, ParamTable, Trace, Tracer};
 use crate::config::Config;
 use crate::nn::{Acting, Params};
@@ -29,7 +29,7 @@ pub struct Setup {
     pub updates: usize,
     /// rounds of one of their updates
     pub slices: usize,
-    pub actor_every: u64,
+    pub delay: Delay,
     /// how the foreign program rounded its constants, where that can be seen
     pub constants: Option<Precision>,
     /// losses that only these traces log: our update, the keys whose sum it is
@@ -133,7 +133,7 @@ pub fn setup(files: &Files, constants: Precision) -> Result<Setup, GoldenError> 
         dims,
         updates: updates as usize,
         slices,
-        actor_every: actor_every.unwrap_or(learner.actor_every()),
+        delay: actor_every.map_or_else(|| learner.delay(), Delay::last_of),
         constants: rounded,
         losses: method.lines.iter().flat_map(|line| line.losses.iter().copied()).collect(),
         notes,

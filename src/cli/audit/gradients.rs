@@ -20,6 +20,7 @@ use crate::config::{Config, OnlineActorLr};
 use crate::replay::Pools;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
+use crate::train::data::Recorded;
 use crate::train::effects::{self, Stage};
 use crate::train::memory;
 
@@ -236,7 +237,7 @@ impl Gradients {
             let dataset = setup::load(&config)?;
             (dims.s, dims.a) = (dataset.columns.obs_dim(), dataset.columns.act_dim());
             let every: Vec<usize> = (0..dataset.columns.len()).collect();
-            pools = Some(dataset.pools(&every, 0, &[], None)?);
+            pools = Some(dataset.pools(&every, 0, &[], Recorded::default())?);
         }
         let mut parts = check(&config, dims, "as configured", false, seed, pools.as_ref())?;
         parts.extend(check(&small(&config)?, SMALL, "small", true, seed, None)?);

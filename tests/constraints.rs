@@ -1,0 +1,195 @@
+//! Methods that keep a policy near the data, and those without one: what each must be equal to, and that each trains and
+//! fine-tunes to the same bytes however it is cut.
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use baq::algo::{self, Dims, Phase};
+use baq::autodiff::Select;
+use baq::config::{Config, DataConfig, RunConfig};
+use baq::replay;
+use baq::train::agent::Agent;
+use baq::train::data::{self, Recorded};
+use baq_datasets::{synthetic, write};
+use common::{Learning, SMALL, agent, assert_same, bits, config};
+use tempfile::TempDir;
+
+const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
+const SELECT: Select = Select { metrics: false, ..Select::ALL };
+
+fn small(algo: &str, sets: &[&str]) -> Agent {
+    agent(algo, "plain", DIMS, &[&SMALL[..], sets].concat())
+}
+
+/// Parameters and moments of these groups after rounds of `phase`, from the parameters of another agent with the same first
+/// groups.
+fn learned(
+    agent: Agent,
+    from: &Agent,
+    phase: &Phase,
+    rounds: usize,
+    groups: &[&str],
+) -> Vec<(String, Vec<u32>)> {
+    let mut learning = Learning::new(agent, phase, SELECT);
+    let store = &mut learning.agent.store;
+    store.values.iter_mut().zip(&from.store.values).for_each(|(to, from)| to.clone_from(from));
+    (0..rounds).for_each(|_| learning.round());
+    let mut all = bits(&learning.agent.store);
+    all.retain(|(path, _)| {
+        let path = path.trim_start_matches("adam.first.").trim_start_matches("adam.second.");
+        groups.iter().any(|group| path.starts_with(&format!("{group}.")))
+    });
+    all
+}
+
+/// ReBRAC without both penalties is TD3 with normalised critics: the losses in every round, and the targets in the first, where
+/// its own target of the policy stays behind.
+#[test]
+fn rebrac_without_penalties_is_td3() {
+    let net = "=\"9x8 relu layer_norm\"";
+    let nets = [
+        format!("rebrac.policy_hidden{net}"),
+        format!("rebrac.critic_hidden{net}"),
+        format!("td3.hidden{net}"),
+    ];
+    for (polyak, rounds) in [("0", 4), ("0.5", 1)] {
+        let rates = [format!("td3.polyak={polyak}"), format!("rebrac.polyak={polyak}")];
+        let td3 = [&nets[2], &rates[0], "td3.critics=1", "td3.actor=0.001", "td3.critic=0.001"];
+        let mut free: Vec<&str> =
+            vec![&nets[0], &nets[1], &rates[1], "rebrac.critics=1", "rebrac.normalise=false"];
+        let kept = free.clone();
+        free.extend(["rebrac.cloning=0", "rebrac.target_cloning=0"]);
+        let from = small("td3", &td3);
+        let of = |algo: &str, sets: &[&str]| {
+            let groups = ["pi", "q", "q_target"];
+            learned(small(algo, sets), &from, &Phase::offline(100), rounds, &groups)
+        };
+        let base = of("td3", &td3);
+        assert_same("rebrac", &of("rebrac", &free), &base);
+        assert_ne!(of("rebrac", &kept), base, "the penalties do nothing");
+    }
+    let target =
+        |algo: &str| learned(small(algo, &[]), &small(algo, &[]), &Phase::offline(9), 1, &["pi_target"]);
+    let begin =
+        |algo: &str| learned(small(algo, &[]), &small(algo, &[]), &Phase::offline(9), 0, &["pi_target"]);
+    assert_same("the policy's target follows the policy of before", &target("rebrac"), &begin("rebrac"));
+    assert_ne!(target("td3"), begin("td3"));
+}
+
+/// The next action of a row is the action of the row after it in its episode, where the next state is that row's state.
+#[test]
+fn next_actions_are_those_of_the_row_after() {
+    let place = Place::new();
+    let mut config: Config = config("rebrac", "plain", 0, &[]);
+    let run = RunConfig { dataset: place.path("toy.hdf5").display().to_string(), ..config.section() };
+    config.put(run);
+    config.put(DataConfig::default());
+    let dataset = data::load(&config).unwrap_or_else(|e| panic!("{e}"));
+    let c = &dataset.columns;
+    let rows: Vec<usize> = (0..c.len()).step_by(3).collect();
+    let recorded = Recorded { next_action: true, ..Recorded::default() };
+    let pools = dataset.pools(&rows, 0, &[], recorded).unwrap_or_else(|e| panic!("{e}"));
+    let column = pools.column(replay::NEXT_ACTION);
+    let (mut known, mut ends) = (0, 0);
+    for (k, &i) in rows.iter().enumerate() {
+        let next = pools.get(k, column);
+        if next[1] == 1.0 {
+            known += 1;
+            assert_eq!(next[0], c.actions[[i + 1, 0]], "row {i}");
+            assert_eq!(c.next_observations.row(i), c.observations.row(i + 1), "row {i}");
+        } else {
+            ends += 1;
+            assert_eq!(next, [0.0, 0.0], "row {i}");
+            assert!(i + 1 == c.len() || c.next_observations.row(i) != c.observations.row(i + 1), "row {i}");
+        }
+    }
+    assert!(known > 100 && ends > 3, "{known} rows with a next action, {ends} without");
+}
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().expect("a folder");
+        // The toy task has states of 3 and actions of 1.
+        let columns = synthetic::point(5, 1_000, 3, 1);
+        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default()).expect("a file");
+        Place(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn baq(&self, line: &str) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+        let out =
+            command.current_dir(self.0.path()).args(line.split_whitespace()).output().expect("baq runs");
+        assert!(out.status.success(), "baq {line}: {}", String::from_utf8_lossy(&out.stderr));
+    }
+
+    fn assert_equal(&self, a: &str, b: &str) {
+        for file in ["checkpoint.safetensors", "metrics.csv", "evaluations.csv"] {
+            let read = |run: &str| {
+                std::fs::read(self.path(run).join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+            };
+            assert!(read(a) == read(b), "{file} of {a} and {b} differ");
+        }
+    }
+}
+
+/// Options that make the runs of a method short and its networks small, also of a model that it fits.
+fn short(algo: &str, fits: bool) -> String {
+    let entry = algo::find(algo).expect("in the registry");
+    let mut sets = String::new();
+    for section in common_sections() {
+        for field in section.fields().iter().filter(|_| entry.sections().contains(&section.name())) {
+            let value = match field.key {
+                key if key.ends_with("hidden") => "[9,8]",
+                "vae_updates" | "behaviour_updates" if fits => "25",
+                "samples" if section.name() == "cql" => "2",
+                _ => continue,
+            };
+            sets += &format!(" --set {}.{}={value}", section.name(), field.key);
+        }
+    }
+    sets
+}
+
+fn common_sections() -> Vec<Box<dyn baq::config::AnySection>> {
+    baq::cli::setup::known_sections()
+}
+
+/// Each trains and goes on online on a short schedule; a run that was ended and made longer, or has other threads, has the
+/// bytes of the one that was planned so.
+#[test]
+fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
+    for algo in ["awac", "rebrac"] {
+        let place = Place::new();
+        let all = format!(
+            "train --algo {algo} --data toy.hdf5 --env toy --quiet --set offline.batch=16 --set offline.checkpoint_every=10 \
+             --set offline.log_every=7 --set offline.eval_every=20 --set offline.eval_episodes=1{}",
+            short(algo, true)
+        );
+        place.baq(&format!("{all} --threads 1 --updates 40 --set offline.schedule_updates=20 --out whole"));
+        place.baq(&format!("{all} --threads 2 --updates 20 --out parts"));
+        place.baq("train --resume parts --extend offline=40 --threads 2 --quiet");
+        place.assert_equal("whole", "parts");
+        place.baq(&format!("{all} --threads 1 --updates 10 --ledger --out seen"));
+        place.baq("audit verify seen --threads 2");
+
+        let all = "finetune --adapt plain --quiet --set online.batch=16 --set online.capacity=3000 \
+             --set online.warmup_steps=6 --set online.checkpoint_every=5 --set online.log_every=3 \
+             --set online.eval_every=10 --set online.eval_episodes=1";
+        place.baq(&format!(
+            "{all} --from whole --threads 1 --env-steps 30 --set online.schedule_steps=15 --out long"
+        ));
+        place.baq(&format!("{all} --from parts --threads 2 --env-steps 15 --out grown"));
+        place.baq("finetune --resume grown --extend online=30 --threads 2 --quiet");
+        place.assert_equal("long", "grown");
+        place.baq(&format!("{all} --from whole --threads 1 --env-steps 10 --ledger --out seen_online"));
+        place.baq("audit verify seen_online --threads 2");
+    }
+}
