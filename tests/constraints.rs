@@ -166,7 +166,7 @@ fn common_sections() -> Vec<Box<dyn baq::config::AnySection>> {
 /// bytes of the one that was planned so.
 #[test]
 fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
-    for algo in ["awac", "rebrac"] {
+    for algo in ["rebrac", "spot"] {
         let place = Place::new();
         let all = format!(
             "train --algo {algo} --data toy.hdf5 --env toy --quiet --set offline.batch=16 --set offline.checkpoint_every=10 \

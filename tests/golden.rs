@@ -114,6 +114,17 @@ fn rebrac() {
 }
 
 #[test]
+fn spot_fits_its_autoencoder() {
+    compare("spot-vae-hopper.safetensors", 10, 5e-4);
+}
+
+#[test]
+fn spot_fine_tunes() {
+    // The weight of the support falls from update to update.
+    compare("spot-hopper.safetensors", 15, 5e-4);
+}
+
+#[test]
 fn sac() {
     compare("sac-hopper.safetensors", 30, 2e-4);
 }

@@ -131,6 +131,22 @@ fn a_kill_while_a_model_is_fitted() {
     place.run("audit verify killed");
 }
 
+/// So is one that a learner needs before its first round.
+#[test]
+fn a_kill_while_a_learner_fits_a_model() {
+    let place = Place::new();
+    let train = "train --algo spot --data toy.hdf5 --env toy --quiet --threads 1 --updates 200 --ledger --set td3.hidden=[16] \
+        --set spot.vae_hidden=[16] --set spot.vae_updates=4000 --set offline.checkpoint_every=250 \
+        --set offline.eval_every=100 --set offline.log_every=50 --set offline.eval_episodes=2";
+    place.run(&format!("{train} --out whole"));
+    place.start_and_end(&format!("{train} --out killed"), "killed", "-KILL");
+    assert!(!place.path("killed/metrics.csv").exists(), "the first round has not been reached");
+    place.start_and_end("train --resume killed --threads 1 --quiet", "killed", "-TERM");
+    place.run("train --resume killed --threads 1 --quiet");
+    place.assert_equal("whole", "killed");
+    place.run("audit verify killed");
+}
+
 /// A finished run that is made longer is, byte for byte, the run that was planned so: also where the shorter one ended
 /// between two rows of metrics, two evaluations and two checkpoints, and where the extension is killed.
 #[test]

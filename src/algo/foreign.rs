@@ -18,7 +18,8 @@ pub struct Foreign {
     /// for an adaptation: the name of the traces that the base reads these as
     pub base: &'static str,
     /// networks that other traces do not have: their name, our group. `#` stands for the number of a copy, counted from 1
-    /// there and from 0 here; a name without layers is that of a scalar, our group of one `value`
+    /// there and from 0 here; a name without layers is that of a scalar, our group of one `value`; what several of their
+    /// names give one group are parts of one network
     pub networks: &'static [(&'static str, &'static str)],
     /// losses that other traces do not log: our update, the keys whose sum it is
     pub losses: &'static [(&'static str, &'static [&'static str])],
@@ -42,6 +43,8 @@ pub struct Ours {
     pub config: Config,
     /// the phase is online
     pub online: bool,
+    /// the updates are those of a model that the learner fits before its first round, by its name there
+    pub fits: Option<&'static str>,
     /// rounds that schedules run over
     pub rounds: u64,
     /// rounds of one of their updates, each on an equal share of its rows, in order

@@ -35,7 +35,8 @@
 //!    from, to, ..)` moves a target network, `b.metric(&METRIC, value)` logs. What is in the role [`CRITIC`] and what in
 //!    [`ACTOR`] may be given rates of their own (`online.updates_per_step`, `Cadence`); [`Learner::delay`] lets policies
 //!    wait.
-//! 6. [`Learner::act`], if choosing an action takes more than asking the policy for one.
+//! 6. [`Learner::pretrain`], if losses read a model that is fitted to the data before the first round.
+//! 7. [`Learner::act`], if choosing an action takes more than asking the policy for one.
 //!
 //! What several methods share: [`measure`] has the metrics, [`iql`] the values that learn without a policy (`Values`),
 //! [`soft`] the networks of a soft actor-critic with their initial weights, losses and updates. An algorithm that reads
@@ -79,6 +80,7 @@ pub mod round;
 pub mod sac;
 pub mod sac_n;
 pub mod soft;
+pub mod spot;
 pub mod td3;
 pub mod td3_bc;
 

@@ -2,7 +2,7 @@
 
 use super::foreign::Foreign;
 use super::{
-    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, pbrl, rebrac, rlpd, rorl, sac, sac_n, td3,
+    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, pbrl, rebrac, rlpd, rorl, sac, sac_n, spot, td3,
     td3_bc,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
@@ -166,6 +166,17 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "SAC-N made smooth around the recorded states, and pessimistic there",
             Some(section::<rorl::RorlConfig>),
             |c, dims, p| Ok(Box::new(rorl::Rorl::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        extends: Some("td3"),
+        defaults: spot::DEFAULTS,
+        foreign: spot::FOREIGN,
+        ..Entry::new(
+            "spot",
+            "TD3 whose policy stays where an autoencoder finds the data",
+            Some(section::<spot::SpotConfig>),
+            |c, dims, p| Ok(Box::new(spot::Spot::declare(&c.section(), &c.section(), dims, p))),
         )
     },
     Entry {

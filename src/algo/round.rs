@@ -271,6 +271,11 @@ pub trait Learner: Debug + Send + Sync {
         false
     }
 
+    /// What must be fitted to the data before its first round, in this order: models that its losses read.
+    fn pretrain(&self) -> Vec<Pretraining<'_>> {
+        Vec::new()
+    }
+
     /// The loss on held-out transitions, for algorithms that clone behaviour.
     fn validation<'t>(&self, _b: &Round<'t>) -> Option<Var<'t>> {
         None
@@ -382,7 +387,7 @@ pub trait Adaptation: Debug + Send + Sync {
     fn calibrate(&mut self, _offline_means: &[f64]) {}
 }
 
-/// A network that is fitted before the first environment step, unless a run is given that has fitted it.
+/// A network that is fitted before the rounds that read it, unless a run is given that has fitted it.
 pub struct Pretraining<'a> {
     /// what it is
     pub name: &'static str,

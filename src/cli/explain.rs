@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::setup::{RunArgs, config_method};
 use super::{Common, Outcome, Verdict};
 use crate::adapt::{self, Method};
-use crate::algo::{Cadence, Dims, OPENING, Sampling};
+use crate::algo::{Cadence, Dims, OPENING, Pretraining, Sampling};
 use crate::autodiff::explain::{Explanation, SymbolText, explain};
 use crate::autodiff::print;
 use crate::autodiff::{Program, Select, Trace};
@@ -149,20 +149,19 @@ impl Sheet {
         let mut annotated = Vec::new();
         match which {
             Which::Offline => {
-                let mut about = vec!["transitions of the data set, uniform with replacement".to_string()];
+                let of_learner = agent.learner.pretrain().len();
+                let fits = agent.pretraining().into_iter().take(of_learner);
+                parts.extend(fits.map(|(fit, trace)| Part::fit(&fit, "the first round", batch, &trace)));
+                let mut about = vec![DRAWN.to_string()];
                 about.extend(delay(&agent));
                 let trace = agent.trace(&offline_phase(config));
                 parts.push(Part::new("round", about, batch, offline.updates, &trace));
             }
             Which::Online => {
-                for (fit, trace) in agent.pretraining() {
-                    let unless = fit.given.map_or("", |_| ", unless a fitted model is given");
-                    let about = vec![
-                        format!("once, before the first environment step{unless}"),
-                        "transitions of the data set, uniform with replacement".to_string(),
-                    ];
-                    parts.push(Part::new(fit.name, about, batch, fit.updates, &trace));
-                }
+                let done = if from_scratch(config)? { 0 } else { agent.learner.pretrain().len() };
+                let fits = agent.pretraining().into_iter().skip(done);
+                let when = "the first environment step";
+                parts.extend(fits.map(|(fit, trace)| Part::fit(&fit, when, batch, &trace)));
                 let cadence = cadence::of(&online, agent.adaptation.as_ref());
                 let before = if from_scratch(config)? { 0 } else { offline.updates };
                 let phase = online_phase(config, &agent, before);
@@ -221,13 +220,13 @@ impl Sheet {
 
 /// The phases from nothing to the end of the one that is explained.
 fn plan(config: &Config, agent: &Agent, which: Which) -> Result<Plan, TrainError> {
-    let offline = Plan::offline(config);
-    let online =
-        || Plan::online(config, agent.adaptation.pretrain().iter().map(|fit| (fit.name, fit.updates)));
+    let lengths =
+        |fits: Vec<Pretraining<'_>>| fits.iter().map(|fit| (fit.name, fit.updates)).collect::<Vec<_>>();
+    let offline = Plan::offline(config, lengths(agent.learner.pretrain()));
     Ok(match which {
         Which::Offline => offline,
-        Which::Online if from_scratch(config)? => online(),
-        Which::Online => online().after(offline),
+        Which::Online if from_scratch(config)? => Plan::online(config, lengths(agent.fits())),
+        Which::Online => Plan::online(config, lengths(agent.adaptation.pretrain())).after(offline),
     })
 }
 
@@ -321,7 +320,17 @@ fn delay(agent: &Agent) -> Option<String> {
     (every > 1).then(|| format!("what is marked actor runs in one round out of {every}"))
 }
 
+/// How batches are drawn from the data alone.
+const DRAWN: &str = "transitions of the data set, uniform with replacement";
+
 impl Part {
+    /// What is fitted before `when`.
+    fn fit(fit: &Pretraining<'_>, when: &str, batch: usize, trace: &Trace) -> Part {
+        let unless = fit.given.map_or("", |_| ", unless a fitted model is given");
+        let about = vec![format!("once, before {when}{unless}"), DRAWN.to_string()];
+        Part::new(fit.name, about, batch, fit.updates, trace)
+    }
+
     fn new(name: &'static str, about: Vec<String>, batch: usize, rounds: u64, trace: &Trace) -> Part {
         let program = Program::compile(trace, Select { metrics: false, ..Select::ALL });
         Part {

@@ -172,6 +172,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/td3_bc.toml"),
     },
     Preset {
+        name: "spot",
+        about: "SPOT with its paper's settings for hopper-medium: an autoencoder first, states standardised",
+        text: include_str!("presets/spot.toml"),
+    },
+    Preset {
         name: "rebrac",
         about: "ReBRAC with its paper's settings for hopper-medium: batches of 1,024, layer normalisation",
         text: include_str!("presets/rebrac.toml"),

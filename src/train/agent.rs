@@ -88,14 +88,20 @@ impl Agent {
         adapt::reprioritisation(self.adaptation.as_ref(), &self.table, self.dims)
     }
 
-    /// Rounds, and the trace of one, of what has this name in [`Adaptation::pretrain`].
+    /// What the learner needs fitted before its first round, then what the adaptation needs before the first environment
+    /// step.
+    pub fn fits(&self) -> Vec<Pretraining<'_>> {
+        self.learner.pretrain().into_iter().chain(self.adaptation.pretrain()).collect()
+    }
+
+    /// Rounds, and the trace of one, of what has this name in [`Agent::fits`].
     pub fn pretraining_of(&self, name: &str) -> (u64, Trace) {
         let found = self.pretraining().into_iter().find(|(fit, _)| fit.name == name);
         let (fit, trace) = found.expect("invariant: a plan names what there is");
         (fit.updates, trace)
     }
 
-    /// What must be fitted before the first environment step, in order, each with a round of it.
+    /// All of [`Agent::fits`], each with a round of it.
     pub fn pretraining(&self) -> Vec<(Pretraining<'_>, Trace)> {
         let trace = |fit: &Pretraining<'_>| {
             let t = Tracer::new(self.table.clone());
@@ -103,8 +109,7 @@ impl Agent {
             (fit.trace)(&Round::new(&t, self.dims, &phase, self.learner.as_ref(), &Plain));
             t.finish()
         };
-        self.adaptation
-            .pretrain()
+        self.fits()
             .into_iter()
             .map(|fit| {
                 let trace = trace(&fit);

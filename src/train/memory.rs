@@ -51,6 +51,9 @@ pub fn check(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
     let mut needs = networks(config, &agent);
     let trace = agent.trace(&offline_phase(config));
     let mut bytes = rounds(&trace, Roles::of_delay(agent.learner.delay()));
+    let of_learner = agent.learner.pretrain().len();
+    let fits = agent.pretraining().into_iter().take(of_learner);
+    bytes += fits.map(|(_, t)| rounds(&t, &[Roles::BOTH])).sum::<f64>();
     bytes += agent.validation_trace(options_of.batch).map_or(0.0, |t| program(&t, Select::ALL));
     needs.add("the memory of a round", bytes, options(config, of_rounds("offline")));
     let more = if agent.learner.next_action() { dims.a + 1 } else { 1 };

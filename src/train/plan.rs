@@ -1,8 +1,8 @@
 //! What a run does, phase by phase: `[offline 1M] -> [bc 100k] -> [online 30k]`.
 //!
 //! The plan follows from the configuration, the agent, and what the run starts from; a checkpoint says in which phase it
-//! was made. Training on data is one phase. Fine-tuning fits what the adaptation needs first and then goes online, and so
-//! does learning from scratch, with data beside the environment or without.
+//! was made. Training on data fits the models that the learner reads and then learns. Fine-tuning fits what the adaptation
+//! needs first and then goes online; learning from scratch, with data beside the environment or without, fits both.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use crate::config::{Begin, Config, OfflineConfig, OnlineActorLr, OnlineConfig, R
 pub enum Work {
     /// Updates on the data.
     Offline,
-    /// Fits the model of this name, which the adaptation needs before the first environment step.
+    /// Fits the model of this name, which the learner or the adaptation needs before what comes next.
     Fit(&'static str),
     /// Environment steps, and the rounds they pay for.
     Online,
@@ -60,17 +60,21 @@ pub struct Stage {
 pub struct Plan(pub Vec<Stage>);
 
 impl Plan {
-    /// Training on the data.
-    pub fn offline(config: &Config) -> Plan {
-        Plan(vec![Stage { work: Work::Offline, length: config.section::<OfflineConfig>().updates }])
+    /// Training on the data: first the models that the learner needs, (name, updates).
+    pub fn offline(config: &Config, fits: impl IntoIterator<Item = (&'static str, u64)>) -> Plan {
+        let length = config.section::<OfflineConfig>().updates;
+        Plan::fitting(fits, Stage { work: Work::Offline, length })
     }
 
-    /// Going online: first the models that are still to be fitted, (name, updates).
+    /// Going online: first the models that are still to be fitted.
     pub fn online(config: &Config, fits: impl IntoIterator<Item = (&'static str, u64)>) -> Plan {
+        let length = config.section::<OnlineConfig>().env_steps;
+        Plan::fitting(fits, Stage { work: Work::Online, length })
+    }
+
+    fn fitting(fits: impl IntoIterator<Item = (&'static str, u64)>, last: Stage) -> Plan {
         let fit = |(name, length)| Stage { work: Work::Fit(name), length };
-        let mut stages: Vec<Stage> = fits.into_iter().map(fit).collect();
-        stages.push(Stage { work: Work::Online, length: config.section::<OnlineConfig>().env_steps });
-        Plan(stages)
+        Plan(fits.into_iter().map(fit).chain([last]).collect())
     }
 
     /// This one after another.

@@ -56,20 +56,19 @@ impl Sources {
     /// The phases of the run.
     pub fn plan(&self, config: &Config, agent: &Agent) -> Result<Plan, TrainError> {
         match self.goes_online(config) {
-            true => Ok(Plan::online(config, self.fits(agent)?)),
-            false => Ok(Plan::offline(config)),
+            true => Ok(Plan::online(config, self.fits(&agent.fits(), agent)?)),
+            false => Ok(Plan::offline(config, self.fits(&agent.learner.pretrain(), agent)?)),
         }
     }
 
-    /// What neither the origin nor a given run has fitted, as (name, updates).
-    fn fits(&self, agent: &Agent) -> Result<Vec<(&'static str, u64)>, TrainError> {
+    /// What of `all` neither the origin nor a given run has fitted, as (name, updates).
+    fn fits(&self, all: &[Pretraining<'_>], agent: &Agent) -> Result<Vec<(&'static str, u64)>, TrainError> {
         let saved = self.origin.as_ref().map_or(Ok(Vec::new()), Saved::groups)?;
         let there = |fit: &Pretraining<'_>| {
             let name = &agent.table.group(fit.group).name;
             let adopted = agent.adaptation.adopt(name, &saved).is_some_and(|from| saved.contains(&from));
             adopted || (self.model.is_some() && fit.given.is_some())
         };
-        let all = agent.adaptation.pretrain();
         Ok(all.iter().filter(|fit| !there(fit)).map(|fit| (fit.name, fit.updates)).collect())
     }
 

@@ -70,10 +70,10 @@ impl<'a> Follow<'a> {
         let mut unknown = BTreeSet::new();
         let mut exact = ReferenceStore::zeros(&setup.table);
         let mut narrow = Store::zeros(setup.table.clone());
-        let all = BTreeSet::new();
-        let initial = parameters(files, &setup.networks, &setup.table, "init.", &all, &mut unknown)?;
+        let unread = setup.unread();
+        let initial = parameters(files, &setup.networks, &setup.table, "init.", &unread, &mut unknown)?;
         for (id, values) in setup.table.ids().zip(initial) {
-            let values = values.expect("invariant: no initial network is optional");
+            let Some(values) = values else { continue };
             for (to, from) in narrow.values[id.index()].iter_mut().zip(&values) {
                 *to = *from as f32;
             }

@@ -43,15 +43,17 @@ enum Place {
 /// The layers of every foreign network, read off the initial weights.
 pub struct Networks {
     names: Vec<(&'static str, &'static str)>,
-    /// network -> place, outputs
+    /// our network -> place, outputs
     layers: BTreeMap<String, BTreeMap<Place, usize>>,
+    /// their names that the trace uses
+    used: BTreeSet<String>,
 }
 
 impl Networks {
     /// Of the tensors `init.*`; `names` are known beside the usual ones.
     pub fn of(files: &Files, names: &[Names]) -> Result<Networks, Wrong> {
         let names = names.iter().chain([&USUAL]).flat_map(|list| list.iter().copied()).collect();
-        let mut networks = Networks { names, layers: BTreeMap::new() };
+        let mut networks = Networks { names, layers: BTreeMap::new(), used: BTreeSet::new() };
         for (key, tensor) in &files.tensors {
             let Some((net, place, kind)) = key.strip_prefix("init.").and_then(|name| networks.split(name))
             else {
@@ -62,8 +64,9 @@ impl Networks {
                 (Place::Layer(_) | Place::Last(_) | Place::Norm(_), "bias") => tensor.values.len(),
                 _ => continue,
             };
-            let net = net.to_string();
-            networks.layers.entry(net).or_default().insert(place, outputs);
+            let (net, ours) = (net.to_string(), networks.our_net(net).expect("invariant: it was split"));
+            networks.layers.entry(ours).or_default().insert(place, outputs);
+            networks.used.insert(net);
         }
         Ok(networks)
     }
@@ -83,9 +86,9 @@ impl Networks {
     /// Splits `qf.q1.net.2.weight` into network `qf.q1`, layer 2 and `weight`; `actor.log_std` and
     /// `actor.log_std_offset.constant` belong to no layer; `log_alpha` is a network with one `value`.
     fn split<'a>(&self, foreign: &'a str) -> Option<(&'a str, Place, &'a str)> {
-        // A network's name ends where a dot follows it.
-        let ends = foreign.match_indices('.').map(|(i, _)| i);
-        let Some(end) = ends.into_iter().find(|&i| self.our_net(&foreign[..i]).is_some()) else {
+        // A network's name ends where a dot follows it; the longest is meant, as of a part of a network.
+        let mut ends = foreign.rmatch_indices('.').map(|(i, _)| i);
+        let Some(end) = ends.find(|&i| self.our_net(&foreign[..i]).is_some()) else {
             return self.our_net(foreign).map(|_| (foreign, Place::Itself, "value"));
         };
         let (net, rest) = (&foreign[..end], &foreign[end + 1..]);
@@ -108,8 +111,7 @@ impl Networks {
     /// The layers of the network that is ours of that name, of several the first: of `q`, `q.0`.
     fn layers_of(&self, group: &str) -> Option<&BTreeMap<Place, usize>> {
         let first = format!("{group}.0");
-        let is = |net: &str| self.our_net(net).is_some_and(|name| name == group || name == first);
-        self.layers.iter().find(|(net, _)| is(net)).map(|(_, layers)| layers)
+        self.layers.get(group).or_else(|| self.layers.get(&first))
     }
 
     /// Widths of the layers of our group of that name, the last with its outputs; empty for one that is not there.
@@ -123,8 +125,7 @@ impl Networks {
     /// How many copies of our group there are, 1 for one without a number.
     pub fn copies(&self, group: &str) -> usize {
         let numbered = format!("{group}.");
-        let is = |net: &&String| self.our_net(net).is_some_and(|name| name.starts_with(&numbered));
-        self.layers.keys().filter(is).count().max(1)
+        self.layers.keys().filter(|name| name.starts_with(&numbered)).count().max(1)
     }
 
     /// The foreign network of our path, for messages; of the spellings there are, one that the trace uses.
@@ -132,7 +133,7 @@ impl Networks {
         let net: Vec<&str> = path.split('.').collect();
         let number = net.get(1).and_then(|n| n.parse::<usize>().ok());
         let spelled = |theirs: &str, n: usize| theirs.replace('#', &(n + 1).to_string());
-        let used = |theirs: &str| (0..64).any(|n| self.layers.contains_key(&spelled(theirs, n)));
+        let used = |theirs: &str| (0..64).any(|n| self.used.contains(&spelled(theirs, n)));
         let fits =
             |name: &&(&'static str, &str)| name.1 == net[0] && name.0.contains('#') == number.is_some();
         let spellings = || self.names.iter().filter(fits).map(|(theirs, _)| *theirs);
@@ -148,7 +149,7 @@ impl Networks {
         if place == Place::Itself {
             return Some((format!("{ours}.{kind}"), 0));
         }
-        let layers = self.layers.get(net)?;
+        let layers = self.layers.get(&ours)?;
         let before = |of: fn(&Place) -> bool| {
             let all = layers.iter().take_while(|(p, _)| **p != place).filter(|(p, _)| of(p));
             all.fold((0, 0), |(count, width), (_, w)| (count + 1, width + w))
@@ -247,9 +248,16 @@ mod tests {
     use super::*;
 
     fn networks(layers: &[(&str, &[(Place, usize)])]) -> Networks {
-        let layers = layers.iter().map(|(net, l)| (net.to_string(), l.iter().copied().collect())).collect();
         let own = [("bc", "bc"), ("actor_offline", "pi_offline"), ("log_temp", "log_temp")];
-        Networks { names: own.iter().chain(USUAL).copied().collect(), layers }
+        let parts = [("vae", "encoder"), ("vae.shared", "encoder"), ("vae.decoder", "decoder")];
+        let names = own.iter().chain(&parts).chain(USUAL).copied().collect();
+        let mut networks = Networks { names, layers: BTreeMap::new(), used: BTreeSet::new() };
+        for (net, places) in layers {
+            let ours = networks.our_net(net).expect("a known network");
+            networks.layers.entry(ours).or_default().extend(places.iter().copied());
+            networks.used.insert(net.to_string());
+        }
+        networks
     }
 
     #[test]
@@ -302,6 +310,25 @@ mod tests {
             let theirs = networks.foreign_net(ours);
             let back = networks.our_net(&theirs).unwrap_or_else(|| panic!("{ours} became {theirs}"));
             assert!(ours.starts_with(&format!("{back}.")), "{ours} became {theirs} became {back}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_network_are_one() {
+        use Place::{Last, Layer};
+        let networks = networks(&[
+            ("vae", &[(Last(1), 6), (Last(2), 6)]),
+            ("vae.shared", &[(Layer(0), 32), (Layer(2), 32)]),
+            ("vae.decoder", &[(Layer(0), 32), (Layer(2), 3)]),
+        ]);
+        assert_eq!((networks.widths("encoder"), networks.widths("decoder")), (vec![32, 32, 12], vec![32, 3]));
+        for (theirs, ours) in [
+            ("vae.shared.2.weight", ("encoder.layer1.weight", 0)),
+            ("vae.mean.weight", ("encoder.layer2.weight", 0)),
+            ("vae.log_std.bias", ("encoder.layer2.bias", 6)),
+            ("vae.decoder.0.bias", ("decoder.layer0.bias", 0)),
+        ] {
+            assert_eq!(networks.our_path(theirs), Some((ours.0.to_string(), ours.1)), "{theirs}");
         }
     }
 

@@ -8,8 +8,8 @@ use super::files::Files;
 use super::networks::Networks;
 use super::reader::Reader;
 use crate::algo::foreign::{Foreign, Ours, Precision, Reading, Wrong};
-use crate::algo::{self, Adaptation, Delay, Dims, Learner, Phase};
-use crate::autodiff::{Effect, ParamTable, Trace, Tracer};
+use crate::algo::{self, Adaptation, Delay, Dims, Learner, Phase, Plain, Round};
+use crate::autodiff::{Effect, Op, ParamTable, Trace, Tracer};
 use crate::config::Config;
 use crate::nn::{Acting, Params};
 use crate::{adapt, replay};
@@ -103,12 +103,19 @@ pub fn setup(files: &Files, constants: Precision) -> Result<Setup, GoldenError> 
         reading.check_size(key, have, &format!("batch.0.{of}"))?;
     }
     let config = Config::new(Vec::new());
-    let mut ours =
-        Ours { config, online: false, rounds: updates, slices: 1, actor_every: None, constants: None };
+    let mut ours = Ours {
+        config,
+        online: false,
+        fits: None,
+        rounds: updates,
+        slices: 1,
+        actor_every: None,
+        constants: None,
+    };
     for line in &method.lines {
         (line.read)(reading, &mut ours)?;
     }
-    let Ours { config, online, rounds, slices, actor_every, constants: rounded } = ours;
+    let Ours { config, online, fits, rounds, slices, actor_every, constants: rounded } = ours;
     if slices == 0 || !batch.is_multiple_of(slices) {
         let expected = format!("rows that {slices} critic steps can share equally");
         return Err(files.wrong("batch.0.observations", &expected, batch).into());
@@ -121,7 +128,10 @@ pub fn setup(files: &Files, constants: Precision) -> Result<Setup, GoldenError> 
     let learner = (method.base.build)(&config, dims, &mut params)?;
     let adaptation = (method.adaptation.build)(&config, dims, learner.as_ref(), &mut params)?;
     let (table, _) = params.finish(0);
-    let mut trace = algo::trace(&table, dims, &phase, learner.as_ref(), adaptation.as_ref());
+    let mut trace = match fits {
+        None => algo::trace(&table, dims, &phase, learner.as_ref(), adaptation.as_ref()),
+        Some(name) => fitting(name, &table, dims, &phase, learner.as_ref()),
+    };
     trace.single_expectiles = constants == Precision::Single;
     Ok(Setup {
         annotation: adapt::annotation(adaptation.as_ref(), &table, dims),
@@ -142,7 +152,30 @@ pub fn setup(files: &Files, constants: Precision) -> Result<Setup, GoldenError> 
     })
 }
 
+/// A round of fitting the model of that name.
+fn fitting(name: &str, table: &Arc<ParamTable>, dims: Dims, phase: &Phase, learner: &dyn Learner) -> Trace {
+    let t = Tracer::new(table.clone());
+    let found = learner.pretrain().into_iter().find(|fit| fit.name == name);
+    let fit = found.expect("invariant: the learner's own word");
+    (fit.trace)(&Round::new(&t, dims, phase, learner, &Plain));
+    t.finish()
+}
+
 impl Setup {
+    /// Groups that no round reads or moves, of which the trace needs no parameters.
+    pub fn unread(&self) -> BTreeSet<String> {
+        let read: BTreeSet<String> = [Some(&self.trace), self.beside.as_ref(), self.annotation.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|trace| trace.graph.nodes())
+            .filter_map(|node| match node.op {
+                Op::Param { id, .. } => Some(self.table.group(self.table.param(id).group).name.clone()),
+                _ => None,
+            })
+            .collect();
+        self.table.groups().iter().map(|g| g.name.clone()).filter(|name| !read.contains(name)).collect()
+    }
+
     /// The name of the output of [`Setup::acting`].
     pub const ACTION: &str = replay::A;
 
