@@ -7,13 +7,13 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use baq::algo::{self, Dims, Phase};
-use baq::autodiff::Select;
+use baq::autodiff::{Effect, Item, Select, Trace};
 use baq::config::{Config, DataConfig, RunConfig};
 use baq::replay;
 use baq::train::agent::Agent;
 use baq::train::data::{self, Recorded};
 use baq_datasets::{synthetic, write};
-use common::{Learning, SMALL, agent, assert_same, bits, config};
+use common::{Learning, SMALL, agent, assert_same, bits, config, online};
 use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
@@ -76,6 +76,28 @@ fn rebrac_without_penalties_is_td3() {
         |algo: &str| learned(small(algo, &[]), &small(algo, &[]), &Phase::offline(9), 0, &["pi_target"]);
     assert_same("the policy's target follows the policy of before", &target("rebrac"), &begin("rebrac"));
     assert_ne!(target("td3"), begin("td3"));
+}
+
+/// Names of the updates of a round, in order.
+fn updates(trace: &Trace) -> Vec<&'static str> {
+    let of = |item: &Item| match &item.effect {
+        Effect::Train { name, .. } => Some(*name),
+        Effect::Polyak { .. } => None,
+    };
+    trace.items.iter().filter_map(of).collect()
+}
+
+/// WSRL's round gives every row to one step of the critics, and all rows to the policy.
+#[test]
+fn wsrl_shares_a_round_out() {
+    let trace = |sets: &[&str]| small("wsrl", sets).trace(&online(9));
+    let names = |sets: &[&str]| updates(&trace(sets));
+    assert_eq!(names(&[]), ["q", "q 2", "q 3", "q 4", "policy", "temperature"]);
+    assert_eq!(names(&["wsrl.critic_steps=1"]), ["q", "policy", "temperature"]);
+    let idle = names(&["wsrl.critic_steps=2", "wsrl.compat_idle_steps=true"]);
+    let turn = ["policy idle", "temperature idle"];
+    let expected = ["q", turn[0], turn[1], "q 2", turn[0], turn[1], "policy", "temperature", "q idle"];
+    assert_eq!(idle, expected);
 }
 
 /// The next action of a row is the action of the row after it in its episode, where the next state is that row's state.
@@ -166,7 +188,7 @@ fn common_sections() -> Vec<Box<dyn baq::config::AnySection>> {
 /// bytes of the one that was planned so.
 #[test]
 fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
-    for algo in ["rebrac", "spot"] {
+    for algo in ["rebrac", "spot", "wsrl"] {
         let place = Place::new();
         let all = format!(
             "train --algo {algo} --data toy.hdf5 --env toy --quiet --set offline.batch=16 --set offline.checkpoint_every=10 \

@@ -379,6 +379,7 @@ fn exact(case: &Case, select: Select) -> Exact {
                     NoiseKind::Normal => philox::fill_normal(SEED, stream, round, &mut out),
                     NoiseKind::Uniform => philox::fill_uniform(SEED, stream, round, &mut out),
                     NoiseKind::Subset { of } => philox::fill_subset(SEED, stream, round, of, &mut out),
+                    NoiseKind::Choices { of } => philox::fill_choices(SEED, stream, round, of, &mut out),
                 }
                 wide(&out)
             })

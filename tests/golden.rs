@@ -125,6 +125,12 @@ fn spot_fine_tunes() {
 }
 
 #[test]
+fn wsrl() {
+    // Four steps of the critics on a quarter of the rows each, one last layer for all, optimisers that step on zeros.
+    compare("wsrl-hopper.safetensors", 20, 5e-4);
+}
+
+#[test]
 fn sac() {
     compare("sac-hopper.safetensors", 30, 2e-4);
 }

@@ -469,6 +469,12 @@ fn every_loss(algo: &str, adapt: &str, sets: &[&str]) {
     }
 }
 
+/// Options that make other losses.
+#[test]
+fn constraints_and_flows() {
+    every_loss("wsrl", "plain", &["wsrl.compat_shared_head=true", "cql.max_backup=true"]);
+}
+
 #[test]
 fn the_model_of_the_data() {
     for model in ["mse", "gaussian", "tanh_gaussian"] {

@@ -149,6 +149,17 @@ pub fn fill_subset(seed: u64, stream: u32, position: u64, of: usize, out: &mut [
     }
 }
 
+/// Whole numbers below `of`, at most 2^24, each as likely whatever the others are, to `of` / 2^32: element i by word i % 4 of
+/// block i / 4.
+pub fn fill_choices(seed: u64, stream: u32, position: u64, of: usize, out: &mut [f32]) {
+    assert!(of <= 1 << 24, "numbers below {of}");
+    let mut source = Philox::new(seed, stream, position);
+    for out in out.chunks_mut(4) {
+        let words = source.next_block();
+        out.iter_mut().zip(words).for_each(|(x, word)| *x = ((u64::from(word) * of as u64) >> 32) as f32);
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Law {
     Uniform,

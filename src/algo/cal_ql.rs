@@ -22,7 +22,7 @@
 //!
 //! Cost per update: as CQL.
 
-use super::cql::{Cql, CqlConfig};
+use super::cql::{Cql, CqlConfig, Sampled};
 use super::foreign::{Foreign, Ours, Reading, Wrong};
 pub use super::returns::Failed;
 use super::returns::ReturnToGo;
@@ -62,14 +62,17 @@ impl CalQl {
     }
 }
 
+/// Values of sampled actions that do not fall below the recorded return.
+pub(super) fn calibrated<'t>(b: &Round<'t>, random_too: bool, (random, sampled): Sampled<'t>) -> Sampled<'t> {
+    let to_go = b.column(replay::RETURN_TO_GO);
+    b.metric(&BOUND_RATE, sampled.less(to_go).mean());
+    let random = if random_too { random.maximum(to_go) } else { random };
+    (random, sampled.maximum(to_go))
+}
+
 impl Learner for CalQl {
     fn trace<'t>(&self, b: &Round<'t>) {
-        self.base.round(b, |(random, sampled)| {
-            let to_go = b.column(replay::RETURN_TO_GO);
-            b.metric(&BOUND_RATE, sampled.less(to_go).mean());
-            let random = if self.config.calibrate_random { random.maximum(to_go) } else { random };
-            (random, sampled.maximum(to_go))
-        });
+        self.base.round(b, |values| calibrated(b, self.config.calibrate_random, values));
     }
 
     fn policy(&self) -> &Policy {
@@ -85,7 +88,7 @@ impl Learner for CalQl {
     }
 
     fn return_to_go(&self) -> Option<ReturnToGo> {
-        Some(ReturnToGo { discount: self.base.discount(), failed: self.config.failed })
+        Some(ReturnToGo { discount: self.base.config.discount.ends()[0], failed: self.config.failed })
     }
 }
 

@@ -46,7 +46,7 @@
 
 use super::foreign::{ANY, Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
-use super::soft::{Factor, InitRule, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
+use super::soft::{Factor, InitRule, Link, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{COUNT, RATE, WIDTHS};
@@ -146,8 +146,8 @@ const MULTIPLIER_BOUND: f64 = 1e6;
 /// Conservative Q-learning.
 #[derive(Debug)]
 pub struct Cql {
-    config: CqlConfig,
-    nets: SoftNets,
+    pub(super) config: CqlConfig,
+    pub(super) nets: SoftNets,
     log_multiplier: Option<(GroupId, ParamId)>,
 }
 
@@ -179,34 +179,42 @@ impl CqlConfig {
 impl Cql {
     /// Declares the networks of a soft actor-critic and the multiplier.
     pub fn declare(config: &CqlConfig, dims: Dims, params: &mut Params) -> Result<Cql, ConfigError> {
-        let c = config;
-        c.check()?;
-        let head = Head::TanhGaussian {
-            log_std: (c.log_std_min, 2.0),
-            within: Within::Clamped,
-            squash_eps: 0.0,
-            std_scale: c.std_scale.then_some((1.0, -1.0)),
-        };
-        let spec = SoftSpec {
+        Cql::of(config, &Cql::spec(config), dims, params)
+    }
+
+    /// What its networks are like.
+    pub(super) fn spec(c: &CqlConfig) -> SoftSpec {
+        SoftSpec {
             ensemble: c.ensemble,
             policy_net: c.policy_hidden.begin(c.init.policy()),
             critic_net: c.critic_hidden.begin(c.init.critics()),
             critics: c.critics,
-            head,
+            head: Head::TanhGaussian {
+                log_std: (c.log_std_min, 2.0),
+                within: Within::Clamped,
+                squash_eps: 0.0,
+                std_scale: c.std_scale.then_some((1.0, -1.0)),
+            },
             temperature: c.temperature,
+            link: Link::Exp,
             target_entropy: c.target_entropy,
-        };
-        let nets = SoftNets::declare(&spec, dims, params);
-        let log_multiplier = match c.lagrange {
-            Lagrange::None => None,
-            Lagrange::Gap(_) => Some(scalars(params, "log_alpha_prime", c.ensemble, 1.0)),
-        };
-        Ok(Cql { config: config.clone(), nets, log_multiplier })
+        }
     }
 
-    /// γ, where a number is needed outside a program.
-    pub(super) fn discount(&self) -> f64 {
-        self.config.discount.ends()[0]
+    /// Declares networks that are like this.
+    pub(super) fn of(
+        config: &CqlConfig,
+        spec: &SoftSpec,
+        dims: Dims,
+        params: &mut Params,
+    ) -> Result<Cql, ConfigError> {
+        config.check()?;
+        let nets = SoftNets::declare(spec, dims, params);
+        let log_multiplier = match config.lagrange {
+            Lagrange::None => None,
+            Lagrange::Gap(_) => Some(scalars(params, "log_alpha_prime", config.ensemble, 1.0)),
+        };
+        Ok(Cql { config: config.clone(), nets, log_multiplier })
     }
 
     /// How many target critics are drawn in a round, where not all are asked.

@@ -27,7 +27,7 @@
 use super::measure::{
     CRITIC_LOSS, POLICY_LOSS, Q_SPREAD, deviation, error_metrics, policy_metrics, value_metrics,
 };
-use super::soft::{Factor, InitRule, SoftNets, SoftSpec, Temperature};
+use super::soft::{Factor, InitRule, Link, SoftNets, SoftSpec, Temperature};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Metric, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -89,6 +89,7 @@ impl Pbrl {
             critics: c.critics,
             head: Head::tanh_gaussian((c.log_std_min, 2.0)),
             temperature: c.temperature,
+            link: Link::Exp,
             target_entropy: c.target_entropy,
         };
         Pbrl { config: config.clone(), nets: SoftNets::declare(&spec, dims, params) }

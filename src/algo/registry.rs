@@ -3,7 +3,7 @@
 use super::foreign::Foreign;
 use super::{
     Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, pbrl, rebrac, rlpd, rorl, sac, sac_n, spot, td3,
-    td3_bc,
+    td3_bc, wsrl,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -177,6 +177,17 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "TD3 whose policy stays where an autoencoder finds the data",
             Some(section::<spot::SpotConfig>),
             |c, dims, p| Ok(Box::new(spot::Spot::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        extends: Some("cql"),
+        defaults: wsrl::DEFAULTS,
+        foreign: wsrl::FOREIGN,
+        ..Entry::new(
+            "wsrl",
+            "warm-start: many conservative critics offline; online no data, a soft actor-critic with many updates",
+            Some(section::<wsrl::WsrlConfig>),
+            |c, dims, p| Ok(Box::new(wsrl::Wsrl::declare(&c.section(), &c.section(), dims, p)?)),
         )
     },
     Entry {

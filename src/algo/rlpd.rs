@@ -20,7 +20,7 @@
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
-use super::soft::{SoftNets, SoftSpec, TEMPERATURE_LOSS, Temperature};
+use super::soft::{Link, SoftNets, SoftSpec, TEMPERATURE_LOSS, Temperature};
 use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -73,6 +73,7 @@ impl Rlpd {
             critics: c.critics,
             head: Head::tanh_gaussian((c.log_std_min, 2.0)),
             temperature: c.temperature,
+            link: Link::Exp,
             target_entropy: AutoOr::Value(c.target_entropy.or_else(|| -0.5 * dims.a as f64)),
         };
         Ok(Rlpd { config: config.clone(), nets: SoftNets::declare(&spec, dims, params) })

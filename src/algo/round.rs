@@ -71,6 +71,9 @@ pub struct Round<'t> {
     pub online: Option<Var<'t>>,
     t: &'t Tracer,
     dims: Dims,
+    /// rows of the whole batch, of which these are `dims.batch` from `first` on
+    batch: usize,
+    first: usize,
     phase: &'t Phase,
     learner: &'t dyn Learner,
     adaptation: &'t dyn Adaptation,
@@ -95,10 +98,39 @@ impl<'t> Round<'t> {
             online: phase.online.then(|| column(replay::ONLINE, 1)),
             t,
             dims,
+            batch: dims.batch,
+            first: 0,
             phase,
             learner,
             adaptation,
         }
+    }
+
+    /// The round on the k-th of n nearly equal parts of its rows, k from 0; only the first of them reports metrics.
+    pub fn part(&self, k: usize, n: usize) -> Round<'t> {
+        if n == 1 {
+            return Round { ..*self };
+        }
+        let rows = self.dims.batch;
+        let (begin, end) = (k * rows / n, (k + 1) * rows / n);
+        let of = |x: Var<'t>| x.rows(begin, end - begin).named(format!("{}[{k}]", x.name()));
+        Round {
+            s: of(self.s),
+            a: of(self.a),
+            r: of(self.r),
+            m: of(self.m),
+            s2: of(self.s2),
+            online: self.online.map(of),
+            dims: Dims { batch: end - begin, ..self.dims },
+            first: self.first + begin,
+            ..*self
+        }
+    }
+
+    /// The rows of the round of another column.
+    fn input(&self, name: &'static str, cols: usize) -> Var<'t> {
+        let whole = self.t.input(name, self.batch, cols);
+        if self.dims.batch == self.batch { whole } else { whole.rows(self.first, self.dims.batch) }
     }
 
     /// Sizes.
@@ -118,13 +150,13 @@ impl<'t> Round<'t> {
 
     /// An annotated column `[B, 1]`.
     pub fn column(&self, name: &'static str) -> Var<'t> {
-        self.t.input(name, self.dims.batch, 1)
+        self.input(name, 1)
     }
 
     /// The action recorded in s' `[B, A]`, and 1 `[B, 1]` where there is one, else 0: see [`Learner::next_action`].
     pub fn next_action(&self) -> (Var<'t>, Var<'t>) {
         let a = self.dims.a;
-        let both = self.t.input(replay::NEXT_ACTION, self.dims.batch, a + 1);
+        let both = self.input(replay::NEXT_ACTION, a + 1);
         (both.slice(0, a).named("a'_data"), both.slice(a, 1).named("known"))
     }
 
@@ -140,7 +172,9 @@ impl<'t> Round<'t> {
 
     /// Reports a scalar whenever metrics are asked for.
     pub fn metric(&self, metric: &'static Metric, value: Var<'t>) {
-        self.t.metric(metric, value);
+        if self.first == 0 {
+            self.t.metric(metric, value);
+        }
     }
 
     /// Names something that a round makes on its way, for whoever compares it.
@@ -159,6 +193,11 @@ impl<'t> Round<'t> {
         loss: Var<'t>,
     ) {
         self.t.train(name, role, group, &self.phase.adam(role, optimiser), loss);
+    }
+
+    /// One Adam step of a group without a loss, on gradients of zero.
+    pub fn idle(&self, name: &'static str, role: Role, group: GroupId, optimiser: &AdamConfig) {
+        self.t.idle(name, role, group, &self.phase.adam(role, optimiser));
     }
 
     /// target ← (1-ρ) target + ρ source

@@ -27,7 +27,7 @@
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
 pub use super::soft::{InitRule, Temperature};
-use super::soft::{SoftNets, SoftSpec, Steps, TEMPERATURE_LOSS};
+use super::soft::{Link, SoftNets, SoftSpec, Steps, TEMPERATURE_LOSS};
 use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -134,6 +134,7 @@ impl Sac {
                 std_scale: None,
             },
             temperature: c.temperature,
+            link: Link::Exp,
             target_entropy: c.target_entropy,
         };
         Ok(Sac { config: config.clone(), nets: SoftNets::declare(&spec, dims, params) })

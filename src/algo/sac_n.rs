@@ -29,7 +29,7 @@ use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{
     CRITIC_LOSS, POLICY_LOSS, Q_SPREAD, deviation, error_metrics, policy_metrics, value_metrics,
 };
-use super::soft::{Factor, InitRule, SoftNets, SoftSpec, Steps, Temperature};
+use super::soft::{Factor, InitRule, Link, SoftNets, SoftSpec, Steps, Temperature};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -99,6 +99,7 @@ impl SacN {
                 std_scale: None,
             },
             temperature: c.temperature,
+            link: Link::Exp,
             target_entropy: c.target_entropy,
         };
         SacN { config: config.clone(), nets: SoftNets::declare(&spec, dims, params) }

@@ -22,6 +22,15 @@ crate::choices! {
     }
 }
 
+/// How a trained number becomes α.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Link {
+    /// e^x, from x = 0
+    Exp,
+    /// ln(1 + e^x), from α = 1
+    Softplus,
+}
+
 crate::choices! {
     /// Initial weights of policy and critics.
     InitRule {
@@ -73,6 +82,7 @@ pub(super) struct SoftSpec {
     pub(super) critics: usize,
     pub(super) head: Head,
     pub(super) temperature: Temperature,
+    pub(super) link: Link,
     pub(super) target_entropy: AutoOr<f64>,
 }
 
@@ -83,6 +93,7 @@ pub(super) struct SoftNets {
     pub(super) q: Critics,
     pub(super) q_target: Critics,
     log_alpha: Option<(GroupId, ParamId)>,
+    link: Link,
     fixed: f64,
     /// H
     pub(super) target_entropy: f64,
@@ -111,11 +122,17 @@ impl SoftNets {
         let q = Critics::declare(params, "q", e * spec.critics, dims.sa(), &spec.critic_net).of_members(e);
         let q_target = q.target(params);
         let (log_alpha, fixed) = match spec.temperature {
-            Temperature::Learned => (Some(scalars(params, "log_alpha", e, 0.0)), 1.0),
+            Temperature::Learned => {
+                let begin = match spec.link {
+                    Link::Exp => 0.0,
+                    Link::Softplus => 1f64.exp_m1().ln(),
+                };
+                (Some(scalars(params, "log_alpha", e, begin)), 1.0)
+            }
             Temperature::Fixed(value) => (None, value),
         };
         let target_entropy = spec.target_entropy.or_else(|| -(dims.a as f64));
-        SoftNets { pi, q, q_target, log_alpha, fixed, target_entropy }
+        SoftNets { pi, q, q_target, log_alpha, link: spec.link, fixed, target_entropy }
     }
 
     /// The policies that learn: the members of an ensemble each for itself offline, their joint policy online.
@@ -126,7 +143,11 @@ impl SoftNets {
     /// α `[E, 1, 1]`
     pub(super) fn alpha<'t>(&self, b: &Round<'t>) -> Var<'t> {
         match self.log_alpha {
-            Some((_, p)) => b.s.param(p).exp().named("alpha"),
+            Some((_, p)) => match self.link {
+                Link::Exp => b.s.param(p).exp(),
+                Link::Softplus => b.s.param(p).softplus(),
+            }
+            .named("alpha"),
             None => b.s.constant(self.fixed),
         }
     }

@@ -79,7 +79,7 @@ pub fn synthetic(trace: &Trace, seed: u64) -> ReferenceInputs {
         NoiseKind::Normal => draw(n.shape.len(), &|x| x),
         NoiseKind::Uniform => draw(n.shape.len(), &|x| 1.0 / (1.0 + (-1.7 * x).exp())),
         // Neighbours in a ring, from any of them on.
-        NoiseKind::Subset { of } => {
+        NoiseKind::Subset { of } | NoiseKind::Choices { of } => {
             let first = draw(1, &|x| (1e6 * x.abs()).floor())[0];
             (0..n.shape.len()).map(|i| (first + i as f64) % of as f64).collect()
         }

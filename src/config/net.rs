@@ -103,6 +103,8 @@ pub struct NetSpec {
     pub activation: Activation,
     /// initial weights
     pub init: InitScheme,
+    /// all heads of an ensemble have one last layer; no part of the text either
+    pub one_last: bool,
 }
 
 impl NetSpec {

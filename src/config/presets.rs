@@ -177,6 +177,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/spot.toml"),
     },
     Preset {
+        name: "wsrl",
+        about: "WSRL with its paper's settings for locomotion: CQL of ten critics, then 1,024 rows a step without the data",
+        text: include_str!("presets/wsrl.toml"),
+    },
+    Preset {
         name: "rebrac",
         about: "ReBRAC with its paper's settings for hopper-medium: batches of 1,024, layer normalisation",
         text: include_str!("presets/rebrac.toml"),

@@ -32,6 +32,7 @@ impl Mlp {
         let (mut layers, mut norms) = (Vec::new(), Vec::new());
         for (i, w) in widths.windows(2).enumerate() {
             let (weight, bias) = init::layer(net.init, w[0], w[1], i == last);
+            let heads = if net.one_last && i == last { 1 } else { heads };
             let mut tensor =
                 |name: &str, rows, init| params.tensor(group, name, Shape::new(heads, rows, w[1]), init);
             layers.push((
@@ -85,7 +86,7 @@ impl Mlp {
     /// The output, given what the first layer computes before its activation.
     fn after_first<'t>(&self, z: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
         let layers = self.layers[1..].iter().enumerate();
-        layers.fold(z, |z, (i, &(w, b))| self.hidden(i, z, &param).linear(param(w), param(b)))
+        layers.fold(z, |z, (i, &(w, b))| dense(self.hidden(i, z, &param), param(w), param(b)))
     }
 
     /// What a hidden layer hands to the next one.
@@ -104,6 +105,16 @@ impl Mlp {
             Norm::LayerAfter { eps } => normalised(active(z), eps),
         }
     }
+}
+
+/// x w + b, where one w may serve all heads of x.
+fn dense<'t>(x: Var<'t>, w: Var<'t>, b: Var<'t>) -> Var<'t> {
+    let shape = x.shape();
+    if w.shape().heads == shape.heads {
+        return x.linear(w, b);
+    }
+    let below = x.reshape(Shape::new(1, shape.heads * shape.rows, shape.cols)).linear(w, b);
+    below.reshape(Shape { cols: w.shape().cols, ..shape })
 }
 
 /// V(s).
@@ -230,14 +241,27 @@ impl Critics {
         self.net.forward_head(s.concat(a), j).named(label)
     }
 
-    /// min Q_j(s, a) `[1, B, 1]` over `n` of the critics, drawn without replacement, the same for all rows; only these are
-    /// evaluated. Panics for the critics of an ensemble.
+    /// min Q_j(s, a) `[1, B·k, 1]` over `n` of the critics, drawn without replacement, the same for all rows; only these are
+    /// evaluated. States are `[B, S]`, actions `[B·k, A]`, k for every state. Panics for the critics of an ensemble.
     pub fn min_of_drawn<'t>(&self, s: Var<'t>, a: Var<'t>, n: usize) -> Var<'t> {
+        self.min_of_picked(s, a, n, NoiseKind::Subset { of: self.heads })
+    }
+
+    /// The same, drawn with replacement.
+    pub fn min_of_chosen<'t>(&self, s: Var<'t>, a: Var<'t>, n: usize) -> Var<'t> {
+        self.min_of_picked(s, a, n, NoiseKind::Choices { of: self.heads })
+    }
+
+    fn min_of_picked<'t>(&self, s: Var<'t>, a: Var<'t>, n: usize, kind: NoiseKind) -> Var<'t> {
         assert!(self.members == 1, "critics are drawn from those of one agent");
-        let which =
-            s.noise("critics of the minimum", NoiseKind::Subset { of: self.heads }, Shape::new(1, 1, n));
+        let which = s.noise("critics of the minimum", kind, Shape::new(1, 1, n));
         let label = format!("min_{n} {}_j({}, {})", self.symbol, s.name(), a.name());
-        let q = self.net.forward_with(s.concat(a), |id| s.param(id).pick_heads(which));
+        let picked = |id| {
+            let all = s.param(id);
+            if all.shape().heads == self.heads { all.pick_heads(which) } else { all }
+        };
+        let s = s.repeat(a.shape().rows / s.shape().rows);
+        let q = self.net.forward_with(s.concat(a), picked);
         q.min(Axis::Heads).named(label)
     }
 

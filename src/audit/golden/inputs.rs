@@ -69,7 +69,7 @@ pub fn draw(files: &Files, key: &str, kind: NoiseKind, shapes: &[&[usize]]) -> R
         NoiseKind::Uniform => {
             Ok(files.tensor(&named("uniform"), shapes)?.iter().map(|x| 0.5 * (x + 1.0)).collect())
         }
-        NoiseKind::Subset { of } => {
+        NoiseKind::Subset { of } | NoiseKind::Choices { of } => {
             let recorded = files.tensor(&named("subset"), shapes)?;
             match recorded.iter().find(|i| i.fract() != 0.0 || !(0.0..of as f64).contains(*i)) {
                 None => Ok(recorded.to_vec()),

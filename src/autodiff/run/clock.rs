@@ -34,6 +34,7 @@ pub(super) fn fill_noise(noise: Noise<'_>, index: usize, kind: NoiseKind, round:
                 NoiseKind::Normal => philox::fill_normal(seed, stream, round, y),
                 NoiseKind::Uniform => philox::fill_uniform(seed, stream, round, y),
                 NoiseKind::Subset { of } => philox::fill_subset(seed, stream, round, of, y),
+                NoiseKind::Choices { of } => philox::fill_choices(seed, stream, round, of, y),
             }
         }
         Noise::Recorded(draws) => y.copy_from_slice(&draws[index]),

@@ -159,7 +159,8 @@ impl<'t> Var<'t> {
         self.push(Op::Reshape, &[self.id], shape)
     }
 
-    pub(super) fn expand(self, shape: Shape) -> Var<'t> {
+    /// The same numbers repeated along extents of 1
+    pub fn expand(self, shape: Shape) -> Var<'t> {
         if shape == self.shape() {
             return self;
         }

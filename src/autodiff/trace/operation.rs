@@ -43,6 +43,11 @@ pub enum NoiseKind {
         /// how many there are to draw from
         of: usize,
     },
+    /// whole numbers below `of`: indices drawn with replacement
+    Choices {
+        /// how many there are to draw from
+        of: usize,
+    },
 }
 
 impl std::fmt::Display for NoiseKind {
@@ -51,6 +56,7 @@ impl std::fmt::Display for NoiseKind {
             NoiseKind::Normal => "normal",
             NoiseKind::Uniform => "uniform on [0, 1)",
             NoiseKind::Subset { of } => return write!(f, "different numbers below {of}"),
+            NoiseKind::Choices { of } => return write!(f, "numbers below {of}"),
         })
     }
 }

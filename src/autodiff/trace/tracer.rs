@@ -77,6 +77,14 @@ impl Tracer {
         self.train_by(name, role, group, optimiser, (loss, gradients));
     }
 
+    /// One step of a group's optimiser on gradients of zero: its moments go on moving it.
+    pub fn idle(&self, name: &'static str, role: Role, group: GroupId, optimiser: &Adam) {
+        let table = self.recording.borrow().table.clone();
+        let zero = self.constant(0.0);
+        let gradients = table.members(group).map(|p| Some(zero.expand(table.param(p).shape)));
+        self.train_by(name, role, group, optimiser, (zero, gradients.collect()));
+    }
+
     /// Trains a group by gradients that are given, in the order of its tensors.
     pub(super) fn train_by(
         &self,
