@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use baq::algo::{self, Dims, Phase};
-use baq::autodiff::{Effect, Item, Select, Trace};
+use baq::autodiff::{Clock, Effect, Item, Noise, Program, Select, Trace, Tracer, Workspace};
 use baq::config::{Config, DataConfig, RunConfig};
+use baq::nn::Acting;
 use baq::replay;
 use baq::train::agent::Agent;
 use baq::train::data::{self, Recorded};
@@ -76,6 +77,23 @@ fn rebrac_without_penalties_is_td3() {
         |algo: &str| learned(small(algo, &[]), &small(algo, &[]), &Phase::offline(9), 0, &["pi_target"]);
     assert_same("the policy's target follows the policy of before", &target("rebrac"), &begin("rebrac"));
     assert_ne!(target("td3"), begin("td3"));
+}
+
+/// FQL's policy takes a fresh z whenever it acts, and stays inside the actions there are.
+#[test]
+fn fql_draws_whenever_it_acts() {
+    let agent = small("fql", &[]);
+    let t = Tracer::new(agent.table.clone());
+    let s = t.input(replay::S, 32, DIMS.s);
+    t.output("a", agent.learner.act(s, Acting::Greedy));
+    let program = Program::compile(&t.finish(), Select::ALL);
+    let mut workspace = Workspace::new(&program);
+    workspace.input_mut(&program, replay::S).expect("it is read").fill(0.3);
+    let mut store = agent.store.clone();
+    store.values.iter_mut().flat_map(|tensor| tensor.iter_mut()).for_each(|x| *x *= 3.0);
+    program.run(&mut workspace, &mut store, Clock::default(), Noise::Seed(3));
+    let a = workspace.output(&program, "a");
+    assert!(a.iter().all(|x| x.abs() <= 1.0) && a[..2] != a[2..4], "{a:?}");
 }
 
 /// Names of the updates of a round, in order.
@@ -188,7 +206,7 @@ fn common_sections() -> Vec<Box<dyn baq::config::AnySection>> {
 /// bytes of the one that was planned so.
 #[test]
 fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
-    for algo in ["rebrac", "spot", "wsrl"] {
+    for algo in ["rebrac", "spot", "wsrl", "fql"] {
         let place = Place::new();
         let all = format!(
             "train --algo {algo} --data toy.hdf5 --env toy --quiet --set offline.batch=16 --set offline.checkpoint_every=10 \

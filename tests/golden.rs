@@ -131,6 +131,11 @@ fn wsrl() {
 }
 
 #[test]
+fn fql() {
+    compare("fql-hopper.safetensors", 20, 5e-4);
+}
+
+#[test]
 fn sac() {
     compare("sac-hopper.safetensors", 30, 2e-4);
 }

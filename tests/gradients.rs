@@ -472,6 +472,7 @@ fn every_loss(algo: &str, adapt: &str, sets: &[&str]) {
 /// Options that make other losses.
 #[test]
 fn constraints_and_flows() {
+    every_loss("fql", "plain", &["fql.normalise=true", "fql.aggregate=min"]);
     every_loss("wsrl", "plain", &["wsrl.compat_shared_head=true", "cql.max_backup=true"]);
 }
 

@@ -66,6 +66,7 @@ pub mod cql;
 pub mod edac;
 pub mod famo2o;
 pub mod foreign;
+pub mod fql;
 pub mod iql;
 pub mod measure;
 pub mod pace;

@@ -2,8 +2,8 @@
 
 use super::foreign::Foreign;
 use super::{
-    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, iql, pbrl, rebrac, rlpd, rorl, sac, sac_n, spot, td3,
-    td3_bc, wsrl,
+    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, fql, iql, pbrl, rebrac, rlpd, rorl, sac, sac_n, spot,
+    td3, td3_bc, wsrl,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -177,6 +177,16 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "TD3 whose policy stays where an autoencoder finds the data",
             Some(section::<spot::SpotConfig>),
             |c, dims, p| Ok(Box::new(spot::Spot::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        defaults: fql::DEFAULTS,
+        foreign: fql::FOREIGN,
+        ..Entry::new(
+            "fql",
+            "flow Q-learning: a flow clones the data, a policy of one step is distilled from it and follows Q",
+            Some(section::<fql::FqlConfig>),
+            |c, dims, p| Ok(Box::new(fql::Fql::declare(&c.section(), dims, p))),
         )
     },
     Entry {

@@ -177,6 +177,16 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/spot.toml"),
     },
     Preset {
+        name: "fql",
+        about: "FQL with its paper's networks of 4x512: hours per million updates, fql_small is lighter",
+        text: include_str!("presets/fql.toml"),
+    },
+    Preset {
+        name: "fql_small",
+        about: "FQL with networks of 3x256, a sixth of the arithmetic",
+        text: include_str!("presets/fql_small.toml"),
+    },
+    Preset {
         name: "wsrl",
         about: "WSRL with its paper's settings for locomotion: CQL of ten critics, then 1,024 rows a step without the data",
         text: include_str!("presets/wsrl.toml"),

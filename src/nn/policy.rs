@@ -1,8 +1,9 @@
-//! Policies: a trunk and one of three heads.
+//! Policies: a trunk and one of four heads.
 //!
 //! | head | mode | sample | log π(a given s) |
 //! |---|---|---|---|
 //! | `Deterministic` (D) | tanh f(s) | its mode | none |
+//! | `Clipped` (C) | f(s), clipped to [-1, 1] | its mode | none |
 //! | `Gaussian` (G) | μ(s) in [-1, 1] | μ + σ ε, clipped to [-1, 1] when acting | Σ log N(a; μ, σ); μ = tanh f(s), or f(s) itself; the tanh sits on the mean, so there is no Jacobian term |
 //! | `TanhGaussian` (TG) | tanh μ(s) | tanh(μ + σ ε) | Σ log N(u; μ, σ) - log(1 - tanh² u) |
 //!
@@ -65,6 +66,8 @@ pub enum Acting {
 pub enum Head {
     /// tanh f(s)
     Deterministic,
+    /// f(s), clipped
+    Clipped,
     /// clipped Gaussian
     Gaussian {
         /// its mean
@@ -91,7 +94,7 @@ pub enum Head {
 impl Head {
     /// Whether it has a density, and with it a spread to draw from.
     pub fn has_density(self) -> bool {
-        self != Head::Deterministic
+        !matches!(self, Head::Deterministic | Head::Clipped)
     }
 
     /// Whether it gives draws together with their density, as [`Policy::draw`] does.
@@ -241,11 +244,11 @@ impl Policy {
         self.head
     }
 
-    /// (location before any squashing, log σ) `[B, A]`, `[B or 1, A]`; no log σ in head D.
+    /// (location before any squashing, log σ) `[B, A]`, `[B or 1, A]`; no log σ in heads D and C.
     fn parts<'t>(&self, s: Var<'t>) -> (Var<'t>, Option<Var<'t>>) {
         let f = self.net.forward(s);
         match self.head {
-            Head::Deterministic => (f, None),
+            Head::Deterministic | Head::Clipped => (f, None),
             Head::Gaussian { state_std, log_std: (lo, hi), .. } => {
                 let (mean, log_std) = match self.free_log_std {
                     Some(p) if !state_std => (f, s.param(p)),
@@ -281,6 +284,7 @@ impl Policy {
     fn centre<'t>(&self, location: Var<'t>) -> Var<'t> {
         match self.head {
             Head::Gaussian { mean: Mean::Linear, .. } => location,
+            Head::Clipped => location.clamp(-1.0, 1.0),
             _ => location.tanh(),
         }
     }
@@ -326,7 +330,7 @@ impl Policy {
         .named(label)
     }
 
-    /// A reparameterised sample `[B, A]`; head G may leave [-1, 1], head D returns its mode.
+    /// A reparameterised sample `[B, A]`; head G may leave [-1, 1], heads D and C return their mode.
     pub fn sample<'t>(&self, s: impl Input<'t>) -> Var<'t> {
         let (mean, log_std) = self.parts(s.joined());
         let Some(log_std) = log_std else { return self.centre(mean) };
@@ -353,7 +357,7 @@ impl Policy {
         (action, (density - self.squash(u)).sum(Axis::Cols).named(format!("log {}(a~ | {state})", self.name)))
     }
 
-    /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for head D, which has none.
+    /// log π(a given s) `[B, 1]`, summed over action dimensions. Panics for heads D and C, which have none.
     pub fn log_prob<'t>(&self, s: impl Input<'t>, a: Var<'t>) -> Var<'t> {
         let label = format!("log {}({} | {})", self.name, a.name(), s.name());
         let (mean, log_std) = self.parts(s.joined());
@@ -369,8 +373,11 @@ impl Policy {
         .named(label)
     }
 
-    /// σ `[B or 1, A]`; `None` in head D.
+    /// σ `[B or 1, A]`; `None` in heads D and C.
     pub fn std<'t>(&self, s: impl Input<'t>) -> Option<Var<'t>> {
+        if !self.has_density() {
+            return None;
+        }
         let label = format!("sigma_{}({})", self.name, s.name());
         Some(self.parts(s.joined()).1?.exp().named(label))
     }
