@@ -11,10 +11,13 @@ use baq::autodiff::{Clock, Effect, Item, Noise, Program, Select, Trace, Tracer, 
 use baq::config::{Config, DataConfig, RunConfig};
 use baq::nn::Acting;
 use baq::replay;
+use baq::replay::pools::ONLINE;
+use baq::rng::Stream;
 use baq::train::agent::Agent;
+use baq::train::batches::Batches;
 use baq::train::data::{self, Recorded};
 use baq_datasets::{synthetic, write};
-use common::{Learning, SMALL, agent, assert_same, bits, config, online};
+use common::{Learning, SMALL, agent, assert_same, bits, config, online, pools};
 use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
@@ -77,6 +80,75 @@ fn rebrac_without_penalties_is_td3() {
         |algo: &str| learned(small(algo, &[]), &small(algo, &[]), &Phase::offline(9), 0, &["pi_target"]);
     assert_same("the policy's target follows the policy of before", &target("rebrac"), &begin("rebrac"));
     assert_ne!(target("td3"), begin("td3"));
+}
+
+/// wPC that clones all rows is TD3+BC, and so is PRDC where states alone count in the distance; wPC without a constraint and
+/// SPOT without support are TD3, but for the scale of Q.
+#[test]
+fn methods_over_td3_are_td3_bc_at_their_limits() {
+    let groups = ["pi", "pi_target", "q", "q_target"];
+    let from = small("td3_bc", &[]);
+    for phase in [Phase::offline(100), online(100)] {
+        let of = |algo: &str, sets: &[&str]| learned(small(algo, sets), &from, &phase, 4, &groups);
+        let base = of("td3_bc", &[]);
+        assert_same("wpc", &of("wpc", &["wpc.rows=all"]), &base);
+        assert_ne!(of("wpc", &[]), base, "every row is cloned");
+        assert_same("prdc", &of("prdc", &["prdc.state_scale=1000000"]), &base);
+        assert_ne!(of("prdc", &["prdc.state_scale=0.001"]), base, "the nearest transition is the row's own");
+        let scaled = of("prdc", &["prdc.alpha=0"]);
+        assert_ne!(scaled, base);
+    }
+}
+
+/// The action that PRDC is drawn to is that of the nearest of all rows that are there, also once rows have given way.
+#[test]
+fn prdc_finds_the_nearest_of_the_rows_that_are_there() {
+    const SCALE: f32 = 0.5;
+    let mut agent = small("prdc", &["prdc.state_scale=0.5"]);
+    let program = Program::compile(&agent.trace(&online(9)), SELECT);
+    let mut workspace = Workspace::new(&program);
+    let t = Tracer::new(agent.table.clone());
+    t.output("a", agent.learner.policy().act(t.input(replay::S, DIMS.batch, DIMS.s), Acting::Greedy));
+    let acting = Program::compile(&t.finish(), Select::ALL);
+    let mut acts = Workspace::new(&acting);
+
+    let mut batches = Batches::uniform(pools(DIMS, &[], 200, 30), (3, Stream::Batch), DIMS.batch);
+    batches = batches.with_neighbours(&agent);
+    let mut others = 0;
+    for round in 0..12 {
+        batches.draw(&mut agent, round, round).expect("uniform draws");
+        batches.seek(&mut agent);
+        batches.fill(&mut workspace, &program);
+        let pools = batches.pools();
+        let (s, a) = (pools.column(replay::S), pools.column(replay::A));
+        let rows: Vec<usize> = batches.rows().iter().map(|&row| row as usize).collect();
+        let states: Vec<f32> = rows.iter().flat_map(|&row| pools.get(row, s).to_vec()).collect();
+        acts.input_mut(&acting, replay::S).expect("it is read").copy_from_slice(&states);
+        acting.run(&mut acts, &mut agent.store, Clock::default(), Noise::Seed(0));
+        let found = workspace.input_mut(&program, replay::NEAREST).expect("it is read").to_vec();
+        for (k, action) in acts.output(&acting, "a").chunks_exact(DIMS.a).enumerate() {
+            let distance = |row: &usize| {
+                let states =
+                    pools.get(*row, s).iter().zip(pools.get(rows[k], s)).map(|(x, y)| SCALE * (x - y));
+                let actions = pools.get(*row, a).iter().zip(action).map(|(x, y)| x - y);
+                states.chain(actions).map(|d| d * d).sum::<f32>()
+            };
+            let all = pools.iter().flat_map(|pool| pool.rows());
+            let nearest = all.min_by(|x, y| distance(x).total_cmp(&distance(y))).expect("there are rows");
+            assert_eq!(&found[k * DIMS.a..][..DIMS.a], pools.get(nearest, a), "row {k} of round {round}");
+            others += usize::from(nearest != rows[k]);
+        }
+        // Other transitions in the place of some.
+        let mut record = vec![0.0; pools.layout().width()];
+        for i in 0..7 {
+            record
+                .iter_mut()
+                .enumerate()
+                .for_each(|(j, x)| *x = ((round * 7 + i) as f32 + j as f32 * 1.3).sin());
+            batches.pools_mut().push(ONLINE, &record);
+        }
+    }
+    assert!(others > 20, "the nearest row was another one {others} times");
 }
 
 /// FQL's policy takes a fresh z whenever it acts, and stays inside the actions there are.
@@ -206,7 +278,7 @@ fn common_sections() -> Vec<Box<dyn baq::config::AnySection>> {
 /// bytes of the one that was planned so.
 #[test]
 fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
-    for algo in ["rebrac", "spot", "wsrl", "fql"] {
+    for algo in ["rebrac", "spot", "wsrl", "fql", "wpc", "prdc"] {
         let place = Place::new();
         let all = format!(
             "train --algo {algo} --data toy.hdf5 --env toy --quiet --set offline.batch=16 --set offline.checkpoint_every=10 \

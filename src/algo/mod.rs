@@ -18,7 +18,7 @@
 //!    [`ValueNet`](crate::nn::ValueNet). Each is a group of parameters with a name that checkpoints carry;
 //!    `q.target(params)` declares a target beside its network. Initial weights depend on the order of declaration.
 //! 4. Losses: functions of the round `b`, whose columns are `b.s, b.a, b.r, b.m, b.s2` and, online, `b.online`.
-//!    `b.next_action()` is a column for learners that say they read it; `b.part(k, n)` is a part of the rows.
+//!    `b.next_action()` and `b.nearest()` are columns for learners that say they read them; `b.part(k, n)` is a part of the rows.
 //!
 //!    ```text
 //!    let u = self.q_target.min(b.s, b.a) - self.v.at(b.s);
@@ -72,6 +72,7 @@ pub mod measure;
 pub mod pace;
 pub mod pbrl;
 pub mod phase;
+pub mod prdc;
 pub mod rebrac;
 pub mod registry;
 pub mod returns;
@@ -84,6 +85,7 @@ pub mod soft;
 pub mod spot;
 pub mod td3;
 pub mod td3_bc;
+pub mod wpc;
 pub mod wsrl;
 
 pub use pace::{Cadence, Delay, Latest, OPENING, Sampling};

@@ -2,8 +2,8 @@
 
 use super::foreign::Foreign;
 use super::{
-    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, fql, iql, pbrl, rebrac, rlpd, rorl, sac, sac_n, spot,
-    td3, td3_bc, wsrl,
+    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, fql, iql, pbrl, prdc, rebrac, rlpd, rorl, sac, sac_n,
+    spot, td3, td3_bc, wpc, wsrl,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -166,6 +166,24 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "SAC-N made smooth around the recorded states, and pessimistic there",
             Some(section::<rorl::RorlConfig>),
             |c, dims, p| Ok(Box::new(rorl::Rorl::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        extends: Some("td3"),
+        ..Entry::new(
+            "wpc",
+            "TD3+BC that clones only actions better than the data's average",
+            Some(section::<wpc::WpcConfig>),
+            |c, dims, p| Ok(Box::new(wpc::Wpc::declare(&c.section(), &c.section(), dims, p))),
+        )
+    },
+    Entry {
+        extends: Some("td3"),
+        ..Entry::new(
+            "prdc",
+            "TD3 whose policy is drawn to the nearest transition of the data",
+            Some(section::<prdc::PrdcConfig>),
+            |c, dims, p| Ok(Box::new(prdc::Prdc::declare(&c.section(), &c.section(), dims, p))),
         )
     },
     Entry {

@@ -160,6 +160,11 @@ impl<'t> Round<'t> {
         (both.slice(0, a).named("a'_data"), both.slice(a, 1).named("known"))
     }
 
+    /// The action `[B, A]` of the transition nearest to (s, π(s)): see [`Learner::nearest`].
+    pub fn nearest(&self) -> Var<'t> {
+        self.input(replay::NEAREST, self.dims.a).named("a*")
+    }
+
     /// A number that may follow a schedule over the rounds of the phase.
     pub fn hyper(&self, name: &str, schedule: &Schedule) -> Var<'t> {
         self.t.hyper(name, &schedule.over(self.phase.rounds))
@@ -303,6 +308,12 @@ pub trait Learner: Debug + Send + Sync {
     /// Whether the losses of offline training read [`Round::next_action`], which collected transitions do not have.
     fn next_action(&self) -> bool {
         false
+    }
+
+    /// If the losses of the actor's role read [`Round::nearest`]: the factor of states in the distance of (s, a) from
+    /// (s, π(s)), π as the round finds it.
+    fn nearest(&self) -> Option<f64> {
+        None
     }
 
     /// Whether its policy clones actions, which an adaptation may then choose: see [`Adaptation::imitate`].

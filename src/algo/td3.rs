@@ -72,23 +72,33 @@ impl Td3 {
         b.r + gamma * b.m * b.value(&self.q_target, b.s2, a2)
     }
 
-    fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
+    /// One round with the policy loss that `policy_loss` makes of π(s) `[B, A]` and Q_1(s, π(s)) `[B, 1]`.
+    pub(super) fn round<'t>(&self, b: &Round<'t>, policy_loss: impl FnOnce(Var<'t>, Var<'t>) -> Var<'t>) {
+        self.train_critics(b);
+        self.train_policy(b, policy_loss);
+    }
+
+    /// The first half of a round: moves Q towards its target `[B, 1]`, which is returned.
+    pub(super) fn train_critics<'t>(&self, b: &Round<'t>) -> Var<'t> {
+        policy_metrics(b, b.greedy(), &self.pi, b.s);
         let y = self.target(b);
         let q = self.q.all(b.s, b.a);
         let squares = (q - y).square();
         value_metrics(b, &self.q, q);
         error_metrics(b, squares);
-        squares.sum(Axis::Heads).weighted_mean(b.weight(q))
+        let loss = squares.sum(Axis::Heads).weighted_mean(b.weight(q));
+        b.metric(&CRITIC_LOSS, loss);
+        b.train("q", CRITIC, self.q.group(), &self.config.critic, loss);
+        y
     }
 
-    /// One round with the policy loss that `policy_loss` makes of π(s) `[B, A]` and Q_1(s, π(s)) `[B, 1]`.
-    pub(super) fn round<'t>(&self, b: &Round<'t>, policy_loss: impl FnOnce(Var<'t>, Var<'t>) -> Var<'t>) {
+    /// The second half: moves the policy against the new Q, and the targets.
+    pub(super) fn train_policy<'t>(
+        &self,
+        b: &Round<'t>,
+        policy_loss: impl FnOnce(Var<'t>, Var<'t>) -> Var<'t>,
+    ) {
         let c = &self.config;
-        policy_metrics(b, b.greedy(), &self.pi, b.s);
-        let loss = self.critic_loss(b);
-        b.metric(&CRITIC_LOSS, loss);
-        b.train("q", CRITIC, self.q.group(), &c.critic, loss);
-
         let a = self.pi.mode(b.s);
         let loss = policy_loss(a, self.q.one(b.s, a, 0));
         b.metric(&POLICY_LOSS, loss);

@@ -172,6 +172,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/td3_bc.toml"),
     },
     Preset {
+        name: "wpc",
+        about: "wPC as its authors run it: the settings of td3_bc",
+        text: include_str!("presets/wpc.toml"),
+    },
+    Preset {
         name: "spot",
         about: "SPOT with its paper's settings for hopper-medium: an autoencoder first, states standardised",
         text: include_str!("presets/spot.toml"),
@@ -190,6 +195,11 @@ pub const PRESETS: &[Preset] = &[
         name: "wsrl",
         about: "WSRL with its paper's settings for locomotion: CQL of ten critics, then 1,024 rows a step without the data",
         text: include_str!("presets/wsrl.toml"),
+    },
+    Preset {
+        name: "prdc",
+        about: "PRDC as its authors run it on hopper and walker2d: the settings of td3_bc",
+        text: include_str!("presets/prdc.toml"),
     },
     Preset {
         name: "rebrac",

@@ -5,12 +5,14 @@
 //! | [`pools`] | records of all rows in one flat array, a ring for each origin |
 //! | [`sum_tree`] | priorities, eight children per node, one node per cache line |
 //! | [`recipe`] | which rows make a batch, and their importance weights |
+//! | [`nearest`] | the row nearest to a point |
 //! | [`returns`] | the returns of a finished episode |
 //! | [`stats`] | mean and quantiles |
 //!
 //! A row is a *record*: its columns side by side, so that one draw touches two or three neighbouring
 //! cache lines instead of one line per column.
 
+pub mod nearest;
 pub mod pools;
 pub mod recipe;
 pub mod returns;
@@ -46,6 +48,8 @@ pub const NEXT_ACTION: &str = "next_action";
 pub const PRIORITY: &str = "priority";
 /// Importance-sampling weight of a draw, `[1]`: a column of batches, not of records.
 pub const IMPORTANCE: &str = "importance";
+/// Action of the row nearest to the state and the policy's action in it, `[A]`: a column of batches, not of records.
+pub const NEAREST: &str = "nearest_action";
 /// 1 where a row was collected online, `[1]`: a column of batches, not of records.
 pub const ONLINE: &str = "online";
 /// 0 where the whole batch was drawn from recent rows, 1 otherwise, `[1]`: a column of batches, not of records.

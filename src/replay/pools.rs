@@ -60,6 +60,12 @@ impl Pool {
         self.start..self.start + self.len()
     }
 
+    /// The rows that were put into it after the first `pushed` ones.
+    pub fn rows_since(&self, pushed: u64) -> impl Iterator<Item = usize> {
+        let first = pushed.max(self.pushed.saturating_sub(self.capacity as u64));
+        (first..self.pushed).map(|k| self.start + (k % self.capacity as u64) as usize)
+    }
+
     /// The row `back` pushes ago, 1 being the last one.
     pub(super) fn row_back(&self, back: usize) -> usize {
         let slot = (self.pushed - back as u64) % self.capacity as u64;

@@ -5,6 +5,7 @@ use super::annotation::{self, Annotator, BLOCK};
 use super::divergence::{check_priorities, reprioritise};
 use super::error::TrainError;
 use super::gather::gather;
+use super::neighbours::Neighbours;
 use super::state::OnlineState;
 use crate::autodiff::{Program, Schedule, Workspace};
 use crate::replay::pools::{OFFLINE, ONLINE};
@@ -30,6 +31,7 @@ pub struct Batches {
     /// annotated values of the rows of a batch are computed anew, because what computes them moves
     refresh: bool,
     annotation: Option<Annotation>,
+    neighbours: Option<Neighbours>,
     rows: Vec<u32>,
     weights: Vec<f32>,
     /// whether the batch at hand could have been of any rows
@@ -49,6 +51,7 @@ impl Batches {
             importance: None,
             refresh: false,
             annotation: None,
+            neighbours: None,
             rows: vec![0; batch],
             weights: vec![1.0; batch],
             from_all: true,
@@ -92,6 +95,18 @@ impl Batches {
             _ => None,
         };
         Ok(this)
+    }
+
+    /// The same with the neighbours that the learner looks for.
+    pub fn with_neighbours(self, agent: &Agent) -> Batches {
+        Batches { neighbours: Neighbours::new(agent, &self.pools), ..self }
+    }
+
+    /// Looks for the neighbours of the batch at hand, if the learner needs them.
+    pub fn seek(&mut self, agent: &mut Agent) {
+        if let Some(neighbours) = &mut self.neighbours {
+            neighbours.find(agent, &self.pools, &self.rows);
+        }
     }
 
     /// Gives every row a priority: those of the rows of a pool.
@@ -164,6 +179,11 @@ impl Batches {
     /// Copies the batch at hand to the inputs of a program.
     pub fn fill(&self, workspace: &mut Workspace, program: &Program) {
         gather(workspace, program, &self.pools, &self.rows);
+        if let Some(neighbours) = &self.neighbours
+            && let Some(nearest) = workspace.input_mut(program, replay::NEAREST)
+        {
+            nearest.copy_from_slice(neighbours.found());
+        }
         if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
             for (x, &row) in online.iter_mut().zip(&self.rows) {
                 *x = if self.pools.is_online(row as usize) { 1.0 } else { 0.0 };

@@ -301,5 +301,6 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
     }
     let learner = &agent.learner;
     text += &format!("{:?} {:?} {}", learner.return_to_go(), learner.delay(), learner.next_action());
+    text += &format!(" {:?}", learner.nearest());
     Ok(text)
 }

@@ -4,8 +4,8 @@ use super::error::TrainError;
 use crate::autodiff::{Program, Trace, Workspace};
 use crate::replay::{self, Layout, Part, Pools};
 
-/// Columns that are not in rows: the loop knows the pool of a row and how it was drawn.
-const BY_LOOP: [&str; 3] = [replay::ONLINE, replay::IMPORTANCE, replay::FROM_ALL];
+/// Columns that are not in rows: the loop knows the pool of a row, how it was drawn and what is near.
+const BY_LOOP: [&str; 4] = [replay::ONLINE, replay::IMPORTANCE, replay::FROM_ALL, replay::NEAREST];
 /// More columns than any record has.
 const MOST_COLUMNS: usize = 16;
 

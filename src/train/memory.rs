@@ -9,6 +9,7 @@ use super::cadence::{self, Roles};
 use super::data::Dataset;
 use super::error::TrainError;
 use super::needs::{Needs, of_networks, options, store};
+use super::neighbours::Neighbours;
 use super::plan::{offline_phase, online_phase, starts_online};
 use super::run::kept;
 use crate::adapt;
@@ -57,7 +58,8 @@ pub fn check(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
     bytes += agent.validation_trace(options_of.batch).map_or(0.0, |t| program(&t, Select::ALL));
     needs.add("the memory of a round", bytes, options(config, of_rounds("offline")));
     let more = if agent.learner.next_action() { dims.a + 1 } else { 1 };
-    needs.add("the transitions", replay(dims, more, 0, rows), vec!["the data set".into()]);
+    let bytes = replay(dims, more, 0, rows) + Neighbours::bytes(&agent, rows);
+    needs.add("the transitions", bytes, vec!["the data set".into()]);
     evaluation(&mut needs, config, &agent, "offline", options_of.eval_episodes);
     needs.check()
 }
@@ -86,6 +88,7 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
 
     let kept = kept(dataset, &online);
     let mut bytes = replay(dims, annotated, online.capacity, kept);
+    bytes += Neighbours::bytes(&agent, online.capacity.max(kept));
     let prioritised = online.buffer == BufferMode::Append && agent.adaptation.sampling().prioritised;
     // The tree of masses, eight children to a node.
     bytes += if prioritised { online.capacity as f64 * 8.0 * 8.0 / 7.0 } else { 0.0 };

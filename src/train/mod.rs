@@ -25,6 +25,7 @@ pub mod lock;
 pub mod memory;
 pub mod metrics;
 mod needs;
+mod neighbours;
 mod peak;
 mod periods;
 pub mod plan;

@@ -116,7 +116,8 @@ impl<'a> Training<'a> {
         let evaluator = evaluates
             .then(|| Evaluator::new(&agent, &run.env, options.eval_episodes, run.seed))
             .transpose()?;
-        let batches = Batches::uniform(pools, (run.seed, Stream::Batch), options.batch);
+        let batches =
+            Batches::uniform(pools, (run.seed, Stream::Batch), options.batch).with_neighbours(&agent);
         Ok(Training {
             work: Work::Offline,
             scales: dataset.scales.clone(),
@@ -189,6 +190,7 @@ impl<'a> Training<'a> {
         let cadence = cadence::of(&options, agent.adaptation.as_ref());
         let rounds = cadence.rounds(options.learning_horizon());
         let batches = Batches::adapted(&mut agent, pools, recipe, (run.seed, rounds), online.as_ref())?;
+        let batches = batches.with_neighbours(&agent);
         let trace = agent.trace(&online_phase(config, &agent, counters.offline_rounds));
         let layout = batches.pools().layout();
         check_columns(&trace, layout)?;
@@ -294,6 +296,9 @@ impl<'a> Training<'a> {
     fn round<R: Recorder>(&mut self, roles: Roles, measure: bool, probe: &mut R) -> Result<(), TrainError> {
         let clock = self.clock();
         self.batches.draw(&mut self.agent, clock.round, clock.phase_round)?;
+        if roles.actor || measure {
+            self.batches.seek(&mut self.agent);
+        }
         let (program, workspace) = self.rounds.pick(roles, measure);
         self.batches.fill(workspace, program);
         let store = &mut self.agent.store;

@@ -136,7 +136,8 @@ impl Learning {
         let options = OnlineConfig { batch: agent.dims.batch, ..OnlineConfig::default() };
         let recipe = recipe(&options, &agent).unwrap_or_else(|e| panic!("{e}"));
         let batches = Batches::adapted(&mut agent, pools, recipe, (7, phase.rounds), None)
-            .unwrap_or_else(|e| panic!("{e}"));
+            .unwrap_or_else(|e| panic!("{e}"))
+            .with_neighbours(&agent);
         let reprioritiser = Reprioritiser::new(&agent, 7, 3000, None).expect("there are offline rows");
         let trace = Arc::new(agent.trace(phase));
         let program = Program::compile(&trace, select);
@@ -152,6 +153,7 @@ impl Learning {
     /// The same while a probe looks on.
     pub fn round_with(&mut self, probe: &mut impl Probe) -> Flow {
         self.batches.draw(&mut self.agent, self.round, self.round).expect("priorities are numbers");
+        self.batches.seek(&mut self.agent);
         self.batches.fill(&mut self.workspace, &self.program);
         let clock = Clock { round: self.round, phase_round: self.round };
         let pass = Pass { clock, noise: Noise::Seed(7), rows: self.batches.rows() };
