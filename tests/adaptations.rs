@@ -29,9 +29,9 @@ use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online
 use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
-const BASES: [&str; 16] = [
+const BASES: [&str; 17] = [
     "iql", "awac", "cql", "cal_ql", "sac", "td3", "td3_bc", "sac_n", "edac", "pbrl", "rorl", "rebrac",
-    "spot", "fql", "wpc", "prdc",
+    "spot", "fql", "wpc", "prdc", "brac",
 ];
 /// Those whose noise is more than numbers.
 const DRAWING: [&str; 1] = ["wsrl"];

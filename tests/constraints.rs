@@ -151,6 +151,164 @@ fn prdc_finds_the_nearest_of_the_rows_that_are_there() {
     assert!(others > 20, "the nearest row was another one {others} times");
 }
 
+/// Online the weights fall, but not below their floors.
+#[test]
+fn constraints_fade_online() {
+    for (algo, key, name) in [
+        ("spot", "spot.cooling_floor", "left"),
+        ("rebrac", "rebrac.cloning_floor", "left"),
+        ("brac", "brac.cooling_floor", "left"),
+    ] {
+        let trace = |floor: &str, phase: &Phase| small(algo, &[&format!("{key}={floor}")]).trace(phase);
+        let has = |floor: &str, phase: &Phase| trace(floor, phase).hypers.iter().any(|h| h.name == name);
+        assert!(has("0.2", &online(10)) && !has("1", &online(10)), "{algo}");
+        assert!(!has("0.2", &Phase::offline(10)), "{algo}: the weight falls offline");
+    }
+}
+
+/// Metrics of one round, by name.
+fn metrics(mut learning: Learning) -> Vec<(&'static str, f32)> {
+    learning.round();
+    let program = &learning.program;
+    program.metrics().map(|m| m.name).zip(learning.workspace.metrics(program)).collect()
+}
+
+fn metric(all: &[(&'static str, f32)], name: &str) -> f32 {
+    all.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no metric {name}")).1
+}
+
+/// The divergence from a behaviour that is the policy is 0 within its sampling error, and not from another one.
+#[test]
+fn brac_measures_no_divergence_from_itself() {
+    for kind in ["kl", "mmd"] {
+        let sets = [&format!("brac.divergence={kind}"), "brac.samples=32"];
+        let of = |same: bool| {
+            let mut agent = small("brac", &sets);
+            if same {
+                let find = |name| agent.table.find_group(name).expect("declared");
+                let (pi, b) = (find("pi"), find("behaviour"));
+                agent.store.copy_group(pi, b);
+            } else {
+                // A behaviour of another mean.
+                let b = agent.table.find_group("behaviour").expect("declared");
+                let last = agent.table.members(b).last().expect("it has tensors");
+                agent.store.values[last.index()].fill(1.5);
+            }
+            metric(&metrics(Learning::new(agent, &Phase::offline(9), Select::ALL)), "divergence")
+        };
+        let (own, other) = (of(true), of(false));
+        assert!(
+            own.abs() < 0.02 && other > 4.0 * own.abs(),
+            "{kind}: {own} from itself, {other} from another"
+        );
+    }
+}
+
+/// Without a divergence BRAC is SAC without entropy.
+#[test]
+fn brac_without_a_divergence_is_sac() {
+    let sac = [
+        "sac.order=cleanrl",
+        "sac.temperature=fixed(0)",
+        "sac.log_std_min=-5",
+        "sac.polyak=0",
+        "sac.init=torch",
+    ];
+    let sac = [&sac[..], &["sac.actor=0.001", "sac.critic=0.001"]].concat();
+    let brac = [
+        "brac.penalty=policy",
+        "brac.cloning_rounds=0",
+        "brac.polyak=0",
+        "brac.actor=0.001",
+        "brac.critic=0.001",
+    ];
+    let from = small("sac", &sac);
+    let of =
+        |algo: &str, sets: &[&str]| learned(small(algo, sets), &from, &Phase::offline(9), 4, &["pi", "q"]);
+    let base = of("sac", &sac);
+    let with = |weight: &'static str| of("brac", &[&brac[..], &[weight]].concat());
+    assert_same("brac", &with("brac.weight=fixed(0)"), &base);
+    assert_ne!(with("brac.weight=fixed(1)"), base, "the divergence does nothing");
+}
+
+/// A round of the dual form: the discriminator after the policy, on its share of the rows, the weight between. The target compares
+/// with the action recorded in s', which is there offline alone.
+#[test]
+fn the_dual_form_takes_its_steps_in_order() {
+    let agent = |sets: &[&str]| small("brac", &[&["brac.divergence=dual_kl"], sets].concat());
+    let trace = agent(&["brac.weight=learned(0.1)"]).trace(&Phase::offline(9));
+    assert_eq!(updates(&trace), ["q", "policy", "c", "divergence weight", "c 2", "c 3"]);
+    let one = agent(&["brac.discriminator_steps=1"]).trace(&Phase::offline(9));
+    assert_eq!(updates(&one), ["q", "policy", "c"]);
+    let first = trace.items.first().expect("it has updates");
+    assert!(matches!(first.effect, Effect::Polyak { .. }), "the target moves first");
+    for (set, phase, reads) in [
+        ("brac.penalty=value", Phase::offline(9), true),
+        ("brac.penalty=policy", Phase::offline(9), false),
+        ("brac.penalty=value", online(9), false),
+    ] {
+        let agent = agent(&[set]);
+        let read = agent.trace(&phase).inputs.iter().any(|i| i.name == replay::NEXT_ACTION);
+        assert_eq!((read, agent.learner.next_action()), (reads, set == "brac.penalty=value"), "{set}");
+    }
+}
+
+/// Divergence and slope that the discriminator finds after so many rounds, between a policy that takes -0.3 and recorded
+/// actions `recorded` of each row and round.
+fn discriminated(rounds: u64, recorded: impl Fn(u64, usize) -> f32) -> (f32, f32) {
+    let dims = Dims { s: 1, a: 1, batch: 48 };
+    let sets = ["brac.divergence=dual_kl", "brac.penalty=policy", "brac.critic_hidden=[24,24]"];
+    let mut agent = agent("brac", "plain", dims, &[&SMALL[..], &sets].concat());
+    let pi = agent.table.find_group("pi").expect("declared");
+    let last: Vec<usize> = agent.table.members(pi).map(|p| p.index()).collect();
+    let [.., weight, bias] = last[..] else { panic!("layers of two tensors") };
+    agent.store.values[weight].fill(0.0);
+    agent.store.values[bias].copy_from_slice(&[(-0.3f32).atanh(), -9.0]);
+    let policy = agent.store.clone();
+    let trace = agent.trace(&Phase::offline(rounds));
+    let program = Program::compile(&trace, Select::ALL);
+    let mut workspace = Workspace::new(&program);
+    for round in 0..rounds {
+        for input in &trace.inputs {
+            let Some(to) = workspace.input_mut(&program, input.name) else { continue };
+            match input.name {
+                replay::A => to.iter_mut().enumerate().for_each(|(row, x)| *x = recorded(round, row)),
+                _ => to.fill(0.2),
+            }
+        }
+        program.run(&mut workspace, &mut agent.store, Clock { round, phase_round: round }, Noise::Seed(4));
+        last.iter().for_each(|&i| agent.store.values[i].clone_from(&policy.values[i]));
+    }
+    let all: Vec<_> = program.metrics().map(|m| m.name).zip(workspace.metrics(&program)).collect();
+    (metric(&all, "divergence"), metric(&all, "discriminator_slope"))
+}
+
+/// Of two actions at a distance d the best discriminator rises evenly from one to the other: from c to c + g d, where
+/// 1 + log φ(c + g d) - φ(c) - 5 max(0, g - 1)² is largest.
+#[test]
+fn the_discriminator_finds_what_its_loss_is_best_at() {
+    let (divergence, slope) = discriminated(4000, |_, _| 0.5);
+    let (d, phi) = (0.8f64, |x: f64| x.exp().ln_1p());
+    let value = |c: f64, g: f64| 1.0 + phi(c + g * d).ln() - phi(c);
+    let grid =
+        (0..400).flat_map(|i| (0..400).map(move |j| (-2.0 + 0.01 * f64::from(i), 0.005 * f64::from(j))));
+    let loss = |(c, g): (f64, f64)| 5.0 * (g - 1.0).max(0.0).powi(2) - value(c, g);
+    let (c, g) = grid.min_by(|x, y| loss(*x).total_cmp(&loss(*y))).expect("there are points");
+    assert!((f64::from(slope) - g).abs() < 0.02, "slope {slope}, the best is {g}");
+    let best = value(c, g);
+    assert!((f64::from(divergence) - best).abs() < 0.02, "divergence {divergence}, the best is {best}");
+}
+
+/// Actions that are the policy's own are at no divergence, whatever the discriminator learns; others are at some.
+#[test]
+fn the_discriminator_finds_no_divergence_from_itself() {
+    // -0.3 within the policy's spread, by other draws.
+    let own = |round: u64, row: usize| -0.3 + 0.006 * ((round * 48 + row as u64) as f32 * 2.4).sin();
+    let (same, _) = discriminated(600, own);
+    let (other, _) = discriminated(600, |_, _| 0.5);
+    assert!(same.abs() < 0.01 && other > 0.3, "{same} from itself, {other} from another");
+}
+
 /// FQL's policy takes a fresh z whenever it acts, and stays inside the actions there are.
 #[test]
 fn fql_draws_whenever_it_acts() {
@@ -278,12 +436,22 @@ fn common_sections() -> Vec<Box<dyn baq::config::AnySection>> {
 /// bytes of the one that was planned so.
 #[test]
 fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
-    for algo in ["rebrac", "spot", "wsrl", "fql", "wpc", "prdc"] {
+    let dual = " --set brac.divergence=dual_kl --set brac.weight=learned(0.1)";
+    for (algo, more) in [
+        ("rebrac", ""),
+        ("spot", ""),
+        ("wsrl", ""),
+        ("fql", ""),
+        ("wpc", ""),
+        ("prdc", ""),
+        ("brac", ""),
+        ("brac", dual),
+    ] {
         let place = Place::new();
         let all = format!(
             "train --algo {algo} --data toy.hdf5 --env toy --quiet --set offline.batch=16 --set offline.checkpoint_every=10 \
-             --set offline.log_every=7 --set offline.eval_every=20 --set offline.eval_episodes=1{}",
-            short(algo, true)
+             --set offline.log_every=7 --set offline.eval_every=20 --set offline.eval_episodes=1{}{more}",
+            short(algo, more != dual)
         );
         place.baq(&format!("{all} --threads 1 --updates 40 --set offline.schedule_updates=20 --out whole"));
         place.baq(&format!("{all} --threads 2 --updates 20 --out parts"));

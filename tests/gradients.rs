@@ -472,6 +472,8 @@ fn every_loss(algo: &str, adapt: &str, sets: &[&str]) {
 /// Options that make other losses.
 #[test]
 fn constraints_and_flows() {
+    every_loss("brac", "plain", &["brac.divergence=mmd", "brac.entropy=0.1", "brac.pessimism=0.7"]);
+    every_loss("brac", "plain", &["brac.divergence=dual_kl", "brac.weight=learned(0.1)"]);
     every_loss("fql", "plain", &["fql.normalise=true", "fql.aggregate=min"]);
     every_loss("wsrl", "plain", &["wsrl.compat_shared_head=true", "cql.max_backup=true"]);
 }

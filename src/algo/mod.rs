@@ -61,6 +61,7 @@
 
 pub mod awac;
 pub mod bc;
+pub mod brac;
 pub mod cal_ql;
 pub mod cql;
 pub mod edac;

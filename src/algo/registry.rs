@@ -2,8 +2,8 @@
 
 use super::foreign::Foreign;
 use super::{
-    Dims, Learner, awac, bc, cal_ql, cql, edac, famo2o, fql, iql, pbrl, prdc, rebrac, rlpd, rorl, sac, sac_n,
-    spot, td3, td3_bc, wpc, wsrl,
+    Dims, Learner, awac, bc, brac, cal_ql, cql, edac, famo2o, fql, iql, pbrl, prdc, rebrac, rlpd, rorl, sac,
+    sac_n, spot, td3, td3_bc, wpc, wsrl,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -186,6 +186,12 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             |c, dims, p| Ok(Box::new(prdc::Prdc::declare(&c.section(), &c.section(), dims, p))),
         )
     },
+    Entry::new(
+        "brac",
+        "soft actor-critic kept near a model of the behaviour by a divergence",
+        Some(section::<brac::BracConfig>),
+        |c, dims, p| Ok(Box::new(brac::Brac::declare(&c.section(), dims, p))),
+    ),
     Entry {
         extends: Some("td3"),
         defaults: spot::DEFAULTS,

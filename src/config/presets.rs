@@ -202,6 +202,16 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/prdc.toml"),
     },
     Preset {
+        name: "brac",
+        about: "BRAC with value penalty and the Kullback-Leibler divergence, as in its authors' example",
+        text: include_str!("presets/brac.toml"),
+    },
+    Preset {
+        name: "brac_dual",
+        about: "BRAC with a discriminator in place of a model of the behaviour",
+        text: include_str!("presets/brac_dual.toml"),
+    },
+    Preset {
         name: "rebrac",
         about: "ReBRAC with its paper's settings for hopper-medium: batches of 1,024, layer normalisation",
         text: include_str!("presets/rebrac.toml"),
