@@ -34,7 +34,7 @@ const BASES: [&str; 17] = [
     "spot", "fql", "wpc", "prdc", "brac",
 ];
 /// Those whose noise is more than numbers.
-const DRAWING: [&str; 1] = ["wsrl"];
+const DRAWING: [&str; 2] = ["wsrl", "emaq"];
 
 fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
     agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())

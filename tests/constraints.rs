@@ -309,6 +309,39 @@ fn the_discriminator_finds_no_divergence_from_itself() {
     assert!(same.abs() < 0.01 && other > 0.3, "{same} from itself, {other} from another");
 }
 
+/// A maximum over one draw adds nothing; over many it adds something.
+#[test]
+fn emaq_gains_by_more_draws() {
+    let gain = |n: usize| {
+        let agent = small("emaq", &[&format!("emaq.samples={n}")]);
+        metric(&metrics(Learning::new(agent, &Phase::offline(9), Select::ALL)), "backup_gain")
+    };
+    let gains = [1, 4, 64].map(gain);
+    assert!(gains[0] == 0.0 && 0.0 < gains[1] && gains[1] < gains[2], "{gains:?}");
+}
+
+/// EMaQ acts by the draw that its critics value most.
+#[test]
+fn emaq_acts_by_the_best_draw() {
+    let agent = small("emaq", &["emaq.candidates=8", "emaq.exploring_share=0"]);
+    let t = Tracer::new(agent.table.clone());
+    let s = t.input(replay::S, 32, DIMS.s);
+    let critics = agent.learner.critics().expect("it has critics");
+    for (name, how) in [("greedy", Acting::Greedy), ("sample", Acting::Sample)] {
+        t.output(name, critics.min(s, agent.learner.act(s, how)));
+    }
+    let one = small("emaq", &["emaq.candidates=1"]);
+    t.output("one", critics.min(s, one.learner.act(s, Acting::Greedy)));
+    let program = Program::compile(&t.finish(), Select::ALL);
+    let mut workspace = Workspace::new(&program);
+    let mut store = agent.store.clone();
+    workspace.input_mut(&program, replay::S).expect("it is read").fill(0.3);
+    program.run(&mut workspace, &mut store, Clock::default(), Noise::Seed(3));
+    let mean = |name: &str| workspace.output(&program, name).iter().sum::<f32>() / 32.0;
+    let (greedy, sample, one) = (mean("greedy"), mean("sample"), mean("one"));
+    assert!(greedy > one && sample > one, "{greedy} and {sample} of eight, {one} of one");
+}
+
 /// FQL's policy takes a fresh z whenever it acts, and stays inside the actions there are.
 #[test]
 fn fql_draws_whenever_it_acts() {
@@ -446,6 +479,7 @@ fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
         ("prdc", ""),
         ("brac", ""),
         ("brac", dual),
+        ("emaq", ""),
     ] {
         let place = Place::new();
         let all = format!(

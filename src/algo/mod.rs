@@ -65,6 +65,7 @@ pub mod brac;
 pub mod cal_ql;
 pub mod cql;
 pub mod edac;
+pub mod emaq;
 pub mod famo2o;
 pub mod foreign;
 pub mod fql;

@@ -2,8 +2,8 @@
 
 use super::foreign::Foreign;
 use super::{
-    Dims, Learner, awac, bc, brac, cal_ql, cql, edac, famo2o, fql, iql, pbrl, prdc, rebrac, rlpd, rorl, sac,
-    sac_n, spot, td3, td3_bc, wpc, wsrl,
+    Dims, Learner, awac, bc, brac, cal_ql, cql, edac, emaq, famo2o, fql, iql, pbrl, prdc, rebrac, rlpd, rorl,
+    sac, sac_n, spot, td3, td3_bc, wpc, wsrl,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -192,6 +192,15 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
         Some(section::<brac::BracConfig>),
         |c, dims, p| Ok(Box::new(brac::Brac::declare(&c.section(), dims, p))),
     ),
+    Entry {
+        defaults: emaq::DEFAULTS,
+        ..Entry::new(
+            "emaq",
+            "expected-max Q-learning: no policy, the best of many draws of a model of the behaviour",
+            Some(section::<emaq::EmaqConfig>),
+            |c, dims, p| Ok(Box::new(emaq::Emaq::declare(&c.section(), dims, p))),
+        )
+    },
     Entry {
         extends: Some("td3"),
         defaults: spot::DEFAULTS,

@@ -212,6 +212,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/brac_dual.toml"),
     },
     Preset {
+        name: "emaq",
+        about: "EMaQ with our settings, its paper having no program",
+        text: include_str!("presets/emaq.toml"),
+    },
+    Preset {
         name: "rebrac",
         about: "ReBRAC with its paper's settings for hopper-medium: batches of 1,024, layer normalisation",
         text: include_str!("presets/rebrac.toml"),
