@@ -143,7 +143,7 @@ pub(super) fn cooled<'t>(b: &Round<'t>, weight: Var<'t>, floor: f64) -> Var<'t> 
         return weight;
     }
     let left = b.hyper("left", &Schedule::Linear { from: 1.0, to: 0.0, steps: Schedule::AUTO });
-    weight * left.clamp(floor, 1.0)
+    weight * left.clamp(floor, f64::INFINITY)
 }
 
 impl Learner for Rebrac {

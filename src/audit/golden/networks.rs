@@ -317,7 +317,7 @@ mod tests {
     fn parts_of_a_network_are_one() {
         use Place::{Last, Layer};
         let networks = networks(&[
-            ("vae", &[(Last(1), 6), (Last(2), 6)]),
+            ("vae", &[(Last(1), 6), (Last(3), 6)]),
             ("vae.shared", &[(Layer(0), 32), (Layer(2), 32)]),
             ("vae.decoder", &[(Layer(0), 32), (Layer(2), 3)]),
         ]);
