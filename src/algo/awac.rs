@@ -25,9 +25,7 @@
 //! Cost per update (batch 256, 3x256): 1.10 GFLOP.
 
 use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
-use super::measure::{
-    CRITIC_LOSS, POLICY_LOSS, advantage_weight, error_metrics, policy_metrics, value_metrics,
-};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, advantage_weight, policy_metrics, squared_errors};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -85,10 +83,7 @@ impl Awac {
         let a2 = b.perturb(self.pi.sample(b.s2).clamp(-1.0, 1.0).named("a'"));
         let gamma = b.hyper("awac.discount", &self.config.discount).named("gamma");
         let y = b.r + gamma * b.m * b.value(&self.q_target, b.s2, a2);
-        let q = self.q.all(b.s, b.a);
-        let squares = (q - y).square();
-        value_metrics(b, &self.q, q);
-        error_metrics(b, squares);
+        let (q, squares) = squared_errors(b, &self.q, y);
         squares.sum(Axis::Heads).weighted_mean(b.weight(q))
     }
 

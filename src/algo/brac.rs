@@ -32,7 +32,7 @@
 //! Cost per update (batch 256, policy 2x200, critics 2x300): 0.8 GFLOP with n = 4, kl in the target; 2.4 with dual_kl and
 //! three times the rows.
 
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, policy_metrics, squared_errors};
 use super::rebrac::cooled;
 use super::soft::{ENTROPY, scalars};
 use super::{ACTOR, CRITIC, Dims, Learner, Pretraining, Round};
@@ -235,10 +235,7 @@ impl Brac {
         let c = &self.config;
         b.polyak(CRITIC, self.q.group(), self.q_target.group(), "brac.polyak", &c.polyak);
         let y = self.target(b);
-        let q = self.q.all(b.s, b.a);
-        let squares = (q - y).square();
-        value_metrics(b, &self.q, q);
-        error_metrics(b, squares);
+        let (q, squares) = squared_errors(b, &self.q, y);
         let loss = squares.sum(Axis::Heads).weighted_mean(b.weight(q));
         b.metric(&CRITIC_LOSS, loss);
         b.train("q", CRITIC, self.q.group(), &c.critic, loss);

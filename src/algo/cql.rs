@@ -320,7 +320,7 @@ impl Cql {
         let cloning = self.nets.alpha(b) * drawn.1 - self.nets.learning(b).log_prob(b.s, b.a);
         let cloning = if drawn.1.shape().heads == 1 { cloning } else { cloning.sum(Axis::Heads) }.mean();
         let clones = b.hyper("cql.cloning", &Schedule::Step { from: 1.0, to: 0.0, steps: left });
-        let clones = b.tie().map_or(clones, |tie| tie * clones);
+        let clones = b.tied(clones);
         clones * cloning + (1.0 - clones) * soft
     }
 
@@ -377,8 +377,7 @@ impl Cql {
         error_metrics(b, squares);
         b.metric(&BELLMAN, bellman);
         let Some((penalty, multiplier_loss)) = penalty else { return bellman };
-        let counts = |x: Var<'t>| b.tie().map_or(x, |tie| tie * x);
-        let (penalty, multiplier_loss) = (counts(penalty), multiplier_loss.map(counts));
+        let (penalty, multiplier_loss) = (b.tied(penalty), multiplier_loss.map(|loss| b.tied(loss)));
         b.metric(&PENALTY, penalty);
         let loss = bellman + penalty;
         if let (Some(loss), Some((group, _))) = (multiplier_loss, self.log_multiplier) {

@@ -22,7 +22,7 @@
 //!
 //! Cost per update (batch 256, 2x256, N = 25): 2.1 GFLOP; 2.7 online.
 
-use super::measure::{CRITIC_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, policy_metrics, squared_errors};
 use super::{ACTOR, CRITIC, Dims, Learner, Pretraining, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Shape, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
@@ -126,10 +126,7 @@ impl Emaq {
         let best = values.max(Axis::Cols);
         b.metric(&GAIN, (best - values.mean_over(Axis::Cols)).mean());
         let y = b.r + b.hyper("emaq.discount", &c.discount) * b.m * best;
-        let q = self.q.all(b.s, b.a);
-        let squares = (q - y).square();
-        value_metrics(b, &self.q, q);
-        error_metrics(b, squares);
+        let (q, squares) = squared_errors(b, &self.q, y);
         squares.sum(Axis::Heads).weighted_mean(b.weight(q))
     }
 

@@ -22,7 +22,7 @@
 //! Cost per update (batch 256, 4x512): 11.8 GFLOP, a third of it Euler's steps; with 3x256, the preset `fql_small`, 2.0.
 
 use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, policy_metrics, squared_errors};
 use super::td3_bc::LAMBDA;
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Shape, Var};
@@ -108,10 +108,7 @@ impl Fql {
 
     fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let y = self.target(b);
-        let q = self.q.all(b.s, b.a);
-        let squares = (q - y).square();
-        value_metrics(b, &self.q, q);
-        error_metrics(b, squares);
+        let (q, squares) = squared_errors(b, &self.q, y);
         squares.mean_over(Axis::Heads).weighted_mean(b.weight(q))
     }
 

@@ -26,9 +26,7 @@
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
 use super::foreign::{ANY, Foreign, Ours, POSITIVE, Precision, Reading, SHARE, Wrong};
-use super::measure::{
-    CRITIC_LOSS, POLICY_LOSS, advantage_weight, error_metrics, policy_metrics, value_metrics,
-};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, advantage_weight, policy_metrics, squared_errors};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -139,11 +137,8 @@ impl Values {
     }
 
     fn critic_loss<'t>(&self, b: &Round<'t>, y: Var<'t>) -> Var<'t> {
-        let q = self.q.all(b.s, b.a);
-        let squares = (q - y).square();
         b.metric(&V_MEAN, self.v.at(b.s).mean());
-        value_metrics(b, &self.q, q);
-        error_metrics(b, squares);
+        let (q, squares) = squared_errors(b, &self.q, y);
         let w = b.weight(q);
         match self.config.order {
             Order::Official => squares.sum(Axis::Heads).weighted_mean(w),

@@ -102,6 +102,15 @@ pub fn error_metrics<'t>(b: &Round<'t>, squares: Var<'t>) {
     }
 }
 
+/// Q_j(s, a) of the recorded actions and ( y - Q_j(s, a) )², both `[J, B, 1]`, with the measurements of both.
+pub fn squared_errors<'t>(b: &Round<'t>, critics: &Critics, y: Var<'t>) -> (Var<'t>, Var<'t>) {
+    let q = critics.all(b.s, b.a);
+    let squares = (q - y).square();
+    value_metrics(b, critics, q);
+    error_metrics(b, squares);
+    (q, squares)
+}
+
 /// min(e^x, bound) `[B, 1]`, the weight of a cloned action whose advantage is `advantage`, and its measurements. x is cut
 /// at log bound before the exponential: the same number without overflow.
 pub fn advantage_weight<'t>(b: &Round<'t>, advantage: Var<'t>, x: Var<'t>, bound: f64) -> Var<'t> {

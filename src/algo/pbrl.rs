@@ -137,7 +137,7 @@ impl Pbrl {
         let mut loss = squares.sum(Axis::Heads).weighted_mean(b.weight(q));
         if !b.unconstrained() {
             let outside = self.ood_loss(b);
-            loss = loss + b.tie().map_or(outside, |tie| tie * outside);
+            loss = loss + b.tied(outside);
         }
         value_metrics(b, &n.q, q);
         error_metrics(b, squares);

@@ -21,7 +21,7 @@
 //! among a million rows of 14 numbers; the tree takes their memory twice.
 
 use super::td3::{Td3, Td3Config};
-use super::td3_bc::LAMBDA;
+use super::td3_bc::q_weight;
 use super::{Delay, Dims, Learner, Round};
 use crate::autodiff::Metric;
 use crate::nn::{Critics, Params, Policy};
@@ -61,8 +61,7 @@ impl Learner for Prdc {
             if b.unconstrained() {
                 return -q.mean();
             }
-            let lambda = (self.config.alpha / q.abs().mean()).detach().named("lambda");
-            b.metric(&LAMBDA, lambda);
+            let lambda = q_weight(b, self.config.alpha, q);
             let distance = (a - b.nearest()).square().mean();
             b.metric(&DISTANCE, distance);
             b.tied(distance) - lambda * q.mean()

@@ -27,10 +27,11 @@
 //! Cost per update (batch 1024, 3x256): 2.9 GFLOP, mean of two rounds.
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
-use super::td3_bc::LAMBDA;
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, policy_metrics, squared_errors};
+use super::td3::smoothed;
+use super::td3_bc::q_weight;
 use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
-use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Var};
+use crate::autodiff::{Axis, Metric, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, InitScheme, NetSpec, Norm};
 use crate::nn::{Critics, Head, Params, Policy};
@@ -91,10 +92,7 @@ impl Rebrac {
 
     fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let c = &self.config;
-        let mode = self.pi_target.mode(b.s2);
-        let noise = b.noise("target noise", NoiseKind::Normal, mode.shape());
-        let eps = (noise * c.target_noise).clamp(-c.target_clip, c.target_clip);
-        let a2 = (mode + eps).clamp(-1.0, 1.0).named("a'");
+        let a2 = smoothed(b, &self.pi_target, (c.target_noise, c.target_clip));
         let least = self.q_target.min(b.s2, b.perturb(a2));
         let value = if b.phase().online {
             least
@@ -109,10 +107,7 @@ impl Rebrac {
 
     fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let y = self.target(b);
-        let q = self.q.all(b.s, b.a);
-        let squares = (q - y).square();
-        value_metrics(b, &self.q, q);
-        error_metrics(b, squares);
+        let (q, squares) = squared_errors(b, &self.q, y);
         squares.sum(Axis::Heads).weighted_mean(b.weight(q))
     }
 
@@ -131,9 +126,7 @@ impl Rebrac {
         if !self.config.normalise {
             return (cloning - q).mean();
         }
-        let lambda = (1.0 / q.abs().mean()).detach().named("lambda");
-        b.metric(&LAMBDA, lambda);
-        (cloning - lambda * q).mean()
+        (cloning - q_weight(b, 1.0, q) * q).mean()
     }
 }
 

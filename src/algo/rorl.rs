@@ -145,7 +145,7 @@ impl Terms for Rorl {
         let outside = (c.ood_weight > 0.0 && !b.unconstrained()).then(|| {
             let loss = self.ood(b);
             b.metric(&OOD_LOSS, loss);
-            b.tie().map_or(loss, |tie| tie * loss) * c.ood_weight
+            b.tied(loss) * c.ood_weight
         });
         smooth.into_iter().chain(outside).reduce(|sum, term| sum + term)
     }

@@ -19,7 +19,7 @@
 //! Cost per update (batch 256, 2x256): 0.40 GFLOP, mean of two rounds.
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, policy_metrics, squared_errors};
 use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, NoiseKind, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -64,10 +64,7 @@ impl Td3 {
     /// y = r + γ m min_j Q̂_j(s', a') with the smoothed target action.
     fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let c = &self.config;
-        let mode = self.pi_target.mode(b.s2);
-        let noise = b.noise("target noise", NoiseKind::Normal, mode.shape());
-        let eps = (noise * c.target_noise).clamp(-c.target_clip, c.target_clip);
-        let a2 = b.perturb((mode + eps).clamp(-1.0, 1.0).named("a'"));
+        let a2 = b.perturb(smoothed(b, &self.pi_target, (c.target_noise, c.target_clip)));
         let gamma = b.hyper("td3.discount", &c.discount);
         b.r + gamma * b.m * b.value(&self.q_target, b.s2, a2)
     }
@@ -82,10 +79,7 @@ impl Td3 {
     pub(super) fn train_critics<'t>(&self, b: &Round<'t>) -> Var<'t> {
         policy_metrics(b, b.greedy(), &self.pi, b.s);
         let y = self.target(b);
-        let q = self.q.all(b.s, b.a);
-        let squares = (q - y).square();
-        value_metrics(b, &self.q, q);
-        error_metrics(b, squares);
+        let (q, squares) = squared_errors(b, &self.q, y);
         let loss = squares.sum(Axis::Heads).weighted_mean(b.weight(q));
         b.metric(&CRITIC_LOSS, loss);
         b.train("q", CRITIC, self.q.group(), &self.config.critic, loss);
@@ -107,6 +101,13 @@ impl Td3 {
         b.polyak(with, self.q.group(), self.q_target.group(), "td3.polyak", &c.polyak);
         b.polyak(ACTOR, self.pi.group(), self.pi_target.group(), "td3.polyak", &c.polyak);
     }
+}
+
+/// a' `[B, A]`: the target policy's action at s' with clipped noise of this spread and bound, within [-1, 1].
+pub(super) fn smoothed<'t>(b: &Round<'t>, target: &Policy, (spread, bound): (f64, f64)) -> Var<'t> {
+    let mode = target.mode(b.s2);
+    let noise = b.noise("target noise", NoiseKind::Normal, mode.shape());
+    (mode + (noise * spread).clamp(-bound, bound)).clamp(-1.0, 1.0).named("a'")
 }
 
 impl Learner for Td3 {

@@ -17,7 +17,7 @@
 use super::foreign::{ANY, Foreign};
 use super::td3::{Td3, Td3Config};
 use super::{Delay, Dims, Learner, Round};
-use crate::autodiff::{Metric, Schedule};
+use crate::autodiff::{Metric, Schedule, Var};
 use crate::nn::{Critics, Params, Policy};
 
 crate::config! {
@@ -45,20 +45,26 @@ impl Td3Bc {
     }
 }
 
+/// λ = α / E[ |Q| ], a constant for the gradient.
+pub(super) fn q_weight<'t>(b: &Round<'t>, alpha: f64, q: Var<'t>) -> Var<'t> {
+    let lambda = (alpha / q.abs().mean()).detach().named("lambda");
+    b.metric(&LAMBDA, lambda);
+    lambda
+}
+
 impl Learner for Td3Bc {
     fn trace<'t>(&self, b: &Round<'t>) {
         self.base.round(b, |a, q| {
             if b.unconstrained() {
                 return -q.mean();
             }
-            let lambda = (self.config.alpha / q.abs().mean()).detach().named("lambda");
-            b.metric(&LAMBDA, lambda);
+            let lambda = q_weight(b, self.config.alpha, q);
             let cloning = (a - b.a).square().mean();
             let cloning = match b.online {
                 Some(_) => b.hyper("td3_bc.cloning", &self.config.cloning_online) * cloning,
                 None => cloning,
             };
-            b.tie().map_or(cloning, |tie| tie * cloning) - lambda * q.mean()
+            b.tied(cloning) - lambda * q.mean()
         });
     }
 

@@ -22,7 +22,7 @@
 
 use super::measure::ADV_MEAN;
 use super::td3::{Td3, Td3Config};
-use super::td3_bc::LAMBDA;
+use super::td3_bc::q_weight;
 use super::{CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::Metric;
 use crate::config::AdamConfig;
@@ -84,8 +84,7 @@ impl Learner for Wpc {
             if b.unconstrained() {
                 return -q.mean();
             }
-            let lambda = (c.alpha / q.abs().mean()).detach().named("lambda");
-            b.metric(&LAMBDA, lambda);
+            let lambda = q_weight(b, c.alpha, q);
             let squares = (a - b.a).square();
             let cloning = match c.rows {
                 Rows::Better => (better * squares).mean(),
