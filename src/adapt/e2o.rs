@@ -24,7 +24,7 @@
 //!
 //! The online buffer begins empty and learns from 1,000 transitions on; optimisers go on.
 //!
-//! Metrics: `value_spread` = σ, or its mean over rows; `critic_weight` = E[ ω ].
+//! Metrics: `value_spread` = σ, or its mean over rows; `critic_weight` = `E[ ω ]`.
 //!
 //! Declared differences. From the authors' program: over TD3+BC the base's noise on target actions stays, theirs has none; the
 //! factor of cloning stops at 0. From the paper: `weight = batch`, as their program has it, where the text weighs rows; its cloning fades

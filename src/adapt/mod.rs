@@ -10,7 +10,7 @@
 //!   `finish_round`: further updates and metrics after the base's. The round gives what the base is made of:
 //!   `b.learner().critics()`, `b.learner().policy()`. `unconstrained` drops what the header of each base names, as CQL's
 //!   penalty. Where no hook stands at the place that is to change, add one: a method of
-//!   [`Adaptation`](crate::algo::Adaptation) whose default is what bases do there, a line of
+//!   [`Adaptation`] whose default is what bases do there, a line of
 //!   [`Round`](crate::algo::Round) that asks it, and the call in every base that has such a place.
 //! - *acting* `act`: the action in a state, given the base's opinion of it. Collecting, evaluating and all metrics ask it, and
 //!   [`Acting`](crate::nn::Acting) says which; it may draw several times and consult critics, as [`e2o`] does.
@@ -25,8 +25,8 @@
 //! [`so2`] is the shortest with a loss, [`baq`] uses nearly all of them. What it sets in other sections, as fresh
 //! moments at the switch, stands in `defaults` of its line: above the base's preset and the offline run's options, below
 //! what the user gives. A base that it makes no sense over is refused when it is declared; `critics` asks for critics,
-//! [`Policy::has_density`](crate::nn::Policy::has_density), [`Learner::imitates`](crate::algo::Learner::imitates) and
-//! [`Learner::target_critics`](crate::algo::Learner::target_critics) for what else there may be to modify.
+//! [`Policy::has_density`](crate::nn::Policy::has_density), [`Learner::imitates`] and
+//! [`Learner::target_critics`] for what else there may be to modify.
 //!
 //! Networks declared after the base's are the adaptation's own. Everything that holds for all methods is tested for a new
 //! one by its line alone, over every base that it accepts.

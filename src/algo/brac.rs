@@ -22,7 +22,7 @@
 //!
 //! Metrics: those of [`super::measure`]; `policy_entropy` = -E[ log π(a~|s) ]; `divergence` = E[ D(s) ];
 //! `divergence_weight` = α_D; `behaviour_loss` = -E[ log b(a|s) ] on the batch; `discriminator_loss` = L_c and
-//! `discriminator_slope` = E[ g ] of the first share.
+//! `discriminator_slope` = `E[ g ]` of the first share.
 //!
 //! Declared differences. From the authors' program in an update: none known, and there is no trace; its Wasserstein distance is
 //! not here. Online, which the paper has not, b stays, and α_D falls in a straight line over the phase, but not below

@@ -10,8 +10,8 @@
 //! | `mode_mse` | E[ mean_i ( mode π_i(s) - a_i )² ] |
 //! | `action_saturation` | share of \|mode π_i(s)\| > 0.99 |
 //! | `policy_std` | E[ mean_i σ_i(s) ], for policies that have one |
-//! | `advantage_mean` | E[ A ], for policies that clone actions by their advantage A |
-//! | `advantage_weight_mean`, `advantage_effective_share` | E[ g ] and (Σ g)² / (B Σ g²) of its weight g, an exponential up to a bound |
+//! | `advantage_mean` | `E[ A ]`, for policies that clone actions by their advantage A |
+//! | `advantage_weight_mean`, `advantage_effective_share` | `E[ g ]` and (Σ g)² / (B Σ g²) of its weight g, an exponential up to a bound |
 //! | `advantage_clip_fraction` | share of g at that bound |
 //! | `critic_loss`, `policy_loss` | L_Q and L_π as the algorithm states them |
 //! | `episode_return` | online: raw return of the last finished training episode |

@@ -9,7 +9,7 @@ crate::choices! {
     }
 }
 
-/// What the column [`replay::RETURN_TO_GO`] holds.
+/// What the column [`crate::replay::RETURN_TO_GO`] holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReturnToGo {
     /// γ

@@ -12,7 +12,7 @@
 //!
 //! Order: Q, V, then in the policy's rounds π, Q̂, π̂. ω takes Q after its step and V before its own.
 //!
-//! Metrics: those of [`super::td3`]; `q_weight` = λ; `value_loss` = L_V; `cloned_share` = E[ ω ], healthy between .3 and .7;
+//! Metrics: those of [`super::td3`]; `q_weight` = λ; `value_loss` = L_V; `cloned_share` = `E[ ω ]`, healthy between .3 and .7;
 //! `advantage_mean` = E[ Q_1(s,a) - V(s) ].
 //!
 //! Declared differences. From the authors' program in an update: none. It trains on data alone; online the same losses go on,

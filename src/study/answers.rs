@@ -66,7 +66,7 @@ pub struct Overall {
     pub median: Option<Estimate>,
     /// Interquartile mean over runs.
     pub iqm: Option<Estimate>,
-    /// Optimality gap to [`EXPERT`].
+    /// Optimality gap to the score of an expert, 100.
     pub gap: Option<Estimate>,
     /// To the base, over the runs that both have.
     pub difference: Option<Difference>,

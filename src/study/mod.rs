@@ -1,6 +1,6 @@
 //! Studies: which method is better, on which data, by how much, how sure.
 //!
-//! A [`spec`] states the question, read from a [`file`]; [`graph`] expands it to runs that share what they can; [`directory`] is where they are
+//! A [`spec`] states the question, read from a [`mod@file`]; [`graph`] expands it to runs that share what they can; [`directory`] is where they are
 //! kept and how far they are; [`local`] and [`slurm`] make what is missing. Every run is what `baq train` or `baq finetune`
 //! makes of the same options, so a single cell can be looked at, verified and repeated by hand.
 //!

@@ -48,7 +48,7 @@ pub fn csv(answers: &Answers<'_>) -> String {
     written(rows(answers))
 }
 
-/// The rows of [`csv`], heads first.
+/// The rows of [`csv()`], heads first.
 pub fn rows(answers: &Answers<'_>) -> Vec<Vec<String>> {
     let mut rows = vec![HEADS.map(String::from).to_vec()];
     for (row, data) in answers.results.data.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! A policy by itself: read back to act with, and as a file of its own.
 //!
-//! A policy file has the layout of a checkpoint ([`super::state`]) with `format` = [`POLICY`], and of its tensors only what
+//! A policy file has the layout of a checkpoint ([`super::state`]) with `format` = `baq-policy-1`, and of its tensors only what
 //! acting reads: the parameters of the networks that choose actions, `scale.*`, `dims` and the counters. There are no
 //! critics that do not act, no moments, no replay and no environment in it, so that one acts from it (`baq collect`,
 //! `baq evaluate`) and nobody goes on training. It is a function of the checkpoint: equal ones give equal bytes.

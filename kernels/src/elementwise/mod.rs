@@ -1,6 +1,6 @@
 //! Element-wise functions of one and of two arguments.
 //!
-//! **Formula.** See [`Unary`](crate::Unary) and [`Binary`](crate::Binary).
+//! **Formula.** See [`Unary`] and [`crate::Binary`].
 //!
 //! **Shapes.** Unary: x and y of equal length. Binary: y dense `[d0, d1, d2]`; each argument is walked with its own
 //! strides and must reach the last element they name.
