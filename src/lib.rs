@@ -16,6 +16,7 @@
 //! | [`checkpoint`] | the complete training state in one file |
 //! | [`audit`] | golden traces and gradient checks |
 //! | [`train`] | offline and online loops, evaluation, collection |
+//! | [`export`] | policies as files for other programs |
 //! | [`suite`] | data sets that are built from recipes |
 //! | [`report`] | runs as pictures and one self-contained page |
 //! | [`study`] | questions as files: paired runs, statistics, tables, figures |
@@ -31,6 +32,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod config;
 pub mod env;
+pub mod export;
 pub mod files;
 pub mod nn;
 pub mod replay;

@@ -10,7 +10,7 @@ use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Clock, Flow, NoProbe, Select};
 use baq::cli::Common;
 use baq::cli::finetune::Start;
-use baq::cli::learn::{self, Again};
+use baq::cli::learn::{self, Again, Manner};
 use baq::cli::setup::RunArgs;
 use baq::cli::train;
 use baq::config::{Config, OnlineActorLr};
@@ -308,7 +308,8 @@ impl Place {
                 .args(&active, &[&sets, own].concat())
                 .resolve(COMMON, Some(algo), None)
                 .unwrap_or_else(|e| panic!("{algo}: {e}"));
-            train::begin(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{algo}: {e}"));
+            train::begin(&config, &out, Manner::new(&Stop::default(), true))
+                .unwrap_or_else(|e| panic!("{algo}: {e}"));
         }
         out
     }
@@ -328,8 +329,9 @@ impl Place {
     fn finetune(&self, algo: &str, adapt: &str, sets: &[&str], name: &str) -> PathBuf {
         let (start, config) = self.start(algo, adapt, sets);
         let out = self.path(name);
-        let ended =
-            start.run(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let ended = start
+            .run(&config, &out, Manner::new(&Stop::default(), true))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(ended, Ended::Complete);
         out
     }
@@ -447,17 +449,17 @@ fn every_method_interrupted_after_every_step_ends_with_the_same_bytes() {
         stopped.request();
         let fail = |e| -> Ended { panic!("{what}: {e}") };
         assert_eq!(
-            start.run(&config, &cut, &stopped, true).unwrap_or_else(fail),
+            start.run(&config, &cut, Manner::new(&stopped, true)).unwrap_or_else(fail),
             Ended::Interrupted,
             "{what}"
         );
         for _ in 0..2 {
-            let ended = learn::go_on(&cut, &Again::default(), None, (&stopped, true))
+            let ended = learn::go_on(&cut, &Again::default(), None, Manner::new(&stopped, true))
                 .map(|(ended, _)| ended)
                 .unwrap_or_else(fail);
             assert_eq!(ended, Ended::Interrupted, "{what}");
         }
-        let ended = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true))
+        let ended = learn::go_on(&cut, &Again::default(), None, Manner::new(&Stop::default(), true))
             .map(|(ended, _)| ended)
             .unwrap_or_else(fail);
         assert_eq!(ended, Ended::Complete, "{what}");
@@ -483,7 +485,7 @@ fn a_refused_run_leaves_nothing_behind() {
         let out = place.path("refused");
         let ended = start
             .configuration(&args, COMMON, "off2on")
-            .and_then(|config| start.run(&config, &out, &Stop::default(), true));
+            .and_then(|config| start.run(&config, &out, Manner::new(&Stop::default(), true)));
         let error = ended.expect_err("it does not fit").to_string();
         assert!(error.contains(expected) && !error.contains('\n'), "{sets:?}: {error}");
         assert!(!out.exists(), "{sets:?}: a run directory was made");
@@ -527,7 +529,7 @@ fn off2on_switches_as_its_authors_do() {
         assert_eq!((online.reset_targets, online.reset_optimisers), (fresh, fresh));
         let run = place.path(&format!("fresh-{fresh}"));
         // Interrupted after the first step, which only collects.
-        let ended = start.run(&config, &run, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+        let ended = start.run(&config, &run, Manner::new(&stopped, true)).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(ended, Ended::Interrupted);
         let agent = restored(&run, "sac", "off2on");
         assert_eq!(values(&agent, "q"), values(&offline, "q"), "nothing was trained");
@@ -563,16 +565,17 @@ fn off2on_collects_and_then_makes_the_updates_it_owes() {
     let (start, config) = place.start("sac", "off2on", &sets);
     let (cut, stopped) = (place.path("cut"), Stop::default());
     stopped.request();
-    start.run(&config, &cut, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+    start.run(&config, &cut, Manner::new(&stopped, true)).unwrap_or_else(|e| panic!("{e}"));
     let mut seen = Vec::new();
     for _ in 0..6 {
-        learn::go_on(&cut, &Again::default(), None, (&stopped, true)).unwrap_or_else(|e| panic!("{e}"));
+        learn::go_on(&cut, &Again::default(), None, Manner::new(&stopped, true))
+            .unwrap_or_else(|e| panic!("{e}"));
         let c = Saved::open(&cut).and_then(|s| s.counters()).unwrap_or_else(|e| panic!("{e}"));
         seen.push((c.env_step, c.critic_updates));
     }
     // 40 updates are due after the fourth step, and nothing else happens before they are made.
     assert_eq!(seen, [(2, 0), (3, 0), (4, 1), (4, 2), (4, 3), (4, 4)]);
-    let (ended, _) = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true))
+    let (ended, _) = learn::go_on(&cut, &Again::default(), None, Manner::new(&Stop::default(), true))
         .unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(ended, Ended::Complete);
     let whole = place.finetune("sac", "off2on", &sets, "uncut");

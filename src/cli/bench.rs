@@ -6,6 +6,7 @@ use baq_kernels::Unit;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
+use super::learn::Manner;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, train};
 use crate::adapt::Method;
@@ -254,7 +255,7 @@ impl Bench {
         drop(columns);
         let folder = tempfile::tempdir()?;
         let run = folder.path().join("run");
-        if train::begin(&config, &run, &Stop::on_signal()?, common.json)? == Ended::Interrupted {
+        if train::begin(&config, &run, Manner::new(&Stop::on_signal()?, common.json))? == Ended::Interrupted {
             return Err(TrainError::Input("interrupted: nothing was measured".into()));
         }
         let mut before = (0, 0.0);

@@ -1,21 +1,17 @@
 //! `baq collect`: a policy's transitions as a D4RL file.
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use baq_datasets::{Columns, write};
+use baq_datasets::write;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, Outcome, Verdict, hints};
-use crate::checkpoint::atomic::{self, Draft};
+use super::{Common, Outcome, Verdict, hints, new_file};
 use crate::config::Exploration;
 use crate::env;
-use crate::train::TrainError;
 use crate::train::collect::{Behaviour, Collected, collect};
 use crate::train::policy::Restored;
 use crate::train::progress::Stop;
-use crate::train::rundir::RunError;
 
 /// Record transitions.
 #[derive(Debug, Args)]
@@ -46,7 +42,7 @@ pub struct Collect {
 impl Collect {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
-        self.check_out()?;
+        new_file::check(&self.out)?;
         let mut policy = self.from.as_deref().map(Restored::open).transpose()?;
         let spec = match &policy {
             Some(p) => p.environment(self.env.as_deref())?,
@@ -76,7 +72,7 @@ impl Collect {
             None => "uniform random actions".into(),
         };
         let options = write::Options { algorithm: Some(author.clone()), ..write::Options::default() };
-        self.write(&columns, &options)?;
+        new_file::create(&self.out, |file| Ok(write::encode(&self.out, &columns, &options, file)?))?;
         let c = Collected::of(&columns, spec);
         if common.json {
             let returns = c
@@ -124,41 +120,5 @@ impl Collect {
             false => println!("interrupted; {out} was not written; start over with: {again}"),
         }
         Verdict::Interrupted
-    }
-
-    /// The file appears whole or not at all, and replaces nothing.
-    fn write(&self, columns: &Columns, options: &write::Options) -> Result<(), TrainError> {
-        let fail = |e: std::io::Error| match e.kind() {
-            ErrorKind::AlreadyExists => self.exists(),
-            _ => RunError::io(&self.out, "write the file")(e).into(),
-        };
-        let mut draft = Draft::of(&self.out).map_err(fail)?;
-        write::encode(&self.out, columns, options, draft.file())?;
-        draft.create().map_err(fail)
-    }
-
-    fn exists(&self) -> TrainError {
-        baq_datasets::Error::Exists { file: self.out.display().to_string() }.into()
-    }
-
-    /// Finds before the first step what would stand against writing after the last one.
-    fn check_out(&self) -> Result<(), TrainError> {
-        let file = self.out.display();
-        if self.out.exists() {
-            // Where a file is put in its place in two steps, a kill between them leaves its temporary name.
-            let _ = atomic::sweep_file(&self.out);
-            return Err(self.exists());
-        }
-        let folder = match self.out.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => return Ok(()),
-        };
-        match folder.is_dir() {
-            true => Ok(()),
-            false => Err(TrainError::Input(format!(
-                "{file}: expected a file in an existing folder, got {} which is none; create it first",
-                folder.display()
-            ))),
-        }
     }
 }

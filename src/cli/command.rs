@@ -7,7 +7,8 @@ use clap::{Parser, Subcommand};
 
 use super::outcome::{Common, Verdict, exit_code};
 use super::{
-    audit, bench, collect, data, demo, env, evaluate, explain, finetune, options, report, study, suite, train,
+    act, audit, bench, collect, data, demo, env, evaluate, explain, export, finetune, options, report, study,
+    suite, train,
 };
 use crate::train::TrainError;
 
@@ -35,6 +36,10 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Record a policy's transitions in a D4RL file
     Collect(collect::Collect),
+    /// Write a policy as a file for other programs
+    Export(export::Export),
+    /// Answer states on standard input with a policy's actions
+    Act(act::Act),
     /// Build data sets from recipes
     #[command(subcommand)]
     Suite(suite::SuiteCommand),
@@ -89,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Demo(c) => c.run(cli.common),
         Command::Evaluate(c) => c.run(cli.common),
         Command::Collect(c) => c.run(cli.common),
+        Command::Export(c) => c.run(cli.common),
+        Command::Act(c) => c.run(cli.common),
         Command::Data(c) => c.run(cli.common),
         Command::Suite(c) => c.run(cli.common),
         Command::Env(c) => c.run(cli.common),

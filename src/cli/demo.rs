@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::finetune::Start;
-use super::learn::{self, Again};
+use super::learn::{self, Again, Manner};
 use super::notes;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, train};
@@ -45,7 +45,7 @@ impl Demo {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
-        let quiet = self.quiet || common.json;
+        let manner = Manner::new(&stop, self.quiet || common.json);
         let folder = |name: &str| self.out.join(name);
         // The folder itself is claimed like a run, so that nothing in it is ever overwritten but by its own demo.
         let claimed = RunDir::claim(&self.out, &HOLDS)?;
@@ -60,14 +60,14 @@ impl Demo {
         cloning.apply_set(DEMO.cloning_set)?;
         self.shorten(&mut cloning, self.updates / 2);
         let cloning = setup::note_simulator(cloning, true, false)?;
-        if offline(&cloning, &folder(DEMO.cloning), &stop, quiet)? == Ended::Interrupted {
+        if offline(&cloning, &folder(DEMO.cloning), manner)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         say("2/4  implicit Q-learning on the same data");
         let mut base = self.arguments(Some(DEMO.base_preset)).resolve(common, Some(DEMO.base), None)?;
         self.shorten(&mut base, self.updates);
         let base = setup::note_simulator(base, true, false)?;
-        if offline(&base, &folder(DEMO.base), &stop, quiet)? == Ended::Interrupted {
+        if offline(&base, &folder(DEMO.base), manner)? == Ended::Interrupted {
             return self.interrupted(common);
         }
         for (step, adapt) in [("3/4", DEMO.unchanged), ("4/4", DEMO.adapted)] {
@@ -81,8 +81,8 @@ impl Demo {
             self.shorten_online(&mut config);
             let config = setup::note_simulator(config, true, false)?;
             let ended = match begun(&config, &folder(adapt))? {
-                true => learn::go_on(&folder(adapt), &Again::default(), None, (&stop, quiet))?.0,
-                false => start.run(&config, &folder(adapt), &stop, quiet)?,
+                true => learn::go_on(&folder(adapt), &Again::default(), None, manner)?.0,
+                false => start.run(&config, &folder(adapt), manner)?,
             };
             if ended == Ended::Interrupted {
                 return self.interrupted(common);
@@ -190,10 +190,10 @@ const HOLDS: [&str; 7] = [
 ];
 
 /// Trains, or goes on with what an earlier call of the same command has begun.
-fn offline(config: &Config, run: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+fn offline(config: &Config, run: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
     match begun(config, run)? {
-        true => Ok(learn::go_on(run, &Again::default(), None, (stop, quiet))?.0),
-        false => train::begin(config, run, stop, quiet),
+        true => Ok(learn::go_on(run, &Again::default(), None, manner)?.0),
+        false => train::begin(config, run, manner),
     }
 }
 

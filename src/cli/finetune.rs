@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::learn::{self, Again};
+use super::learn::{self, Again, Manner};
 use super::notes::{carried, carried_rows, read_calibration};
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
@@ -58,7 +58,10 @@ pub struct Finetune {
     resume: Option<PathBuf>,
     #[command(flatten)]
     again: Again,
-    /// no progress bar
+    /// repeat metrics and evaluations for TensorBoard, in tensorboard/ of the run directory
+    #[arg(long)]
+    tensorboard: bool,
+    /// no progress bar, and no lines of progress
     #[arg(long)]
     quiet: bool,
 }
@@ -67,12 +70,12 @@ impl Finetune {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
-        let quiet = self.quiet || common.json;
+        let manner = Manner { stop: &stop, quiet: self.quiet || common.json, tensorboard: self.tensorboard };
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
                 learn::check_resumed(path, "finetune", common)?;
                 let moved = self.run.data.as_deref();
-                let (ended, config) = learn::go_on(path, &self.again, moved, (&stop, quiet))?;
+                let (ended, config) = learn::go_on(path, &self.again, moved, manner)?;
                 (path.clone(), ended, config)
             }
             None => {
@@ -83,7 +86,7 @@ impl Finetune {
                 let config = setup::note_simulator(config, true, self.again.accept_mujoco)?;
                 let default = start.default_out(&config, self.run.preset.as_deref())?;
                 let out = names::out(self.out.as_deref(), default, "finetune")?;
-                (out.clone(), start.run(&config, &out, &stop, quiet)?, config)
+                (out.clone(), start.run(&config, &out, manner)?, config)
             }
         };
         if ended == Ended::Interrupted {
@@ -197,13 +200,13 @@ impl Start {
     }
 
     /// Fine-tunes from the beginning in a new run directory.
-    pub fn run(&self, config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+    pub fn run(&self, config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
         let from = Sources {
             origin: Some(Saved::open(&self.from)?),
             model: self.model.as_deref().map(Saved::open).transpose()?,
         };
         let earlier = learn::earlier(&self.from)?;
-        learn::begin(config, out, setup::load_again(config)?, &from, &earlier, (stop, quiet))
+        learn::begin(config, out, setup::load_again(config)?, &from, &earlier, manner)
     }
 }
 

@@ -1,14 +1,17 @@
 //! What `baq train` and `baq finetune` have in common: a run begins, goes on, is extended, and ends with its report.
 
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
+use indicatif::{HumanCount, HumanDuration};
 
 use super::probes::{close, probes};
 use super::{Common, notes, resume, say_notes, setup};
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::study::cost::{self, Stage};
 use crate::train::data::Dataset;
-use crate::train::effects::{self, Stage};
+use crate::train::effects;
 use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations};
 use crate::train::plan::{parse_count, starts_online};
 use crate::train::progress::{Ended, Stop};
@@ -17,8 +20,31 @@ use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
 use crate::train::state::Saved;
 use crate::train::{TrainError, memory};
 
-/// What ends a run early, and whether it shows no progress.
-pub type Manner<'a> = (&'a Stop, bool);
+/// What ends a run early, and who sees how it goes.
+#[derive(Clone, Copy)]
+pub struct Manner<'a> {
+    /// what ends it
+    pub stop: &'a Stop,
+    /// nobody at the terminal
+    pub quiet: bool,
+    /// TensorBoard
+    pub tensorboard: bool,
+}
+
+impl<'a> Manner<'a> {
+    /// The terminal sees it, unless it is quiet.
+    pub fn new(stop: &'a Stop, quiet: bool) -> Manner<'a> {
+        Manner { stop, quiet, tensorboard: false }
+    }
+
+    /// Asks the run in this directory for what will show it; a run that was asked before goes on with it.
+    fn prepare(self, dir: &RunDir) -> Result<(), TrainError> {
+        if self.tensorboard {
+            dir.folder(rundir::TENSORBOARD)?;
+        }
+        Ok(())
+    }
+}
 
 /// How a run in a directory goes on.
 #[derive(Clone, Debug, Default, Args)]
@@ -48,9 +74,9 @@ pub fn begin(
     manner: Manner<'_>,
 ) -> Result<Ended, TrainError> {
     let stage = match &from.origin {
-        Some(origin) => Stage::Online(origin.counters()?.round),
-        None if starts_online(config) => Stage::Scratch,
-        None => Stage::Offline,
+        Some(origin) => effects::Stage::Online(origin.counters()?.round),
+        None if starts_online(config) => effects::Stage::Scratch,
+        None => effects::Stage::Offline,
     };
     effects::check(config, &dataset, stage)?;
     check_memory(config, from, &dataset)?;
@@ -68,6 +94,7 @@ pub fn begin(
     if from.origin.is_some() {
         EvaluationLog::create(&dir.folder(EARLIER)?, earlier)?.flush()?;
     }
+    manner.prepare(&dir)?;
     // Written last: a directory with a configuration can be resumed.
     dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     learn(config, &dir, dataset, None, manner)
@@ -101,6 +128,7 @@ pub fn go_on(
         from.agent(&config, &dataset).map_err(|e| TrainError::Input(format!("--extend {extension}: {e}")))?;
         dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     }
+    manner.prepare(&dir)?;
     let (config, saved) = resume::open(&dir, again.accept_mujoco)?;
     let dataset = resume::data(&dir, &config, moved)?;
     check_memory(&config, &Sources::of(path)?, &dataset)?;
@@ -173,14 +201,19 @@ fn learn(
 ) -> Result<Ended, TrainError> {
     let run: RunConfig = config.section();
     let from = Sources::of(dir.path())?;
-    let on = if online(config, &from) { run.env } else { run.dataset };
+    let online = online(config, &from);
     if let Some(given) = saved.or(from.origin.as_ref()) {
         // Only then is it certain that these are the data of this run.
         given.check_dataset(&dataset.facts)?;
     }
     say_notes(&dataset.facts);
+    if !manner.quiet {
+        announce(config, &dataset, online, saved.is_some())?;
+    }
+    let on = if online { run.env } else { run.dataset };
     let mut probe = probes(config, dir, &dataset, saved)?;
-    let ended = Run { config, path: dir.path(), dataset, saved, manner }.learn(dir, &mut probe)?;
+    let ended = Run { config, path: dir.path(), dataset, saved, manner: (manner.stop, manner.quiet) }
+        .learn(dir, &mut probe)?;
     if ended != Ended::Interrupted {
         close(dir, &mut probe)?;
         let title = format!("{} on {on}", setup::config_method(config));
@@ -189,6 +222,33 @@ fn learn(
     }
     Ok(ended)
 }
+
+/// One line on what is going to be done, and how long that takes here.
+fn announce(config: &Config, dataset: &Dataset, online: bool, again: bool) -> Result<(), TrainError> {
+    let (run, facts): (RunConfig, _) = (config.section(), &dataset.facts);
+    let data = match dataset.is_absent() {
+        true => String::new(),
+        false => format!(" on {} ({} transitions)", facts.name, HumanCount(facts.used)),
+    };
+    let env = if run.env.is_empty() { "no environment".into() } else { run.env };
+    let (offline, steps): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
+    let (work, every) = match online {
+        false => (format!("{} updates", HumanCount(offline.updates)), offline.eval_every),
+        true => (format!("{} environment steps", HumanCount(steps.env_steps)), steps.eval_every),
+    };
+    let seconds = cost::seconds(config, if online { Stage::Online } else { Stage::Offline }, QUICK)?;
+    let time = match seconds > 0.0 {
+        true => format!(", about {} here", HumanDuration(Duration::from_secs_f64(seconds.max(1.0)))),
+        false => String::new(),
+    };
+    let on = if again { "going on: " } else { "" };
+    let method = setup::config_method(config);
+    eprintln!("baq: {on}{method}{data}, {env}: {work} in all, evaluated every {}{time}", HumanCount(every));
+    Ok(())
+}
+
+/// Seconds of each measurement of what a run will take.
+const QUICK: f64 = 0.03;
 
 /// Whether a command that goes on with a run says nothing that the run knows itself.
 pub fn check_resumed(path: &Path, verb: &str, common: Common) -> Result<(), TrainError> {

@@ -14,6 +14,7 @@
 #[macro_use]
 mod output;
 
+pub mod act;
 pub mod audit;
 pub mod bench;
 pub mod collect;
@@ -24,10 +25,12 @@ pub mod demo;
 pub mod env;
 pub mod evaluate;
 pub mod explain;
+pub mod export;
 pub mod finetune;
 pub mod hints;
 pub mod learn;
 pub mod names;
+mod new_file;
 pub mod notes;
 pub mod options;
 mod outcome;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::finetune::Start;
-use super::learn::{self, Again};
+use super::learn::{self, Again, Manner};
 use super::notes;
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
@@ -52,7 +52,10 @@ pub struct Train {
     resume: Option<PathBuf>,
     #[command(flatten)]
     again: Again,
-    /// no progress bar
+    /// repeat metrics and evaluations for TensorBoard, in tensorboard/ of the run directory
+    #[arg(long)]
+    tensorboard: bool,
+    /// no progress bar, and no lines of progress
     #[arg(long)]
     quiet: bool,
 }
@@ -61,12 +64,12 @@ impl Train {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
-        let quiet = self.quiet || common.json;
+        let manner = Manner { stop: &stop, quiet: self.quiet || common.json, tensorboard: self.tensorboard };
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
                 learn::check_resumed(path, "train", common)?;
                 let moved = self.run.data.as_deref();
-                let (ended, config) = learn::go_on(path, &self.again, moved, (&stop, quiet))?;
+                let (ended, config) = learn::go_on(path, &self.again, moved, manner)?;
                 (path.clone(), ended, config)
             }
             None => {
@@ -75,7 +78,7 @@ impl Train {
                 let config = setup::note_simulator(config, acts, self.again.accept_mujoco)?;
                 let default = names::default_out(&config, self.run.preset.as_deref(), &[]);
                 let out = names::out(self.out.as_deref(), default, "train")?;
-                let ended = begin(&config, &out, &stop, quiet)?;
+                let ended = begin(&config, &out, manner)?;
                 (out, ended, config)
             }
         };
@@ -211,10 +214,10 @@ fn next(common: Common, dir: &Path, config: &Config) -> Result<String, TrainErro
 }
 
 /// Trains from the beginning in a new run directory.
-pub fn begin(config: &Config, out: &Path, stop: &Stop, quiet: bool) -> Result<Ended, TrainError> {
+pub fn begin(config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
     let dataset = setup::load(config)?;
     dataset.check(config)?;
-    learn::begin(config, out, dataset, &Sources::default(), &[], (stop, quiet))
+    learn::begin(config, out, dataset, &Sources::default(), &[], manner)
 }
 
 impl From<std::io::Error> for TrainError {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::graph::{Cell, Graph, Kind};
 use crate::algo::Dims;
-use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::config::{Begin, Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env::{self, cost};
 use crate::train::TrainError;
 use crate::train::agent::Agent;
@@ -46,38 +46,54 @@ pub fn measure(graph: &Graph) -> Result<Vec<Cost>, TrainError> {
 }
 
 fn of(cell: &Cell) -> Result<Cost, TrainError> {
-    let config = &cell.config;
+    let stage = match cell.kind {
+        Kind::Offline | Kind::Model => Stage::Offline,
+        Kind::Finetune | Kind::Scratch => Stage::Online,
+    };
+    Ok(Cost { seconds: seconds(&cell.config, stage, SECONDS)?, bytes: bytes(&cell.config) })
+}
+
+/// What a run does last, which takes its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// updates on data
+    Offline,
+    /// steps in an environment, whatever came before them
+    Online,
+}
+
+/// Seconds of one thread that the last stage of a run of this configuration will take here, from measurements of `each` seconds; 0
+/// without an environment.
+pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainError> {
     let run: RunConfig = config.section();
     let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-    let bytes = bytes(config);
-    let Ok(spec) = env::spec(&run.env) else { return Ok(Cost { seconds: 0.0, bytes }) };
+    let Ok(spec) = env::spec(&run.env) else { return Ok(0.0) };
     let dims = (spec.obs_dim, spec.act_dim);
     let mut round = Round::new(config, dims, ROWS)?;
-    let (drawing, computing) = round.measure(SECONDS);
+    let (drawing, computing) = round.measure(each);
     let update = drawing.median() + computing.call.median();
-    let action = Acting::new(config, dims)?.measure(SECONDS).call.median();
+    let action = Acting::new(config, dims)?.measure(each).call.median();
     let mut steps = Samples::default();
-    cost::measure(spec.id, SECONDS)?.step.into_iter().for_each(|seconds| steps.push(seconds));
+    cost::measure(spec.id, each)?.step.into_iter().for_each(|seconds| steps.push(seconds));
     let step = action + steps.median();
     let evaluations = |every: u64, length: u64, episodes: usize| {
         let count = length.checked_div(every).map_or(0, |n| n + 1);
         count as f64 * episodes as f64 * EPISODE * step
     };
-    let seconds = match cell.kind {
-        Kind::Offline | Kind::Model => {
+    Ok(match stage {
+        Stage::Offline => {
             offline.updates as f64 * update
                 + evaluations(offline.eval_every, offline.updates, offline.eval_episodes)
         }
-        Kind::Finetune | Kind::Scratch => {
+        Stage::Online => {
             let agent = Agent::outline(config, Dims { s: dims.0, a: dims.1, batch: 1 })?;
-            let before = if cell.kind == Kind::Scratch { 0 } else { offline.updates };
+            let before = if run.begin == Begin::Online { 0 } else { offline.updates };
             let rounds = online_phase(config, &agent, before).rounds;
             rounds as f64 * update
                 + online.env_steps as f64 * step
                 + evaluations(online.eval_every, online.env_steps, online.eval_episodes)
         }
-    };
-    Ok(Cost { seconds, bytes })
+    })
 }
 
 /// Bytes that the run of a configuration leaves: parameters, two moments, what is collected, curves and page.

@@ -128,7 +128,7 @@ impl Agent {
     }
 
     /// Traces acting in `rows` states at once: input `s`, output `action`.
-    pub(super) fn acting_trace(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Trace {
+    pub fn acting_trace(&self, rows: usize, how: Exploration, online: &OnlineConfig) -> Trace {
         let t = Tracer::new(self.table.clone());
         let s = t.input(replay::S, rows, self.dims.s);
         let how = match how {

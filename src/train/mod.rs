@@ -41,6 +41,7 @@ pub mod sections;
 mod stamp;
 pub mod state;
 pub mod switch;
+mod tensorboard;
 pub mod timing;
 pub mod training;
 

@@ -67,7 +67,8 @@ pub struct Restored {
     pub options: OnlineConfig,
     /// the environment of its run; empty for none
     pub env: String,
-    simulator: MujocoConfig,
+    /// the simulator of its run
+    pub simulator: MujocoConfig,
 }
 
 impl Restored {

@@ -1,10 +1,11 @@
 //! Progress bars and the request to stop.
 
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[cfg(unix)]
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -92,14 +93,20 @@ pub enum Ended {
     Interrupted,
 }
 
-/// A bar with rate, time to go and the last evaluation.
+/// A bar with rate, time to go and the last evaluation; where there is no terminal, as in a batch job, a line at every evaluation and
+/// every minute instead.
 pub struct Progress {
     bar: ProgressBar,
     start: Instant,
     first: u64,
     /// rounds that the bar does not show yet
     pending: u64,
+    /// the last line, where lines are written
+    said: Option<Instant>,
 }
+
+/// Longest time between two lines.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Rounds between redraws; drawing costs more than a round.
 const REDRAW: u64 = 50;
@@ -115,7 +122,8 @@ impl Progress {
         bar.set_style(ProgressStyle::with_template(template).expect("invariant: the template is valid"));
         bar.set_prefix(label.to_string());
         bar.reset_eta();
-        Progress { bar, start: Instant::now(), first: done, pending: 0 }
+        let said = (!quiet && !std::io::stderr().is_terminal()).then(Instant::now);
+        Progress { bar, start: Instant::now(), first: done, pending: 0, said }
     }
 
     /// So many rounds are done.
@@ -123,13 +131,33 @@ impl Progress {
         self.pending += rounds;
         if self.pending >= REDRAW {
             self.bar.inc(std::mem::take(&mut self.pending));
+            if self.said.is_some_and(|said| said.elapsed() >= MINUTE) {
+                self.say();
+            }
         }
     }
 
     /// Shows an evaluation.
-    pub fn evaluated(&self, e: &Evaluation) {
+    pub fn evaluated(&mut self, e: &Evaluation) {
         let score = e.score.map(|s| format!(" (score {s:.1})")).unwrap_or_default();
         self.bar.set_message(format!("return {:.0}{score}", e.mean()));
+        if self.said.is_some() {
+            self.say();
+        }
+    }
+
+    /// Writes how it stands as a line.
+    fn say(&mut self) {
+        let (done, all) = (self.bar.position() + self.pending, self.bar.length().unwrap_or(0));
+        let (rate, message) = (self.rate(), self.bar.message());
+        let mut line = format!("{} {}/{}", self.bar.prefix(), HumanCount(done), HumanCount(all));
+        if rate > 0.0 {
+            let left = Duration::from_secs_f64((all.saturating_sub(done) as f64 / rate).min(1e9));
+            line += &format!("  {rate:.0}/s  {} left", HumanDuration(left));
+        }
+        // A log that cannot be written ends no training.
+        let _ = writeln!(std::io::stderr(), "{line}  {message}");
+        self.said = Some(Instant::now());
     }
 
     /// Seconds since the bar was made.

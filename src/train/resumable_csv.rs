@@ -142,15 +142,16 @@ impl ResumableCsv {
         })
     }
 
-    /// Appends a row.
+    /// Appends a row, which a killed process leaves whole; after a loss of power it is there if [`Self::flush`] was called.
     pub(super) fn push(&mut self, stamp: Stamp, cells: &[Cell]) -> Result<(), RunError> {
         let texts: Vec<String> = cells.iter().map(Cell::to_string).collect();
         let written = self.csv.serialize((stamp, texts)).map_err(std::io::Error::from);
+        let written = written.and_then(|()| self.csv.flush());
         written.map_err(RunError::io(&self.paths.0, "write the file"))?;
         if let Some(file) = &mut self.jsonl {
             let object = Object { stamp, cells: Cells(&self.columns, cells) };
             let written = serde_json::to_writer(&mut *file, &object).map_err(std::io::Error::from);
-            let written = written.and_then(|()| file.write_all(b"\n"));
+            let written = written.and_then(|()| file.write_all(b"\n")).and_then(|()| file.flush());
             written.map_err(RunError::io(&self.paths.1, "write the file"))?;
         }
         Ok(())
@@ -158,10 +159,10 @@ impl ResumableCsv {
 
     /// Everything pushed so far is on the disk when this returns.
     pub(super) fn flush(&mut self) -> Result<(), RunError> {
-        let flushed = self.csv.flush().and_then(|()| self.csv.get_ref().sync_data());
+        let flushed = self.csv.get_ref().sync_data();
         flushed.map_err(RunError::io(&self.paths.0, "write the file"))?;
         if let Some(file) = &mut self.jsonl {
-            let flushed = file.flush().and_then(|()| file.get_ref().sync_data());
+            let flushed = file.get_ref().sync_data();
             flushed.map_err(RunError::io(&self.paths.1, "write the file"))?;
         }
         Ok(())

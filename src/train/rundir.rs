@@ -61,8 +61,10 @@ pub const ORIGIN: &str = "origin.safetensors";
 pub const MODEL: &str = "model.safetensors";
 /// The offline evaluations that a fine-tuning run goes on from.
 pub const EARLIER: &str = "offline_evaluations";
+/// Where the scalars are repeated for TensorBoard, in a run that was asked to.
+pub const TENSORBOARD: &str = "tensorboard";
 /// What may be there before [`CONFIG`] is.
-const START: [&str; 3] = [ORIGIN, MODEL, EARLIER];
+const START: [&str; 4] = [ORIGIN, MODEL, EARLIER, TENSORBOARD];
 
 /// A run directory that this process may write to until the value is dropped. A killed process leaves no lock behind.
 #[derive(Debug)]

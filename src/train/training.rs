@@ -31,6 +31,7 @@ use super::rounds::Rounds;
 use super::rundir::RunDir;
 use super::stamp::{self, Stamp};
 use super::state::{OnlineState, Priorities, Saved, State};
+use super::tensorboard::TensorBoard;
 use super::timing::{Timing, TimingLog};
 use crate::algo::Latest;
 use crate::audit::ledger::Mark;
@@ -427,7 +428,7 @@ impl<'a> Training<'a> {
         watch.metrics(&self.rounds.observed(), round)
     }
 
-    fn evaluate(&mut self, progress: &Progress) -> Result<Option<Evaluation>, TrainError> {
+    fn evaluate(&mut self, progress: &mut Progress) -> Result<Option<Evaluation>, TrainError> {
         let stamp = self.stamp();
         let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
         let number = self.counters.evaluations;
@@ -521,12 +522,12 @@ impl<'a> Training<'a> {
                 );
                 Logs::resume(dir, &self.columns(), self.last_row(measured), self.last_row(evaluated))?
             }
-            (_, false) => Logs::create(dir, &self.columns(), earlier)?,
+            (_, false) => Logs::create(dir, self.stamp().phase, &self.columns(), earlier)?,
         };
         let good = (resumed || self.interaction.is_some()).then_some(self.counters.round);
         let mut watch = Watch::new(dir, self.run.q_bound, good);
         if self.interaction.is_some() && !resumed {
-            let first = self.evaluate(&progress)?;
+            let first = self.evaluate(&mut progress)?;
             logs.evaluated(first.as_ref())?;
             self.save(dir, &mut logs, probe, false)?;
         }
@@ -556,7 +557,14 @@ impl<'a> Training<'a> {
             self.settle();
             ended = self.over();
             let interrupted = enough(&self.counters);
-            self.after_unit(dir, &mut logs, &mut watch, &progress, probe, ended.is_some() || interrupted)?;
+            self.after_unit(
+                dir,
+                &mut logs,
+                &mut watch,
+                &mut progress,
+                probe,
+                ended.is_some() || interrupted,
+            )?;
             if interrupted {
                 ended.get_or_insert(Ended::Interrupted);
             }
@@ -583,7 +591,7 @@ impl<'a> Training<'a> {
         dir: &RunDir,
         logs: &mut Logs,
         watch: &mut Watch,
-        progress: &Progress,
+        progress: &mut Progress,
         probe: &mut R,
         last: bool,
     ) -> Result<(), TrainError> {
@@ -642,13 +650,26 @@ impl<'a> Training<'a> {
 
 /// The logs of a phase; a model that is fitted has none.
 #[derive(Default)]
-struct Logs(Option<(MetricLog, EvaluationLog, TimingLog)>);
+struct Logs(Option<Written>);
+
+struct Written {
+    metrics: MetricLog,
+    evaluations: EvaluationLog,
+    timing: TimingLog,
+    tensorboard: Option<TensorBoard>,
+}
 
 impl Logs {
-    fn create(dir: &RunDir, columns: &[&'static Metric], earlier: &[Evaluation]) -> Result<Logs, TrainError> {
+    fn create(
+        dir: &RunDir,
+        phase: stamp::Phase,
+        columns: &[&'static Metric],
+        earlier: &[Evaluation],
+    ) -> Result<Logs, TrainError> {
         let dir = dir.path();
         let evaluations = EvaluationLog::create(dir, earlier)?;
-        Ok(Logs(Some((MetricLog::create(dir, columns)?, evaluations, TimingLog::create(dir)?))))
+        let (metrics, timing) = (MetricLog::create(dir, columns)?, TimingLog::create(dir)?);
+        Ok(Logs(Some(Written { metrics, evaluations, timing, tensorboard: TensorBoard::of(dir, phase)? })))
     }
 
     /// Those of an interrupted run, cut back to the last row with metrics and the last evaluation.
@@ -661,7 +682,9 @@ impl Logs {
         let dir = dir.path();
         let metrics = MetricLog::resume(dir, columns, measured)?;
         let evaluations = EvaluationLog::resume(dir, evaluated)?;
-        Ok(Logs(Some((metrics, evaluations, TimingLog::resume(dir, measured)?))))
+        let timing = TimingLog::resume(dir, measured)?;
+        let tensorboard = TensorBoard::of(dir, measured.phase)?;
+        Ok(Logs(Some(Written { metrics, evaluations, timing, tensorboard })))
     }
 
     fn measured(
@@ -671,25 +694,28 @@ impl Logs {
         last_return: Option<f64>,
         progress: &Progress,
     ) -> Result<(), TrainError> {
-        let Some((metrics, _, timing)) = &mut self.0 else { return Ok(()) };
+        let Some(to) = &mut self.0 else { return Ok(()) };
         values.extend(last_return.map(|r| (&EPISODE_RETURN, r)));
-        metrics.record(stamp, &values)?;
+        to.metrics.record(stamp, &values)?;
+        if let Some(tensorboard) = &mut to.tensorboard {
+            let named: Vec<(&str, f64)> = values.iter().map(|(metric, x)| (metric.name, *x)).collect();
+            tensorboard.measured(stamp, &named)?;
+        }
         let (seconds, steps_per_second) = (progress.seconds(), progress.rate());
-        Ok(timing.record(Timing { stamp, seconds, steps_per_second })?)
+        Ok(to.timing.record(Timing { stamp, seconds, steps_per_second })?)
     }
 
     fn evaluated(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
-        match (&mut self.0, evaluation) {
-            (Some((_, log, _)), Some(evaluation)) => Ok(log.record(evaluation)?),
-            _ => Ok(()),
-        }
+        let (Some(to), Some(evaluation)) = (&mut self.0, evaluation) else { return Ok(()) };
+        to.evaluations.record(evaluation)?;
+        Ok(to.tensorboard.as_mut().map_or(Ok(()), |tensorboard| tensorboard.evaluated(evaluation))?)
     }
 
     fn flush(&mut self) -> Result<(), TrainError> {
-        let Some((metrics, evaluations, timing)) = &mut self.0 else { return Ok(()) };
-        metrics.flush()?;
-        evaluations.flush()?;
-        Ok(timing.flush()?)
+        let Some(to) = &mut self.0 else { return Ok(()) };
+        to.metrics.flush()?;
+        to.evaluations.flush()?;
+        Ok(to.timing.flush()?)
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the suites of the engine share: numbers, agents on synthetic transitions, rounds.
 #![allow(dead_code, reason = "every suite uses a part")]
 
+pub mod python;
+
 use std::sync::{Arc, LazyLock};
 
 use baq::adapt::ADAPTATIONS;

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::adopt::{Asked, check_same, of_run};
-use crate::cli::learn::{self, Again};
+use crate::cli::learn::{self, Again, Manner};
 use crate::cli::{Common, Outcome, setup};
 use crate::config::OnlineConfig;
 use crate::suite::{Recipe, pick};
@@ -30,7 +30,7 @@ impl Train {
     pub fn run(self, common: Common) -> Outcome {
         let (suite, task) = self.asked.suite(common)?;
         let stop = Stop::on_signal()?;
-        let manner = (&stop, self.asked.quiet || common.json);
+        let manner = Manner::new(&stop, self.asked.quiet || common.json);
         if self.expert(suite.of(&task), &suite.origin(&task), manner)? == Ended::Interrupted {
             return Ok(self.asked.interrupted("train", common));
         }
@@ -38,7 +38,7 @@ impl Train {
     }
 
     /// Trains until there is an expert.
-    fn expert(&self, recipe: &Recipe, origin: &str, manner: (&Stop, bool)) -> Result<Ended, TrainError> {
+    fn expert(&self, recipe: &Recipe, origin: &str, manner: Manner<'_>) -> Result<Ended, TrainError> {
         let (config, path) = (recipe.config(origin)?, &self.asked.run);
         let planned = config.section::<OnlineConfig>().env_steps;
         if !path.join(rundir::CONFIG).exists() {

@@ -1,0 +1,75 @@
+//! `baq act`: a policy that answers states with actions, line by line.
+
+use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Common, Outcome, Verdict};
+use crate::config::Exploration;
+use crate::train::TrainError;
+use crate::train::policy::Restored;
+
+/// Answer states on standard input with a policy's actions
+///
+/// A line is a state as the environment gives it: S numbers between blanks or commas, or a JSON array. The answer is one line of
+/// A numbers in [-1, 1] in the same form, at once, so that a script may talk to it through a pipe.
+#[derive(Debug, Args)]
+pub struct Act {
+    /// run directory, checkpoint or policy file
+    run: PathBuf,
+    /// the policy's way of exploring instead of its mode
+    #[arg(long)]
+    explore: bool,
+}
+
+impl Act {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let mut policy = Restored::open(&self.run)?;
+        let how = if self.explore { policy.options.exploration } else { Exploration::Greedy };
+        let mut actor = policy.agent.actor(1, how, &policy.options);
+        let (mut state, seed) = (Vec::new(), common.seed.unwrap_or(0));
+        let mut out = io::stdout().lock();
+        for (k, line) in io::stdin().lock().lines().enumerate() {
+            let line = line.map_err(|e| TrainError::Input(format!("standard input: cannot read: {e}")))?;
+            let text = line.trim();
+            if text.is_empty() {
+                continue;
+            }
+            read(text, policy.agent.dims.s, &mut state)
+                .map_err(|what| TrainError::Input(format!("standard input, line {}: {what}", k + 1)))?;
+            policy.scales.observation.apply(&mut state);
+            let action = actor.act(&mut policy.agent.store, &state, seed, k as u64);
+            let numbers: Vec<String> = action.iter().map(f32::to_string).collect();
+            let answer = match common.json || text.starts_with('[') {
+                true => format!("[{}]", numbers.join(", ")),
+                false => numbers.join(" "),
+            };
+            match writeln!(out, "{answer}").and_then(|()| out.flush()) {
+                // Whoever asked has gone away.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => break,
+                other => {
+                    other.map_err(|e| TrainError::Input(format!("standard output: cannot write: {e}")))?
+                }
+            }
+        }
+        Ok(Verdict::Done)
+    }
+}
+
+/// The S numbers of a line; an error says what was expected and what there is.
+fn read(text: &str, s: usize, state: &mut Vec<f32>) -> Result<(), String> {
+    let inside = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    state.clear();
+    for word in inside.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
+        match word.parse::<f32>() {
+            Ok(x) if x.is_finite() => state.push(x),
+            _ => return Err(format!("expected finite numbers, got `{word}`")),
+        }
+    }
+    match state.len() == s {
+        true => Ok(()),
+        false => Err(format!("expected a state of {s} numbers, got {}", state.len())),
+    }
+}

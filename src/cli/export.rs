@@ -1,0 +1,112 @@
+//! `baq export`: a policy as a file for other programs.
+
+use std::fmt::{self, Display};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{Common, Outcome, Verdict, hints, new_file};
+use crate::export::{numpy, onnx};
+use crate::train::TrainError;
+use crate::train::policy::{self, Restored};
+use crate::train::rundir::RunError;
+use crate::train::state::Saved;
+
+/// Write a policy as a file for other programs
+///
+/// It holds what acting takes and nothing else: scaling of states, networks, head and bounds. The file is a function of the
+/// checkpoint.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// run directory, checkpoint or policy file
+    run: PathBuf,
+    /// what kind of file
+    #[arg(long, value_enum)]
+    format: Format,
+    /// file to create (default: policy.onnx, policy.npz or policy.safetensors in the run directory)
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// the whole of acting as a graph, for onnxruntime
+    Onnx,
+    /// parameters and scales as arrays, .npz
+    Numpy,
+    /// a policy file of this program
+    Safetensors,
+}
+
+impl Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("invariant: every format has a name").get_name())
+    }
+}
+
+impl Format {
+    fn extension(self) -> &'static str {
+        match self {
+            Format::Onnx => "onnx",
+            Format::Numpy => "npz",
+            Format::Safetensors => "safetensors",
+        }
+    }
+
+    fn how_to_read(self, file: &str) -> String {
+        match self {
+            Format::Onnx => {
+                format!("onnxruntime.InferenceSession({file:?}).run(None, {{'observation': states}})")
+            }
+            Format::Numpy => format!("numpy.load({file:?})"),
+            Format::Safetensors => format!("baq act {file}"),
+        }
+    }
+}
+
+impl Export {
+    /// Runs the command.
+    pub fn run(self, common: Common) -> Outcome {
+        let out = self.out()?;
+        new_file::check(&out)?;
+        let saved = Saved::acting(&self.run)?;
+        let policy = Restored::of(&saved)?;
+        let bytes = match self.format {
+            Format::Onnx => onnx::file(&policy)?,
+            Format::Numpy => numpy::file(&policy)?,
+            Format::Safetensors => policy::file_of(&saved)?,
+        };
+        new_file::create(&out, |file| {
+            Ok(file.write_all(&bytes).map_err(RunError::io(&out, "write the file"))?)
+        })?;
+        let file = hints::path(&out);
+        if common.json {
+            println!(
+                "{}",
+                json!({
+                    "file": out, "format": self.format.to_string(), "bytes": bytes.len(), "method": policy.method,
+                    "env": policy.env, "s_dim": policy.agent.dims.s, "a_dim": policy.agent.dims.a,
+                })
+            );
+            return Ok(Verdict::Done);
+        }
+        println!("{file}: {}, {} bytes", policy.describe(), bytes.len());
+        println!("read it with: {}", self.format.how_to_read(&file));
+        Ok(Verdict::Done)
+    }
+
+    fn out(&self) -> Result<PathBuf, TrainError> {
+        if let Some(out) = &self.out {
+            return Ok(out.clone());
+        }
+        match self.run.is_dir() {
+            true => Ok(self.run.join("policy").with_extension(self.format.extension())),
+            false => Err(TrainError::Input(format!(
+                "--out: expected a file to write to, as {} is no directory",
+                self.run.display()
+            ))),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The numbers of a policy as arrays of one `.npz` file, which is not compressed.
+//!
+//! | array | what |
+//! |---|---|
+//! | `pi.layerK.weight`, `pi.layerK.bias`, ... | every parameter that acting reads, under its path in checkpoints |
+//! | `scale.observation.mean`, `scale.observation.std` | `[S]`, of the states that the networks see |
+//! | `actions` | A |
+//! | `squashed` | whether the policy's mode is put through a tanh |
+
+use std::io::Cursor;
+
+use ndarray::{Array2, ArrayView1, arr0};
+use ndarray_npy::{NpzWriter, WriteNpzError};
+
+use crate::nn::{Head, Mean};
+use crate::train::TrainError;
+use crate::train::policy::Restored;
+
+/// The file of a policy.
+///
+/// # Errors
+/// More parameters than a `.npz` file can hold.
+pub fn file(policy: &Restored) -> Result<Vec<u8>, TrainError> {
+    arrays(policy).map_err(|e| TrainError::Input(format!("{}: as .npz: {e}", policy.file)))
+}
+
+fn arrays(policy: &Restored) -> Result<Vec<u8>, WriteNpzError> {
+    let agent = &policy.agent;
+    let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
+    for id in agent.acting_parameters() {
+        let shape = agent.table.param(id).shape;
+        for (path, range) in agent.table.paths(id) {
+            let values = agent.store.values[id.index()][range].to_vec();
+            let array = Array2::from_shape_vec((shape.rows, shape.cols), values);
+            npz.add_array(path, &array.expect("invariant: a tensor has the length of its shape"))?;
+        }
+    }
+    let scale = &policy.scales.observation;
+    npz.add_array("scale.observation.mean", &ArrayView1::from(&scale.mean))?;
+    npz.add_array("scale.observation.std", &ArrayView1::from(&scale.std))?;
+    npz.add_array("actions", &arr0(agent.dims.a as i64))?;
+    let linear =
+        matches!(agent.learner.policy().head(), Head::Clipped | Head::Gaussian { mean: Mean::Linear, .. });
+    npz.add_array("squashed", &arr0(!linear))?;
+    Ok(npz.finish()?.into_inner())
+}

@@ -1,0 +1,151 @@
+//! A run that is looked at while it goes on: in its files, in a log, in TensorBoard.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Tags and (step, value) of an event file, by TensorBoard's own reader.
+const TAGS: &str = r#"
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1])
+events.Reload()
+print(json.dumps({t: [(e.step, e.value) for e in events.Scalars(t)] for t in events.Tags()["scalars"]}))
+"#;
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let out =
+        baq(&folder, "collect --random --env toy --steps 300 --quiet --out data.hdf5").output().unwrap();
+    assert!(out.status.success());
+    folder
+}
+
+fn baq(place: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+    command.args(line.split_whitespace()).args(["--threads", "1"]).current_dir(place);
+    command
+}
+
+fn succeed(place: &Path, line: &str) -> String {
+    let out = baq(place, line).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(out.status.success(), "{line}: {said}");
+    said
+}
+
+/// Ten million updates with no checkpoint: whatever is found in its files was written row by row.
+const ENDLESS: &str = "train --algo td3_bc --data data.hdf5 --env toy --updates 10000000 --set td3.hidden=[8] --set offline.batch=8 \
+     --set offline.log_every=50 --set offline.eval_every=200 --set offline.eval_episodes=1 \
+     --set offline.checkpoint_every=10000000 --quiet --out run";
+
+fn spawn(place: &Path, line: &str) -> Child {
+    baq(place, line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn rows(file: &Path) -> usize {
+    fs::read_to_string(file).map_or(0, |text| text.matches('\n').count())
+}
+
+/// Waits until a file has so many lines.
+fn until(file: &Path, lines: usize) {
+    for _ in 0..6000 {
+        if rows(file) >= lines {
+            return;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    panic!("{} does not grow", file.display());
+}
+
+#[test]
+fn a_killed_run_has_its_rows() {
+    let place = folder("watching-kill");
+    let mut run = spawn(&place, ENDLESS);
+    until(&place.join("run/evaluations.csv"), 3);
+    let before = rows(&place.join("run/metrics.csv"));
+    run.kill().unwrap();
+    run.wait().unwrap();
+    assert!(!place.join("run/checkpoint.safetensors").exists(), "nothing was saved yet");
+    let text = fs::read_to_string(place.join("run/metrics.csv")).unwrap();
+    assert!(text.matches('\n').count() >= before && before >= 8, "{before} rows");
+    assert!(text.ends_with('\n'), "no row is torn");
+    assert_eq!(rows(&place.join("run/metrics.jsonl")) + 1, text.matches('\n').count());
+}
+
+fn tags(place: &Path) -> serde_json::Value {
+    let said = common::python::check(&["tensorboard"], TAGS, &[&place.join("run/tensorboard")]);
+    serde_json::from_str(said.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn tensorboard_reads_a_run_that_goes_on() {
+    let place = folder("watching-tensorboard");
+    let mut run = spawn(&place, &format!("{ENDLESS} --tensorboard"));
+    until(&place.join("run/evaluations.csv"), 4);
+    let shown = tags(&place);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    for tag in ["eval/return", "eval/episode_length", "train/q_data", "train/td_rms"] {
+        assert!(shown[tag].as_array().is_some_and(|rows| rows.len() >= 3), "{tag} in {shown}");
+    }
+    assert_eq!(shown["eval/return"][0][0], 200, "a step is an update");
+}
+
+/// The same scalars, once each, however often a run was interrupted and whenever it was asked for.
+#[test]
+fn tensorboard_goes_on_with_a_run() {
+    let place = folder("watching-resume");
+    let line = |rest: &str| {
+        format!(
+            "{rest} --data data.hdf5 --env toy --set online.eval_episodes=1 --set online.eval_every=20 --set online.log_every=10 \
+             --set online.checkpoint_every=25 --set online.capacity=2000 --set online.batch=8 --quiet"
+        )
+    };
+    let scratch = "train --algo rlpd --set rlpd.policy_hidden=[4] --set rlpd.critic_hidden=[4] --set online.updates_per_step=1 --env-steps";
+    succeed(&place, &line(&format!("{scratch} 90 --out run --tensorboard")));
+    let whole = tags(&place);
+    let table = fs::read_to_string(place.join("run/metrics.csv")).unwrap();
+    let cells: Vec<Vec<&str>> = table.lines().map(|line| line.split(',').collect()).collect();
+    for (k, name) in cells[0].iter().enumerate().skip(3) {
+        let values = cells[1..].iter().filter(|row| !row[k].is_empty()).count();
+        assert_eq!(whole[format!("train/{name}")].as_array().map_or(0, Vec::len), values, "{name}");
+    }
+    fs::remove_dir_all(place.join("run")).unwrap();
+    succeed(&place, &line(&format!("{scratch} 40 --out run")));
+    succeed(&place, "train --resume run --extend online=90 --quiet --tensorboard");
+    assert_eq!(tags(&place), whole, "asked for when it went on");
+    // An event file that is longer than the run, and torn.
+    let file = fs::read_dir(place.join("run/tensorboard")).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, [&bytes[..], &bytes[bytes.len() - 40..], b"torn"].concat()).unwrap();
+    succeed(&place, "train --resume run --extend online=120 --quiet");
+    let longer = tags(&place);
+    assert_eq!(
+        longer["eval/return"].as_array().unwrap().len(),
+        whole["eval/return"].as_array().unwrap().len() + 1
+    );
+}
+
+#[test]
+fn a_log_has_lines() {
+    let place = folder("watching-lines");
+    let line = "train --algo bc --data data.hdf5 --env toy --updates 40 --set bc.hidden=[8] --set offline.batch=8 \
+         --set offline.eval_every=20 --set offline.eval_episodes=1";
+    let said = succeed(&place, &format!("{line} --out run"));
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines[0].starts_with("baq: bc on ") && lines[0].contains("data.hdf5 (297 transitions), toy: "),
+        "{said}"
+    );
+    assert!(lines[0].contains(": 40 updates in all, evaluated every 20, about "), "{said}");
+    assert!(lines[1].starts_with("offline 20/40  ") && lines[1].contains("  return "), "{said}");
+    assert!(lines[2].starts_with("offline 40/40  "), "{said}");
+    assert_eq!(succeed(&place, &format!("{line} --quiet --out quiet")), "");
+}
