@@ -3,6 +3,7 @@
 
 /// (name, content) of every recipe and policy.
 pub static FILES: &[(&str, &[u8])] = &[
+    ("halfcheetah-medium.safetensors", include_bytes!("../data/suite/halfcheetah-medium.safetensors")),
     ("halfcheetah.toml", include_bytes!("../data/suite/halfcheetah.toml")),
     ("hopper-medium.safetensors", include_bytes!("../data/suite/hopper-medium.safetensors")),
     ("hopper.toml", include_bytes!("../data/suite/hopper.toml")),
