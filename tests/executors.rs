@@ -302,6 +302,53 @@ fn optimiser() -> Adam {
     Adam { eps: 0.05, ..Adam::new(Schedule::Cosine { from: 0.1, to: 0.0, steps: 10 }) }
 }
 
+/// Decay and a bound on the norm of the gradient: the compiled step against the interpreter's, and against one by hand.
+#[test]
+fn steps_decay_and_are_clipped() {
+    let mut table = ParamTable::default();
+    let group = table.add_group("p", false);
+    let ids = [3, 5].map(|n| table.add(group, &format!("x{n}"), Shape::new(1, 2, n)));
+    let table = Arc::new(table);
+    let trace = |optimiser: &Adam| {
+        let t = Tracer::new(table.clone());
+        let loss = ids.map(|p| (t.param(p) - 1.0).square().total());
+        t.train("loss", Role::Critic, group, optimiser, loss[0] + loss[1]);
+        t.finish()
+    };
+    let run = |optimiser: &Adam| {
+        let (trace, mut x) = (trace(optimiser), Numbers(6));
+        let mut store = Store::zeros(table.clone());
+        store.values.iter_mut().flat_map(|v| v.iter_mut()).for_each(|v| *v = 3.0 * x.unit() as f32);
+        let (begin, mut exact) = (store.values[0][0], ReferenceStore::from(&store));
+        let program = Program::compile(&trace, Select::ALL);
+        let mut workspace = Workspace::new(&program);
+        for round in 0..3 {
+            let clock = Clock { round, phase_round: round };
+            program.run(&mut workspace, &mut store, clock, Noise::Seed(0));
+            reference::run(&trace, &mut exact, &ReferenceInputs::default(), clock, |_| true);
+            for (a, b) in [(&store.values, &exact.values), (&store.gradients, &exact.gradients)] {
+                for (a, b) in a.iter().flat_map(|v| v.iter()).zip(b.iter().flatten()) {
+                    assert!((f64::from(*a) - b).abs() < 1e-5, "{optimiser}: {a} {b}");
+                }
+            }
+        }
+        let norm = exact.gradients.iter().flatten().map(|g| g * g).sum::<f64>().sqrt();
+        (f64::from(begin), exact.values[0][0], norm)
+    };
+    // A large epsilon makes a step proportional to its gradient.
+    let plain = Adam { eps: 10.0, ..Adam::new(Schedule::Constant(0.1)) };
+    let (clipped, decayed) = (Adam { clip: 0.5, ..plain }, Adam { decay: 0.2, ..plain });
+    let all = [plain, clipped, decayed].map(|o| run(&o));
+    assert!((all[1].2 - 0.5).abs() < 1e-6 && all[0].2 > 2.0, "{all:?}");
+    // Without a step three decays are left of what it began with; the steps add the same to first order.
+    let still = run(&Adam { lr: Schedule::Constant(0.1), clip: 1e-12, decay: 0.2, ..plain });
+    assert!((still.1 - still.0 * 0.98f64.powi(3)).abs() < 1e-6, "{still:?}");
+    // Each of them makes a difference that the comparison would have seen.
+    assert!((all[0].1 - all[1].1).abs() > 1e-3 && (all[0].1 - all[2].1).abs() > 1e-3, "{all:?}");
+    // A short gradient is left as it is.
+    assert_eq!(run(&Adam { clip: 1e6, ..plain }), all[0]);
+}
+
 fn random_case(seed: u64, rows: &[usize], widths: &[usize; 4], operations: usize) -> Case {
     let mut x = Numbers(seed.wrapping_mul(0x5851_f42d_4c95_7f2d) + 1);
     let (table, networks) = declare(&mut x, widths);

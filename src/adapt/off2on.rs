@@ -38,7 +38,7 @@ use super::critics;
 use crate::algo::foreign::{Foreign, Ours, POSITIVE, Reading, Wrong};
 use crate::algo::measure::ONLINE_SHARE;
 use crate::algo::{Adaptation, CRITIC, Cadence, Dims, Learner, OPENING, Round, Sampling};
-use crate::autodiff::{Adam, Shape, Tracer, Var};
+use crate::autodiff::{Shape, Tracer, Var};
 use crate::config::limits::WIDTHS;
 use crate::config::{AdamConfig, ConfigError, InitScheme, Metric, NetSpec};
 use crate::nn::init::Init;
@@ -142,9 +142,7 @@ impl Adaptation for Off2On {
         t.metric(&RATIO_OFFLINE, offline.mean());
         t.metric(&RATIO_ONLINE, online.mean());
         t.metric(&PRIORITY_MEAN, priority.mean());
-        let AdamConfig { lr, beta1, beta2, eps } = self.config.density;
-        let optimiser = Adam { lr, ahead: 0, beta1, beta2, eps };
-        t.train("density", CRITIC, self.density.group(), &optimiser, loss);
+        t.train("density", CRITIC, self.density.group(), &self.config.density.adam(), loss);
         Some(priority)
     }
 

@@ -38,7 +38,7 @@ impl Phase {
             OnlineActorLr::Restart => (config.lr.over(self.rounds), 0),
             OnlineActorLr::Fixed(rate) => (Schedule::Constant(rate), 0),
         };
-        Adam { lr, ahead, beta1: config.beta1, beta2: config.beta2, eps: config.eps }
+        Adam { lr, ahead, ..config.adam() }
     }
 }
 

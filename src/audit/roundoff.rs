@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::{Error, MODEL, differences, worse};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore, Values};
-use crate::autodiff::{Clock, Effect, Flow, Item, Probe, RoundView, Trace, UpdateView};
+use crate::autodiff::{Clock, Effect, Flow, Item, ParamId, Probe, RoundView, Trace, UpdateView};
 use crate::checkpoint::atomic::write_atomic;
 
 /// The first line of `roundoff.csv`.
@@ -219,15 +219,19 @@ impl Probe for RoundOff {
         Flow::Continue
     }
 
-    fn applied(&mut self, view: &UpdateView<'_>) -> Flow {
+    fn update(&mut self, view: &UpdateView<'_>) -> Flow {
         if let Some(seen) = &mut self.seen {
-            let store = view.round.store;
-            let tensors = view.members().map(|p| {
-                let i = p.index();
-                (i, wide(&store.gradients[i]), wide(&store.values[i]))
-            });
-            let tensors = tensors.collect();
+            let of = |p: ParamId| (p.index(), wide(&view.round.store.gradients[p.index()]), Vec::new());
+            let tensors = view.members().map(of).collect();
             seen.updates.push(Trained { name: view.update.name, loss: view.loss.into(), tensors });
+        }
+        Flow::Continue
+    }
+
+    fn applied(&mut self, view: &UpdateView<'_>) -> Flow {
+        let last = self.seen.as_mut().and_then(|seen| seen.updates.last_mut());
+        for (p, _, value) in last.into_iter().flat_map(|update| &mut update.tensors) {
+            *value = wide(&view.round.store.values[*p]);
         }
         Flow::Continue
     }

@@ -42,10 +42,13 @@ pub enum Activation {
     Relu,
     /// x / (1 + e^(-2 √(2/π) (x + 0.044715 x³))), the tanh form of the Gaussian error linear unit
     Gelu,
+    /// x / (1 + e^-x), the sigmoid linear unit
+    Silu,
 }
 
 impl Activation {
-    const ALL: [(Activation, &str); 2] = [(Activation::Relu, "relu"), (Activation::Gelu, "gelu")];
+    const ALL: [(Activation, &str); 3] =
+        [(Activation::Relu, "relu"), (Activation::Gelu, "gelu"), (Activation::Silu, "silu")];
 
     fn word(self) -> &'static str {
         let found = Activation::ALL.iter().find(|(a, _)| *a == self);
@@ -91,7 +94,7 @@ pub enum InitScheme {
 ///
 /// Text form: `[256, 256]`, rectifiers after either layer, or in words `"256x256 relu"`; `"256x256 layer_norm relu"`
 /// normalises before the rectifier, `"256x256 relu layer_norm"` after it, with 1e-6 added to the variance or with the number in
-/// `layer_norm(1e-5)`; `gelu` stands where `relu` does. Initial weights are no part of the text; a method has an option of its
+/// `layer_norm(1e-5)`; `gelu` and `silu` stand where `relu` does. Initial weights are no part of the text; a method has an option of its
 /// own for them, if it leaves a choice.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct NetSpec {
@@ -230,6 +233,7 @@ mod tests {
             ("8x9 relu layer_norm", Norm::LayerAfter { eps: 1e-6 }, Activation::Relu),
             ("8x9 gelu layer_norm(1e-5)", Norm::LayerAfter { eps: 1e-5 }, Activation::Gelu),
             ("8x9 gelu", Norm::None, Activation::Gelu),
+            ("8x9 silu", Norm::None, Activation::Silu),
         ] {
             let net = NetSpec { norm, activation, ..NetSpec::from(vec![8, 9]) };
             assert_eq!((of(text), net.to_string().as_str()), (Some(net.clone()), text));

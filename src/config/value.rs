@@ -1,7 +1,7 @@
 //! The types an option may have, and how each is written in TOML.
 
 use super::field::limits::{Limits, MOST};
-use crate::autodiff::Schedule;
+use crate::autodiff::{Adam, Schedule};
 use std::ops::RangeInclusive;
 use toml::Value;
 
@@ -97,8 +97,8 @@ impl<T: Copy> AutoOr<T> {
 }
 
 /// An Adam optimiser. Text form: a schedule (the learning rate), or an inline table
-/// `{ lr = 0.0003, beta1 = 0.9, beta2 = 0.999, eps = 1e-8 }` in which everything but `lr` may be
-/// left out.
+/// `{ lr = 0.0003, beta1 = 0.9, beta2 = 0.999, eps = 1e-8, decay = 0.01, clip = 1.0 }` in which everything but `lr` may be
+/// left out; without `decay` parameters do not decay, without `clip` no gradient is too long.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamConfig {
     /// Learning rate by update.
@@ -109,12 +109,22 @@ pub struct AdamConfig {
     pub beta2: f64,
     /// Added to the root of the corrected second moment.
     pub eps: f64,
+    /// Decay of the parameters beside the step (AdamW); 0: none.
+    pub decay: f64,
+    /// Largest norm of the gradient; 0: any.
+    pub clip: f64,
 }
 
 impl AdamConfig {
     /// The usual moments with this learning rate.
     pub fn new(lr: Schedule) -> Self {
-        Self { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        Self { lr, beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.0, clip: 0.0 }
+    }
+
+    /// The optimiser as a phase of its own has it.
+    pub fn adam(&self) -> Adam {
+        let Self { lr, beta1, beta2, eps, decay, clip } = *self;
+        Adam { lr, ahead: 0, beta1, beta2, eps, decay, clip }
     }
 }
 
@@ -122,6 +132,8 @@ impl AdamConfig {
 const BETA: RangeInclusive<f64> = 0.0..=0.999999;
 /// The addend that keeps Adam's quotient finite, in f32 too.
 const EPS: RangeInclusive<f64> = 1e-16..=1.0;
+/// Decay of parameters, and the largest norm of a gradient; at 0 they are off.
+const OFF_OR_ON: RangeInclusive<f64> = 0.0..=1e6;
 
 fn number(value: &Value) -> Option<f64> {
     match value {
@@ -251,7 +263,7 @@ impl FieldValue for Schedule {
 
 impl FieldValue for AdamConfig {
     fn expected() -> String {
-        "a learning rate or a schedule, alone or as { lr = .., beta1 = .., beta2 = .., eps = .. } with betas in [0, 0.999999] and eps in [1e-16, 1],".into()
+        "a learning rate or a schedule, alone or as { lr = .., beta1 = .., beta2 = .., eps = .., decay = .., clip = .. } with betas in [0, 0.999999], eps in [1e-16, 1], decay and clip in [0, 1e6],".into()
     }
     fn to_toml(&self) -> Value {
         if *self == Self::new(self.lr) {
@@ -262,6 +274,11 @@ impl FieldValue for AdamConfig {
         table.insert("beta1".into(), Value::Float(self.beta1));
         table.insert("beta2".into(), Value::Float(self.beta2));
         table.insert("eps".into(), Value::Float(self.eps));
+        for (key, value) in [("decay", self.decay), ("clip", self.clip)] {
+            if value != 0.0 {
+                table.insert(key.into(), Value::Float(value));
+            }
+        }
         Value::Table(table)
     }
     fn from_toml(value: &Value) -> Option<Self> {
@@ -275,6 +292,8 @@ impl FieldValue for AdamConfig {
                 "beta1" => adam.beta1 = number(value).filter(|b| BETA.contains(b))?,
                 "beta2" => adam.beta2 = number(value).filter(|b| BETA.contains(b))?,
                 "eps" => adam.eps = number(value).filter(|e| EPS.contains(e))?,
+                "decay" => adam.decay = number(value).filter(|d| OFF_OR_ON.contains(d))?,
+                "clip" => adam.clip = number(value).filter(|n| OFF_OR_ON.contains(n))?,
                 _ => return None,
             }
         }

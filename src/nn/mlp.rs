@@ -14,6 +14,7 @@ pub struct Mlp {
     norms: Vec<(ParamId, ParamId)>,
     norm: Norm,
     activation: Activation,
+    residual: bool,
 }
 
 impl Mlp {
@@ -22,6 +23,17 @@ impl Mlp {
     pub fn declare(
         params: &mut Params,
         group: GroupId,
+        heads: usize,
+        sizes: (usize, usize),
+        net: &NetSpec,
+    ) -> Mlp {
+        Mlp::part(params, (group, ""), heads, sizes, net)
+    }
+
+    /// The same as one of several parts of a group, each with a prefix of its own in the names.
+    pub fn part(
+        params: &mut Params,
+        (group, prefix): (GroupId, &str),
         heads: usize,
         (inputs, outputs): (usize, usize),
         net: &NetSpec,
@@ -33,8 +45,9 @@ impl Mlp {
         for (i, w) in widths.windows(2).enumerate() {
             let (weight, bias) = init::layer(net.init, w[0], w[1], i == last);
             let heads = if net.one_last && i == last { 1 } else { heads };
-            let mut tensor =
-                |name: &str, rows, init| params.tensor(group, name, Shape::new(heads, rows, w[1]), init);
+            let mut tensor = |name: &str, rows, init| {
+                params.tensor(group, &format!("{prefix}{name}"), Shape::new(heads, rows, w[1]), init)
+            };
             layers.push((
                 tensor(&format!("layer{i}.weight"), w[0], weight),
                 tensor(&format!("layer{i}.bias"), 1, bias),
@@ -46,7 +59,12 @@ impl Mlp {
                 ));
             }
         }
-        Mlp { group, layers, norms, norm: net.norm, activation: net.activation }
+        Mlp { group, layers, norms, norm: net.norm, activation: net.activation, residual: false }
+    }
+
+    /// The same with what a hidden layer reads, before activation and norm, added to what it gives, if both are as wide.
+    pub fn residual(self) -> Mlp {
+        Mlp { residual: true, ..self }
     }
 
     /// The group that training it means.
@@ -85,8 +103,11 @@ impl Mlp {
 
     /// The output, given what the first layer computes before its activation.
     fn after_first<'t>(&self, z: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
-        let layers = self.layers[1..].iter().enumerate();
-        layers.fold(z, |z, (i, &(w, b))| dense(self.hidden(i, z, &param), param(w), param(b)))
+        let (layers, last) = (self.layers[1..].iter().enumerate(), self.layers.len() - 1);
+        layers.fold(z, |z, (i, &(w, b))| {
+            let y = dense(self.hidden(i, z, &param), param(w), param(b));
+            if self.residual && i + 1 < last && y.shape() == z.shape() { z + y } else { y }
+        })
     }
 
     /// What a hidden layer hands to the next one.
@@ -98,6 +119,7 @@ impl Mlp {
         let active = |z: Var<'t>| match self.activation {
             Activation::Relu => z.relu(),
             Activation::Gelu => z.gelu(),
+            Activation::Silu => z.silu(),
         };
         match self.norm {
             Norm::None => active(z),

@@ -148,10 +148,13 @@ fn apply(trace: &Trace, store: &mut ReferenceStore, item: &Item, values: &Values
         Effect::Train { group, optimiser, gradients, .. } => {
             store.steps[group.index()] += 1;
             let count = store.steps[group.index()] as f64;
+            let of = |g: NodeId| values[g.index()].as_ref().expect("invariant: gradients precede their step");
+            let squares = gradients.iter().flat_map(|&(_, g)| of(g)).map(|g| g * g).sum();
+            let factor = optimiser.clipping(squares);
             for &(p, g) in gradients {
-                let g = values[g.index()].as_ref().expect("invariant: gradients precede their step");
-                store.gradients[p.index()].clone_from(g);
-                adam(store, p, g, optimiser, clock.phase_round, count);
+                let g: Vec<f64> = of(g).iter().map(|g| g * factor).collect();
+                adam(store, p, &g, optimiser, clock.phase_round, count);
+                store.gradients[p.index()] = g;
             }
         }
         &Effect::Polyak { source, target, rate } => {
@@ -177,6 +180,7 @@ fn adam(store: &mut ReferenceStore, p: ParamId, g: &[f64], o: &Adam, phase_round
         store.second[p][k] = v;
         let m_hat = m / (1.0 - o.beta1.powf(t));
         let v_hat = v / (1.0 - o.beta2.powf(t));
+        store.values[p][k] *= 1.0 - lr * o.decay;
         store.values[p][k] -= lr * m_hat / (v_hat.sqrt() + o.eps);
     }
 }

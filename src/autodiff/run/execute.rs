@@ -55,8 +55,7 @@ impl Program {
                     let round = RoundView { pass, store, program: self, workspace };
                     tell!(update, UpdateView { round, update, loss });
                     store.steps[group.index()] += 1;
-                    let step = adam_step(optimiser, pass.clock.phase_round, store.steps[group.index()]);
-                    self.train(workspace.kernels, store, *group, &step);
+                    self.train(workspace.kernels, store, *group, optimiser, pass.clock.phase_round);
                     let round = RoundView { pass, store, program: self, workspace };
                     tell!(applied, UpdateView { round, update, loss });
                 }
@@ -80,10 +79,28 @@ impl Program {
         }
     }
 
-    fn train(&self, kernels: &Kernels, store: &mut Store, group: GroupId, step: &AdamStep) {
-        for p in self.table.members(group).map(ParamId::index) {
+    fn train(
+        &self,
+        kernels: &Kernels,
+        store: &mut Store,
+        group: GroupId,
+        optimiser: &Adam,
+        phase_round: u64,
+    ) {
+        let step = adam_step(optimiser, phase_round, store.steps[group.index()]);
+        let members = || self.table.members(group).map(ParamId::index);
+        if optimiser.clip > 0.0 {
+            let squares = members().map(|p| (kernels.digest)(&store.gradients[p]).squares).sum();
+            let factor = optimiser.clipping(squares) as f32;
+            members().for_each(|p| store.gradients[p].iter_mut().for_each(|g| *g *= factor));
+        }
+        if optimiser.decay > 0.0 {
+            let factor = (1.0 - optimiser.lr_at(phase_round) * optimiser.decay) as f32;
+            members().for_each(|p| store.values[p].iter_mut().for_each(|x| *x *= factor));
+        }
+        for p in members() {
             let (first, second) = (&mut store.first[p], &mut store.second[p]);
-            (kernels.adam)(step, &mut store.values[p], &store.gradients[p], first, second);
+            (kernels.adam)(&step, &mut store.values[p], &store.gradients[p], first, second);
         }
     }
 

@@ -174,7 +174,8 @@ impl FromStr for Schedule {
     }
 }
 
-/// Adam (Kingma & Ba 2015, algorithm 1): bias-corrected moments, ε added outside the root.
+/// Adam (Kingma & Ba 2015, algorithm 1): bias-corrected moments, ε added outside the root. With a decay it is AdamW
+/// (Loshchilov & Hutter 2019, algorithm 2): parameters shrink by 1 - lr λ before the step, outside the moments.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
     /// learning rate over the rounds of a phase
@@ -187,6 +188,10 @@ pub struct Adam {
     pub beta2: f64,
     /// ε
     pub eps: f64,
+    /// λ, decay of the parameters; 0: none
+    pub decay: f64,
+    /// largest norm of the group's gradient, all tensors together; a longer one is scaled down to it. 0: any
+    pub clip: f64,
 }
 
 impl fmt::Display for Adam {
@@ -201,6 +206,8 @@ impl fmt::Display for Adam {
             ("beta1", self.beta1, usual.beta1),
             ("beta2", self.beta2, usual.beta2),
             ("eps", self.eps, usual.eps),
+            ("decay", self.decay, usual.decay),
+            ("clip", self.clip, usual.clip),
         ] {
             if value != usual {
                 write!(f, ", {name} {value:?}")?;
@@ -213,7 +220,12 @@ impl fmt::Display for Adam {
 impl Adam {
     /// The usual constants (0.9, 0.999, 1e-8) with this learning rate.
     pub fn new(lr: Schedule) -> Adam {
-        Adam { lr, ahead: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8 }
+        Adam { lr, ahead: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8, decay: 0.0, clip: 0.0 }
+    }
+
+    /// What a gradient is multiplied by whose squares have this sum. The addend is PyTorch's.
+    pub fn clipping(&self, squares: f64) -> f64 {
+        if self.clip > 0.0 { (self.clip / (squares.sqrt() + 1e-6)).min(1.0) } else { 1.0 }
     }
 
     /// The learning rate at a round of the phase. A continued cosine climbs again after its end.

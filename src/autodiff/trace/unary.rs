@@ -37,6 +37,10 @@ impl<'t> Var<'t> {
     pub fn gelu(self) -> Var<'t> {
         self.unary(Unary::Gelu)
     }
+    /// x / (1 + e^-x)
+    pub fn silu(self) -> Var<'t> {
+        self * self.sigmoid()
+    }
     /// sin x
     pub fn sin(self) -> Var<'t> {
         self.unary(Unary::Sin)
