@@ -37,6 +37,12 @@ pub enum Stream {
     Resample = 12,
     /// signs of a permutation test; position = permutation
     Flip = 13,
+    /// noise of a generator, while it learns and while it draws; its seed moves on with its rounds
+    Generator = 14,
+    /// rows of a batch that a generator learns from; position = its round
+    GeneratorBatch = 15,
+    /// generated rows of a batch; position = round
+    Generated = 16,
 }
 
 /// A generator for `rand` and `rand_distr` at one position of one stream.

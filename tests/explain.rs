@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
+use baq::adapt::GENERATORS;
 use common::methods;
 
 fn check(name: &str, args: &[&str]) {
@@ -30,6 +31,14 @@ fn every_method() {
     for (algo, adapt) in methods() {
         let name = if adapt == "plain" { algo.to_string() } else { format!("{algo}-{adapt}") };
         check(&name, &["--algo", algo, "--adapt", adapt, "--env", "hopper"]);
+    }
+}
+
+#[test]
+fn every_generator() {
+    for generator in GENERATORS {
+        let args = ["--algo", "iql", "--adapt", "plain", "--generator", generator.name, "--env", "hopper"];
+        check(&format!("iql-{}", generator.name), &args);
     }
 }
 

@@ -8,6 +8,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
+use baq::adapt::find_generator;
 use baq::algo;
 use baq::autodiff::NoProbe;
 use baq::cli::Common;
@@ -173,17 +174,21 @@ fn method(section: &dyn AnySection, k: usize) -> (&'static str, &'static str) {
 fn phases(section: &dyn AnySection) -> &'static [&'static str] {
     match section.name() {
         "offline" => &["offline"],
-        name if adapt::find(name).is_some() => &["online"],
+        name if adapt::find(name).is_some() || find_generator(name).is_some() => &["online"],
         _ => &["offline", "online"],
     }
 }
 
 fn resolve(file: &Path, (algo, adapt): (&str, &str), set: &str, phase: &str) -> Result<Config, TrainError> {
     let set_key = set.split_once('=').map_or(set, |(key, _)| key);
+    // A generator's options are tried with it.
+    let tested = Some(set_key.split('.').next().unwrap_or_default()).filter(|s| find_generator(s).is_some());
+    let tested = tested.unwrap_or_default();
     let of_method = |s: &&&str| {
         let section = s.split_once('.').map_or("", |(section, _)| section);
         let extends = algo::find(algo).and_then(|e| e.extends);
-        section == algo || Some(section) == extends || (section == adapt && phase == "online")
+        let modifies = section == adapt || section == tested;
+        section == algo || Some(section) == extends || (modifies && phase == "online")
     };
     let small =
         ["offline.updates=3", "offline.eval_episodes=1", "online.env_steps=6", "online.eval_episodes=1"];
@@ -198,6 +203,7 @@ fn resolve(file: &Path, (algo, adapt): (&str, &str), set: &str, phase: &str) -> 
         sets: sets.map(str::to_string).chain((!set.is_empty()).then(|| set.to_string())).collect(),
         env: (set_key != "run.env").then(|| "toy".into()),
         data: (set_key != "run.dataset").then(|| file.display().to_string()),
+        generator: find_generator(tested).map(|g| g.name.to_string()),
         ..RunArgs::default()
     };
     let adapt = if phase == "offline" { None } else { Some(adapt) };

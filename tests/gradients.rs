@@ -5,6 +5,7 @@ mod common;
 use std::cell::Cell;
 use std::sync::Arc;
 
+use baq::adapt::GENERATORS;
 use baq::algo::{Dims, Phase, Plain, Round};
 use baq::audit::f32_check::check_f32;
 use baq::audit::gradcheck::{self, Checker, TensorCheck, check};
@@ -103,6 +104,7 @@ fn functions_of_one_argument() {
     operation("softplus", &[DENSE], WIDE, |_, p| p[0].softplus());
     operation("sigmoid", &[DENSE], WIDE, |_, p| p[0].sigmoid());
     operation("gelu", &[DENSE], WIDE, |_, p| p[0].gelu());
+    operation("silu", &[DENSE], WIDE, |_, p| p[0].silu());
     operation("square", &[DENSE], WIDE, |_, p| p[0].square());
     operation("sqrt", &[DENSE], POSITIVE, |_, p| p[0].sqrt());
     operation("abs", &[DENSE], WIDE, |_, p| p[0].abs());
@@ -369,6 +371,7 @@ fn batch(trace: &Trace) -> ReferenceInputs {
                 replay::M | replay::ONLINE => |u| if u > -0.3 { 1.0 } else { 0.0 },
                 replay::D2 | replay::DISTANCE => |u| 0.5 + 0.4 * u,
                 replay::IMPORTANCE => |u| 0.6 + 0.4 * u,
+                replay::ROW_STD => |u| 1.0 + 0.5 * u,
                 _ => |u| 0.9 * u,
             };
             u.into_iter().map(map).collect()
@@ -476,6 +479,22 @@ fn constraints_and_flows() {
     every_loss("brac", "plain", &["brac.divergence=dual_kl", "brac.weight=learned(0.1)"]);
     every_loss("fql", "plain", &["fql.normalise=true", "fql.aggregate=min"]);
     every_loss("wsrl", "plain", &["wsrl.compat_shared_head=true", "cql.max_backup=true"]);
+}
+
+/// What generators learn; and with a wrong derivative it is found.
+#[test]
+fn generators() {
+    for generator in GENERATORS {
+        let set = format!("run.generator={}", generator.name);
+        let agent = agent("iql", "plain", DIMS, &[&SMALL[..], &[&set, "cfdg.batch=6"]].concat());
+        let mut count = 0;
+        for stage in agent.refresh() {
+            let Some(trace) = stage.learns() else { continue };
+            assert_good(&set, &check(trace, &moved(&agent.store), &batch(trace), CLOCK, 9, true));
+            count += 1;
+        }
+        assert!(count > 0, "{set} learns nothing");
+    }
 }
 
 #[test]

@@ -4,6 +4,8 @@ mod common;
 
 use std::path::Path;
 
+use baq::adapt::GENERATORS;
+use baq::adapt::generator::Task;
 use baq::algo::{Dims, Phase};
 use common::{SMALL, agent, methods, online};
 
@@ -28,6 +30,23 @@ fn metrics(file: &str) -> String {
         said.push_str(&metrics(&format!("algo/{link}.rs")));
     }
     said
+}
+
+#[test]
+fn every_metric_of_a_generator_is_on_its_page() {
+    for entry in GENERATORS {
+        let set = format!("run.generator={}", entry.name);
+        let dims = Dims { s: 3, a: 2, batch: 4 };
+        let agent = agent("iql", "plain", dims, &[&SMALL[..], &[&set]].concat());
+        let said = metrics(&format!("adapt/{}.rs", entry.name));
+        for stage in agent.refresh() {
+            let Task::Learn { trace, .. } = stage.task else { continue };
+            assert!(!trace.metrics.is_empty(), "{} of {} logs nothing", stage.name, entry.name);
+            for (metric, _) in &trace.metrics {
+                assert!(said.contains(&format!("`{}`", metric.name)), "{}: no `{}`", entry.name, metric.name);
+            }
+        }
+    }
 }
 
 #[test]

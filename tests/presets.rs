@@ -17,6 +17,7 @@ fn known() -> Vec<Box<dyn AnySection>> {
     ];
     known.extend(algo::ALGORITHMS.iter().filter_map(|entry| entry.section).map(|make| make()));
     known.extend(adapt::ADAPTATIONS.iter().filter_map(|entry| entry.section).map(|make| make()));
+    known.extend(adapt::GENERATORS.iter().filter_map(|entry| entry.section).map(|make| make()));
     known
 }
 
@@ -27,6 +28,8 @@ fn every_preset_resolves_and_its_file_reads_back() {
         let run: RunConfig = config.section();
         assert!(algo::find(&run.algo).is_some(), "{}: algo {}", preset.name, run.algo);
         assert!(adapt::find(&run.adapt).is_some(), "{}: adapt {}", preset.name, run.adapt);
+        let generator = adapt::find_generator(&run.generator);
+        assert!(generator.is_some() || run.generator == "none", "{}: {}", preset.name, run.generator);
         let mut back = resolve(known(), None, None, &[]).expect("defaults resolve");
         back.apply_text("resolved", &config.to_toml())
             .unwrap_or_else(|error| panic!("{}: {error}", preset.name));

@@ -6,7 +6,9 @@ mod common;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use baq::adapt::GENERATORS;
 use baq::algo::Dims;
+use baq::train::agent::Agent;
 use common::{agent, methods};
 
 fn golden(name: &str, text: &str) {
@@ -22,11 +24,20 @@ fn golden(name: &str, text: &str) {
     assert_eq!(text.lines().count(), expected.lines().count(), "{name}: number of lines");
 }
 
+/// IQL with a generator.
+fn agent_with(generator: &str, dims: Dims) -> Agent {
+    agent("iql", "plain", dims, &[&format!("run.generator={generator}")])
+}
+
 #[test]
 fn parameter_paths() {
     let dims = Dims { s: 11, a: 3, batch: 256 };
-    for (base, modifier) in methods() {
-        let agent = agent(base, modifier, dims, &[]);
+    let generators = GENERATORS.iter().map(|g| (format!("iql-{}", g.name), agent_with(g.name, dims)));
+    let pairs = methods().map(|(base, modifier)| {
+        let name = if modifier == "plain" { base.to_string() } else { format!("{base}-{modifier}") };
+        (name, agent(base, modifier, dims, &[]))
+    });
+    for (name, agent) in pairs.chain(generators) {
         let mut text = String::new();
         for id in agent.table.ids() {
             let shape = agent.table.param(id).shape;
@@ -35,10 +46,6 @@ fn parameter_paths() {
                 let _ = writeln!(text, "{path} [{}, {}]", shape.rows, shape.cols);
             }
         }
-        let name = match modifier {
-            "plain" => format!("paths-{base}.txt"),
-            other => format!("paths-{base}-{other}.txt"),
-        };
-        golden(&name, &text);
+        golden(&format!("paths-{name}.txt"), &text);
     }
 }

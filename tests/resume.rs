@@ -190,6 +190,64 @@ fn an_extended_run_is_one_that_was_planned_longer() {
     }
 }
 
+/// A refresh of a generator is many rounds before one step: killed and interrupted in its middle, it goes on. Under an
+/// adaptation that annotates rows and gives them priorities.
+#[test]
+fn a_kill_while_a_generator_is_refreshed() {
+    let place = Place::new();
+    place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
+    let tune = FINETUNE.replace("--env-steps 3000", "--env-steps 340").replace("every=250", "every=100");
+    let options = format!(
+        "{tune} --generator cfdg --set cfdg.every=100 --set cfdg.updates=400 --set cfdg.rows=1200 --set cfdg.steps=4 \
+        --set cfdg.hidden=[8,32,32] --set online.batch=90"
+    );
+    place.run(&format!("finetune {options} --out whole"));
+    place.start_and_end(&format!("finetune {options} --out killed"), "killed", "-KILL");
+    place.start_and_end("finetune --resume killed --threads 1 --quiet", "killed", "-TERM");
+    // Three stages: learning, and draws of 240 and 960 rows in blocks of 240 and 500.
+    let refresh = 400 + 1 + 2;
+    let bytes = std::fs::read(place.path("killed/checkpoint.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let done = u64::from_le_bytes(file.tensor("generator.rounds").unwrap().data().try_into().unwrap());
+    println!("interrupted after {done} rounds, {refresh} a refresh");
+    place.start_and_end("finetune --resume killed --threads 1 --quiet", "killed", "-KILL");
+    place.run("finetune --resume killed --threads 2 --quiet");
+    place.assert_equal("whole", "killed");
+    place.run("audit verify killed --threads 2");
+    let bytes = std::fs::read(place.path("killed/checkpoint.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let done = u64::from_le_bytes(file.tensor("generator.rounds").unwrap().data().try_into().unwrap());
+    assert_eq!(done, 3 * refresh);
+    let rows = [0, 1].map(|k| file.tensor(&format!("replay.records.generated{k}")).unwrap().shape()[0]);
+    assert_eq!(rows, [240, 960]);
+}
+
+/// Under the methods of the paper.
+#[test]
+fn a_generator_under_other_adaptations() {
+    let place = Place::new();
+    place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
+    let small = "--set cql.policy_hidden=[16] --set cql.critic_hidden=[16] --set cql.samples=2";
+    place.run(&format!(
+        "train --algo cal_ql --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 {small} --out calql \
+        --set offline.eval_episodes=0 --set offline.batch=32"
+    ));
+    let options = "--quiet --threads 1 --env-steps 130 --set online.eval_episodes=2 --set online.capacity=9000 \
+        --generator cfdg --set cfdg.every=50 --set cfdg.updates=30 --set cfdg.rows=100 --set cfdg.steps=3 \
+        --set cfdg.hidden=[8,16,16] --set online.warmup_steps=20";
+    for (from, adapt, buffer) in [
+        ("offline", "pex", "mix(0.5)"),
+        ("offline", "off2on", "append"),
+        ("calql", "plain", "concat(0.5)"),
+        ("calql", "apl", "append"),
+    ] {
+        let options = format!("{options} --set online.buffer={buffer}");
+        place.run(&format!("finetune --from {from} --adapt {adapt} {options} --out {from}-{adapt}"));
+        let metrics = std::fs::read_to_string(place.path(&format!("{from}-{adapt}/metrics.csv"))).unwrap();
+        assert!(metrics.lines().next().unwrap().contains("generator_loss"), "{metrics}");
+    }
+}
+
 #[test]
 fn a_moving_model_resumes_to_the_same_bytes() {
     // `follow` refreshes annotated columns and priorities of sampled rows: more state to carry.

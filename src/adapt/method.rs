@@ -1,37 +1,55 @@
-//! A method: a base algorithm and what modifies it.
+//! A method: a base algorithm, what modifies it, and what makes up transitions for both.
 
 use std::fmt;
 use std::str::FromStr;
 
-use super::registry::{self, ADAPTATIONS, PLAIN};
+use super::registry::{self, ADAPTATIONS, GENERATORS, NONE, PLAIN};
 use crate::algo::{self, ALGORITHMS, Entry};
 use crate::config::{Config, ConfigError, RunConfig, nearest};
 
-/// A base algorithm and what modifies it, by their names in the registries; `iql + baq` in tables.
+/// A base algorithm, what modifies it and what makes up transitions, by their names in the registries; `iql + baq` or
+/// `iql + pex + cfdg` in tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Method {
     /// base algorithm
     pub algo: String,
     /// adaptation
     pub adapt: String,
+    /// generator, or [`NONE`]
+    pub generator: String,
 }
 
 impl Method {
     /// Of these names, whether or not the registries have them.
     pub fn new(algo: &str, adapt: &str) -> Method {
         let adapt = if adapt.is_empty() { PLAIN } else { adapt };
-        Method { algo: algo.into(), adapt: adapt.into() }
+        Method { algo: algo.into(), adapt: adapt.into(), generator: NONE.into() }
+    }
+
+    /// The same with a generator.
+    pub fn with(self, generator: &str) -> Method {
+        Method { generator: generator.into(), ..self }
     }
 
     /// The method of a configuration.
     pub fn of(config: &Config) -> Method {
         let run: RunConfig = config.section();
-        Method::new(&run.algo, &run.adapt)
+        Method::new(&run.algo, &run.adapt).with(&run.generator)
     }
 
     /// Whether the base goes on as it is.
     pub fn is_plain(&self) -> bool {
-        self.adapt == PLAIN
+        self.adapt == PLAIN && !self.generates()
+    }
+
+    /// Whether transitions are made up.
+    pub fn generates(&self) -> bool {
+        self.generator != NONE
+    }
+
+    /// The registry's line of the generator, if there is one; an error that names the nearest.
+    pub fn generator(&self) -> Result<Option<&'static Entry<registry::BuildGenerator>>, ConfigError> {
+        self.generates().then(|| line("generator", GENERATORS, &self.generator)).transpose()
     }
 
     /// The registry's line of the base; an error that names the nearest.
@@ -49,6 +67,7 @@ impl Method {
         let (base, modifier) = (self.algorithm()?, self.adaptation()?);
         let mut all = base.sections();
         all.extend(modifier.sections());
+        all.extend(self.generator()?.iter().flat_map(|e| e.sections()));
         Ok(all)
     }
 
@@ -59,7 +78,11 @@ impl Method {
         if !name.starts_with(&self.algo) {
             name = format!("{}-{name}", self.algo);
         }
-        if tuning { format!("{name}-{}", self.adapt) } else { name }
+        match (tuning, self.generates()) {
+            (false, _) => name,
+            (true, false) => format!("{name}-{}", self.adapt),
+            (true, true) => format!("{name}-{}-{}", self.adapt, self.generator),
+        }
     }
 
     /// Its name in tables, which tells readings of one adaptation apart: `iql + suf (ratios alone)`; `option` gives the
@@ -75,10 +98,9 @@ impl Method {
 
 impl fmt::Display for Method {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.is_plain() {
-            true => write!(f, "{}", self.algo),
-            false => write!(f, "{} + {}", self.algo, self.adapt),
-        }
+        f.write_str(&self.algo)?;
+        let more = [(self.adapt != PLAIN, &self.adapt), (self.generates(), &self.generator)];
+        more.iter().filter(|(there, _)| *there).try_for_each(|(_, name)| write!(f, " + {name}"))
     }
 }
 
@@ -87,8 +109,13 @@ impl FromStr for Method {
 
     /// Reads what [`Method`] prints, and refuses names that the registries do not have.
     fn from_str(text: &str) -> Result<Method, ConfigError> {
-        let (algo, adapt) = text.split_once('+').unwrap_or((text, PLAIN));
-        let method = Method::new(algo.trim(), adapt.trim());
+        let (algo, more) = text.split_once('+').unwrap_or((text, PLAIN));
+        let (adapt, generator) = match more.split_once('+') {
+            Some((adapt, generator)) => (adapt, generator),
+            None if registry::find_generator(more.trim()).is_some() => (PLAIN, more),
+            None => (more, NONE),
+        };
+        let method = Method::new(algo.trim(), adapt.trim()).with(generator.trim());
         method.sections()?;
         Ok(method)
     }
@@ -112,6 +139,11 @@ mod tests {
         for (algo, adapt, text) in [("iql", "plain", "iql"), ("cql", "off2on", "cql + off2on")] {
             let method = Method::new(algo, adapt);
             assert_eq!((method.to_string().as_str(), method.is_plain()), (text, adapt == "plain"));
+            assert_eq!(text.parse::<Method>().unwrap(), method);
+        }
+        for (adapt, text) in [("plain", "iql + cfdg"), ("pex", "iql + pex + cfdg")] {
+            let method = Method::new("iql", adapt).with("cfdg");
+            assert_eq!((method.to_string().as_str(), method.is_plain()), (text, false));
             assert_eq!(text.parse::<Method>().unwrap(), method);
         }
         let error = "iql + bag".parse::<Method>().unwrap_err().to_string();

@@ -33,7 +33,9 @@
 
 pub mod apl;
 pub mod baq;
+pub mod cfdg;
 pub mod e2o;
+pub mod generator;
 mod method;
 pub mod off2on;
 pub mod pex;
@@ -43,8 +45,11 @@ pub mod suf;
 
 use std::sync::Arc;
 
+pub use generator::Generator;
 pub use method::Method;
-pub use registry::{ADAPTATIONS, Build, PLAIN, USUAL, find};
+pub use registry::{
+    ADAPTATIONS, Build, BuildGenerator, GENERATORS, NONE, PLAIN, USUAL, find, find_generator,
+};
 
 use crate::algo::{Adaptation, Dims, Learner};
 use crate::autodiff::{ParamTable, Trace, Tracer};

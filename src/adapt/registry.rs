@@ -1,6 +1,7 @@
-//! The list of adaptations.
+//! The lists of adaptations and of generators.
 
-use super::{apl, baq, e2o, off2on, pex, so2, suf};
+use super::generator::Generator;
+use super::{apl, baq, cfdg, e2o, off2on, pex, so2, suf};
 use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
 use crate::config::{Config, ConfigError, section};
 use crate::nn::Params;
@@ -9,6 +10,9 @@ use crate::nn::Params;
 pub const PLAIN: &str = "plain";
 /// The one that fine-tuning uses unless it is told another.
 pub const USUAL: &str = "baq";
+
+/// The name of no generator.
+pub const NONE: &str = "none";
 
 /// Declares an adaptation's networks beside those of the base.
 pub type Build = fn(&Config, Dims, &dyn Learner, &mut Params) -> Result<Box<dyn Adaptation>, ConfigError>;
@@ -95,4 +99,20 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
 /// The registry's line of that name.
 pub fn find(name: &str) -> Option<&'static Entry<Build>> {
     ADAPTATIONS.iter().find(|e| e.name == name)
+}
+
+/// Declares a generator's networks beside those of a method.
+pub type BuildGenerator = fn(&Config, Dims, &mut Params) -> Result<Box<dyn Generator>, ConfigError>;
+
+/// All generators.
+pub const GENERATORS: &[Entry<BuildGenerator>] = &[Entry::new(
+    "cfdg",
+    "classifier-free diffusion: one model draws rows like the data's and rows like collected ones",
+    Some(section::<cfdg::CfdgConfig>),
+    |c, dims, p| Ok(Box::new(cfdg::Cfdg::declare(&c.section(), dims, p)?)),
+)];
+
+/// The registry's line of that generator.
+pub fn find_generator(name: &str) -> Option<&'static Entry<BuildGenerator>> {
+    GENERATORS.iter().find(|e| e.name == name)
 }

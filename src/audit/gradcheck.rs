@@ -70,6 +70,7 @@ pub fn synthetic(trace: &Trace, seed: u64) -> ReferenceInputs {
             replay::ONLINE => &|x| if x < 0.0 { 0.0 } else { 1.0 },
             replay::D2 | replay::DISTANCE => &|x| 0.5 * x * x,
             replay::IMPORTANCE | replay::FROM_ALL => &|x| 1.0 / (1.0 + x.exp()),
+            replay::ROW_STD => &|x| 1.0 + 0.5 * x.tanh(),
             _ => &|x| x,
         };
         draw(input.shape.len(), f)

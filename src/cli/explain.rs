@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::setup::{RunArgs, config_method};
 use super::{Common, Outcome, Verdict};
+use crate::adapt::generator::{Stage, Task};
 use crate::adapt::{self, Method};
 use crate::algo::{Cadence, Dims, OPENING, Pretraining, Sampling};
 use crate::autodiff::explain::{Explanation, SymbolText, explain};
@@ -19,7 +20,7 @@ use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::cadence;
-use crate::train::effects::{self, Stage};
+use crate::train::effects;
 use crate::train::plan::{Plan, offline_phase, online_phase};
 
 /// Print what a method computes.
@@ -31,6 +32,9 @@ pub struct Explain {
     /// adaptation: plain, baq, suf, so2 or off2on (default: that of the file, else plain)
     #[arg(long)]
     adapt: Option<String>,
+    /// what makes up further transitions online: none or cfdg (default: that of the file, else none)
+    #[arg(long, value_name = "NAME")]
+    generator: Option<String>,
     /// environment that gives the dimensions (default: that of the file, else hopper)
     #[arg(long, value_name = "ENV")]
     env: Option<String>,
@@ -101,6 +105,7 @@ impl Explain {
             config: self.config.clone(),
             sets: self.sets.clone(),
             env: self.env.clone(),
+            generator: self.generator.clone(),
             ..RunArgs::default()
         };
         let mut config = args.resolve(common, self.algo.as_deref(), self.adapt.as_deref())?;
@@ -125,6 +130,8 @@ struct Sheet {
     algo: String,
     adapt: String,
     method: String,
+    /// whose options are the next to look at
+    section: String,
     spec: &'static env::Spec,
     phase: Which,
     parts: Vec<Part>,
@@ -144,7 +151,7 @@ impl Sheet {
         let batch = if which == Which::Offline { offline.batch } else { online.rows() };
         let dims = Dims { s: spec.obs_dim, a: spec.act_dim, batch };
         let agent = Agent::outline(config, dims)?;
-        effects::check_method(config, dims, Stage::Offline)?;
+        effects::check_method(config, dims, effects::Stage::Offline)?;
         let mut parts = Vec::new();
         let mut annotated = Vec::new();
         match which {
@@ -169,7 +176,9 @@ impl Sheet {
                 let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];
                 about.extend(switch(&online));
                 about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));
+                about.extend(generated(&agent));
                 parts.push(Part::new("round", about, batch, rounds, &agent.trace(&phase)));
+                parts.extend(refresh(&agent));
                 if let Some(trace) = agent.reprioritisation_trace() {
                     let about = vec![
                         "after every round; its rows are a third each: offline and online transitions, uniform with replacement, and those of the round".to_string(),
@@ -181,12 +190,18 @@ impl Sheet {
                 annotated = trace.map(|t| print::outputs(&t)).unwrap_or_default();
             }
         }
-        let method = config_method(config);
+        let (method, named) = (config_method(config), Method::of(config));
+        let section = match (named.generates(), named.is_plain()) {
+            (true, _) => named.generator,
+            (false, true) => named.algo,
+            (false, false) => named.adapt,
+        };
         let (plan, pools) = (plan(config, &agent, which)?, pools(which, &online));
         Ok(Sheet {
             algo: run.algo,
             adapt: run.adapt,
             method,
+            section,
             spec,
             phase: which,
             parts,
@@ -312,6 +327,43 @@ fn switch(online: &OnlineConfig) -> Option<String> {
         parts.push("targets begin as copies".to_string());
     }
     (!parts.is_empty()).then(|| format!("at the beginning: {}", parts.join(", ")))
+}
+
+/// How many rows of a batch are made up, and what a refresh of them is.
+fn generated(agent: &Agent) -> Vec<String> {
+    let Some(generator) = &agent.generator else { return Vec::new() };
+    let parts = generator.parts(agent.dims.batch);
+    let words = parts.iter().filter(|(_, n)| *n > 0).map(|(source, n)| format!("{n} {source}"));
+    let of_batch = words.collect::<Vec<_>>().join(", ");
+    let stages = agent.refresh();
+    let words = stages.iter().map(|stage| match &stage.task {
+        Task::Draw { drawing, .. } => {
+            let (rows, steps) = (drawing.rows, drawing.levels.len());
+            format!("{} in {} draws of {rows} rows, {steps} steps each", stage.name, stage.rounds)
+        }
+        Task::Learn { .. } => format!("{} in {} rounds", stage.name, grouped(stage.rounds)),
+    });
+    let refresh = words.collect::<Vec<_>>().join("; ");
+    let every = grouped(generator.every());
+    vec![
+        format!("of the rows, once there are such: {of_batch}; the others as said"),
+        format!("after each {every} environment steps a refresh: {refresh}"),
+    ]
+}
+
+/// What a generator learns in a refresh.
+fn refresh(agent: &Agent) -> Vec<Part> {
+    let part = |stage: Stage| match stage.task {
+        Task::Draw { .. } => None,
+        Task::Learn { trace, rows } => {
+            let names = rows.iter().map(|(source, n)| format!("{n} {source}"));
+            let drawn = format!("on transitions of the replay: {}", names.collect::<Vec<_>>().join(", "));
+            let batch = rows.iter().map(|(_, n)| n).sum();
+            let about = vec!["in every refresh".to_string(), drawn];
+            Some(Part::new(stage.name, about, batch, stage.rounds, &trace))
+        }
+    };
+    agent.refresh().into_iter().filter_map(part).collect()
 }
 
 /// When the actor's updates run, if not in every round.
@@ -443,9 +495,7 @@ impl std::fmt::Display for Sheet {
                 writeln!(f, "  {name} = {formula}")?;
             }
         }
-        let method = Method::new(&self.algo, &self.adapt);
-        let section = if method.is_plain() { method.algo } else { method.adapt };
-        write!(f, "\nnext: baq options {section}")
+        write!(f, "\nnext: baq options {}", self.section)
     }
 }
 

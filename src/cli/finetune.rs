@@ -54,7 +54,7 @@ pub struct Finetune {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory, except where the data are if --data says so
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "env", "max_episode_steps", "ledger", "probes", "adapt", "clip_actions"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["from", "model", "out", "env_steps", "preset", "config", "sets", "generator", "env", "max_episode_steps", "ledger", "probes", "adapt", "clip_actions"])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     again: Again,

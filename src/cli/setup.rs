@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// set one option; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
+    /// what makes up further transitions online: none or cfdg (default: none)
+    #[arg(long, value_name = "NAME")]
+    pub generator: Option<String>,
     /// environment, as in hopper-v4; `none` for training without evaluation (default: what the data record, or by their name)
     #[arg(long, value_name = "ENV")]
     pub env: Option<String>,
@@ -185,6 +188,9 @@ impl RunArgs {
             let id = if name == "none" { "" } else { env::spec(name)?.id };
             config.apply_argument("--env", ("run", "env"), &id.to_string().to_toml())?;
         }
+        if let Some(name) = &self.generator {
+            config.apply_argument("--generator", ("run", "generator"), &name.clone().to_toml())?;
+        }
         if self.clip_actions {
             config.apply_argument("--clip-actions", ("data", "clip_actions"), &true.to_toml())?;
         }
@@ -211,7 +217,7 @@ impl RunArgs {
         }
         let simulated = !run.env.is_empty() && env::spec(&run.env)?.needs_mujoco();
         let mut active = vec!["run", "data", "offline", "online", "audit"];
-        active.extend(method.sections()?);
+        active.extend(method.clone().with(&run.generator).sections()?);
         if simulated {
             active.push("mujoco");
         }

@@ -48,7 +48,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// go on with an interrupted run; takes everything from its directory, except where the data are if --data says so
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "env", "max_episode_steps", "ledger", "probes", "algo", "clip_actions"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "updates", "env_steps", "preset", "config", "sets", "generator", "env", "max_episode_steps", "ledger", "probes", "algo", "clip_actions"])]
     resume: Option<PathBuf>,
     #[command(flatten)]
     again: Again,
@@ -138,6 +138,11 @@ impl Train {
             let present: Vec<&str> =
                 config.sections().map(|s| s.name()).filter(|n| *n != "offline").collect();
             config = config.restrict(&present)?;
+        } else if Method::of(&config).generates() {
+            return Err(TrainError::Input(format!(
+                "run.generator: expected none, since training on data has no generator, got {0}; give it to `baq finetune --generator {0}`",
+                run.generator
+            )));
         } else if !Method::of(&config).is_plain() {
             return Err(TrainError::Input(format!(
                 "run.adapt: expected plain, since training on data has no adaptation, got {0}; give it to `baq finetune --adapt {0}`",

@@ -99,6 +99,11 @@ pub const PRESETS: &[Preset] = &[
         about: "the networks and rates of sac, on recorded transitions",
         text: include_str!("presets/sac_offline.toml"),
     },
+    Preset {
+        name: "cfdg_paper",
+        about: "CFDG with the sizes of the diffusion models on which its paper builds",
+        text: include_str!("presets/cfdg_paper.toml"),
+    },
     Preset { name: "sac_n", about: "SAC-N as in CORL, 10 critics", text: include_str!("presets/sac_n.toml") },
     Preset { name: "edac", about: "EDAC as in CORL, 10 critics", text: include_str!("presets/edac.toml") },
     Preset {

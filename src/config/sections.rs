@@ -83,6 +83,7 @@ crate::config! {
     RunConfig "run", "What is trained, on what, and the seed of all randomness" {
         run algo:        String     = "iql",           .., "base algorithm";
         run adapt:       String     = "plain",         .., "what modifies the base algorithm online";
+        run generator:   String     = "none",          .., "what makes up further transitions online; none: nothing";
         run dataset:     String     = "",              .., "file with the offline data, as an absolute path";
         run dataset_sha256: String  = "",              .., "its SHA-256, written when the run begins: other data are refused";
         run env:         String     = "",              .., "environment for evaluation and online training; empty: the dataset's, if its name tells";

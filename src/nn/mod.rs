@@ -1,5 +1,6 @@
 //! Networks, policy heads, initialisation.
 
+pub mod diffusion;
 pub mod init;
 mod mlp;
 mod params;

@@ -20,7 +20,7 @@ pub mod stats;
 pub mod sum_tree;
 
 pub use baq_kernels::gather::Part;
-pub use pools::{OFFLINE, Pools};
+pub use pools::{GENERATED, OFFLINE, ONLINE as ONLINE_POOL, Pools};
 pub use recipe::{Draw, Recipe, Source};
 pub use sum_tree::SumTree;
 
@@ -52,6 +52,10 @@ pub const IMPORTANCE: &str = "importance";
 pub const NEAREST: &str = "nearest_action";
 /// 1 where a row was collected online, `[1]`: a column of batches, not of records.
 pub const ONLINE: &str = "online";
+/// Mean of each number of a row that a generator normalises, one row: a column of batches.
+pub const ROW_MEAN: &str = "row_mean";
+/// Its standard deviation, plus 1e-5.
+pub const ROW_STD: &str = "row_std";
 /// 0 where the whole batch was drawn from recent rows, 1 otherwise, `[1]`: a column of batches, not of records.
 pub const FROM_ALL: &str = "from_all";
 

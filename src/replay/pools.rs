@@ -5,6 +5,9 @@
 //! one tree of priorities spans all. A *row* is a place in that array: the slot in its pool, behind the capacities of
 //! the pools before. Drawing is bounded by what is in the pools, never by what fits.
 //!
+//! Generated rows lie behind all others and stand apart: what concerns all rows, as a uniform draw or a tree, means the
+//! recorded and collected ones.
+//!
 //! Above 400 lines because the tests stand beside the code.
 
 use std::ops::Range;
@@ -18,6 +21,8 @@ use super::{Column, Error, Layout, SumTree};
 pub const OFFLINE: &str = "offline";
 /// Name of the pool of collected rows.
 pub const ONLINE: &str = "online";
+/// Names of the pools of generated rows: those like the data's, and those like collected ones.
+pub const GENERATED: [&str; 2] = ["generated_offline", "generated_online"];
 
 /// One pool: a ring of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,11 +90,13 @@ pub struct Pools {
     /// `[Σ capacities, stride]`, aligned so that padded records do not straddle lines, on huge pages if large
     records: Buffer,
     pools: Vec<Pool>,
+    /// how many of the pools are not generated
+    real: usize,
 }
 
 impl Pools {
-    /// Empty pools (name, rows that fit), whose memory is taken at once. Panics on a repeated name, and if all
-    /// capacities together are 0 or beyond 2^32 rows.
+    /// Empty pools (name, rows that fit), whose memory is taken at once; those of generated rows are the last. Panics on a
+    /// repeated name, and if all capacities together are 0 or beyond 2^32 rows.
     pub fn new(layout: Layout, pools: &[(&'static str, usize)]) -> Pools {
         let mut made: Vec<Pool> = Vec::with_capacity(pools.len());
         let mut start = 0;
@@ -103,7 +110,8 @@ impl Pools {
             "capacity of the replay must be in 1..2^32, got {start}"
         );
         let records = Buffer::new(start * layout.stride());
-        Pools { layout, records, pools: made }
+        let real = made.iter().position(|p| GENERATED.contains(&p.name)).unwrap_or(made.len());
+        Pools { layout, records, pools: made, real }
     }
 
     /// The pool of this name; panics if there is none.
@@ -120,9 +128,14 @@ impl Pools {
         self.pools.iter_mut().find(|p| p.name == name).expect("invariant: the pool is there")
     }
 
-    /// All pools, in the order of their rows.
+    /// All pools but generated ones, in the order of their rows.
     pub fn iter(&self) -> impl Iterator<Item = &Pool> {
-        self.pools.iter()
+        self.pools[..self.real].iter()
+    }
+
+    /// The pools of generated rows.
+    pub fn generated(&self) -> impl Iterator<Item = &Pool> {
+        self.pools[self.real..].iter()
     }
 
     /// The pool that a row belongs to.
@@ -131,14 +144,14 @@ impl Pools {
         found.unwrap_or_else(|| panic!("row {row} is in no pool"))
     }
 
-    /// Whether a row was collected.
+    /// Whether a row was collected, or generated like those.
     pub fn is_online(&self, row: usize) -> bool {
-        self.pool_of(row).name == ONLINE
+        [ONLINE, GENERATED[1]].contains(&self.pool_of(row).name)
     }
 
     /// Rows in all pools, the bound of a draw from all.
     pub fn len(&self) -> usize {
-        self.pools.iter().map(Pool::len).sum()
+        self.iter().map(Pool::len).sum()
     }
 
     /// Whether there is no row at all.
@@ -148,13 +161,13 @@ impl Pools {
 
     /// Rows that fit into all pools, the size of a tree over them.
     pub fn capacity(&self) -> usize {
-        self.pools.iter().map(|p| p.capacity).sum()
+        self.iter().map(|p| p.capacity).sum()
     }
 
     /// The k-th row of all, k < [`Pools::len`].
     #[inline]
     pub fn nth(&self, mut k: usize) -> usize {
-        for pool in &self.pools {
+        for pool in self.iter() {
             if k < pool.len() {
                 return pool.start + k;
             }

@@ -14,7 +14,7 @@
 
 use baq_kernels::philox::Philox;
 
-use super::pools::{OFFLINE, ONLINE, Pools};
+use super::pools::{OFFLINE, ONLINE, Pool, Pools};
 use super::sum_tree::{SumTree, uniform_row};
 
 /// Numbers drawn together, on the stack.
@@ -42,10 +42,20 @@ pub enum Source {
     All,
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Pool(name) => f.write_str(name),
+            Source::Latest(name, n) => write!(f, "latest {n} {name}"),
+            Source::All => f.write_str("of all"),
+        }
+    }
+}
+
 impl Source {
     fn len(self, pools: &Pools) -> usize {
         match self {
-            Source::Pool(name) => pools.pool(name).len(),
+            Source::Pool(name) => pools.find(name).map_or(0, Pool::len),
             Source::Latest(name, n) => pools.pool(name).len().min(n),
             Source::All => pools.len(),
         }
@@ -89,6 +99,18 @@ pub enum Recipe {
         rows: usize,
         /// no such batch before more than so many online rows have been collected
         after: u64,
+    },
+    /// Rows by one rule, then so many generated ones by another stream; while there are none of these, all rows by a rule
+    /// for so many.
+    Generated {
+        /// rule for what is left of the batch
+        real: Box<Recipe>,
+        /// rows from each source
+        parts: Vec<(Source, usize)>,
+        /// rule for a whole batch
+        whole: Box<Recipe>,
+        /// of the draws of generated rows
+        stream: u32,
     },
 }
 
@@ -167,13 +189,33 @@ impl Recipe {
                 let source = if from_all { Source::All } else { Source::Latest(ONLINE, *latest) };
                 compose_parts(&[(source, rows.len())], draw, pools, rows);
             }
+            Self::Generated { real, parts, whole, stream } => {
+                if parts.iter().all(|(source, _)| source.len(pools) == 0) {
+                    return whole.compose(draw, pools, tree, is_beta, rows, weights);
+                }
+                let n = self.real_rows(pools, rows.len());
+                let (rows, generated) = rows.split_at_mut(n);
+                from_all = real.compose(draw, pools, tree, is_beta, rows, &mut weights[..n]);
+                compose_parts(parts, Draw { stream: *stream, ..draw }, pools, generated);
+            }
         }
         from_all
     }
 
+    /// How many of the rows of a batch, the first ones, are recorded or collected; the others are generated.
+    pub fn real_rows(&self, pools: &Pools, batch: usize) -> usize {
+        let Self::Generated { parts, .. } = self else { return batch };
+        let there = parts.iter().any(|(source, _)| source.len(pools) > 0);
+        if there { batch - parts.iter().map(|(_, n)| n).sum::<usize>() } else { batch }
+    }
+
     /// Whether the rule needs a tree.
     pub fn is_prioritised(&self) -> bool {
-        matches!(self, Self::Prioritised { .. })
+        match self {
+            Self::Prioritised { .. } => true,
+            Self::Generated { real, .. } => real.is_prioritised(),
+            _ => false,
+        }
     }
 }
 

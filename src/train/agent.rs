@@ -7,7 +7,8 @@ use baq_kernels::Kernels;
 
 use super::error::TrainError;
 use super::needs;
-use crate::adapt::{self, Method};
+use crate::adapt::generator::Stage;
+use crate::adapt::{self, Generator, Method};
 use crate::algo::{self, Adaptation, Dims, Learner, Phase, Plain, Pretraining, Round};
 use crate::autodiff::{
     Clock, GroupId, Noise, Op, ParamId, ParamTable, Program, Select, Store, Trace, Tracer, Workspace,
@@ -22,13 +23,15 @@ pub struct Agent {
     pub learner: Box<dyn Learner>,
     /// what modifies it
     pub adaptation: Box<dyn Adaptation>,
+    /// what makes up transitions, if anything does
+    pub generator: Option<Box<dyn Generator>>,
     /// declarations
     pub table: Arc<ParamTable>,
     /// numbers
     pub store: Store,
     /// sizes
     pub dims: Dims,
-    /// how many groups of parameters are the learner's; those after them are the adaptation's
+    /// how many groups of parameters are the learner's; those after them are the adaptation's and the generator's
     pub base_groups: usize,
     /// what the tensors of its policies mean
     pub meanings: Vec<String>,
@@ -58,9 +61,15 @@ impl Agent {
         let base_groups = params.groups();
         let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)
             .map_err(|e| e.in_origin(&format!("{} with {}", method.algo, method.adapt)))?;
+        let generator = (method.generator()?)
+            .map(|entry| (entry.build)(config, dims, &mut params))
+            .transpose()
+            .map_err(|e| e.in_origin(&method.generator))?;
         let (targets, meanings) = (params.copies().to_vec(), params.meanings().to_vec());
         let (table, store) = (params.table(), Store::zeros(Arc::default()));
-        Ok((Agent { learner, adaptation, table, store, dims, base_groups, meanings, targets }, params))
+        let agent =
+            Agent { learner, adaptation, generator, table, store, dims, base_groups, meanings, targets };
+        Ok((agent, params))
     }
 
     /// Forgets at the switch what the options of the online phase say: moments, the targets' delay.
@@ -81,6 +90,11 @@ impl Agent {
     /// Traces one round.
     pub fn trace(&self, phase: &Phase) -> Trace {
         algo::trace(&self.table, self.dims, phase, self.learner.as_ref(), self.adaptation.as_ref())
+    }
+
+    /// The stages of a refresh of the generator; none without one.
+    pub fn refresh(&self) -> Vec<Stage> {
+        self.generator.as_ref().map_or_else(Vec::new, |generator| generator.stages(&self.table, self.dims))
     }
 
     /// Traces the model that gives priorities beside the rounds; `None` if the adaptation has none.

@@ -158,22 +158,24 @@ impl Batches {
             a.batch.rows(&mut agent.store, &mut self.pools, &self.rows);
             if let Some(tree) = &mut self.tree {
                 let names = a.batch.columns();
-                for (p, &row) in self.priorities.iter_mut().zip(&self.rows) {
+                let n = self.recipe.real_rows(&self.pools, self.rows.len());
+                for (p, &row) in self.priorities[..n].iter_mut().zip(&self.rows) {
                     *p = priority(agent, &self.pools, names, row as usize);
                 }
-                reprioritise(tree, &self.rows, &self.priorities)?;
+                reprioritise(tree, &self.rows[..n], &self.priorities[..n])?;
             }
         }
         Ok(())
     }
 
-    /// Gives the rows of the batch at hand new priorities.
+    /// Gives the rows of the batch at hand new priorities, except generated ones, which have none.
     ///
     /// # Errors
     /// Priorities that no tree takes.
     pub fn reprioritise(&mut self, masses: &[f64]) -> Result<(), TrainError> {
         let tree = self.tree.as_mut().expect("invariant: these batches follow priorities");
-        reprioritise(tree, &self.rows, masses)
+        let n = self.recipe.real_rows(&self.pools, self.rows.len());
+        reprioritise(tree, &self.rows[..n], &masses[..n])
     }
 
     /// Copies the batch at hand to the inputs of a program.
@@ -184,11 +186,7 @@ impl Batches {
         {
             nearest.copy_from_slice(neighbours.found());
         }
-        if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
-            for (x, &row) in online.iter_mut().zip(&self.rows) {
-                *x = if self.pools.is_online(row as usize) { 1.0 } else { 0.0 };
-            }
-        }
+        mark_online(workspace, program, &self.pools, &self.rows);
         if let Some(from_all) = workspace.input_mut(program, replay::FROM_ALL) {
             from_all.fill(if self.from_all { 1.0 } else { 0.0 });
         }
@@ -226,6 +224,19 @@ impl Batches {
         Ok(())
     }
 
+    /// Puts a generated transition into its pool, with its annotated columns.
+    pub fn push_generated(&mut self, agent: &mut Agent, pool: &'static str, record: &mut [f32]) {
+        if let Some(annotation) = &mut self.annotation {
+            let (s, a) = (self.pools.column(replay::S), self.pools.column(replay::A));
+            let of = |c: replay::Column| record[c.offset..][..c.len].to_vec();
+            annotation.one.one(&mut agent.store, &of(s), &of(a), &mut annotation.values);
+            for (name, value) in annotation.one.columns().iter().zip(&annotation.values) {
+                record[self.pools.column(name).offset] = *value;
+            }
+        }
+        self.pools.push(pool, record);
+    }
+
     /// Annotated columns of offline rows, where they move while training.
     pub fn moving(&self) -> Vec<(&'static str, Vec<f32>)> {
         let (true, Some(a)) = (self.refresh, &self.annotation) else { return Vec::new() };
@@ -252,6 +263,15 @@ impl Batches {
             }
         }
         all
+    }
+}
+
+/// Tells a program which of the rows were collected, if it asks.
+pub(super) fn mark_online(workspace: &mut Workspace, program: &Program, pools: &Pools, rows: &[u32]) {
+    if let Some(online) = workspace.input_mut(program, replay::ONLINE) {
+        for (x, &row) in online.iter_mut().zip(rows) {
+            *x = if pools.is_online(row as usize) { 1.0 } else { 0.0 };
+        }
     }
 }
 

@@ -75,6 +75,7 @@ impl File<'_> {
             ("policy updates", c.actor_updates, c.round),
             ("phase of the plan", c.phase, MOST),
             ("rounds of a model", c.fitted, MOST),
+            ("rounds of the generator", c.generator_rounds, MOST),
         ];
         for (what, count, most) in counts {
             let entry = format!("counters: {what}");

@@ -31,6 +31,8 @@ pub struct Counters {
     pub critic_updates: u64,
     /// policy updates of the online phase
     pub actor_updates: u64,
+    /// rounds of the generator's refreshes, in the online phase
+    pub generator_rounds: u64,
     /// raw reward of the present episode so far
     pub episode_return: f64,
     /// raw return of the last finished online episode

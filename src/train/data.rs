@@ -348,13 +348,22 @@ impl Dataset {
         next
     }
 
-    /// The transitions `rows` in a pool that they fill, and an empty pool for those that are collected, which together
-    /// hold `capacity` rows or at least these. There is room for annotated columns, and there are those that `recorded`
-    /// names.
+    /// The transitions `rows`, and room for collected ones, `capacity` together if that is more; with these further columns.
     pub fn pools(
         &self,
         rows: &[usize],
         capacity: usize,
+        annotated: &[&str],
+        recorded: Recorded,
+    ) -> Result<Pools, TrainError> {
+        self.pools_beside(rows, (capacity, &[]), annotated, recorded)
+    }
+
+    /// The same with empty pools (name, capacity) for generated rows.
+    pub fn pools_beside(
+        &self,
+        rows: &[usize],
+        (capacity, generated): (usize, &[(&'static str, usize)]),
         annotated: &[&str],
         recorded: Recorded,
     ) -> Result<Pools, TrainError> {
@@ -363,7 +372,8 @@ impl Dataset {
         extra.extend(annotated.iter().map(|n| (*n, 1)));
         let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
         let room = capacity.max(rows.len()).max(1) - rows.len();
-        let mut pools = Pools::new(layout, &[(OFFLINE, rows.len()), (ONLINE, room)]);
+        let sizes = [&[(OFFLINE, rows.len()), (ONLINE, room)], generated].concat();
+        let mut pools = Pools::new(layout, &sizes);
         let matrix = |m: &Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
         let vector = |v: &Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
         let returns = recorded.return_to_go.map(|rule| vector(&self.returns_to_go(rule)));

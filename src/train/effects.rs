@@ -8,6 +8,7 @@ use super::cadence;
 use super::data::Dataset;
 use super::error::TrainError;
 use super::plan::{offline_phase, online_phase};
+use crate::adapt::generator::Task;
 use crate::adapt::{self, Method};
 use crate::algo::{Dims, Given};
 use crate::config::{
@@ -298,6 +299,18 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
     if agent.adaptation.sampling().prioritised {
         let of = |online| agent.adaptation.priority(&[0.31, 0.77], online);
         text += &format!("{:?} {:?}", of(false), of(true));
+    }
+    if let Some(generator) = &agent.generator {
+        text += &format!("{} {:?} {:?}", generator.every(), generator.pools(), generator.parts(BATCH * 100));
+        for stage in agent.refresh() {
+            text += &match stage.task {
+                Task::Learn { trace, rows } => format!("{} {rows:?} {}", stage.rounds, trace.essence()),
+                Task::Draw { drawing: d, .. } => {
+                    let programs = [&d.step, &d.last].map(|t| t.essence());
+                    format!("{} {:?} {programs:?}", stage.rounds, d.levels)
+                }
+            };
+        }
     }
     let learner = &agent.learner;
     text += &format!("{:?} {:?} {}", learner.return_to_go(), learner.delay(), learner.next_action());

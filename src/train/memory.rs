@@ -12,7 +12,8 @@ use super::needs::{Needs, of_networks, options, store};
 use super::neighbours::Neighbours;
 use super::plan::{offline_phase, online_phase, starts_online};
 use super::run::kept;
-use crate::adapt;
+use crate::adapt::generator::{Stage, Task};
+use crate::adapt::{self, find_generator};
 use crate::algo::{Dims, Phase};
 use crate::autodiff::{Program, Select, Trace};
 use crate::config::{BufferMode, Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
@@ -27,6 +28,16 @@ fn rounds(trace: &Trace, roles: &[Roles]) -> f64 {
     let bytes = |critic, actor, metrics| program(trace, Select { critic, actor, metrics });
     let each = roles.iter().map(|r| bytes(r.critic, r.actor, false) + bytes(r.critic, r.actor, true));
     each.sum::<f64>() + bytes(false, false, true)
+}
+
+/// Bytes of the programs of a stage of a generator's refresh.
+fn of_stage(stage: Stage) -> f64 {
+    match stage.task {
+        Task::Learn { trace, .. } => rounds(&trace, &[Roles::BOTH, Roles::CRITIC]),
+        Task::Draw { drawing, .. } => {
+            [&drawing.begin, &drawing.step, &drawing.last].map(|t| program(t, Select::ALL)).iter().sum()
+        }
+    }
 }
 
 fn program(trace: &Trace, select: Select) -> f64 {
@@ -84,6 +95,15 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
             bytes += program(&trace, Select::ALL);
         }
     }
+    let mut drawn = 0;
+    if let Some(generator) = &agent.generator {
+        let bytes = agent.refresh().into_iter().map(of_stage).sum();
+        let large = |section: &str, key: &str| {
+            find_generator(section).is_some() && (of_networks(section, key) || key == "batch")
+        };
+        needs.add("the memory of a refresh", bytes, options(config, large));
+        drawn = generator.pools().iter().map(|(_, rows)| rows).sum();
+    }
     needs.add("the memory of a round", bytes, options(config, of_rounds("online")));
 
     let kept = kept(dataset, &online);
@@ -93,6 +113,9 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
     // The tree of masses, eight children to a node.
     bytes += if prioritised { online.capacity as f64 * 8.0 * 8.0 / 7.0 } else { 0.0 };
     needs.add("the replay", bytes, vec!["online.capacity".into()]);
+    // Beside the rows themselves their checkpoint in the making.
+    let rows = |section: &str, key: &str| find_generator(section).is_some() && key == "rows";
+    needs.add("generated transitions", 3.0 * replay(dims, annotated, 0, drawn), options(config, rows));
     let collected = online.env_steps.min(online.capacity as u64) as usize;
     let kept = 2.0 * replay(dims, annotated, 0, collected);
     needs.add("checkpoints of the collected transitions", kept, vec!["online.capacity".into()]);

@@ -19,6 +19,8 @@ pub mod error;
 pub mod evaluate;
 pub mod evaluations;
 pub mod gather;
+pub mod generated;
+pub mod generation;
 pub mod held_out;
 pub mod interaction;
 pub mod lock;

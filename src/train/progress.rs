@@ -23,8 +23,8 @@ use super::metrics::Evaluation;
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     signal: Arc<AtomicBool>,
-    /// rounds and environment steps
-    place: Option<(u64, u64)>,
+    /// rounds, environment steps and rounds of a generator
+    place: Option<(u64, u64, u64)>,
 }
 
 impl Stop {
@@ -54,12 +54,20 @@ impl Stop {
 
     /// At the first place after so many rounds and environment steps at which a run can stop.
     pub fn at(rounds: u64, env_steps: u64) -> Stop {
-        Stop { place: Some((rounds, env_steps)), ..Stop::default() }
+        Stop { place: Some((rounds, env_steps, 0)), ..Stop::default() }
+    }
+
+    /// Where a run stands, at the first place at which it can stop.
+    pub fn there(c: &Counters) -> Stop {
+        Stop { place: Some((c.round, c.env_step, c.generator_rounds)), ..Stop::default() }
     }
 
     /// Whether a run that stands there is to stop.
     pub fn reached(&self, counters: &Counters) -> bool {
-        let there = |(rounds, env_steps)| counters.round >= rounds && counters.env_step >= env_steps;
+        let c = counters;
+        let there = |(rounds, env_steps, generator_rounds)| {
+            c.round >= rounds && c.env_step >= env_steps && c.generator_rounds >= generator_rounds
+        };
         self.requested() || self.place.is_some_and(there)
     }
 

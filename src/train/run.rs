@@ -161,7 +161,8 @@ pub fn pools(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Pools,
         rows.sort_unstable();
     }
     let recorded = Recorded::online(agent.learner.as_ref());
-    dataset.pools(&rows, options.capacity, &annotation::columns(agent), recorded)
+    let generated = agent.generator.as_ref().map(|g| g.pools()).unwrap_or_default();
+    dataset.pools_beside(&rows, (options.capacity, &generated), &annotation::columns(agent), recorded)
 }
 
 /// Puts carried transitions into their pool. What an adaptation annotated is left behind: another one may go on.
@@ -185,7 +186,13 @@ pub fn carry(pools: &mut Pools, agent: &Agent, (width, rows): &(usize, Vec<f32>)
 pub fn check(config: &Config, agent: &Agent, dataset: &Dataset, from: &Sources) -> Result<(), TrainError> {
     let options: OnlineConfig = config.section();
     recipe(&options, agent)?;
-    reprioritiser::check(agent, !dataset.is_absent() && options.offline_rows != OfflineRows::None)?;
+    let offline_rows = !dataset.is_absent() && options.offline_rows != OfflineRows::None;
+    reprioritiser::check(agent, offline_rows)?;
+    if agent.generator.is_some() && !offline_rows {
+        return Err(TrainError::Input(
+            "run.generator: expected none without offline transitions, which it learns from; name data and keep some of them, or leave it out".into(),
+        ));
+    }
     if !from.goes_online(config) {
         return held_out::check(config, agent, dataset);
     }

@@ -1,7 +1,7 @@
 //! All sections of a configuration there are, and configurations read back from text.
 
 use super::error::TrainError;
-use crate::adapt::{ADAPTATIONS, Method};
+use crate::adapt::{ADAPTATIONS, GENERATORS, Method};
 use crate::algo::ALGORITHMS;
 use crate::config::{
     AnySection, AuditConfig, Config, DataConfig, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig,
@@ -20,6 +20,7 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
     ];
     all.extend(ALGORITHMS.iter().filter_map(|e| e.section).map(|s| s()));
     all.extend(ADAPTATIONS.iter().filter_map(|e| e.section).map(|s| s()));
+    all.extend(GENERATORS.iter().filter_map(|e| e.section).map(|s| s()));
     all
 }
 

@@ -9,6 +9,7 @@
 //! | `counters`, `credit`, `credit.actor`, `updates` | see [`Counters`] |
 //! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online |
 //! | `replay.*`, `env.*` | online phase only: collected rows, environment |
+//! | `generator.*` | with a generator only: its rounds, how many rows it has put where, what they were normalised by |
 //! | `ledger.position`, `ledger.chain` | with a ledger only: its records and bytes so far, its last link |
 //!
 //! Strings (a JSON text in the metadata, see [`container`](crate::checkpoint::container)): `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`, and what the bits
@@ -28,6 +29,7 @@ use super::counters::Counters;
 use super::data::Scales;
 use super::dataset_facts::DatasetFacts;
 use super::error::TrainError;
+use super::generated::{Generated, Scales as RowScales};
 use super::plan::Work;
 use super::rundir::{self, RunDir};
 use crate::algo::Dims;
@@ -39,6 +41,8 @@ use crate::replay::pools::{OFFLINE, ONLINE, Pool, by_age};
 
 /// Before the names of what early stopping goes back to.
 const BEST: &str = "best.";
+/// Before the numbers of the pools of generated rows.
+const GENERATED: &str = "replay.records.generated";
 /// Version of the layout.
 const FORMAT: &str = "baq-checkpoint-2";
 /// Version of the layout of a policy by itself, see [`super::policy`].
@@ -62,6 +66,8 @@ pub struct OnlineState {
     pub annotated: Vec<(&'static str, Vec<f32>)>,
     /// priorities, where they are a history instead of a function of the records
     pub priorities: Option<Priorities>,
+    /// what a generator has made
+    pub generated: Generated,
     /// complete state of the environment
     pub env: Vec<f64>,
     /// its last observation, unscaled
@@ -166,6 +172,17 @@ impl State<'_> {
             if let Some(p) = &o.priorities {
                 w.tensor("replay.priorities", &[p.leaves.len()], &p.leaves[..]);
                 w.tensor("replay.newest", &[1], vec![p.newest]);
+            }
+            if self.agent.generator.is_some() {
+                let pushed: Vec<u64> = o.generated.pools.iter().map(|(pushed, _)| *pushed).collect();
+                w.tensor("generator.rounds", &[1], vec![self.counters.generator_rounds]);
+                w.tensor("generator.pushed", &[pushed.len()], pushed);
+                for (k, (_, records)) in o.generated.pools.iter().enumerate() {
+                    w.tensor(&format!("{GENERATED}{k}"), &[records.len() / o.width, o.width], &records[..]);
+                }
+            }
+            if let Some(RowScales { mean, std }) = &o.generated.scales {
+                w.tensor("generator.scales", &[2, mean.len()], [&mean[..], &std[..]].concat());
             }
             w.tensor("env.state", &[o.env.len()], &o.env[..]);
             w.tensor("env.observation", &[o.observation.len()], &o.observation[..]);
@@ -423,6 +440,10 @@ impl Saved {
             actor_credit: owed[0],
             critic_updates: updates[0],
             actor_updates: updates[1],
+            generator_rounds: match self.reader.contains("generator.rounds") {
+                true => self.reader.tensor::<u64>("generator.rounds", &[1])?[0],
+                false => 0,
+            },
             episode_return: r[2],
             last_return: present(r[3]),
         })
@@ -576,6 +597,31 @@ impl Saved {
         Ok(())
     }
 
+    /// What a generator has made: of these pools (name, capacity), records of so many floats, scales of so many numbers.
+    pub fn generated(
+        &self,
+        pools: &[(&'static str, usize)],
+        width: usize,
+        numbers: usize,
+    ) -> Result<Generated, TrainError> {
+        let r = &self.reader;
+        let pushed = r.tensor::<u64>("generator.pushed", &[pools.len()])?;
+        let of = |(k, (&(_, capacity), &pushed)): (usize, (&(&'static str, usize), &u64))| {
+            let n = pushed.min(capacity as u64) as usize;
+            Ok((pushed, r.tensor(&format!("{GENERATED}{k}"), &[n, width])?))
+        };
+        let scales = match r.contains("generator.scales") {
+            false => None,
+            true => {
+                let mut mean = r.tensor::<f32>("generator.scales", &[2, numbers])?;
+                let std = mean.split_off(numbers);
+                Some(RowScales { mean, std })
+            }
+        };
+        let pools = pools.iter().zip(&pushed).enumerate().map(of).collect::<Result<_, TrainError>>()?;
+        Ok(Generated { scales, pools })
+    }
+
     /// The online part; `width` is that of a record, `annotated` the columns that were saved for offline
     /// rows, `priorities` whether those were saved.
     pub fn online(
@@ -613,6 +659,7 @@ impl Saved {
                 }),
                 false => None,
             },
+            generated: Generated::default(),
             env: vector("env.state")?,
             observation: vector("env.observation")?,
         })

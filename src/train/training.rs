@@ -20,6 +20,8 @@ use super::error::TrainError;
 use super::evaluate::Evaluator;
 use super::evaluations::{Evaluation, EvaluationLog};
 use super::gather::check_columns;
+use super::generated::Generated;
+use super::generation::Generation;
 use super::held_out::{self, HeldOut, VALIDATION_LOSS};
 use super::interaction::{Interaction, Surroundings, environment};
 use super::metrics::MetricLog;
@@ -69,6 +71,7 @@ pub struct Training<'a> {
     held_out: Option<HeldOut>,
     interaction: Option<Interaction>,
     reprioritiser: Option<Reprioritiser>,
+    generation: Option<Generation>,
 }
 
 /// What every phase is made from.
@@ -128,6 +131,7 @@ impl<'a> Training<'a> {
             extended,
             interaction: None,
             reprioritiser: None,
+            generation: None,
             config,
             run,
             agent,
@@ -166,6 +170,7 @@ impl<'a> Training<'a> {
             extended: false,
             interaction: None,
             reprioritiser: None,
+            generation: None,
             batches: Batches::uniform(pools, (run.seed, Stream::Model), batch),
             rounds: Rounds::new(trace, &[Roles::BOTH]),
             evaluator: None,
@@ -199,6 +204,8 @@ impl<'a> Training<'a> {
         let offline = batches.pools().pool(OFFLINE_POOL).len();
         let newest = online.as_ref().and_then(|o| o.priorities.as_ref()).map(|p| p.newest);
         let reprioritiser = Reprioritiser::new(&agent, run.seed, offline, newest)?;
+        let scales = online.as_ref().and_then(|o| o.generated.scales.clone());
+        let generation = Generation::new(&agent, &options, run.seed, batches.pools(), scales);
         let mut interaction = Interaction::new(config, env, &agent, dataset, layout);
         match online {
             Some(state) => interaction.restore(&state.env, state.observation, &counters)?,
@@ -234,6 +241,7 @@ impl<'a> Training<'a> {
             periods,
             evaluator,
             reprioritiser,
+            generation,
         })
     }
 
@@ -274,7 +282,12 @@ impl<'a> Training<'a> {
 
     /// Rounds that are still to be made for the last unit.
     fn due(&self) -> u64 {
-        self.interaction.as_ref().map_or(0, Interaction::due)
+        self.interaction.as_ref().map_or(0, Interaction::due) + self.generating()
+    }
+
+    /// Those of them that the generator makes first.
+    fn generating(&self) -> u64 {
+        self.generation.as_ref().map_or(0, |generation| generation.due(&self.counters))
     }
 
     /// How the phase has ended, if it has. A function of the counters alone, so that an ended one stays so.
@@ -340,8 +353,15 @@ impl<'a> Training<'a> {
             self.round(roles, measure, probe)?;
             return Ok(1);
         }
-        let mut made = 0;
-        while self.due() > 0 && (made == 0 || !enough(&self.counters)) {
+        let (mut made, mut begun) = (0, false);
+        while self.due() > 0 && (!begun || !enough(&self.counters)) {
+            begun = true;
+            let generating = self.generating() > 0;
+            if let (true, Some(generation)) = (generating, &mut self.generation) {
+                generation.round(&mut self.agent, &mut self.batches, self.counters.generator_rounds)?;
+                self.counters.generator_rounds += 1;
+                continue;
+            }
             let round = self.counters.round;
             let interaction = self.interaction.as_mut().expect("invariant: a phase in an environment");
             let roles = interaction.next_round(round, delay);
@@ -354,6 +374,9 @@ impl<'a> Training<'a> {
 
     /// An environment step, where there is an environment and the last one has no rounds due.
     fn advance(&mut self) -> Result<(), TrainError> {
+        if self.due() > 0 {
+            return Ok(());
+        }
         let Some(interaction) = &mut self.interaction else { return Ok(()) };
         interaction.advance(&mut Surroundings {
             agent: &mut self.agent,
@@ -475,6 +498,10 @@ impl<'a> Training<'a> {
                 });
                 Priorities { leaves: leaves.collect(), newest: beside.newest() }
             }),
+            generated: Generated {
+                scales: self.generation.as_ref().and_then(|generation| generation.scales().cloned()),
+                pools: pools.generated().map(|pool| (pool.pushed(), pools.records(pool.name()))).collect(),
+            },
             env,
             observation,
         }
@@ -485,6 +512,7 @@ impl<'a> Training<'a> {
         let mut columns = self.rounds.metrics();
         columns.extend(self.held_out.iter().map(|_| &VALIDATION_LOSS));
         columns.extend(self.reprioritiser.iter().flat_map(Reprioritiser::metrics));
+        columns.extend(self.generation.iter().flat_map(Generation::metrics));
         columns.extend(self.interaction.iter().map(|_| &EPISODE_RETURN));
         columns
     }
@@ -495,6 +523,10 @@ impl<'a> Training<'a> {
         if rounds > 0 {
             values.extend(self.rounds.values());
             values.extend(self.reprioritiser.iter().flat_map(Reprioritiser::values));
+        }
+        if let Some(generation) = &mut self.generation {
+            let (store, done) = (&mut self.agent.store, self.counters.generator_rounds);
+            values.extend(generation.values(store, self.batches.pools(), done));
         }
         values.extend(self.validate().map(|loss| (&VALIDATION_LOSS, loss)));
         values
@@ -719,10 +751,24 @@ impl Logs {
     }
 }
 
-/// The rule that the options and the adaptation's sampling ask for; an error if one cannot follow the other.
+/// The rule that the options, the adaptation's sampling and the generator ask for; an error if one cannot follow the other.
 pub fn recipe(options: &OnlineConfig, agent: &Agent) -> Result<Recipe, TrainError> {
-    let sampling = agent.adaptation.sampling();
     let batch = options.rows();
+    let whole = real_recipe(options, agent, batch)?;
+    let Some(generator) = &agent.generator else { return Ok(whole) };
+    let parts = generator.parts(batch);
+    let left = batch - parts.iter().map(|(_, n)| n).sum::<usize>();
+    Ok(Recipe::Generated {
+        real: Box::new(real_recipe(options, agent, left)?),
+        parts,
+        whole: Box::new(whole),
+        stream: Stream::Generated as u32,
+    })
+}
+
+/// The rule for so many rows without a generator.
+fn real_recipe(options: &OnlineConfig, agent: &Agent, batch: usize) -> Result<Recipe, TrainError> {
+    let sampling = agent.adaptation.sampling();
     if let Some(Latest { share, rows, after }) = sampling.latest {
         return match options.buffer {
             BufferMode::Append => Ok(Recipe::Either { share, rows, after }),
@@ -738,7 +784,9 @@ pub fn recipe(options: &OnlineConfig, agent: &Agent) -> Result<Recipe, TrainErro
         }
         (BufferMode::Mix(share), false) => Ok(Recipe::mix(share, batch)),
         (BufferMode::Proportional, false) => Ok(Recipe::Proportional),
-        (BufferMode::Concat(_), false) => Ok(Recipe::concat(options.batch, batch)),
+        (BufferMode::Concat(share), false) => {
+            Ok(Recipe::concat((batch as f64 * share).round() as usize, batch))
+        }
         (other, true) => Err(TrainError::Input(format!(
             "online.buffer: expected append with prioritised sampling, got {other}; set online.buffer=append or switch priorities off",
         ))),
@@ -750,7 +798,7 @@ fn restore(saved: &Saved, agent: &Agent, pools: &mut Pools) -> Result<OnlineStat
     let names = annotation::columns(agent);
     let sampling = agent.adaptation.sampling();
     let moving = if sampling.refresh { &names[..] } else { &[] };
-    let state = saved.online(pools.layout().width(), moving, sampling.opening_share.is_some())?;
+    let mut state = saved.online(pools.layout().width(), moving, sampling.opening_share.is_some())?;
     let offline = pools.pool(OFFLINE_POOL).len() as u64;
     let differ =
         [("capacity", pools.capacity() as u64, state.capacity), ("offline rows", offline, state.offline)];
@@ -760,6 +808,13 @@ fn restore(saved: &Saved, agent: &Agent, pools: &mut Pools) -> Result<OnlineStat
         }
     }
     pools.restore(ONLINE_POOL, state.pushed, &state.records)?;
+    if let Some(generator) = &agent.generator {
+        let sizes = generator.pools();
+        state.generated = saved.generated(&sizes, pools.layout().width(), generator.rows().normalised())?;
+        for ((name, _), (pushed, records)) in sizes.iter().zip(&state.generated.pools) {
+            pools.restore(name, *pushed, records)?;
+        }
+    }
     Ok(state)
 }
 

@@ -3,25 +3,30 @@
 use serde_json::json;
 
 use super::gradients::{Gradients, MOVED, SMALL, about, small};
-use crate::adapt::ADAPTATIONS;
+use crate::adapt::{ADAPTATIONS, GENERATORS, PLAIN};
 use crate::algo::ALGORITHMS;
 use crate::audit::f32_check::TOLERANCE_F32;
 use crate::audit::gradcheck::TOLERANCE;
 use crate::cli::{Common, Outcome, Verdict};
+use crate::config::RunConfig;
 use crate::train::agent::Agent;
 
 /// One line per method that the registries allow.
 pub(super) fn run(args: &Gradients, common: Common) -> Outcome {
     let (mut methods, mut refused, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     let mut moved = false;
-    let all = ALGORITHMS.iter().flat_map(|base| ADAPTATIONS.iter().map(move |m| (base.name, m.name)));
-    for (algo, adapt) in all {
-        let small = small(&args.config(common, Some(algo), Some(adapt))?)?;
+    let pairs = ALGORITHMS.iter().flat_map(|base| ADAPTATIONS.iter().map(move |m| (base.name, m.name, None)));
+    // A generator reads nothing of the method under it but its policy.
+    let usual = RunConfig::default().algo;
+    let generators = GENERATORS.iter().map(|g| (usual.as_str(), PLAIN, Some(g.name)));
+    for (algo, adapt, generator) in pairs.chain(generators) {
+        let names = (Some(algo), Some(adapt), generator);
+        let small = small(&args.config(common, names)?)?;
         if let Err(e) = Agent::new(&small, SMALL) {
             refused.push(e.to_string());
             continue;
         }
-        let method = args.method(common, Some(algo), Some(adapt))?;
+        let method = args.method(common, names)?;
         let (f64, f32) = (method.worst(), method.worst_f32());
         let passed = method.failed() == 0;
         if !common.json {

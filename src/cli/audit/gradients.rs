@@ -7,7 +7,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::adapt::{ADAPTATIONS, Method};
+use crate::adapt::{ADAPTATIONS, GENERATORS, Method, NONE};
 use crate::algo::{ALGORITHMS, Dims, Phase};
 use crate::audit::f32_check::{F32Check, TOLERANCE_F32, check_f32};
 use crate::audit::gradcheck::{self, TOLERANCE, TensorCheck};
@@ -33,8 +33,11 @@ pub struct Gradients {
     /// adaptation: see `baq options` (default: plain)
     #[arg(long)]
     adapt: Option<String>,
-    /// every base algorithm with every adaptation, one line each
-    #[arg(long, conflicts_with_all = ["algo", "adapt", "preset"])]
+    /// what makes up further transitions: none or cfdg (default: none)
+    #[arg(long)]
+    generator: Option<String>,
+    /// every base algorithm with every adaptation, and every generator over the first of them, one line each
+    #[arg(long, conflicts_with_all = ["algo", "adapt", "generator", "preset"])]
     pub(super) all: bool,
     /// preset to start from (default: the one named like the algorithm)
     #[arg(long, value_name = "NAME")]
@@ -46,6 +49,9 @@ pub struct Gradients {
     #[arg(long, value_name = "FILE")]
     data: Option<String>,
 }
+
+/// Those of an algorithm, an adaptation and a generator, where they are given.
+pub(super) type Names<'a> = (Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
 /// The checks of one program.
 struct Part {
@@ -169,7 +175,8 @@ pub(super) fn about(dims: Dims) -> String {
 
 impl Gradients {
     pub(super) fn run(self, common: Common) -> Outcome {
-        let method = self.method(common, self.algo.as_deref(), self.adapt.as_deref())?;
+        let names = (self.algo.as_deref(), self.adapt.as_deref(), self.generator.as_deref());
+        let method = self.method(common, names)?;
         let passed = method.failed() == 0;
         if common.json {
             let checks: Vec<Value> = method.parts.iter().map(to_json).collect();
@@ -196,14 +203,15 @@ impl Gradients {
     pub(super) fn config(
         &self,
         common: Common,
-        algo: Option<&str>,
-        adapt: Option<&str>,
+        (algo, adapt, generator): Names<'_>,
     ) -> Result<Config, TrainError> {
         // One set of options serves all methods: what belongs to another one is left out.
-        let methods = || ALGORITHMS.iter().map(|e| e.name).chain(ADAPTATIONS.iter().map(|e| e.name));
+        let modifiers = || ADAPTATIONS.iter().map(|e| e.name).chain(GENERATORS.iter().map(|e| e.name));
+        let methods = || ALGORITHMS.iter().map(|e| e.name).chain(modifiers());
         let others: Vec<&str> = match (self.all, algo) {
             (true, Some(name)) => {
-                let mine = Method::new(name, adapt.unwrap_or_default()).sections()?;
+                let method = Method::new(name, adapt.unwrap_or_default());
+                let mine = method.with(generator.unwrap_or(NONE)).sections()?;
                 methods().filter(|n| !mine.contains(n)).collect()
             }
             _ => Vec::new(),
@@ -213,6 +221,7 @@ impl Gradients {
             preset: self.preset.clone(),
             sets: self.sets.iter().filter(mine).cloned().collect(),
             env: Some("none".into()),
+            generator: generator.map(str::to_string),
             data: self.data.clone(),
             ..RunArgs::default()
         };
@@ -223,13 +232,8 @@ impl Gradients {
         Ok(config)
     }
 
-    pub(super) fn method(
-        &self,
-        common: Common,
-        algo: Option<&str>,
-        adapt: Option<&str>,
-    ) -> Result<Checked, TrainError> {
-        let config = self.config(common, algo, adapt)?;
+    pub(super) fn method(&self, common: Common, names: Names<'_>) -> Result<Checked, TrainError> {
+        let config = self.config(common, names)?;
         let seed = common.seed.unwrap_or(0);
         let mut dims = WIDE;
         let mut pools = None;
@@ -298,6 +302,8 @@ fn check(
     if let Some(model) = agent.reprioritisation_trace() {
         parts.push(part("priorities", &model));
     }
+    let refresh = agent.refresh();
+    parts.extend(refresh.iter().filter_map(|stage| Some(part(stage.name, stage.learns()?))));
     Ok(parts)
 }
 

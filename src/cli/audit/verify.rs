@@ -223,7 +223,7 @@ impl Verify {
         let stop = match &change {
             Some(change) if change.from <= to => Stop::at(change.from, 0),
             _ if to < last.round => Stop::at(to, 0),
-            _ => Stop::at(last.round, last.env_step),
+            _ => Stop::there(&last),
         };
         let whole = change.is_none() && to == last.round;
         let closed = ledger.closing().is_some();

@@ -1,0 +1,299 @@
+//! Refreshes of a generator: its rounds, between the environment steps that they precede and the rounds of these.
+//!
+//! A refresh is due in the first step that learns after every so many steps, and is a list of rounds like any other work: it
+//! may be interrupted after each, and what is left follows from the counters. Rows, batches and noise of a round are functions
+//! of (seed, its number).
+//!
+//! Probes are not told of these rounds, whose clock is no one else's. What they come to shows in the losses of the rounds that
+//! read generated rows, and in the checkpoint, which has the networks, the rows and their scales.
+
+use super::agent::Agent;
+use super::batches::{Batches, mark_online};
+use super::cadence::Roles;
+use super::counters::Counters;
+use super::error::TrainError;
+use super::gather::gather;
+use super::generated::Scales;
+use super::rounds::Rounds;
+use crate::adapt::generator::{Rows, Stage, Task};
+use crate::autodiff::{Clock, Metric, Noise, Program, Select, Store, Trace, Workspace};
+use crate::config::OnlineConfig;
+use crate::nn::diffusion::{ADDED, AVERAGED_EVERY, Drawing, Level, NEXT, SIGMA, X};
+use crate::replay::{self, Draw, Pools, Recipe};
+use crate::rng::{Stream, derive};
+
+/// A generator at work.
+pub struct Generation {
+    every: u64,
+    idle: u64,
+    seed: u64,
+    rows: Rows,
+    stages: Vec<(u64, Work)>,
+    /// of one refresh
+    rounds: u64,
+    /// what rows are normalised by, from the beginning of the last refresh on
+    scales: Option<Scales>,
+    record: Vec<f32>,
+}
+
+enum Work {
+    Learn(Box<Learning>),
+    Draw(&'static str, Box<Drawer>),
+}
+
+impl Generation {
+    /// Compiles the agent's generator; `None` without one. `scales` are those that were saved.
+    pub fn new(
+        agent: &Agent,
+        options: &OnlineConfig,
+        seed: u64,
+        pools: &Pools,
+        scales: Option<Scales>,
+    ) -> Option<Generation> {
+        let generator = agent.generator.as_ref()?;
+        let of = |stage: Stage| match stage.task {
+            Task::Learn { trace, rows } => {
+                let learning = Learning::new(*trace, rows, seed);
+                (stage.rounds, Work::Learn(Box::new(learning)))
+            }
+            Task::Draw { pool, drawing } => (stage.rounds, Work::Draw(pool, Box::new(Drawer::new(&drawing)))),
+        };
+        let stages: Vec<_> = agent.refresh().into_iter().map(of).collect();
+        Some(Generation {
+            every: generator.every(),
+            idle: options.idle_steps(),
+            seed: derive(seed, Stream::Generator),
+            rows: generator.rows(),
+            rounds: stages.iter().map(|(rounds, _)| rounds).sum(),
+            stages,
+            scales,
+            record: vec![0.0; pools.layout().width()],
+        })
+    }
+
+    /// Rounds that are still to be made before the rounds of the last environment step.
+    pub fn due(&self, counters: &Counters) -> u64 {
+        let before = |steps: u64| steps.saturating_sub(1) / self.every;
+        let learns = counters.env_step > self.idle;
+        let refreshes = if learns { before(counters.env_step) - before(self.idle) } else { 0 };
+        (refreshes * self.rounds).saturating_sub(counters.generator_rounds)
+    }
+
+    /// One round, number `done` of all, counted from 0.
+    ///
+    /// # Errors
+    /// Rows that are no numbers.
+    pub fn round(&mut self, agent: &mut Agent, batches: &mut Batches, done: u64) -> Result<(), TrainError> {
+        let mut at = done % self.rounds;
+        if at == 0 {
+            self.scales = Some(Scales::of(batches.pools()));
+        }
+        let scales = self.scales.as_ref().expect("invariant: a refresh begins with its scales");
+        let noise = Noise::Seed(self.seed.wrapping_add(done));
+        for (rounds, work) in &mut self.stages {
+            if at >= *rounds {
+                at -= *rounds;
+                continue;
+            }
+            match work {
+                Work::Learn(learning) => {
+                    let roles =
+                        if (at + 1).is_multiple_of(AVERAGED_EVERY) { Roles::BOTH } else { Roles::CRITIC };
+                    learning.fill(batches.pools(), scales, Some(roles), done);
+                    let (program, workspace) = learning.rounds.pick(roles, false);
+                    let clock = Clock { round: 0, phase_round: at };
+                    program.run(workspace, &mut agent.store, clock, noise);
+                }
+                Work::Draw(pool, drawer) => {
+                    drawer.scale(scales);
+                    drawer.run(&mut agent.store, noise);
+                    let left = batches.pools().pool(pool).capacity() - at as usize * drawer.rows;
+                    drawer.put(agent, batches, (pool, left), &mut self.record)?;
+                }
+            }
+            return Ok(());
+        }
+        unreachable!("invariant: a refresh has as many rounds as its stages")
+    }
+
+    /// What rows are normalised by, once there has been a refresh.
+    pub fn scales(&self) -> Option<&Scales> {
+        self.scales.as_ref()
+    }
+
+    /// What its rows are like.
+    pub fn rows(&self) -> Rows {
+        self.rows
+    }
+
+    fn learnings(&self) -> impl Iterator<Item = &Learning> {
+        self.stages.iter().filter_map(|(_, work)| match work {
+            Work::Learn(learning) => Some(&**learning),
+            Work::Draw(..) => None,
+        })
+    }
+
+    /// Metrics that it reports.
+    pub fn metrics(&self) -> impl Iterator<Item = &'static Metric> {
+        self.learnings().flat_map(|learning| learning.rounds.metrics())
+    }
+
+    /// Their values as the networks stand after `done` rounds, on batches as its next round would see them; none before the
+    /// first refresh.
+    pub fn values(&mut self, store: &mut Store, pools: &Pools, done: u64) -> Vec<(&'static Metric, f64)> {
+        let (Some(scales), noise) = (&self.scales, Noise::Seed(self.seed.wrapping_add(done))) else {
+            return Vec::new();
+        };
+        let mut values = Vec::new();
+        for (_, work) in &mut self.stages {
+            if let Work::Learn(learning) = work {
+                learning.fill(pools, scales, None, done);
+                let (program, workspace) = learning.rounds.observer();
+                program.run(workspace, store, Clock::default(), noise);
+                values.extend(learning.rounds.observed());
+            }
+        }
+        values
+    }
+}
+
+/// Rounds of learning on rows of the replay.
+struct Learning {
+    rounds: Rounds,
+    recipe: Recipe,
+    seed: u64,
+    rows: Vec<u32>,
+    weights: Vec<f32>,
+}
+
+impl Learning {
+    fn new(trace: Trace, parts: Vec<(replay::Source, usize)>, seed: u64) -> Learning {
+        let batch = parts.iter().map(|(_, n)| n).sum();
+        Learning {
+            rounds: Rounds::new(trace, &[Roles::BOTH, Roles::CRITIC]),
+            recipe: Recipe::Parts(parts),
+            seed,
+            rows: vec![0; batch],
+            weights: vec![0.0; batch],
+        }
+    }
+
+    /// Brings the batch of round `done` to the program of these roles, or to the one that only measures.
+    fn fill(&mut self, pools: &Pools, scales: &Scales, roles: Option<Roles>, done: u64) {
+        let draw = Draw { seed: self.seed, stream: Stream::GeneratorBatch as u32, update: done };
+        self.recipe.compose(draw, pools, None, 0.0, &mut self.rows, &mut self.weights);
+        let (program, workspace) = match roles {
+            Some(roles) => self.rounds.pick(roles, false),
+            None => self.rounds.observer(),
+        };
+        gather(workspace, program, pools, &self.rows);
+        mark_online(workspace, program, pools, &self.rows);
+        scales.fill(workspace, program);
+    }
+}
+
+/// The compiled programs of a sampler.
+pub struct Drawer {
+    programs: [(Program, Workspace); 3],
+    levels: Vec<Level>,
+    rows: usize,
+    x: Vec<f32>,
+}
+
+impl Drawer {
+    /// Compiles them.
+    pub fn new(drawing: &Drawing) -> Drawer {
+        let compile = |trace: &Trace| {
+            let program = Program::compile(trace, Select::ALL);
+            let workspace = Workspace::new(&program);
+            (program, workspace)
+        };
+        let numbers = drawing.begin.graph.nodes().last().map_or(0, |node| node.shape.len());
+        Drawer {
+            programs: [&drawing.begin, &drawing.step, &drawing.last].map(compile),
+            levels: drawing.levels.clone(),
+            rows: drawing.rows,
+            x: vec![0.0; numbers],
+        }
+    }
+
+    /// Sets an input of all programs that have it.
+    pub fn set(&mut self, name: &str, values: &[f32]) {
+        for (program, workspace) in &mut self.programs {
+            if let Some(input) = workspace.input_mut(program, name) {
+                input.copy_from_slice(values);
+            }
+        }
+    }
+
+    fn scale(&mut self, scales: &Scales) {
+        self.programs.iter_mut().for_each(|(program, workspace)| scales.fill(workspace, program));
+    }
+
+    /// Draws all rows.
+    pub fn run(&mut self, store: &mut Store, noise: Noise<'_>) {
+        let [begin, step, last] = &mut self.programs;
+        let (program, workspace) = begin;
+        program.run(workspace, store, Clock::default(), noise);
+        self.x.copy_from_slice(workspace.output(program, X));
+        let steps = self.levels.len();
+        for (i, level) in self.levels.iter().enumerate() {
+            let (program, workspace) = if i + 1 < steps { &mut *step } else { &mut *last };
+            let numbers = [(SIGMA, level.sigma), (NEXT, level.next), (ADDED, level.added)];
+            for (name, number) in numbers {
+                if let Some(input) = workspace.input_mut(program, name) {
+                    input.fill(number as f32);
+                }
+            }
+            if let Some(input) = workspace.input_mut(program, X) {
+                input.copy_from_slice(&self.x);
+            }
+            let clock = Clock { round: i as u64 + 1, phase_round: 0 };
+            program.run(workspace, store, clock, noise);
+            if i + 1 < steps {
+                self.x.copy_from_slice(workspace.output(program, X));
+            }
+        }
+    }
+
+    /// Puts at most `left` of the rows that were drawn into a pool.
+    fn put(
+        &self,
+        agent: &mut Agent,
+        batches: &mut Batches,
+        (pool, left): (&'static str, usize),
+        record: &mut [f32],
+    ) -> Result<(), TrainError> {
+        for row in 0..left.min(self.rows) {
+            record.fill(0.0);
+            let layout = batches.pools().layout();
+            if let Some(column) = layout.find(replay::RETURN_TO_GO) {
+                // The value that changes nothing, as in a row whose episode has not ended.
+                record[column.offset] = f32::NEG_INFINITY;
+            }
+            for name in [replay::S, replay::A, replay::R, replay::M, replay::S2] {
+                let column = layout.column(name);
+                let values = &self.output(name)[row * column.len..][..column.len];
+                if let Some(x) = values.iter().find(|x| !x.is_finite()) {
+                    return Err(TrainError::Input(format!(
+                        "the generator has diverged: expected finite numbers in the column {name} of its rows, got {x}; lower its learning rate or its guidance"
+                    )));
+                }
+                record[column.offset..][..column.len].copy_from_slice(values);
+            }
+            batches.push_generated(agent, pool, record);
+        }
+        Ok(())
+    }
+
+    /// What the last step has put out.
+    pub fn output(&self, name: &str) -> &[f32] {
+        let (program, workspace) = &self.programs[2];
+        workspace.output(program, name)
+    }
+
+    /// Useful floating-point operations of a step that is not the last.
+    pub fn step_flops(&self) -> u64 {
+        self.programs[1].0.flops()
+    }
+}

@@ -1,0 +1,279 @@
+//! The denoiser, its samplers, and what generators make of them.
+
+mod common;
+
+use std::sync::Arc;
+
+use baq::algo::Dims;
+use baq::autodiff::{Clock, Noise, ParamTable, Program, Select, Store, Tracer, Workspace};
+use baq::config::NetSpec;
+use baq::nn::Params;
+use baq::nn::diffusion::{self, Denoiser, Drawing, KNOWN, Method, Sampler, slope};
+use baq::replay::pools::{GENERATED, OFFLINE, ONLINE};
+use baq::replay::{self, Draw, Layout, Pools, Recipe, Source};
+use baq::train::generation::Drawer;
+use common::{Numbers, SMALL, agent};
+
+/// Rows of one draw.
+const ROWS: usize = 500;
+const BATCH: usize = 256;
+const HEUN: Sampler = Sampler { steps: 16, method: Method::Heun, churn: 0.0 };
+
+/// A denoiser of rows of `size` numbers.
+struct Toy {
+    denoiser: Denoiser,
+    table: Arc<ParamTable>,
+    store: Store,
+    labels: usize,
+}
+
+impl Toy {
+    fn new(size: usize, labels: usize) -> Toy {
+        let mut params = Params::default();
+        let spec = NetSpec::from(vec![32, 96, 96, 96]);
+        let denoiser = Denoiser::declare(&mut params, "denoiser", (size, labels), &spec).expect("widths");
+        let (table, store) = params.finish(3);
+        Toy { denoiser, table, store, labels }
+    }
+
+    /// Learns from batches that `rows` fills: rows `[B, D]` and labels `[B, labels]`.
+    fn learn(&mut self, updates: u64, mut rows: impl FnMut(&mut [f32], &mut [f32])) {
+        let t = Tracer::new(self.table.clone());
+        let x = t.input("x", BATCH, self.denoiser.size());
+        let label = (self.labels > 0).then(|| t.input("label", BATCH, self.labels));
+        let mut optimiser = diffusion::optimiser().adam();
+        optimiser.lr = "cosine(0.002, 0, auto)".parse::<baq::autodiff::Schedule>().unwrap().over(updates);
+        self.denoiser.train(&t, &optimiser, 0.1, self.denoiser.loss(x, label));
+        let trace = t.finish();
+        let of = |actor| Program::compile(&trace, Select { critic: true, actor, metrics: false });
+        let programs = [of(false), of(true)];
+        let mut workspaces = [Workspace::new(&programs[0]), Workspace::new(&programs[1])];
+        let (mut x, mut label) = (vec![0.0; BATCH * self.denoiser.size()], vec![0.0; BATCH * self.labels]);
+        for round in 0..updates {
+            rows(&mut x, &mut label);
+            let k = usize::from((round + 1) % diffusion::AVERAGED_EVERY == 0);
+            let (program, workspace) = (&programs[k], &mut workspaces[k]);
+            workspace.input_mut(program, "x").expect("it reads rows").copy_from_slice(&x);
+            if let Some(input) = workspace.input_mut(program, "label") {
+                input.copy_from_slice(&label);
+            }
+            program.run(workspace, &mut self.store, Clock { round, phase_round: round }, Noise::Seed(5));
+        }
+    }
+
+    fn draw(&mut self, sampler: Sampler, slope: &diffusion::Slope<'_>, seed: u64) -> Vec<f32> {
+        let mut drawer = Drawer::new(&self.drawing(sampler, 0, slope));
+        drawer.run(&mut self.store, Noise::Seed(seed));
+        drawer.output("rows").to_vec()
+    }
+
+    fn drawing(&self, sampler: Sampler, known: usize, slope: &diffusion::Slope<'_>) -> Drawing {
+        let sizes = (ROWS, self.denoiser.size(), known);
+        sampler.trace(&self.table, sizes, slope, &|t, x| t.output("rows", x))
+    }
+
+    fn unguided(&mut self, sampler: Sampler) -> Vec<f32> {
+        let denoiser = self.denoiser.clone();
+        self.draw(sampler, &|x, sigma| slope(x, sigma, denoiser.denoise(x, sigma, None)), 9)
+    }
+}
+
+fn normal(x: &mut Numbers) -> f64 {
+    (0..12).map(|_| x.unit()).sum::<f64>() / 2.0
+}
+
+/// Two half circles that reach into each other, standardised, with a little noise.
+fn moons(x: &mut Numbers, out: &mut [f32]) {
+    for row in out.chunks_exact_mut(2) {
+        let angle = (x.unit() + 1.0) * std::f64::consts::FRAC_PI_2;
+        let (a, b) = match x.chance(0.5) {
+            true => (angle.cos(), angle.sin()),
+            false => (1.0 - angle.cos(), 0.5 - angle.sin()),
+        };
+        let noise = [normal(x), normal(x)].map(|e| 0.06 * e);
+        row.copy_from_slice(&[((a + noise[0] - 0.5) / 0.87) as f32, ((b + noise[1] - 0.25) / 0.5) as f32]);
+    }
+}
+
+/// Szekely's energy distance of two sets of points in the plane: 2 E|X-Y| - E|X-X'| - E|Y-Y'|.
+fn distance(a: &[f32], b: &[f32]) -> f64 {
+    let mean = |a: &[f32], b: &[f32]| {
+        let pairs = a.chunks_exact(2).flat_map(|p| b.chunks_exact(2).map(move |q| (p, q)));
+        let (mut sum, mut n) = (0.0, 0.0);
+        for (p, q) in pairs {
+            sum += f64::from((p[0] - q[0]).powi(2) + (p[1] - q[1]).powi(2)).sqrt();
+            n += 1.0;
+        }
+        sum / n
+    };
+    2.0 * mean(a, b) - mean(a, a) - mean(b, b)
+}
+
+#[test]
+fn two_moons() {
+    let mut x = Numbers(1);
+    let mut toy = Toy::new(2, 0);
+    let (mut held_out, mut others, mut gaussian) = (vec![0.0; 4000], vec![0.0; 4000], vec![0.0; 4000]);
+    moons(&mut Numbers(77), &mut held_out);
+    moons(&mut Numbers(78), &mut others);
+    gaussian.fill_with(|| normal(&mut x) as f32);
+    let untrained = distance(&toy.unguided(HEUN), &held_out);
+    toy.learn(3000, |rows, _| moons(&mut x, rows));
+    let same = distance(&others, &held_out);
+    let gaussian = distance(&gaussian, &held_out);
+    let ddim = Sampler { method: Method::Ddim, steps: 64, ..HEUN };
+    let churned = Sampler { churn: 10.0, ..HEUN };
+    for sampler in [HEUN, ddim, churned] {
+        let trained = distance(&toy.unguided(sampler), &held_out);
+        println!(
+            "{sampler:?}: {trained:.4}, untrained {untrained:.4}, moments alone {gaussian:.4}, data {same:.4}"
+        );
+        assert!(trained < 0.1 * untrained && trained < 0.2 * gaussian, "{sampler:?}: {trained}");
+    }
+}
+
+#[test]
+fn the_last_slope_leads_to_the_denoised_rows() {
+    // D(x; σ) is x where there is no noise.
+    let toy = Toy::new(3, 0);
+    let t = Tracer::new(toy.table.clone());
+    let x = t.input("x", 4, 3);
+    t.output("d", toy.denoiser.denoise(x, t.constant(1e-5), None));
+    let program = Program::compile(&t.finish(), Select::ALL);
+    let mut workspace = Workspace::new(&program);
+    let rows: Vec<f32> = Numbers(4).units(12).iter().map(|x| *x as f32).collect();
+    workspace.input_mut(&program, "x").expect("it reads rows").copy_from_slice(&rows);
+    program.run(&mut workspace, &mut toy.store.clone(), Clock::default(), Noise::Seed(0));
+    for (a, b) in rows.iter().zip(workspace.output(&program, "d")) {
+        assert!((a - b).abs() < 1e-4, "{a} {b}");
+    }
+}
+
+#[test]
+fn levels_fall_from_80_to_0() {
+    let levels = Sampler { steps: 128, method: Method::Heun, churn: 80.0 }.levels();
+    assert_eq!((levels.len(), levels[0].sigma, levels[127].next), (128, 80.0, 0.0));
+    assert!((levels[126].next - 0.002).abs() < 1e-12);
+    for pair in levels.windows(2) {
+        let below = pair[0].next;
+        let churned = (0.05..=50.0).contains(&below);
+        let factor = if churned { 2f64.sqrt().min(1.0 + 80.0 / 128.0) } else { 1.0 };
+        assert!((pair[1].sigma / below - factor).abs() < 1e-12 && (pair[1].added > 0.0) == churned);
+        assert!(pair[1].next < below);
+    }
+}
+
+/// The first column is given; the other depends on it.
+#[test]
+fn inpainting_keeps_what_is_given() {
+    let (mut x, mut toy) = (Numbers(2), Toy::new(2, 0));
+    toy.learn(1500, |rows, _| {
+        for row in rows.chunks_exact_mut(2) {
+            let a = normal(&mut x);
+            row.copy_from_slice(&[a as f32, (0.9 * a + 0.2 * normal(&mut x)) as f32]);
+        }
+    });
+    let given: Vec<f32> = (0..ROWS).map(|_| normal(&mut x) as f32).collect();
+    for sampler in [HEUN, Sampler { churn: 10.0, method: Method::Ddim, ..HEUN }] {
+        let denoiser = toy.denoiser.clone();
+        let plain: &diffusion::Slope<'_> = &|x, sigma| slope(x, sigma, denoiser.denoise(x, sigma, None));
+        let mut drawer = Drawer::new(&toy.drawing(sampler, 1, plain));
+        drawer.set(KNOWN, &given);
+        drawer.run(&mut toy.store, Noise::Seed(8));
+        let rows = drawer.output("rows");
+        let mut error = 0.0;
+        for (row, given) in rows.chunks_exact(2).zip(&given) {
+            assert!((row[0] - given).abs() <= 1e-6, "{row:?} {given}");
+            error += f64::from(row[1] - 0.9 * given).abs() / ROWS as f64;
+        }
+        assert!(error < 0.45, "{sampler:?}: the drawn column does not follow the given one: {error}");
+    }
+}
+
+/// Two Gaussians, one for each label: their means come back, and guidance moves rows away from the other class.
+#[test]
+fn labels_and_guidance() {
+    let (mut x, mut toy) = (Numbers(3), Toy::new(1, 3));
+    toy.learn(2000, |rows, labels| {
+        for (row, label) in rows.iter_mut().zip(labels.chunks_exact_mut(3)) {
+            let class = x.below(2);
+            *row = (if class == 0 { -0.8 } else { 0.8 } + 0.6 * normal(&mut x)) as f32;
+            label.fill(0.0);
+            label[if x.chance(0.1) { 2 } else { class }] = 1.0;
+        }
+    });
+    let mean = |rows: &[f32]| rows.iter().map(|x| f64::from(*x)).sum::<f64>() / rows.len() as f64;
+    for (class, centre) in [(0, -0.8), (1, 0.8)] {
+        let at = |toy: &mut Toy, w: f64| {
+            let denoiser = toy.denoiser.clone();
+            mean(&toy.draw(HEUN, &|x, sigma| slope(x, sigma, denoiser.guided(x, sigma, class, w)), 4))
+        };
+        let (plain, some, more) = (at(&mut toy, 0.0), at(&mut toy, 1.0), at(&mut toy, 3.0));
+        println!("class {class}: {plain:.3} {some:.3} {more:.3}");
+        assert!((plain - centre).abs() < 0.12, "class {class}: mean {plain}");
+        let away = centre.signum();
+        assert!(some * away > plain * away + 0.05 && more * away > some * away + 0.05);
+    }
+}
+
+/// Without guidance: the rows of the plain conditional model, at half the cost of a step.
+#[test]
+fn no_guidance_is_one_evaluation() {
+    let mut toy = Toy::new(2, 3);
+    let denoiser = toy.denoiser.clone();
+    let plain: &diffusion::Slope<'_> = &|x, sigma| slope(x, sigma, denoiser.denoise(x, sigma, Some(1)));
+    let zero: &diffusion::Slope<'_> = &|x, sigma| slope(x, sigma, denoiser.guided(x, sigma, 1, 0.0));
+    let some: &diffusion::Slope<'_> = &|x, sigma| slope(x, sigma, denoiser.guided(x, sigma, 1, 0.5));
+    let flops = [plain, zero, some].map(|s| Drawer::new(&toy.drawing(HEUN, 0, s)).step_flops());
+    assert_eq!(flops[0], flops[1]);
+    // What does not depend on the label is computed once.
+    assert!(flops[2] as f64 > 1.8 * flops[1] as f64, "{flops:?}");
+    let rows = [plain, zero, some].map(|s| toy.draw(HEUN, s, 6));
+    assert_eq!(rows[0], rows[1]);
+    assert_ne!(rows[1], rows[2]);
+}
+
+/// An agent whose generator is small, and the transitions that it learns from.
+fn generating(base: &str, sets: &[&str]) -> baq::train::agent::Agent {
+    let small = ["run.generator=cfdg", "cfdg.updates=12", "cfdg.rows=150", "cfdg.batch=32", "cfdg.steps=3"];
+    agent(base, "plain", DIMS, &[&SMALL[..], &small[..], sets].concat())
+}
+
+const DIMS: Dims = Dims { s: 3, a: 2, batch: 90 };
+
+#[test]
+fn labels_are_two_to_eight() {
+    for (batch, parts) in [(90, [6, 24]), (256, [17, 68]), (300, [20, 80])] {
+        let generator = generating("iql", &[]).generator.expect("it was asked for");
+        assert_eq!(generator.pools(), [(GENERATED[0], 30), (GENERATED[1], 120)]);
+        let sources = GENERATED.map(Source::Pool);
+        assert_eq!(generator.parts(batch), [(sources[0], parts[0]), (sources[1], parts[1])]);
+        // In a batch, behind what the method's own rule draws: the very rows that it would draw alone.
+        let sizes = [(OFFLINE, 40), (ONLINE, 60), (GENERATED[0], 30), (GENERATED[1], 120)];
+        let mut pools = Pools::new(Layout::new(&[(replay::D2, 1)]), &sizes);
+        sizes.iter().for_each(|(name, n)| pools.load(name, *n, &[]).expect("they fit"));
+        let left = batch - parts[0] - parts[1];
+        let recipe = Recipe::Generated {
+            real: Box::new(Recipe::mix(0.5, left)),
+            parts: generator.parts(batch),
+            whole: Box::new(Recipe::mix(0.5, batch)),
+            stream: 16,
+        };
+        for update in 0..50 {
+            let (mut rows, mut weights) = (vec![0; batch], vec![0.0; batch]);
+            recipe.compose(Draw { seed: 5, stream: 1, update }, &pools, None, 0.0, &mut rows, &mut weights);
+            let count = |name| rows.iter().filter(|row| pools.pool_of(**row as usize).name() == name).count();
+            assert_eq!(GENERATED.map(count), parts);
+            let mut alone = vec![0; left];
+            let draw = Draw { seed: 5, stream: 1, update };
+            Recipe::mix(0.5, left).compose(draw, &pools, None, 0.0, &mut alone, &mut vec![0.0; left]);
+            assert_eq!(rows[..left], alone);
+            assert!(rows.iter().all(|row| {
+                let online = [ONLINE, GENERATED[1]].contains(&pools.pool_of(*row as usize).name());
+                pools.is_online(*row as usize) == online
+            }));
+        }
+        // What concerns all rows does not concern these.
+        assert_eq!((pools.len(), pools.capacity(), pools.iter().count()), (100, 100, 2));
+    }
+}
