@@ -43,6 +43,8 @@ pub enum Stream {
     GeneratorBatch = 15,
     /// generated rows of a batch; position = round
     Generated = 16,
+    /// rows of a batch of recorded and collected transitions before the first round; position = round
+    Opening = 17,
 }
 
 /// A generator for `rand` and `rand_distr` at one position of one stream.

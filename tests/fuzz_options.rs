@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use baq::adapt::find_generator;
-use baq::algo;
+use baq::algo::{self, FitTo};
 use baq::autodiff::NoProbe;
 use baq::cli::Common;
 use baq::cli::setup::{RunArgs, known_sections};
@@ -243,8 +243,12 @@ fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<()
         return Ok(());
     }
     let counters = Counters::default();
-    let fits: Vec<&'static str> = agent.adaptation.pretrain().iter().map(|fit| fit.name).collect();
-    for fit in fits {
+    let fits = |to| {
+        let all = agent.adaptation.pretrain();
+        all.iter().filter(|fit| fit.to == to).map(|fit| fit.name).collect::<Vec<&'static str>>()
+    };
+    let (of_data, collected) = (fits(FitTo::Data), fits(FitTo::Collected));
+    for fit in of_data {
         if stage != Stage::Offline {
             let start = Beginning { config, agent, dataset: &dataset, counters, saved: None };
             let mut training = Training::fit(start, fit)?;
@@ -262,7 +266,7 @@ fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<()
         _ => {
             let pools = run::pools(&dataset, &agent, config)?;
             let start = Beginning { config, agent, dataset: &dataset, counters, saved: None };
-            Training::online(start, pools)?
+            Training::online(start, pools, collected.first().copied())?
         }
     };
     let (rounds, env_steps) = length.unwrap_or_default();

@@ -28,7 +28,7 @@ use super::critics;
 use crate::algo::bc::{Bc, BcConfig, Model};
 use crate::algo::foreign::{Foreign, Ours, POSITIVE, Precision, Reading, Wrong};
 use crate::algo::measure::{ONLINE_SHARE, effective_share, mean_where};
-use crate::algo::{Adaptation, CRITIC, Dims, Given, Learner, Pretraining, Range, Round, Sampling};
+use crate::algo::{Adaptation, CRITIC, Dims, FitTo, Given, Learner, Pretraining, Range, Round, Sampling};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, Metric, NetSpec, Section as _};
@@ -323,7 +323,7 @@ impl Adaptation for Baq {
         vec![Pretraining {
             name: "behaviour model",
             group: self.model.policy().group(),
-            pool: replay::OFFLINE,
+            to: FitTo::Data,
             updates: self.config.model_updates,
             trace: Box::new(|b| self.model.trace(b)),
             given: Some(Given {

@@ -16,7 +16,8 @@
 //!   [`Acting`](crate::nn::Acting) says which; it may draw several times and consult critics, as [`e2o`] does.
 //! - *the switch* `adopt`: which saved network fills which of ours, or that ours begins anew; `pretrain`: what must be
 //!   fitted before the first environment step, as a list. A [`Pretraining`](crate::algo::Pretraining) names its group, its
-//!   transitions, its updates and a round of it, and whether runs of another algorithm may have done it before.
+//!   transitions, its updates and a round of it, and whether runs of another algorithm may have done it before. Its transitions
+//!   say when: those of the data before the first environment step, collected ones beside them before the first round.
 //! - *replay* `sampling` and `cadence`: how batches are drawn and how many updates a step earns; `annotate` columns that
 //!   are computed once per transition, `priority` from them, `calibrate` constants from their means; or `reprioritise`, a
 //!   model that learns beside the rounds.
@@ -34,10 +35,12 @@
 pub mod apl;
 pub mod baq;
 pub mod cfdg;
+pub mod density;
 pub mod e2o;
 pub mod generator;
 mod method;
 pub mod off2on;
+pub mod opt;
 pub mod pex;
 pub mod registry;
 pub mod so2;

@@ -1,18 +1,14 @@
 //! Off2On, balanced replay and a pessimistic ensemble. Lee, Seo, Lee, Abbeel, Shin 2021, arXiv:2107.00591.
 //!
-//!   w(s,a) >= 0    L_w = -E_off[ log( 2/(w+1) + 1e-10 ) ] - E_on[ log( 2w/(w+1) + 1e-10 ) ]      eq. 4
-//!                  (a bound on the Jensen-Shannon divergence, least at w = d_on / d_off)
-//!   p_i  =  clip( w_i^{1/T} / ( E_off[ w^{1/T} ] + 1e-10 ), 1e-3, 1e3 )      rows of the last batch     eq. 5
-//!   P_i  =  p_i / Σ p,  stratified; no importance-sampling correction
-//!   new rows: the largest p so far, at first M f / ((1 - f) 1000), M offline rows having 1 each
+//! The replay is that of [`super::density`] (eqs. 4, 5). The largest p is at first M f / ((1 - f) 1000), M offline rows
+//! having 1 each.
 //!
 //! So the first 1000 online rows together have the share f of the mass. The first 1000 environment steps only collect;
 //! then the updates that they owe are made, `first_epoch_multiplier` for each (`opening`), and from there on one after
 //! each step.
 //! At the switch optimisers begin anew, targets are copies of Q, and policy and temperature take the rate 3e-4 whatever
-//! the base has (`online.reset_optimisers`, `reset_targets`, `actor_lr`). w begins as 1 with a last layer within 0.003.
-//! Order: the base's round; then w moves once, on B uniform offline and B uniform online rows, and the
-//! round's rows get priorities from the w before this move.
+//! the base has (`online.reset_optimisers`, `reset_targets`, `actor_lr`).
+//! Order: the base's round; then w and the priorities.
 //!
 //! The losses are the base's without what ties it to the data (`unconstrained`): SAC's for CQL and Cal-QL. The
 //! base must have critics and a stochastic policy.
@@ -22,8 +18,7 @@
 //! takes the minimum over its own critics, the policy's loss the mean over members of those minima. Cal-QL takes the same
 //! option; other bases, and the default, have one agent, as BAQ's comparison does.
 //!
-//! Metrics: `density_loss` = L_w; `ratio_offline`, `ratio_online` = `E[ w ]` on either half of its batch;
-//! `priority_mean` = `E[ p ]` over the round's rows; `online_share` = online rows / B.
+//! Metrics: those of [`super::density`]; `online_share` = online rows / B.
 //!
 //! Declared differences. The paper trains its agents apart, each on batches of its own; here members begin with networks
 //! of their own and draw actions of their own, on common batches. Each member keeps its temperature, where the paper
@@ -35,14 +30,14 @@
 //! 6.7 and 33.
 
 use super::critics;
+use super::density::Density;
 use crate::algo::foreign::{Foreign, Ours, POSITIVE, Reading, Wrong};
 use crate::algo::measure::ONLINE_SHARE;
-use crate::algo::{Adaptation, CRITIC, Cadence, Dims, Learner, OPENING, Round, Sampling};
-use crate::autodiff::{Shape, Tracer, Var};
+use crate::algo::{Adaptation, Cadence, Dims, Learner, OPENING, Round, Sampling};
+use crate::autodiff::{Tracer, Var};
 use crate::config::limits::WIDTHS;
-use crate::config::{AdamConfig, ConfigError, InitScheme, Metric, NetSpec};
-use crate::nn::init::Init;
-use crate::nn::{Mlp, Params};
+use crate::config::{AdamConfig, ConfigError, NetSpec};
+use crate::nn::Params;
 
 crate::choices! {
     /// When the updates of the first 1000 environment steps are made.
@@ -68,29 +63,11 @@ crate::config! {
 pub const DEFAULTS: &str =
     "[online]\nreset_optimisers = true\nreset_targets = true\nactor_lr = \"fixed(0.0003)\"\n";
 
-/// Loss of the density ratio.
-pub static DENSITY_LOSS: Metric = Metric::new("density_loss", "L_w", "", "Loss of the density ratio");
-/// Mean ratio on offline rows.
-pub static RATIO_OFFLINE: Metric =
-    Metric::new("ratio_offline", "E[ w ], uniform offline rows", "", "Density ratio");
-/// Mean ratio on online rows.
-pub static RATIO_ONLINE: Metric =
-    Metric::new("ratio_online", "E[ w ], uniform online rows", "", "Density ratio");
-/// Mean new priority.
-pub static PRIORITY_MEAN: Metric =
-    Metric::new("priority_mean", "E[ p ], rows of the round", "", "New priorities");
-
-/// Keeps both logarithms and the quotient finite.
-const EPS: f64 = 1e-10;
-/// Range of a priority; the lower end keeps rows with w = 0 reachable.
-const PRIORITIES: (f64, f64) = (1e-3, 1e3);
-
 /// Off2On over some base.
 #[derive(Debug)]
 pub struct Off2On {
     config: Off2OnConfig,
-    density: Mlp,
-    batch: usize,
+    density: Density,
 }
 
 impl Off2On {
@@ -102,48 +79,21 @@ impl Off2On {
         params: &mut Params,
     ) -> Result<Off2On, ConfigError> {
         critics(base, "fine-tunes critics on balanced replay")?;
-        if config.density.lr.over(1) != config.density.lr {
-            return Err(ConfigError::Other(format!(
-                "off2on.density: expected a number or a schedule with its length, got {}; write how many rounds it takes, as in cosine(0.0003, 0, 30000)",
-                config.density.lr
-            )));
-        }
         if !base.policy().has_density() {
             return Err(ConfigError::Other(
                 "it fine-tunes a stochastic policy, and this base has a deterministic one; choose a base as cql, cal_ql or sac, or --adapt plain".into(),
             ));
         }
-        let group = params.group("density", false);
-        let net = config.density_hidden.begin(InitScheme::Rlkit { last: 3e-3 });
-        let density = Mlp::declare(params, group, 1, (dims.s + dims.a, 1), &net);
-        // w begins near 1, where the rectifier passes gradients.
-        let (_, bias) = density.layers()[net.hidden.len()];
-        params.initialise(bias, Init::Constant(1.0));
-        Ok(Off2On { config: config.clone(), density, batch: dims.batch })
+        let c = config;
+        let net = (&c.density_hidden, &c.density);
+        let density = Density::declare("off2on", net, c.priority_temperature, dims, params)?;
+        Ok(Off2On { config: config.clone(), density })
     }
 }
 
 impl Adaptation for Off2On {
     fn reprioritise<'t>(&self, t: &'t Tracer, s: Var<'t>, a: Var<'t>) -> Option<Var<'t>> {
-        let w = self.density.forward(s.concat(a)).relu();
-        let [offline, online, drawn] = {
-            let parts = w.reshape(Shape::new(3, self.batch, 1));
-            [0, 1, 2].map(|k| parts.head(k))
-        };
-        let (offline, online) = (offline.named("w(offline)"), online.named("w(online)"));
-        let loss =
-            -(2.0 / (offline + 1.0) + EPS).log().mean() - (online * 2.0 / (online + 1.0) + EPS).log().mean();
-        // The logarithm of 0 is left to no kernel.
-        let root =
-            |w: Var<'t>| (w.clamp(1e-30, f64::INFINITY).log() / self.config.priority_temperature).exp();
-        let (lo, hi) = PRIORITIES;
-        let priority = (root(drawn.named("w")) / (root(offline).mean() + EPS)).clamp(lo, hi);
-        t.metric(&DENSITY_LOSS, loss);
-        t.metric(&RATIO_OFFLINE, offline.mean());
-        t.metric(&RATIO_ONLINE, online.mean());
-        t.metric(&PRIORITY_MEAN, priority.mean());
-        t.train("density", CRITIC, self.density.group(), &self.config.density.adam(), loss);
-        Some(priority)
+        Some(self.density.reprioritise(t, s, a))
     }
 
     fn unconstrained(&self) -> bool {

@@ -35,12 +35,11 @@
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, policy_metrics, squared_errors};
 use super::rebrac::cooled;
 use super::soft::{ENTROPY, scalars};
-use super::{ACTOR, CRITIC, Dims, Learner, Pretraining, Round};
+use super::{ACTOR, CRITIC, Dims, FitTo, Learner, Pretraining, Round};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{COUNT, MOST, RATE, WIDTHS};
 use crate::config::{AdamConfig, NetSpec};
 use crate::nn::{Critics, Head, Params, Policy};
-use crate::replay;
 
 crate::choices! {
     /// Where the divergence stands.
@@ -352,7 +351,7 @@ impl Learner for Brac {
         vec![Pretraining {
             name: "behaviour",
             group: behaviour.group(),
-            pool: replay::OFFLINE,
+            to: FitTo::Data,
             updates: self.config.behaviour_updates,
             trace: Box::new(move |b| {
                 let loss = behaviour_loss(behaviour, b);

@@ -23,12 +23,11 @@
 //! Cost per update (batch 256, 2x256, N = 25): 2.1 GFLOP; 2.7 online.
 
 use super::measure::{CRITIC_LOSS, policy_metrics, squared_errors};
-use super::{ACTOR, CRITIC, Dims, Learner, Pretraining, Round};
+use super::{ACTOR, CRITIC, Dims, FitTo, Learner, Pretraining, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Shape, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
 use crate::config::{AdamConfig, NetSpec};
 use crate::nn::{Acting, Critics, Head, Mlp, Params, Policy};
-use crate::replay;
 
 crate::config! {
     EmaqConfig "emaq", "Expected-max Q-learning" {
@@ -201,7 +200,7 @@ impl Learner for Emaq {
         vec![Pretraining {
             name: "behaviour",
             group: self.parts.group(),
-            pool: replay::OFFLINE,
+            to: FitTo::Data,
             updates: self.config.behaviour_updates,
             trace: Box::new(|b| self.train_behaviour(b)),
             given: None,

@@ -48,7 +48,8 @@
 //! Where the base would be modified, it asks: `b.weight(q)` for the weights of a critic's loss, `b.perturb(a2)` for the
 //! action that a target values, `b.value(critics, s2, a2)` for what target critics together say of it (with
 //! [`Learner::target_critics`]), `b.imitate()` for the action that a policy clones, `b.unconstrained()` whether the tie to the
-//! data is dropped, `b.tie()` how much of it counts in this batch. With these six it works under every adaptation.
+//! data is dropped, `b.tie()` how much of it counts in this batch. With these six it works under every adaptation but those
+//! that train critics of their own, for which [`Learner::target`] and `b.policy_value(..)` are.
 //!
 //! Tests come by themselves: every pair of the registries is checked for gradients, determinism, allocations, its `explain`
 //! text and the paths of its parameters (`BAQ_BLESS=1 cargo test --test explain --test programs` writes the two latter). They
@@ -94,4 +95,6 @@ pub use pace::{Cadence, Delay, Latest, OPENING, Sampling};
 pub use phase::Phase;
 pub use registry::{ALGORITHMS, Build, Entry, find};
 pub use returns::{Failed, ReturnToGo};
-pub use round::{ACTOR, Adaptation, CRITIC, Dims, Given, Learner, Plain, Pretraining, Range, Round, trace};
+pub use round::{
+    ACTOR, Adaptation, CRITIC, Dims, FitTo, Given, Learner, Plain, Pretraining, Range, Round, trace,
+};

@@ -86,7 +86,7 @@ pub struct Sampling {
     /// recompute the annotated values of every sampled row, because what computes them moves
     pub refresh: bool,
     /// new rows take the largest priority so far instead of [`super::Adaptation::priority`]; it begins where the first
-    /// [`OPENING`] of them have this share of the mass, offline rows having 1 each
+    /// [`OPENING`] of them have this share of the mass, offline rows having 1 each; with a share of 0 it begins as 1
     pub opening_share: Option<f64>,
     /// some batches come from the latest online rows alone
     pub latest: Option<Latest>,

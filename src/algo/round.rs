@@ -8,13 +8,14 @@
 //! | `weight`, `weights` | bases | weights of the critic losses |
 //! | `perturb` | bases | the action that a critic's target values |
 //! | `value` | bases with target critics | what these critics together say of it, in place of the least |
+//! | `policy_value` | bases with [`Learner::target`] | the value that their policy maximises |
 //! | `imitate` | bases that clone | the action that the policy clones |
 //! | `unconstrained` | bases | whether the tie to the data is dropped online |
 //! | `tie` | bases | how much of it counts in this batch |
 //! | `finish_round` | the trace of a round, after the base | further updates and metrics |
 //! | `act` | whoever acts, evaluates, measures | the action in a state |
 //! | `adopt` | the switch | which saved network fills which of ours |
-//! | `pretrain` | the switch | what must be fitted before the first environment step |
+//! | `pretrain` | the switch | what must be fitted before the first environment step, or before the first round |
 //! | `cadence`, `sampling` | loops | updates per environment step; how batches are drawn |
 //! | `annotate`, `priority`, `calibrate` | loops | columns of a frozen model, and priorities from them |
 //! | `quantities`, `ranges` | reports | whether its weights and priorities are where they can do something |
@@ -235,6 +236,11 @@ impl<'t> Round<'t> {
         self.adaptation.value(self, critics, s, a)
     }
 
+    /// See [`Adaptation::policy_value`].
+    pub fn policy_value(&self, own: &Critics, a: Var<'t>, of: &dyn Fn(&Critics) -> Var<'t>) -> Var<'t> {
+        self.adaptation.policy_value(self, own, a, of)
+    }
+
     /// See [`Adaptation::imitate`].
     pub fn imitate(&self) -> Option<Var<'t>> {
         self.adaptation.imitate(self)
@@ -292,6 +298,12 @@ pub trait Learner: Debug + Send + Sync {
 
     /// The target critics, where a target takes the least of their values and asks for another: see [`Adaptation::value`].
     fn target_critics(&self) -> Option<&Critics> {
+        None
+    }
+
+    /// What its critics regress on, y `[B, 1]`, with these in place of its own target critics; `None` where an adaptation that
+    /// trains other critics beside its own makes no sense.
+    fn target<'t>(&self, _b: &Round<'t>, _critics: &Critics) -> Option<Var<'t>> {
         None
     }
 
@@ -357,6 +369,18 @@ pub trait Adaptation: Debug + Send + Sync {
         critics.min(s, a)
     }
 
+    /// The value `[B, 1]` of the policy's action a `[B, A]` in s that its loss maximises: by default what the base makes `of`
+    /// its `own` critics, which it can make of others too.
+    fn policy_value<'t>(
+        &self,
+        _b: &Round<'t>,
+        own: &Critics,
+        _a: Var<'t>,
+        of: &dyn Fn(&Critics) -> Var<'t>,
+    ) -> Var<'t> {
+        of(own)
+    }
+
     /// The action `[B, A]` that the policy clones in s, in place of the recorded one; asked when the policy's loss is
     /// traced, so that it sees the networks as they stand then.
     fn imitate<'t>(&self, _b: &Round<'t>) -> Option<Var<'t>> {
@@ -388,7 +412,7 @@ pub trait Adaptation: Debug + Send + Sync {
         Some(group)
     }
 
-    /// What must be fitted before the first environment step, in this order.
+    /// What must be fitted before the first environment step, in this order, and what before the first round.
     fn pretrain(&self) -> Vec<Pretraining<'_>> {
         Vec::new()
     }
@@ -444,13 +468,33 @@ pub struct Pretraining<'a> {
     /// what it fills
     pub group: GroupId,
     /// the transitions that it is fitted to
-    pub pool: &'static str,
+    pub to: FitTo,
     /// how many rounds
     pub updates: u64,
     /// traces one of them
     pub trace: Box<dyn Fn(&Round<'_>) + 'a>,
     /// the runs that may have done it before
     pub given: Option<Given>,
+}
+
+/// The transitions that a network is fitted to, and with them when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FitTo {
+    /// those of the data, before the first environment step
+    Data,
+    /// B of the data, then B collected ones, after the environment steps that only collect (`online.warmup_steps`); the
+    /// actor's role follows [`Learner::delay`]. One network at most.
+    Collected,
+}
+
+impl FitTo {
+    /// Rows of a round, the batch of the phase being of so many.
+    pub fn rows(self, batch: usize) -> usize {
+        match self {
+            FitTo::Data => batch,
+            FitTo::Collected => 2 * batch,
+        }
+    }
 }
 
 /// Runs of another algorithm whose network may take the place of one to be fitted.

@@ -24,12 +24,11 @@
 use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
 use super::td3::{Td3, Td3Config};
 use super::td3_bc::LAMBDA;
-use super::{CRITIC, Delay, Dims, Learner, Pretraining, Round};
+use super::{CRITIC, Delay, Dims, FitTo, Learner, Pretraining, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
 use crate::config::{AdamConfig, NetSpec};
 use crate::nn::{Critics, Mlp, Params, Policy};
-use crate::replay;
 
 crate::config! {
     SpotConfig "spot", "TD3 inside the support of the data" {
@@ -155,6 +154,10 @@ impl Learner for Spot {
         self.base.critics()
     }
 
+    fn target<'t>(&self, b: &Round<'t>, critics: &Critics) -> Option<Var<'t>> {
+        self.base.target(b, critics)
+    }
+
     fn delay(&self) -> Delay {
         self.base.delay()
     }
@@ -163,7 +166,7 @@ impl Learner for Spot {
         vec![Pretraining {
             name: FIT,
             group: self.vae.encoder.group(),
-            pool: replay::OFFLINE,
+            to: FitTo::Data,
             updates: self.config.vae_updates,
             trace: Box::new(|b| self.vae.fit(b, &self.config.vae)),
             given: None,

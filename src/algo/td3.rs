@@ -61,12 +61,12 @@ impl Td3 {
         Td3 { config: config.clone(), pi, pi_target, q, q_target }
     }
 
-    /// y = r + γ m min_j Q̂_j(s', a') with the smoothed target action.
-    fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
+    /// y = r + γ m min_j Q̂_j(s', a') of these target critics, with the smoothed target action.
+    fn target_of<'t>(&self, b: &Round<'t>, critics: &Critics) -> Var<'t> {
         let c = &self.config;
         let a2 = b.perturb(smoothed(b, &self.pi_target, (c.target_noise, c.target_clip)));
         let gamma = b.hyper("td3.discount", &c.discount);
-        b.r + gamma * b.m * b.value(&self.q_target, b.s2, a2)
+        b.r + gamma * b.m * b.value(critics, b.s2, a2)
     }
 
     /// One round with the policy loss that `policy_loss` makes of π(s) `[B, A]` and Q_1(s, π(s)) `[B, 1]`.
@@ -78,7 +78,7 @@ impl Td3 {
     /// The first half of a round: moves Q towards its target `[B, 1]`, which is returned.
     pub(super) fn train_critics<'t>(&self, b: &Round<'t>) -> Var<'t> {
         policy_metrics(b, b.greedy(), &self.pi, b.s);
-        let y = self.target(b);
+        let y = self.target_of(b, &self.q_target);
         let (q, squares) = squared_errors(b, &self.q, y);
         let loss = squares.sum(Axis::Heads).weighted_mean(b.weight(q));
         b.metric(&CRITIC_LOSS, loss);
@@ -94,7 +94,7 @@ impl Td3 {
     ) {
         let c = &self.config;
         let a = self.pi.mode(b.s);
-        let loss = policy_loss(a, self.q.one(b.s, a, 0));
+        let loss = policy_loss(a, b.policy_value(&self.q, a, &|critics| critics.one(b.s, a, 0)));
         b.metric(&POLICY_LOSS, loss);
         b.train("policy", ACTOR, self.pi.group(), &c.actor, loss);
         let with = if b.phase().own_pace { CRITIC } else { ACTOR };
@@ -125,6 +125,10 @@ impl Learner for Td3 {
 
     fn target_critics(&self) -> Option<&Critics> {
         Some(&self.q_target)
+    }
+
+    fn target<'t>(&self, b: &Round<'t>, critics: &Critics) -> Option<Var<'t>> {
+        Some(self.target_of(b, critics))
     }
 
     fn delay(&self) -> Delay {

@@ -80,6 +80,10 @@ impl Learner for Td3Bc {
         self.base.target_critics()
     }
 
+    fn target<'t>(&self, b: &Round<'t>, critics: &Critics) -> Option<Var<'t>> {
+        self.base.target(b, critics)
+    }
+
     fn delay(&self) -> Delay {
         self.base.delay()
     }

@@ -98,6 +98,8 @@ pub const MODEL: &str = "model";
 pub const OFFLINE: &str = "offline";
 /// Training in an environment.
 pub const ONLINE: &str = "online";
+/// A network fitted to collected transitions before the first round of the online phase.
+pub const COLLECTED: &str = "collected";
 /// A model that gives priorities, trained beside the rounds of the online phase.
 pub const PRIORITIES: &str = "priorities";
 

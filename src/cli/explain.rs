@@ -11,7 +11,7 @@ use super::setup::{RunArgs, config_method};
 use super::{Common, Outcome, Verdict};
 use crate::adapt::generator::{Stage, Task};
 use crate::adapt::{self, Method};
-use crate::algo::{Cadence, Dims, OPENING, Pretraining, Sampling};
+use crate::algo::{Cadence, Dims, FitTo, OPENING, Pretraining, Sampling};
 use crate::autodiff::explain::{Explanation, SymbolText, explain};
 use crate::autodiff::print;
 use crate::autodiff::{Program, Select, Trace};
@@ -168,7 +168,10 @@ impl Sheet {
                 let done = if from_scratch(config)? { 0 } else { agent.learner.pretrain().len() };
                 let fits = agent.pretraining().into_iter().skip(done);
                 let when = "the first environment step";
-                parts.extend(fits.map(|(fit, trace)| Part::fit(&fit, when, batch, &trace)));
+                parts.extend(fits.map(|(fit, trace)| match fit.to {
+                    FitTo::Data => Part::fit(&fit, when, batch, &trace),
+                    FitTo::Collected => Part::opening(&fit, &online, &agent, &trace),
+                }));
                 let cadence = cadence::of(&online, agent.adaptation.as_ref());
                 let before = if from_scratch(config)? { 0 } else { offline.updates };
                 let phase = online_phase(config, &agent, before);
@@ -235,8 +238,10 @@ impl Sheet {
 
 /// The phases from nothing to the end of the one that is explained.
 fn plan(config: &Config, agent: &Agent, which: Which) -> Result<Plan, TrainError> {
-    let lengths =
-        |fits: Vec<Pretraining<'_>>| fits.iter().map(|fit| (fit.name, fit.updates)).collect::<Vec<_>>();
+    let lengths = |fits: Vec<Pretraining<'_>>| {
+        let of_data = fits.iter().filter(|fit| fit.to == FitTo::Data);
+        of_data.map(|fit| (fit.name, fit.updates)).collect::<Vec<_>>()
+    };
     let offline = Plan::offline(config, lengths(agent.learner.pretrain()));
     Ok(match which {
         Which::Offline => offline,
@@ -285,7 +290,7 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
     if let Some(share) = sampling.online_share {
         let _ = write!(text, ", {}% of the mass online", 100.0 * share);
     }
-    if let Some(share) = sampling.opening_share {
+    if let Some(share) = sampling.opening_share.filter(|share| *share > 0.0) {
         let _ =
             write!(text, ", the first {} online ones with {}% of the mass", grouped(OPENING), 100.0 * share);
     }
@@ -381,6 +386,17 @@ impl Part {
         let unless = fit.given.map_or("", |_| ", unless a fitted model is given");
         let about = vec![format!("once, before {when}{unless}"), DRAWN.to_string()];
         Part::new(fit.name, about, batch, fit.updates, trace)
+    }
+
+    /// What is fitted to collected transitions.
+    fn opening(fit: &Pretraining<'_>, online: &OnlineConfig, agent: &Agent, trace: &Trace) -> Part {
+        let steps = grouped(online.idle_steps().max(1));
+        let mut about = vec![
+            format!("once, after the first {steps} environment steps"),
+            "half of the rows transitions of the data set, the others collected ones, uniform with replacement".into(),
+        ];
+        about.extend(delay(agent));
+        Part::new(fit.name, about, fit.to.rows(agent.dims.batch), fit.updates, trace)
     }
 
     fn new(name: &'static str, about: Vec<String>, batch: usize, rounds: u64, trace: &Trace) -> Part {

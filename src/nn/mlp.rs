@@ -77,6 +77,11 @@ impl Mlp {
         &self.layers
     }
 
+    /// All its tensors.
+    pub fn tensors(&self) -> Vec<ParamId> {
+        self.layers.iter().chain(&self.norms).flat_map(|&(a, b)| [a, b]).collect()
+    }
+
     /// Output `[J, B, N]` for input `[J or 1, B, K]`; nothing follows the last layer.
     pub fn forward<'t>(&self, x: Var<'t>) -> Var<'t> {
         self.forward_with(x, |id| x.param(id))
@@ -85,6 +90,13 @@ impl Mlp {
     /// Output `[1, B, N]` of one of several heads.
     fn forward_head<'t>(&self, x: Var<'t>, j: usize) -> Var<'t> {
         self.forward_with(x, |id| x.param(id).head(j))
+    }
+
+    /// The output with these values in place of its tensors, in the order of [`Mlp::tensors`].
+    fn forward_at<'t>(&self, x: Var<'t>, values: &[Var<'t>]) -> Var<'t> {
+        let tensors = self.tensors();
+        let place = |id| tensors.iter().position(|&t| t == id).expect("invariant: it is one of them");
+        self.forward_with(x, |id| values[place(id)])
     }
 
     fn forward_with<'t>(&self, x: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
@@ -209,6 +221,16 @@ impl Critics {
         target.of_members(self.members)
     }
 
+    /// Other critics of the same form as a group of their own, with initial weights of their own.
+    pub fn others(&self, params: &mut Params, name: &str) -> Critics {
+        Critics::of(params, (name, name), self.heads, self.inputs, &self.spec).of_members(self.members)
+    }
+
+    /// All their tensors.
+    pub fn tensors(&self) -> Vec<ParamId> {
+        self.net.tensors()
+    }
+
     /// The same critics shared out among the E members of an ensemble.
     pub fn of_members(self, members: usize) -> Critics {
         assert!(self.heads.is_multiple_of(members), "{} critics for {members} members", self.heads);
@@ -234,6 +256,12 @@ impl Critics {
             false => self.net.forward_groups(s, self.per_critic(a)),
         };
         q.named(label)
+    }
+
+    /// Q_j(s, a) `[E·J, B, 1]` with these values in place of their tensors, in the order of [`Critics::tensors`].
+    pub fn all_at<'t>(&self, values: &[Var<'t>], s: Var<'t>, a: Var<'t>) -> Var<'t> {
+        let label = format!("{}'_j({}, {})", self.symbol, s.name(), a.name());
+        self.net.forward_at(s.concat(a), values).named(label)
     }
 
     /// ∇_a Q_j(s, a) `[J, B, A]` of every critic, for an action of all `[B, A]`; losses may train through it. Up to the first

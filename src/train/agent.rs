@@ -103,7 +103,7 @@ impl Agent {
     }
 
     /// What the learner needs fitted before its first round, then what the adaptation needs before the first environment
-    /// step.
+    /// step or round.
     pub fn fits(&self) -> Vec<Pretraining<'_>> {
         self.learner.pretrain().into_iter().chain(self.adaptation.pretrain()).collect()
     }
@@ -120,7 +120,8 @@ impl Agent {
         let trace = |fit: &Pretraining<'_>| {
             let t = Tracer::new(self.table.clone());
             let phase = Phase::offline(fit.updates);
-            (fit.trace)(&Round::new(&t, self.dims, &phase, self.learner.as_ref(), &Plain));
+            let dims = Dims { batch: fit.to.rows(self.dims.batch), ..self.dims };
+            (fit.trace)(&Round::new(&t, dims, &phase, self.learner.as_ref(), &Plain));
             t.finish()
         };
         self.fits()

@@ -290,7 +290,7 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
     }
     let acting = [Exploration::Greedy, online.exploration].map(|how| agent.acting_trace(1, how, &online));
     for (fit, trace) in agent.pretraining() {
-        text += &format!("{} {} {}", fit.pool, fit.updates, trace.essence());
+        text += &format!("{:?} {} {}", fit.to, fit.updates, trace.essence());
     }
     let beside =
         [agent.reprioritisation_trace(), adapt::annotation(agent.adaptation.as_ref(), &agent.table, dims)];

@@ -14,7 +14,7 @@ use super::plan::{offline_phase, online_phase, starts_online};
 use super::run::kept;
 use crate::adapt::generator::{Stage, Task};
 use crate::adapt::{self, find_generator};
-use crate::algo::{Dims, Phase};
+use crate::algo::{Dims, FitTo, Phase};
 use crate::autodiff::{Program, Select, Trace};
 use crate::config::{BufferMode, Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
 use crate::replay::Layout;
@@ -85,7 +85,8 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
     let cadence = cadence::of(&online, agent.adaptation.as_ref());
     let phase = online_phase(config, &agent, 1);
     let mut bytes = rounds(&agent.trace(&phase), &cadence::roles(&cadence, agent.learner.delay()));
-    bytes += agent.pretraining().iter().map(|(_, t)| rounds(t, &[Roles::BOTH])).sum::<f64>();
+    let roles = |to| if to == FitTo::Data { &[Roles::BOTH] } else { Roles::of_delay(agent.learner.delay()) };
+    bytes += agent.pretraining().iter().map(|(fit, t)| rounds(t, roles(fit.to))).sum::<f64>();
     bytes += agent.reprioritisation_trace().map_or(0.0, |t| rounds(&t, &[Roles::BOTH]));
     let mut annotated = usize::from(agent.learner.return_to_go().is_some());
     for batch in [BLOCK, dims.batch] {

@@ -28,6 +28,7 @@ pub mod memory;
 pub mod metrics;
 mod needs;
 mod neighbours;
+mod opening;
 mod peak;
 mod periods;
 pub mod plan;

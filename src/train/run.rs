@@ -22,11 +22,11 @@ use super::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
 use super::state::Saved;
 use super::switch;
 use super::training::{Beginning, Training, recipe};
-use crate::algo::{Dims, Pretraining};
+use crate::algo::{Dims, FitTo, Pretraining};
 use crate::audit::Recorder;
 use crate::config::{BufferMode, Config, OfflineConfig, OfflineRows, OnlineConfig, RunConfig};
 use crate::replay::Pools;
-use crate::replay::pools::{OFFLINE, ONLINE};
+use crate::replay::pools::ONLINE;
 use crate::rng::{Rng, Stream};
 
 /// What a run starts from.
@@ -56,20 +56,30 @@ impl Sources {
     /// The phases of the run.
     pub fn plan(&self, config: &Config, agent: &Agent) -> Result<Plan, TrainError> {
         match self.goes_online(config) {
-            true => Ok(Plan::online(config, self.fits(&agent.fits(), agent)?)),
-            false => Ok(Plan::offline(config, self.fits(&agent.learner.pretrain(), agent)?)),
+            true => Ok(Plan::online(config, self.fits(&agent.fits(), FitTo::Data, agent)?)),
+            false => Ok(Plan::offline(config, self.fits(&agent.learner.pretrain(), FitTo::Data, agent)?)),
         }
     }
 
-    /// What of `all` neither the origin nor a given run has fitted, as (name, updates).
-    fn fits(&self, all: &[Pretraining<'_>], agent: &Agent) -> Result<Vec<(&'static str, u64)>, TrainError> {
+    /// What is to be fitted to collected transitions, unless the origin has done so.
+    fn collected(&self, agent: &Agent) -> Result<Option<&'static str>, TrainError> {
+        Ok(self.fits(&agent.fits(), FitTo::Collected, agent)?.first().map(|(name, _)| *name))
+    }
+
+    /// What of `all` is fitted to these transitions and neither the origin nor a given run has fitted, as (name, updates).
+    fn fits(
+        &self,
+        all: &[Pretraining<'_>],
+        to: FitTo,
+        agent: &Agent,
+    ) -> Result<Vec<(&'static str, u64)>, TrainError> {
         let saved = self.origin.as_ref().map_or(Ok(Vec::new()), Saved::groups)?;
         let there = |fit: &Pretraining<'_>| {
             let name = &agent.table.group(fit.group).name;
             let adopted = agent.adaptation.adopt(name, &saved).is_some_and(|from| saved.contains(&from));
             adopted || (self.model.is_some() && fit.given.is_some())
         };
-        Ok(all.iter().filter(|fit| !there(fit)).map(|fit| (fit.name, fit.updates)).collect())
+        Ok(all.iter().filter(|fit| fit.to == to && !there(fit)).map(|fit| (fit.name, fit.updates)).collect())
     }
 
     /// The agent at the beginning of the run: untrained, or with the parameters of the origin and of the model.
@@ -221,7 +231,7 @@ fn check_capacity(dataset: &Dataset, options: &OnlineConfig, carried: u64) -> Re
 }
 
 fn check_without_data(config: &Config, agent: &Agent, options: &OnlineConfig) -> Result<(), TrainError> {
-    if let Some(fit) = agent.adaptation.pretrain().iter().find(|fit| fit.pool == OFFLINE) {
+    if let Some(fit) = agent.adaptation.pretrain().first() {
         let run: RunConfig = config.section();
         return Err(TrainError::Input(format!(
             "run.adapt: expected plain without data, got {}, whose {} is fitted to data; give --adapt plain",
@@ -304,7 +314,8 @@ impl<'a> Run<'a, '_> {
                     if let (None, Some(rows)) = (saved, sources.carried(config)?) {
                         carry(&mut pools, &start.agent, &rows)?;
                     }
-                    Training::online(start, pools)?
+                    let opening = sources.collected(&start.agent)?;
+                    Training::online(start, pools, opening)?
                 }
             };
             if k + 1 == stages.len() {

@@ -25,6 +25,7 @@ use super::generation::Generation;
 use super::held_out::{self, HeldOut, VALIDATION_LOSS};
 use super::interaction::{Interaction, Surroundings, environment};
 use super::metrics::MetricLog;
+use super::opening::Opening;
 use super::periods::Periods;
 use super::plan::{Work, offline_phase, online_phase};
 use super::progress::{Ended, Progress, Stop};
@@ -72,6 +73,7 @@ pub struct Training<'a> {
     interaction: Option<Interaction>,
     reprioritiser: Option<Reprioritiser>,
     generation: Option<Generation>,
+    opening: Option<Opening>,
 }
 
 /// What every phase is made from.
@@ -132,6 +134,7 @@ impl<'a> Training<'a> {
             interaction: None,
             reprioritiser: None,
             generation: None,
+            opening: None,
             config,
             run,
             agent,
@@ -171,6 +174,7 @@ impl<'a> Training<'a> {
             interaction: None,
             reprioritiser: None,
             generation: None,
+            opening: None,
             batches: Batches::uniform(pools, (run.seed, Stream::Model), batch),
             rounds: Rounds::new(trace, &[Roles::BOTH]),
             evaluator: None,
@@ -184,8 +188,12 @@ impl<'a> Training<'a> {
     }
 
     /// Learning in the environment, `pools` holding what there is at its beginning: annotates it, fixes the adaptation's
-    /// constants, compiles.
-    pub fn online(start: Beginning<'a, '_>, mut pools: Pools) -> Result<Training<'a>, TrainError> {
+    /// constants, compiles. `collected` is what is to be fitted to collected transitions, by its name in [`Agent::fits`].
+    pub fn online(
+        start: Beginning<'a, '_>,
+        mut pools: Pools,
+        collected: Option<&str>,
+    ) -> Result<Training<'a>, TrainError> {
         let Beginning { config, mut agent, dataset, mut counters, saved } = start;
         let (run, options): (RunConfig, OnlineConfig) = (config.section(), config.section());
         let env = environment(&run, dataset)?;
@@ -206,6 +214,11 @@ impl<'a> Training<'a> {
         let reprioritiser = Reprioritiser::new(&agent, run.seed, offline, newest)?;
         let scales = online.as_ref().and_then(|o| o.generated.scales.clone());
         let generation = Generation::new(&agent, &options, run.seed, batches.pools(), scales);
+        // Of no transition at all nothing can be learnt.
+        let after = options.idle_steps().max(1);
+        let opening = collected
+            .map(|name| Opening::new(&agent, name, (run.seed, after), batches.pools()))
+            .transpose()?;
         let mut interaction = Interaction::new(config, env, &agent, dataset, layout);
         match online {
             Some(state) => interaction.restore(&state.env, state.observation, &counters)?,
@@ -242,6 +255,7 @@ impl<'a> Training<'a> {
             evaluator,
             reprioritiser,
             generation,
+            opening,
         })
     }
 
@@ -282,7 +296,12 @@ impl<'a> Training<'a> {
 
     /// Rounds that are still to be made for the last unit.
     fn due(&self) -> u64 {
-        self.interaction.as_ref().map_or(0, Interaction::due) + self.generating()
+        self.interaction.as_ref().map_or(0, Interaction::due) + self.opens() + self.generating()
+    }
+
+    /// Those of them that fit a network to collected transitions.
+    fn opens(&self) -> u64 {
+        self.opening.as_ref().map_or(0, |opening| opening.due(&self.counters))
     }
 
     /// Those of them that the generator makes first.
@@ -302,7 +321,10 @@ impl<'a> Training<'a> {
     fn clock(&self) -> Clock {
         match self.work {
             Work::Fit(_) => Clock { round: self.counters.fitted, phase_round: self.counters.fitted },
-            _ => Clock { round: self.counters.round, phase_round: self.counters.round - self.before },
+            _ => {
+                let c = &self.counters;
+                Clock { round: c.round, phase_round: c.round - self.before - c.fitted }
+            }
         }
     }
 
@@ -337,7 +359,8 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// One unit, or in the middle of one what is left of it, until after one of its rounds it is `enough`; how many rounds.
+    /// One unit, or in the middle of one what is left of it, until after one of its rounds it is `enough`; how many rounds
+    /// of the phase.
     fn unit<R: Recorder>(
         &mut self,
         enough: impl Fn(&Counters) -> bool,
@@ -356,7 +379,11 @@ impl<'a> Training<'a> {
         let (mut made, mut begun) = (0, false);
         while self.due() > 0 && (!begun || !enough(&self.counters)) {
             begun = true;
-            let generating = self.generating() > 0;
+            let (opens, generating) = (self.opens() > 0, self.generating() > 0);
+            if let (true, Some(opening)) = (opens, &mut self.opening) {
+                opening.round(&mut self.agent, self.batches.pools(), &mut self.counters, probe)?;
+                continue;
+            }
             if let (true, Some(generation)) = (generating, &mut self.generation) {
                 generation.round(&mut self.agent, &mut self.batches, self.counters.generator_rounds)?;
                 self.counters.generator_rounds += 1;
@@ -395,9 +422,11 @@ impl<'a> Training<'a> {
             Work::Online => ONLINE,
         };
         self.rounds.begin(name, probe)?;
-        match self.reprioritiser.as_ref().map(|beside| beside.begin(probe)) {
-            Some(Flow::Stop) => Err(probe.reason().into()),
-            _ => Ok(()),
+        let beside = self.opening.as_ref().map(|beside| beside.begin(probe));
+        let beside = beside.into_iter().chain(self.reprioritiser.as_ref().map(|beside| beside.begin(probe)));
+        match beside.into_iter().find(|flow| *flow == Flow::Stop) {
+            Some(_) => Err(probe.reason().into()),
+            None => Ok(()),
         }
     }
 

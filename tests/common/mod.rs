@@ -76,7 +76,7 @@ pub fn methods() -> impl Iterator<Item = (&'static str, &'static str)> {
 
 /// Settings that make the networks of every algorithm and adaptation small, whichever there are.
 pub static SMALL: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
-    let mut sets = vec!["cql.samples=2", "pbrl.samples=2", "rorl.samples=2"];
+    let mut sets = vec!["cql.samples=2", "pbrl.samples=2", "rorl.samples=2", "opt.updates=3"];
     for section in known_sections() {
         for field in section.fields().iter().filter(|f| f.key.ends_with("hidden")) {
             // Models beside the networks of the base are smaller still.

@@ -116,7 +116,7 @@ pub struct Closing {
 /// Declaration of a phase: the updates of its rounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
-    /// `model`, `offline`, `online` or `priorities`
+    /// `model`, `offline`, `online`, `collected` or `priorities`
     pub phase: String,
     /// SHA-256 of the listing of everything that a round computes
     pub program: String,

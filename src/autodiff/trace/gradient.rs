@@ -24,13 +24,19 @@ impl<'t> Var<'t> {
     /// # Panics
     /// If this is not a scalar, or does not depend on x.
     pub fn gradient(self, x: Var<'t>) -> Var<'t> {
+        self.gradients(&[x])[0]
+    }
+
+    /// The same in several variables, in their order, by one sweep.
+    pub fn gradients(self, wrt: &[Var<'t>]) -> Vec<Var<'t>> {
         assert_eq!(self.shape(), Shape::SCALAR, "the gradient of {}, which is not a scalar", self.name());
-        let [g] = gradients(self, self.constant(1.0), &[x])[..] else {
-            unreachable!("invariant: a gradient for each")
+        let all = gradients(self, self.constant(1.0), wrt).into_iter().zip(wrt);
+        let of = |(g, x): (Option<Var<'t>>, &Var<'t>)| {
+            g.unwrap_or_else(|| {
+                panic!("the gradient of {} in {}, which it does not depend on", self.name(), x.name())
+            })
         };
-        g.unwrap_or_else(|| {
-            panic!("the gradient of {} in {}, which it does not depend on", self.name(), x.name())
-        })
+        all.map(of).collect()
     }
 }
 

@@ -1,0 +1,277 @@
+//! What happens at the switch and shortly after: OPT's new critics.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use baq::algo::Dims;
+use baq::audit::gradcheck;
+use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
+use baq::autodiff::{Adam, Axis, Clock, Effect, ParamId, ParamTable, Role, Schedule, Select, Trace, Tracer};
+use baq::cli::Common;
+use baq::cli::finetune::Start;
+use baq::cli::learn::{self, Again};
+use baq::cli::setup::RunArgs;
+use baq::cli::train;
+use baq::config::Config;
+use baq::replay;
+use baq::train::agent::Agent;
+use baq::train::progress::{Ended, Stop};
+use baq::train::state::Saved;
+use baq_datasets::{synthetic, write};
+use baq_kernels::Numerics;
+use common::{Learning, SMALL, agent, assert_same, bits, online};
+use tempfile::TempDir;
+
+const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
+type Bits = Vec<(String, Vec<u32>)>;
+
+fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
+    agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())
+}
+
+/// Tensors and moments of these groups.
+fn groups(all: Bits, names: &[&str]) -> Bits {
+    let of = |path: &str| {
+        let path = path.trim_start_matches("adam.first.").trim_start_matches("adam.second.");
+        names.iter().any(|name| path.starts_with(&format!("{name}.")))
+    };
+    all.into_iter().filter(|(path, _)| of(path)).collect()
+}
+
+/// The base's networks after some online rounds on the same batches.
+fn learned(algo: &str, adapt: &str, sets: &[&str]) -> Bits {
+    let select = Select { metrics: false, ..Select::ALL };
+    let mut learning = Learning::new(small(algo, adapt, sets), &online(100), select);
+    (0..6).for_each(|_| learning.round());
+    groups(bits(&learning.agent.store), &["q", "q_target", "pi", "pi_target"])
+}
+
+/// Whatever the new critics have learnt, with the weight 0 they change nothing, and without pre-training there are none.
+#[test]
+fn opt_without_new_critics_is_its_base() {
+    let same = ["opt.balanced=false", "opt.unconstrained=false"];
+    for algo in ["td3", "td3_bc", "spot"] {
+        let base = learned(algo, "plain", &[]);
+        let with = |set: &str| learned(algo, "opt", &[&same[..], &[set]].concat());
+        assert_same(&format!("{algo}, none"), &with("opt.updates=0"), &base);
+        let (without, half) = (with("opt.kappa=0"), with("opt.kappa=0.5"));
+        assert_same(&format!("{algo}, weight 0"), &without, &base);
+        assert_ne!(groups(half, &["pi"]), groups(base, &["pi"]), "{algo}: the new critics are not heard");
+    }
+    // Over TD3+BC cloning is dropped unless it is asked for.
+    let free = learned("td3_bc", "opt", &["opt.balanced=false", "opt.kappa=0"]);
+    assert_same("td3_bc", &free, &learned("td3", "plain", &[]));
+}
+
+/// Gradients that a trace gives the group `name`, and the loss.
+fn gradient(trace: &Trace, name: &str, store: &ReferenceStore, inputs: &ReferenceInputs) -> (Tensors, f64) {
+    let values = reference::run(trace, &mut store.clone(), inputs, Clock::default(), |_| true);
+    let of = |effect: &Effect| match effect {
+        Effect::Train { group, gradients, loss, .. } if trace.table.group(*group).name == name => {
+            let all = gradients.iter().map(|(_, node)| values[node.index()].clone().expect("computed"));
+            Some((all.collect(), values[loss.index()].as_ref().expect("computed")[0]))
+        }
+        _ => None,
+    };
+    trace.items.iter().find_map(|item| of(&item.effect)).expect("it is trained")
+}
+
+type Tensors = Vec<Vec<f64>>;
+
+/// Σ_j mean ( r - Q_j(s, a) )² on half of the rows, by hand: what L is where every row ends its episode.
+fn loss_on_half(table: &std::sync::Arc<ParamTable>, half: usize) -> Trace {
+    let t = Tracer::new(table.clone());
+    let rows = 2 * DIMS.batch;
+    let [s, a, r] = [(replay::S, DIMS.s), (replay::A, DIMS.a), (replay::R, 1)]
+        .map(|(name, cols)| t.input(name, rows, cols).rows(half * DIMS.batch, DIMS.batch));
+    let group = table.find_group("q_new").expect("the new critics");
+    let members: Vec<ParamId> = table.members(group).collect();
+    let p = |k: usize| t.param(members[k]);
+    let x = s.concat(a).linear(p(0), p(1)).relu().linear(p(2), p(3)).relu().linear(p(4), p(5));
+    let loss = (x - r).square().sum(Axis::Heads).mean();
+    t.train("half", Role::Critic, group, &Adam::new(Schedule::Constant(0.0)), loss);
+    t.finish()
+}
+
+/// ∇L_Q° = ∇L_1 + (I - η H) g, with the Hessian of L_1 by differences of its gradient; and for η = 0 the sum of both losses.
+#[test]
+fn the_gradient_of_pre_training_passes_the_hessian() {
+    let eta = 0.05;
+    let sets = |eta: f64, exact: bool| [format!("opt.inner_step={eta}"), format!("opt.second_order={exact}")];
+    let of = |eta: f64, exact: bool| {
+        let [step, order] = sets(eta, exact);
+        small("td3_bc", "opt", &[&step, &order])
+    };
+    let agent = of(eta, true);
+    let trace = |agent: &Agent| agent.pretraining().pop().expect("the new critics").1;
+    let whole = trace(&agent);
+    let mut inputs = gradcheck::synthetic(&whole, 3);
+    let at = |name| whole.inputs.iter().position(|i| i.name == name).expect("a column");
+    let ends = at(replay::M);
+    inputs.columns[ends].fill(0.0);
+    let mut store = ReferenceStore::from(&agent.store);
+    gradcheck::shake(&mut store, 5);
+
+    let halves = [0, 1].map(|half| loss_on_half(&agent.table, half));
+    let columns = |trace: &Trace| {
+        let names = trace.inputs.iter().map(|i| at(i.name));
+        ReferenceInputs { columns: names.map(|k| inputs.columns[k].clone()).collect(), noise: Vec::new() }
+    };
+    let on = |half: usize, store: &ReferenceStore| {
+        gradient(&halves[half], "q_new", store, &columns(&halves[half]))
+    };
+    let group = agent.table.find_group("q_new").expect("the new critics");
+    let moved = |by: f64, along: &Tensors| {
+        let mut store = store.clone();
+        for (p, d) in agent.table.members(group).zip(along) {
+            store.values[p.index()].iter_mut().zip(d).for_each(|(x, d)| *x += by * d);
+        }
+        store
+    };
+    let (g1, l1) = on(0, &store);
+    let (g, l2) = on(1, &moved(-eta, &g1));
+    let h = 1e-5;
+    let (up, down) = (on(0, &moved(h, &g)).0, on(0, &moved(-h, &g)).0);
+    let flat = |x: &Tensors| x.concat();
+    let hessian: Vec<f64> = flat(&up).iter().zip(flat(&down)).map(|(u, d)| (u - d) / (2.0 * h)).collect();
+    let expected = |eta: f64| -> Vec<f64> {
+        flat(&g1).iter().zip(flat(&g)).zip(&hessian).map(|((a, b), h)| a + b - eta * h).collect()
+    };
+    let distance = |a: &[f64], b: &[f64]| {
+        let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+        norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>()) / norm(b)
+    };
+    let (got, loss) = gradient(&whole, "q_new", &store, &inputs);
+    assert!((loss - l1 - l2).abs() < 1e-12 * loss, "{loss}, {l1} + {l2}");
+    assert!(distance(&flat(&got), &expected(eta)) < 1e-7, "{}", distance(&flat(&got), &expected(eta)));
+    // Without the Hessian it is another gradient, that of the flag.
+    assert!(distance(&expected(0.0), &expected(eta)) > 1e-3);
+    let first = gradient(&trace(&of(eta, false)), "q_new", &store, &inputs).0;
+    assert!(distance(&flat(&first), &expected(0.0)) < 1e-12);
+    // With η = 0 there is nothing between the losses.
+    let (got, loss) = gradient(&trace(&of(0.0, true)), "q_new", &store, &inputs);
+    let (g2, l2) = on(1, &store);
+    let sum: Vec<f64> = flat(&g1).iter().zip(flat(&g2)).map(|(a, b)| a + b).collect();
+    assert!((loss - l1 - l2).abs() < 1e-12 * loss && distance(&flat(&got), &sum) < 1e-12);
+}
+
+/// A folder with toy data and the runs made from them.
+struct Place(TempDir);
+
+const COMMON: Common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: true };
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let columns = synthetic::point(5, 300, 3, 1);
+        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default())
+            .unwrap_or_else(|e| panic!("{e}"));
+        Place(dir)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn args(&self, sets: &[&str]) -> RunArgs {
+        RunArgs {
+            sets: sets.iter().map(|s| (*s).to_string()).collect(),
+            env: Some("toy".into()),
+            data: Some(self.path("toy.hdf5").display().to_string()),
+            ..RunArgs::default()
+        }
+    }
+
+    /// A few offline updates.
+    fn offline(&self, algo: &str, sets: &[&str]) -> PathBuf {
+        let out = self.path(algo);
+        let common = ["offline.updates=4", "offline.batch=8", "offline.eval_episodes=0"];
+        let config = self.args(&[&common, sets].concat()).resolve(COMMON, Some(algo), None);
+        let config = config.unwrap_or_else(|e| panic!("{algo}: {e}"));
+        train::begin(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{algo}: {e}"));
+        out
+    }
+
+    fn start(&self, from: &Path, adapt: &str, sets: &[&str]) -> (Start, Config) {
+        let start = Start { from: from.into(), model: None };
+        let common =
+            ["online.eval_episodes=0", "online.batch=8", "online.capacity=2000", "online.log_every=1"];
+        let args = self.args(&[&common, sets].concat());
+        let config = start.configuration(&args, COMMON, adapt).unwrap_or_else(|e| panic!("{adapt}: {e}"));
+        (start, config)
+    }
+}
+
+fn saved(run: &Path) -> Saved {
+    Saved::open(run).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn restored(run: &Path, algo: &str, adapt: &str, sets: &[&str]) -> Bits {
+    let mut agent = agent(algo, adapt, saved(run).dims(8).unwrap_or_else(|e| panic!("{e}")), sets);
+    saved(run).restore(&mut agent).unwrap_or_else(|e| panic!("{e}"));
+    bits(&agent.store)
+}
+
+/// First environment steps alone, then the rounds of the new critics, then both; interrupted anywhere it ends with the
+/// same bytes. Until the first round of the phase the base stands still.
+#[test]
+fn opt_collects_then_pre_trains_then_learns() {
+    let place = Place::new();
+    let nets = ["td3.hidden=[9, 8]"];
+    let from = place.offline("td3_bc", &nets);
+    let own = ["opt.updates=4", "opt.density_hidden=[9]"];
+    let more = ["online.env_steps=6", "online.warmup_steps=3", "opt.critic_updates=2"];
+    let sets = [&own[..], &more].concat();
+    let (start, config) = place.start(&from, "opt", &sets);
+    let (cut, stopped) = (place.path("cut"), Stop::default());
+    stopped.request();
+    let base = ["q", "q_target", "pi", "pi_target"];
+    let all = [&nets[..], &own].concat();
+    let before = restored(&from, "td3_bc", "plain", &nets);
+    let fresh =
+        |all: Bits| -> Bits { all.into_iter().filter(|(path, _)| !path.starts_with("adam.")).collect() };
+    let mut seen = Vec::new();
+    for k in 0..9 {
+        match k {
+            0 => start.run(&config, &cut, &stopped, true),
+            _ => learn::go_on(&cut, &Again::default(), None, (&stopped, true)).map(|(ended, _)| ended),
+        }
+        .unwrap_or_else(|e| panic!("{e}"));
+        let c = saved(&cut).counters().unwrap_or_else(|e| panic!("{e}"));
+        seen.push((c.env_step, c.fitted, c.round - c.offline_rounds, c.critic_updates));
+        let now = restored(&cut, "td3_bc", "opt", &all);
+        let still = fresh(groups(now.clone(), &base)) == fresh(groups(before.clone(), &base));
+        assert_eq!(still, c.critic_updates == 0, "{seen:?}");
+        let steps = groups(now, &["q_new"])
+            .iter()
+            .any(|(p, x)| p.starts_with("adam.first") && x.iter().any(|x| *x != 0));
+        assert_eq!(steps, c.fitted > 0, "{seen:?}");
+    }
+    let expected = [
+        (1, 0, 0, 0),
+        (2, 0, 0, 0),
+        (3, 1, 1, 0),
+        (3, 2, 2, 0),
+        (3, 3, 3, 0),
+        (3, 4, 4, 0),
+        (4, 4, 5, 1),
+        (4, 4, 6, 2),
+        (5, 4, 7, 3),
+    ];
+    assert_eq!(seen, expected);
+    let ended = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true));
+    assert_eq!(ended.unwrap_or_else(|e| panic!("{e}")).0, Ended::Complete);
+    let whole = place.path("whole");
+    start.run(&config, &whole, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
+    for file in ["checkpoint.safetensors", "metrics.csv"] {
+        let read = |run: &Path| std::fs::read(run.join(file)).expect("a finished run has it");
+        assert!(read(&whole) == read(&cut), "{file} differs");
+    }
+    // A run that goes on from there has its new critics already.
+    let (start, config) = place.start(&whole, "opt", &sets);
+    let again = place.path("again");
+    start.run(&config, &again, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
+    let c = saved(&again).counters().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((c.fitted, c.critic_updates), (0, 6));
+}
