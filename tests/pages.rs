@@ -26,8 +26,9 @@ fn metrics(file: &str) -> String {
     };
     let links: Vec<String> =
         said.split("[`super::").skip(1).filter_map(|l| Some(l.split_once('`')?.0.to_string())).collect();
+    let folder = Path::new(file).parent().expect("a file of a room").display();
     for link in links {
-        said.push_str(&metrics(&format!("algo/{link}.rs")));
+        said.push_str(&metrics(&format!("{folder}/{link}.rs")));
     }
     said
 }

@@ -1,13 +1,18 @@
-//! What happens at the switch and shortly after: OPT's new critics.
+//! What happens at the switch and shortly after: OPT's new critics, ACA's critics from baselines; and the family of FamO2O over
+//! CQL.
+//!
+//! Above 400 lines because runs and traces are made by the same few functions.
 
 mod common;
 
 use std::path::{Path, PathBuf};
 
-use baq::algo::Dims;
+use baq::algo::{Dims, Phase, Round};
 use baq::audit::gradcheck;
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
-use baq::autodiff::{Adam, Axis, Clock, Effect, ParamId, ParamTable, Role, Schedule, Select, Trace, Tracer};
+use baq::autodiff::{
+    Adam, Axis, Clock, Effect, ParamId, ParamTable, Role, Schedule, Select, Trace, Tracer, Var,
+};
 use baq::cli::Common;
 use baq::cli::finetune::Start;
 use baq::cli::learn::{self, Again};
@@ -15,12 +20,14 @@ use baq::cli::setup::RunArgs;
 use baq::cli::train;
 use baq::config::Config;
 use baq::replay;
+use baq::replay::pools::OFFLINE;
 use baq::train::agent::Agent;
 use baq::train::progress::{Ended, Stop};
 use baq::train::state::Saved;
+use baq::train::{data, run};
 use baq_datasets::{synthetic, write};
 use baq_kernels::Numerics;
-use common::{Learning, SMALL, agent, assert_same, bits, online};
+use common::{Learning, Numbers, SMALL, agent, assert_same, bits, online};
 use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
@@ -274,4 +281,214 @@ fn opt_collects_then_pre_trains_then_learns() {
     start.run(&config, &again, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
     let c = saved(&again).counters().unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((c.fitted, c.critic_updates), (0, 6));
+}
+
+/// What a function of the round says on random rows, in f64.
+fn said(agent: &Agent, store: &ReferenceStore, of: impl for<'t> Fn(&Round<'t>) -> Var<'t>) -> Vec<f64> {
+    let t = Tracer::new(agent.table.clone());
+    let phase = online(10);
+    let b = Round::new(&t, agent.dims, &phase, agent.learner.as_ref(), agent.adaptation.as_ref());
+    t.output("said", of(&b));
+    let trace = t.finish();
+    let inputs = gradcheck::synthetic(&trace, 3);
+    let values = reference::run(&trace, &mut store.clone(), &inputs, Clock::default(), |_| true);
+    values[trace.outputs[0].1.index()].clone().expect("computed")
+}
+
+/// At the switch the baselines become the critics, to the bit: they do not know the action, so that values rank actions as the
+/// density of the offline policy does; the temperature is 1 and the policy has a frozen copy. A run that goes on keeps them.
+#[test]
+fn aca_aligns_the_critics_with_the_policy() {
+    let place = Place::new();
+    let nets = ["sac_ml.hidden=[9, 8]"];
+    let from = place.offline("sac_ml", &nets);
+    let (start, config) = place.start(&from, "aca", &["online.env_steps=4", "online.warmup_steps=3"]);
+    let (cut, stopped) = (place.path("cut"), Stop::default());
+    stopped.request();
+    start.run(&config, &cut, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+    let (before, now) = (restored(&from, "sac_ml", "plain", &nets), restored(&cut, "sac_ml", "aca", &nets));
+    let values = |all: &Bits, name: &str| -> Vec<Vec<u32>> {
+        let of = all.iter().filter(|(path, _)| path.starts_with(&format!("{name}.")));
+        of.map(|(_, x)| x.clone()).collect()
+    };
+    for (ours, theirs) in [("q", "z"), ("q_target", "z"), ("pi_offline", "pi"), ("pi", "pi")] {
+        assert_eq!(values(&now, ours), values(&before, theirs), "{ours}");
+    }
+    assert_eq!(values(&now, "log_alpha"), [vec![0]]);
+    assert_ne!(values(&before, "log_alpha"), [vec![0]]);
+
+    let dims = Dims { batch: 16, ..saved(&cut).dims(8).unwrap_or_else(|e| panic!("{e}")) };
+    let mut agent = agent("sac_ml", "aca", dims, &nets);
+    saved(&cut).restore(&mut agent).unwrap_or_else(|e| panic!("{e}"));
+    let store = ReferenceStore::from(&agent.store);
+    let critics = agent.learner.critics().expect("critics");
+    // Sixteen actions in one state.
+    fn one<'t>(b: &Round<'t>) -> Var<'t> {
+        b.s.rows(0, 1).repeat(16)
+    }
+    let r = said(&agent, &store, |b| critics.all(one(b), b.a));
+    for head in r.chunks(16) {
+        assert!(head.iter().all(|x| (x - head[0]).abs() < 1e-12), "{head:?}");
+    }
+    let q = said(&agent, &store, |b| b.value(critics, one(b), b.a));
+    let density = said(&agent, &store, |b| agent.learner.policy().log_prob(one(b), b.a));
+    let order = |x: &[f64]| {
+        let mut order: Vec<usize> = (0..x.len()).collect();
+        order.sort_by(|&a, &b| x[a].total_cmp(&x[b]));
+        order
+    };
+    assert_eq!(order(&q), order(&density));
+
+    let complete = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true));
+    assert_eq!(complete.unwrap_or_else(|e| panic!("{e}")).0, Ended::Complete);
+    let (start, config) = place.start(&cut, "aca", &["online.env_steps=2", "online.warmup_steps=1"]);
+    let again = place.path("again");
+    start.run(&config, &again, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+    let (before, now) = (restored(&cut, "sac_ml", "aca", &nets), restored(&again, "sac_ml", "aca", &nets));
+    for name in ["q", "q_target", "pi", "pi_offline", "log_alpha"] {
+        assert_eq!(values(&now, name), values(&before, name), "{name}");
+    }
+    assert_ne!(values(&now, "q"), values(&now, "z"));
+}
+
+/// ℓ is never below w c, is w log π_0 where that is far above c, and its gradient in the action is that of differences; the
+/// weight comes to its floor when it should.
+#[test]
+fn the_aligned_density_has_a_floor() {
+    let beta = 1.5;
+    let agent = small("sac_ml", "aca", &["aca.floor=1.5", "aca.weight=0.5"]);
+    let mut store = ReferenceStore::from(&agent.store);
+    gradcheck::shake(&mut store, 5);
+    // The frozen policy is another one, made the same.
+    let of = |name| agent.table.members(agent.table.find_group(name).expect("there")).collect::<Vec<_>>();
+    for (theirs, ours) in of("pi").into_iter().zip(of("pi_offline")) {
+        store.values[ours.index()] = store.values[theirs.index()].clone();
+    }
+    let (pi, critics) = (agent.learner.policy(), agent.learner.critics().expect("critics"));
+    fn zero<'t>(b: &Round<'t>) -> Var<'t> {
+        b.r * 0.0
+    }
+    let l = said(&agent, &store, |b| b.policy_value(critics, b.a, &|_| zero(b)));
+    let density = said(&agent, &store, |b| pi.log_prob(b.s, b.a));
+    let at = |z: f64| {
+        said(&agent, &store, |b| {
+            let (mean, log_std) = pi.gaussian(b.s);
+            pi.log_prob(b.s, (mean + log_std.exp() * z).tanh())
+        })
+    };
+    let floor: Vec<f64> = at(beta).iter().zip(at(-beta)).map(|(a, b)| a.min(b)).collect();
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let mut below = 0;
+    for ((l, d), c) in l.iter().zip(&density).zip(&floor) {
+        assert!((l - 0.5 * (softplus(d - c) + c)).abs() < 1e-8, "{l}, log pi_0 {d}, c {c}");
+        assert!(*l >= 0.5 * c - 1e-12);
+        below += usize::from(d < c);
+    }
+    assert!(below > 0 && below < l.len(), "{below} of {} below the floor", l.len());
+
+    let trace = small("sac_ml", "aca", &[]).trace(&online(100_000));
+    let weight = trace.hypers.iter().find(|h| h.name == "aca.weight").expect("the weight").schedule;
+    assert_eq!([0, 10_000, 20_000, 90_000].map(|k| weight.at(k)), [1.0, 0.75, 0.5, 0.5]);
+}
+
+/// The gradient of the policy is cut to its norm, and is the same below it; nobody else's is.
+#[test]
+fn aca_bounds_the_gradient_of_the_policy() {
+    let of = |bound: &str, name: &str| {
+        let agent = small("sac_ml", "aca", &[&format!("aca.gradient_bound={bound}")]);
+        let mut store = ReferenceStore::from(&agent.store);
+        gradcheck::shake(&mut store, 5);
+        let trace = agent.trace(&online(100));
+        gradient(&trace, name, &store, &gradcheck::synthetic(&trace, 3)).0.concat()
+    };
+    let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let free = of("1e9", "pi");
+    let length = norm(&free);
+    let bound = 0.25 * length;
+    let cut = of(&bound.to_string(), "pi");
+    assert!((norm(&cut) - bound).abs() < 1e-5 * bound, "{} of {length}", norm(&cut));
+    for (a, b) in cut.iter().zip(&free) {
+        assert!((a - b * bound / length).abs() < 1e-5 * bound, "{a}, {b}");
+    }
+    assert_eq!(of(&(2.0 * length).to_string(), "pi"), free);
+    assert_eq!(of("1e-3", "q"), of("1e9", "q"));
+}
+
+/// `best(n)`: the rows of the n episodes with the largest returns, in the order of the data.
+#[test]
+fn a_buffer_may_begin_with_the_best_episodes() {
+    let place = Place::new();
+    let resolve = |set: &str| {
+        let config = place.args(&[set]).resolve(COMMON, Some("sac_ml"), None);
+        config.unwrap_or_else(|e| panic!("{e}"))
+    };
+    let config = resolve("online.offline_rows=best(2)");
+    let dataset = data::load(&config).unwrap_or_else(|e| panic!("{e}"));
+    let episodes = baq_datasets::episodes::of(&dataset.columns);
+    let of = |e: &baq_datasets::episodes::Episode| -> f64 {
+        e.rows.clone().map(|i| f64::from(dataset.columns.rewards[i])).sum()
+    };
+    let mut returns: Vec<f64> = episodes.iter().map(of).collect();
+    returns.sort_by(|a, b| b.total_cmp(a));
+    assert!(episodes.len() > 3 && returns[1] > returns[2], "{returns:?}");
+    let expected: Vec<f32> = episodes
+        .iter()
+        .filter(|e| of(e) >= returns[1])
+        .flat_map(|e| e.rows.clone().map(|i| dataset.columns.rewards[i]))
+        .collect();
+    let agent = agent("sac_ml", "plain", Dims { s: 3, a: 1, batch: 8 }, &["sac_ml.hidden=[4]"]);
+    let pools = run::pools(&dataset, &agent, &config).unwrap_or_else(|e| panic!("{e}"));
+    let rows = pools.pool(OFFLINE).rows();
+    assert_eq!(pools.read_column(pools.column(replay::R), rows), expected);
+}
+
+/// With a family of one policy that does not look at its balance FamO2O over CQL is CQL.
+#[test]
+fn famo2o_over_cql_with_one_policy_is_cql() {
+    let nets = ["cql.policy_hidden=[9, 8]", "cql.critic_hidden=[9, 8]", "cql.samples=2"];
+    let one = ["famo2o_cql.balance_min=1", "famo2o_cql.balance_max=1"];
+    let losses = |algo: &str, online_phase: bool, sets: &[&str]| -> Vec<(String, f64)> {
+        let agent = agent(algo, "plain", DIMS, &[&nets[..], sets].concat());
+        let phase = if online_phase { online(10) } else { Phase::offline(10) };
+        let trace = agent.trace(&phase);
+        let named = |name: &str| Numbers(name.bytes().map(u64::from).sum());
+        let columns = trace.inputs.iter().map(|i| named(i.name).units(i.shape.len())).collect();
+        let (mut seen, mut begun) = (std::collections::BTreeMap::<String, u64>::new(), false);
+        let noise = trace.noises.iter().map(|n| {
+            // The first draw of the family is that of the balance policy's loss, which CQL does not have.
+            let own = n.name.contains("enc(beta)") && !std::mem::replace(&mut begun, true);
+            let name = n.name.replace(", enc(beta)", "");
+            let count = seen.entry(name.clone()).or_default();
+            *count += u64::from(!own);
+            let x = Numbers(named(&name).0 + 1000 * *count).units(n.shape.len());
+            x.iter().map(|u| 0.5 + 0.49 * u).collect()
+        });
+        let noise = noise.collect();
+        let mut store = ReferenceStore::from(&agent.store);
+        let table = &agent.table;
+        for group in ["pi", "q", "q_target", "log_alpha"] {
+            for p in table.members(table.find_group(group).expect("a group of CQL")) {
+                let name = table.name(p);
+                let shape = table.param(p).shape;
+                let wide = name == "pi.layer0.weight" && shape.rows > DIMS.s;
+                let rows = if wide { DIMS.s } else { shape.rows };
+                let n = shape.heads * rows * shape.cols;
+                let mut values = Numbers(name.bytes().map(u64::from).sum()).units(n);
+                values.iter_mut().for_each(|x| *x *= 0.4);
+                values.resize(shape.len(), 0.0);
+                store.values[p.index()] = values;
+            }
+        }
+        let inputs = ReferenceInputs { columns, noise };
+        let values = reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
+        ["q", "policy", "temperature"].map(|u| (u.to_string(), trace.loss(u, &values))).to_vec()
+    };
+    for online_phase in [false, true] {
+        let (ours, theirs) = (losses("famo2o_cql", online_phase, &one), losses("cql", online_phase, &[]));
+        for ((name, a), (_, b)) in ours.iter().zip(&theirs) {
+            assert!((a - b).abs() < 1e-12 * b.abs(), "{name}, online {online_phase}: {a}, CQL has {b}");
+        }
+        let wide = losses("famo2o_cql", online_phase, &[]);
+        assert_ne!(wide[1], ours[1], "the balance is not heard");
+    }
 }

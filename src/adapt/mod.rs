@@ -32,6 +32,7 @@
 //! Networks declared after the base's are the adaptation's own. Everything that holds for all methods is tested for a new
 //! one by its line alone, over every base that it accepts.
 
+pub mod aca;
 pub mod apl;
 pub mod baq;
 pub mod cfdg;

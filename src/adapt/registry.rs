@@ -1,7 +1,7 @@
 //! The lists of adaptations and of generators.
 
 use super::generator::Generator;
-use super::{apl, baq, cfdg, e2o, off2on, opt, pex, so2, suf};
+use super::{aca, apl, baq, cfdg, e2o, off2on, opt, pex, so2, suf};
 use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
 use crate::config::{Config, ConfigError, section};
 use crate::nn::Params;
@@ -61,6 +61,15 @@ pub const ADAPTATIONS: &[Entry<Build>] = &[
             "replay balanced by a density ratio, losses without the offline constraint",
             Some(section::<off2on::Off2OnConfig>),
             |c, dims, base, p| Ok(Box::new(off2on::Off2On::declare(&c.section(), dims, base, p)?)),
+        )
+    },
+    Entry {
+        defaults: aca::DEFAULTS,
+        ..Entry::new(
+            "aca",
+            "actor-critic alignment: critics built anew from the offline policy's density, over sac_ml",
+            Some(section::<aca::AcaConfig>),
+            |c, dims, base, p| Ok(Box::new(aca::Aca::declare(&c.section(), dims, base, p)?)),
         )
     },
     Entry {

@@ -155,6 +155,17 @@ pub struct Cql {
 /// policy's.
 pub(super) type Sampled<'t> = (Var<'t>, Var<'t>);
 
+/// What the policy reads, and how much its loss makes of Q.
+#[derive(Clone, Copy)]
+pub(super) struct Reads<'t> {
+    /// in s: the state, or the state beside what else is given
+    pub(super) s: Var<'t>,
+    /// in s'
+    pub(super) s2: Var<'t>,
+    /// factor `[B, 1]` of Q in L_π; `None`: 1
+    pub(super) factor: Option<Var<'t>>,
+}
+
 impl CqlConfig {
     /// What one option asks of another.
     fn check(&self) -> Result<(), ConfigError> {
@@ -186,6 +197,7 @@ impl Cql {
     pub(super) fn spec(c: &CqlConfig) -> SoftSpec {
         SoftSpec {
             ensemble: c.ensemble,
+            given: 0,
             policy_net: c.policy_hidden.begin(c.init.policy()),
             critic_net: c.critic_hidden.begin(c.init.critics()),
             critics: c.critics,
@@ -226,13 +238,13 @@ impl Cql {
     }
 
     /// y = r + γ m · (value of the next state).
-    fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
+    fn target<'t>(&self, b: &Round<'t>, reads: Reads<'t>) -> Var<'t> {
         let (c, n) = (&self.config, &self.nets);
         let k = if c.max_backup && !b.unconstrained() { c.samples } else { 1 };
         let with_entropy = c.entropy_backup || b.unconstrained();
         let pi = n.learning(b);
-        let (a2, log_pi) = pi.draw(b.s2, k);
-        let a2 = if c.mode_backup && k == 1 && !with_entropy { pi.mode(b.s2) } else { a2 };
+        let (a2, log_pi) = pi.draw(reads.s2, k);
+        let a2 = if c.mode_backup && k == 1 && !with_entropy { pi.mode(reads.s2) } else { a2 };
         let a2 = b.perturb(a2);
         let q = match self.drawn_targets() {
             Some(z) => n.q_target.min_of_drawn(b.s2, a2, z),
@@ -252,14 +264,15 @@ impl Cql {
         &self,
         b: &Round<'t>,
         q: Var<'t>,
+        reads: Reads<'t>,
         calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
     ) -> Var<'t> {
         let (c, pi, critics) = (&self.config, self.nets.learning(b), &self.nets.q);
         let (n, rows, a_dim) = (c.samples, b.dims().batch, b.dims().a);
         let heads = if b.phase().online { 1 } else { c.ensemble };
         let uniform = b.noise("uniform actions", NoiseKind::Uniform, Shape::new(heads, rows * n, a_dim));
-        let (current, log_pi) = pi.draw(b.s, n);
-        let (next, log_pi2) = pi.draw(b.s2, n);
+        let (current, log_pi) = pi.draw(reads.s, n);
+        let (next, log_pi2) = pi.draw(reads.s2, n);
 
         // One state's samples side by side, then one below the other.
         let beside = |x: Var<'t>| x.reshape(Shape::new(heads, rows, n * x.shape().cols));
@@ -307,17 +320,24 @@ impl Cql {
         }
     }
 
-    fn policy_loss<'t>(&self, b: &Round<'t>, drawn: (Var<'t>, Var<'t>)) -> Var<'t> {
-        let soft = match self.config.policy_value {
-            PolicyValue::Least => self.nets.policy_loss(b, drawn),
-            PolicyValue::Mean => self.nets.policy_loss_on_mean(b, drawn),
+    fn policy_loss<'t>(&self, b: &Round<'t>, reads: Reads<'t>, drawn: (Var<'t>, Var<'t>)) -> Var<'t> {
+        let soft = match (self.config.policy_value, reads.factor) {
+            (PolicyValue::Least, None) => self.nets.policy_loss(b, drawn),
+            (PolicyValue::Mean, None) => self.nets.policy_loss_on_mean(b, drawn),
+            (value, Some(factor)) => {
+                let q = match value {
+                    PolicyValue::Least => self.nets.q.min(b.s, drawn.0),
+                    PolicyValue::Mean => self.nets.q.all(b.s, drawn.0).mean_over(Axis::Heads),
+                };
+                (self.nets.alpha(b) * drawn.1 - factor * q).mean()
+            }
         };
         let left = self.config.cloning_updates.saturating_sub(b.phase().before);
         if left == 0 || b.unconstrained() {
             return soft;
         }
         // Both losses are there in every round; one of them counts.
-        let cloning = self.nets.alpha(b) * drawn.1 - self.nets.learning(b).log_prob(b.s, b.a);
+        let cloning = self.nets.alpha(b) * drawn.1 - self.nets.learning(b).log_prob(reads.s, b.a);
         let cloning = if drawn.1.shape().heads == 1 { cloning } else { cloning.sum(Axis::Heads) }.mean();
         let clones = b.hyper("cql.cloning", &Schedule::Step { from: 1.0, to: 0.0, steps: left });
         let clones = b.tied(clones);
@@ -326,14 +346,24 @@ impl Cql {
 
     /// One round; `calibrate` may change the values of the sampled actions.
     pub(super) fn round<'t>(&self, b: &Round<'t>, calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>) {
+        policy_metrics(b, b.greedy(), &self.nets.pi, b.s);
+        self.learn(b, Reads { s: b.s, s2: b.s2, factor: None }, calibrate);
+    }
+
+    /// The same without the metrics of the policy, which reads this.
+    pub(super) fn learn<'t>(
+        &self,
+        b: &Round<'t>,
+        reads: Reads<'t>,
+        calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
+    ) {
         let (c, n) = (&self.config, &self.nets);
-        policy_metrics(b, b.greedy(), &n.pi, b.s);
-        let (a, log_pi) = n.learning(b).draw(b.s, 1);
+        let (a, log_pi) = n.learning(b).draw(reads.s, 1);
         let polyak = ("cql.polyak", &c.polyak);
         match c.order {
             Order::Start => {
-                let policy_loss = self.policy_loss(b, (a, log_pi));
-                let critic_loss = self.critic_loss(b, calibrate);
+                let policy_loss = self.policy_loss(b, reads, (a, log_pi));
+                let critic_loss = self.critic_loss(b, reads, calibrate);
                 let steps = Steps {
                     temperature: &c.temperature_optimiser,
                     actor: &c.actor,
@@ -345,10 +375,10 @@ impl Cql {
             Order::D3rlpy => {
                 n.policy_metrics(b, log_pi);
                 n.train_temperature(b, log_pi, Factor::Alpha, &c.temperature_optimiser);
-                let loss = self.critic_loss(b, calibrate);
+                let loss = self.critic_loss(b, reads, calibrate);
                 b.metric(&CRITIC_LOSS, loss);
                 b.train("q", CRITIC, n.q.group(), &c.critic, loss);
-                let loss = self.policy_loss(b, n.learning(b).draw(b.s, 1));
+                let loss = self.policy_loss(b, reads, n.learning(b).draw(reads.s, 1));
                 b.metric(&POLICY_LOSS, loss);
                 b.train("policy", ACTOR, n.pi.group(), &c.actor, loss);
                 n.move_target(b, polyak);
@@ -357,15 +387,20 @@ impl Cql {
     }
 
     /// L_Q; moves the multiplier, if there is one, on the way.
-    fn critic_loss<'t>(&self, b: &Round<'t>, calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>) -> Var<'t> {
+    fn critic_loss<'t>(
+        &self,
+        b: &Round<'t>,
+        reads: Reads<'t>,
+        calibrate: impl FnOnce(Sampled<'t>) -> Sampled<'t>,
+    ) -> Var<'t> {
         let (c, n) = (&self.config, &self.nets);
-        let y = self.target(b);
+        let y = self.target(b, reads);
         let q = n.q.all(b.s, b.a);
         let squares = (q - n.q.per_critic(y)).square();
         let (on_error, on_penalty) = b.weights(q);
         let bellman = squares.sum(Axis::Heads).weighted_mean(on_error);
         let penalty = (!b.unconstrained()).then(|| {
-            let difference = self.difference(b, q, calibrate);
+            let difference = self.difference(b, q, reads, calibrate);
             b.metric(&GAP, difference.mean());
             let d = match on_penalty {
                 Some(w) => w * difference,

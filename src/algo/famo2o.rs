@@ -68,7 +68,7 @@ const LOG_STD: (f64, f64) = (-10.0, 2.0);
 /// n of the encoding.
 const BASE: f64 = 10_000.0;
 /// Numbers of an encoded β.
-const CODE: usize = 6;
+pub(super) const CODE: usize = 6;
 
 /// π_b: a tanh-Gaussian of one dimension with a free spread.
 #[derive(Debug)]
@@ -88,8 +88,7 @@ impl Balance {
 
     /// β `[B, 1]` of z in [-1, 1].
     fn beta<'t>(&self, z: Var<'t>) -> Var<'t> {
-        let (lo, hi) = self.range;
-        (z * (0.5 * (hi - lo)) + 0.5 * (hi + lo)).named("beta")
+        between(z, self.range)
     }
 
     /// β of the mode.
@@ -164,8 +163,20 @@ impl Famo2o {
     }
 }
 
+/// β in [lo, hi] of z in [-1, 1].
+pub(super) fn between(z: Var<'_>, (lo, hi): (f64, f64)) -> Var<'_> {
+    (z * (0.5 * (hi - lo)) + 0.5 * (hi + lo)).named("beta")
+}
+
+/// Mean and spread of the β that acts.
+pub(super) fn balance_metrics<'t>(b: &Round<'t>, acting: Var<'t>) {
+    let mean = acting.mean();
+    b.metric(&BALANCE_MEAN, mean);
+    b.metric(&BALANCE_STD, (acting - mean).square().mean().sqrt());
+}
+
 /// enc(β) `[B, 6]`
-fn encode(beta: Var<'_>) -> Var<'_> {
+pub(super) fn encode(beta: Var<'_>) -> Var<'_> {
     let waves = (0..CODE / 2).flat_map(|i| {
         let x = beta / BASE.powf(2.0 * i as f64 / CODE as f64);
         [x.sin(), x.cos()]
@@ -196,9 +207,7 @@ impl Learner for Famo2o {
         let (c, n) = (&self.config, &self.values);
         let acting = self.balance.mode(b.s);
         policy_metrics(b, b.greedy(), &self.pi, [b.s, encode(acting)]);
-        let mean = acting.mean();
-        b.metric(&BALANCE_MEAN, mean);
-        b.metric(&BALANCE_STD, (acting - mean).square().mean().sqrt());
+        balance_metrics(b, acting);
         n.train_v(b);
         let [balance, temperature] = self.balance_losses(b);
         let beta = self.coefficient(b);

@@ -49,7 +49,8 @@
 //! action that a target values, `b.value(critics, s2, a2)` for what target critics together say of it (with
 //! [`Learner::target_critics`]), `b.imitate()` for the action that a policy clones, `b.unconstrained()` whether the tie to the
 //! data is dropped, `b.tie()` how much of it counts in this batch. With these six it works under every adaptation but those
-//! that train critics of their own, for which [`Learner::target`] and `b.policy_value(..)` are.
+//! that train critics of their own, for which [`Learner::target`] and `b.policy_value(..)` are, or
+//! put something beside the base's, for which [`Learner::baselines`] and `b.residual(y)` are.
 //!
 //! Tests come by themselves: every pair of the registries is checked for gradients, determinism, allocations, its `explain`
 //! text and the paths of its parameters (`BAQ_BLESS=1 cargo test --test explain --test programs` writes the two latter). They
@@ -68,6 +69,7 @@ pub mod cql;
 pub mod edac;
 pub mod emaq;
 pub mod famo2o;
+pub mod famo2o_cql;
 pub mod foreign;
 pub mod fql;
 pub mod iql;
@@ -83,6 +85,7 @@ pub mod rlpd;
 pub mod rorl;
 pub mod round;
 pub mod sac;
+pub mod sac_ml;
 pub mod sac_n;
 pub mod soft;
 pub mod spot;

@@ -2,8 +2,8 @@
 
 use super::foreign::Foreign;
 use super::{
-    Dims, Learner, awac, bc, brac, cal_ql, cql, edac, emaq, famo2o, fql, iql, pbrl, prdc, rebrac, rlpd, rorl,
-    sac, sac_n, spot, td3, td3_bc, wpc, wsrl,
+    Dims, Learner, awac, bc, brac, cal_ql, cql, edac, emaq, famo2o, famo2o_cql, fql, iql, pbrl, prdc, rebrac,
+    rlpd, rorl, sac, sac_ml, sac_n, spot, td3, td3_bc, wpc, wsrl,
 };
 use crate::config::{AnySection, Config, ConfigError, section};
 use crate::nn::Params;
@@ -154,6 +154,12 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
         )
     },
     Entry::new(
+        "sac_ml",
+        "soft actor-critic that also clones the data, with baselines of its density: the offline phase of ACA",
+        Some(section::<sac_ml::SacMlConfig>),
+        |c, dims, p| Ok(Box::new(sac_ml::SacMl::declare(&c.section(), dims, p))),
+    ),
+    Entry::new(
         "pbrl",
         "pessimistic bootstrapping: targets lowered by the critics' disagreement, outside the data most",
         Some(section::<pbrl::PbrlConfig>),
@@ -260,6 +266,16 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "IQL with a family of policies, from cloning to greedy, and one that chooses among them per state",
             Some(section::<famo2o::Famo2oConfig>),
             |c, dims, p| Ok(Box::new(famo2o::Famo2o::declare(&c.section(), dims, p))),
+        )
+    },
+    Entry {
+        extends: Some("cql"),
+        defaults: famo2o_cql::DEFAULTS,
+        ..Entry::new(
+            "famo2o_cql",
+            "CQL with a family of policies, from soft to greedy, and one that chooses among them per state",
+            Some(section::<famo2o_cql::Famo2oCqlConfig>),
+            |c, dims, p| Ok(Box::new(famo2o_cql::Famo2oCql::declare(&c.section(), &c.section(), dims, p)?)),
         )
     },
 ];

@@ -68,6 +68,7 @@ impl Rlpd {
         }
         let spec = SoftSpec {
             ensemble: 1,
+            given: 0,
             policy_net: c.policy_hidden.begin(InitScheme::Xavier),
             critic_net: c.critic_hidden.begin(InitScheme::Xavier),
             critics: c.critics,

@@ -8,7 +8,9 @@
 //! | `weight`, `weights` | bases | weights of the critic losses |
 //! | `perturb` | bases | the action that a critic's target values |
 //! | `value` | bases with target critics | what these critics together say of it, in place of the least |
-//! | `policy_value` | bases with [`Learner::target`] | the value that their policy maximises |
+//! | `policy_value` | bases with [`Learner::target`] or [`Learner::baselines`] | the value that their policy maximises |
+//! | `residual` | bases with baselines | what their critics regress on |
+//! | `gradient_bound` | the training of the base's policy | the largest norm of its gradient |
 //! | `imitate` | bases that clone | the action that the policy clones |
 //! | `unconstrained` | bases | whether the tie to the data is dropped online |
 //! | `tie` | bases | how much of it counts in this batch |
@@ -198,7 +200,12 @@ impl<'t> Round<'t> {
         optimiser: &AdamConfig,
         loss: Var<'t>,
     ) {
-        self.t.train(name, role, group, &self.phase.adam(role, optimiser), loss);
+        let optimiser = self.phase.adam(role, optimiser);
+        let bound = self.adaptation.gradient_bound().filter(|_| group == self.learner.policy().group());
+        match bound {
+            Some(bound) => self.t.train_within(name, role, group, &optimiser, (loss, bound)),
+            None => self.t.train(name, role, group, &optimiser, loss),
+        }
     }
 
     /// One Adam step of a group without a loss, on gradients of zero.
@@ -239,6 +246,11 @@ impl<'t> Round<'t> {
     /// See [`Adaptation::policy_value`].
     pub fn policy_value(&self, own: &Critics, a: Var<'t>, of: &dyn Fn(&Critics) -> Var<'t>) -> Var<'t> {
         self.adaptation.policy_value(self, own, a, of)
+    }
+
+    /// See [`Adaptation::residual`].
+    pub fn residual(&self, y: Var<'t>) -> Var<'t> {
+        self.adaptation.residual(self, y)
     }
 
     /// See [`Adaptation::imitate`].
@@ -304,6 +316,12 @@ pub trait Learner: Debug + Send + Sync {
     /// What its critics regress on, y `[B, 1]`, with these in place of its own target critics; `None` where an adaptation that
     /// trains other critics beside its own makes no sense.
     fn target<'t>(&self, _b: &Round<'t>, _critics: &Critics) -> Option<Var<'t>> {
+        None
+    }
+
+    /// Networks of the form of its critics, trained so that log π(a|s) + Z(s) values the policy, Z what they say of the action 0;
+    /// their first layer has no weights of the action.
+    fn baselines(&self) -> Option<&Critics> {
         None
     }
 
@@ -379,6 +397,16 @@ pub trait Adaptation: Debug + Send + Sync {
         of: &dyn Fn(&Critics) -> Var<'t>,
     ) -> Var<'t> {
         of(own)
+    }
+
+    /// What critics regress on, of a target y `[B, 1]`: all of it unless something else values (s, a) too.
+    fn residual<'t>(&self, _b: &Round<'t>, y: Var<'t>) -> Var<'t> {
+        y
+    }
+
+    /// The largest norm of the gradient on which the base's policy moves; a longer one is made so short.
+    fn gradient_bound(&self) -> Option<f64> {
+        None
     }
 
     /// The action `[B, A]` that the policy clones in s, in place of the recorded one; asked when the policy's loss is

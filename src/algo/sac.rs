@@ -124,6 +124,7 @@ impl Sac {
         };
         let spec = SoftSpec {
             ensemble: 1,
+            given: 0,
             policy_net: c.hidden.begin(c.init.policy()),
             critic_net: c.hidden.begin(c.init.critics()),
             critics: c.critics,

@@ -89,6 +89,7 @@ impl SacN {
         let c = config;
         let spec = SoftSpec {
             ensemble: 1,
+            given: 0,
             policy_net: c.policy_hidden.begin(c.init.policy()),
             critic_net: c.critic_hidden.begin(c.init.critics()),
             critics: c.critics,

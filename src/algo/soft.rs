@@ -77,6 +77,8 @@ pub static ENTROPY: Metric = Metric::new("policy_entropy", "-E[ log pi(a~|s) ]",
 pub(super) struct SoftSpec {
     /// E, independent agents
     pub(super) ensemble: usize,
+    /// numbers that the policy reads beside a state
+    pub(super) given: usize,
     pub(super) policy_net: NetSpec,
     pub(super) critic_net: NetSpec,
     pub(super) critics: usize,
@@ -118,7 +120,8 @@ impl SoftNets {
     /// Declares them.
     pub(super) fn declare(spec: &SoftSpec, dims: Dims, params: &mut Params) -> SoftNets {
         let e = spec.ensemble;
-        let pi = Policy::ensemble(params, "pi", e, dims.sa(), spec.head, &spec.policy_net);
+        let inputs = (dims.s + spec.given, dims.a);
+        let pi = Policy::ensemble(params, "pi", e, inputs, spec.head, &spec.policy_net);
         let q = Critics::declare(params, "q", e * spec.critics, dims.sa(), &spec.critic_net).of_members(e);
         let q_target = q.target(params);
         let (log_alpha, fixed) = match spec.temperature {

@@ -57,6 +57,7 @@ crate::choices! {
     OfflineRows {
         All = "all", "all of them";
         Subset(rows: f64 = 1.0..=4e9) = "subset", "so many, drawn at random";
+        Best(episodes: f64 = 1.0..=4e9) = "best", "those of the so many episodes with the largest returns, or of all if there are fewer";
         None = "none", "none";
     }
 }

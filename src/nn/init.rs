@@ -14,6 +14,13 @@ pub enum Init {
     Constant(f64),
     /// U(-bound, bound)
     Uniform(f64),
+    /// U(-bound, bound) in the first so many rows, 0 below
+    UniformAbove {
+        /// largest absolute value
+        bound: f64,
+        /// how many rows
+        rows: usize,
+    },
     /// `gain` times a matrix with orthonormal rows or columns, whichever are fewer
     Orthogonal(f64),
     /// normal of this standard deviation, redrawn beyond two of them
@@ -59,6 +66,12 @@ pub(super) fn fill(init: Init, shape: Shape, seed: u64, tensor: usize, out: &mut
             Init::Uniform(bound) => {
                 let u = Uniform::new_inclusive(-bound, bound).expect("invariant: bounds are finite");
                 out.fill_with(|| u.sample(&mut rng) as f32);
+            }
+            Init::UniformAbove { bound, rows } => {
+                let u = Uniform::new_inclusive(-bound, bound).expect("invariant: bounds are finite");
+                let (above, below) = out.split_at_mut(rows * shape.cols);
+                above.fill_with(|| u.sample(&mut rng) as f32);
+                below.fill(0.0);
             }
             Init::TruncatedNormal(sigma) => out.fill_with(|| {
                 loop {

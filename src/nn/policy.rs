@@ -15,6 +15,8 @@
 //! An ensemble of E policies of head TG acts as one, whose Gaussian before the tanh has their mixture's mean and variance:
 //! μ = mean_i μ_i, σ² = mean_i (μ_i² + σ_i²) - μ², computed as mean_i (σ_i² + (μ_i - μ)²), which no rounding makes
 //! negative; log σ is clamped to the same bounds. [`Policy::members`] are its policies each for itself.
+//!
+//! Above 400 lines because the mode, the draw and the density of every head stand side by side.
 
 use std::f64::consts::{LN_2, PI};
 
@@ -371,6 +373,19 @@ impl Policy {
             _ => gaussian(a, self.centre(mean), log_std).sum(Axis::Cols),
         }
         .named(label)
+    }
+
+    /// log π `[B, 1]` of the action that lies so many standard deviations from the mean in every dimension, before any tanh.
+    /// Panics for heads D and C, which have none.
+    pub fn log_prob_at<'t>(&self, s: impl Input<'t>, deviations: f64) -> Var<'t> {
+        let (mean, log_std) = self.gaussian(s);
+        let constant = -0.5 * deviations * deviations - 0.5 * (2.0 * PI).ln();
+        let density = (constant - log_std).expand(mean.shape());
+        match self.head {
+            Head::TanhGaussian { .. } => density - self.squash(mean + log_std.exp() * deviations),
+            _ => density,
+        }
+        .sum(Axis::Cols)
     }
 
     /// σ `[B or 1, A]`; `None` in heads D and C.

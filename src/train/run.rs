@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use baq_datasets::{episodes, returns};
 use rand::seq::SliceRandom;
 
 use super::agent::Agent;
@@ -156,8 +157,20 @@ pub fn kept(dataset: &Dataset, options: &OnlineConfig) -> usize {
     match options.offline_rows {
         OfflineRows::All => all,
         OfflineRows::Subset(n) => all.min(n as usize),
+        OfflineRows::Best(n) => of_best(dataset, n as usize).len(),
         OfflineRows::None => 0,
     }
+}
+
+/// The rows of so many episodes, the ones with the largest returns, in the order of the data.
+fn of_best(dataset: &Dataset, episodes: usize) -> Vec<usize> {
+    let all = episodes::of(&dataset.columns);
+    let returns = returns::of_episodes(dataset.columns.rewards.view(), &all);
+    let mut best: Vec<usize> = (0..all.len()).collect();
+    best.sort_by(|&a, &b| returns[b].total_cmp(&returns[a]));
+    best.truncate(episodes);
+    best.sort_unstable();
+    best.into_iter().flat_map(|k| all[k].rows.clone()).collect()
 }
 
 /// The offline transitions that the online phase begins with, and room for those that are collected.
@@ -165,7 +178,9 @@ pub fn pools(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Pools,
     let (run, options): (RunConfig, OnlineConfig) = (config.section(), config.section());
     let mut rows: Vec<usize> = (0..dataset.columns.len()).collect();
     let keep = kept(dataset, &options);
-    if keep < rows.len() {
+    if let OfflineRows::Best(n) = options.offline_rows {
+        rows = of_best(dataset, n as usize);
+    } else if keep < rows.len() {
         rows.shuffle(&mut Rng::new(run.seed, Stream::Subset, 0));
         rows.truncate(keep);
         rows.sort_unstable();

@@ -11,6 +11,7 @@ const HOMES: &[&str] = &["src/algo/", "src/adapt/", "src/config/presets"];
 const MAY: &[(&str, &str, &str)] = &[
     ("src/config/sections.rs", "iql", "the default of run.algo"),
     ("src/config/sections.rs", "plain", "the default of run.adapt"),
+    ("src/config/field.rs", "opt", "the class of options that are optimisers"),
 ];
 
 /// Names that are words of everyday use as well, or that of the program: only a literal of nothing else counts, and for the
