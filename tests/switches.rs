@@ -15,7 +15,7 @@ use baq::autodiff::{
 };
 use baq::cli::Common;
 use baq::cli::finetune::Start;
-use baq::cli::learn::{self, Again};
+use baq::cli::learn::{self, Again, Manner};
 use baq::cli::setup::RunArgs;
 use baq::cli::train;
 use baq::config::Config;
@@ -196,7 +196,8 @@ impl Place {
         let common = ["offline.updates=4", "offline.batch=8", "offline.eval_episodes=0"];
         let config = self.args(&[&common, sets].concat()).resolve(COMMON, Some(algo), None);
         let config = config.unwrap_or_else(|e| panic!("{algo}: {e}"));
-        train::begin(&config, &out, &Stop::default(), true).unwrap_or_else(|e| panic!("{algo}: {e}"));
+        train::begin(&config, &out, Manner::new(&Stop::default(), true))
+            .unwrap_or_else(|e| panic!("{algo}: {e}"));
         out
     }
 
@@ -241,8 +242,9 @@ fn opt_collects_then_pre_trains_then_learns() {
     let mut seen = Vec::new();
     for k in 0..9 {
         match k {
-            0 => start.run(&config, &cut, &stopped, true),
-            _ => learn::go_on(&cut, &Again::default(), None, (&stopped, true)).map(|(ended, _)| ended),
+            0 => start.run(&config, &cut, Manner::new(&stopped, true)),
+            _ => learn::go_on(&cut, &Again::default(), None, Manner::new(&stopped, true))
+                .map(|(ended, _)| ended),
         }
         .unwrap_or_else(|e| panic!("{e}"));
         let c = saved(&cut).counters().unwrap_or_else(|e| panic!("{e}"));
@@ -267,10 +269,10 @@ fn opt_collects_then_pre_trains_then_learns() {
         (5, 4, 7, 3),
     ];
     assert_eq!(seen, expected);
-    let ended = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true));
+    let ended = learn::go_on(&cut, &Again::default(), None, Manner::new(&Stop::default(), true));
     assert_eq!(ended.unwrap_or_else(|e| panic!("{e}")).0, Ended::Complete);
     let whole = place.path("whole");
-    start.run(&config, &whole, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
+    start.run(&config, &whole, Manner::new(&Stop::default(), true)).unwrap_or_else(|e| panic!("{e}"));
     for file in ["checkpoint.safetensors", "metrics.csv"] {
         let read = |run: &Path| std::fs::read(run.join(file)).expect("a finished run has it");
         assert!(read(&whole) == read(&cut), "{file} differs");
@@ -278,7 +280,7 @@ fn opt_collects_then_pre_trains_then_learns() {
     // A run that goes on from there has its new critics already.
     let (start, config) = place.start(&whole, "opt", &sets);
     let again = place.path("again");
-    start.run(&config, &again, &Stop::default(), true).unwrap_or_else(|e| panic!("{e}"));
+    start.run(&config, &again, Manner::new(&Stop::default(), true)).unwrap_or_else(|e| panic!("{e}"));
     let c = saved(&again).counters().unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((c.fitted, c.critic_updates), (0, 6));
 }
@@ -305,7 +307,7 @@ fn aca_aligns_the_critics_with_the_policy() {
     let (start, config) = place.start(&from, "aca", &["online.env_steps=4", "online.warmup_steps=3"]);
     let (cut, stopped) = (place.path("cut"), Stop::default());
     stopped.request();
-    start.run(&config, &cut, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+    start.run(&config, &cut, Manner::new(&stopped, true)).unwrap_or_else(|e| panic!("{e}"));
     let (before, now) = (restored(&from, "sac_ml", "plain", &nets), restored(&cut, "sac_ml", "aca", &nets));
     let values = |all: &Bits, name: &str| -> Vec<Vec<u32>> {
         let of = all.iter().filter(|(path, _)| path.starts_with(&format!("{name}.")));
@@ -339,11 +341,11 @@ fn aca_aligns_the_critics_with_the_policy() {
     };
     assert_eq!(order(&q), order(&density));
 
-    let complete = learn::go_on(&cut, &Again::default(), None, (&Stop::default(), true));
+    let complete = learn::go_on(&cut, &Again::default(), None, Manner::new(&Stop::default(), true));
     assert_eq!(complete.unwrap_or_else(|e| panic!("{e}")).0, Ended::Complete);
     let (start, config) = place.start(&cut, "aca", &["online.env_steps=2", "online.warmup_steps=1"]);
     let again = place.path("again");
-    start.run(&config, &again, &stopped, true).unwrap_or_else(|e| panic!("{e}"));
+    start.run(&config, &again, Manner::new(&stopped, true)).unwrap_or_else(|e| panic!("{e}"));
     let (before, now) = (restored(&cut, "sac_ml", "aca", &nets), restored(&again, "sac_ml", "aca", &nets));
     for name in ["q", "q_target", "pi", "pi_offline", "log_alpha"] {
         assert_eq!(values(&now, name), values(&before, name), "{name}");

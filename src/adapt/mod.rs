@@ -6,8 +6,8 @@
 //! One file here and one line in [`ADAPTATIONS`]. The file has the header, the options and the struct of networks of any
 //! method ([`crate::algo`] has the page); then it implements the hooks it needs, of which each does nothing by default:
 //!
-//! - *losses* `weight`, `perturb`, `value`, `imitate`, `unconstrained`, `tie`: asked by the base while a round is traced;
-//!   `finish_round`: further updates and metrics after the base's. The round gives what the base is made of:
+//! - *losses* `weight`, `perturb`, `value`, `policy_value`, `residual`, `imitate`, `unconstrained`, `tie`: asked by the base while
+//!   a round is traced; `gradient_bound`: asked where its policy is trained; `finish_round`: further updates and metrics after the base's. The round gives what the base is made of:
 //!   `b.learner().critics()`, `b.learner().policy()`. `unconstrained` drops what the header of each base names, as CQL's
 //!   penalty. Where no hook stands at the place that is to change, add one: a method of
 //!   [`Adaptation`] whose default is what bases do there, a line of
