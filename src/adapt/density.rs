@@ -57,7 +57,7 @@ impl Density {
         dims: Dims,
         params: &mut Params,
     ) -> Result<Density, ConfigError> {
-        let AdamConfig { lr, beta1, beta2, eps } = *optimiser;
+        let lr = optimiser.lr;
         if lr.over(1) != lr {
             return Err(ConfigError::Other(format!(
                 "{section}.density: expected a number or a schedule with its length, got {lr}; write how many rounds it takes, as in cosine(0.0003, 0, 30000)"
@@ -69,8 +69,7 @@ impl Density {
         // w begins near 1, where the rectifier passes gradients.
         let (_, bias) = net.layers()[spec.hidden.len()];
         params.initialise(bias, Init::Constant(1.0));
-        let optimiser = Adam { lr, ahead: 0, beta1, beta2, eps };
-        Ok(Density { net, batch: dims.batch, temperature, optimiser })
+        Ok(Density { net, batch: dims.batch, temperature, optimiser: optimiser.adam() })
     }
 
     /// See [`Adaptation::reprioritise`](crate::algo::Adaptation::reprioritise).
