@@ -200,12 +200,10 @@ impl<'t> Round<'t> {
         optimiser: &AdamConfig,
         loss: Var<'t>,
     ) {
-        let optimiser = self.phase.adam(role, optimiser);
+        let mut optimiser = self.phase.adam(role, optimiser);
         let bound = self.adaptation.gradient_bound().filter(|_| group == self.learner.policy().group());
-        match bound {
-            Some(bound) => self.t.train_within(name, role, group, &optimiser, (loss, bound)),
-            None => self.t.train(name, role, group, &optimiser, loss),
-        }
+        optimiser.clip = bound.unwrap_or(optimiser.clip);
+        self.t.train(name, role, group, &optimiser, loss);
     }
 
     /// One Adam step of a group without a loss, on gradients of zero.

@@ -77,26 +77,6 @@ impl Tracer {
         self.train_by(name, role, group, optimiser, (loss, gradients));
     }
 
-    /// The same on a gradient of at most this norm: k times the loss and its gradient, k = min(1, bound / (norm + 1e-6)), a
-    /// constant.
-    pub fn train_within(
-        &self,
-        name: &'static str,
-        role: Role,
-        group: GroupId,
-        optimiser: &Adam,
-        (loss, bound): (Var<'_>, f64),
-    ) {
-        let table = self.recording.borrow().table.clone();
-        let wrt: Vec<Var<'_>> = table.members(group).map(|p| self.param(p)).collect();
-        let gradients = gradient::gradients(loss, self.constant(1.0), &wrt);
-        let squares = gradients.iter().flatten().map(|g| g.square().total()).reduce(|sum, x| sum + x);
-        let norm = squares.unwrap_or(self.constant(0.0)).sqrt().named("norm(gradient)");
-        let k = (bound / (norm + 1e-6)).minimum(self.constant(1.0)).detach().named("k");
-        let gradients = gradients.into_iter().map(|g| g.map(|g| g * k)).collect();
-        self.train_by(name, role, group, optimiser, (loss * k, gradients));
-    }
-
     /// One step of a group's optimiser on gradients of zero: its moments go on moving it.
     pub fn idle(&self, name: &'static str, role: Role, group: GroupId, optimiser: &Adam) {
         let table = self.recording.borrow().table.clone();
