@@ -66,6 +66,7 @@ fn list(common: Common) {
         println!("{:<16} {:>3} {:>3} {:>6}  {simulator}", s.id, s.obs_dim, s.act_dim, s.max_episode_steps);
     }
     println!("S, A: lengths of observation and action; a bare name such as hopper means its v4");
+    println!("gym:ID is a task of Gymnasium, as in gym:Ant-v5; process:COMMAND one of a program of your own");
     match simulator {
         Ok(m) => println!("uses {m}"),
         Err(e) => println!("no MuJoCo yet: {e}"),

@@ -64,6 +64,8 @@ pub enum Needs {
         /// length of a velocity
         nv: usize,
     },
+    /// Another program, which is asked through a pipe.
+    Program,
 }
 
 /// A task that answers actions with observations and rewards.

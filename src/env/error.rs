@@ -36,6 +36,14 @@ pub enum EnvError {
         /// what MuJoCo said about it
         warning: String,
     },
+    /// An environment in another program cannot be made, or does not answer.
+    #[error("{id}: {problem}")]
+    Program {
+        /// the environment
+        id: String,
+        /// what the program said, or how it ended
+        problem: String,
+    },
     /// A saved state does not fit.
     #[error("{id}: saved state {problem}")]
     State {

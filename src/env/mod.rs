@@ -1,5 +1,5 @@
 //! Environments: three MuJoCo locomotion tasks with the semantics of three generations of Gym,
-//! and a toy task that needs no simulator.
+//! a toy task that needs no simulator, and whatever [another program](mod@process) makes, Gymnasium first.
 //!
 //! An environment is a deterministic function of its seed, the episode number and the actions.
 //! Its whole state can be saved and restored; what follows is then equal to the last bit.
@@ -19,6 +19,7 @@ mod environment;
 mod error;
 mod locomotion;
 pub mod mujoco;
+pub mod process;
 pub mod recording;
 mod registry;
 mod stream;

@@ -1,9 +1,11 @@
 //! All environments. A new one is its file or folder beside this one and a line of [`ENVIRONMENTS`].
 //!
 //! An id is `task-version`, as `hopper-v4`, or `scheme:task-version` for environments that follow somebody else's
-//! definition to the letter, as `gym:AntMaze_UMaze-v5`; the scheme is part of the id. Case does not matter.
+//! definition to the letter; the scheme is part of the id. Case does not matter. The schemes `gym:` and `process:` lead to
+//! [other programs](super::process), whose tasks nobody lists here.
 
 use super::locomotion::{Locomotion, half_cheetah, hopper, walker2d};
+use super::process;
 use super::toy::{self, Toy};
 use super::{Env, EnvError, Spec};
 
@@ -48,16 +50,20 @@ fn find(id: &str) -> Result<&'static Registered, EnvError> {
             .min_by_key(|&(distance, _)| distance)
             .map(|(_, id)| id)
             .expect("invariant: there are environments");
-        EnvError::Unknown { id: id.to_string(), nearest, known: ids().collect::<Vec<_>>().join(" ") }
+        EnvError::Unknown { id: id.to_string(), nearest, known: known() }
     })
+}
+
+fn known() -> String {
+    ids().chain(["gym:ID", "process:COMMAND"]).collect::<Vec<_>>().join(" ")
 }
 
 /// The properties of an environment, by id in any case; a bare task name means its `v4`.
 ///
 /// # Errors
-/// [`EnvError::Unknown`] with the nearest id.
+/// [`EnvError::Unknown`] with the nearest id, or [`EnvError::Program`].
 pub fn spec(id: &str) -> Result<&'static Spec, EnvError> {
-    Ok(find(id)?.spec)
+    if process::is_external(id) { process::spec(id) } else { Ok(find(id)?.spec) }
 }
 
 /// The first environment, in its usual version, whose name in D4RL's table is as wanted.
@@ -69,7 +75,7 @@ pub fn of_score(wanted: impl Fn(&str) -> bool) -> Option<&'static Spec> {
 /// A new, independent environment, reset with seed 0, episode 0.
 ///
 /// # Errors
-/// [`EnvError::Unknown`], or [`EnvError::MuJoCo`] when the simulator cannot be had.
+/// [`EnvError::Unknown`], [`EnvError::Program`], or [`EnvError::MuJoCo`] when the simulator cannot be had.
 pub fn make(id: &str) -> Result<Box<dyn Env>, EnvError> {
-    (find(id)?.build)()
+    if process::is_external(id) { process::make(id) } else { (find(id)?.build)() }
 }

@@ -1,11 +1,18 @@
 //! Programs of the Python world that files are read with.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// `python3` with these packages, which are fetched into the target directory when they are asked for first.
+/// `python3` with these packages.
 pub fn python(packages: &[&str]) -> Command {
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", path(packages));
+    command
+}
+
+/// The folder of these packages, which are fetched into the target directory when they are asked for first.
+pub fn path(packages: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python").join(packages.join("-"));
     fs::create_dir_all(&folder).unwrap();
     let (lock, done) = (File::create(folder.join("lock")).unwrap(), folder.join("done"));
@@ -21,9 +28,7 @@ pub fn python(packages: &[&str]) -> Command {
         );
         File::create(done).unwrap();
     }
-    let mut command = Command::new("python3");
-    command.env("PYTHONPATH", folder);
-    command
+    folder
 }
 
 /// Runs a script with these arguments; it says by its exit code whether all is well.

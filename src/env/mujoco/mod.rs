@@ -1,6 +1,6 @@
 //! MuJoCo without a compile-time dependency: found (or fetched) and opened when first needed.
 
-mod command;
+pub(super) mod command;
 mod elf;
 mod fetch;
 mod ffi;

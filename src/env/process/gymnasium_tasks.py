@@ -1,0 +1,125 @@
+"""Gymnasium environments behind the protocol of baq's `process:` environments; the program runs this by itself for `gym:ID`."""
+import json, os, struct, sys
+
+answers = os.fdopen(os.dup(1), "wb")
+os.dup2(2, 1)  # what libraries print is no answer
+requests = sys.stdin.buffer
+
+
+def fail(text):
+    text = " ".join(str(text).split()).encode()
+    answers.write(struct.pack("<BI", 1, len(text)) + text)
+    answers.flush()
+
+
+def hello(**fields):
+    answers.write(json.dumps(fields).encode() + b"\n")
+    answers.flush()
+
+
+try:
+    import gymnasium as gym
+    import numpy as np
+except ImportError as e:
+    hello(error=f"{e}; gym: environments need it: python3 -m pip install gymnasium (and gymnasium-robotics, ogbench for theirs)")
+    sys.exit()
+
+missing = []
+for package in ("gymnasium_robotics", "ogbench"):
+    try:
+        module = __import__(package)
+        if package == "gymnasium_robotics":
+            gym.register_envs(module)
+    except ImportError:
+        missing.append(package.replace("_", "-"))
+
+# Of an observation that is a dictionary: first what is seen, then the rest by name.
+first = ("observation", "achieved_goal", "desired_goal")
+
+
+def keys(space):
+    return sorted(space.spaces, key=lambda k: (first.index(k) if k in first else len(first), k))
+
+
+def flat(space, observation):
+    if isinstance(space, gym.spaces.Dict):
+        return np.concatenate([flat(space[k], observation[k]) for k in keys(space)])
+    return np.asarray(observation, dtype=np.float64).ravel()
+
+
+def size(space):
+    if isinstance(space, gym.spaces.Dict):
+        return sum(size(space[k]) for k in space.spaces)
+    if not isinstance(space, gym.spaces.Box):
+        raise ValueError(f"expected observations of numbers (Box, or a Dict of them), got {space}")
+    return int(np.prod(space.shape))
+
+
+def versions():
+    import importlib.metadata as metadata
+    names = ("gymnasium", "mujoco", "gymnasium-robotics", "ogbench", "numpy")
+    found = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return ", ".join(f"{k} {v}" for k, v in found.items())
+
+
+try:
+    made = gym.make(sys.argv[1])
+    actions, observations = made.action_space, made.observation_space
+    if not isinstance(actions, gym.spaces.Box):
+        raise ValueError(f"expected continuous actions (Box), got {actions}")
+    if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
+        raise ValueError(f"expected bounded actions, got {actions}")
+    limit = made.spec.max_episode_steps
+    if limit is None:
+        raise ValueError("expected a time limit (max_episode_steps), got none")
+    hello(protocol=1, observation=size(observations), action=int(np.prod(actions.shape)), limit=limit, versions=versions())
+except Exception as e:
+    hint = f"; not installed: {', '.join(missing)}" if missing else ""
+    hello(error=f"{type(e).__name__}: {e}{hint}")
+    sys.exit()
+
+low, high = (np.asarray(x, dtype=np.float64).ravel() for x in (actions.low, actions.high))
+plain = (low == -1).all() and (high == 1).all()
+count = low.size
+free, environments = [made], {}
+
+
+def act(numbers):
+    if not plain:
+        numbers = low + (numbers.astype(np.float64) + 1) * 0.5 * (high - low)
+    return numbers.astype(actions.dtype).reshape(actions.shape)
+
+
+def answer(observation, head=b""):
+    answers.write(b"\0" + head + flat(observations, observation).astype("<f8").tobytes())
+    answers.flush()
+
+
+while True:
+    op = requests.read(1)
+    if not op:
+        break
+    (number,) = struct.unpack("<I", requests.read(4))
+    try:
+        if op == b"C":
+            environments.pop(number).close()
+            continue
+        if op == b"R":
+            (seed,) = struct.unpack("<Q", requests.read(8))
+            if number not in environments:
+                environments[number] = free.pop() if free else gym.make(sys.argv[1])
+            observation, _ = environments[number].reset(seed=seed)
+            answer(observation)
+        elif op == b"S":
+            action = act(np.frombuffer(requests.read(4 * count), dtype="<f4"))
+            observation, reward, terminated, truncated, _ = environments[number].step(action)
+            answer(observation, struct.pack("<dBB", float(reward), bool(terminated), bool(truncated)))
+        else:
+            fail(f"unknown request {op!r}")
+    except Exception as e:
+        fail(f"{type(e).__name__}: {e}")

@@ -1,0 +1,206 @@
+//! Environments in another program: `gym:ID` for whatever Gymnasium makes, `process:COMMAND` for programs in any language.
+//!
+//! # `gym:ID`
+//!
+//! Any task of Gymnasium with continuous, bounded actions and a time limit, also of Gymnasium-Robotics and OGBench where they are
+//! installed: `gym:Ant-v5`, `gym:AntMaze_UMaze-v5`, `gym:AdroitHandPen-v1`. They run in `python3` (`BAQ_PYTHON` names another),
+//! with a script that is inside this program. Actions in [-1, 1] are laid between the task's bounds. An observation that is a
+//! dictionary is flattened: `observation`, `achieved_goal`, `desired_goal`, then what else there is by name.
+//!
+//! # The protocol
+//!
+//! The program writes one line of JSON when it is ready, then answers requests on its standard input; numbers are little-endian.
+//!
+//! ```text
+//! {"protocol": 1, "observation": S, "action": A, "limit": STEPS, "versions": "..."}      or {"error": "..."}
+//!
+//! request                                 answer
+//! 'R' number:u32 seed:u64                 0 observation:f64[S]
+//! 'S' number:u32 action:f32[A]            0 reward:f64 terminated:u8 truncated:u8 observation:f64[S]
+//! 'C' number:u32                          none
+//!                                         1 length:u32 text          instead, if something went wrong
+//! ```
+//!
+//! `number` says which of several environments; the first reset of a number makes it. A reset with a seed must lead to the
+//! same episode whenever the same actions follow: a saved state is (seed, actions since), and going on from it is acting them
+//! again, so that a run resumes to equal bytes without any help from the task. `versions` belong to the state: other ones are refused.
+
+mod child;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use baq_kernels::philox::Philox;
+
+use self::child::Child;
+use super::{Env, EnvError, Needs, Spec, Step, stream};
+
+/// Prefix of ids that name a program.
+const PROCESS: &str = "process:";
+/// Prefix of ids that name a task of Gymnasium.
+const GYM: &str = "gym:";
+
+/// Whether an id leads here.
+pub(super) fn is_external(id: &str) -> bool {
+    id.starts_with(GYM) || id.starts_with(PROCESS)
+}
+
+/// The program behind an id, and its properties; a program is started once and serves all environments of its id.
+fn program(id: &str) -> Result<(&'static Spec, Arc<Mutex<Child>>), EnvError> {
+    type Known = BTreeMap<String, (&'static Spec, Arc<Mutex<Child>>)>;
+    static PROGRAMS: Mutex<Known> = Mutex::new(BTreeMap::new());
+    let mut known = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((spec, child)) = known.get(id) {
+        return Ok((spec, child.clone()));
+    }
+    let command = match (id.strip_prefix(GYM), id.strip_prefix(PROCESS)) {
+        (Some(task), _) => child::gymnasium(task),
+        (_, Some(line)) => child::words(id, line)?,
+        _ => unreachable!("invariant: other ids are in the registry"),
+    };
+    let child = Child::start(id, command)?;
+    // Known for the life of the process, as the specs of the registry are.
+    let spec: &'static Spec = Box::leak(Box::new(Spec {
+        id: id.to_string().leak(),
+        obs_dim: child.sizes.observation,
+        act_dim: child.sizes.action,
+        max_episode_steps: child.sizes.limit,
+        score: None,
+        needs: Needs::Program,
+    }));
+    let child = Arc::new(Mutex::new(child));
+    known.insert(id.into(), (spec, child.clone()));
+    Ok((spec, child))
+}
+
+/// The properties of an environment.
+///
+/// # Errors
+/// [`EnvError::Program`] if the program cannot be started or does not know the task.
+pub(super) fn spec(id: &str) -> Result<&'static Spec, EnvError> {
+    Ok(program(id)?.0)
+}
+
+/// A new environment, reset with seed 0, episode 0.
+///
+/// # Errors
+/// As [`spec`].
+pub(super) fn make(id: &str) -> Result<Box<dyn Env>, EnvError> {
+    let (spec, child) = program(id)?;
+    let number = lock(&child).number();
+    let mut env = Process { spec, child, number, seed: 0, actions: Vec::new(), broken: None };
+    let mut obs = vec![0.0; spec.obs_dim];
+    env.reset(0, 0, &mut obs);
+    match env.broken.take() {
+        None => Ok(Box::new(env)),
+        Some(e) => Err(e),
+    }
+}
+
+fn lock(child: &Mutex<Child>) -> std::sync::MutexGuard<'_, Child> {
+    child.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One environment of a program.
+struct Process {
+    spec: &'static Spec,
+    child: Arc<Mutex<Child>>,
+    number: u32,
+    /// of the running episode
+    seed: u64,
+    /// since its beginning, `[steps, A]`
+    actions: Vec<f32>,
+    /// why the last reset failed; the next step says it
+    broken: Option<EnvError>,
+}
+
+/// Seed of a reset: 31 bits, which every generator takes.
+fn reset_seed(seed: u64, episode: u64) -> u64 {
+    let [bits, ..] = Philox::new(seed, stream::RESET_UNIFORM, episode).next_block();
+    u64::from(bits >> 1)
+}
+
+impl Process {
+    fn begin(&mut self, seed: u64, obs: &mut [f64]) -> Result<(), EnvError> {
+        self.seed = seed;
+        self.actions.clear();
+        lock(&self.child).reset(self.number, seed, obs)
+    }
+
+    fn act(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
+        self.actions.extend(action);
+        lock(&self.child).step(self.number, action, obs)
+    }
+}
+
+impl Env for Process {
+    fn spec(&self) -> &Spec {
+        self.spec
+    }
+
+    fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]) {
+        assert_eq!(obs.len(), self.spec.obs_dim, "invariant: an observation has S numbers");
+        self.broken = self.begin(reset_seed(seed, episode), obs).err();
+    }
+
+    fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
+        assert_eq!(action.len(), self.spec.act_dim, "invariant: an action has A numbers");
+        if let Some(e) = &self.broken {
+            return Err(e.clone());
+        }
+        if let Some(index) = action.iter().position(|a| !a.is_finite()) {
+            return Err(EnvError::Action { id: self.spec.id, index, value: f64::from(action[index]) });
+        }
+        let action: Vec<f32> = action.iter().map(|a| a.clamp(-1.0, 1.0)).collect();
+        let step = self.act(&action, obs)?;
+        match obs.iter().any(|x| !x.is_finite()) || !step.reward.is_finite() {
+            true => Err(self.failed("expected finite observations and rewards, got NaN or infinity")),
+            false => Ok(step),
+        }
+    }
+
+    /// Versions, seed, actions.
+    fn state(&self) -> Vec<f64> {
+        let version = lock(&self.child).sizes.version();
+        let begin = [f64::from(version), self.seed as f64];
+        begin.into_iter().chain(self.actions.iter().map(|a| f64::from(*a))).collect()
+    }
+
+    fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError> {
+        let id = self.spec.id;
+        let refuse = |problem: String| Err(EnvError::State { id, problem });
+        let [version, seed, actions @ ..] = state else {
+            return refuse(format!("has {} numbers, expected at least 2", state.len()));
+        };
+        if !actions.len().is_multiple_of(self.spec.act_dim) || state.iter().any(|x| !x.is_finite()) {
+            return refuse(format!("holds no actions of {} numbers", self.spec.act_dim));
+        }
+        let here = lock(&self.child).sizes.clone();
+        if *version != f64::from(here.version()) {
+            return refuse(format!(
+                "was made by other versions than {}; install those that the run began with",
+                here.versions
+            ));
+        }
+        let mut obs = vec![0.0; self.spec.obs_dim];
+        self.broken = None;
+        self.begin(*seed as u64, &mut obs)?;
+        for action in actions.chunks_exact(self.spec.act_dim) {
+            let action: Vec<f32> = action.iter().map(|a| *a as f32).collect();
+            self.act(&action, &mut obs)?;
+        }
+        Ok(())
+    }
+}
+
+impl Process {
+    fn failed(&self, problem: &str) -> EnvError {
+        EnvError::Program { id: self.spec.id.into(), problem: problem.into() }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        lock(&self.child).close(self.number);
+    }
+}

@@ -1,0 +1,185 @@
+//! Environments in other programs: Gymnasium's, bit for bit, and what becomes of programs that go wrong.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use baq::env::{self, EnvError};
+use common::Numbers;
+
+const PACKAGES: &[&str] = &["gymnasium"];
+
+/// The episodes of the seeds and actions on standard input, as Gymnasium plays them; floats as their bits.
+const PLAY: &str = r#"
+import json, struct, sys
+import gymnasium as gym, numpy as np
+task, low, high, episodes = json.load(open(sys.argv[1]))
+env = gym.make(task)
+bits = lambda x: struct.pack(">d", float(x)).hex()
+out = []
+for seed, actions in episodes:
+    observation, _ = env.reset(seed=seed)
+    rows = [[[bits(x) for x in np.asarray(observation, dtype=np.float64)], bits(0), False, False]]
+    for action in actions:
+        a = np.array(action, dtype=np.float32)
+        if (low, high) != (-1, 1):
+            a = (low + (a.astype(np.float64) + 1) * 0.5 * (high - low)).astype(np.float32)
+        observation, reward, terminated, truncated, _ = env.step(a)
+        rows.append([[bits(x) for x in np.asarray(observation, dtype=np.float64)], bits(reward), bool(terminated), bool(truncated)])
+    out.append(rows)
+print(json.dumps(out))
+"#;
+
+type Row = (Vec<String>, String, bool, bool);
+
+fn bits(x: f64) -> String {
+    format!("{:016x}", x.to_bits())
+}
+
+fn place(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A task of Gymnasium by the embedded script, but as a program of one's own.
+fn gymnasium(task: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/env/process/gymnasium_tasks.py");
+    let packages = common::python::path(PACKAGES);
+    format!("process:env PYTHONPATH={} python3 {} {task}", packages.display(), script.display())
+}
+
+/// Random episodes through the protocol and by Gymnasium itself; some end by the time limit.
+#[test]
+fn gymnasium_answers_the_same_to_the_last_bit() {
+    let place = place("external-bits");
+    for (task, low, high) in [("Pendulum-v1", -2.0, 2.0), ("MountainCarContinuous-v0", -1.0, 1.0)] {
+        let mut env = env::make(&gymnasium(task)).unwrap_or_else(|e| panic!("{e}"));
+        let mut x = Numbers(3);
+        let mut obs = vec![0.0; env.obs_dim()];
+        let (mut ours, mut asked): (Vec<Vec<Row>>, Vec<(u64, Vec<Vec<f32>>)>) = (Vec::new(), Vec::new());
+        for episode in 0..3 {
+            env.reset(11, episode, &mut obs);
+            let seed = env.state()[1] as u64;
+            let mut rows = vec![(obs.iter().map(|x| bits(*x)).collect(), bits(0.0), false, false)];
+            let mut actions = Vec::new();
+            for _ in 0..[230, 40, 7][episode as usize] {
+                let action: Vec<f32> = (0..env.act_dim()).map(|_| x.unit() as f32).collect();
+                let step = env.step(&action, &mut obs).unwrap();
+                actions.push(action);
+                let observed = obs.iter().map(|x| bits(*x)).collect();
+                rows.push((observed, bits(step.reward), step.terminated, step.truncated));
+                if step.ended() {
+                    break;
+                }
+            }
+            ours.push(rows);
+            asked.push((seed, actions));
+        }
+        assert_ne!(asked[0].0, asked[1].0, "every episode has a seed of its own");
+        let file = place.join("episodes.json");
+        fs::write(&file, serde_json::json!([task, low, high, asked]).to_string()).unwrap();
+        let theirs: Vec<Vec<Row>> =
+            serde_json::from_str(&common::python::check(PACKAGES, PLAY, &[&file])).unwrap();
+        assert_eq!(ours, theirs, "{task}");
+        assert!(task != "Pendulum-v1" || ours[0].last().unwrap().3, "its time limit is 200");
+    }
+}
+
+/// A state taken in the middle of an episode leads on to the same bits, in another instance too.
+#[test]
+fn a_saved_state_goes_on() {
+    let id = gymnasium("Pendulum-v1");
+    let (mut a, mut b) = (env::make(&id).unwrap(), env::make(&id).unwrap());
+    let (mut x, mut y) = (vec![0.0; 3], vec![0.0; 3]);
+    a.reset(5, 2, &mut x);
+    for k in 0..30 {
+        a.step(&[(k as f32 * 0.3).sin()], &mut x).unwrap();
+    }
+    let state = a.state();
+    b.reset(1, 1, &mut y);
+    b.set_state(&state).unwrap();
+    for k in 0..20 {
+        let action = [(k as f32 * 0.7).cos()];
+        let (s, t) = (a.step(&action, &mut x).unwrap(), b.step(&action, &mut y).unwrap());
+        assert_eq!((s, &x), (t, &y));
+    }
+    let mut other = state.clone();
+    other[0] += 1.0;
+    let refused = b.set_state(&other).unwrap_err().to_string();
+    assert!(refused.contains("was made by other versions than gymnasium"), "{refused}");
+    assert!(b.set_state(&state[..1]).is_err());
+}
+
+#[test]
+fn programs_that_go_wrong_are_named() {
+    let refused = |id: &str| match env::make(id) {
+        Err(EnvError::Program { id: named, problem }) => {
+            assert_eq!(named, id);
+            problem
+        }
+        Err(e) => panic!("{e}"),
+        Ok(_) => panic!("{id} was made"),
+    };
+    assert!(refused("process:no-such-program here").starts_with("cannot start no-such-program: "));
+    assert_eq!(refused("process:"), "expected process:COMMAND, got no command");
+    assert!(refused("process:false").starts_with("its program ended (exit status: 1)"));
+    assert!(refused("process:echo hello").starts_with("expected a line of JSON with its sizes, got `hello`"));
+    let place = place("external-errors");
+    let program = |text: &str| {
+        let path = place.join("program.py");
+        fs::write(&path, text).unwrap();
+        format!("process:python3 {}", path.display())
+    };
+    let hello = r#"print('{"protocol": 1, "observation": 1, "action": 1, "limit": 5}', flush=True)"#;
+    assert!(
+        refused(&program(r#"print('{"protocol": 2, "observation": 1, "action": 1, "limit": 5}')"#))
+            .contains("expected protocol 1")
+    );
+    assert!(refused(&program(r#"import sys; sys.exit("no licence")"#)).ends_with(": no licence"));
+    assert_eq!(
+        refused(&program(&format!(
+            "{hello}\nimport sys; sys.stdout.buffer.write(b'\\x01\\x04\\0\\0\\0oops'); sys.stdout.flush(); sys.stdin.read()"
+        ))),
+        "oops"
+    );
+    let unknown = refused(&gymnasium("NoSuchTask-v0"));
+    assert!(unknown.contains("NoSuchTask"), "{unknown}");
+    let discrete = refused(&gymnasium("CartPole-v1"));
+    assert!(discrete.contains("expected continuous actions (Box)"), "{discrete}");
+}
+
+fn baq(place: &Path, line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_baq"))
+        .args(line.split_whitespace())
+        .args(["--threads", "1", "--quiet"])
+        .env("PYTHONPATH", common::python::path(PACKAGES))
+        .current_dir(place)
+        .output()
+        .unwrap()
+}
+
+/// Learning in Gymnasium, stopped in the middle of an episode and gone on with: the same bytes.
+#[test]
+fn a_run_in_gymnasium_resumes_to_equal_bytes() {
+    let place = place("external-run");
+    let sets = "--set sac.hidden=[8] --set online.batch=8 --set online.random_steps=20 --set online.warmup_steps=20 \
+         --set online.eval_episodes=2 --set online.eval_every=150 --set online.log_every=50 --set online.checkpoint_every=70 \
+         --set online.capacity=2000";
+    let run = |steps: u32, out: &str| {
+        let line = format!("train --algo sac --env gym:Pendulum-v1 --env-steps {steps} {sets} --out {out}");
+        let ran = baq(&place, &line);
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    };
+    run(300, "whole");
+    run(130, "parts");
+    let ran = baq(&place, "train --resume parts --extend online=300");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    for file in ["metrics.csv", "evaluations.csv"] {
+        let read = |run: &str| fs::read_to_string(place.join(run).join(file)).unwrap();
+        assert_eq!(read("whole"), read("parts"), "{file}");
+    }
+}
