@@ -7,6 +7,7 @@ pub static FILES: &[(&str, &[u8])] = &[
     ("halfcheetah.toml", include_bytes!("../data/suite/halfcheetah.toml")),
     ("hopper-medium.safetensors", include_bytes!("../data/suite/hopper-medium.safetensors")),
     ("hopper.toml", include_bytes!("../data/suite/hopper.toml")),
+    ("walker2d-medium.safetensors", include_bytes!("../data/suite/walker2d-medium.safetensors")),
     ("walker2d.toml", include_bytes!("../data/suite/walker2d.toml")),
 ];
 
