@@ -5,6 +5,7 @@
 pub static FILES: &[(&str, &[u8])] = &[
     ("halfcheetah-medium.safetensors", include_bytes!("../data/suite/halfcheetah-medium.safetensors")),
     ("halfcheetah.toml", include_bytes!("../data/suite/halfcheetah.toml")),
+    ("hopper-expert.safetensors", include_bytes!("../data/suite/hopper-expert.safetensors")),
     ("hopper-medium.safetensors", include_bytes!("../data/suite/hopper-medium.safetensors")),
     ("hopper.toml", include_bytes!("../data/suite/hopper.toml")),
     ("walker2d-medium.safetensors", include_bytes!("../data/suite/walker2d-medium.safetensors")),
