@@ -60,11 +60,11 @@ fn gymnasium_answers_the_same_to_the_last_bit() {
         let mut env = env::make(&gymnasium(task)).unwrap_or_else(|e| panic!("{e}"));
         let mut x = Numbers(3);
         let mut obs = vec![0.0; env.obs_dim()];
-        let (mut ours, mut asked): (Vec<Vec<Row>>, Vec<(u64, Vec<Vec<f32>>)>) = (Vec::new(), Vec::new());
+        let (mut ours, mut asked) = (Vec::new(), Vec::new());
         for episode in 0..3 {
             env.reset(11, episode, &mut obs);
             let seed = env.state()[1] as u64;
-            let mut rows = vec![(obs.iter().map(|x| bits(*x)).collect(), bits(0.0), false, false)];
+            let mut rows: Vec<Row> = vec![(obs.iter().map(|x| bits(*x)).collect(), bits(0.0), false, false)];
             let mut actions = Vec::new();
             for _ in 0..[230, 40, 7][episode as usize] {
                 let action: Vec<f32> = (0..env.act_dim()).map(|_| x.unit() as f32).collect();
