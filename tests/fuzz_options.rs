@@ -159,11 +159,10 @@ fn method(section: &dyn AnySection, k: usize) -> (&'static str, &'static str) {
             (base.name, if k % 2 == 1 && over("so2") { "so2" } else { "plain" })
         }
         (_, Some(modifier)) => {
-            let pairs: Vec<_> = ["iql", "cql"]
-                .map(|base| (base, modifier.name))
-                .into_iter()
-                .filter(|pair| common::methods().any(|known| known == *pair))
-                .collect();
+            let over: Vec<_> = common::methods().filter(|pair| pair.1 == modifier.name).collect();
+            let usual: Vec<_> =
+                over.iter().copied().filter(|(base, _)| ["iql", "cql"].contains(base)).collect();
+            let pairs = if usual.is_empty() { over } else { usual };
             pairs[k % pairs.len()]
         }
         _ => [("iql", "plain"), ("iql", "baq"), ("td3", "plain"), ("cql", "off2on"), ("bc", "plain")][k % 5],

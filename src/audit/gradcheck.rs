@@ -26,7 +26,9 @@ pub struct TensorCheck {
     pub analytic: f64,
     /// the same by central differences
     pub numeric: f64,
-    /// |analytic - numeric| / max(|analytic|, |numeric|, size of the gradient / root of its length)
+    /// |analytic - numeric| / max(|analytic|, |numeric|, size of the gradient / root of its length), or / (rounding /
+    /// [`TOLERANCE`]) if that is larger: what the loss's own rounding explains is no difference. NaN where it explains a
+    /// hundredth of the gradient, since nothing was checked then
     pub relative: f64,
     /// largest absolute error over the elements divided by the largest gradient; `None` unless asked
     pub elementwise: Option<f64>,
@@ -107,6 +109,9 @@ const STEPS: [f64; 3] = [1e-6, 1e-7, 1e-8];
 /// itself, for those that are far smaller than the step. A wrong gradient gains nothing by it: away from kinks the slopes
 /// on both sides agree with each other and not with it.
 const DRAWS: u64 = 8;
+
+/// Relative error of a difference of two losses, for each of which some sums are rounded.
+const ROUNDING: f64 = 4.0 * f64::EPSILON;
 
 pub(super) fn norm(x: &[f64]) -> f64 {
     x.iter().map(|x| x * x).sum::<f64>().sqrt()
@@ -255,12 +260,14 @@ impl<'a> Checker<'a> {
             (0..gradient.len()).map(error).fold(0.0, worse) / largest.max(f64::MIN_POSITIVE)
         });
         let size = analytic.abs().max(numeric.abs()).max(typical).max(f64::MIN_POSITIVE);
+        let rounding = ROUNDING * self.value(t.loss)[0].abs() / STEPS[0];
+        let scale = if rounding > 0.01 * size { f64::NAN } else { size.max(rounding / TOLERANCE) };
         TensorCheck {
             update: t.update,
             path: self.trace.table.paths(t.param)[0].0.clone(),
             analytic,
             numeric,
-            relative: (analytic - numeric).abs() / size,
+            relative: (analytic - numeric).abs() / scale,
             elementwise,
         }
     }
