@@ -271,7 +271,7 @@ fn temp_litter() {
 fn a_demo_goes_on() {
     let place = Place::new();
     let demo = "demo --updates 100 --env-steps 100 --quiet --threads 1 --out demo";
-    place.run(demo, Some(Fault("kill", 250)));
+    place.run(demo, Some(Fault("kill", 450)));
     assert!(place.at("demo/iql/config.toml").exists() && !place.at("demo/baq").exists(), "killed half-way");
     let before = place.files("demo/bc");
     let other = place.run(&format!("{demo} --seed 1"), None);
