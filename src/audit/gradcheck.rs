@@ -30,7 +30,7 @@ pub struct TensorCheck {
     /// [`TOLERANCE`]) if that is larger: what the loss's own rounding explains is no difference. NaN where it explains a
     /// hundredth of the gradient, since nothing was checked then
     pub relative: f64,
-    /// largest absolute error over the elements divided by the largest gradient; `None` unless asked
+    /// largest absolute error over the elements divided by the largest gradient, or likewise; `None` unless asked
     pub elementwise: Option<f64>,
 }
 
@@ -250,6 +250,11 @@ impl<'a> Checker<'a> {
             found = self.along(t, gradient, seed, draw);
         }
         let Along { analytic, numeric, typical, .. } = found;
+        let rounding = ROUNDING * self.value(t.loss)[0].abs() / STEPS[0];
+        let above_rounding = |size: f64| match rounding > 0.01 * size {
+            true => f64::NAN,
+            false => size.max(rounding / TOLERANCE),
+        };
         let elementwise = elements.then(|| {
             let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
             let error = |k: usize| {
@@ -257,17 +262,15 @@ impl<'a> Checker<'a> {
                 let smooth = STEPS.iter().map(|step| one(*step)).find(|(_, smooth)| *smooth);
                 (smooth.unwrap_or_else(|| one(STEPS[0])).0 - gradient[k]).abs()
             };
-            (0..gradient.len()).map(error).fold(0.0, worse) / largest.max(f64::MIN_POSITIVE)
+            (0..gradient.len()).map(error).fold(0.0, worse) / above_rounding(largest.max(f64::MIN_POSITIVE))
         });
         let size = analytic.abs().max(numeric.abs()).max(typical).max(f64::MIN_POSITIVE);
-        let rounding = ROUNDING * self.value(t.loss)[0].abs() / STEPS[0];
-        let scale = if rounding > 0.01 * size { f64::NAN } else { size.max(rounding / TOLERANCE) };
         TensorCheck {
             update: t.update,
             path: self.trace.table.paths(t.param)[0].0.clone(),
             analytic,
             numeric,
-            relative: (analytic - numeric).abs() / scale,
+            relative: (analytic - numeric).abs() / above_rounding(size),
             elementwise,
         }
     }
