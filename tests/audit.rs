@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use baq::adapt::GENERATORS;
 use baq_datasets::{Columns, synthetic, write};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -403,7 +404,8 @@ fn gradients_of_every_method_in_one_table() {
         common::SMALL.iter().map(|set| format!("--set {}", set.replace(' ', ""))).collect();
     let sets = sets.join(" ");
     let ran = place.succeed(&format!("audit gradients --all {sets}"));
-    let count = common::methods().count();
+    // Generators stand beside the pairs of methods.
+    let count = common::methods().count() + GENERATORS.len();
     assert_eq!(ran.out.lines().filter(|line| line.contains("  agree")).count(), count, "{}", ran.out);
     ran.says(
         0,
