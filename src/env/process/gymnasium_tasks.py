@@ -87,6 +87,8 @@ low, high = (np.asarray(x, dtype=np.float64).ravel() for x in (actions.low, acti
 plain = (low == -1).all() and (high == 1).all()
 count = low.size
 free, environments = [made], {}
+# Some tasks, as OGBench's, draw from NumPy's global generator: every environment has a state of its own of it.
+draws = {}
 
 
 def act(numbers):
@@ -113,11 +115,15 @@ while True:
             (seed,) = struct.unpack("<Q", requests.read(8))
             if number not in environments:
                 environments[number] = free.pop() if free else gym.make(sys.argv[1])
+            np.random.seed(seed)
             observation, _ = environments[number].reset(seed=seed)
+            draws[number] = np.random.get_state()
             answer(observation)
         elif op == b"S":
             action = act(np.frombuffer(requests.read(4 * count), dtype="<f4"))
+            np.random.set_state(draws[number])
             observation, reward, terminated, truncated, _ = environments[number].step(action)
+            draws[number] = np.random.get_state()
             answer(observation, struct.pack("<dBB", float(reward), bool(terminated), bool(truncated)))
         else:
             fail(f"unknown request {op!r}")

@@ -5,7 +5,8 @@
 //! Any task of Gymnasium with continuous, bounded actions and a time limit, also of Gymnasium-Robotics and OGBench where they are
 //! installed: `gym:Ant-v5`, `gym:AntMaze_UMaze-v5`, `gym:AdroitHandPen-v1`. They run in `python3` (`BAQ_PYTHON` names another),
 //! with a script that is inside this program. Actions in [-1, 1] are laid between the task's bounds. An observation that is a
-//! dictionary is flattened: `observation`, `achieved_goal`, `desired_goal`, then what else there is by name.
+//! dictionary is flattened: `observation`, `achieved_goal`, `desired_goal`, then what else there is by name. An episode begins with
+//! `reset(seed=SEED)`, after `numpy.random.seed(SEED)` for tasks that draw from there.
 //!
 //! # The protocol
 //!
