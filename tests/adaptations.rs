@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use baq::algo::{self, Dims, Phase};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Clock, Flow, NoProbe, Select};
-use baq::cli::Common;
 use baq::cli::finetune::Start;
 use baq::cli::learn::{self, Again, Manner};
 use baq::cli::setup::RunArgs;
@@ -23,10 +22,8 @@ use baq::train::progress::Ended;
 use baq::train::progress::Stop;
 use baq::train::reprioritiser::Reprioritiser;
 use baq::train::state::Saved;
-use baq_datasets::{synthetic, write};
-use baq_kernels::Numerics;
+use common::place::{COMMON, Place};
 use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online};
-use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
 const BASES: [&str; 17] = [
@@ -263,24 +260,7 @@ fn the_density_ratio_tells_disjoint_data_apart_and_equal_data_not() {
     }
 }
 
-/// A folder with toy data and the runs made from them.
-struct Place(TempDir);
-
-const COMMON: Common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: true };
-
 impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let columns = synthetic::point(5, 300, 3, 1);
-        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default())
-            .unwrap_or_else(|e| panic!("{e}"));
-        Place(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn args(&self, active: &[&str], sets: &[&str]) -> RunArgs {
         let small = SMALL.iter().filter(|set| active.contains(&set.split_once('.').expect("dotted").0));
         RunArgs {

@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use baq::algo::Dims;
@@ -16,6 +16,7 @@ use baq::train::agent::Agent;
 use baq::train::data::Scales;
 use baq::train::policy::Restored;
 use baq_datasets::scale::{ObservationScale, RewardScale};
+use common::place::folder;
 use common::{Numbers, agent, methods};
 use serde_json::json;
 
@@ -120,13 +121,6 @@ fn nested(x: &[f32], dims: &[usize]) -> serde_json::Value {
         [] | [_] => json!(x),
         [n, rest @ ..] => x.chunks_exact(x.len() / n).map(|part| nested(part, rest)).collect(),
     }
-}
-
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
 }
 
 #[test]

@@ -3,11 +3,12 @@
 mod common;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use baq::env::{self, EnvError};
 use common::Numbers;
+use common::place::folder;
 
 const PACKAGES: &[&str] = &["gymnasium"];
 
@@ -38,13 +39,6 @@ fn bits(x: f64) -> String {
     format!("{:016x}", x.to_bits())
 }
 
-fn place(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 /// A task of Gymnasium by the embedded script, but as a program of one's own.
 fn gymnasium(task: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/env/process/gymnasium_tasks.py");
@@ -55,7 +49,7 @@ fn gymnasium(task: &str) -> String {
 /// Random episodes through the protocol and by Gymnasium itself; some end by the time limit.
 #[test]
 fn gymnasium_answers_the_same_to_the_last_bit() {
-    let place = place("external-bits");
+    let place = folder("external-bits");
     for (task, low, high) in [("Pendulum-v1", -2.0, 2.0), ("MountainCarContinuous-v0", -1.0, 1.0)] {
         let mut env = env::make(&gymnasium(task)).unwrap_or_else(|e| panic!("{e}"));
         let mut x = Numbers(3);
@@ -128,7 +122,7 @@ fn programs_that_go_wrong_are_named() {
     assert_eq!(refused("process:"), "expected process:COMMAND, got no command");
     assert!(refused("process:false").starts_with("its program ended (exit status: 1)"));
     assert!(refused("process:echo hello").starts_with("expected a line of JSON with its sizes, got `hello`"));
-    let place = place("external-errors");
+    let place = folder("external-errors");
     let program = |text: &str| {
         let path = place.join("program.py");
         fs::write(&path, text).unwrap();
@@ -165,7 +159,7 @@ fn baq(place: &Path, line: &str) -> Output {
 /// Learning in Gymnasium, stopped in the middle of an episode and gone on with: the same bytes.
 #[test]
 fn a_run_in_gymnasium_resumes_to_equal_bytes() {
-    let place = place("external-run");
+    let place = folder("external-run");
     let sets = "--set sac.hidden=[8] --set online.batch=8 --set online.random_steps=20 --set online.warmup_steps=20 \
          --set online.eval_episodes=2 --set online.eval_every=150 --set online.log_every=50 --set online.checkpoint_every=70 \
          --set online.capacity=2000";

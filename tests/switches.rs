@@ -13,7 +13,6 @@ use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
     Adam, Axis, Clock, Effect, ParamId, ParamTable, Role, Schedule, Select, Trace, Tracer, Var,
 };
-use baq::cli::Common;
 use baq::cli::finetune::Start;
 use baq::cli::learn::{self, Again, Manner};
 use baq::cli::setup::RunArgs;
@@ -25,10 +24,8 @@ use baq::train::agent::Agent;
 use baq::train::progress::{Ended, Stop};
 use baq::train::state::Saved;
 use baq::train::{data, run};
-use baq_datasets::{synthetic, write};
-use baq_kernels::Numerics;
+use common::place::{COMMON, Place};
 use common::{Learning, Numbers, SMALL, agent, assert_same, bits, online};
-use tempfile::TempDir;
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
 type Bits = Vec<(String, Vec<u32>)>;
@@ -163,24 +160,7 @@ fn the_gradient_of_pre_training_passes_the_hessian() {
     assert!((loss - l1 - l2).abs() < 1e-12 * loss && distance(&flat(&got), &sum) < 1e-12);
 }
 
-/// A folder with toy data and the runs made from them.
-struct Place(TempDir);
-
-const COMMON: Common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: true };
-
 impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let columns = synthetic::point(5, 300, 3, 1);
-        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default())
-            .unwrap_or_else(|e| panic!("{e}"));
-        Place(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn args(&self, sets: &[&str]) -> RunArgs {
         RunArgs {
             sets: sets.iter().map(|s| (*s).to_string()).collect(),

@@ -17,13 +17,10 @@ events.Reload()
 print(json.dumps({t: [(e.step, e.value) for e in events.Scalars(t)] for t in events.Tags()["scalars"]}))
 "#;
 
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    let out =
-        baq(&folder, "collect --random --env toy --steps 300 --quiet --out data.hdf5").output().unwrap();
-    assert!(out.status.success());
+/// A folder with toy data.
+fn place(name: &str) -> PathBuf {
+    let folder = common::place::folder(name);
+    succeed(&folder, "collect --random --env toy --steps 300 --quiet --out data.hdf5");
     folder
 }
 
@@ -66,7 +63,7 @@ fn until(file: &Path, lines: usize) {
 
 #[test]
 fn a_killed_run_has_its_rows() {
-    let place = folder("watching-kill");
+    let place = place("watching-kill");
     let mut run = spawn(&place, ENDLESS);
     until(&place.join("run/evaluations.csv"), 3);
     let before = rows(&place.join("run/metrics.csv"));
@@ -86,7 +83,7 @@ fn tags(place: &Path) -> serde_json::Value {
 
 #[test]
 fn tensorboard_reads_a_run_that_goes_on() {
-    let place = folder("watching-tensorboard");
+    let place = place("watching-tensorboard");
     let mut run = spawn(&place, &format!("{ENDLESS} --tensorboard"));
     until(&place.join("run/evaluations.csv"), 4);
     let shown = tags(&place);
@@ -101,7 +98,7 @@ fn tensorboard_reads_a_run_that_goes_on() {
 /// The same scalars, once each, however often a run was interrupted and whenever it was asked for.
 #[test]
 fn tensorboard_goes_on_with_a_run() {
-    let place = folder("watching-resume");
+    let place = place("watching-resume");
     let line = |rest: &str| {
         format!(
             "{rest} --data data.hdf5 --env toy --set online.eval_episodes=1 --set online.eval_every=20 --set online.log_every=10 \
@@ -135,7 +132,7 @@ fn tensorboard_goes_on_with_a_run() {
 
 #[test]
 fn a_log_has_lines() {
-    let place = folder("watching-lines");
+    let place = place("watching-lines");
     let line = "train --algo bc --data data.hdf5 --env toy --updates 40 --set bc.hidden=[8] --set offline.batch=8 \
          --set offline.eval_every=20 --set offline.eval_episodes=1";
     let said = succeed(&place, &format!("{line} --out run"));

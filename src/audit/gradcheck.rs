@@ -279,8 +279,11 @@ impl<'a> Checker<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::algo::iql::{Iql, IqlConfig};
     use crate::algo::{self, Dims, Phase, Plain};
+    use crate::autodiff::{Adam, ParamTable, Role, Schedule, Shape, Tracer};
     use crate::nn::Params;
 
     fn traced() -> (Trace, ReferenceStore) {
@@ -293,6 +296,32 @@ mod tests {
         let mut store = ReferenceStore::from(&store);
         shake(&mut store, 1);
         (trace, store)
+    }
+
+    /// A gradient of order 1 beside an offset: found right where differences resolve it, not checked where they do not; and a
+    /// wrong one is found as long as they resolve it, though it is right within what their rounding explains.
+    #[test]
+    fn rounding_explains_no_wrong_gradient() {
+        let check = |offset: f64, wrong: f64| {
+            let mut table = ParamTable::default();
+            let group = table.add_group("w", false);
+            let w = table.add(group, "x", Shape::new(1, 1, 3));
+            let table = Arc::new(table);
+            let t = Tracer::new(table.clone());
+            let loss = t.param(w).square().total() + offset;
+            t.train("f", Role::Critic, group, &Adam::new(Schedule::Constant(0.1)), loss);
+            let trace = t.finish();
+            let mut store = ReferenceStore::zeros(&table);
+            store.values[0] = vec![0.3, -0.7, 0.5];
+            let inputs = synthetic(&trace, 1);
+            let checker = Checker::new(&trace, &store, &inputs, Clock::default());
+            let tensors = checker.tensors();
+            let gradient: Vec<f64> = tensors[0].gradient.iter().map(|g| g * (1.0 + wrong)).collect();
+            checker.compare(&tensors[0], &gradient, 1, true).passed()
+        };
+        assert!(check(0.0, 0.0) && check(1e4, 0.0) && check(1e6, 0.0));
+        assert!(!check(0.0, 1e-4) && !check(1e4, 1e-3) && !check(1e6, 0.1));
+        assert!(!check(1e8, 0.0) && !check(1e10, 0.0), "nothing was checked");
     }
 
     #[test]

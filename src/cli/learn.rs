@@ -208,7 +208,7 @@ fn learn(
     }
     say_notes(&dataset.facts);
     if !manner.quiet {
-        announce(config, &dataset, online, saved.is_some())?;
+        announce(config, &dataset, online, saved.is_some());
     }
     let on = if online { run.env } else { run.dataset };
     let mut probe = probes(config, dir, &dataset, saved)?;
@@ -224,7 +224,7 @@ fn learn(
 }
 
 /// One line on what is going to be done, and how long that takes here.
-fn announce(config: &Config, dataset: &Dataset, online: bool, again: bool) -> Result<(), TrainError> {
+fn announce(config: &Config, dataset: &Dataset, online: bool, again: bool) {
     let (run, facts): (RunConfig, _) = (config.section(), &dataset.facts);
     let data = match dataset.is_absent() {
         true => String::new(),
@@ -236,15 +236,17 @@ fn announce(config: &Config, dataset: &Dataset, online: bool, again: bool) -> Re
         false => (format!("{} updates", HumanCount(offline.updates)), offline.eval_every),
         true => (format!("{} environment steps", HumanCount(steps.env_steps)), steps.eval_every),
     };
-    let seconds = cost::seconds(config, if online { Stage::Online } else { Stage::Offline }, QUICK)?;
-    let time = match seconds > 0.0 {
-        true => format!(", about {} here", HumanDuration(Duration::from_secs_f64(seconds.max(1.0)))),
-        false => String::new(),
+    let seconds = cost::seconds(config, if online { Stage::Online } else { Stage::Offline }, QUICK);
+    // What stands against measuring stands against training, which says so itself.
+    let time = match seconds {
+        Ok(seconds) if seconds > 0.0 => {
+            format!(", about {} here", HumanDuration(Duration::from_secs_f64(seconds.max(1.0))))
+        }
+        _ => String::new(),
     };
     let on = if again { "going on: " } else { "" };
     let method = setup::config_method(config);
     eprintln!("baq: {on}{method}{data}, {env}: {work} in all, evaluated every {}{time}", HumanCount(every));
-    Ok(())
 }
 
 /// Seconds of each measurement of what a run will take.

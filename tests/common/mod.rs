@@ -1,6 +1,7 @@
 //! What the suites of the engine share: numbers, agents on synthetic transitions, rounds.
 #![allow(dead_code, reason = "every suite uses a part")]
 
+pub mod place;
 pub mod python;
 
 use std::sync::{Arc, LazyLock};

@@ -1,0 +1,38 @@
+//! Folders in which commands and runs leave their files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use baq::cli::Common;
+use baq_datasets::{synthetic, write};
+use baq_kernels::Numerics;
+use tempfile::TempDir;
+
+/// What a command is given beside its own options.
+pub const COMMON: Common =
+    Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: true };
+
+/// A folder with toy data and the runs made from them.
+pub struct Place(pub TempDir);
+
+impl Place {
+    pub fn new() -> Place {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let columns = synthetic::point(5, 300, 3, 1);
+        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default())
+            .unwrap_or_else(|e| panic!("{e}"));
+        Place(dir)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+/// An empty folder of this name in the target directory, which stays for whoever looks at what a test has left.
+pub fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
