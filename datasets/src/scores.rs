@@ -43,6 +43,14 @@ pub fn reference(task: &str) -> Option<Reference> {
     TABLE.iter().find(|(name, ..)| fits(name)).map(|&(_, min, max)| Reference { min, max })
 }
 
+/// Whether a lower-case name speaks of this task, with no letter beside it: `ant_medium-v2` of `ant`, `antmaze` and `wanted` not.
+pub fn names(name: &str, task: &str) -> bool {
+    let letter = |c: Option<char>| c.is_some_and(char::is_alphabetic);
+    name.match_indices(task).any(|(at, _)| {
+        !letter(name[..at].chars().next_back()) && !letter(name[at + task.len()..].chars().next())
+    })
+}
+
 /// Normalised score of a mean raw return; `None` for an unknown task.
 pub fn normalized(task: &str, mean_return: f64) -> Option<f64> {
     reference(task).map(|r| 100.0 * (mean_return - r.min) / (r.max - r.min))
@@ -65,6 +73,16 @@ mod tests {
         for (task, raw, score) in pairs {
             let got = normalized(task, raw).expect("known task");
             assert!((got - score).abs() < 0.006, "{task}: {got} against {score}");
+        }
+    }
+
+    #[test]
+    fn a_name_speaks_of_whole_words() {
+        for name in ["ant_medium-v2.hdf5", "my-ant", "ant", "wanted-ant2"] {
+            assert!(names(name, "ant"), "{name}");
+        }
+        for name in ["antmaze-umaze-v2", "wanted", "plant.hdf5", ""] {
+            assert!(!names(name, "ant"), "{name}");
         }
     }
 

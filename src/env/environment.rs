@@ -133,11 +133,12 @@ pub trait Simulated: Env {
     /// Starts an episode in a given pose `[nq]`, `[nv]` and writes the observation `[S]`.
     fn start_from(&mut self, qpos: &[f64], qvel: &[f64], obs: &mut [f64]);
 
-    /// [`Env::step`] for an action in f64.
+    /// [`Env::step`] under controls in the units of the model, as recordings hold them. `single` says that they were
+    /// given in f32, in which NumPy then sums what they cost.
     ///
     /// # Errors
     /// As [`Env::step`].
-    fn step_f64(&mut self, action: &[f64], obs: &mut [f64]) -> Result<Step, EnvError>;
+    fn step_controls(&mut self, control: &[f64], single: bool, obs: &mut [f64]) -> Result<Step, EnvError>;
 
     /// The simulator's part of a step and nothing else; what [`Env::step`] would read is stale afterwards.
     fn simulate(&mut self, action: &[f32]);

@@ -1,5 +1,4 @@
-//! Environments: three MuJoCo locomotion tasks with the semantics of three generations of Gym,
-//! a toy task that needs no simulator, and whatever [another program](mod@process) makes, Gymnasium first.
+//! Environments: eight MuJoCo tasks with the semantics of the generations of Gym, a toy task that needs no simulator, and whatever [another program](mod@process) makes, Gymnasium first.
 //!
 //! An environment is a deterministic function of its seed, the episode number and the actions.
 //! Its whole state can be saved and restored; what follows is then equal to the last bit.
@@ -17,11 +16,11 @@
 pub mod cost;
 mod environment;
 mod error;
-mod locomotion;
 pub mod mujoco;
 pub mod process;
 pub mod recording;
 mod registry;
+mod robots;
 mod stream;
 mod toy;
 

@@ -3,8 +3,9 @@
 //! A recording is a pair `NAME.safetensors` and `NAME.json`. The JSON names the environment (`env`) and
 //! may state the MuJoCo release (`mujoco`), `frame_skip` and the number of `segments`. For every K
 //! from 0 the tensors `segment.K.{qpos, qvel, actions [T, A], observations [T+1, S], rewards [T],
-//! terminated [T]}` hold a start pose and what followed; floats are F32 or F64. The time limit
-//! plays no part.
+//! terminated [T]}` hold a start pose and what followed; floats are F32 or F64. Actions are in the units
+//! of the model; if they are F32, Gymnasium was given them so, and NumPy summed the control cost in f32. The time limit plays no
+//! part.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -200,7 +201,7 @@ impl Report {
         task.start_from(&segment.qpos, &segment.qvel, &mut ours);
         compare(&mut self.quantities, &ours, 0);
         for (t, action) in segment.actions.chunks_exact(task.act_dim()).enumerate() {
-            let step = task.step_f64(action, &mut ours)?;
+            let step = task.step_controls(action, segment.single, &mut ours)?;
             compare(&mut self.quantities, &ours, t + 1);
             let (_, rewards) = self.quantities.0.last_mut().expect("invariant: rewards stand last");
             rewards.compare(&[step.reward], &[segment.rewards[t]], k, t + 1);
@@ -219,6 +220,8 @@ struct Segment {
     qvel: Vec<f64>,
     /// [T, A]
     actions: Vec<f64>,
+    /// actions are F32: what they cost was summed so
+    single: bool,
     /// [T+1, S]
     observations: Vec<f64>,
     /// [T]
@@ -302,7 +305,9 @@ fn segment(
         .tensor(&format!("segment.{k}.rewards"))
         .map_err(|_| wrong(file, format!("key segment.{k}.rewards is missing")))?;
     let t = rewards.shape().first().copied().unwrap_or(0);
+    let actions = format!("segment.{k}.actions");
     Ok(Segment {
+        single: tensors.tensor(&actions).is_ok_and(|actions| actions.dtype() == Dtype::F32),
         qpos: read("qpos", &[nq])?,
         qvel: read("qvel", &[nv])?,
         actions: read("actions", &[t, spec.act_dim])?,
@@ -327,7 +332,11 @@ fn floats(file: &Path, tensors: &SafeTensors, key: &str, shape: &[usize]) -> Res
             Ok(bytes.as_chunks::<4>().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect())
         }
         Dtype::U8 | Dtype::BOOL => Ok(bytes.iter().map(|&b| f64::from(b)).collect()),
-        other => Err(wrong(file, format!("key {key} has type {other:?}, expected F64, F32, U8 or BOOL"))),
+        // Rewards that are whole numbers.
+        Dtype::I64 => Ok(bytes.as_chunks::<8>().0.iter().map(|&b| i64::from_le_bytes(b) as f64).collect()),
+        other => {
+            Err(wrong(file, format!("key {key} has type {other:?}, expected F64, F32, I64, U8 or BOOL")))
+        }
     }
 }
 

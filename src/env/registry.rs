@@ -4,8 +4,10 @@
 //! definition to the letter; the scheme is part of the id. Case does not matter. The schemes `gym:` and `process:` lead to
 //! [other programs](super::process), whose tasks nobody lists here.
 
-use super::locomotion::{Locomotion, half_cheetah, hopper, walker2d};
 use super::process;
+use super::robots::{
+    Robot, ant, half_cheetah, hopper, humanoid, inverted_pendulum, reacher, swimmer, walker2d,
+};
 use super::toy::{self, Toy};
 use super::{Env, EnvError, Spec};
 
@@ -18,15 +20,26 @@ struct Registered {
 }
 
 static ENVIRONMENTS: &[Registered] = &[
-    Registered { spec: &half_cheetah::V2.spec, build: || Locomotion::build(&half_cheetah::V2) },
-    Registered { spec: &half_cheetah::V4.spec, build: || Locomotion::build(&half_cheetah::V4) },
-    Registered { spec: &half_cheetah::V5.spec, build: || Locomotion::build(&half_cheetah::V5) },
-    Registered { spec: &hopper::V2.spec, build: || Locomotion::build(&hopper::V2) },
-    Registered { spec: &hopper::V4.spec, build: || Locomotion::build(&hopper::V4) },
-    Registered { spec: &hopper::V5.spec, build: || Locomotion::build(&hopper::V5) },
-    Registered { spec: &walker2d::V2.spec, build: || Locomotion::build(&walker2d::V2) },
-    Registered { spec: &walker2d::V4.spec, build: || Locomotion::build(&walker2d::V4) },
-    Registered { spec: &walker2d::V5.spec, build: || Locomotion::build(&walker2d::V5) },
+    Registered { spec: &half_cheetah::V2.spec, build: || Robot::build(&half_cheetah::V2) },
+    Registered { spec: &half_cheetah::V4.spec, build: || Robot::build(&half_cheetah::V4) },
+    Registered { spec: &half_cheetah::V5.spec, build: || Robot::build(&half_cheetah::V5) },
+    Registered { spec: &hopper::V2.spec, build: || Robot::build(&hopper::V2) },
+    Registered { spec: &hopper::V4.spec, build: || Robot::build(&hopper::V4) },
+    Registered { spec: &hopper::V5.spec, build: || Robot::build(&hopper::V5) },
+    Registered { spec: &walker2d::V2.spec, build: || Robot::build(&walker2d::V2) },
+    Registered { spec: &walker2d::V4.spec, build: || Robot::build(&walker2d::V4) },
+    Registered { spec: &walker2d::V5.spec, build: || Robot::build(&walker2d::V5) },
+    Registered { spec: &ant::V2.spec, build: || Robot::build(&ant::V2) },
+    Registered { spec: &ant::V4.spec, build: || Robot::build(&ant::V4) },
+    Registered { spec: &ant::V5.spec, build: || Robot::build(&ant::V5) },
+    Registered { spec: &humanoid::V4.spec, build: || Robot::build(&humanoid::V4) },
+    Registered { spec: &humanoid::V5.spec, build: || Robot::build(&humanoid::V5) },
+    Registered { spec: &inverted_pendulum::V4.spec, build: || Robot::build(&inverted_pendulum::V4) },
+    Registered { spec: &inverted_pendulum::V5.spec, build: || Robot::build(&inverted_pendulum::V5) },
+    Registered { spec: &reacher::V4.spec, build: || Robot::build(&reacher::V4) },
+    Registered { spec: &reacher::V5.spec, build: || Robot::build(&reacher::V5) },
+    Registered { spec: &swimmer::V4.spec, build: || Robot::build(&swimmer::V4) },
+    Registered { spec: &swimmer::V5.spec, build: || Robot::build(&swimmer::V5) },
     Registered { spec: &toy::SPEC, build: || Ok(Box::new(Toy::new())) },
 ];
 
@@ -66,10 +79,11 @@ pub fn spec(id: &str) -> Result<&'static Spec, EnvError> {
     if process::is_external(id) { process::spec(id) } else { Ok(find(id)?.spec) }
 }
 
-/// The first environment, in its usual version, whose name in D4RL's table is as wanted.
+/// The environment of data of a task in D4RL's table: in its usual version, or where that observes something else in D4RL's.
 pub fn of_score(wanted: impl Fn(&str) -> bool) -> Option<&'static Spec> {
-    let task = ENVIRONMENTS.iter().filter_map(|line| line.spec.score).find(|task| wanted(task))?;
-    spec(task).ok()
+    let recorded = ENVIRONMENTS.iter().map(|line| line.spec).find(|spec| spec.score.is_some_and(&wanted))?;
+    let usual = spec(recorded.score?).ok()?;
+    Some(if usual.obs_dim == recorded.obs_dim { usual } else { recorded })
 }
 
 /// A new, independent environment, reset with seed 0, episode 0.

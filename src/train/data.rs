@@ -6,7 +6,7 @@ use baq_datasets::inspect::{self, Expected, Summary};
 use baq_datasets::scale::{ObservationScale, RewardScale, RewardTransform};
 use baq_datasets::{
     Columns, EMBEDDED_HOPPER, Ending, Options, Recording, Source, TimeLimit, d4rl, embedded_hopper, episodes,
-    returns, scale,
+    returns, scale, scores,
 };
 use baq_kernels::digest::join;
 use ndarray::{Array1, Array2, s};
@@ -205,7 +205,7 @@ impl Task {
         }
         let name = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let names = [name, baq_datasets::short_name(file)].map(|n| n.to_lowercase());
-        env::of_score(|task| names.iter().any(|n| n.contains(task))).map_or(Task::Unknown, Task::Known)
+        env::of_score(|task| names.iter().any(|n| scores::names(n, task))).map_or(Task::Unknown, Task::Known)
     }
 
     /// The environment, if it is one of this program's.

@@ -1,8 +1,8 @@
 //! MuJoCo's C interface: the dozen functions that the tasks need, resolved at run time.
 //!
-//! The two structs are opaque. Everything that crosses the border is a number, a string or a state
-//! vector whose size the library itself has told us, so one binary works with every MuJoCo from
-//! 3.0 on although the struct layouts move in almost every release.
+//! The two structs are opaque. What crosses the border is a number, a string or a state vector whose size the library
+//! itself has told us, so one binary works with every MuJoCo from 3.0 on although the struct layouts move in almost every
+//! release. The exception are six arrays that no function returns: [`Layout`] knows where they are.
 //!
 //! The wrappers are safe: every argument is checked here, because MuJoCo answers a wrong one by
 //! printing and ending the process.
@@ -15,6 +15,9 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use libloading::Library;
+
+use super::layout::{Layout, Quantity};
+use super::version::Version;
 
 /// `mjModel`, never looked into.
 #[repr(C)]
@@ -36,36 +39,15 @@ pub const TIME: u32 = 1;
 pub const QPOS: u32 = 1 << 1;
 /// Generalised velocities, `[nv]`.
 pub const QVEL: u32 = 1 << 2;
-/// `mjOBJ_JOINT`.
-const JOINT: c_int = 3;
-/// Bits above the 7th differ between versions and an unknown one ends the process.
-const KNOWN_PARTS: u32 = (1 << 7) - 1;
-
-/// A release of MuJoCo: major, minor, patch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32, pub u32);
-
-impl Version {
-    /// Decodes `mj_version()`: 337 is 3.3.7; from 3.5.0 on the number is 3005000.
-    fn decode(raw: c_int) -> Version {
-        let n = raw.max(0) as u32;
-        if n >= 1_000_000 {
-            Version(n / 1_000_000, n / 1000 % 1000, n % 1000)
-        } else {
-            Version(n / 100, n / 10 % 10, n % 10)
-        }
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
+/// `mjOBJ_BODY`.
+const BODY: c_int = 1;
+/// Every release has more state bits than these; an unknown one ends the process. From the 4th on they moved in 3.5.0.
+const KNOWN_PARTS: u32 = (1 << 9) - 1;
 
 /// The functions of one loaded libmujoco. It is never unloaded.
 pub struct Api {
     version: Version,
+    layout: Option<&'static Layout>,
     release: String,
     load_xml: unsafe extern "C" fn(*const c_char, *const c_void, *mut c_char, c_int) -> *mut RawModel,
     delete_model: unsafe extern "C" fn(*mut RawModel),
@@ -78,6 +60,16 @@ pub struct Api {
     get_state: unsafe extern "C" fn(*const RawModel, *const RawData, *mut f64, c_uint),
     set_state: unsafe extern "C" fn(*const RawModel, *mut RawData, *const f64, c_uint),
     name_to_id: unsafe extern "C" fn(*const RawModel, c_int, *const c_char) -> c_int,
+    rne_post_constraint: unsafe extern "C" fn(*const RawModel, *mut RawData),
+    local_to_global: unsafe extern "C" fn(
+        *mut RawData,
+        *mut [f64; 3],
+        *mut [f64; 9],
+        *const [f64; 3],
+        *const [f64; 4],
+        c_int,
+        u8,
+    ),
 }
 
 /// Looks up one function.
@@ -120,6 +112,7 @@ impl Api {
         let api = unsafe {
             Api {
                 version,
+                layout: Layout::of(version),
                 release,
                 load_xml: symbol(&library, "mj_loadXML")?,
                 delete_model: symbol(&library, "mj_deleteModel")?,
@@ -132,6 +125,8 @@ impl Api {
                 get_state: symbol(&library, "mj_getState")?,
                 set_state: symbol(&library, "mj_setState")?,
                 name_to_id: symbol(&library, "mj_name2id")?,
+                rne_post_constraint: symbol(&library, "mj_rnePostConstraint")?,
+                local_to_global: symbol(&library, "mj_local2Global")?,
             }
         };
         // SAFETY: `mju_user_warning` is a global pointer to a function, read by MuJoCo only while
@@ -213,12 +208,17 @@ impl Model {
         unsafe { (self.api.state_size)(self.raw.as_ptr(), parts) }.max(0) as usize
     }
 
-    /// The number of the joint of that name.
-    pub fn joint(&self, name: &str) -> Option<usize> {
+    /// The number of the body of that name.
+    pub fn body(&self, name: &str) -> Option<usize> {
         let name = CString::new(name).ok()?;
         // SAFETY: the model is alive, the kind of object is one that every release knows, and `name` is zero-terminated.
-        let id = unsafe { (self.api.name_to_id)(self.raw.as_ptr(), JOINT, name.as_ptr()) };
+        let id = unsafe { (self.api.name_to_id)(self.raw.as_ptr(), BODY, name.as_ptr()) };
         usize::try_from(id).ok()
+    }
+
+    /// Bodies, the world included: each has six numbers of applied forces in the state.
+    pub fn bodies(&self) -> usize {
+        self.size(if self.api.version >= Version(3, 5, 0) { 1 << 8 } else { 1 << 7 }) / 6
     }
 }
 
@@ -272,6 +272,47 @@ impl Data {
         }
     }
 
+    /// Computes [`Quantity::ExternalForces`], which steps do not need.
+    pub fn find_forces(&mut self) {
+        // SAFETY: both are alive and belong together.
+        unsafe { (self.model.api.rne_post_constraint)(self.model.raw.as_ptr(), self.raw.as_ptr()) }
+    }
+
+    /// Where a body's frame is and how it is turned (row by row), when positions were last computed: by
+    /// [`Data::forward`], or by the last of the steps, which is before that step moved anything.
+    pub fn frame(&self, body: usize) -> ([f64; 3], [f64; 9]) {
+        assert!(body < self.model.bodies(), "invariant: a body of the model");
+        let (mut position, mut rotation) = ([0.0; 3], [0.0; 9]);
+        let body = body as c_int;
+        // SAFETY: the data are only read, the body is one of the model's, and the arrays have the lengths that are asked for.
+        unsafe {
+            (self.model.api.local_to_global)(
+                self.raw.as_ptr(),
+                &mut position,
+                &mut rotation,
+                &[0.0; 3],
+                &[1.0, 0.0, 0.0, 0.0],
+                body,
+                0,
+            );
+        }
+        (position, rotation)
+    }
+
+    /// A quantity as it was last computed; `None` if this release's layout is not known.
+    pub fn quantity(&self, of: Quantity) -> Option<&[f64]> {
+        let offset = self.model.api.layout?.offset(of);
+        let base: *const u8 = match of {
+            Quantity::Masses => self.model.raw.as_ptr().cast(),
+            _ => self.raw.as_ptr().cast(),
+        };
+        let count = of.count(self.model.bodies(), self.model.size(QVEL));
+        // SAFETY: the offset is that of a pointer in this release's struct (tests/environments.rs holds what it leads to
+        // against Gymnasium's own reading), aligned as C aligns it. The array has `count` numbers and is neither moved
+        // nor freed while `self` lives; nothing writes to it while `self` is borrowed.
+        unsafe { Some(std::slice::from_raw_parts(base.add(offset).cast::<*const f64>().read(), count)) }
+    }
+
     /// Reads parts of the state, in the order of their bits; `out` must have exactly their size.
     pub fn get(&self, parts: u32, out: &mut [f64]) {
         assert_eq!(out.len(), self.model.size(parts), "invariant: size of the state");
@@ -306,15 +347,6 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn both_encodings_of_the_version() {
-        assert_eq!(Version::decode(337), Version(3, 3, 7));
-        assert_eq!(Version::decode(3_005_000), Version(3, 5, 0));
-        assert_eq!(Version::decode(4_000_001), Version(4, 0, 1));
-        assert!(Version::decode(237) < Version(3, 0, 0));
-        assert_eq!(Version(3, 17, 0).to_string(), "3.17.0");
-    }
 
     #[test]
     fn the_warning_handler_keeps_the_last_message_and_survives_null() {

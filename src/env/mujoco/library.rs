@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ffi::{Api, Model, Version};
+use super::ffi::{Api, Model};
 use super::find::{self, Origin};
+use super::version::Version;
 use super::{elf, fetch};
 use crate::env::EnvError;
 

@@ -5,12 +5,15 @@ mod elf;
 mod fetch;
 mod ffi;
 mod find;
+mod layout;
 mod library;
 mod reader;
 mod sim;
+mod version;
 
-pub use ffi::Version;
 pub use find::{Origin, flag};
+pub(super) use layout::Quantity;
 pub use library::{MuJoCo, installed, library};
 pub(super) use reader::{Part, Reader};
 pub(super) use sim::{ModelText, Sim};
+pub use version::Version;

@@ -1,10 +1,12 @@
-//! A simulation as the tasks see it: pose in, control in, pose out, and a complete state.
+//! A simulation as the tasks see it: pose in, control in, pose and computed quantities out, and a complete state.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ffi::{self, Data, Model, QPOS, QVEL, TIME, Version};
+use super::ffi::{self, Data, Model, QPOS, QVEL, TIME};
+use super::layout::{NEWEST, Quantity};
 use super::library::{MuJoCo, library};
+use super::version::Version;
 use crate::env::EnvError;
 
 /// A model as text, and what to change in it before it is compiled.
@@ -44,6 +46,8 @@ pub(crate) struct Sim {
     nv: usize,
     nu: usize,
     timestep: f64,
+    /// A step ends with the forces from outside.
+    forces: bool,
 }
 
 impl Sim {
@@ -59,7 +63,16 @@ impl Sim {
         data.step(1);
         data.get(TIME, &mut timestep);
         data.reset();
-        let mut sim = Sim { mujoco, data, now: vec![0.0; 1 + nq + nv], nq, nv, nu, timestep: timestep[0] };
+        let mut sim = Sim {
+            mujoco,
+            data,
+            now: vec![0.0; 1 + nq + nv],
+            nq,
+            nv,
+            nu,
+            timestep: timestep[0],
+            forces: false,
+        };
         sim.look();
         Ok(sim)
     }
@@ -90,16 +103,40 @@ impl Sim {
         self.look();
     }
 
-    /// Where the position and the velocity of a joint stand in [`Sim::qpos`] and [`Sim::qvel`].
+    /// The number of a body.
     ///
     /// # Errors
-    /// For a name that the model does not have, and for a model with balls or free bodies, where joints are not numbered
-    /// as positions are.
-    pub fn joint(&self, name: &str) -> Result<usize, EnvError> {
-        let found = self.data.model().joint(name).filter(|_| self.nq == self.nv);
+    /// For a name that the model does not have.
+    pub fn body(&self, name: &str) -> Result<usize, EnvError> {
+        let found = self.data.model().body(name);
+        found.ok_or_else(|| EnvError::MuJoCo(format!("{}: the model has no body {name}", self.mujoco)))
+    }
+
+    /// Where a body's frame is. After a step: where it was before the last simulation step, as MuJoCo leaves it.
+    pub fn place(&self, body: usize) -> [f64; 3] {
+        self.data.frame(body).0
+    }
+
+    /// Makes a quantity readable, which costs time if it is [`Quantity::ExternalForces`]; returns its length.
+    ///
+    /// # Errors
+    /// For a release in which nobody knows where it is.
+    pub fn expose(&mut self, of: Quantity) -> Result<usize, EnvError> {
+        self.forces |= of == Quantity::ExternalForces;
+        let found = self.data.quantity(of).map(<[f64]>::len);
         found.ok_or_else(|| {
-            EnvError::MuJoCo(format!("{}: the model has no hinge or slide {name}", self.mujoco))
+            EnvError::MuJoCo(format!(
+                "{}: where it keeps {} is known up to {NEWEST}; use an older one (MUJOCO_PATH)",
+                self.mujoco,
+                of.name()
+            ))
         })
+    }
+
+    /// A quantity that was made readable, as of the last computation. [`Quantity::ExternalForces`]: of the last step;
+    /// zero after a reset.
+    pub fn quantity(&self, of: Quantity) -> &[f64] {
+        self.data.quantity(of).expect("invariant: it was exposed")
     }
 
     /// Continues from the pose that `write` leaves in positions and velocities (time and solver memory stay).
@@ -129,6 +166,9 @@ impl Sim {
     pub fn advance(&mut self, control: &[f64], count: usize) {
         self.data.set(self.mujoco.control, control);
         self.data.step(count);
+        if self.forces {
+            self.data.find_forces();
+        }
     }
 
     /// Appends everything on which the next step depends.

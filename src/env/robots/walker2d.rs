@@ -1,7 +1,7 @@
 //! Walker2d: S = 17, A = 6. Ends outside 0.8 m to 2 m of height or when it leans beyond 1 rad.
 
-use super::task::{Generation, ResetNoise, Task, observation};
-use crate::env::mujoco::ModelText;
+use super::task::{Generation, Measure, ResetNoise, Task, speed};
+use crate::env::mujoco::{ModelText, Part};
 use crate::env::{Needs, Spec};
 
 pub static V2: Task = task("walker2d-v2", Generation::V2);
@@ -30,9 +30,14 @@ const fn task(id: &'static str, generation: Generation) -> Task {
         },
         model: ModelText { name, mjcf: include_str!("walker2d.xml"), edit, edit_since_3_5: None },
         frame_skip: 4,
+        reach: 1.0,
         control_cost: 1e-3,
-        health: generation.health(healthy),
-        observation: observation(10.0),
+        charges_controls: false,
+        contact_cost: None,
+        health: generation.health(1.0, healthy),
+        observation: &[Part::Positions { from: 1 }, Part::Velocities { without_last: 0, limit: 10.0 }],
+        measure: Measure::Along,
+        gain: speed,
         reset_noise: ResetNoise::Uniform(5e-3),
         cut_actions: generation.cuts_actions(),
     }

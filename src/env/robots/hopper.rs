@@ -1,8 +1,8 @@
 //! Hopper: S = 11, A = 3. Ends when it stoops below 0.7 m, leans beyond 0.2 rad or flings itself
 //! about (any other position or velocity beyond ±100).
 
-use super::task::{Generation, ResetNoise, Task, observation};
-use crate::env::mujoco::ModelText;
+use super::task::{Generation, Measure, ResetNoise, Task, speed};
+use crate::env::mujoco::{ModelText, Part};
 use crate::env::{Needs, Spec};
 
 pub static V2: Task = task("hopper-v2", Generation::V2);
@@ -26,9 +26,14 @@ const fn task(id: &'static str, generation: Generation) -> Task {
             edit_since_3_5: Some((r#"margin="0.001""#, r#"margin="0.0005""#)),
         },
         frame_skip: 4,
+        reach: 1.0,
         control_cost: 1e-3,
-        health: generation.health(healthy),
-        observation: observation(10.0),
+        charges_controls: false,
+        contact_cost: None,
+        health: generation.health(1.0, healthy),
+        observation: &[Part::Positions { from: 1 }, Part::Velocities { without_last: 0, limit: 10.0 }],
+        measure: Measure::Along,
+        gain: speed,
         reset_noise: ResetNoise::Uniform(5e-3),
         cut_actions: generation.cuts_actions(),
     }

@@ -1,7 +1,7 @@
 //! HalfCheetah: S = 17, A = 6. Never ends early; every episode lasts 1000 steps.
 
-use super::task::{Generation, ResetNoise, Task, observation};
-use crate::env::mujoco::ModelText;
+use super::task::{Generation, Measure, ResetNoise, Task, speed};
+use crate::env::mujoco::{ModelText, Part};
 use crate::env::{Needs, Spec};
 
 pub static V2: Task = task("halfcheetah-v2", Generation::V2);
@@ -25,9 +25,17 @@ const fn task(id: &'static str, generation: Generation) -> Task {
             edit_since_3_5: None,
         },
         frame_skip: 5,
+        reach: 1.0,
         control_cost: 0.1,
+        charges_controls: false,
+        contact_cost: None,
         health: None,
-        observation: observation(f64::INFINITY),
+        observation: &[
+            Part::Positions { from: 1 },
+            Part::Velocities { without_last: 0, limit: f64::INFINITY },
+        ],
+        measure: Measure::Along,
+        gain: speed,
         reset_noise: ResetNoise::UniformNormal(0.1),
         cut_actions: generation.cuts_actions(),
     }
