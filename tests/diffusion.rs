@@ -4,8 +4,12 @@ mod common;
 
 use std::sync::Arc;
 
+use baq::adapt::edis::{Energy, bounded};
+use baq::adapt::generator::Task;
 use baq::algo::Dims;
-use baq::autodiff::{Clock, Noise, ParamTable, Program, Select, Store, Tracer, Workspace};
+use baq::autodiff::{
+    Adam, Clock, Noise, ParamTable, Program, Role, Schedule, Select, Store, Tracer, Workspace,
+};
 use baq::config::NetSpec;
 use baq::nn::Params;
 use baq::nn::diffusion::{self, Denoiser, Drawing, KNOWN, Method, Sampler, slope};
@@ -25,15 +29,26 @@ struct Toy {
     table: Arc<ParamTable>,
     store: Store,
     labels: usize,
+    energy: Option<Energy>,
 }
 
 impl Toy {
     fn new(size: usize, labels: usize) -> Toy {
+        Toy::with(size, labels, |_| None)
+    }
+
+    /// Of one number, with an energy.
+    fn guided_by_an_energy() -> Toy {
+        Toy::with(1, 0, |params| Some(Energy::declare(params, "energy", 1, &NetSpec::from(vec![64, 64]))))
+    }
+
+    fn with(size: usize, labels: usize, energy: impl Fn(&mut Params) -> Option<Energy>) -> Toy {
         let mut params = Params::default();
         let spec = NetSpec::from(vec![32, 96, 96, 96]);
         let denoiser = Denoiser::declare(&mut params, "denoiser", (size, labels), &spec).expect("widths");
+        let energy = energy(&mut params);
         let (table, store) = params.finish(3);
-        Toy { denoiser, table, store, labels }
+        Toy { denoiser, table, store, labels, energy }
     }
 
     /// Learns from batches that `rows` fills: rows `[B, D]` and labels `[B, labels]`.
@@ -275,5 +290,88 @@ fn labels_are_two_to_eight() {
         }
         // What concerns all rows does not concern these.
         assert_eq!((pools.len(), pools.capacity(), pools.iter().count()), (100, 100, 2));
+    }
+}
+
+/// Of two-sided data, what is collected is positive: the energy pulls draws there.
+#[test]
+fn an_energy_moves_the_mass() {
+    let (mut x, mut toy) = (Numbers(9), Toy::guided_by_an_energy());
+    toy.learn(1500, |rows, _| rows.fill_with(|| normal(&mut x) as f32));
+    let negative = toy.unguided(HEUN);
+    let (k, rows) = (10, 50);
+    let energy = toy.energy.take().expect("it was declared");
+    let t = Tracer::new(toy.table.clone());
+    let loss = energy.loss(t.input("positive", rows, 1), t.input(replay::NEGATIVES, rows * k, 1));
+    t.train("energy", Role::Critic, energy.group(), &Adam::new(Schedule::Constant(1e-3)), loss);
+    let program = Program::compile(&t.finish(), Select::ALL);
+    let mut workspace = Workspace::new(&program);
+    for round in 0..600 {
+        let positive: Vec<f32> = (0..rows).map(|_| normal(&mut x).abs() as f32).collect();
+        workspace.input_mut(&program, "positive").expect("read").copy_from_slice(&positive);
+        let others: Vec<f32> = (0..rows * k).map(|_| negative[x.below(ROWS)]).collect();
+        workspace.input_mut(&program, replay::NEGATIVES).expect("read").copy_from_slice(&others);
+        program.run(&mut workspace, &mut toy.store, Clock { round, phase_round: round }, Noise::Seed(2));
+        if round == 0 {
+            let (loss, chance) = (workspace.loss(&program, 0), (1.0 + k as f32).ln());
+            assert!((loss - chance).abs() < 0.1, "at first {loss}, by chance {chance}");
+        }
+    }
+    let share = |rows: &[f32]| rows.iter().filter(|x| **x > 0.0).count() as f64 / rows.len() as f64;
+    let before = share(&negative);
+    let denoiser = toy.denoiser.clone();
+    let after = share(&toy.draw(
+        HEUN,
+        &|x, sigma| {
+            let plain = slope(x, sigma, denoiser.denoise(x, sigma, None));
+            plain + bounded(energy.gradient(x, sigma) * 2.0)
+        },
+        9,
+    ));
+    println!("positive: {before:.3} of the rows without the energy, {after:.3} with it");
+    assert!((before - 0.5).abs() < 0.1 && after >= 0.9, "{before} {after}");
+}
+
+#[test]
+fn energies_that_do_not_pull_change_nothing() {
+    let rows = |state: &str, policy: &str, transition: &str| {
+        let sets = [
+            "run.generator=edis",
+            "edis.rows=40",
+            "edis.energy_batch=4",
+            "edis.negatives=10",
+            "edis.steps=4",
+            &format!("edis.state={state}"),
+            &format!("edis.policy={policy}"),
+            &format!("edis.transition={transition}"),
+        ];
+        let mut agent = agent("iql", "plain", DIMS, &[&SMALL[..], &sets[..]].concat());
+        let stages = agent.refresh();
+        let mut draw = |drawing: &Drawing, name: &str| {
+            let mut drawer = Drawer::new(drawing);
+            let normalised = 2 * DIMS.s + DIMS.a + 1;
+            drawer.set(replay::ROW_MEAN, &vec![0.0; normalised]);
+            drawer.set(replay::ROW_STD, &vec![1.0; normalised]);
+            drawer.run(&mut agent.store, Noise::Seed(5));
+            drawer.output(name).to_vec()
+        };
+        let Task::Draw { drawing, .. } = &stages[4].task else { panic!("the last stage draws") };
+        let guided = [replay::S, replay::R, replay::S2, replay::A].map(|name| draw(drawing, name));
+        // The negatives of the state's energy are draws without energies.
+        let Task::Contrast { drawing, .. } = &stages[1].task else { panic!("the second stage contrasts") };
+        let plain = draw(drawing, diffusion::X);
+        let column = |from: usize, n: usize| -> Vec<f32> {
+            plain.chunks_exact(2 * DIMS.s + DIMS.a + 1).flat_map(|row| row[from..from + n].to_vec()).collect()
+        };
+        let (s, a) = (DIMS.s, DIMS.a);
+        let plain = [column(0, s), column(s + a, 1), column(s + a + 1, s)];
+        (guided[..3] == plain, guided)
+    };
+    let (same, zero) = rows("0", "0", "0");
+    assert!(same, "without a pull the rows are those of the sampler without energies");
+    // Each moves its own block first, and with it the others.
+    for pull in [["3", "0", "0"], ["0", "3", "0"], ["0", "0", "3"]] {
+        let (same, some) = rows(pull[0], pull[1], pull[2]);
+        assert!(!same && some != zero, "{pull:?} pulls nowhere");
     }
 }

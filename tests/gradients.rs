@@ -486,7 +486,13 @@ fn constraints_and_flows() {
 fn generators() {
     for generator in GENERATORS {
         let set = format!("run.generator={}", generator.name);
-        let agent = agent("iql", "plain", DIMS, &[&SMALL[..], &[&set, "cfdg.batch=6"]].concat());
+        let agent = agent(
+            "iql",
+            "plain",
+            DIMS,
+            &[&SMALL[..], &[&set, "cfdg.batch=6", "edis.batch=6", "edis.energy_batch=4", "edis.negatives=3"]]
+                .concat(),
+        );
         let mut count = 0;
         for stage in agent.refresh() {
             let Some(trace) = stage.learns() else { continue };

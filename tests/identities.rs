@@ -31,7 +31,7 @@ fn policy(head: Head, a_dim: usize, biases: &[f64]) -> (Policy, Trace, Store, us
     t.train("nll", Role::Actor, pi.group(), &Adam::new(Schedule::Constant(0.0)), -log_prob.mean());
     let (weight, bias) = pi.net().layers()[0];
     store.values[weight.index()].fill(0.0);
-    for (to, from) in store.values[bias.index()].iter_mut().zip(biases) {
+    for (to, from) in store.values[bias.expect("critics have one").index()].iter_mut().zip(biases) {
         *to = *from as f32;
     }
     (pi, t.finish(), store, rows)

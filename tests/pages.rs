@@ -41,6 +41,7 @@ fn every_metric_of_a_generator_is_on_its_page() {
         let agent = agent("iql", "plain", dims, &[&SMALL[..], &[&set]].concat());
         let said = metrics(&format!("adapt/{}.rs", entry.name));
         for stage in agent.refresh() {
+            // Energies say nothing of themselves.
             let Task::Learn { trace, .. } = stage.task else { continue };
             assert!(!trace.metrics.is_empty(), "{} of {} logs nothing", stage.name, entry.name);
             for (metric, _) in &trace.metrics {

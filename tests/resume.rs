@@ -232,6 +232,28 @@ fn a_generator_under_other_adaptations() {
         "train --algo cal_ql --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 {small} --out calql \
         --set offline.eval_episodes=0 --set offline.batch=32"
     ));
+    let edis = "--quiet --threads 1 --env-steps 130 --set online.eval_episodes=2 --set online.capacity=9000 \
+        --generator edis --set edis.every=50 --set edis.updates=30 --set edis.rows=100 --set edis.steps=3 \
+        --set edis.hidden=[8,16,16] --set edis.energy_hidden=[16] --set edis.energy_updates=3 --set edis.at_start=true";
+    for from in ["offline", "calql"] {
+        place.run(&format!("finetune --from {from} --adapt plain {edis} --out {from}-edis"));
+        place.run(
+            &format!("finetune --from {from} --adapt plain {edis} --threads 2 --out {from}-edis2").replacen(
+                "--threads 1 ",
+                "",
+                1,
+            ),
+        );
+        place.assert_equal(&format!("{from}-edis"), &format!("{from}-edis2"));
+    }
+    let out =
+        place.baq(&format!("finetune --from offline --adapt baq {edis} --out refused")).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(
+        (out.status.code(), text.contains("run.generator: expected one that leaves")),
+        (Some(2), true),
+        "{text}"
+    );
     let options = "--quiet --threads 1 --env-steps 130 --set online.eval_episodes=2 --set online.capacity=9000 \
         --generator cfdg --set cfdg.every=50 --set cfdg.updates=30 --set cfdg.rows=100 --set cfdg.steps=3 \
         --set cfdg.hidden=[8,16,16] --set online.warmup_steps=20";

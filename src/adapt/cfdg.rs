@@ -24,11 +24,9 @@
 //! Cost: `cpu`, the default: a refresh of 5,000 rounds and 10,000 rows on Hopper takes 2.5 and 0.4 TFLOP; `--preset cfdg_paper` has
 //! the sizes of the diffusion models that the paper builds on: some 330 and 750.
 
-use std::sync::Arc;
-
-use super::generator::{GENERATOR_LOSS, Generator, Rows, Stage, Task};
+use super::generator::{GENERATOR_LOSS, Generator, Rows, Stage, Task, Under};
 use crate::algo::Dims;
-use crate::autodiff::{NoiseKind, ParamTable, Shape, Trace, Tracer};
+use crate::autodiff::{NoiseKind, Shape, Trace, Tracer};
 use crate::config::limits::{MOST, RATE, WIDTHS};
 use crate::config::{AdamConfig, ConfigError, NetSpec};
 use crate::nn::Params;
@@ -83,8 +81,8 @@ impl Cfdg {
         [n - online, online]
     }
 
-    fn learn(&self, table: &Arc<ParamTable>) -> Trace {
-        let (c, t) = (&self.config, Tracer::new(table.clone()));
+    fn learn(&self, under: &Under<'_>) -> Trace {
+        let (c, t) = (&self.config, Tracer::new(under.table.clone()));
         {
             let x = self.rows.encode(&t, c.batch);
             let online = t.input(replay::ONLINE, c.batch, 1);
@@ -107,17 +105,17 @@ impl Generator for Cfdg {
         self.config.every
     }
 
-    fn stages(&self, table: &Arc<ParamTable>, _: Dims) -> Vec<Stage> {
+    fn stages(&self, under: &Under<'_>) -> Vec<Stage> {
         let c = &self.config;
         let halves =
             vec![(Source::Pool(OFFLINE), c.batch / 2), (Source::Pool(ONLINE_POOL), c.batch - c.batch / 2)];
-        let task = Task::Learn { trace: Box::new(self.learn(table)), rows: halves };
+        let task = Task::Learn { trace: Box::new(self.learn(under)), rows: halves };
         let mut stages = vec![Stage { name: "denoiser", rounds: c.updates, task }];
         let sampler = Sampler { steps: c.steps, method: c.sampler, churn: c.churn };
         for (class, (pool, rows)) in self.pools().into_iter().enumerate().filter(|(_, (_, rows))| *rows > 0) {
             let block = rows.min(BLOCK);
             let drawing = sampler.trace(
-                table,
+                under.table,
                 (block, self.rows.size(), 0),
                 &|x, sigma| slope(x, sigma, self.denoiser.guided(x, sigma, class, c.guidance)),
                 &|t, x| self.rows.decode(t, x),

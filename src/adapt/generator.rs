@@ -7,18 +7,28 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::algo::Dims;
-use crate::autodiff::{Metric, ParamTable, Trace, Tracer, Var};
+use crate::algo::{Adaptation, Learner};
+use crate::autodiff::{GroupId, Metric, ParamTable, Trace, Tracer, Var};
 use crate::nn::diffusion::Drawing;
-use crate::replay::{self, Source};
+use crate::replay::{self, Recipe, Source};
 
 /// What makes up transitions.
 pub trait Generator: Debug + Send + Sync {
     /// Environment steps between refreshes.
     fn every(&self) -> u64;
 
+    /// Whether there is a refresh before the first step that learns, too.
+    fn at_start(&self) -> bool {
+        false
+    }
+
+    /// Groups that begin anew in every refresh.
+    fn anew(&self) -> Vec<GroupId> {
+        Vec::new()
+    }
+
     /// A refresh, stage by stage.
-    fn stages(&self, table: &Arc<ParamTable>, dims: Dims) -> Vec<Stage>;
+    fn stages(&self, under: &Under<'_>) -> Vec<Stage>;
 
     /// Its pools, and the rows that a refresh puts into each.
     fn pools(&self) -> Vec<(&'static str, usize)>;
@@ -26,8 +36,24 @@ pub trait Generator: Debug + Send + Sync {
     /// Generated rows of a batch of so many, from each source.
     fn parts(&self, batch: usize) -> Vec<(Source, usize)>;
 
+    /// The rule for so many rows of a batch that are not generated, if not that of the method.
+    fn rest(&self, _rows: usize) -> Option<Recipe> {
+        None
+    }
+
     /// What its rows are like.
     fn rows(&self) -> Rows;
+}
+
+/// What a generator works under.
+#[derive(Clone, Copy)]
+pub struct Under<'a> {
+    /// all parameters
+    pub table: &'a Arc<ParamTable>,
+    /// the base
+    pub learner: &'a dyn Learner,
+    /// what modifies it
+    pub adaptation: &'a dyn Adaptation,
 }
 
 /// Successive rounds of a refresh.
@@ -44,7 +70,7 @@ impl Stage {
     /// What is learnt in it, if anything is.
     pub fn learns(&self) -> Option<&Trace> {
         match &self.task {
-            Task::Learn { trace, .. } => Some(trace),
+            Task::Learn { trace, .. } | Task::Contrast { trace, .. } => Some(trace),
             Task::Draw { .. } => None,
         }
     }
@@ -58,6 +84,17 @@ pub enum Task {
         trace: Box<Trace>,
         /// rows of its batch from each source
         rows: Vec<(Source, usize)>,
+    },
+    /// A round of learning on rows of these sources beside rows that are drawn for it.
+    Contrast {
+        /// traces it; reads the drawn rows as [`replay::NEGATIVES`]
+        trace: Box<Trace>,
+        /// rows of its batch from each source
+        rows: Vec<(Source, usize)>,
+        /// puts out what the draws are given of the batch, [`KNOWN`](crate::nn::diffusion::KNOWN), if anything
+        given: Box<Trace>,
+        /// puts out [`X`](crate::nn::diffusion::X)
+        drawing: Box<Drawing>,
     },
     /// Draws rows and puts them into a pool.
     Draw {
@@ -105,10 +142,15 @@ impl Rows {
 
     /// Rows `[B, D]` of the batch.
     pub fn encode(self, t: &Tracer, batch: usize) -> Var<'_> {
+        self.encode_with(t, batch, None)
+    }
+
+    /// The same with other actions `[B, A]`.
+    pub fn encode_with<'t>(self, t: &'t Tracer, batch: usize, action: Option<Var<'t>>) -> Var<'t> {
         let (mean, std) = self.scales(t);
         let column = |name, cols| t.input(name, batch, cols);
         let raw = column(replay::S, self.s)
-            .concat(column(replay::A, self.a))
+            .concat(action.unwrap_or_else(|| column(replay::A, self.a)))
             .concat(column(replay::R, 1))
             .concat(column(replay::S2, self.s));
         let x = (raw - mean) / std;

@@ -38,6 +38,7 @@ pub mod baq;
 pub mod cfdg;
 pub mod density;
 pub mod e2o;
+pub mod edis;
 pub mod generator;
 mod method;
 pub mod off2on;

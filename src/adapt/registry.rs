@@ -1,7 +1,7 @@
 //! The lists of adaptations and of generators.
 
 use super::generator::Generator;
-use super::{aca, apl, baq, cfdg, e2o, off2on, opt, pex, so2, suf};
+use super::{aca, apl, baq, cfdg, e2o, edis, off2on, opt, pex, so2, suf};
 use crate::algo::{Adaptation, Dims, Entry, Learner, Plain};
 use crate::config::{Config, ConfigError, section};
 use crate::nn::Params;
@@ -123,12 +123,20 @@ pub fn find(name: &str) -> Option<&'static Entry<Build>> {
 pub type BuildGenerator = fn(&Config, Dims, &mut Params) -> Result<Box<dyn Generator>, ConfigError>;
 
 /// All generators.
-pub const GENERATORS: &[Entry<BuildGenerator>] = &[Entry::new(
-    "cfdg",
-    "classifier-free diffusion: one model draws rows like the data's and rows like collected ones",
-    Some(section::<cfdg::CfdgConfig>),
-    |c, dims, p| Ok(Box::new(cfdg::Cfdg::declare(&c.section(), dims, p)?)),
-)];
+pub const GENERATORS: &[Entry<BuildGenerator>] = &[
+    Entry::new(
+        "cfdg",
+        "classifier-free diffusion: one model draws rows like the data's and rows like collected ones",
+        Some(section::<cfdg::CfdgConfig>),
+        |c, dims, p| Ok(Box::new(cfdg::Cfdg::declare(&c.section(), dims, p)?)),
+    ),
+    Entry::new(
+        "edis",
+        "energy-guided diffusion: draws pulled to what the policy visits and does, in place of the data",
+        Some(section::<edis::EdisConfig>),
+        |c, dims, p| Ok(Box::new(edis::Edis::declare(&c.section(), dims, p)?)),
+    ),
+];
 
 /// The registry's line of that generator.
 pub fn find_generator(name: &str) -> Option<&'static Entry<BuildGenerator>> {

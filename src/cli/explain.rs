@@ -32,7 +32,7 @@ pub struct Explain {
     /// adaptation: plain, baq, suf, so2 or off2on (default: that of the file, else plain)
     #[arg(long)]
     adapt: Option<String>,
-    /// what makes up further transitions online: none or cfdg (default: that of the file, else none)
+    /// what makes up further transitions online: none, cfdg or edis (default: that of the file, else none)
     #[arg(long, value_name = "NAME")]
     generator: Option<String>,
     /// environment that gives the dimensions (default: that of the file, else hopper)
@@ -346,7 +346,9 @@ fn generated(agent: &Agent) -> Vec<String> {
             let (rows, steps) = (drawing.rows, drawing.levels.len());
             format!("{} in {} draws of {rows} rows, {steps} steps each", stage.name, stage.rounds)
         }
-        Task::Learn { .. } => format!("{} in {} rounds", stage.name, grouped(stage.rounds)),
+        Task::Learn { .. } | Task::Contrast { .. } => {
+            format!("{} in {} rounds", stage.name, grouped(stage.rounds))
+        }
     });
     let refresh = words.collect::<Vec<_>>().join("; ");
     let every = grouped(generator.every());
@@ -360,7 +362,7 @@ fn generated(agent: &Agent) -> Vec<String> {
 fn refresh(agent: &Agent) -> Vec<Part> {
     let part = |stage: Stage| match stage.task {
         Task::Draw { .. } => None,
-        Task::Learn { trace, rows } => {
+        Task::Learn { trace, rows } | Task::Contrast { trace, rows, .. } => {
             let names = rows.iter().map(|(source, n)| format!("{n} {source}"));
             let drawn = format!("on transitions of the replay: {}", names.collect::<Vec<_>>().join(", "));
             let batch = rows.iter().map(|(_, n)| n).sum();

@@ -31,7 +31,7 @@ pub struct RunArgs {
     /// set one option; may be repeated
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
-    /// what makes up further transitions online: none or cfdg (default: none)
+    /// what makes up further transitions online: none, cfdg or edis (default: none)
     #[arg(long, value_name = "NAME")]
     pub generator: Option<String>,
     /// environment, as in hopper-v4; `none` for training without evaluation (default: what the data record, or by their name)

@@ -108,6 +108,8 @@ pub struct NetSpec {
     pub init: InitScheme,
     /// all heads of an ensemble have one last layer; no part of the text either
     pub one_last: bool,
+    /// the last layer has no bias, for a loss that an offset common to all outputs does not move; no part of the text either
+    pub unbiased_last: bool,
 }
 
 impl NetSpec {

@@ -104,6 +104,11 @@ pub const PRESETS: &[Preset] = &[
         about: "CFDG with the sizes of the diffusion models on which its paper builds",
         text: include_str!("presets/cfdg_paper.toml"),
     },
+    Preset {
+        name: "edis_paper",
+        about: "EDIS with the sizes of its released program over IQL",
+        text: include_str!("presets/edis_paper.toml"),
+    },
     Preset { name: "sac_n", about: "SAC-N as in CORL, 10 critics", text: include_str!("presets/sac_n.toml") },
     Preset { name: "edac", about: "EDAC as in CORL, 10 critics", text: include_str!("presets/edac.toml") },
     Preset {

@@ -156,7 +156,7 @@ impl Denoiser {
         let log_sigma = x.noise("noise level", NoiseKind::Normal, column) * std + mean;
         let noise = x.noise("noise of rows", NoiseKind::Normal, x.shape());
         let sigma = log_sigma.exp().named("sigma");
-        let c_in = c_in(sigma).named("c_in");
+        let c_in = scale_in(sigma).named("c_in");
         let noised = (x + sigma * noise).named("x_noised");
         let f = self.live.forward(noised * c_in, log_sigma * 0.25, self.frequencies, label);
         let f = f.named(match label {
@@ -176,7 +176,7 @@ impl Denoiser {
 
     /// D(x; σ, c) `[B, D]` of the averaged weights; σ `[B or 1, 1]`, c one of the labels, if there are any.
     pub fn denoise<'t>(&self, x: Var<'t>, sigma: Var<'t>, label: Option<usize>) -> Var<'t> {
-        let c_in = c_in(sigma);
+        let c_in = scale_in(sigma);
         let chosen = |c: usize| (0..self.labels).map(move |i| x.constant(if i == c { 1.0 } else { 0.0 }));
         let label = label.and_then(|c| chosen(c).reduce(Var::concat));
         let f = self.average.forward(x * c_in, sigma.log() * 0.25, self.frequencies, label);
@@ -198,8 +198,14 @@ pub fn slope<'t>(x: Var<'t>, sigma: Var<'t>, denoised: Var<'t>) -> Var<'t> {
     (x - denoised) / sigma
 }
 
-/// 1/√(σ²+1)
-fn c_in(sigma: Var<'_>) -> Var<'_> {
+/// The level σ of eq. 5 at a share u `[B, 1]` of the way from the first to the last.
+pub fn level(u: Var<'_>) -> Var<'_> {
+    let (lo, hi) = (SIGMAS.0.powf(1.0 / RHO), SIGMAS.1.powf(1.0 / RHO));
+    (u.affine(lo - hi, hi).log() * RHO).exp().named("sigma")
+}
+
+/// 1/√(σ²+1), which brings rows with noise of this level to a standard deviation of 1.
+pub fn scale_in(sigma: Var<'_>) -> Var<'_> {
     1.0 / (sigma.square() + 1.0).sqrt()
 }
 

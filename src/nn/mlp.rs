@@ -5,11 +5,11 @@ use super::params::Params;
 use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Var};
 use crate::config::{Activation, NetSpec, Norm};
 
-/// Weights and biases of a perceptron, `[J, K, N]` and `[J, 1, N]`.
+/// Weights and biases of a perceptron, `[J, K, N]` and `[J, 1, N]`; the last layer may be without bias.
 #[derive(Clone, Debug)]
 pub struct Mlp {
     group: GroupId,
-    layers: Vec<(ParamId, ParamId)>,
+    layers: Vec<(ParamId, Option<ParamId>)>,
     /// gain and shift `[J, 1, N]` of each hidden layer, if it is normalised
     norms: Vec<(ParamId, ParamId)>,
     norm: Norm,
@@ -48,10 +48,9 @@ impl Mlp {
             let mut tensor = |name: &str, rows, init| {
                 params.tensor(group, &format!("{prefix}{name}"), Shape::new(heads, rows, w[1]), init)
             };
-            layers.push((
-                tensor(&format!("layer{i}.weight"), w[0], weight),
-                tensor(&format!("layer{i}.bias"), 1, bias),
-            ));
+            let weight = tensor(&format!("layer{i}.weight"), w[0], weight);
+            let biased = i < last || !net.unbiased_last;
+            layers.push((weight, biased.then(|| tensor(&format!("layer{i}.bias"), 1, bias))));
             if net.norm.is_some() && i < last {
                 norms.push((
                     tensor(&format!("norm{i}.weight"), 1, Init::Constant(1.0)),
@@ -73,13 +72,17 @@ impl Mlp {
     }
 
     /// (weight, bias) of every layer, in order.
-    pub fn layers(&self) -> &[(ParamId, ParamId)] {
+    pub fn layers(&self) -> &[(ParamId, Option<ParamId>)] {
         &self.layers
     }
 
     /// All its tensors.
     pub fn tensors(&self) -> Vec<ParamId> {
-        self.layers.iter().chain(&self.norms).flat_map(|&(a, b)| [a, b]).collect()
+        let layers = self.layers.iter().flat_map(|&(w, b)| [Some(w), b]);
+        layers
+            .chain(self.norms.iter().flat_map(|&(gain, shift)| [Some(gain), Some(shift)]))
+            .flatten()
+            .collect()
     }
 
     /// Output `[J, B, N]` for input `[J or 1, B, K]`; nothing follows the last layer.
@@ -101,7 +104,7 @@ impl Mlp {
 
     fn forward_with<'t>(&self, x: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
         let (w, b) = self.layers[0];
-        self.after_first(x.linear(param(w), param(b)), param)
+        self.after_first(layer(x, param(w), b.map(&param)), param)
     }
 
     /// Output `[J, B·k, N]` for `[s, a]`, where each of the B rows of s `[1, B, S]` stands beside k successive rows
@@ -109,7 +112,7 @@ impl Mlp {
     fn forward_groups<'t>(&self, s: Var<'t>, a: Var<'t>) -> Var<'t> {
         let (w, b) = self.layers[0];
         let (w, split) = (s.param(w), s.shape().cols);
-        let of_s = s.linear(w.rows(0, split), s.param(b));
+        let of_s = layer(s, w.rows(0, split), b.map(|b| s.param(b)));
         self.after_first(a.linear(w.rows(split, a.shape().cols), of_s), |id| s.param(id))
     }
 
@@ -117,7 +120,7 @@ impl Mlp {
     fn after_first<'t>(&self, z: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
         let (layers, last) = (self.layers[1..].iter().enumerate(), self.layers.len() - 1);
         layers.fold(z, |z, (i, &(w, b))| {
-            let y = dense(self.hidden(i, z, &param), param(w), param(b));
+            let y = dense(self.hidden(i, z, &param), param(w), b.map(&param));
             if self.residual && i + 1 < last && y.shape() == z.shape() { z + y } else { y }
         })
     }
@@ -141,13 +144,21 @@ impl Mlp {
     }
 }
 
+/// x w + b
+fn layer<'t>(x: Var<'t>, w: Var<'t>, b: Option<Var<'t>>) -> Var<'t> {
+    match b {
+        Some(b) => x.linear(w, b),
+        None => x.linear_without_bias(w),
+    }
+}
+
 /// x w + b, where one w may serve all heads of x.
-fn dense<'t>(x: Var<'t>, w: Var<'t>, b: Var<'t>) -> Var<'t> {
+fn dense<'t>(x: Var<'t>, w: Var<'t>, b: Option<Var<'t>>) -> Var<'t> {
     let shape = x.shape();
     if w.shape().heads == shape.heads {
-        return x.linear(w, b);
+        return layer(x, w, b);
     }
-    let below = x.reshape(Shape::new(1, shape.heads * shape.rows, shape.cols)).linear(w, b);
+    let below = layer(x.reshape(Shape::new(1, shape.heads * shape.rows, shape.cols)), w, b);
     below.reshape(Shape { cols: w.shape().cols, ..shape })
 }
 
@@ -271,7 +282,7 @@ impl Critics {
         let (w, bias) = self.net.layers[0];
         let w = s.param(w);
         // Below the first layer all critics read the same numbers; above it each has its own.
-        let in_first = self.net.forward(x).total().gradient(x.linear(w, s.param(bias)));
+        let in_first = self.net.forward(x).total().gradient(layer(x, w, bias.map(|b| s.param(b))));
         in_first.linear_transposed(w.rows(s.shape().cols, a.shape().cols)).named(label)
     }
 

@@ -7,5 +7,5 @@ mod params;
 mod policy;
 
 pub use mlp::{Critics, Mlp, ValueNet};
-pub use params::Params;
+pub use params::{Beginnings, Params};
 pub use policy::{Acting, Head, Input, Mean, Policy, Within};

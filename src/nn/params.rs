@@ -5,6 +5,30 @@ use std::sync::Arc;
 use super::init::{self, Init};
 use crate::autodiff::{GroupId, ParamId, ParamTable, Shape, Store};
 
+/// The initial distributions of all tensors.
+#[derive(Clone, Debug, Default)]
+pub struct Beginnings {
+    inits: Vec<Init>,
+    copies: Vec<(GroupId, GroupId)>,
+}
+
+impl Beginnings {
+    /// Gives these groups initial values of another seed, and no moments.
+    pub fn begin(&self, store: &mut Store, groups: &[GroupId], seed: u64) {
+        let table = store.table().clone();
+        for &group in groups {
+            for id in table.members(group) {
+                let values = &mut store.values[id.index()];
+                init::fill(self.inits[id.index()], table.param(id).shape, seed, id.index(), values);
+            }
+            store.reset_optimiser(group);
+        }
+        for &(source, target) in self.copies.iter().filter(|(_, target)| groups.contains(target)) {
+            store.copy_group(source, target);
+        }
+    }
+}
+
 /// A table of parameters under construction, with the initial distribution of each tensor.
 #[derive(Debug, Default)]
 pub struct Params {
@@ -50,6 +74,11 @@ impl Params {
     /// All that has been said so.
     pub fn meanings(&self) -> &[String] {
         &self.meanings
+    }
+
+    /// How groups begin, for those that begin anew later.
+    pub fn beginnings(&self) -> Beginnings {
+        Beginnings { inits: self.inits.clone(), copies: self.copies.clone() }
     }
 
     /// (source, target) of all that start equal.

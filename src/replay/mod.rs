@@ -56,6 +56,8 @@ pub const ONLINE: &str = "online";
 pub const ROW_MEAN: &str = "row_mean";
 /// Its standard deviation, plus 1e-5.
 pub const ROW_STD: &str = "row_std";
+/// Rows that a generator has drawn beside those of the batch: a column of batches.
+pub const NEGATIVES: &str = "negatives";
 /// 0 where the whole batch was drawn from recent rows, 1 otherwise, `[1]`: a column of batches, not of records.
 pub const FROM_ALL: &str = "from_all";
 

@@ -7,14 +7,14 @@ use baq_kernels::Kernels;
 
 use super::error::TrainError;
 use super::needs;
-use crate::adapt::generator::Stage;
+use crate::adapt::generator::{Stage, Under};
 use crate::adapt::{self, Generator, Method};
 use crate::algo::{self, Adaptation, Dims, Learner, Phase, Plain, Pretraining, Round};
 use crate::autodiff::{
     Clock, GroupId, Noise, Op, ParamId, ParamTable, Program, Select, Store, Trace, Tracer, Workspace,
 };
 use crate::config::{Config, Exploration, OnlineConfig, RunConfig};
-use crate::nn::{Acting, Params};
+use crate::nn::{Acting, Beginnings, Params};
 use crate::replay;
 
 /// A learner with an adaptation and their parameters.
@@ -33,6 +33,8 @@ pub struct Agent {
     pub dims: Dims,
     /// how many groups of parameters are the learner's; those after them are the adaptation's and the generator's
     pub base_groups: usize,
+    /// how all groups begin
+    pub beginnings: Beginnings,
     /// what the tensors of its policies mean
     pub meanings: Vec<String>,
     /// (network, target)
@@ -67,8 +69,19 @@ impl Agent {
             .map_err(|e| e.in_origin(&method.generator))?;
         let (targets, meanings) = (params.copies().to_vec(), params.meanings().to_vec());
         let (table, store) = (params.table(), Store::zeros(Arc::default()));
-        let agent =
-            Agent { learner, adaptation, generator, table, store, dims, base_groups, meanings, targets };
+        let beginnings = params.beginnings();
+        let agent = Agent {
+            learner,
+            adaptation,
+            generator,
+            table,
+            store,
+            dims,
+            base_groups,
+            beginnings,
+            meanings,
+            targets,
+        };
         Ok((agent, params))
     }
 
@@ -94,7 +107,9 @@ impl Agent {
 
     /// The stages of a refresh of the generator; none without one.
     pub fn refresh(&self) -> Vec<Stage> {
-        self.generator.as_ref().map_or_else(Vec::new, |generator| generator.stages(&self.table, self.dims))
+        let (learner, adaptation) = (self.learner.as_ref(), self.adaptation.as_ref());
+        let under = Under { table: &self.table, learner, adaptation };
+        self.generator.as_ref().map_or_else(Vec::new, |generator| generator.stages(&under))
     }
 
     /// Traces the model that gives priorities beside the rounds; `None` if the adaptation has none.

@@ -302,9 +302,14 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
     }
     if let Some(generator) = &agent.generator {
         text += &format!("{} {:?} {:?}", generator.every(), generator.pools(), generator.parts(BATCH * 100));
+        text += &format!("{}", generator.at_start());
         for stage in agent.refresh() {
             text += &match stage.task {
                 Task::Learn { trace, rows } => format!("{} {rows:?} {}", stage.rounds, trace.essence()),
+                Task::Contrast { trace, rows, given, drawing } => {
+                    let traces = [*trace, *given, drawing.step].map(|t| t.essence());
+                    format!("{} {rows:?} {traces:?}", stage.rounds)
+                }
                 Task::Draw { drawing: d, .. } => {
                     let programs = [&d.step, &d.last].map(|t| t.essence());
                     format!("{} {:?} {programs:?}", stage.rounds, d.levels)

@@ -5,13 +5,14 @@ use crate::autodiff::{Program, Trace, Workspace};
 use crate::replay::{self, Layout, Part, Pools};
 
 /// Columns that are not in rows: the loop knows the pool of a row, how it was drawn, what is near and what all rows are like.
-const BY_LOOP: [&str; 6] = [
+const BY_LOOP: [&str; 7] = [
     replay::ONLINE,
     replay::IMPORTANCE,
     replay::FROM_ALL,
     replay::NEAREST,
     replay::ROW_MEAN,
     replay::ROW_STD,
+    replay::NEGATIVES,
 ];
 /// More columns than any record has.
 const MOST_COLUMNS: usize = 16;

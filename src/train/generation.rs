@@ -16,9 +16,9 @@ use super::gather::gather;
 use super::generated::Scales;
 use super::rounds::Rounds;
 use crate::adapt::generator::{Rows, Stage, Task};
-use crate::autodiff::{Clock, Metric, Noise, Program, Select, Store, Trace, Workspace};
+use crate::autodiff::{Clock, GroupId, Metric, Noise, Program, Select, Store, Trace, Workspace};
 use crate::config::OnlineConfig;
-use crate::nn::diffusion::{ADDED, AVERAGED_EVERY, Drawing, Level, NEXT, SIGMA, X};
+use crate::nn::diffusion::{ADDED, AVERAGED_EVERY, Drawing, KNOWN, Level, NEXT, SIGMA, X};
 use crate::replay::{self, Draw, Pools, Recipe};
 use crate::rng::{Stream, derive};
 
@@ -29,6 +29,8 @@ pub struct Generation {
     seed: u64,
     rows: Rows,
     stages: Vec<(u64, Work)>,
+    at_start: bool,
+    anew: Vec<GroupId>,
     /// of one refresh
     rounds: u64,
     /// what rows are normalised by, from the beginning of the last refresh on
@@ -38,6 +40,7 @@ pub struct Generation {
 
 enum Work {
     Learn(Box<Learning>),
+    Contrast(Box<Contrast>),
     Draw(&'static str, Box<Drawer>),
 }
 
@@ -56,11 +59,17 @@ impl Generation {
                 let learning = Learning::new(*trace, rows, seed);
                 (stage.rounds, Work::Learn(Box::new(learning)))
             }
+            Task::Contrast { trace, rows, given, drawing } => {
+                let learning = Learning::new(*trace, rows, seed);
+                (stage.rounds, Work::Contrast(Box::new(Contrast::new(learning, &given, &drawing))))
+            }
             Task::Draw { pool, drawing } => (stage.rounds, Work::Draw(pool, Box::new(Drawer::new(&drawing)))),
         };
         let stages: Vec<_> = agent.refresh().into_iter().map(of).collect();
         Some(Generation {
             every: generator.every(),
+            at_start: generator.at_start(),
+            anew: generator.anew(),
             idle: options.idle_steps(),
             seed: derive(seed, Stream::Generator),
             rows: generator.rows(),
@@ -75,7 +84,8 @@ impl Generation {
     pub fn due(&self, counters: &Counters) -> u64 {
         let before = |steps: u64| steps.saturating_sub(1) / self.every;
         let learns = counters.env_step > self.idle;
-        let refreshes = if learns { before(counters.env_step) - before(self.idle) } else { 0 };
+        let first = u64::from(self.at_start);
+        let refreshes = if learns { before(counters.env_step) - before(self.idle) + first } else { 0 };
         (refreshes * self.rounds).saturating_sub(counters.generator_rounds)
     }
 
@@ -87,6 +97,7 @@ impl Generation {
         let mut at = done % self.rounds;
         if at == 0 {
             self.scales = Some(Scales::of(batches.pools()));
+            agent.beginnings.begin(&mut agent.store, &self.anew, self.seed.wrapping_add(done));
         }
         let scales = self.scales.as_ref().expect("invariant: a refresh begins with its scales");
         let noise = Noise::Seed(self.seed.wrapping_add(done));
@@ -103,6 +114,9 @@ impl Generation {
                     let (program, workspace) = learning.rounds.pick(roles, false);
                     let clock = Clock { round: 0, phase_round: at };
                     program.run(workspace, &mut agent.store, clock, noise);
+                }
+                Work::Contrast(contrast) => {
+                    contrast.round(&mut agent.store, batches.pools(), scales, (at, done), noise);
                 }
                 Work::Draw(pool, drawer) => {
                     drawer.scale(scales);
@@ -129,7 +143,7 @@ impl Generation {
     fn learnings(&self) -> impl Iterator<Item = &Learning> {
         self.stages.iter().filter_map(|(_, work)| match work {
             Work::Learn(learning) => Some(&**learning),
-            Work::Draw(..) => None,
+            Work::Contrast(_) | Work::Draw(..) => None,
         })
     }
 
@@ -189,6 +203,47 @@ impl Learning {
         gather(workspace, program, pools, &self.rows);
         mark_online(workspace, program, pools, &self.rows);
         scales.fill(workspace, program);
+    }
+}
+
+/// Rounds of learning on rows of the replay beside rows that are drawn for them.
+struct Contrast {
+    learning: Learning,
+    /// what the draws are given of the batch
+    given: (Program, Workspace),
+    drawer: Drawer,
+}
+
+impl Contrast {
+    fn new(learning: Learning, given: &Trace, drawing: &Drawing) -> Contrast {
+        let given = Program::compile(given, Select::ALL);
+        let workspace = Workspace::new(&given);
+        Contrast { learning, given: (given, workspace), drawer: Drawer::new(drawing) }
+    }
+
+    fn round(
+        &mut self,
+        store: &mut Store,
+        pools: &Pools,
+        scales: &Scales,
+        (at, done): (u64, u64),
+        noise: Noise<'_>,
+    ) {
+        let Contrast { learning, given: (given, workspace), drawer } = self;
+        learning.fill(pools, scales, Some(Roles::CRITIC), done);
+        if given.outputs().any(|name| name == KNOWN) {
+            gather(workspace, given, pools, &learning.rows);
+            scales.fill(workspace, given);
+            given.run(workspace, store, Clock::default(), noise);
+            drawer.set(KNOWN, workspace.output(given, KNOWN));
+        }
+        drawer.run(store, noise);
+        let (program, workspace) = learning.rounds.pick(Roles::CRITIC, false);
+        let negatives = workspace.input_mut(program, replay::NEGATIVES);
+        negatives.expect("invariant: it reads what is drawn").copy_from_slice(drawer.output(X));
+        // Beyond the places of the draws' noise.
+        let clock = Clock { round: 1 << 32, phase_round: at };
+        program.run(workspace, store, clock, noise);
     }
 }
 

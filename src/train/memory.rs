@@ -17,6 +17,7 @@ use crate::adapt::{self, find_generator};
 use crate::algo::{Dims, FitTo, Phase};
 use crate::autodiff::{Program, Select, Trace};
 use crate::config::{BufferMode, Config, Exploration, OfflineConfig, OnlineConfig, RunConfig};
+use crate::nn::diffusion::Drawing;
 use crate::replay::Layout;
 
 fn of_rounds(phase: &'static str) -> impl Fn(&str, &str) -> bool {
@@ -34,10 +35,15 @@ fn rounds(trace: &Trace, roles: &[Roles]) -> f64 {
 fn of_stage(stage: Stage) -> f64 {
     match stage.task {
         Task::Learn { trace, .. } => rounds(&trace, &[Roles::BOTH, Roles::CRITIC]),
-        Task::Draw { drawing, .. } => {
-            [&drawing.begin, &drawing.step, &drawing.last].map(|t| program(t, Select::ALL)).iter().sum()
+        Task::Contrast { trace, drawing, .. } => {
+            rounds(&trace, &[Roles::BOTH, Roles::CRITIC]) + of_drawing(&drawing)
         }
+        Task::Draw { drawing, .. } => of_drawing(&drawing),
     }
+}
+
+fn of_drawing(drawing: &Drawing) -> f64 {
+    [&drawing.begin, &drawing.step, &drawing.last].map(|t| program(t, Select::ALL)).iter().sum()
 }
 
 fn program(trace: &Trace, select: Select) -> f64 {

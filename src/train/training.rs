@@ -787,8 +787,17 @@ pub fn recipe(options: &OnlineConfig, agent: &Agent) -> Result<Recipe, TrainErro
     let Some(generator) = &agent.generator else { return Ok(whole) };
     let parts = generator.parts(batch);
     let left = batch - parts.iter().map(|(_, n)| n).sum::<usize>();
+    let real = match generator.rest(left) {
+        Some(_) if whole.is_prioritised() || agent.adaptation.sampling().latest.is_some() => {
+            return Err(TrainError::Input(
+                "run.generator: expected one that leaves the choice of recorded and collected transitions to the adaptation, which has a rule of its own; take another generator, or --adapt plain".into(),
+            ));
+        }
+        Some(rule) => rule,
+        None => real_recipe(options, agent, left)?,
+    };
     Ok(Recipe::Generated {
-        real: Box::new(real_recipe(options, agent, left)?),
+        real: Box::new(real),
         parts,
         whole: Box::new(whole),
         stream: Stream::Generated as u32,

@@ -203,6 +203,11 @@ impl Program {
         self.metrics.iter().map(|(m, _)| *m)
     }
 
+    /// Names of its results.
+    pub fn outputs(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.outputs.iter().map(|(name, _)| *name)
+    }
+
     /// Number of kernel calls; those of a region count once, however many heads and blocks it has.
     pub fn kernels(&self) -> usize {
         self.steps.iter().map(kernels_of).sum()

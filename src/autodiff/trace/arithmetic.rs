@@ -193,7 +193,8 @@ impl<'t> Var<'t> {
         self.linear_dx(weight, Shape::new(w.heads, x.rows, w.rows))
     }
 
-    pub(super) fn linear_without_bias(self, weight: Var<'t>) -> Var<'t> {
+    /// x w
+    pub fn linear_without_bias(self, weight: Var<'t>) -> Var<'t> {
         let zeros = self.constant(0.0).expand(Shape { rows: 1, ..weight.shape() });
         self.linear(weight, zeros)
     }

@@ -33,7 +33,7 @@ pub struct Gradients {
     /// adaptation: see `baq options` (default: plain)
     #[arg(long)]
     adapt: Option<String>,
-    /// what makes up further transitions: none or cfdg (default: none)
+    /// what makes up further transitions: none, cfdg or edis (default: none)
     #[arg(long)]
     generator: Option<String>,
     /// every base algorithm with every adaptation, and every generator over the first of them, one line each
