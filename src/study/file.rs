@@ -42,7 +42,8 @@
 //! `[model]` is for the behaviour model that some adaptations take; it is shared by all who do. A method may have fewer
 //! `seeds` than the study, where it is dear, and be compared with another one than the plain one (`against = "LABEL"`). A
 //! scale may also leave out methods (`methods`) and data sets (`data`), and change the seeds of a method
-//! (`seeds_of = { LABEL = 2 }`) or the preset of a training (`preset_of = { NAME = "PRESET" }`).
+//! (`seeds_of = { LABEL = 2 }`), its options (`set_of = { LABEL = ["KEY=VALUE"] }`) or the preset of a training
+//! (`preset_of = { NAME = "PRESET" }`).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -119,6 +120,9 @@ struct Scale {
     seeds_of: BTreeMap<Spanned<String>, Spanned<u64>>,
     #[serde(default)]
     preset_of: BTreeMap<Spanned<String>, Spanned<String>>,
+    /// options of a method besides those it states
+    #[serde(default)]
+    set_of: BTreeMap<Spanned<String>, Vec<String>>,
     #[serde(default)]
     offline: Training,
     #[serde(default)]
@@ -303,6 +307,11 @@ impl Scale {
             let n = seeds(source, n)?;
             spec.methods.iter_mut().filter(|m| m.label == *label.get_ref()).for_each(|m| m.seeds = Some(n));
         }
+        for (label, options) in &self.set_of {
+            source.known(label, &known, "set_of")?;
+            let methods = spec.methods.iter_mut().filter(|m| m.label == *label.get_ref());
+            methods.for_each(|m| m.set.extend(options.iter().cloned()));
+        }
         if let Some(labels) = &self.methods {
             labels.iter().try_for_each(|label| source.known(label, &known, "methods"))?;
             spec.methods.retain(|m| labels.iter().any(|label| *label.get_ref() == m.label));
@@ -406,6 +415,7 @@ online = { env_steps = 50, set = ["online.batch=8"] }
 methods = ["IQL", "RLPD"]
 seeds_of = { RLPD = 1 }
 preset_of = { iql = "iql_small" }
+set_of = { IQL = ["online.warmup_steps=9"] }
 "#;
 
     #[test]
@@ -419,6 +429,10 @@ preset_of = { iql = "iql_small" }
         assert_eq!(tiny.offline["iql"].training.updates, Some(5));
         assert_eq!((tiny.online.env_steps, tiny.online.set.len()), (Some(50), 1));
         assert_eq!((tiny.methods[0].seeds, tiny.methods[1].seeds), (None, Some(1)));
+        assert_eq!(
+            (&tiny.methods[0].set[..], tiny.methods[1].set.len()),
+            (&["online.warmup_steps=9".into()][..], 0)
+        );
         assert_eq!(
             (tiny.offline["iql"].preset.as_deref(), &whole.offline["iql"].preset),
             (Some("iql_small"), &None)
@@ -457,6 +471,7 @@ preset_of = { iql = "iql_small" }
             ("seeds_of = { RLPD = 1 }", "seeds_of = { RLPD = 0 }", 27, "seeds: expected how many"),
             ("seeds_of = { RLPD = 1 }", "seeds_of = { SAC = 1 }", 27, "seeds_of: expected IQL"),
             ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
+            ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected IQL"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
         ] {
             assert!(SHORT.contains(from), "{from}");
