@@ -26,6 +26,7 @@ use crate::train::progress::{Ended, Stop};
 use crate::train::run::Sources;
 use crate::train::rundir;
 use crate::train::state::Saved;
+use crate::train::training::recipe;
 use crate::train::{TrainError, calibration, switch};
 
 /// Fine-tune in an environment
@@ -149,7 +150,9 @@ impl Finetune {
             ));
         }
         let spec = env::spec(&env)?;
-        let given = takes(&config, Dims { s: spec.obs_dim, a: spec.act_dim, batch: 1 })?;
+        let dims = Dims { s: spec.obs_dim, a: spec.act_dim, batch: 1 };
+        let given = takes(&config, dims)?;
+        recipe(&config.section(), &Agent::outline(&config, dims)?)?;
         if let Some(fitted) = fitted {
             take_form(&mut config, "the model", fitted, given)?;
         }
