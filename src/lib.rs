@@ -19,6 +19,7 @@
 //! | [`export`] | policies as files for other programs |
 //! | [`suite`] | data sets that are built from recipes |
 //! | [`report`] | runs as pictures and one self-contained page |
+//! | [`render`] | episodes as pictures |
 //! | [`study`] | questions as files: paired runs, statistics, tables, figures |
 //! | [`cli`] | the command line |
 
@@ -35,6 +36,7 @@ pub mod env;
 pub mod export;
 pub mod files;
 pub mod nn;
+pub mod render;
 pub mod replay;
 pub mod report;
 pub mod rng;

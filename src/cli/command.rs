@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 
 use super::outcome::{Common, Verdict, exit_code};
 use super::{
-    act, audit, bench, collect, data, demo, env, evaluate, explain, export, finetune, options, report, study,
-    suite, train,
+    act, audit, bench, collect, data, demo, env, evaluate, explain, export, finetune, options, render,
+    report, study, suite, train,
 };
 use crate::train::TrainError;
 
@@ -36,6 +36,8 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Record a policy's transitions in a D4RL file
     Collect(collect::Collect),
+    /// Draw an episode of a trained policy
+    Render(render::Render),
     /// Write a policy as a file for other programs
     Export(export::Export),
     /// Answer states on standard input with a policy's actions
@@ -94,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Demo(c) => c.run(cli.common),
         Command::Evaluate(c) => c.run(cli.common),
         Command::Collect(c) => c.run(cli.common),
+        Command::Render(c) => c.run(cli.common),
         Command::Export(c) => c.run(cli.common),
         Command::Act(c) => c.run(cli.common),
         Command::Data(c) => c.run(cli.common),

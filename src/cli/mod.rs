@@ -35,6 +35,7 @@ pub mod notes;
 pub mod options;
 mod outcome;
 pub mod probes;
+pub mod render;
 pub mod report;
 pub mod rerun;
 pub mod resume;

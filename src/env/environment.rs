@@ -3,6 +3,7 @@
 use baq_datasets::{Ending, Flags};
 
 use super::EnvError;
+use super::mujoco::SceneReader;
 
 /// What an environment answers to one action.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -126,6 +127,18 @@ pub trait Env: Send {
 pub trait Simulated: Env {
     /// Simulation steps per environment step.
     fn frame_skip(&self) -> usize;
+
+    /// Simulated seconds per environment step.
+    fn seconds(&self) -> f64;
+
+    /// Positions of the model, `[nq]`.
+    fn qpos(&self) -> &[f64];
+
+    /// What the model looks like; reading it touches nothing of the task.
+    ///
+    /// # Errors
+    /// [`EnvError::MuJoCo`] where the simulator does not tell.
+    fn scene(&self) -> Result<SceneReader, EnvError>;
 
     /// Name and length of the parts of an observation, in order.
     fn parts(&self) -> Vec<(&'static str, usize)>;

@@ -21,6 +21,7 @@ pub mod process;
 pub mod recording;
 mod registry;
 mod robots;
+pub mod scene;
 mod stream;
 mod toy;
 

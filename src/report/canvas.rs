@@ -186,21 +186,22 @@ pub trait Chart {
         PreEscaped(canvas.marks)
     }
 
+    /// As pixels, so many dots per unit of length.
+    fn pixels(&self, width: u32, height: u32, dots: u32) -> io::Result<Pixmap> {
+        let options = usvg::Options { fontdb: typefaces(), ..usvg::Options::default() };
+        let tree = usvg::Tree::from_str(&self.svg(width, height), &options).map_err(io::Error::other)?;
+        let size = tree.size().to_int_size();
+        let mut picture = Pixmap::new(size.width() * dots, size.height() * dots)
+            .ok_or_else(|| io::Error::other("too large"))?;
+        let scale = Transform::from_scale(dots as f32, dots as f32);
+        resvg::render(&tree, scale, &mut picture.as_mut());
+        Ok(picture)
+    }
+
     /// As a PNG file with two dots per pixel.
     fn png(&self, path: &Path, width: u32, height: u32) -> Result<(), RunError> {
-        let written = png(&self.svg(width, height), 2).and_then(|bytes| write_atomic(path, &bytes));
+        let encoded = self.pixels(width, height, 2).and_then(|p| p.encode_png().map_err(io::Error::other));
+        let written = encoded.and_then(|bytes| write_atomic(path, &bytes));
         written.map_err(RunError::io(path, "write the picture"))
     }
-}
-
-/// An SVG document as a PNG file, with so many dots per pixel.
-fn png(svg: &str, dots: u32) -> io::Result<Vec<u8>> {
-    let options = usvg::Options { fontdb: typefaces(), ..usvg::Options::default() };
-    let tree = usvg::Tree::from_str(svg, &options).map_err(io::Error::other)?;
-    let size = tree.size().to_int_size();
-    let mut picture = Pixmap::new(size.width() * dots, size.height() * dots)
-        .ok_or_else(|| io::Error::other("too large"))?;
-    let scale = Transform::from_scale(dots as f32, dots as f32);
-    resvg::render(&tree, scale, &mut picture.as_mut());
-    picture.encode_png().map_err(io::Error::other)
 }

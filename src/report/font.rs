@@ -19,7 +19,7 @@ pub(super) fn typefaces() -> Arc<Database> {
 }
 
 /// Width of a line of text in pixels, with a reserve because the reader's own sans-serif may be wider.
-pub(super) fn text_width(text: &str, size: f64) -> f64 {
+pub fn text_width(text: &str, size: f64) -> f64 {
     static FACE: LazyLock<FontRef<'static>> =
         LazyLock::new(|| FontRef::new(REGULAR).expect("invariant: the embedded font is a font"));
     let (glyphs, metrics) =

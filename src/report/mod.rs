@@ -19,6 +19,7 @@ pub mod summary;
 pub use bars::{Bar, Bars};
 pub use canvas::Chart;
 pub use curves::{learning_curves, metric_charts};
+pub use font::text_width;
 pub use html::page;
 pub use panels::Panels;
 pub use plot::{Curves, Histogram, Series, XAxis};

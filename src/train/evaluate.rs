@@ -7,11 +7,74 @@ use super::agent::{Actor, Agent};
 use super::data::Scales;
 use super::error::TrainError;
 use super::metrics::{Evaluation, Stamp};
+use super::policy::Restored;
 use crate::autodiff::Store;
 use crate::config::{Exploration, OnlineConfig};
 use crate::env::{self, Env, Spec};
 use crate::rng::{Stream, derive};
 use baq_datasets::scores;
+
+/// One episode of an evaluation, to be looked at.
+#[derive(Clone, Copy)]
+pub struct Play {
+    /// the environment
+    pub spec: &'static Spec,
+    /// of the evaluation
+    pub seed: u64,
+    /// its place among the episodes of that evaluation, from 0
+    pub episode: u64,
+}
+
+/// How far an episode has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Played {
+    /// steps so far
+    pub steps: u64,
+    /// sum of their rewards
+    pub sum: f64,
+    /// whether the task ended with the last one
+    pub terminated: bool,
+}
+
+impl Play {
+    /// The environment that it is played in.
+    pub fn begin(&self) -> Result<Box<dyn Env>, TrainError> {
+        Ok(env::make(self.spec.id)?)
+    }
+
+    /// Plays it by the greedy policy to its end, but for no more than `most` steps; `look` sees the start and what
+    /// comes of every step.
+    pub fn run(
+        &self,
+        env: &mut dyn Env,
+        policy: &mut Restored,
+        most: u64,
+        look: &mut dyn FnMut(&mut dyn Env, Played),
+    ) -> Result<(), TrainError> {
+        let seed = derive(self.seed, Stream::EvalReset);
+        let mut actor = policy.agent.actor(1, Exploration::Greedy, &OnlineConfig::default());
+        let mut observation = vec![0.0; self.spec.obs_dim];
+        let mut state = vec![0.0; self.spec.obs_dim];
+        let mut played = Played { steps: 0, sum: 0.0, terminated: false };
+        env.reset(seed, self.episode, &mut observation);
+        look(env, played);
+        while played.steps < most {
+            policy.scales.state(&observation, &mut state);
+            let action = actor.act(&mut policy.agent.store, &state, seed, 0);
+            let step = env.step(action, &mut observation)?;
+            played = Played {
+                steps: played.steps + 1,
+                sum: played.sum + step.reward,
+                terminated: step.terminated,
+            };
+            look(env, played);
+            if step.ended() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
 
 /// Environments and a policy program for E episodes side by side.
 pub struct Evaluator {

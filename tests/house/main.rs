@@ -21,8 +21,9 @@
 //! | `export` | autodiff (the graph of acting), config, nn (heads), train | kernels (words of operations), ndarray, prost |
 //! | `suite` | files, autodiff (`NoProbe`), config, names in replay, checkpoint (files that appear whole), env, train | datasets, kernels (the portable ones), ndarray, files |
 //! | `report` | files, train, config, checkpoint | drawing (maud, resvg), files of the system |
+//! | `render` | env (scenes), report (text) | drawing (resvg, gif) |
 //! | `study` | files, config, rng, checkpoint, train, report | datasets, rand, csv, maud, files of the system |
-//! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, export, suite, report, study | clap, rayon (the pool), datasets, kernels |
+//! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, export, suite, report, render, study | clap, rayon (the pool), datasets, kernels |
 //!
 //! The table in this header is the documentation of `ROOMS` below, which is what is enforced.
 
@@ -73,6 +74,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         &["baq_datasets", "baq_kernels", "ndarray", "std::fs"],
     ),
     ("report", &["files", "train", "config", "checkpoint"], &["maud", "resvg", "std::fs"]),
+    ("render", &["env", "report"], &["gif", "resvg"]),
     (
         "study",
         &["files", "algo", "adapt", "config", "env", "rng", "checkpoint", "train", "report"],
@@ -94,6 +96,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
             "export",
             "suite",
             "report",
+            "render",
             "study",
         ],
         &["clap", "rayon", "baq_datasets", "baq_kernels", "std::fs"],
@@ -114,6 +117,7 @@ const WEIGHTY: &[&str] = &[
     "libloading",
     "clap",
     "csv",
+    "gif",
     "maud",
     "resvg",
     "std::fs",

@@ -5,7 +5,7 @@
 //! release. The exception are six arrays that no function returns: [`Layout`] knows where they are.
 //!
 //! The wrappers are safe: every argument is checked here, because MuJoCo answers a wrong one by
-//! printing and ending the process.
+//! printing and ending the process. Above 400 lines because all that is unsafe in this crate stands here.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -70,6 +70,8 @@ pub struct Api {
         c_int,
         u8,
     ),
+    kinematics: unsafe extern "C" fn(*const RawModel, *mut RawData),
+    print_model: unsafe extern "C" fn(*const RawModel, *const c_char, *const c_char),
 }
 
 /// Looks up one function.
@@ -127,6 +129,8 @@ impl Api {
                 name_to_id: symbol(&library, "mj_name2id")?,
                 rne_post_constraint: symbol(&library, "mj_rnePostConstraint")?,
                 local_to_global: symbol(&library, "mj_local2Global")?,
+                kinematics: symbol(&library, "mj_kinematics")?,
+                print_model: symbol(&library, "mj_printFormattedModel")?,
             }
         };
         // SAFETY: `mju_user_warning` is a global pointer to a function, read by MuJoCo only while
@@ -220,6 +224,20 @@ impl Model {
     pub fn bodies(&self) -> usize {
         self.size(if self.api.version >= Version(3, 5, 0) { 1 << 8 } else { 1 << 7 }) / 6
     }
+
+    /// What the library prints of it: a block of lines `key value ...` for each body, geom and so on.
+    pub fn print(&self) -> Result<String, String> {
+        let file = tempfile::Builder::new().prefix("baq-").suffix(".txt").tempfile();
+        let file = file.map_err(|e| format!("no temporary file can be made ({e})"))?;
+        let name = CString::new(file.path().as_os_str().as_encoded_bytes())
+            .map_err(|_| "the path of temporary files contains a zero byte".to_string())?;
+        // SAFETY: the model is alive, both strings are zero-terminated, and the format is one of a single f64.
+        unsafe { (self.api.print_model)(self.raw.as_ptr(), name.as_ptr(), c"%.17g".as_ptr()) }
+        let text = std::fs::read(file.path());
+        let text = text.map_err(|e| format!("{} cannot be read ({e})", file.path().display()))?;
+        // Names of parts may be in any encoding.
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
 }
 
 impl Drop for Model {
@@ -245,6 +263,11 @@ impl Data {
         // SAFETY: the model is alive.
         let raw = unsafe { (model.api.make_data)(model.raw.as_ptr()) };
         NonNull::new(raw).map(|raw| Data { model, raw })
+    }
+
+    /// Another simulation of the same model in its initial state; `None` when there is no memory.
+    pub fn another(&self) -> Option<Data> {
+        Data::new(self.model.clone())
     }
 
     /// The model that is simulated.
@@ -276,6 +299,12 @@ impl Data {
     pub fn find_forces(&mut self) {
         // SAFETY: both are alive and belong together.
         unsafe { (self.model.api.rne_post_constraint)(self.model.raw.as_ptr(), self.raw.as_ptr()) }
+    }
+
+    /// Computes where bodies are, and nothing else.
+    pub fn kinematics(&mut self) {
+        // SAFETY: both are alive and belong together.
+        unsafe { (self.model.api.kinematics)(self.model.raw.as_ptr(), self.raw.as_ptr()) }
     }
 
     /// Where a body's frame is and how it is turned (row by row), when positions were last computed: by

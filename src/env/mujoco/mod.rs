@@ -8,6 +8,7 @@ mod find;
 mod layout;
 mod library;
 mod reader;
+mod scene_reader;
 mod sim;
 mod version;
 
@@ -15,5 +16,6 @@ pub use find::{Origin, flag};
 pub(super) use layout::Quantity;
 pub use library::{MuJoCo, installed, library};
 pub(super) use reader::{Part, Reader};
+pub use scene_reader::SceneReader;
 pub(super) use sim::{ModelText, Sim};
 pub use version::Version;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::ffi::{self, Data, Model, QPOS, QVEL, TIME};
 use super::layout::{NEWEST, Quantity};
 use super::library::{MuJoCo, library};
+use super::scene_reader::SceneReader;
 use super::version::Version;
 use crate::env::EnvError;
 
@@ -188,6 +189,19 @@ impl Sim {
         self.data.reset();
         self.data.set(self.everything(), from);
         self.look();
+    }
+
+    /// What the model looks like.
+    ///
+    /// # Errors
+    /// Where the library cannot print it.
+    pub fn scene(&self) -> Result<SceneReader, EnvError> {
+        let problem = |e: String| {
+            EnvError::MuJoCo(format!("{}: what the model looks like is not known: {e}", self.mujoco))
+        };
+        let text = self.data.model().print().map_err(problem)?;
+        let data = self.data.another().ok_or_else(|| problem("there is no memory for another one".into()))?;
+        SceneReader::of(data, &text).map_err(problem)
     }
 
     fn everything(&self) -> u32 {

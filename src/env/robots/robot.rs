@@ -5,7 +5,7 @@ use baq_kernels::philox::{Philox, fill_normal, fill_uniform};
 use super::numpy;
 use super::task::{Measure, ResetNoise, Task};
 use crate::env::environment::check_state;
-use crate::env::mujoco::{Quantity, Reader, Sim};
+use crate::env::mujoco::{Quantity, Reader, SceneReader, Sim};
 use crate::env::{Env, EnvError, Needs, Simulated, Spec, Step, stream};
 
 /// A running task.
@@ -259,6 +259,18 @@ impl Env for Robot {
 impl Simulated for Robot {
     fn frame_skip(&self) -> usize {
         self.task.frame_skip
+    }
+
+    fn seconds(&self) -> f64 {
+        self.dt
+    }
+
+    fn qpos(&self) -> &[f64] {
+        self.sim.qpos()
+    }
+
+    fn scene(&self) -> Result<SceneReader, EnvError> {
+        self.sim.scene()
     }
 
     fn parts(&self) -> Vec<(&'static str, usize)> {
