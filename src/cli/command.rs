@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use super::outcome::{Common, Verdict, exit_code};
 use super::{
-    act, audit, bench, collect, data, demo, env, evaluate, explain, export, finetune, options, render,
+    act, audit, bench, collect, data, demo, env, evaluate, explain, export, fetch, finetune, options, render,
     report, study, suite, train,
 };
 use crate::train::TrainError;
@@ -48,6 +48,8 @@ enum Command {
     /// Look at data files
     #[command(subcommand)]
     Data(data::Data),
+    /// Get MuJoCo into the cache, for machines that have no network later
+    Fetch(fetch::Fetch),
     /// List environments, replay recorded trajectories
     #[command(subcommand)]
     Env(env::Env),
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Act(c) => c.run(cli.common),
         Command::Data(c) => c.run(cli.common),
         Command::Suite(c) => c.run(cli.common),
+        Command::Fetch(c) => c.run(cli.common),
         Command::Env(c) => c.run(cli.common),
         Command::Explain(c) => c.run(cli.common),
         Command::Audit(c) => c.run(cli.common),

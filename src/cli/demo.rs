@@ -12,12 +12,14 @@ use super::finetune::Start;
 use super::learn::{self, Again, Manner};
 use super::notes;
 use super::setup::{self, RunArgs};
-use super::{Common, Outcome, Verdict, hints, train};
+use super::{Common, Outcome, Verdict, hints, render, train};
 use crate::config::{Config, DEMO, OfflineConfig, OnlineConfig};
-use crate::report;
+use crate::report::{self, Illustration};
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
+use crate::train::evaluate::Play;
 use crate::train::metrics::{Phase, read_dataset, read_evaluations};
+use crate::train::policy::Restored;
 use crate::train::progress::{Ended, Stop};
 use crate::train::rundir::{self, RunDir, RunError};
 
@@ -94,7 +96,9 @@ impl Demo {
         let notes = [notes::calibration_verdict(&folder(DEMO.adapted))?];
         // The fine-tuning runs carry the offline curve of IQL themselves.
         let shown = [&runs[0], &runs[2], &runs[3]].map(Clone::clone);
-        let page = report::write(&self.out, "baq demo: Hopper, offline to online", &shown, &notes)?;
+        let title = "baq demo: Hopper, offline to online";
+        let films = self.films(common)?;
+        let page = report::write_illustrated(&self.out, title, &shown, &notes, &films)?;
         let rows = self.rows(&runs)?;
         if common.json {
             println!("{}", json!({"report": page, "runs": rows.iter().map(Row::json).collect::<Vec<_>>()}));
@@ -109,6 +113,25 @@ impl Demo {
         let tuned = hints::path(&folder(DEMO.adapted));
         println!("next: {}", hints::command(common, &["evaluate", "--from", &tuned, "--episodes", "100"]));
         Ok(Verdict::Done)
+    }
+
+    /// The beginning of an episode before and after fine-tuning, from the same start.
+    fn films(&self, common: Common) -> Result<Vec<Illustration>, TrainError> {
+        let mut films = Vec::new();
+        for (label, run) in
+            [("before: IQL, offline", DEMO.base), ("after: IQL + BAQ, fine-tuned", DEMO.adapted)]
+        {
+            let mut policy = Restored::open(&self.out.join(run))?;
+            let spec = policy.environment(None)?;
+            let play = Play { spec, seed: common.seed.unwrap_or(0), episode: 0 };
+            let Some(mut film) = render::film(&mut policy, play, Some(FILM.steps), FILM.size)? else {
+                continue;
+            };
+            film.caption.clear();
+            let (gif, _) = film.gif(FILM.fps).map_err(RunError::io(&self.out, "draw an episode"))?;
+            films.push(Illustration { title: label.into(), gif });
+        }
+        Ok(films)
     }
 
     fn arguments(&self, preset: Option<&str>) -> RunArgs {
@@ -177,6 +200,15 @@ impl Demo {
         Ok(rows)
     }
 }
+
+/// Films small enough to stand in a page.
+struct Films {
+    size: (u32, u32),
+    fps: u32,
+    steps: u64,
+}
+
+const FILM: Films = Films { size: (240, 180), fps: 10, steps: 500 };
 
 /// What the folder of a demo may hold.
 const HOLDS: [&str; 7] = [

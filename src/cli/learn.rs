@@ -15,6 +15,7 @@ use crate::train::effects;
 use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations};
 use crate::train::plan::{parse_count, starts_online};
 use crate::train::progress::{Ended, Stop};
+use crate::train::provenance;
 use crate::train::run::{Run, Sources};
 use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
 use crate::train::state::Saved;
@@ -202,6 +203,7 @@ fn learn(
     let run: RunConfig = config.section();
     let from = Sources::of(dir.path())?;
     let online = online(config, &from);
+    provenance::note(dir)?;
     if let Some(given) = saved.or(from.origin.as_ref()) {
         // Only then is it certain that these are the data of this run.
         given.check_dataset(&dataset.facts)?;

@@ -26,6 +26,7 @@ pub mod env;
 pub mod evaluate;
 pub mod explain;
 pub mod export;
+pub mod fetch;
 pub mod finetune;
 pub mod hints;
 pub mod learn;

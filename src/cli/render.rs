@@ -71,7 +71,8 @@ impl Render {
         let spec = policy.environment(self.env.as_deref())?;
         let size = (self.size.0, self.size.1);
         let play = Play { spec, seed: common.seed.unwrap_or(0), episode: self.episode - 1 };
-        let mut film = film(&mut policy, play, self.max_steps, size)?;
+        let film = film(&mut policy, play, self.max_steps, size)?;
+        let mut film = film.ok_or_else(|| not_simulated(spec))?;
         let drawn = if moving { film.gif(self.fps) } else { film.strip(self.frames as usize) };
         let (bytes, pictures) = drawn.map_err(RunError::io(&self.out, "draw the picture"))?;
         new_file::create(&self.out, |file| {
@@ -109,18 +110,16 @@ impl Render {
     }
 }
 
-/// The episode that a policy plays, ready to be drawn in pictures of so many pixels.
-///
-/// # Errors
-/// For an environment that is not simulated by MuJoCo in this process.
+/// The episode that a policy plays, ready to be drawn in pictures of so many pixels; `None` for an environment that is
+/// not simulated by MuJoCo in this process.
 pub fn film(
     policy: &mut Restored,
     play: Play,
     max_steps: Option<u64>,
     size: (u32, u32),
-) -> Result<Film, TrainError> {
+) -> Result<Option<Film>, TrainError> {
     let mut env = play.begin()?;
-    let simulated = env.simulated().ok_or_else(|| not_simulated(play.spec))?;
+    let Some(simulated) = env.simulated() else { return Ok(None) };
     let (reader, seconds) = (simulated.scene()?, simulated.seconds());
     let most = max_steps.unwrap_or_else(|| (LASTS / seconds).round().max(1.0) as u64);
     let mut moments = Vec::new();
@@ -129,7 +128,7 @@ pub fn film(
         moments.push(Moment { qpos, steps: played.steps, sum: played.sum, terminated: played.terminated });
     })?;
     let caption = format!("{}, {}", play.spec.id, policy.describe());
-    Ok(Film { reader, seconds, moments, caption, size })
+    Ok(Some(Film { reader, seconds, moments, caption, size }))
 }
 
 fn not_simulated(spec: &Spec) -> TrainError {

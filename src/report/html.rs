@@ -6,6 +6,7 @@ use super::curves;
 use super::plot::Histogram;
 use super::summary::{self, Figures, Group, LAST, Run, Spread, WINDOW};
 use crate::train::metrics::{DatasetFacts, Evaluation, Phase};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 /// The style sheet: one column on a phone, two for charts on a desk; colours by the reader's
@@ -283,9 +284,39 @@ pub(super) fn document(title: &str, subtitle: &str, notes: &[String], content: M
     page.into_string() + "\n"
 }
 
+/// A moving picture.
+pub struct Illustration {
+    /// stands above it
+    pub title: String,
+    /// an animated GIF
+    pub gif: Vec<u8>,
+}
+
+/// Illustrations side by side, inside the page.
+fn illustrations(all: &[Illustration]) -> Markup {
+    html! {
+        @if !all.is_empty() {
+            h2 { "Episodes" }
+            div.charts {
+                @for one in all {
+                    figure {
+                        figcaption { b { (one.title) } }
+                        img alt=(one.title) src={ "data:image/gif;base64," (BASE64_STANDARD.encode(&one.gif)) };
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The page for one run or a comparison of several. `notes` are paragraphs of plain text that
 /// stand under the title, such as a verdict or a warning.
 pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
+    illustrated_page(title, groups, notes, &[])
+}
+
+/// The same with moving pictures below the results.
+pub fn illustrated_page(title: &str, groups: &[Group], notes: &[String], shown: &[Illustration]) -> String {
     let datasets = summary::datasets(groups);
     let content = html! {
         h2 { "Learning" }
@@ -302,6 +333,7 @@ pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
             "choosing it afterwards would flatter."
             @if groups.iter().any(|g| g.runs.len() > 1) { " Small figures: lowest and highest seed." }
         }
+        (illustrations(shown))
         (differences_table(groups))
         (diagnostics(groups))
         (glossary(groups))

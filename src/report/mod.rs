@@ -20,7 +20,7 @@ pub use bars::{Bar, Bars};
 pub use canvas::Chart;
 pub use curves::{learning_curves, metric_charts};
 pub use font::text_width;
-pub use html::page;
+pub use html::{Illustration, illustrated_page, page};
 pub use panels::Panels;
 pub use plot::{Curves, Histogram, Series, XAxis};
 pub use scatter::Scatter;
@@ -36,6 +36,17 @@ use std::path::{Path, PathBuf};
 /// older ones of this program and nothing else. Runs that differ only by their seed are drawn as one line with a band.
 /// Gives back the page's path.
 pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Result<PathBuf, RunError> {
+    write_illustrated(out, title, runs, notes, &[])
+}
+
+/// The same with moving pictures on the page.
+pub fn write_illustrated(
+    out: &Path,
+    title: &str,
+    runs: &[PathBuf],
+    notes: &[String],
+    shown: &[Illustration],
+) -> Result<PathBuf, RunError> {
     let runs: Result<Vec<Run>, RunError> = runs.iter().map(|dir| Run::load(dir)).collect();
     let groups = group(runs?);
     let report = out.join(rundir::REPORT);
@@ -47,7 +58,7 @@ pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Res
         [&svg, &png].into_iter().try_for_each(|picture| refuse_existing(picture))?;
     }
     create_directories(out).map_err(RunError::io(out, "create the directory"))?;
-    write_page(&report, &page(title, &groups, notes))?;
+    write_page(&report, &illustrated_page(title, &groups, notes, shown))?;
     write_atomic(&svg, curves.svg(900, 460).as_bytes()).map_err(RunError::io(&svg, "write the file"))?;
     curves.png(&png, 900, 460)?;
     Ok(report)

@@ -151,7 +151,7 @@ fn began(pid: u32) -> Option<String> {
     stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_string)
 }
 
-fn host() -> String {
+pub(super) fn host() -> String {
     fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_string()
 }
 

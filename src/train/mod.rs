@@ -34,6 +34,7 @@ mod periods;
 pub mod plan;
 pub mod policy;
 pub mod progress;
+pub mod provenance;
 pub mod reprioritiser;
 mod resumable_csv;
 pub mod rounds;

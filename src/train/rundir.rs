@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 
 /// The resolved configuration.
 pub const CONFIG: &str = "config.toml";
+/// Machines, jobs and builds that worked on the run; no part of its results.
+pub const PROVENANCE: &str = "provenance.jsonl";
 /// The complete training state.
 pub const CHECKPOINT: &str = "checkpoint.safetensors";
 /// Metrics, one row per logging point.
@@ -31,7 +33,7 @@ pub const METRICS_ABOUT: &str = "metrics_about.json";
 pub const EVALUATIONS_CSV: &str = "evaluations.csv";
 /// The same rows as one JSON object per line.
 pub const EVALUATIONS_JSONL: &str = "evaluations.jsonl";
-/// Wall-clock times; the only file that differs between two equal runs.
+/// Wall-clock times; beside [`PROVENANCE`] the only file that differs between two equal runs.
 pub const TIMING: &str = "timing.csv";
 /// Facts about the dataset.
 pub const DATASET: &str = "dataset.json";

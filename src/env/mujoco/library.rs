@@ -85,6 +85,24 @@ pub fn installed() -> Result<&'static MuJoCo, EnvError> {
     open(false)
 }
 
+/// The library in the cache, downloaded if it is not there or not whole; and whether it was downloaded.
+///
+/// # Errors
+/// As [`library`].
+pub fn fetched() -> Result<(MuJoCo, bool), EnvError> {
+    into_cache(&find::Surroundings::here()).map_err(|e| EnvError::MuJoCo(format!("{e}; {}", find::CURES)))
+}
+
+fn into_cache(surroundings: &find::Surroundings) -> Result<(MuJoCo, bool), String> {
+    let whole = |path: &PathBuf| surroundings.check_cached(path).is_ok();
+    let (path, downloaded) = match surroundings.cached().filter(whole) {
+        Some(path) => (path, false),
+        None => (surroundings.fetch().map_err(|e| format!("MuJoCo is not in the cache {e}"))?, true),
+    };
+    let library = MuJoCo::open(&path, Origin::Cache);
+    Ok((library.map_err(|e| format!("{} cannot be used: {e}", path.display()))?, downloaded))
+}
+
 fn open(fetch: bool) -> Result<&'static MuJoCo, EnvError> {
     static LIBRARY: Mutex<Option<&'static MuJoCo>> = Mutex::new(None);
     let mut library = LIBRARY.lock().unwrap_or_else(PoisonError::into_inner);

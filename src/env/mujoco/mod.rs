@@ -14,7 +14,7 @@ mod version;
 
 pub use find::{Origin, flag};
 pub(super) use layout::Quantity;
-pub use library::{MuJoCo, installed, library};
+pub use library::{MuJoCo, fetched, installed, library};
 pub(super) use reader::{Part, Reader};
 pub use scene_reader::SceneReader;
 pub(super) use sim::{ModelText, Sim};
