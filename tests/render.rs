@@ -38,7 +38,7 @@ fn walker() -> PathBuf {
 
 fn draw(solids: Vec<Solid>) -> Picture {
     let scene = Scene { solids, ground: Some(0.0), root: [0.0, 0.0, 1.0], spatial: false };
-    paint(&scene, &View::of(&scene, (120, 90)))
+    paint(&scene, &View::of(std::slice::from_ref(&scene), (120, 90)))
 }
 
 fn pillar(x: f64, limb: usize) -> Solid {

@@ -10,6 +10,7 @@ use super::paint::{Picture, paint};
 use super::palette::{Palette, UNCHANGED};
 use super::view::View;
 use crate::env::mujoco::SceneReader;
+use crate::env::scene::Scene;
 
 /// A task after one of its steps.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +42,9 @@ pub struct Film {
 /// How long the last picture of a film stays, in hundredths of a second.
 const LINGERS: u16 = 120;
 
+/// At so many moments the camera looks where to stand.
+const LOOKS: usize = 50;
+
 impl Film {
     /// How it ends.
     pub fn last(&self) -> &Moment {
@@ -70,7 +74,7 @@ impl Film {
             .map(|pair| (hundredths(pair[1]) - hundredths(pair[0])).clamp(2, 1000) as u16)
             .chain([LINGERS])
             .collect();
-        let (mut view, mut before) = (None, Vec::new());
+        let (mut view, mut before) = (self.view(), Vec::new());
         for (&moment, delay) in shown.iter().zip(delays) {
             let picture = self.picture(moment, &mut view)?;
             let pixels: Vec<u8> = picture.rgb.iter().map(|c| palette.nearest(*c)).collect();
@@ -100,7 +104,7 @@ impl Film {
         let total = count as u32 * (width + gap) - gap;
         let mut strip = Pixmap::new(total, height).ok_or_else(|| io::Error::other("too large"))?;
         strip.fill(resvg::tiny_skia::Color::WHITE);
-        let mut view = None;
+        let mut view = self.view();
         for k in 0..count {
             let picture = self.picture(if count > 1 { k * last / (count - 1) } else { 0 }, &mut view)?;
             let left = k as u32 * (width + gap);
@@ -114,11 +118,16 @@ impl Film {
         Ok((strip.encode_png().map_err(io::Error::other)?, count))
     }
 
-    /// The camera is placed at the first picture and follows afterwards.
-    fn picture(&mut self, moment: usize, view: &mut Option<View>) -> io::Result<Picture> {
+    /// A camera for this film.
+    fn view(&mut self) -> View {
+        let step = self.moments.len().div_ceil(LOOKS);
+        let scenes: Vec<Scene> = self.moments.iter().step_by(step).map(|m| self.reader.at(&m.qpos)).collect();
+        View::of(&scenes, self.size)
+    }
+
+    fn picture(&mut self, moment: usize, view: &mut View) -> io::Result<Picture> {
         let moment = &self.moments[moment];
         let scene = self.reader.at(&moment.qpos);
-        let view = view.get_or_insert_with(|| View::of(&scene, self.size));
         view.follow(&scene);
         let mut picture = paint(&scene, view);
         let end = if moment.terminated { " (ended)" } else { "" };

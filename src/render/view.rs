@@ -27,12 +27,25 @@ const FOCUS: f64 = 1.8;
 const FILLED: f64 = 0.62;
 
 impl View {
-    /// A camera for pictures of so many pixels, by the scene in which an episode begins.
-    pub fn of(scene: &Scene, (width, height): (u32, u32)) -> View {
-        let (low, high) = extent(scene);
+    /// A camera for pictures of so many pixels, by the scenes of an episode, of which the first must be there. What lies
+    /// flat is seen whole in all of them, as an arm that turns about its root; anything else may stretch and fall.
+    ///
+    /// # Panics
+    /// Without a scene.
+    pub fn of(scenes: &[Scene], (width, height): (u32, u32)) -> View {
+        let scene = &scenes[0];
+        let (mut low, mut high) = extent(scene);
+        let flat = high[2] - low[2] < 0.3 * (high[0] - low[0]).max(high[1] - low[1]);
+        for other in scenes.iter().skip(1).filter(|_| flat) {
+            let (l, h) = extent(other);
+            for i in 0..2 {
+                // As if its root were where that of the first is.
+                let moved = scene.root[i] - other.root[i];
+                (low[i], high[i]) = (low[i].min(l[i] + moved), high[i].max(h[i] + moved));
+            }
+        }
         let size = plus(high, -1.0, low);
         let middle = plus(low, 0.5, size);
-        let flat = size[2] < 0.3 * size[0].max(size[1]);
         let toward_eye = match (flat, scene.spatial) {
             (true, false) => [0.0, -0.55, 1.0],
             (_, true) => [0.55, -1.0, 0.5],
