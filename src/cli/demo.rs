@@ -208,7 +208,7 @@ struct Films {
     steps: u64,
 }
 
-const FILM: Films = Films { size: (240, 180), fps: 10, steps: 500 };
+const FILM: Films = Films { size: (320, 240), fps: 10, steps: 500 };
 
 /// What the folder of a demo may hold.
 const HOLDS: [&str; 7] = [
