@@ -103,7 +103,8 @@ mod tests {
         let mut palette = Palette::new();
         assert_eq!(palette.bytes().len(), 768);
         for colour in palette.colours.clone() {
-            let near = palette.colours[usize::from(palette.nearest(colour))];
+            let number = palette.nearest(colour);
+            let near = palette.colours[usize::from(number)];
             assert!((0..3).all(|i| near[i].abs_diff(colour[i]) <= 3), "{colour:?} became {near:?}");
         }
     }
