@@ -42,8 +42,8 @@
 //! `[model]` is for the behaviour model that some adaptations take; it is shared by all who do. A method may have fewer
 //! `seeds` than the study, where it is dear, and be compared with another one than the plain one (`against = "LABEL"`). A
 //! scale may also leave out methods (`methods`) and data sets (`data`), and change the seeds of a method
-//! (`seeds_of = { LABEL = 2 }`), its options (`set_of = { LABEL = ["KEY=VALUE"] }`) or the preset of a training
-//! (`preset_of = { NAME = "PRESET" }`).
+//! (`seeds_of = { LABEL = 2 }`), its options or those of a training (`set_of = { LABEL = ["KEY=VALUE"] }`), or the
+//! preset of a training (`preset_of = { NAME = "PRESET" }`).
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -120,7 +120,7 @@ struct Scale {
     seeds_of: BTreeMap<Spanned<String>, Spanned<u64>>,
     #[serde(default)]
     preset_of: BTreeMap<Spanned<String>, Spanned<String>>,
-    /// options of a method besides those it states
+    /// options of a method or a training besides those it states
     #[serde(default)]
     set_of: BTreeMap<Spanned<String>, Vec<String>>,
     #[serde(default)]
@@ -307,11 +307,6 @@ impl Scale {
             let n = seeds(source, n)?;
             spec.methods.iter_mut().filter(|m| m.label == *label.get_ref()).for_each(|m| m.seeds = Some(n));
         }
-        for (label, options) in &self.set_of {
-            source.known(label, &known, "set_of")?;
-            let methods = spec.methods.iter_mut().filter(|m| m.label == *label.get_ref());
-            methods.for_each(|m| m.set.extend(options.iter().cloned()));
-        }
         if let Some(labels) = &self.methods {
             labels.iter().try_for_each(|label| source.known(label, &known, "methods"))?;
             spec.methods.retain(|m| labels.iter().any(|label| *label.get_ref() == m.label));
@@ -324,6 +319,14 @@ impl Scale {
             if let Some(base) = spec.offline.get_mut(name.get_ref()) {
                 base.preset = Some(preset.get_ref().clone());
             }
+        }
+        let all: Vec<&str> = trainings.iter().chain(&known).copied().collect();
+        for (name, options) in &self.set_of {
+            source.known(name, &all, "set_of")?;
+            let of_method =
+                spec.methods.iter_mut().filter(|m| m.label == *name.get_ref()).map(|m| &mut m.set);
+            let of_training = spec.offline.get_mut(name.get_ref()).map(|base| &mut base.training.set);
+            of_method.chain(of_training).for_each(|set| set.extend(options.iter().cloned()));
         }
         for base in spec.offline.values_mut() {
             base.training = base.training.over(&self.offline);
@@ -415,7 +418,7 @@ online = { env_steps = 50, set = ["online.batch=8"] }
 methods = ["IQL", "RLPD"]
 seeds_of = { RLPD = 1 }
 preset_of = { iql = "iql_small" }
-set_of = { IQL = ["online.warmup_steps=9"] }
+set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
 "#;
 
     #[test]
@@ -471,7 +474,7 @@ set_of = { IQL = ["online.warmup_steps=9"] }
             ("seeds_of = { RLPD = 1 }", "seeds_of = { RLPD = 0 }", 27, "seeds: expected how many"),
             ("seeds_of = { RLPD = 1 }", "seeds_of = { SAC = 1 }", 27, "seeds_of: expected IQL"),
             ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
-            ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected IQL"),
+            ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected iql or IQL"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
         ] {
             assert!(SHORT.contains(from), "{from}");
