@@ -1,25 +1,42 @@
-//! D4RL v2 layout: one HDF5 file of equally long columns.
+//! D4RL's layout: equally long columns by name, in HDF5, or in the same form as NumPy's archive or as a table; and
+//! OGBench's, which is nearly the same. [`crate::formats`] says what is accepted.
 //!
-//! | key | shape | type |
-//! |---|---|---|
-//! | `observations`, `next_observations` (optional) | (N, S) | f32 or f64 |
-//! | `actions` | (N, A) | f32 or f64 |
-//! | `rewards` | (N,) or (N, 1) | f32 or f64 |
-//! | `terminals`, `timeouts` (optional) | (N,) or (N, 1) | bool, integer or float; each 0 or 1 |
-//! | `infos/action_log_probs` (optional) | (N,) or (N, 1) | f32 or f64 |
-//! | `metadata/algorithm` (optional) | () | string |
+//! Training uses neither `infos/action_log_probs` nor `metadata/algorithm`, so what is wrong with them is a note and no error.
 //!
-//! Training uses neither of the last two, so what is wrong with them is a note and no error.
-//!
-//! Chunks of these files are strips of one or two columns, so a column is always read whole. Every shape and type is
+//! Chunks of D4RL's files are strips of one or two columns, so a column is always read whole. Every shape and type is
 //! looked at before the first byte of data.
 
 use crate::backend::{Backend, DefaultBackend, Dtype};
 use crate::columns::Source;
 use crate::error::{Error, Result, one_line, plain};
+use crate::flatten;
 use crate::recording::{Recording, check_finite};
+use crate::scale::ActionBounds;
 use ndarray::{Array1, Array2};
 use std::path::{Path, PathBuf};
+
+/// Whose layout a file has, which decides what its `terminals` mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// By its keys: OGBench's if it has `masks`, or neither `rewards` nor `next_observations` nor `timeouts`.
+    #[default]
+    Auto,
+    /// 1 where the task ended.
+    D4rl,
+    /// 1 in the last row of every trajectory, whose action has no next observation; `masks` is 0 where the task ended.
+    Ogbench,
+}
+
+/// How a file is to be understood that does not say all by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reading {
+    /// Whose layout it has.
+    pub layout: Layout,
+    /// Without the key `rewards` all are 0, instead of an error.
+    pub zero_rewards: bool,
+    /// Note the keys that are not read.
+    pub(crate) note_unread: bool,
+}
 
 /// Reads all rows of a file with the default backend. `clip_actions` as in [`crate::Options`].
 /// Errors: every one of [`Error`] that concerns reading.
@@ -29,8 +46,7 @@ pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
 
 /// As [`read`], through a chosen backend.
 pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recording> {
-    let file = B::open(path)?;
-    from_backend(&file, path, |linked| Source::of_files(path, linked), clip_actions)
+    recorded::<B>(path, Reading::default())?.checked(clip_actions)
 }
 
 /// As [`read`], from bytes in memory; `label` stands for the path in messages.
@@ -40,67 +56,97 @@ pub fn read_bytes(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recor
 
 /// As [`read_bytes`], through a chosen backend.
 pub fn read_bytes_with<B: Backend>(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recording> {
+    recorded_bytes::<B>(label, bytes, Reading::default())?.checked(clip_actions)
+}
+
+/// All rows as they stand in the file: what is not finite is there, and actions are as they were recorded.
+pub(crate) fn recorded<B: Backend>(path: &Path, reading: Reading) -> Result<Recording> {
+    let file = B::open(path)?;
+    from_backend(&file, path, |linked| Source::of_files(path, linked), reading)
+}
+
+/// The same of bytes in memory.
+pub(crate) fn recorded_bytes<B: Backend>(label: &str, bytes: &[u8], reading: Reading) -> Result<Recording> {
     let file = B::from_bytes(label, bytes)?;
-    from_backend(&file, Path::new(label), |_| Ok(Source::of_bytes(label, bytes)), clip_actions)
+    from_backend(&file, Path::new(label), |_| Ok(Source::of_bytes(label, bytes)), reading)
 }
 
 fn from_backend<B: Backend>(
     file: &B,
     path: &Path,
     source: impl FnOnce(&[PathBuf]) -> Result<Source>,
-    clip_actions: bool,
+    reading: Reading,
 ) -> Result<Recording> {
     let layout = Reader { file, label: path.display().to_string() };
-    let (n, obs_dim) =
-        layout.matrix("observations", None)?.ok_or_else(|| layout.missing("observations", "(N, S) float"))?;
-    if n == 0 {
-        return Err(Error::TooFewRows {
-            file: layout.label,
-            key: "observations".into(),
-            expected: 1,
-            got: 0,
-        });
-    }
-    let (_, act_dim) =
-        layout.matrix("actions", Some(n))?.ok_or_else(|| layout.missing("actions", "(N, A) float"))?;
-    if !layout.vector("rewards", n, false)? {
+    let (n, observations, act_dim) = layout.extents()?;
+    let ogbench = layout.is_ogbench(reading.layout)?;
+    let has_rewards = layout.vector("rewards", n, false)?;
+    if !has_rewards && !reading.zero_rewards {
         return Err(layout.missing("rewards", "(N,) float"));
     }
     if !layout.vector("terminals", n, true)? {
         return Err(layout.missing("terminals", "(N,) flags"));
     }
     let has_timeouts = layout.vector("timeouts", n, true)?;
-    let has_next = match layout.matrix("next_observations", Some(n))? {
-        None => false,
-        Some((_, width)) if width == obs_dim => true,
-        Some((_, width)) => {
-            return Err(layout.shape(
-                "next_observations",
-                format!("({n}, {obs_dim})"),
-                format!("({n}, {width})"),
-            ));
-        }
-    };
+    let has_masks = ogbench && layout.vector("masks", n, true)?;
+    let next = layout.next_observations(n, &observations)?;
+    let action_bounds = layout.action_bounds(act_dim)?;
     let mut notes = Vec::new();
     let mut unused = |e: Error| notes.push(layout.left_out(&e));
     let action_log_probs = layout.log_probs(n).map_err(&mut unused).unwrap_or_default();
     let algorithm = layout.algorithm().map_err(&mut unused).unwrap_or_default();
-    Recording {
-        observations: layout.array("observations", n, obs_dim)?,
-        actions: layout.array("actions", n, act_dim)?,
-        rewards: Array1::from_vec(file.read_f32("rewards")?),
-        next_observations: if has_next { Some(layout.array("next_observations", n, obs_dim)?) } else { None },
+    notes.extend(reading.note_unread.then(|| layout.unread()).flatten());
+    let mut recording = Recording {
+        observations: layout.array(&observations, n)?,
+        actions: layout.array(&[("actions".into(), act_dim)], n)?,
+        rewards: match has_rewards {
+            true => Array1::from_vec(file.read_f32("rewards")?),
+            false => Array1::zeros(n),
+        },
+        next_observations: next.map(|parts| layout.array(&parts, n)).transpose()?,
         terminals: file.read_flags("terminals")?,
         timeouts: if has_timeouts { Some(file.read_flags("timeouts")?) } else { None },
         group_ends: None,
         action_log_probs,
         algorithm,
         env: None,
+        action_bounds,
+        action_space: None,
         notes,
         source: source(&file.linked_files())?,
+    };
+    if ogbench {
+        let masks = if has_masks { Some(file.read_flags("masks")?) } else { None };
+        recording.trajectories_end_at_terminals(masks);
     }
-    .checked(clip_actions)
+    Ok(recording)
 }
+
+impl Recording {
+    /// OGBench's flags: what `terminals` says is where trajectories end. Where next observations are recorded, every row
+    /// has one; otherwise the last row of a trajectory has none and is a row at a time limit, which training leaves out.
+    fn trajectories_end_at_terminals(&mut self, masks: Option<Vec<bool>>) {
+        let failed = masks.map_or(vec![false; self.len()], |masks| masks.iter().map(|m| !m).collect());
+        let ends = std::mem::replace(&mut self.terminals, failed);
+        match self.next_observations {
+            Some(_) => self.group_ends = Some(ends),
+            None => {
+                let given = self.timeouts.take().unwrap_or_else(|| vec![false; ends.len()]);
+                self.timeouts = Some(ends.iter().zip(given).map(|(end, timeout)| *end || timeout).collect());
+            }
+        }
+    }
+}
+
+/// Keys with their widths.
+type Parts = Vec<(String, usize)>;
+
+/// Keys of the bounds of rescaled actions.
+pub(crate) const ACTION_BOUNDS: [&str; 2] = ["metadata/action_low", "metadata/action_high"];
+
+/// Keys that are read.
+const KNOWN: [&str; 7] =
+    ["observations", "actions", "rewards", "next_observations", "terminals", "timeouts", "masks"];
 
 /// Shape and type questions about one open file.
 struct Reader<'a, B> {
@@ -109,6 +155,20 @@ struct Reader<'a, B> {
 }
 
 impl<B: Backend> Reader<'_, B> {
+    /// Rows, the parts of observations, and A.
+    fn extents(&self) -> Result<(usize, Parts, usize)> {
+        let (n, observations) = self
+            .matrices("observations", None)?
+            .ok_or_else(|| self.missing("observations", "(N, S) float"))?;
+        if n == 0 {
+            let (file, key) = (self.label.clone(), "observations".into());
+            return Err(Error::TooFewRows { file, key, expected: 1, got: 0 });
+        }
+        let actions = self.matrix("actions", Some(n))?;
+        let (_, act_dim) = actions.ok_or_else(|| self.missing("actions", "(N, A) float"))?;
+        Ok((n, observations, act_dim))
+    }
+
     /// (rows, width) of a float matrix; `None` if the key is absent. Rows must equal `n` where given.
     fn matrix(&self, key: &str, n: Option<usize>) -> Result<Option<(usize, usize)>> {
         let Some(info) = self.file.info(key)? else {
@@ -124,6 +184,95 @@ impl<B: Backend> Reader<'_, B> {
         };
         self.float(key, &info.dtype)?;
         Ok(Some((r, w)))
+    }
+
+    /// The same of a key that may be a group of such matrices, or of vectors: its rows, and the parts with their widths.
+    fn matrices(&self, key: &str, n: Option<usize>) -> Result<Option<(usize, Parts)>> {
+        let found = flatten::parts(self.file, key)?;
+        if found.iter().all(|(part, _)| part == key) {
+            let whole = self.matrix(key, n)?;
+            return Ok(whole.map(|(rows, width)| (rows, vec![(key.to_string(), width)])));
+        }
+        let (mut rows, mut parts): (_, Parts) = (n, Vec::new());
+        for (part, info) in found {
+            let length = info.shape.first().and_then(|r| usize::try_from(*r).ok());
+            match (length, flatten::width(&info)) {
+                (Some(r), Some(width)) if *rows.get_or_insert(r) == r => {
+                    self.float(&part, &info.dtype)?;
+                    parts.push((part, width));
+                }
+                _ => {
+                    let expected = format!("({}, D)", rows.map_or("N".to_string(), |n| n.to_string()));
+                    return Err(self.shape(&part, expected, tuple(&info.shape)));
+                }
+            }
+        }
+        Ok(rows.map(|rows| (rows, parts)))
+    }
+
+    /// Next observations, where they are recorded: the same parts as observations.
+    fn next_observations(&self, n: usize, observations: &Parts) -> Result<Option<Parts>> {
+        let key = "next_observations";
+        let Some((_, parts)) = self.matrices(key, Some(n))? else {
+            return Ok(None);
+        };
+        let names =
+            |parts: &Parts| parts.iter().map(|(part, width)| format!("{part} ({n}, {width})")).collect();
+        let (seen, next): (Vec<String>, Vec<String>) = (names(observations), names(&parts));
+        let same =
+            seen.len() == next.len() && seen.iter().zip(&next).all(|(s, s2)| *s2 == format!("next_{s}"));
+        match same {
+            true => Ok(Some(parts)),
+            false => Err(self.shape(key, format!("next_{}", seen.join(", next_")), next.join(", "))),
+        }
+    }
+
+    fn is_ogbench(&self, layout: Layout) -> Result<bool> {
+        if layout != Layout::Auto {
+            return Ok(layout == Layout::Ogbench);
+        }
+        let names = self.file.children("")?;
+        let has = |key: &str| names.iter().any(|name| name == key);
+        match (has("timeouts"), has("masks"), has("next_observations"), has("rewards")) {
+            (true, ..) | (false, false, true, _) => Ok(false),
+            (false, true, ..) | (false, false, false, false) => Ok(true),
+            (false, false, false, true) if has("qpos") => Err(Error::Ambiguous { file: self.label.clone() }),
+            (false, false, false, true) => Ok(false),
+        }
+    }
+
+    /// What [-1, 1] stands for in the columns of actions, where they have been rescaled.
+    fn action_bounds(&self, act_dim: usize) -> Result<Option<ActionBounds>> {
+        let [low, high] = ACTION_BOUNDS;
+        if !self.names("metadata").iter().any(|name| name == "action_low" || name == "action_high") {
+            return Ok(None);
+        }
+        for key in ACTION_BOUNDS {
+            if !self.vector(key, act_dim, false)? {
+                return Err(self.missing(key, "(A,) float, as the other bound is there"));
+            }
+        }
+        ActionBounds::new(&self.label, self.file.read_f32(low)?, self.file.read_f32(high)?).map(Some)
+    }
+
+    /// A note of the keys that are not read, if there are any.
+    fn unread(&self) -> Option<String> {
+        let mut found = self.names("");
+        found.retain(|key| !KNOWN.contains(&key.as_str()));
+        for (group, read) in
+            [("infos", &["action_log_probs"][..]), ("metadata", &["algorithm", "action_low", "action_high"])]
+        {
+            if let Some(at) = found.iter().position(|key| key == group) {
+                let rest = self.names(group).into_iter().filter(|name| !read.contains(&name.as_str()));
+                found.splice(at..at + 1, rest.map(|name| format!("{group}/{name}")));
+            }
+        }
+        let keys = one_line(&found.join(", "));
+        (!found.is_empty()).then(|| format!("left out, as training does not use it: {keys}"))
+    }
+
+    fn names(&self, group: &str) -> Vec<String> {
+        self.file.children(group).unwrap_or_default()
     }
 
     /// Whether the key is there; if so its shape must be (n,) or (n, 1) and its type float (or flags).
@@ -188,11 +337,10 @@ impl<B: Backend> Reader<'_, B> {
         }
     }
 
-    fn array(&self, key: &str, n: usize, width: usize) -> Result<Array2<f32>> {
-        let values = self.file.read_f32(key)?;
-        let got = values.len();
-        Array2::from_shape_vec((n, width), values)
-            .map_err(|_| self.shape(key, format!("({n}, {width})"), format!("{got} elements")))
+    fn array(&self, parts: &[(String, usize)], n: usize) -> Result<Array2<f32>> {
+        let width = parts.iter().map(|(_, width)| width).sum();
+        let values = flatten::read(self.file, &self.label, parts, n)?;
+        Ok(Array2::from_shape_vec((n, width), values).expect("invariant: as many as were asked for"))
     }
 
     fn shape(&self, key: &str, expected: String, got: String) -> Error {
@@ -215,10 +363,12 @@ impl<B: Backend> Reader<'_, B> {
             key: key.into(),
             expected,
             present: one_line(&present),
-            advice: if minari {
-                "this looks like Minari, give the folder that holds data/main_data.hdf5"
-            } else {
-                "check that this is a D4RL-layout file"
+            advice: match key {
+                _ if minari => "this looks like Minari, give the folder that holds data/main_data.hdf5",
+                "rewards" => {
+                    "store them under this name (OGBench computes them by the task: `relabel_dataset`), or let `baq data convert --zero-rewards` write 0"
+                }
+                _ => "name the columns as in the D4RL layout (cargo doc: baq_datasets::formats)",
             },
         }
     }

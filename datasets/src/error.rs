@@ -2,6 +2,7 @@
 //!
 //! Every message is a single line of the shape *file: key: expected ..., got ...; what to do*, ready to be shown to the
 //! person who named the file. Text that comes from a file or a library is flattened before it enters a message.
+//! Above 400 lines because every cause is one variant of one list.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -41,6 +42,56 @@ pub enum Error {
         /// Path as the user gave it.
         file: String,
         /// What the first bytes look like.
+        got: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// The bytes are no archive of NumPy arrays.
+    #[error("{file}: expected a NumPy archive (.npz), got {got}; {advice}")]
+    NotNpz {
+        /// Path as the user gave it.
+        file: String,
+        /// What it is instead.
+        got: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// A line of a text file that cannot be read.
+    #[error("{file}: line {line}: expected {expected}, got {got}; {advice}")]
+    Line {
+        /// Path as the user gave it.
+        file: String,
+        /// Line, counted from 1; the header is the first.
+        line: u64,
+        /// What should stand there.
+        expected: String,
+        /// What stands there.
+        got: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// Columns that D4RL and OGBench give different meanings.
+    #[error(
+        "{file}: key `terminals`: expected to know whether a 1 is an end of the task, as in D4RL's files, or the last row of a trajectory, as in OGBench's, got `qpos` and rewards without `timeouts`, `masks` or `next_observations`, which may be either; say which with `baq data convert --layout d4rl` or `--layout ogbench`, or add the column `timeouts`"
+    )]
+    Ambiguous {
+        /// Path as the user gave it.
+        file: String,
+    },
+    /// A file name from which the format cannot be told.
+    #[error("{file}: expected a name that ends in .hdf5, .h5, .npz or .csv, got another; name the file so")]
+    UnknownFormat {
+        /// Path as the user gave it.
+        file: String,
+    },
+    /// Bounds of actions that do not fit the data.
+    #[error("{file}: bounds of actions: expected {expected}, got {got}; {advice}")]
+    Bounds {
+        /// Path as the user gave it.
+        file: String,
+        /// What is needed.
+        expected: String,
+        /// What there is.
         got: String,
         /// What to do about it.
         advice: &'static str,
@@ -145,7 +196,7 @@ pub enum Error {
     },
     /// NaN or infinity, also after conversion to f32.
     #[error(
-        "{file}: key `{key}`: expected finite numbers, got {value} in row {row} ({count} such values in all); repair or drop these rows"
+        "{file}: key `{key}`: expected finite numbers, got {value} in row {row} ({count} such values in all); repair or drop these rows, or leave their episodes out with `baq data convert --skip-bad`"
     )]
     NotFinite {
         /// Path as the user gave it.
@@ -177,7 +228,7 @@ pub enum Error {
     },
     /// An action component outside [-1, 1].
     #[error(
-        "{file}: key `{key}`: expected values in [-1, 1], got {value} in row {row} ({count} such values in all); --clip-actions clips them"
+        "{file}: key `{key}`: expected values in [-1, 1], got {value} in row {row} ({count} such values in all); `baq data convert --rescale-actions` rescales them, --clip-actions clips them"
     )]
     ActionRange {
         /// Path as the user gave it.

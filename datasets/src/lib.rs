@@ -1,8 +1,8 @@
 //! Offline reinforcement-learning data: files to columns.
 //!
 //! [`read`] turns a D4RL file or a Minari folder into [`Columns`], one transition per row; [`read_recording`] gives the
-//! rows as recorded. Around them: [`episodes`], [`returns`], [`scale`], [`scores`], [`checksums`], [`mod@inspect`], and
-//! [`mod@write`] for the way back. Nothing here knows networks or simulators.
+//! rows as recorded; [`formats`] says what is accepted. Around them: [`episodes`], [`returns`], [`scale`], [`scores`],
+//! [`checksums`], [`mod@inspect`], and [`mod@convert`] and [`mod@write`] for other files. Nothing here knows networks or simulators.
 //!
 //! Two rules hold everywhere: a file is either read completely and checked, or refused with one line that says what to
 //! do; and raw values stay raw, scales are constants that the caller applies.
@@ -10,10 +10,13 @@
 pub mod backend;
 pub mod checksums;
 mod columns;
+pub mod convert;
 pub mod d4rl;
 pub mod episodes;
 mod error;
 pub mod files;
+mod flatten;
+pub mod formats;
 pub mod inspect;
 pub mod minari;
 mod recording;
@@ -26,23 +29,27 @@ mod transitions;
 pub mod write;
 
 pub use columns::{Columns, Ending, Flags, Source};
+pub use d4rl::Layout;
 pub use error::{Error, Result, plain};
+pub use formats::Format;
 pub use recording::Recording;
 pub use transitions::{Mode, Options, TimeLimit};
 
 use std::path::Path;
 
-/// Reads a D4RL file, or a Minari folder, as training columns. Errors: see [`Error`].
+/// Reads a file of D4RL's layout (HDF5, `.npz`, `.csv`), or a Minari folder, as training columns. Errors: see [`Error`].
 pub fn read(path: &Path, options: &Options) -> Result<Columns> {
     read_recording(path, options)?.into_columns(options)
 }
 
-/// Reads all rows of a D4RL file, or of a Minari folder. Errors: see [`Error`].
+/// Reads all rows of such a file or folder. Errors: see [`Error`].
 pub fn read_recording(path: &Path, options: &Options) -> Result<Recording> {
-    if minari::is_minari(path) {
-        minari::read(path, options.clip_actions)
-    } else {
-        d4rl::read(path, options.clip_actions)
+    let clip = options.clip_actions;
+    match (minari::is_minari(path), Format::of(path)) {
+        (true, _) => minari::read(path, clip),
+        (_, Some(Format::Npz)) => d4rl::read_with::<backend::npz::NpzFile>(path, clip),
+        (_, Some(Format::Csv)) => d4rl::read_with::<backend::csv::CsvFile>(path, clip),
+        _ => d4rl::read(path, clip),
     }
 }
 

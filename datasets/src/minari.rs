@@ -1,7 +1,8 @@
 //! Minari layout: a folder with `data/main_data.hdf5` and `data/metadata.json`.
 //!
 //! The HDF5 file holds one group `episode_i` per trajectory with `observations` (T+1, S), `actions` (T, A), `rewards`
-//! (T,), `terminations` and `truncations` (T,). s' is the next observation of the same group. The JSON holds its spaces as
+//! (T,), `terminations` and `truncations` (T,). s' is the next observation of the same group. Observations may be a group of
+//! parts, which are laid side by side ([`crate::formats`] has the order). The JSON holds its spaces as
 //! JSON inside strings, with bare `Infinity` for bounds, which strict parsers refuse; see [`lenient_json`]. Before
 //! Minari 0.5 the same fields were attributes of the HDF5 file.
 
@@ -11,8 +12,11 @@ pub use metadata::{Identity, identity, lenient_json};
 
 use crate::backend::{Backend, DefaultBackend, Dtype, Info};
 use crate::columns::Source;
+use crate::convert::Skipped;
 use crate::error::{Error, Result, one_line};
+use crate::flatten;
 use crate::recording::Recording;
+use crate::scale::ActionBounds;
 use metadata::{DATA, Folder, METADATA, Metadata};
 use ndarray::{Array1, Array2};
 use std::path::Path;
@@ -25,6 +29,12 @@ pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
 
 /// As [`read`], through a chosen backend.
 pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recording> {
+    recorded::<B>(path, None)?.checked(clip_actions)
+}
+
+/// All rows as they stand in the file. Episodes whose columns do not fit together are left out and counted in `skipped`;
+/// without it they are errors.
+pub(crate) fn recorded<B: Backend>(path: &Path, mut skipped: Option<&mut Skipped>) -> Result<Recording> {
     let folder = Folder::find(path)?;
     // What the metadata say comes first: they know of a dataset that is stored in another way.
     let from_json = folder.metadata()?;
@@ -35,14 +45,21 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
         Some(meta) => meta,
         None => Metadata::of_attributes(&file, &label)?,
     };
-    let episodes = episode_groups(&file)?;
-    meta.check("total_episodes", meta.total_episodes, episodes.len(), "episode groups in main_data.hdf5")?;
+    let groups = episode_groups(&file)?;
+    meta.check("total_episodes", meta.total_episodes, groups.len(), "episode groups in main_data.hdf5")?;
 
     let mut rows = Rows::default();
-    for group in &episodes {
-        rows.append(&file, &label, group)?;
+    for group in &groups {
+        let episode = Episode::read(&file, &label, group).and_then(|episode| rows.append(&label, episode));
+        match (episode, &mut skipped) {
+            (Err(Error::Shape { .. }), Some(skipped)) => skipped.add("columns of other lengths", 0),
+            (Err(Error::MissingKey { .. }), Some(skipped)) => skipped.add("columns that are missing", 0),
+            (other, _) => other?,
+        }
     }
-    meta.check("total_steps", meta.total_steps, rows.rewards.len(), "rows in main_data.hdf5")?;
+    if skipped.is_none_or(|skipped| skipped.is_empty()) {
+        meta.check("total_steps", meta.total_steps, rows.rewards.len(), "rows in main_data.hdf5")?;
+    }
     let n = rows.rewards.len();
     let Some((obs_dim, act_dim)) = rows.dims.filter(|_| n > 0) else {
         return Err(Error::TooFewRows { file: label, key: "rewards".into(), expected: 1, got: 0 });
@@ -51,7 +68,8 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
         Array2::from_shape_vec((n, width), data)
             .expect("invariant: every episode was appended with equal widths")
     };
-    Recording {
+    let bounds = |(low, high)| ActionBounds::new(&label, low, high).ok();
+    Ok(Recording {
         observations: matrix(rows.observations, obs_dim),
         actions: matrix(rows.actions, act_dim),
         rewards: Array1::from_vec(rows.rewards),
@@ -62,10 +80,11 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
         action_log_probs: None,
         algorithm: meta.algorithm,
         env: meta.env,
+        action_bounds: None,
+        action_space: meta.action_space.and_then(bounds).filter(|b| b.low().len() == act_dim),
         notes: meta.notes,
         source: Source::of_files(&data, &file.linked_files())?,
-    }
-    .checked(clip_actions)
+    })
 }
 
 /// True if `path` is a folder (of whatever content) or a `main_data.hdf5` next to a `metadata.json`.
@@ -97,70 +116,121 @@ struct Rows {
     group_ends: Vec<bool>,
 }
 
-impl Rows {
-    fn append<B: Backend>(&mut self, file: &B, label: &str, group: &str) -> Result<()> {
+/// One group, checked by itself.
+struct Episode {
+    group: String,
+    dims: (usize, usize),
+    /// `[T + 1, S]`
+    observations: Vec<f32>,
+    actions: Vec<f32>,
+    rewards: Vec<f32>,
+    terminals: Vec<bool>,
+    timeouts: Vec<bool>,
+}
+
+impl Episode {
+    fn read<B: Backend>(file: &B, label: &str, group: &str) -> Result<Episode> {
         let key = |name: &str| format!("{group}/{name}");
-        let info = |name: &str, expected: &'static str| -> Result<Info> {
-            file.info(&key(name))?.ok_or_else(|| Error::MissingKey {
-                file: label.into(),
-                key: key(name),
-                expected,
-                present: file.children(group).map(|names| one_line(&names.join(", "))).unwrap_or_default(),
-                advice: "only Box spaces and complete episodes are supported",
-            })
-        };
-        let bad = |name: &str, expected: String, got: &[u64]| Error::Shape {
+        let missing = |name: &str, expected: &'static str| Error::MissingKey {
             file: label.into(),
             key: key(name),
             expected,
-            got: format!("{got:?}"),
+            present: file.children(group).map(|names| one_line(&names.join(", "))).unwrap_or_default(),
+            advice: "only complete episodes are supported; `baq data convert --skip-bad` leaves others out",
         };
+        let info = |name: &str, expected: &'static str| -> Result<Info> {
+            file.info(&key(name))?.ok_or_else(|| missing(name, expected))
+        };
+        let bad = |key: String, expected: String, got: &[u64]| bad_shape(label, key, expected, got);
         let rewards = info("rewards", "(T,) float")?;
         let [steps] = rewards.shape[..] else {
-            return Err(bad("rewards", "(T,)".into(), &rewards.shape));
+            return Err(bad(key("rewards"), "(T,)".into(), &rewards.shape));
         };
-        let observations = info("observations", "(T+1, S) float")?;
-        let (rows, s) = match observations.shape[..] {
-            [rows, s] if steps.checked_add(1) == Some(rows) && s > 0 => (rows, s),
-            _ => {
-                return Err(bad("observations", format!("({steps} + 1, S)"), &observations.shape));
-            }
-        };
+        let parts = observation_parts(file, label, &key("observations"), steps)?
+            .ok_or_else(|| missing("observations", "(T+1, S) float"))?;
         let actions = info("actions", "(T, A) float")?;
         let a = match actions.shape[..] {
-            [t, a] if t == steps && a > 0 => a,
-            _ => return Err(bad("actions", format!("({steps}, A)"), &actions.shape)),
+            [t, a] if t == steps && a > 0 => usize::try_from(a).unwrap_or(usize::MAX),
+            _ => return Err(bad(key("actions"), format!("({steps}, A)"), &actions.shape)),
         };
-        for (name, info) in [("observations", &observations), ("actions", &actions), ("rewards", &rewards)] {
-            if !matches!(info.dtype, Dtype::F32 | Dtype::F64) {
-                let got = info.dtype.to_string();
-                return Err(Error::Dtype { file: label.into(), key: key(name), expected: "f32 or f64", got });
-            }
-        }
-        let (s, a) = (usize::try_from(s).unwrap_or(usize::MAX), usize::try_from(a).unwrap_or(usize::MAX));
-        let dims = *self.dims.get_or_insert((s, a));
-        if dims != (s, a) {
-            let expected = format!("width {} as in the first episode", dims.0);
-            let (name, got) =
-                if dims.0 == s { ("actions", &actions) } else { ("observations", &observations) };
-            return Err(bad(name, expected, &got.shape));
-        }
+        check_float(label, &key("actions"), &actions)?;
+        check_float(label, &key("rewards"), &rewards)?;
         for name in ["terminations", "truncations"] {
             let flags = info(name, "(T,) flags")?;
             if flags.shape != [steps] {
-                return Err(bad(name, format!("({steps},)"), &flags.shape));
+                return Err(bad(key(name), format!("({steps},)"), &flags.shape));
             }
         }
-        let values = file.read_f32(&key("observations"))?;
-        if values.len() as u64 != rows.saturating_mul(s as u64) {
-            return Err(bad("observations", format!("({rows}, {s})"), &[values.len() as u64]));
+        let rows = usize::try_from(steps).map_or(usize::MAX, |steps| steps.saturating_add(1));
+        Ok(Episode {
+            dims: (parts.iter().map(|(_, width)| width).sum(), a),
+            observations: flatten::read(file, label, &parts, rows)?,
+            actions: file.read_f32(&key("actions"))?,
+            rewards: file.read_f32(&key("rewards"))?,
+            terminals: file.read_flags(&key("terminations"))?,
+            timeouts: file.read_flags(&key("truncations"))?,
+            group: group.into(),
+        })
+    }
+}
+
+/// The parts of an episode's observations with their widths; `None` if there are none.
+fn observation_parts<B: Backend>(
+    file: &B,
+    label: &str,
+    key: &str,
+    steps: u64,
+) -> Result<Option<Vec<(String, usize)>>> {
+    let found = flatten::parts(file, key)?;
+    let mut parts = Vec::with_capacity(found.len());
+    for (part, info) in found {
+        // The whole is a matrix; a part of a dictionary may have any shape.
+        let flat = part != key || info.shape.len() == 2;
+        match (info.shape.first(), flatten::width(&info)) {
+            (Some(rows), Some(width)) if flat && steps.checked_add(1) == Some(*rows) => {
+                check_float(label, &part, &info)?;
+                parts.push((part, width));
+            }
+            _ => return Err(bad_shape(label, part, format!("({steps} + 1, S)"), &info.shape)),
         }
-        self.observations.extend_from_slice(&values[..values.len() - s]);
-        self.next_observations.extend_from_slice(&values[s..]);
-        self.actions.extend(file.read_f32(&key("actions"))?);
-        self.rewards.extend(file.read_f32(&key("rewards"))?);
-        self.terminals.extend(file.read_flags(&key("terminations"))?);
-        self.timeouts.extend(file.read_flags(&key("truncations"))?);
+    }
+    Ok(Some(parts).filter(|parts| !parts.is_empty()))
+}
+
+fn check_float(label: &str, key: &str, info: &Info) -> Result<()> {
+    match info.dtype {
+        Dtype::F32 | Dtype::F64 => Ok(()),
+        _ => {
+            let (file, key, got) = (label.into(), key.into(), info.dtype.to_string());
+            Err(Error::Dtype { file, key, expected: "f32 or f64", got })
+        }
+    }
+}
+
+fn bad_shape(label: &str, key: String, expected: String, got: &[u64]) -> Error {
+    Error::Shape { file: label.into(), key, expected, got: format!("{got:?}") }
+}
+
+impl Rows {
+    fn append(&mut self, label: &str, episode: Episode) -> Result<()> {
+        let (s, a) = episode.dims;
+        let steps = episode.rewards.len();
+        let dims = *self.dims.get_or_insert((s, a));
+        if dims != (s, a) {
+            let expected = format!("width {} as in the first episode", dims.0);
+            let (name, got) = match dims.0 == s {
+                true => ("actions", [steps as u64, a as u64]),
+                false => ("observations", [steps as u64 + 1, s as u64]),
+            };
+            return Err(bad_shape(label, format!("{}/{name}", episode.group), expected, &got));
+        }
+        let all = episode.observations;
+        self.observations.extend_from_slice(&all[..all.len() - s]);
+        self.next_observations.extend_from_slice(&all[s..]);
+        self.actions.extend(episode.actions);
+        self.rewards.extend(episode.rewards);
+        self.terminals.extend(episode.terminals);
+        self.timeouts.extend(episode.timeouts);
         self.group_ends.resize(self.rewards.len(), false);
         if steps > 0
             && let Some(last) = self.group_ends.last_mut()

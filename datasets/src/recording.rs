@@ -3,6 +3,7 @@
 use crate::columns::{Ending, Flags, Source, check_dims};
 use crate::episodes::{self, Episode};
 use crate::error::{Error, Result};
+use crate::scale::ActionBounds;
 use crate::transitions::TimeLimit;
 use ndarray::{Array1, Array2};
 
@@ -31,6 +32,10 @@ pub struct Recording {
     pub algorithm: Option<String>,
     /// Environment the data were made in, where recorded (Minari).
     pub env: Option<String>,
+    /// What the ends of [-1, 1] stand for in `actions`, where these have been rescaled and the file says so.
+    pub action_bounds: Option<ActionBounds>,
+    /// Bounds of the task's actions as they were recorded, where the format knows them (Minari).
+    pub action_space: Option<ActionBounds>,
     /// What was left out in reading, and why; one line each.
     pub notes: Vec<String>,
     /// Origin.

@@ -14,6 +14,85 @@ pub fn clip_actions(actions: &mut Array2<f32>, limit: f32) {
     actions.mapv_inplace(|a| a.clamp(-limit, limit));
 }
 
+/// What the ends of [-1, 1] stand for in actions that have been rescaled: a' = 2 (a - low) / (high - low) - 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionBounds {
+    low: Vec<f32>,
+    high: Vec<f32>,
+}
+
+impl ActionBounds {
+    /// Bounds of A components. Error, naming `file`: not as many of either, or a component without room between them.
+    pub fn new(file: &str, low: Vec<f32>, high: Vec<f32>) -> Result<Self> {
+        let bad = |expected: String, got: String, advice| {
+            Err(Error::Bounds { file: file.into(), expected, got, advice })
+        };
+        if low.len() != high.len() {
+            let expected = format!("as many upper bounds as lower ones, {}", low.len());
+            return bad(
+                expected,
+                high.len().to_string(),
+                "give one number for all, or one for each component",
+            );
+        }
+        let room = |(l, h): (&f32, &f32)| l < h && (h - l).is_finite();
+        match low.iter().zip(&high).position(|bounds| !room(bounds)) {
+            None => Ok(ActionBounds { low, high }),
+            Some(k) => bad(
+                "a lower one below a finite upper one in every component".into(),
+                format!("{} and {} in component {k}", low[k], high[k]),
+                "give the task's own with --rescale-actions=LOW:HIGH",
+            ),
+        }
+    }
+
+    /// The smallest and the largest of every component of `[N, A]`. Error: as [`ActionBounds::new`].
+    pub fn of_data(file: &str, actions: ArrayView2<f32>) -> Result<Self> {
+        let bound = |start: f32, pick: fn(f32, f32) -> f32| {
+            actions.axis_iter(Axis(1)).map(|c| c.iter().copied().fold(start, pick)).collect()
+        };
+        Self::new(file, bound(f32::INFINITY, f32::min), bound(f32::NEG_INFINITY, f32::max))
+    }
+
+    /// Lower bounds, A.
+    pub fn low(&self) -> &[f32] {
+        &self.low
+    }
+
+    /// Upper bounds, A.
+    pub fn high(&self) -> &[f32] {
+        &self.high
+    }
+
+    /// From the task's unit to [-1, 1], in place, one action or several laid end to end.
+    pub fn rescale(&self, actions: &mut [f32]) {
+        self.each(actions, |a, low, high| (a - low) / (high - low) * 2.0 - 1.0);
+    }
+
+    /// From [-1, 1] back to the task's unit.
+    pub fn restore(&self, actions: &mut [f32]) {
+        self.each(actions, |a, low, high| low + (a + 1.0) * 0.5 * (high - low));
+    }
+
+    fn each(&self, actions: &mut [f32], map: impl Fn(f64, f64, f64) -> f64) {
+        for action in actions.chunks_mut(self.low.len().max(1)) {
+            for ((a, low), high) in action.iter_mut().zip(&self.low).zip(&self.high) {
+                *a = map(f64::from(*a), f64::from(*low), f64::from(*high)) as f32;
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for ActionBounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let list = |values: &[f32]| match values.windows(2).all(|pair| pair[0] == pair[1]) {
+            true => values.first().map(f32::to_string).unwrap_or_default(),
+            false => values.iter().map(f32::to_string).collect::<Vec<_>>().join(","),
+        };
+        write!(f, "{}:{}", list(&self.low), list(&self.high))
+    }
+}
+
 /// Added to the standard deviation, outside the square root.
 pub const STD_EPSILON: f64 = 1e-3;
 

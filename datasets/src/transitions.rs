@@ -143,6 +143,21 @@ impl Recording {
         })
     }
 
+    /// The rows that are kept, of which there is one.
+    pub(crate) fn select(mut self, keep: &[bool]) -> Recording {
+        let kept = keep.iter().filter(|k| **k).count();
+        let flags = |flags: &[bool]| flags.iter().zip(keep).filter(|(_, k)| **k).map(|(f, _)| *f).collect();
+        self.observations = compact(self.observations, keep, kept, 0);
+        self.actions = compact(self.actions, keep, kept, 0);
+        self.next_observations = self.next_observations.map(|next| compact(next, keep, kept, 0));
+        self.rewards = compact_1(self.rewards, keep, kept);
+        self.action_log_probs = self.action_log_probs.map(|p| compact_1(p, keep, kept));
+        self.terminals = flags(&self.terminals);
+        self.timeouts = self.timeouts.as_deref().map(flags);
+        self.group_ends = self.group_ends.as_deref().map(flags);
+        self
+    }
+
     fn check_kept_timeouts(&self, mode: Mode) -> Result<()> {
         let got = match mode {
             Mode::NextObservations if self.next_observations.is_some() => return Ok(()),

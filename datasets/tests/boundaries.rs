@@ -37,6 +37,8 @@ fn recording(parts: &[(usize, char)]) -> Recording {
         action_log_probs: None,
         algorithm: None,
         env: None,
+        action_bounds: None,
+        action_space: None,
         notes: Vec::new(),
         source: Source::in_memory("<test>"),
     }

@@ -111,6 +111,8 @@ fn recording(terminals: Vec<bool>, timeouts: Vec<bool>, seam: Option<usize>) -> 
         action_log_probs: None,
         algorithm: None,
         env: None,
+        action_bounds: None,
+        action_space: None,
         notes: Vec::new(),
         source: Source::in_memory("<test>"),
     }
@@ -209,6 +211,8 @@ fn return_scale_survives_dropped_timeouts() {
         action_log_probs: None,
         algorithm: None,
         env: None,
+        action_bounds: None,
+        action_space: None,
         notes: Vec::new(),
         source: Source::in_memory("<toy>"),
     };

@@ -45,7 +45,7 @@ enum Command {
     /// Build data sets from recipes
     #[command(subcommand)]
     Suite(suite::SuiteCommand),
-    /// Look at data files
+    /// Look at data files, convert them
     #[command(subcommand)]
     Data(data::Data),
     /// Get MuJoCo into the cache, for machines that have no network later

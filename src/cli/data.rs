@@ -1,10 +1,11 @@
-//! `baq data`: what is in a data file.
+//! `baq data`: what is in a data file, and the same in another format.
 
 use std::path::PathBuf;
 
 use baq_datasets::inspect::Summary;
 use clap::{Args, Subcommand};
 
+use super::convert::Convert;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
 use crate::config::{AutoOr, DataConfig};
@@ -18,12 +19,14 @@ use crate::train::data;
 pub enum Data {
     /// Read a file completely and summarise it
     Inspect(Inspect),
+    /// Convert a file to D4RL's layout, NumPy's archive or a table
+    Convert(Convert),
 }
 
 /// Summarise a data file.
 #[derive(Debug, Args)]
 pub struct Inspect {
-    /// D4RL file or Minari folder; `embedded` is the slice inside the program, `suite:NAME` a data set of `baq suite list`
+    /// data file (.hdf5, .npz, .csv) or Minari folder; `embedded` is the slice inside the program, `suite:NAME` a data set of `baq suite list`
     file: PathBuf,
     /// environment that the dimensions must fit and that scores are counted in (default: by what the file records or
     /// its name)
@@ -42,6 +45,7 @@ impl Data {
     pub fn run(self, common: Common) -> Outcome {
         match self {
             Data::Inspect(c) => c.run(common),
+            Data::Convert(c) => c.run(common),
         }
     }
 }

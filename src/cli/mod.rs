@@ -20,6 +20,7 @@ pub mod bench;
 pub mod collect;
 mod command;
 pub mod contents;
+pub mod convert;
 pub mod data;
 pub mod demo;
 pub mod env;

@@ -37,7 +37,7 @@ pub struct RunArgs {
     /// environment, as in hopper-v4; `none` for training without evaluation (default: what the data record, or by their name)
     #[arg(long, value_name = "ENV")]
     pub env: Option<String>,
-    /// data file or Minari folder; `embedded` is the slice inside the program, `suite:NAME` a data set of `baq suite list`
+    /// data file (.hdf5, .npz, .csv) or Minari folder; `embedded` is the slice inside the program, `suite:NAME` a data set of `baq suite list`
     #[arg(long, value_name = "FILE")]
     pub data: Option<String>,
     /// accept recorded actions outside [-1, 1] by clipping them

@@ -327,7 +327,7 @@ impl Builder<'_> {
             ("recipe", format!("{PREFIX}{}, version {}", name.text, recipe.version)),
         ];
         let metadata = entries.map(|(key, value)| (key.to_string(), value)).into();
-        Ok(write::Options { algorithm: Some(made.algorithm.clone()), metadata, overwrite: false })
+        Ok(write::Options { algorithm: Some(made.algorithm.clone()), metadata, ..write::Options::default() })
     }
 }
 

@@ -1,16 +1,20 @@
-//! Two ways into an HDF5 file behind one small trait.
+//! Files of named columns behind one small trait.
 //!
-//! `pure` (no C, the default) and `libhdf5` (the C library, cargo feature of that name) answer the same six questions.
-//! What makes reading *safe* lives here and serves both: the signature and length test at opening, and
-//! `Storage::check`, which runs before any column is read.
+//! `pure` (no C, the default) and `libhdf5` (the C library, cargo feature of that name) are two ways into an HDF5 file;
+//! [`npz`] and [`csv`] answer the same questions of NumPy's archives and of tables. What makes reading HDF5 *safe* lives
+//! here and serves both: the signature and length test at opening, and `Storage::check`, which runs before any column is
+//! read.
 
 use crate::error::{Error, Result, one_line};
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+pub mod csv;
 #[cfg(feature = "libhdf5")]
 pub mod libhdf5;
+mod names;
+pub mod npz;
 pub mod pure;
 
 #[cfg(not(feature = "libhdf5"))]
@@ -58,7 +62,7 @@ pub struct Info {
     pub dtype: Dtype,
 }
 
-/// An open HDF5 file.
+/// An open file of named columns.
 ///
 /// Keys are paths without a leading slash (`observations`, `metadata/algorithm`). The `read_*` functions return the
 /// whole column in row-major order and run `Storage::check` first, so a damaged header can neither cause an absurd
@@ -67,7 +71,7 @@ pub trait Backend: Sized {
     /// Name for messages and tests.
     const NAME: &'static str;
 
-    /// Opens a file on disk. Errors: missing, not HDF5, cut short, undecodable.
+    /// Opens a file on disk. Errors: missing, of another format, cut short, undecodable.
     fn open(path: &Path) -> Result<Self>;
 
     /// Opens a file held in memory; `label` stands for its path in messages. Errors as [`Backend::open`].
@@ -288,7 +292,7 @@ fn look_at_signature(file: &str, head: &[u8]) -> Result<u64> {
     } else if head.starts_with(&[0x1f, 0x8b]) {
         ("a gzip archive".to_string(), "unpack it with gunzip first")
     } else if head.starts_with(b"PK\x03\x04") {
-        ("a zip or npz archive".to_string(), "convert it to the D4RL layout first")
+        ("a zip archive".to_string(), "if it is NumPy's, its name must end in .npz")
     } else {
         let first: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
         (format!("bytes {}", first.join(" ")), "check the path")

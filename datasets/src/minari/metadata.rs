@@ -90,6 +90,8 @@ pub(super) struct Metadata {
     id: Option<String>,
     pub algorithm: Option<String>,
     pub env: Option<String>,
+    /// bounds of the action space
+    pub action_space: Option<(Vec<f32>, Vec<f32>)>,
     pub notes: Vec<String>,
 }
 
@@ -161,6 +163,7 @@ impl Metadata {
             total_steps,
             id: text(json.get("dataset_id")),
             algorithm: text(json.get("algorithm_name")),
+            action_space: nested(json, "action_space").and_then(|space| bounds(&space)),
             notes: notes.collect(),
             env,
             file,
@@ -185,13 +188,33 @@ fn bad(file: &str, field: &'static str, expected: &str, got: &str, advice: &'sta
     Error::Metadata { file: file.into(), field, expected: expected.into(), got: one_line(got), advice }
 }
 
-/// Only vectors of numbers can be read.
+/// Lower and upper bounds of a Box, if all are finite.
+fn bounds(space: &Value) -> Option<(Vec<f32>, Vec<f32>)> {
+    let list = |key: &str| -> Option<Vec<f32>> {
+        space.get(key)?.as_array()?.iter().map(|v| v.as_f64().map(|v| v as f32)).collect()
+    };
+    Some((list("low")?, list("high")?))
+}
+
+/// Only vectors of numbers can be read, and observations that are dictionaries or tuples of numbers.
 fn check_space(file: &str, field: &'static str, space: &Value) -> Result<()> {
     let kind = space.get("type").and_then(Value::as_str).unwrap_or("Box");
     let rank = space.get("shape").and_then(Value::as_array).map_or(1, Vec::len);
     let shape = space.get("shape").map(Value::to_string).unwrap_or_default();
     let got = match (kind, rank) {
         ("Box", 1) => return Ok(()),
+        ("Dict" | "Tuple", _) if field == "observation_space" => {
+            let inside = |v: &Value| match v {
+                Value::Object(parts) => parts.values().cloned().collect(),
+                Value::Array(parts) => parts.clone(),
+                _ => Vec::new(),
+            };
+            let parts: Vec<Value> = space.get("subspaces").map(inside).unwrap_or_default();
+            if !parts.is_empty() {
+                return parts.iter().try_for_each(|part| check_space(file, field, part));
+            }
+            format!("{kind} without parts")
+        }
         ("Box", 3) => format!("a Box of shape {shape}, such as an image"),
         ("Box", _) => format!("a Box of shape {shape}"),
         (other, _) => other.to_string(),

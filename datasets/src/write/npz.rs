@@ -1,0 +1,69 @@
+//! A recording as NumPy's archive, not compressed. Flags are of type bool, numbers float32.
+
+use super::{Rows, bounds};
+use crate::recording::Recording;
+use ndarray::Array1;
+use std::io::{Result, Seek, Write};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+/// Longest array that an entry of the plain zip format holds.
+const PLAIN: usize = u32::MAX as usize - (1 << 16);
+
+pub(super) fn write(recording: &Recording, out: impl Write + Seek) -> Result<()> {
+    let mut npz = Npz(ZipWriter::new(std::io::BufWriter::new(out)));
+    let rows = Rows::of_recording(recording);
+    for (key, array) in &rows.matrices {
+        npz.floats(key, &[array.nrows(), array.ncols()], array.iter())?;
+    }
+    let vector = |npz: &mut Npz<_>, key: &str, a: &Array1<f32>| npz.floats(key, &[a.len()], a.iter());
+    vector(&mut npz, "rewards", rows.rewards)?;
+    for (key, flags) in &rows.flags {
+        let bytes: Vec<u8> = flags.iter().map(|flag| u8::from(*flag)).collect();
+        npz.array(key, "|b1", &[flags.len()], &bytes)?;
+    }
+    if let Some(log_probs) = rows.action_log_probs {
+        vector(&mut npz, "infos/action_log_probs", log_probs)?;
+    }
+    if let Some(name) = recording.algorithm.as_deref().filter(|name| !name.is_empty()) {
+        npz.array("metadata/algorithm", &format!("|S{}", name.len()), &[], name.as_bytes())?;
+    }
+    for (key, values) in recording.action_bounds.iter().flat_map(bounds) {
+        npz.floats(key, &[values.len()], values.iter())?;
+    }
+    npz.0.finish()?.flush()
+}
+
+struct Npz<W: Write + Seek>(ZipWriter<W>);
+
+impl<W: Write + Seek> Npz<W> {
+    fn floats<'a>(
+        &mut self,
+        key: &str,
+        shape: &[usize],
+        values: impl Iterator<Item = &'a f32>,
+    ) -> Result<()> {
+        let bytes: Vec<u8> = values.flat_map(|v| v.to_le_bytes()).collect();
+        self.array(key, "<f4", shape, &bytes)
+    }
+
+    /// One entry: the header of format 1.0, padded so that the elements begin at a multiple of 64, and the elements.
+    fn array(&mut self, key: &str, descr: &str, shape: &[usize], bytes: &[u8]) -> Result<()> {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .large_file(bytes.len() > PLAIN);
+        self.0.start_file(format!("{key}.npy"), options)?;
+        let extents: String = shape.iter().map(|n| format!("{n}, ")).collect();
+        let extents = if shape.len() > 1 { extents.trim_end_matches(", ") } else { extents.trim_end() };
+        let mut text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({extents}), }}");
+        while (10 + text.len() + 1) % 64 != 0 {
+            text.push(' ');
+        }
+        text.push('\n');
+        let length = u16::try_from(text.len()).map_err(std::io::Error::other)?;
+        self.0.write_all(b"\x93NUMPY\x01\x00")?;
+        self.0.write_all(&length.to_le_bytes())?;
+        self.0.write_all(text.as_bytes())?;
+        self.0.write_all(bytes)
+    }
+}
