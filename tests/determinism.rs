@@ -164,6 +164,7 @@ fn evaluation_changes_nothing() {
         let dataset = data::Dataset {
             scales: data::Scales {
                 observation: baq_datasets::scale::ObservationScale::identity(3),
+                action: None,
                 reward: baq_datasets::scale::RewardScale::fit(
                     baq_datasets::scale::RewardTransform::None,
                     &columns,

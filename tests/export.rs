@@ -71,6 +71,7 @@ fn policy(algo: &str, adapt: &str) -> Restored {
         scales: Scales {
             observation: ObservationScale { mean: numbers(DIMS.s, 0.3), std: numbers(DIMS.s, 1.0) },
             reward: RewardScale { scale: 1.0, shift: 0.0 },
+            action: None,
         },
         counters: Default::default(),
         update: 0,
@@ -164,6 +165,7 @@ fn succeed(place: &Path, line: &str, input: &str) -> String {
 fn a_run_acts_the_same_wherever_it_went() {
     let place = folder("export-run");
     succeed(&place, "collect --random --env toy --steps 300 --out data.hdf5", "");
+    succeed(&place, "data convert data.hdf5 rescaled.npz --rescale-actions=-1.5:4", "");
     let mut x = Numbers(8);
     for algo in ["iql", "td3_bc", "cql"] {
         let hidden = match algo {
@@ -171,8 +173,13 @@ fn a_run_acts_the_same_wherever_it_went() {
             "td3_bc" => "--set td3.hidden=[8]",
             _ => "--set iql.hidden=[8]",
         };
-        let data = "--data data.hdf5 --env toy --updates 30 --set offline.batch=16 --set data.observation_scaling=standardise";
-        succeed(&place, &format!("train --algo {algo} {data} {hidden} --quiet --out {algo}"), "");
+        let file = if algo == "td3_bc" { "rescaled.npz" } else { "data.hdf5" };
+        let data = "--env toy --updates 30 --set offline.batch=16 --set data.observation_scaling=standardise";
+        succeed(
+            &place,
+            &format!("train --algo {algo} --data {file} {data} {hidden} --quiet --out {algo}"),
+            "",
+        );
         for (format, ending) in [("onnx", "onnx"), ("numpy", "npz"), ("safetensors", "safetensors")] {
             let said = succeed(&place, &format!("export {algo} --format {format} --out {algo}.{ending}"), "");
             assert!(said.contains(&format!("{algo}.{ending}")), "{said}");

@@ -5,6 +5,7 @@ use crate::columns::Source;
 use crate::error::Result;
 use crate::recording::{Bounds, Recording};
 use crate::returns::{self, Stats};
+use crate::scale::ActionBounds;
 use crate::scores;
 use crate::transitions::{Options, TimeLimit};
 use serde_json::{Value, json};
@@ -50,6 +51,8 @@ pub struct Summary {
     pub lengths: Option<Stats>,
     /// Largest |action component|.
     pub max_abs_action: f32,
+    /// What the ends of [-1, 1] stand for in rescaled actions.
+    pub action_bounds: Option<ActionBounds>,
     /// Whether s' is recorded.
     pub has_next_observations: bool,
     /// Whether a timeout column is there.
@@ -129,6 +132,7 @@ pub fn summarize(recording: &Recording, options: &Options, expected: Option<Expe
         has_groups: recording.group_ends.is_some(),
         algorithm: recording.algorithm.clone(),
         env: expected.map(|e| e.env.to_string()).or_else(|| recording.env.clone()),
+        action_bounds: recording.action_bounds.clone(),
         notes: recording.notes.clone(),
         source: recording.source.clone(),
         verdict: checksums::verdict(&recording.source),
@@ -175,6 +179,7 @@ impl Summary {
             "act_dim": self.act_dim,
             "sum_rewards": self.sum_rewards,
             "max_abs_action": self.max_abs_action,
+            "action_bounds": self.action_bounds.as_ref().map(|b| json!({ "low": b.low(), "high": b.high() })),
             "has_next_observations": self.has_next_observations,
             "has_timeouts": self.has_timeouts,
             "returns": stats(&self.returns),
@@ -217,6 +222,9 @@ impl Summary {
         row("next observations", next.into());
         row("dimensions", format!("observations {}, actions {}", self.obs_dim, self.act_dim));
         row("largest |action|", format!("{}", self.max_abs_action));
+        if let Some(bounds) = &self.action_bounds {
+            row("actions", format!("[-1, 1] stands for {bounds}"));
+        }
         row("sum of rewards", format!("{:.3}", self.sum_rewards));
         match &self.returns {
             None => row("return", "no complete episode".into()),

@@ -13,7 +13,8 @@ use crate::train::policy::Restored;
 /// Answer states on standard input with a policy's actions
 ///
 /// A line is a state as the environment gives it: S numbers between blanks or commas, or a JSON array. The answer is one line of
-/// A numbers in [-1, 1] in the same form, at once, so that a script may talk to it through a pipe.
+/// A numbers in the same form, at once, so that a script may talk to it through a pipe. They are in [-1, 1], or between the bounds from
+/// which the data were rescaled.
 #[derive(Debug, Args)]
 pub struct Act {
     /// run directory, checkpoint or policy file
@@ -29,7 +30,7 @@ impl Act {
         let mut policy = Restored::open(&self.run)?;
         let how = if self.explore { policy.options.exploration } else { Exploration::Greedy };
         let mut actor = policy.agent.actor(1, how, &policy.options);
-        let (mut state, seed) = (Vec::new(), common.seed.unwrap_or(0));
+        let (mut state, mut action, seed) = (Vec::new(), Vec::new(), common.seed.unwrap_or(0));
         let mut out = io::stdout().lock();
         for (k, line) in io::stdin().lock().lines().enumerate() {
             let line = line.map_err(|e| TrainError::Input(format!("standard input: cannot read: {e}")))?;
@@ -40,7 +41,11 @@ impl Act {
             read(text, policy.agent.dims.s, &mut state)
                 .map_err(|what| TrainError::Input(format!("standard input, line {}: {what}", k + 1)))?;
             policy.scales.observation.apply(&mut state);
-            let action = actor.act(&mut policy.agent.store, &state, seed, k as u64);
+            action.clear();
+            action.extend_from_slice(actor.act(&mut policy.agent.store, &state, seed, k as u64));
+            if let Some(bounds) = &policy.scales.action {
+                bounds.restore(&mut action);
+            }
             let numbers: Vec<String> = action.iter().map(f32::to_string).collect();
             let answer = match common.json || text.starts_with('[') {
                 true => format!("[{}]", numbers.join(", ")),

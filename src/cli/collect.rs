@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use baq_datasets::scale::ActionBounds;
 use baq_datasets::write;
 use clap::Args;
 use serde_json::json;
@@ -71,7 +72,13 @@ impl Collect {
             Some(p) => format!("{}, actions: {how}", p.describe()),
             None => "uniform random actions".into(),
         };
-        let options = write::Options { algorithm: Some(author.clone()), ..write::Options::default() };
+        let bounds =
+            env.action_bounds().map(|(low, high)| ActionBounds::new(spec.id, low, high)).transpose()?;
+        let options = write::Options {
+            algorithm: Some(author.clone()),
+            action_bounds: bounds,
+            ..write::Options::default()
+        };
         new_file::create(&self.out, |file| Ok(write::encode(&self.out, &columns, &options, file)?))?;
         let c = Collected::of(&columns, spec);
         if common.json {

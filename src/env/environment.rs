@@ -89,6 +89,11 @@ pub trait Env: Send {
         self.spec().max_episode_steps
     }
 
+    /// What -1 and 1 stand for in the task's own actions, A lower and A upper bounds; `None` if just that.
+    fn action_bounds(&self) -> Option<(Vec<f32>, Vec<f32>)> {
+        None
+    }
+
     /// Starts an episode and writes its first observation `[S]`. The start depends on `seed` and
     /// `episode` alone, never on what happened before.
     ///

@@ -17,7 +17,7 @@
 //!
 //! W_k is `pi.layerK.weight` `[inputs, outputs]`, b_k `pi.layerK.bias`. The action is tanh f in heads D and TG (there of the
 //! first A of the 2 A components: the others are log σ) and in head G with a mean of `Tanh`, else f; then it is clipped
-//! to [-1, 1]. [`crate::nn::Policy`] has the heads; `baq explain` prints them for a method. In NumPy, for IQL, BC, TD3, TD3+BC, SAC, CQL and
+//! to [-1, 1], and laid between `scale.action.low` and `scale.action.high` if the data were rescaled. [`crate::nn::Policy`] has the heads; `baq explain` prints them for a method. In NumPy, for IQL, BC, TD3, TD3+BC, SAC, CQL and
 //! whatever else acts by one policy without layer normalisation:
 //!
 //! ```python

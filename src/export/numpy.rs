@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `pi.layerK.weight`, `pi.layerK.bias`, ... | every parameter that acting reads, under its path in checkpoints |
 //! | `scale.observation.mean`, `scale.observation.std` | `[S]`, of the states that the networks see |
+//! | `scale.action.low`, `scale.action.high` | `[A]`, what -1 and 1 stand for, if the data were rescaled |
 //! | `actions` | A |
 //! | `squashed` | whether the policy's mode is put through a tanh |
 
@@ -38,6 +39,10 @@ fn arrays(policy: &Restored) -> Result<Vec<u8>, WriteNpzError> {
     let scale = &policy.scales.observation;
     npz.add_array("scale.observation.mean", &ArrayView1::from(&scale.mean))?;
     npz.add_array("scale.observation.std", &ArrayView1::from(&scale.std))?;
+    if let Some(bounds) = &policy.scales.action {
+        npz.add_array("scale.action.low", &ArrayView1::from(bounds.low()))?;
+        npz.add_array("scale.action.high", &ArrayView1::from(bounds.high()))?;
+    }
     npz.add_array("actions", &arr0(agent.dims.a as i64))?;
     let linear =
         matches!(agent.learner.policy().head(), Head::Clipped | Head::Gaussian { mean: Mean::Linear, .. });

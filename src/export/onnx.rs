@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `observation` | `[batch, S]` | raw, as the environment gives it |
 //! | one more for every stream of random numbers, if the method draws even when evaluated | `[heads, rows, columns]` | the metadata say what to draw it from |
-//! | `action` | `[batch, A]` | clipped to [-1, 1] |
+//! | `action` | `[batch, A]` | clipped to [-1, 1]; in the task's own unit, if the data were rescaled from it |
 //!
 //! Between them every tensor has the graph's three extents, heads, rows and columns. The number of rows is free: acting is traced
 //! for two numbers of rows, and what differs between them grows with the batch.
@@ -133,7 +133,18 @@ impl<'a> Lowering<'a> {
 
     fn output(&mut self) {
         let (_, id) = self.traces[0].outputs[0];
-        let (action, first) = (self.names[id.index()].clone(), self.out.whole(&[0]));
+        let (mut action, first) = (self.names[id.index()].clone(), self.out.whole(&[0]));
+        if let Some(bounds) = &self.policy.scales.action {
+            // low + (a + 1) (high - low) / 2, as a factor and an addend.
+            let pairs =
+                || bounds.low().iter().zip(bounds.high()).map(|(l, h)| (f64::from(*l), f64::from(*h)));
+            let factor: Vec<f32> = pairs().map(|(low, high)| ((high - low) / 2.0) as f32).collect();
+            let addend: Vec<f32> = pairs().map(|(low, high)| ((high + low) / 2.0) as f32).collect();
+            let factor = self.out.tensor(&[1, 1, factor.len()], &factor);
+            let addend = self.out.tensor(&[1, 1, addend.len()], &addend);
+            let scaled = self.out.emit("Mul", &[&action, &factor], Vec::new());
+            action = self.out.emit("Add", &[&scaled, &addend], Vec::new());
+        }
         self.out.emit_as("Squeeze", &[&action, &first], Vec::new(), "action");
         let a = self.policy.agent.dims.a;
         self.out.graph.output.push(value("action", &[Count::Batches(1), Count::Fixed(a)]));

@@ -11,4 +11,8 @@ def act(policy, observation):
     for k, (w, b) in enumerate(layers):
         h = h @ w + b if k + 1 == len(layers) else np.maximum(h @ w + b, 0)
     mean = h[..., : int(z["actions"])]
-    return np.clip(np.tanh(mean) if z["squashed"] else mean, -1, 1)
+    action = np.clip(np.tanh(mean) if z["squashed"] else mean, -1, 1)
+    if "scale.action.low" not in z:
+        return action
+    low, high = z["scale.action.low"], z["scale.action.high"]
+    return low + (action + 1) * 0.5 * (high - low)

@@ -77,7 +77,8 @@ pub fn columns(saved: &Saved, spec: &Spec) -> Result<Columns, TrainError> {
         return refuse(format!("expected all {steps} transitions that were collected, got {n}"));
     }
     let scales = saved.scales()?;
-    let raw = scales.reward.scale == 1.0
+    let raw = scales.action.is_none()
+        && scales.reward.scale == 1.0
         && scales.reward.shift == 0.0
         && scales.observation.mean.iter().all(|x| *x == 0.0)
         && scales.observation.std.iter().all(|x| *x == 1.0);

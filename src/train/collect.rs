@@ -1,12 +1,14 @@
 //! Recording transitions: a policy, or uniform random actions, in one environment.
 //!
 //! What is recorded is raw: observations and rewards as the environment gives them, actions as they were
-//! applied. The rows are a function of (policy, kernels, environment, seed), and fewer steps are the first of more.
+//! applied, in [-1, 1]. The rows are a function of (policy, kernels, environment, seed), and fewer steps are the first of more.
 
+use baq_datasets::scale::ActionBounds;
 use baq_datasets::{Columns, Ending, Source, episodes, returns, scores};
 use baq_kernels::Kernels;
 use ndarray::{Array1, Array2};
 
+use super::action_map::ActionMap;
 use super::agent::{Actor, Agent};
 use super::data::Scales;
 use super::error::TrainError;
@@ -38,6 +40,23 @@ impl<'a> Behaviour<'a> {
         let actor = Box::new(policy.agent.actor_on(kernels, 1, how, &policy.options));
         Behaviour::Policy { agent: &mut policy.agent, scales: &policy.scales, actor }
     }
+
+    /// What the ends of [-1, 1] stand for in its actions, if its data were rescaled.
+    fn action_bounds(&self) -> Option<&'a ActionBounds> {
+        match self {
+            Behaviour::Random => None,
+            Behaviour::Policy { scales, .. } => scales.action.as_ref(),
+        }
+    }
+}
+
+/// Whether so many transitions of these widths fit in memory.
+fn check_room((s_dim, a_dim): (usize, usize), steps: u64) -> Result<(), TrainError> {
+    let mut needs = Needs::default();
+    // Thrice: lists that grow have room for twice what they hold, and what is written is copied.
+    let bytes = 12.0 * (2 * s_dim + a_dim + 2) as f64 * steps as f64;
+    needs.add("the recorded transitions", bytes, vec!["--steps".into()]);
+    needs.check()
 }
 
 /// Steps an environment `steps` times, beginning new episodes as old ones end. `None` if a signal
@@ -58,11 +77,9 @@ pub fn collect(
     let mut observation = vec![0.0; s_dim];
     let mut state = vec![0.0; s_dim];
     let mut action = vec![0.0; a_dim];
-    let mut needs = Needs::default();
-    // Thrice: lists that grow have room for twice what they hold, and what is written is copied.
-    let bytes = 12.0 * (2 * s_dim + a_dim + 2) as f64 * steps as f64;
-    needs.add("the recorded transitions", bytes, vec!["--steps".into()]);
-    needs.check()?;
+    let mut room = vec![0.0; a_dim];
+    let map = ActionMap::new(behaviour.action_bounds(), env);
+    check_room((s_dim, a_dim), steps)?;
     let mut episode = 0;
     env.reset(seed, episode, &mut observation);
     for step in 0..steps {
@@ -70,7 +87,9 @@ pub fn collect(
             Behaviour::Random => uniform_action(seed, Stream::Collect, step, &mut action),
             Behaviour::Policy { agent, scales, actor } => {
                 scales.state(&observation, &mut state);
-                action.copy_from_slice(actor.act(&mut agent.store, &state, seed, step));
+                let chosen = actor.act(&mut agent.store, &state, seed, step);
+                let applied = map.apply(chosen, &mut room);
+                action.iter_mut().zip(applied).for_each(|(to, a)| *to = a.clamp(-1.0, 1.0));
             }
         }
         observations.extend(observation.iter().map(|x| *x as f32));

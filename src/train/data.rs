@@ -1,9 +1,10 @@
 //! From a file to what training reads: scaled columns, and the constants that scale the environment alike.
+//! Above 400 lines because what a file is, what is unusual in it and what losses read of it are one way.
 
 use std::path::Path;
 
 use baq_datasets::inspect::{self, Expected, Summary};
-use baq_datasets::scale::{ObservationScale, RewardScale, RewardTransform};
+use baq_datasets::scale::{ActionBounds, ObservationScale, RewardScale, RewardTransform};
 use baq_datasets::{
     Columns, EMBEDDED_HOPPER, Ending, Options, Recording, Source, TimeLimit, d4rl, embedded_hopper, episodes,
     returns, scale, scores,
@@ -32,6 +33,8 @@ pub struct Scales {
     pub observation: ObservationScale,
     /// of rewards
     pub reward: RewardScale,
+    /// what the ends of [-1, 1] stand for in the actions of data that have been rescaled
+    pub action: Option<ActionBounds>,
 }
 
 /// Offline data, ready to train on.
@@ -51,15 +54,16 @@ pub struct Dataset {
 pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     let run: RunConfig = config.section();
     let data: DataConfig = config.section();
-    let (mut columns, facts) = match run.dataset.as_str() {
-        "" => (nothing(&run, &data)?, DatasetFacts::default()),
+    let (mut columns, facts, action) = match run.dataset.as_str() {
+        "" => (nothing(&run, &data)?, DatasetFacts::default(), None),
         file => {
             let recording = read(Path::new(file), data.clip_actions)?;
             let spec = if run.env.is_empty() { None } else { Some(env::spec(&run.env)?) };
             let (summary, options) = summarise(&recording, Path::new(file), spec, &data)?;
             let mut facts = DatasetFacts::of(&summary);
             facts.notes.extend(unusual(&summary, &run, data.mode));
-            (recording.into_columns(&options)?, facts)
+            let action = recording.action_bounds.clone();
+            (recording.into_columns(&options)?, facts, action)
         }
     };
     let audit: AuditConfig = config.section();
@@ -78,6 +82,7 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
             ObservationScaling::Standardise => ObservationScale::fit(columns.observations.view()),
         },
         reward: RewardScale::fit(transform, &columns)?,
+        action,
     };
     for states in [&mut columns.observations, &mut columns.next_observations] {
         scales.observation.apply(states.as_slice_mut().expect("invariant: columns are dense"));
@@ -234,6 +239,9 @@ fn unusual(summary: &Summary, run: &RunConfig, mode: DataMode) -> Vec<String> {
     if let (true, Some(limit)) = (summary.n_counted_out > 0 || !summary.has_timeouts, summary.assumed_limit())
     {
         notes.push(format!("time limit: {limit}"));
+    }
+    if let Some(bounds) = &summary.action_bounds {
+        notes.push(format!("actions have been rescaled: [-1, 1] stands for {bounds}, also of the policy"));
     }
     if let (true, Task::Foreign(id)) = (run.env.is_empty(), Task::of(Path::new(&run.dataset))) {
         let known: Vec<&str> = env::ids().collect();

@@ -3,6 +3,7 @@
 //! The environments, the noise and the seeds are its own, so that evaluating never changes
 //! training. Initial states are a function of (seed, number of the evaluation), equal for all methods.
 
+use super::action_map::ActionMap;
 use super::agent::{Actor, Agent};
 use super::data::Scales;
 use super::error::TrainError;
@@ -55,13 +56,15 @@ impl Play {
         let mut actor = policy.agent.actor(1, Exploration::Greedy, &OnlineConfig::default());
         let mut observation = vec![0.0; self.spec.obs_dim];
         let mut state = vec![0.0; self.spec.obs_dim];
+        let (map, mut room) =
+            (ActionMap::new(policy.scales.action.as_ref(), env), vec![0.0; self.spec.act_dim]);
         let mut played = Played { steps: 0, sum: 0.0, terminated: false };
         env.reset(seed, self.episode, &mut observation);
         look(env, played);
         while played.steps < most {
             policy.scales.state(&observation, &mut state);
             let action = actor.act(&mut policy.agent.store, &state, seed, 0);
-            let step = env.step(action, &mut observation)?;
+            let step = env.step(map.apply(action, &mut room), &mut observation)?;
             played = Played {
                 steps: played.steps + 1,
                 sum: played.sum + step.reward,
@@ -83,6 +86,7 @@ pub struct Evaluator {
     actor: Actor,
     observations: Vec<Vec<f64>>,
     states: Vec<f32>,
+    action: Vec<f32>,
     seed: u64,
 }
 
@@ -97,6 +101,7 @@ impl Evaluator {
             actor: agent.actor(episodes, Exploration::Greedy, &OnlineConfig::default()),
             observations: vec![vec![0.0; spec.obs_dim]; episodes],
             states: vec![0.0; episodes * spec.obs_dim],
+            action: vec![0.0; spec.act_dim],
             seed: derive(seed, Stream::EvalReset),
         })
     }
@@ -114,6 +119,7 @@ impl Evaluator {
         for (i, (env, obs)) in self.envs.iter_mut().zip(&mut self.observations).enumerate() {
             env.reset(self.seed, number * n as u64 + i as u64, obs);
         }
+        let map = self.envs.first().map(|env| ActionMap::new(scales.action.as_ref(), env.as_ref()));
         let mut returns = vec![0.0; n];
         let mut lengths = vec![0u64; n];
         let mut running = vec![true; n];
@@ -127,6 +133,7 @@ impl Evaluator {
                     continue;
                 }
                 let action = &actions[i * a_dim..(i + 1) * a_dim];
+                let action = map.as_ref().map_or(action, |map| map.apply(action, &mut self.action));
                 let step = self.envs[i].step(action, &mut self.observations[i])?;
                 returns[i] += step.reward;
                 lengths[i] += 1;

@@ -5,6 +5,7 @@
 //!
 //! The state after step N is a function of (configuration, data, what the run starts from, N).
 
+use super::action_map::ActionMap;
 use super::agent::{Actor, Agent};
 use super::batches::Batches;
 use super::cadence::{self, Due, Roles};
@@ -49,6 +50,9 @@ pub struct Interaction {
     next: Vec<f64>,
     state: Vec<f32>,
     action: Vec<f32>,
+    /// from the networks' actions to the environment's
+    map: ActionMap,
+    applied: Vec<f32>,
     record: Vec<f32>,
 }
 
@@ -76,6 +80,8 @@ impl Interaction {
             next: vec![0.0; s],
             state: vec![0.0; s],
             action: vec![0.0; a],
+            map: ActionMap::new(dataset.scales.action.as_ref(), env.as_ref()),
+            applied: vec![0.0; a],
             record: vec![0.0; layout.width()],
             options,
             env,
@@ -147,7 +153,7 @@ impl Interaction {
     fn step(&mut self, around: &mut Surroundings<'_>) -> Result<(), TrainError> {
         around.scales.state(&self.observation, &mut self.state);
         self.act(around);
-        let step = self.env.step(&self.action, &mut self.next)?;
+        let step = self.env.step(self.map.apply(&self.action, &mut self.applied), &mut self.next)?;
 
         let layout = around.batches.pools().layout();
         let mut put = |name: &str, values: &[f32]| {

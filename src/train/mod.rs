@@ -1,5 +1,6 @@
 //! How an agent is trained: the phases of a run, their batches, their loop, and what surrounds them.
 
+pub mod action_map;
 pub mod agent;
 pub mod annotation;
 pub mod batches;

@@ -115,7 +115,9 @@ impl Sources {
         let given = agent.adaptation.pretrain().into_iter().find_map(|fit| Some((fit.given?, fit.group)));
         if let (Some((given, group)), Some(model)) = (given, &self.model) {
             model.check_dataset(&dataset.facts)?;
-            if model.scales()?.observation != dataset.scales.observation {
+            let scales = model.scales()?;
+            if (&scales.observation, &scales.action) != (&dataset.scales.observation, &dataset.scales.action)
+            {
                 return Err(TrainError::Input(format!(
                     "{}: expected a behaviour model trained on states scaled as in {}, got another scaling; train it with the same data.* options",
                     model.file(),

@@ -20,7 +20,7 @@
 
 use std::path::Path;
 
-use baq_datasets::scale::{ObservationScale, RewardScale};
+use baq_datasets::scale::{ActionBounds, ObservationScale, RewardScale};
 
 use super::agent::Agent;
 use super::believable;
@@ -207,6 +207,9 @@ fn write_state(w: &mut Writer, c: &Counters, scales: &Scales, (s, a): (usize, us
     w.tensor("scale.observation.std", &[scale.std.len()], &scale.std[..]);
     let reward = [scales.reward.scale, scales.reward.shift];
     w.tensor("scale.reward", &[2], reward);
+    if let Some(bounds) = &scales.action {
+        w.tensor("scale.action", &[2, a], [bounds.low(), bounds.high()].concat());
+    }
     w.tensor("dims", &[2], vec![s as u64, a as u64]);
 }
 
@@ -407,7 +410,7 @@ impl Saved {
 
     /// The transforms.
     pub fn scales(&self) -> Result<Scales, TrainError> {
-        let n = self.dims(1)?.s;
+        let Dims { s: n, a, .. } = self.dims(1)?;
         let reward = self.reader.tensor::<f32>("scale.reward", &[2])?;
         Ok(Scales {
             observation: ObservationScale {
@@ -415,6 +418,14 @@ impl Saved {
                 std: self.reader.tensor("scale.observation.std", &[n])?,
             },
             reward: RewardScale { scale: reward[0], shift: reward[1] },
+            action: match self.reader.contains("scale.action") {
+                true => {
+                    let mut low = self.reader.tensor::<f32>("scale.action", &[2, a])?;
+                    let high = low.split_off(a);
+                    Some(ActionBounds::new(&self.file, low, high)?)
+                }
+                false => None,
+            },
         })
     }
 

@@ -73,7 +73,7 @@ pub fn check_scales(origin: &Saved, scales: &Scales) -> Result<(), TrainError> {
         return Ok(());
     }
     Err(TrainError::Input(format!(
-        "{}: expected states and rewards scaled as its networks saw them, got other constants from the same data; go on with the version and the data.* options that it was trained with",
+        "{}: expected states, actions and rewards scaled as its networks saw them, got other constants from the same data; go on with the version and the data.* options that it was trained with",
         origin.file(),
     )))
 }

@@ -13,7 +13,7 @@ use crate::env::{EnvError, Step};
 const LONGEST: u32 = 1 << 16;
 
 /// What a program says when it is ready.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Sizes {
     protocol: u32,
     pub(super) observation: usize,
@@ -21,9 +21,22 @@ pub(super) struct Sizes {
     pub(super) limit: usize,
     #[serde(default)]
     pub(super) versions: String,
+    /// what -1 and 1 stand for; both or neither
+    #[serde(default)]
+    pub(super) low: Vec<f32>,
+    #[serde(default)]
+    pub(super) high: Vec<f32>,
 }
 
 impl Sizes {
+    /// Whether the bounds of actions, if there are any, are those of as many components, with room between them.
+    fn bounds_fit(&self) -> bool {
+        let none = self.low.is_empty() && self.high.is_empty();
+        let all = [self.low.len(), self.high.len()] == [self.action; 2];
+        let room = self.low.iter().zip(&self.high).all(|(low, high)| low < high && (high - low).is_finite());
+        none || (all && room)
+    }
+
     /// A checksum of what is to be the same when a saved state is gone on from.
     pub(super) fn version(&self) -> u32 {
         crc32c::crc32c(self.versions.as_bytes())
@@ -86,7 +99,7 @@ impl Child {
         let mut process = command.spawn().map_err(cannot)?;
         let requests = process.stdin.take().expect("invariant: it is piped");
         let answers = BufReader::new(process.stdout.take().expect("invariant: it is piped"));
-        let sizes = Sizes { protocol: 0, observation: 0, action: 0, limit: 0, versions: String::new() };
+        let sizes = Sizes::default();
         let mut child =
             Child { id: id.into(), process, requests, answers, said, sizes, numbers: 0, buffer: Vec::new() };
         child.sizes = child.hello()?;
@@ -102,6 +115,11 @@ impl Child {
         let wrong = |what: String| failed(&self.id, what);
         match serde_json::from_str::<Hello>(&line) {
             Ok(Hello::Error { error }) => Err(wrong(error)),
+            Ok(Hello::Ready(sizes)) if !sizes.bounds_fit() => Err(wrong(format!(
+                "expected `low` and `high` to be {} numbers each, one below the other, got {}",
+                sizes.action,
+                line.trim()
+            ))),
             Ok(Hello::Ready(sizes)) => match (sizes.protocol, sizes.observation, sizes.action, sizes.limit) {
                 (1, 1..=100_000, 1..=10_000, 1..) => Ok(sizes),
                 _ => Err(wrong(format!(

@@ -77,14 +77,15 @@ try:
     limit = made.spec.max_episode_steps
     if limit is None:
         raise ValueError("expected a time limit (max_episode_steps), got none")
-    hello(protocol=1, observation=size(observations), action=int(np.prod(actions.shape)), limit=limit, versions=versions())
+    low, high = (np.asarray(x, dtype=np.float64).ravel() for x in (actions.low, actions.high))
+    plain = bool((low == -1).all() and (high == 1).all())
+    bounds = {} if plain else dict(low=low.tolist(), high=high.tolist())
+    hello(protocol=1, observation=size(observations), action=int(np.prod(actions.shape)), limit=limit, versions=versions(), **bounds)
 except Exception as e:
     hint = f"; not installed: {', '.join(missing)}" if missing else ""
     hello(error=f"{type(e).__name__}: {e}{hint}")
     sys.exit()
 
-low, high = (np.asarray(x, dtype=np.float64).ravel() for x in (actions.low, actions.high))
-plain = (low == -1).all() and (high == 1).all()
 count = low.size
 free, environments = [made], {}
 # Some tasks, as OGBench's, draw from NumPy's global generator: every environment has a state of its own of it.

@@ -14,6 +14,7 @@
 //!
 //! ```text
 //! {"protocol": 1, "observation": S, "action": A, "limit": STEPS, "versions": "..."}      or {"error": "..."}
+//! {..., "low": [A numbers], "high": [A numbers]}      if -1 and 1 stand for these in the task's own actions
 //!
 //! request                                 answer
 //! 'R' number:u32 seed:u64                 0 observation:f64[S]
@@ -137,6 +138,12 @@ impl Process {
 impl Env for Process {
     fn spec(&self) -> &Spec {
         self.spec
+    }
+
+    fn action_bounds(&self) -> Option<(Vec<f32>, Vec<f32>)> {
+        let child = lock(&self.child);
+        let sizes = &child.sizes;
+        (!sizes.low.is_empty()).then(|| (sizes.low.clone(), sizes.high.clone()))
     }
 
     fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]) {
