@@ -186,18 +186,24 @@ mod tests {
         let down = [0.0, 0.0, -1.0];
         let capsule = Shape::Capsule { radius: 0.5, half: 2.0 };
         let cylinder = Shape::Cylinder { radius: 0.5, half: 2.0 };
-        assert_eq!(distance(capsule, [0.0; 3], x), Some(7.5));
-        assert_eq!(distance(cylinder, [0.0; 3], x), Some(8.0));
-        assert_eq!(distance(Shape::Ellipsoid([0.5, 0.5, 3.0]), [0.0; 3], x), Some(7.0));
-        assert_eq!(distance(Shape::Cuboid([0.5, 1.0, 4.0]), [0.0; 3], x), Some(6.0));
+        let near = |shape: Shape, from: Vector, along: Vector, expected: f64| {
+            let got = distance(shape, from, along);
+            assert!(
+                got.is_some_and(|d| (d - expected).abs() < 1e-12),
+                "{shape:?}: {got:?}, expected {expected}"
+            );
+        };
+        near(capsule, [0.0; 3], x, 7.5);
+        near(cylinder, [0.0; 3], x, 8.0);
+        near(Shape::Ellipsoid([0.5, 0.5, 3.0]), [0.0; 3], x, 7.0);
+        near(Shape::Cuboid([0.5, 1.0, 4.0]), [0.0; 3], x, 6.0);
         for (shape, z) in [(capsule, 0.5), (cylinder, 0.5), (Shape::Cuboid([0.5, 1.0, 4.0]), 0.5)] {
-            assert_eq!(distance(shape, [11.0, 0.0, 3.0], down), Some(3.0 - z), "{shape:?}");
+            near(shape, [11.0, 0.0, 3.0], down, 3.0 - z);
             assert_eq!(distance(shape, [20.0, 0.0, 3.0], down), None, "{shape:?}");
             assert_eq!(distance(shape, [0.0; 3], [-1.0, 0.0, 0.0]), None, "behind: {shape:?}");
         }
         // Past the end of the cylinder, on the half sphere.
-        let met = distance(capsule, [12.3, 0.0, 3.0], down);
-        assert!((met.unwrap() - 2.6).abs() < 1e-12, "{met:?}");
+        near(capsule, [12.3, 0.0, 3.0], down, 2.6);
         assert_eq!(distance(cylinder, [12.3, 0.0, 3.0], down), None);
     }
 
