@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-pub use baq_datasets::files::{open, read, read_to_string};
+pub use baq_datasets::files::{open, read, read_so_far, read_to_string};
 
 /// Our own cache folder, `.../baq`; `None` when there is no home.
 pub fn cache() -> Option<PathBuf> {

@@ -339,6 +339,7 @@ fn the_last_line_says_what_next_or_gives_the_verdict() {
         ("options iql", "Set one with --set"),
         ("explain --env toy", "next: baq options iql"),
         ("report iql bc", "open report/report.html"),
+        ("watch iql bc", "next: baq report iql bc"),
         ("collect --from iql --steps 10 --out c.hdf5", "next: baq data inspect c.hdf5 --env toy"),
         ("train --data toy.hdf5 --env none --updates 1 --out t --quiet", "next: baq finetune --from t"),
         ("audit gradients --algo bc", "bc: gradients agree"),
@@ -369,7 +370,8 @@ fn every_command_prints_one_json_object() {
             &format!("audit trace {golden} --json"),
             "method updates passed worst_f64 worst_f32 tolerance_f64 tolerance_f32 tensors losses verdict",
         ),
-        ("report bc --json", "report runs groups"),
+        ("report bc --json", "report runs groups unfinished"),
+        ("watch bc --json", "runs"),
         ("options --json", "sections presets"),
         ("options baq --json", "section options about"),
     ] {

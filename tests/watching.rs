@@ -146,3 +146,85 @@ fn a_log_has_lines() {
     assert!(lines[2].starts_with("offline 40/40  "), "{said}");
     assert_eq!(succeed(&place, &format!("{line} --quiet --out quiet")), "");
 }
+
+/// Watches in a terminal of 80 columns and 24 lines until there is a picture, then presses Ctrl-C.
+const PTY: &str = r#"
+import fcntl, os, pty, struct, sys, termios
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    os.execv(sys.argv[1], ["baq", "watch", "run"])
+seen, pressed = b"", False
+while True:
+    try:
+        more = os.read(terminal, 65536)
+    except OSError:
+        break
+    seen += more
+    if not more:
+        break
+    if b"Ctrl-C ends" in seen and not pressed:
+        pressed = True
+        os.write(terminal, b"\x03")
+code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.stdout.buffer.write(seen)
+print("code", code)
+"#;
+
+fn output(place: &Path, line: &str, columns: &str) -> (i32, String, String) {
+    let out = baq(place, line).env("COLUMNS", columns).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (out.status.code().unwrap(), text(&out.stdout), text(&out.stderr))
+}
+
+/// While it goes on, and when it has been killed: the same words in the terminal, as JSON and on the page.
+#[test]
+fn a_run_that_goes_on_is_watched_and_reported() {
+    let place = place("watching-live");
+    fs::create_dir_all(place.join("notes")).unwrap();
+    let mut run = spawn(&place, ENDLESS);
+    until(&place.join("run/evaluations.csv"), 4);
+    let (code, stdout, stderr) = output(&place, "report run notes data.hdf5 --out page --json", "80");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("notes: no run (config.toml is missing), left out"), "{stderr}");
+    assert!(stderr.contains("data.hdf5: no run"), "{stderr}");
+    let said: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let open = said["unfinished"][0].as_str().unwrap();
+    assert!(open.starts_with("td3_bc (running, ") && open.ends_with(" of 10,000,000 updates)"), "{open}");
+    let page = fs::read_to_string(place.join("page/report.html")).unwrap();
+    for needle in ["td3_bc (running, ", "<td>running</td>", "Partial: td3_bc (running, ", "One seed each"] {
+        assert!(page.contains(needle), "{needle}");
+    }
+    // Its own page is what says that a run has ended.
+    assert_eq!(output(&place, "report run", "80").0, 0);
+    assert!(place.join("report/report.html").exists() && !place.join("run/report.html").exists());
+    let (code, _, stderr) = output(&place, "report run --out run", "80");
+    assert!(code == 2 && stderr.contains("got that of a run that has not ended"), "{stderr}");
+    for (columns, line) in [("80", "watch run --once"), ("120", "watch run"), ("60", "watch run notes")] {
+        let (code, stdout, _) = output(&place, line, columns);
+        assert_eq!(code, 0);
+        let widest = stdout.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= columns.parse().unwrap(), "{widest} columns of {columns}:\n{stdout}");
+        assert!(stdout.contains("running") && stdout.contains("/10,000,000 updates"), "{stdout}");
+        assert!(!stdout.contains('\u{1b}'), "no terminal, no codes");
+    }
+    let (_, stdout, _) = output(&place, "watch run --json", "80");
+    let said: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let row = &said["runs"][0];
+    assert_eq!((&row["state"], &row["planned"]), (&"running".into(), &10_000_000.into()));
+    assert!(row["seconds_left"].as_f64().unwrap() > 1.0 && row["metrics"]["td_rms"].is_number(), "{row}");
+    let seen =
+        Command::new("python3").args(["-c", PTY, env!("CARGO_BIN_EXE_baq")]).current_dir(&place).output();
+    let seen = String::from_utf8_lossy(&seen.unwrap().stdout).into_owned();
+    let (live, after) = seen.split_once("\u{1b}[?1049l").expect("the screen of its own is left");
+    assert!(live.contains("\u{1b}[?1049h") && live.contains("Ctrl-C ends watching"), "{seen}");
+    assert!(after.contains("running") && after.trim_end().ends_with("code 0"), "{seen}");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let (code, stdout, _) = output(&place, "watch run", "80");
+    assert!(code == 0 && stdout.contains("stopped"), "{stdout}");
+    for line in ["report notes data.hdf5", "watch notes", "watch run nothing"] {
+        let (code, _, stderr) = output(&place, line, "80");
+        assert!(code == 2 && stderr.contains("expected the directory of a run"), "{line}: {stderr}");
+    }
+}

@@ -23,16 +23,25 @@ pub fn open(path: &Path) -> Result<File> {
 
 /// Reads a regular file whole. Errors: as for [`open`], and a file that does not fit in memory.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
-    read_at_most(path, u64::MAX)
+    read_at_most(path, u64::MAX, false)
 }
 
 /// Reads a regular file of text whole. Errors: as for [`open`], not UTF-8, longer than 4 GiB.
 pub fn read_to_string(path: &Path) -> Result<String> {
-    let bytes = read_at_most(path, LONGEST_TEXT)?;
+    text(read_at_most(path, LONGEST_TEXT, false)?)
+}
+
+/// Reads of a regular file of text that another process may append to what was there when it was opened, its last line perhaps not
+/// whole. Errors: as for [`read_to_string`].
+pub fn read_so_far(path: &Path) -> Result<String> {
+    text(read_at_most(path, LONGEST_TEXT, true)?)
+}
+
+fn text(bytes: Vec<u8>) -> Result<String> {
     String::from_utf8(bytes).map_err(|_| Error::new(ErrorKind::InvalidData, "not text (no valid UTF-8)"))
 }
 
-fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
+fn read_at_most(path: &Path, most: u64, grows: bool) -> Result<Vec<u8>> {
     let file = open(path)?;
     let long =
         |n: u64| Error::new(ErrorKind::FileTooLarge, format!("{n} bytes are too many to be read whole"));
@@ -42,6 +51,10 @@ fn read_at_most(path: &Path, most: u64) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     usize::try_from(length).ok().and_then(|n| bytes.try_reserve_exact(n).ok()).ok_or_else(|| long(length))?;
+    if grows {
+        file.take(length).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
     // Files of the kernel's own say that they are empty and are not; they may be endless.
     let limit = if length == 0 { MOST_UNTOLD } else { length };
     let mut file = file.take(limit.saturating_add(1));

@@ -45,8 +45,12 @@ pub static ALIGNED: Metric = Metric::new("aligned_density", "E[ l(s, a) ]", "", 
 /// Its floor.
 pub static FLOOR: Metric = Metric::new("density_floor", "E[ c(s) ]", "", "Density in the critics");
 /// How often it is there.
-pub static BELOW: Metric =
-    Metric::new("below_floor", "share of log pi_0(a|s) < c(s)", "", "Actions below the density's floor");
+pub static BELOW: Metric = Metric::new(
+    "below_floor",
+    "share of log pi_0(a|s) < c(s)",
+    Metric::SHARE,
+    "Actions below the density's floor",
+);
 /// Its weight.
 pub static WEIGHT: Metric = Metric::new("density_weight", "w", "", "Weight of the density in the critics");
 

@@ -153,7 +153,7 @@ pub static W_OFFLINE: Metric = Metric::new("w_offline", "mean w, offline rows of
 pub static W_ONLINE: Metric = Metric::new("w_online", "mean w, online rows of the batch", "", "Weights w");
 /// Effective sample size.
 pub static W_ESS: Metric =
-    Metric::new("w_effective_share", "(sum w)^2 / (B sum w^2)", "", "Effective sample share");
+    Metric::new("w_effective_share", "(sum w)^2 / (B sum w^2)", Metric::SHARE, "Effective sample share");
 /// Mean priority of offline rows.
 pub static RHO_OFFLINE: Metric =
     Metric::new("rho_offline", "mean rho of eq. 10, offline rows of the batch", "", "Priorities rho");

@@ -40,7 +40,7 @@ pub const DEFAULTS: &str = "[online]\nbuffer = \"mix(0.5)\"\nwarmup_steps = 5_00
 
 /// Share of states in which the new policy is chosen.
 pub static OWN_SHARE: Metric =
-    Metric::new("own_share", "share of states with j = 2", "", "Choice between the policies");
+    Metric::new("own_share", "share of states with j = 2", Metric::SHARE, "Choice between the policies");
 /// Its mean probability.
 pub static OWN_PROBABILITY: Metric =
     Metric::new("own_probability", "E[ P(2 | s) ]", "", "Choice between the policies");

@@ -41,7 +41,7 @@ crate::config! {
 
 /// How often the return wins.
 pub static BOUND_RATE: Metric =
-    Metric::new("calibrated_share", "share of Q_j(s, a~) < G(s)", "", "Calibrated values");
+    Metric::new("calibrated_share", "share of Q_j(s, a~) < G(s)", Metric::SHARE, "Calibrated values");
 
 /// CQL whose values of the policy's actions never fall below the recorded return.
 #[derive(Debug)]

@@ -29,7 +29,7 @@ pub static MODE_MSE: Metric =
     Metric::new("mode_mse", "E[ mean_i (pi_i(s) - a_i)^2 ]", "", "Distance of the policy from the data");
 /// Share of saturated actions.
 pub static SATURATION: Metric =
-    Metric::new("action_saturation", "share of |pi_i(s)| > 0.99", "", "Action saturation");
+    Metric::new("action_saturation", "share of |pi_i(s)| > 0.99", Metric::SHARE, "Action saturation");
 /// Spread of the policy.
 pub static POLICY_STD: Metric = Metric::new("policy_std", "E[ mean_i sigma_i(s) ]", "", "Policy spread");
 /// Mean of Q on the batch's actions.
@@ -54,8 +54,12 @@ pub static TD_RMS_ONLINE: Metric =
 /// Mean advantage.
 pub static ADV_MEAN: Metric = Metric::new("advantage_mean", "E[ A ]", "", "Advantage");
 /// Share of clipped weights.
-pub static ADV_CLIP: Metric =
-    Metric::new("advantage_clip_fraction", "share of e^(beta A) >= bound", "", "Clipped advantages");
+pub static ADV_CLIP: Metric = Metric::new(
+    "advantage_clip_fraction",
+    "share of e^(beta A) >= bound",
+    Metric::SHARE,
+    "Clipped advantages",
+);
 /// Mean weight of the cloned actions.
 pub static ADV_WEIGHT: Metric =
     Metric::new("advantage_weight_mean", "E[ min(e^(beta A), bound) ]", "", "Advantage weights");
@@ -63,12 +67,12 @@ pub static ADV_WEIGHT: Metric =
 pub static ADV_ESS: Metric = Metric::new(
     "advantage_effective_share",
     "(sum e)^2 / (B sum e^2), e = min(e^(beta A), bound)",
-    "",
+    Metric::SHARE,
     "Effective share of the cloned actions",
 );
 /// Share of online rows.
 pub static ONLINE_SHARE: Metric =
-    Metric::new("online_share", "online rows / B", "", "Online share of a batch");
+    Metric::new("online_share", "online rows / B", Metric::SHARE, "Online share of a batch");
 
 /// Name of the noise behind [`Q_RAND`], which only metrics read.
 pub const RANDOM_ACTION: &str = "uniform action";

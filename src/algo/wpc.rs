@@ -48,7 +48,8 @@ crate::config! {
 /// Loss of V.
 pub static VALUE_LOSS: Metric = Metric::new("value_loss", "L_V", "", "Loss of V");
 /// Share of the rows whose action is cloned.
-pub static CLONED: Metric = Metric::new("cloned_share", "E[ omega ]", "", "Share of the cloned rows");
+pub static CLONED: Metric =
+    Metric::new("cloned_share", "E[ omega ]", Metric::SHARE, "Share of the cloned rows");
 
 /// TD3 with a state value and another policy loss.
 #[derive(Debug)]

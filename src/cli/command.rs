@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use super::outcome::{Common, Verdict, exit_code};
 use super::{
     act, audit, bench, collect, data, demo, env, evaluate, explain, export, fetch, finetune, options, render,
-    report, study, suite, train,
+    report, study, suite, train, watch,
 };
 use crate::train::TrainError;
 
@@ -58,6 +58,8 @@ enum Command {
     /// Check gradients and updates
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Watch runs in the terminal
+    Watch(watch::Watch),
     /// Make a report of one or several runs
     Report(report::Report),
     /// Ask which method is better: a question as a file, answered by paired runs
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Env(c) => c.run(cli.common),
         Command::Explain(c) => c.run(cli.common),
         Command::Audit(c) => c.run(cli.common),
+        Command::Watch(c) => c.run(cli.common),
         Command::Report(c) => c.run(cli.common),
         Command::Study(c) => c.run(cli.common),
         Command::Bench(c) => c.run(cli.common),

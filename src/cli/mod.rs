@@ -31,6 +31,7 @@ pub mod fetch;
 pub mod finetune;
 pub mod hints;
 pub mod learn;
+mod named_runs;
 pub mod names;
 mod new_file;
 pub mod notes;
@@ -45,6 +46,7 @@ pub mod setup;
 pub mod study;
 pub mod suite;
 pub mod train;
+pub mod watch;
 
 pub use command::main;
 pub use outcome::{Common, Outcome, Verdict};

@@ -26,6 +26,17 @@ pub fn print_line(text: std::fmt::Arguments<'_>) {
     }
 }
 
+/// Columns and lines of the terminal that standard output is.
+pub fn terminal() -> Option<(usize, usize)> {
+    #[cfg(unix)]
+    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
+        && size.ws_col > 0
+    {
+        return Some((size.ws_col.into(), size.ws_row.into()));
+    }
+    None
+}
+
 /// Says what is unusual about the data of a run. It goes to stderr: results stay one JSON object.
 pub fn say_notes(facts: &DatasetFacts) {
     for note in &facts.notes {

@@ -2,7 +2,7 @@
 
 use super::axis;
 use super::canvas::{Anchor, Canvas, Chart, Dash, GRID, INK, MUTED};
-use super::font::text_width;
+use super::font::{fitted, text_width};
 use super::frame::{Frame, Heading, MARGIN, Scale, TEXT, drawable, extent};
 use super::plot::colour;
 
@@ -99,16 +99,6 @@ impl Chart for Bars {
         frame.x_ticks(canvas, piece, false);
         frame.x_label(canvas, &self.x_label, frame.left, frame.right);
     }
-}
-
-/// A name, or as much of it as there is room for.
-pub(super) fn fitted(name: &str, size: f64, room: f64) -> String {
-    let fits = |text: &str| text_width(text, size) <= room + 0.5;
-    if fits(name) {
-        return name.into();
-    }
-    let mut shorter = name.char_indices().rev().map(|(end, _)| format!("{}\u{2026}", name[..end].trim_end()));
-    shorter.find(|text| fits(text.as_str())).unwrap_or_default()
 }
 
 impl Bar {

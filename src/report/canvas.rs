@@ -1,5 +1,6 @@
 //! Charts as SVG, and as PNG made from it.
 
+use super::axis::value;
 use super::font::typefaces;
 use crate::checkpoint::atomic::write_atomic;
 use crate::train::rundir::RunError;
@@ -63,6 +64,8 @@ pub struct Canvas {
     marks: String,
     /// Whether title and caption are left to the page around the chart.
     pub bare: bool,
+    /// Whether lines carry their values, for the page's script to show.
+    live: bool,
     /// Width in pixels.
     pub width: f64,
     /// Height in pixels.
@@ -80,6 +83,33 @@ impl Canvas {
             self.add(html! {
                 polyline points=(path(points)) fill="none" stroke=(colour) stroke-width=(width)
                     stroke-dasharray=[dash.pattern()] {}
+            });
+        }
+    }
+
+    /// A line whose points are values that a reader may ask for, under a name.
+    pub fn value_line(
+        &mut self,
+        points: &[(f64, f64)],
+        (colour, width, dash): (Colour, f64, Dash),
+        name: &str,
+        values: &[(f64, f64)],
+    ) {
+        if !self.live {
+            return self.line(points, colour, width, dash);
+        }
+        let texts: Vec<String> = values.iter().map(|(x, y)| format!("{x}:{}", value(*y))).collect();
+        self.add(html! {
+            polyline points=(path(points)) fill="none" stroke=(colour) stroke-width=(width)
+                stroke-dasharray=[dash.pattern()] data-n=(legible(name)) data-v=(texts.join(" ")) {}
+        });
+    }
+
+    /// A thin, pale line through the points.
+    pub fn thin_line(&mut self, points: &[(f64, f64)], colour: Colour) {
+        if points.len() > 1 {
+            self.add(html! {
+                polyline points=(path(points)) fill="none" stroke=(colour) stroke-width="1" stroke-opacity="0.4" {}
             });
         }
     }
@@ -107,7 +137,7 @@ impl Canvas {
 
     /// A chart on a part of the surface, without its title and caption.
     pub fn chart(&mut self, chart: &dyn Chart, (x, y): (f64, f64), (width, height): (f64, f64)) {
-        let mut part = Self { marks: String::new(), bare: true, width, height };
+        let mut part = Self { marks: String::new(), bare: true, live: self.live, width, height };
         chart.draw(&mut part);
         let place = format!("translate({},{})", tenths(x), tenths(y));
         self.add(html! { g transform=(place) { (PreEscaped(part.marks)) } });
@@ -181,7 +211,7 @@ pub trait Chart {
     #[doc(hidden)]
     fn marks(&self, (width, height): (u32, u32), bare: bool) -> Markup {
         let (width, height) = (f64::from(width), f64::from(height));
-        let mut canvas = Canvas { marks: String::new(), bare, width, height };
+        let mut canvas = Canvas { marks: String::new(), bare, live: bare, width, height };
         self.draw(&mut canvas);
         PreEscaped(canvas.marks)
     }

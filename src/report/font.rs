@@ -27,3 +27,13 @@ pub fn text_width(text: &str, size: f64) -> f64 {
     let advance = |c: char| metrics.advance_width(glyphs.map(c).unwrap_or_default()).unwrap_or_default();
     text.chars().map(|c| f64::from(advance(c))).sum::<f64>() * 1.1
 }
+
+/// A name, or as much of it as there is room for.
+pub(super) fn fitted(name: &str, size: f64, room: f64) -> String {
+    let fits = |text: &str| text_width(text, size) <= room + 0.5;
+    if fits(name) {
+        return name.into();
+    }
+    let mut shorter = name.char_indices().rev().map(|(end, _)| format!("{}\u{2026}", name[..end].trim_end()));
+    shorter.find(|text| fits(text.as_str())).unwrap_or_default()
+}

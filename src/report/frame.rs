@@ -2,7 +2,7 @@
 
 use super::axis;
 use super::canvas::{Anchor, Canvas, Colour, Dash, GRID, INK, MUTED};
-use super::font::text_width;
+use super::font::{fitted, text_width};
 
 /// Maps x to pixels: one straight piece, or two that meet at the switch.
 pub(super) struct Scale {
@@ -49,9 +49,16 @@ pub(super) fn padded((low, high): (f64, f64)) -> (f64, f64) {
         (foot, high + pad)
     } else {
         let half = (low.abs() * 0.1).max(0.5);
-        (low - half, low + half)
+        (if low >= 0.0 { (low - half).max(0.0) } else { low - half }, low + half)
     }
 }
+
+/// How much of what is behind a band shows through: opacity.
+pub(super) const BAND: f64 = 0.18;
+/// Ticks of y that are wanted, whatever the height: a picture and a page have the same.
+const Y_TICKS: usize = 5;
+/// A plot of less height has fewer.
+const LOW: f64 = 150.0;
 
 /// Type sizes.
 const TITLE: f64 = 16.0;
@@ -67,8 +74,19 @@ pub(super) struct Heading<'a> {
     pub(super) legend: &'a [LegendEntry],
 }
 
-/// A legend's entry: name, colour, how its swatch is drawn.
-pub(super) type LegendEntry = (String, Colour, Dash);
+/// What stands for a legend's entry.
+#[derive(Clone, Copy)]
+pub(super) enum Mark {
+    /// A line.
+    Line(Dash),
+    /// A thin, pale line.
+    Thin,
+    /// An area.
+    Band,
+}
+
+/// A legend's entry: name, colour, what stands for it.
+pub(super) type LegendEntry = (String, Colour, Mark);
 
 /// The frame of a chart: what is left below its heading is for the plot.
 pub(super) struct Frame {
@@ -94,7 +112,7 @@ impl Frame {
         let right = canvas.width - 18.0;
         let top = heading.draw(canvas, right) + 16.0;
         let bottom = canvas.height - 48.0;
-        let wanted = (((bottom - top) / 48.0) as usize).clamp(2, 7);
+        let wanted = if bottom - top < LOW { 3 } else { Y_TICKS };
         let ticks = axis::ticks(y.0, y.1, wanted);
         let widest = ticks.iter().map(|t| text_width(&t.1, TEXT)).fold(0.0, f64::max);
         let frame = Self { left: MARGIN + widest + 8.0, right, top, bottom, y };
@@ -150,13 +168,26 @@ impl Heading<'_> {
         if !self.legend.is_empty() {
             top += 22.0;
             let mut x = MARGIN;
-            for (name, colour, dash) in self.legend {
+            for (name, colour, mark) in self.legend {
+                let name = &fitted(name, TEXT, right - MARGIN - 26.0);
                 let width = 26.0 + text_width(name, TEXT) + 16.0;
                 if x + width > right + 16.0 && x > MARGIN {
                     x = MARGIN;
                     top += 19.0;
                 }
-                canvas.line(&[(x, top), (x + 20.0, top)], colour, 2.5, *dash);
+                let line = [(x, top), (x + 20.0, top)];
+                match mark {
+                    Mark::Line(dash) => canvas.line(&line, colour, 2.5, *dash),
+                    Mark::Thin => canvas.thin_line(&line, colour),
+                    Mark::Band => {
+                        let (above, below) = (top - 5.0, top + 5.0);
+                        canvas.area(
+                            &[(x, above), (x + 20.0, above), (x + 20.0, below), (x, below)],
+                            colour,
+                            BAND,
+                        );
+                    }
+                }
                 canvas.text(name, (x + 26.0, top), TEXT, INK, Anchor::Left);
                 x += width;
             }

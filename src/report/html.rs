@@ -1,11 +1,12 @@
-//! One page that holds everything: text, tables, pictures and style in a single file, no script.
+//! One page that holds everything: text, tables, pictures, style and a small script in a single file.
 
 use super::axis::value;
 use super::canvas::Chart;
 use super::curves;
-use super::plot::Histogram;
-use super::summary::{self, Figures, Group, LAST, Run, Spread, WINDOW};
-use crate::train::metrics::{DatasetFacts, Evaluation, Phase};
+use super::histogram::Histogram;
+use super::run::Run;
+use super::summary::{self, Figures, Group, LAST, Spread, WINDOW};
+use crate::train::metrics::{DatasetFacts, Distribution, Evaluation, Phase};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -14,26 +15,37 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 /// in the dark.
 const STYLE: &str = include_str!("style.css");
 
+/// Shows values under the pointer. Without it everything else of the page is there.
+const HOVER: &str = include_str!("hover.js");
+
+/// The size of the learning curve, on a page and as a picture: so their ticks are the same.
+pub(super) const WIDE: (u32, u32) = (1000, 440);
+
 /// What is not known.
 const NONE: &str = "\u{2013}";
 
-/// A chart in two shapes, of which the style shows the one that suits the screen.
-fn figure(chart: &impl Chart, wide: (u32, u32), narrow: (u32, u32)) -> Markup {
+/// A chart under its title.
+fn figure(chart: &impl Chart, content: Markup) -> Markup {
     html! {
         figure {
             figcaption {
                 b { (chart.title()) }
                 @if !chart.caption().is_empty() { " " span { (chart.caption()) } }
             }
-            div.wide { (chart.inline_svg(wide.0, wide.1)) }
-            div.narrow { (chart.inline_svg(narrow.0, narrow.1)) }
+            (content)
         }
     }
 }
 
+/// A chart in two shapes, of which the style shows the one that suits the screen.
+fn large_figure(chart: &impl Chart) -> Markup {
+    let wide = chart.inline_svg(WIDE.0, WIDE.1);
+    figure(chart, html! { div.wide { (wide) } div.narrow { (chart.inline_svg(380, 380)) } })
+}
+
 /// One of several charts side by side.
 pub(super) fn small_figure(chart: &impl Chart) -> Markup {
-    figure(chart, (540, 300), (380, 270))
+    figure(chart, chart.inline_svg(480, 280))
 }
 
 fn spread(s: &Option<Spread>, class: Option<&str>) -> Markup {
@@ -178,29 +190,53 @@ fn options_table(groups: &[Group], options: &[(String, Vec<String>)]) -> Markup 
     }
 }
 
-fn is_diagnosed(run: &Run) -> bool {
-    run.metrics.is_some() || !run.distributions.is_empty()
-}
-
-/// The diagnostics of the first run of each group.
+/// Metrics of all runs, then histograms of each.
 fn diagnostics(groups: &[Group]) -> Markup {
-    let charts = |run: &Run| {
-        html! {
-            div.charts {
-                @for chart in curves::metric_charts(run) { (small_figure(&chart)) }
-                @for of in &run.distributions { (small_figure(&Histogram { of })) }
+    let charts = curves::metric_charts(groups);
+    let place = summary::place(groups);
+    let titled = |run: &Run| -> Vec<Distribution> {
+        let title = |of: &Distribution| format!("{}{place}", of.title);
+        run.distributions.iter().map(|of| Distribution { title: title(of), ..of.clone() }).collect()
+    };
+    let spread: Vec<(&Group, &Run)> =
+        groups.iter().flat_map(|g| g.runs.iter().map(move |r| (g, r))).collect();
+    let spread: Vec<_> = spread.into_iter().filter(|(_, run)| !run.distributions.is_empty()).collect();
+    html! {
+        @if !charts.is_empty() {
+            h2 { "Metrics" }
+            p.hint { (curves::HOW_METRICS_ARE_DRAWN) }
+            div.charts { @for chart in &charts { (small_figure(chart)) } }
+        }
+        @if !spread.is_empty() { h2 { "Weights and priorities at the end" } }
+        @for (i, (group, run)) in spread.iter().enumerate() {
+            details open[i == 0] {
+                summary { (group.label) ", seed " (run.option("run", "seed")) }
+                div.charts { @for of in titled(run) { (small_figure(&Histogram { of: &of })) } }
             }
         }
-    };
+    }
+}
+
+/// How far runs have come, if one is not all there.
+fn progress_table(groups: &[Group]) -> Markup {
+    let open = groups.iter().any(|g| g.unfinished().is_some());
     html! {
-        @if groups.iter().flat_map(|g| &g.runs).any(is_diagnosed) { h2 { "Diagnostics" } }
-        @for (i, group) in groups.iter().enumerate() {
-            @if let Some(run) = group.runs.first().filter(|run| is_diagnosed(run)) {
-                @if groups.len() == 1 { (charts(run)) }
-                @else {
-                    details open[i + 1 == groups.len()] {
-                        summary { (group.label) ", seed " (run.option("run", "seed")) }
-                        (charts(run))
+        @if open {
+            h2 { "Progress" }
+            div.scroll {
+                table {
+                    thead { tr { th { "run" } th { "seed" } th { "state" } th { "done" } th { "evaluations" } th { "last return" } } }
+                    tbody {
+                        @for (group, run) in groups.iter().flat_map(|g| g.runs.iter().map(move |r| (g, r))) {
+                            tr {
+                                th { (group.label) }
+                                td { (run.option("run", "seed")) }
+                                td { (run.standing.state.word()) }
+                                td { (run.standing.progress()) }
+                                td { (run.evaluations.len()) }
+                                td { (run.last().map_or(NONE.into(), |(_, mean, _)| value(mean))) }
+                            }
+                        }
                     }
                 }
             }
@@ -278,6 +314,7 @@ pub(super) fn document(title: &str, subtitle: &str, notes: &[String], content: M
                     }
                     (content)
                 }
+                script { (PreEscaped(HOVER)) }
             }
         }
     };
@@ -320,7 +357,8 @@ pub fn illustrated_page(title: &str, groups: &[Group], notes: &[String], shown: 
     let datasets = summary::datasets(groups);
     let content = html! {
         h2 { "Learning" }
-        (figure(&curves::learning_curves(groups), (1080, 420), (380, 380)))
+        (large_figure(&curves::learning_curves(groups)))
+        (progress_table(groups))
         h2 { "Results" }
         @if summary::scored(groups) {
             h3 { "Normalised score" }
@@ -332,6 +370,9 @@ pub fn illustrated_page(title: &str, groups: &[Group], notes: &[String], shown: 
             "Headline: mean of the last " (LAST) " evaluations of a phase. The best one is given for the record; "
             "choosing it afterwards would flatter."
             @if groups.iter().any(|g| g.runs.len() > 1) { " Small figures: lowest and highest seed." }
+            @if groups.iter().any(|g| g.runs.len() > 1 && g.unfinished().is_some()) {
+                " Where seeds are not equally far, all of them are taken up to the last evaluation that they have in common."
+            }
         }
         (illustrations(shown))
         (differences_table(groups))

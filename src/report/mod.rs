@@ -5,26 +5,34 @@
 
 pub mod axis;
 pub mod bars;
+mod braille;
 pub mod canvas;
 pub mod curves;
 mod font;
 mod frame;
+mod histogram;
 pub mod html;
 pub mod panels;
 pub mod plot;
+mod run;
 pub mod scatter;
 pub mod sections;
+pub mod standing;
 pub mod summary;
+pub mod terminal;
 
 pub use bars::{Bar, Bars};
 pub use canvas::Chart;
 pub use curves::{learning_curves, metric_charts};
 pub use font::text_width;
+pub use histogram::Histogram;
 pub use html::{Illustration, illustrated_page, page};
 pub use panels::Panels;
-pub use plot::{Curves, Histogram, Series, XAxis};
+pub use plot::{Curves, Series, XAxis};
+pub use run::Run;
 pub use scatter::Scatter;
-pub use summary::{Group, OnlineFigures, Run, group};
+pub use standing::{Standing, State};
+pub use summary::{Group, OnlineFigures, group};
 
 use crate::checkpoint::atomic::{create_directories, write_atomic};
 use crate::train::rundir::{self, RunError};
@@ -59,8 +67,9 @@ pub fn write_illustrated(
     }
     create_directories(out).map_err(RunError::io(out, "create the directory"))?;
     write_page(&report, &illustrated_page(title, &groups, notes, shown))?;
-    write_atomic(&svg, curves.svg(900, 460).as_bytes()).map_err(RunError::io(&svg, "write the file"))?;
-    curves.png(&png, 900, 460)?;
+    let (width, height) = html::WIDE;
+    write_atomic(&svg, curves.svg(width, height).as_bytes()).map_err(RunError::io(&svg, "write the file"))?;
+    curves.png(&png, width, height)?;
     Ok(report)
 }
 

@@ -1,9 +1,8 @@
 //! Several charts under one title and one legend.
 
-use super::bars::fitted;
-use super::canvas::{Anchor, Canvas, Chart, INK};
-use super::font::text_width;
-use super::frame::{Heading, LegendEntry, TEXT};
+use super::canvas::{Anchor, Canvas, Chart, INK, MUTED};
+use super::font::{fitted, text_width};
+use super::frame::{Heading, LegendEntry, Mark, TEXT};
 use super::plot::{colour, dash};
 
 /// Charts in a grid.
@@ -14,6 +13,8 @@ pub struct Panels {
     pub caption: String,
     /// Names and places in the palette.
     pub legend: Vec<(String, usize)>,
+    /// What the bands are; empty without bands.
+    pub band: String,
     /// Most charts side by side.
     pub columns: usize,
     /// Size of a chart in pixels.
@@ -35,7 +36,10 @@ impl Panels {
     }
 
     fn entries(&self) -> Vec<LegendEntry> {
-        self.legend.iter().map(|(name, i)| (name.clone(), colour(Some(*i)), dash(Some(*i)))).collect()
+        let line = |i: usize| (colour(Some(i)), Mark::Line(dash(Some(i))));
+        let lines = self.legend.iter().map(|(name, i)| (name.clone(), line(*i).0, line(*i).1));
+        let band = (!self.band.is_empty()).then(|| (self.band.clone(), MUTED, Mark::Band));
+        lines.chain(band).collect()
     }
 
     /// The size of the whole in pixels.
@@ -47,7 +51,8 @@ impl Panels {
         // What stands above them, at its longest: text wraps, so a reserve of a line each.
         let room = f64::from(whole_width) - 60.0;
         let lines = |text: f64| (text / room).ceil();
-        let legend: f64 = self.legend.iter().map(|(name, _)| text_width(name, TEXT) + 42.0).sum();
+        let names = self.legend.iter().map(|(name, _)| name).chain(Some(&self.band));
+        let legend: f64 = names.map(|name| text_width(name, TEXT) + 42.0).sum();
         let above =
             TITLE + 19.0 * (lines(text_width(&self.caption, TEXT) * 1.05) + lines(legend * 1.1)) + 14.0;
         (whole_width, above as u32 + down * (height + NAME as u32))

@@ -1,9 +1,8 @@
-//! Curves and histograms.
+//! Curves.
 
 use super::canvas::{Canvas, Chart, Colour, Dash, INK, MUTED, PALETTE};
 use super::font::text_width;
-use super::frame::{Frame, Heading, LegendEntry, Scale, TEXT, drawable, extent, padded};
-use crate::train::metrics::Distribution;
+use super::frame::{BAND, Frame, Heading, LegendEntry, Mark, Scale, TEXT, drawable, extent, padded};
 
 /// One line, with the band around it if it has one.
 #[derive(Debug, Clone, Default)]
@@ -16,12 +15,19 @@ pub struct Series {
     pub band: Vec<(f64, f64, f64)>,
     /// Place in the palette; `None` draws it in grey.
     pub colour: Option<usize>,
+    /// Whether it is a thin, pale line behind the others.
+    pub thin: bool,
 }
 
 impl Series {
     /// A line without a band.
     pub fn new(label: impl Into<String>, colour: usize, points: Vec<(f64, f64)>) -> Self {
-        Self { label: label.into(), points, band: Vec::new(), colour: Some(colour) }
+        Self { label: label.into(), points, colour: Some(colour), ..Self::default() }
+    }
+
+    /// A thin line behind the others, without a name.
+    pub fn thin(colour: Option<usize>, points: Vec<(f64, f64)>) -> Self {
+        Self { points, colour, thin: true, ..Self::default() }
     }
 
     /// The mean over several runs, at every x that all of them have, in a band from the
@@ -34,8 +40,8 @@ impl Series {
         for (x, y) in first {
             let mut values = vec![*y];
             for run in others {
-                let found = run.iter().find(|p| p.0 == *x);
-                values.extend(found.map(|p| p.1));
+                let found = run.binary_search_by(|p| p.0.total_cmp(x)).ok();
+                values.extend(found.map(|i| run[i].1));
             }
             if values.len() < runs.len() {
                 continue;
@@ -53,21 +59,22 @@ impl Series {
 }
 
 /// The meaning of x.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum XAxis {
     /// One axis with this label.
     Plain(String),
     /// Below zero the offline phase in updates, above zero the online phase in environment
     /// steps: two scales that meet at the switch.
+    #[default]
     Switch,
 }
 
 /// Lines over a common axis.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Curves {
     /// Title.
     pub title: String,
-    /// A line under the title that says what the bands are, or nothing.
+    /// A line under the title that says how to read it, or nothing.
     pub caption: String,
     /// What y is, with its unit.
     pub y_label: String,
@@ -75,10 +82,18 @@ pub struct Curves {
     pub x: XAxis,
     /// The lines.
     pub series: Vec<Series>,
+    /// What the bands are, and what the thin lines, for the legend; empty without such.
+    pub band: String,
+    /// See `band`.
+    pub thin: String,
+    /// The range that y can have, if that is shown whole: shares go from 0 to 1.
+    pub y: Option<(f64, f64)>,
     /// Horizontal lines to compare with: name and height.
     pub references: Vec<(String, f64)>,
     /// Where the axis begins if that is before the first point.
     pub x_from: f64,
+    /// Where it ends if that is behind the last one.
+    pub x_to: Option<f64>,
     /// Axes that it has in common with other charts.
     pub shared: Option<Shared>,
 }
@@ -123,20 +138,29 @@ impl Curves {
         let lines = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.1));
         let bands = self.series.iter().flat_map(|s| s.band.iter().flat_map(|b| [b.1, b.2]));
         let references = self.references.iter().map(|r| r.1);
-        extent(lines.chain(bands).chain(references)).map_or((0.0, 1.0), padded)
+        let found = extent(lines.chain(bands).chain(references));
+        match (self.y, found) {
+            (None, found) => found.map_or((0.0, 1.0), padded),
+            (Some(y), None) => y,
+            (Some(y), Some(found)) => (y.0.min(found.0), y.1.max(found.1)),
+        }
     }
 
     fn x_range(&self) -> (f64, f64) {
         let points = self.series.iter().flat_map(|s| s.points.iter().map(|p| p.0));
         let (low, high) = extent(points).unwrap_or((0.0, 1.0));
+        let high = high.max(self.x_to.unwrap_or(high));
         (low.min(self.x_from), self.shared.map_or(high, |shared| shared.x_to))
     }
 
     fn legend(&self) -> Vec<LegendEntry> {
         let named = self.series.iter().filter(|s| !s.label.is_empty());
-        let series = named.map(|s| (s.label.clone(), colour(s.colour), dash(s.colour)));
+        let series = named.map(|s| (s.label.clone(), colour(s.colour), Mark::Line(dash(s.colour))));
+        let there = |name: &str, mark| (!name.is_empty()).then(|| (name.to_string(), MUTED, mark));
+        let behind = [there(&self.band, Mark::Band), there(&self.thin, Mark::Thin)].into_iter().flatten();
         let references = self.references.iter().zip(PATTERNS.iter().cycle());
-        series.chain(references.map(|((name, _), dash)| (name.clone(), MUTED, *dash))).collect()
+        let references = references.map(|((name, _), dash)| (name.clone(), MUTED, Mark::Line(*dash)));
+        series.chain(behind).chain(references).collect()
     }
 
     /// Draws the axis of x.
@@ -182,7 +206,7 @@ impl Series {
         if self.band.iter().all(|b| drawable(b.1) && drawable(b.2)) {
             let upper = self.band.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2)));
             let lower = self.band.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1)));
-            canvas.area(&upper.chain(lower).collect::<Vec<_>>(), colour(self.colour), 0.18);
+            canvas.area(&upper.chain(lower).collect::<Vec<_>>(), colour(self.colour), BAND);
         }
     }
 
@@ -192,7 +216,12 @@ impl Series {
         for run in self.points.split(|p| !drawable(p.1)) {
             let pixels: Vec<(f64, f64)> =
                 run.iter().map(|p| (scale.pixel(p.0), frame.y_pixel(p.1))).collect();
-            canvas.line(&pixels, colour(self.colour), width, dash(self.colour));
+            if self.thin {
+                canvas.thin_line(&pixels, colour(self.colour));
+                continue;
+            }
+            let stroke = (colour(self.colour), width, dash(self.colour));
+            canvas.value_line(&pixels, stroke, &self.label, run);
             // A line of one point would not show at all.
             if few || pixels.len() == 1 {
                 pixels.iter().for_each(|pixel| canvas.dot(*pixel, 2.6, colour(self.colour)));
@@ -222,91 +251,11 @@ impl Chart for Curves {
             canvas.line(&[(frame.left, y), (frame.right, y)], MUTED, 1.5, *dash);
         }
         self.series.iter().for_each(|s| s.draw_band(canvas, &frame, &scale));
-        self.series.iter().for_each(|s| s.draw_line(canvas, &frame, &scale, self.shared.is_some()));
-    }
-}
-
-/// A number of things, short: `912`, `20k`, `1.9M`.
-fn count(n: u64) -> String {
-    match n {
-        0..10_000 => n.to_string(),
-        10_000..1_000_000 => format!("{}k", (n + 500) / 1000),
-        _ => format!("{:.1}M", n as f64 / 1e6),
-    }
-}
-
-fn total(counts: &[u64]) -> u64 {
-    counts.iter().fold(0, |sum, n| sum.saturating_add(*n))
-}
-
-/// A histogram with one outline per origin, each as shares of its own total, so that a few
-/// thousand online transitions compare with a million offline ones.
-#[derive(Debug, Clone)]
-pub struct Histogram<'a> {
-    /// The counts.
-    pub of: &'a Distribution,
-}
-
-impl Histogram<'_> {
-    fn legend(&self) -> Vec<LegendEntry> {
-        let groups = self.of.groups.iter().enumerate();
-        groups
-            .map(|(i, (name, counts))| {
-                let n = count(total(counts));
-                (format!("{name} ({n})"), colour(Some(i)), dash(Some(i)))
-            })
-            .collect()
-    }
-
-    /// Percent of each group's total in each bin.
-    fn shares(&self) -> Vec<Vec<f64>> {
-        let share = |counts: &Vec<u64>| {
-            let total = total(counts).max(1) as f64;
-            counts.iter().map(|c| 100.0 * *c as f64 / total).collect()
-        };
-        self.of.groups.iter().map(|(_, counts)| share(counts)).collect()
-    }
-}
-
-impl Chart for Histogram<'_> {
-    fn title(&self) -> &str {
-        &self.of.title
-    }
-
-    fn draw(&self, canvas: &mut Canvas) {
-        let (shares, legend) = (self.shares(), self.legend());
-        let highest = shares.iter().flatten().copied().fold(1.0, f64::max);
-        let (title, y_label) = (&self.of.title, "share of each origin, %");
-        let heading = Heading { title, caption: "", y_label, legend: &legend };
-        let frame = Frame::draw(canvas, &heading, (0.0, highest * 1.05));
-        let (Some(&low), Some(&high)) = (self.of.edges.first(), self.of.edges.last()) else {
-            return;
-        };
-        if !(drawable(low) && drawable(high) && low < high) {
-            return;
+        let small = self.shared.is_some() || canvas.width < 600.0;
+        for thin in [true, false] {
+            let lines = self.series.iter().filter(|s| s.thin == thin);
+            lines.for_each(|s| s.draw_line(canvas, &frame, &scale, small));
         }
-        let piece = [low, high, frame.left, frame.right];
-        let scale = Scale::new(vec![piece]);
-        let pixel = |x: f64| scale.pixel(x).clamp(frame.left, frame.right);
-        for (i, shares) in shares.iter().enumerate() {
-            // One outline per stretch of filled bins: a line along zero would say nothing.
-            let edges = self.of.edges.windows(2);
-            let bins: Vec<(f64, f64, f64)> =
-                edges.zip(shares).map(|(edge, share)| (pixel(edge[0]), pixel(edge[1]), *share)).collect();
-            for filled in bins.split(|b| b.2 == 0.0).filter(|f| !f.is_empty()) {
-                let mut outline = vec![(filled[0].0, frame.bottom)];
-                for (from, to, share) in filled {
-                    let y = frame.y_pixel(*share);
-                    outline.extend([(*from, y), (*to, y)]);
-                }
-                outline.push((filled[filled.len() - 1].1, frame.bottom));
-                canvas.area(&outline, colour(Some(i)), 0.15);
-                canvas.line(&outline, colour(Some(i)), 1.8, dash(Some(i)));
-            }
-        }
-        frame.x_ticks(canvas, piece, false);
-        frame.x_label(canvas, &self.of.x_label, frame.left, frame.right);
-        frame.foot(canvas);
     }
 }
 
@@ -318,13 +267,11 @@ mod tests {
         let ramp = |k: f64| (-4..=4).map(|i| (f64::from(i) * 10.0, k * f64::from(i))).collect::<Vec<_>>();
         Curves {
             title: "A <title> & \"more\"".into(),
-            caption: String::new(),
             y_label: "score".into(),
-            x: XAxis::Switch,
             series: vec![Series::over_runs("two", 0, &[ramp(1.0), ramp(3.0)])],
             references: vec![("data".into(), 5.0)],
             x_from: -50.0,
-            shared: None,
+            ..Curves::default()
         }
     }
 
@@ -373,7 +320,5 @@ mod tests {
             ..curves()
         };
         assert!(empty.svg(300, 200).contains("none"));
-        let d = Distribution::of("w", "w", &[("offline", &[])], 3);
-        assert!(Histogram { of: &d }.svg(300, 200).contains("offline (0)"));
     }
 }

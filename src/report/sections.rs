@@ -1,7 +1,8 @@
 //! A page of headings, tables and charts, for reports that are not about learning curves.
 
+use super::histogram::Histogram;
 use super::html::{document, small_figure};
-use super::plot::{Curves, Histogram};
+use super::plot::Curves;
 use crate::train::metrics::Distribution;
 use maud::{Markup, html};
 
@@ -62,7 +63,7 @@ fn item(item: &Item) -> Markup {
     }
 }
 
-/// The page: everything in one file, no script.
+/// The page: everything in one file.
 pub fn sections_page(title: &str, subtitle: &str, notes: &[String], sections: &[Section]) -> String {
     let content = html! {
         @for section in sections {

@@ -1,9 +1,10 @@
-//! Runs read back from their directories, put together by experiment.
+//! Runs put together by experiment, and their figures.
 
+use super::run::{DATA, Run, count};
+use super::standing::State;
 use crate::train::Method;
-use crate::train::metrics::{self, DatasetFacts, Distribution, Evaluation, MetricAbout, MetricTable, Phase};
-use crate::train::rundir::{self, RunError};
-use std::path::{Path, PathBuf};
+use crate::train::metrics::{DatasetFacts, Evaluation, Phase};
+use indicatif::HumanCount;
 
 /// How many evaluations at the end of a phase make its headline figure. Never the best one.
 pub const LAST: usize = 5;
@@ -11,139 +12,6 @@ pub const LAST: usize = 5;
 /// Environment steps over which BAQ's paper scores fine-tuning: "the initial 30,000 steps", which may mean the evaluations
 /// at their end or all of them.
 pub const WINDOW: u64 = 30_000;
-
-/// One run as its directory tells it. Only the configuration and the evaluations must be there.
-#[derive(Debug, Clone)]
-pub struct Run {
-    /// Its directory.
-    pub dir: PathBuf,
-    /// Its resolved configuration as text.
-    pub config: String,
-    /// The same, parsed.
-    pub options: toml::Table,
-    /// Its evaluations.
-    pub evaluations: Vec<Evaluation>,
-    /// Its metrics, perhaps none.
-    pub metrics: Option<MetricTable>,
-    /// What the metrics mean.
-    pub about: Vec<MetricAbout>,
-    /// Its dataset, if known.
-    pub dataset: Option<DatasetFacts>,
-    /// Histograms by origin.
-    pub distributions: Vec<Distribution>,
-}
-
-/// `None` for a file that is not there; an error for one that is not understood.
-fn if_there<T>(
-    dir: &Path,
-    file: &str,
-    read: impl FnOnce(&Path) -> Result<T, RunError>,
-) -> Result<Option<T>, RunError> {
-    if dir.join(file).is_file() { read(dir).map(Some) } else { Ok(None) }
-}
-
-impl Run {
-    /// Reads a run directory; a run that is still being written may be read too.
-    pub fn load(dir: &Path) -> Result<Self, RunError> {
-        let path = dir.join(rundir::CONFIG);
-        let config = crate::files::read_to_string(&path)
-            .map_err(RunError::io(&path, "read the configuration of a run"))?;
-        let options = config.parse::<toml::Table>().map_err(|e| RunError::Format {
-            path,
-            line: 1,
-            expected: "a configuration".into(),
-            got: e.message().replace('\n', "; "),
-        })?;
-        let evaluations = if_there(dir, rundir::EVALUATIONS_CSV, metrics::read_evaluations)?;
-        Ok(Self {
-            dir: dir.to_path_buf(),
-            config,
-            options,
-            evaluations: evaluations.unwrap_or_default(),
-            metrics: if_there(dir, rundir::METRICS_CSV, MetricTable::read)?,
-            about: if_there(dir, rundir::METRICS_ABOUT, metrics::read_about)?.unwrap_or_default(),
-            dataset: if_there(dir, rundir::DATASET, metrics::read_dataset)?,
-            distributions: if_there(dir, rundir::DISTRIBUTIONS, metrics::read_distributions)?
-                .unwrap_or_default(),
-        })
-    }
-
-    /// The value of `section.key` as text; empty when it is not set.
-    pub fn option(&self, section: &str, key: &str) -> String {
-        match self.options.get(section).and_then(|s| s.get(key)) {
-            None => String::new(),
-            Some(toml::Value::String(text)) => text.clone(),
-            Some(other) => crate::config::value::render(other),
-        }
-    }
-
-    /// What decides the run's results, the seed apart, as (`section.key`, text); the data as [`DATA`], by their checksum
-    /// where it is known, wherever the file lies.
-    fn settings(&self) -> Vec<(String, String)> {
-        let mut all = Vec::new();
-        for (section, values) in &self.options {
-            for key in values.as_table().into_iter().flat_map(toml::Table::keys) {
-                let place = format!("{section}.{key}");
-                if section != "audit" && !BOOKKEEPING.contains(&place.as_str()) {
-                    all.push((place, self.option(section, key)));
-                }
-            }
-        }
-        let data = match &self.dataset {
-            Some(facts) if !facts.sha256.is_empty() => format!("{} {}", self.data(), facts.sha256),
-            _ => self.data(),
-        };
-        all.push((DATA.into(), data));
-        all
-    }
-
-    /// A short name of its data: the file without folders and ending; empty without data.
-    pub fn data(&self) -> String {
-        let named = match &self.dataset {
-            Some(facts) if !facts.name.is_empty() => facts.name.clone(),
-            _ => self.option("run", "dataset"),
-        };
-        Path::new(&named).file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
-    /// How far it has come, if that is not the length it is planned for: its last evaluation. Figures of runs at
-    /// different places are no seeds of one experiment.
-    fn unfinished(&self) -> Option<String> {
-        let last = self.evaluations.last()?.stamp;
-        let planned = |section, key| self.option(section, key).parse::<u64>().ok();
-        let (done, length, unit) = match last.phase {
-            Phase::Online => (last.env_step, planned("online", "env_steps"), "steps"),
-            _ => (last.update, planned("offline", "updates"), "updates"),
-        };
-        length.filter(|length| done < *length).map(|length| format!("{done} of {length} {unit}"))
-    }
-
-    pub(super) fn phase(&self, phase: Phase) -> impl Iterator<Item = &Evaluation> {
-        self.evaluations.iter().filter(move |e| e.stamp.phase == phase)
-    }
-
-    /// Evaluations as a curve: offline updates below zero, environment steps from zero on.
-    /// `None` where the value asked for is missing.
-    pub fn curve(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<(f64, f64)> {
-        let end = self.phase(Phase::Offline).map(|e| e.stamp.update).max().unwrap_or(0);
-        let x = |e: &Evaluation| match e.stamp.phase {
-            Phase::Online => e.stamp.env_step as f64,
-            _ => e.stamp.update as f64 - end as f64,
-        };
-        let mut curve: Vec<(f64, f64)> =
-            self.evaluations.iter().filter_map(|e| value(e).map(|v| (x(e), v))).collect();
-        // The last offline and the first online evaluation stand at the same place; the
-        // switch itself is measured by the latter.
-        curve.dedup_by(|next, kept| {
-            let same = next.0 == kept.0;
-            if same {
-                kept.1 = next.1;
-            }
-            same
-        });
-        curve
-    }
-}
 
 /// Runs that differ by their seed only.
 #[derive(Debug, Clone)]
@@ -154,21 +22,15 @@ pub struct Group {
     pub runs: Vec<Run>,
 }
 
-/// The data among the settings.
-const DATA: &str = "data";
-
-/// Options that decide no result: which of several equal runs it is, where its data lie, how often it writes itself down.
-const BOOKKEEPING: [&str; 5] =
-    ["run.seed", "run.dataset", "offline.checkpoint_every", "online.checkpoint_every", "online.log_every"];
-
 /// Settings that the name of a group has already.
 const IN_BASE: [&str; 4] = ["run.algo", "run.adapt", "run.env", DATA];
 
-/// Puts runs together that differ by their seed only and have come equally far, in the order of their first run.
+/// Puts runs together that differ by their seed only, in the order of their first run.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for run in runs {
-        let key = |run: &Run| (run.settings(), run.unfinished());
+        // What is fine-tuned has the settings of what it began with.
+        let key = |run: &Run| (run.settings(), run.standing.phase);
         let mine = key(&run);
         match groups.iter_mut().find(|g| key(&g.runs[0]) == mine) {
             Some(group) => group.runs.push(run),
@@ -189,7 +51,11 @@ fn labels(groups: &[Group]) -> Vec<String> {
     let several =
         |of: &dyn Fn(&Run) -> String| groups.iter().any(|g| of(&g.runs[0]) != of(&groups[0].runs[0]));
     let (data, env) = (several(&Run::data), several(&|run| run.option("run", "env")));
-    let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0], data, env)).collect();
+    // Beside what was fine-tuned, what was not says so.
+    let phase = |g: &Group| g.runs[0].standing.phase;
+    let online = groups.iter().any(|g| phase(g) == Phase::Online);
+    let suffix = |g: &Group| if online && phase(g) == Phase::Offline { ", offline" } else { "" };
+    let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0], data, env) + suffix(g)).collect();
     let differing = differences(groups);
     let label = |i: usize| {
         let twins: Vec<usize> = (0..bases.len()).filter(|j| *j != i && bases[*j] == bases[i]).collect();
@@ -210,10 +76,9 @@ fn labels(groups: &[Group]) -> Vec<String> {
 /// Algorithm and adaptation of a run, with its data and environment if they are asked for.
 fn base(run: &Run, with_data: bool, with_env: bool) -> String {
     let (algo, adapt) = (run.option("run", "algo"), run.option("run", "adapt"));
-    let online = run.phase(Phase::Online).next().is_some();
-    let mut name = match online {
-        true => Method::new(&algo, &adapt).title(|key| run.option(&adapt, key)),
-        false => algo,
+    let mut name = match run.standing.phase {
+        Phase::Online => Method::new(&algo, &adapt).title(|key| run.option(&adapt, key)),
+        Phase::Offline => algo,
     };
     let (data, env) = (run.data(), run.option("run", "env"));
     if with_data && !data.is_empty() {
@@ -221,9 +86,6 @@ fn base(run: &Run, with_data: bool, with_env: bool) -> String {
     }
     if with_env && !env.is_empty() {
         name.push_str(&format!(" in {env}"));
-    }
-    if let Some(place) = run.unfinished() {
-        name.push_str(&format!(" ({place})"));
     }
     name
 }
@@ -255,6 +117,18 @@ pub fn datasets(groups: &[Group]) -> Vec<&DatasetFacts> {
         }
     }
     all
+}
+
+/// The data and environments of all groups as the end of a title: `: hopper-medium, hopper-v4`; empty if nothing is known.
+pub(super) fn place(groups: &[Group]) -> String {
+    let runs = || groups.iter().flat_map(|g| &g.runs);
+    let mut all: Vec<String> = Vec::new();
+    for name in runs().map(Run::data).chain(runs().map(|run| run.option("run", "env"))) {
+        if !name.is_empty() && !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    if all.is_empty() { String::new() } else { format!(": {}", all.join(", ")) }
 }
 
 /// Mean and smallest and largest over seeds of one figure.
@@ -297,8 +171,11 @@ pub struct OnlineFigures {
 
 impl OnlineFigures {
     /// Of what `value` takes from the online evaluations of a run.
-    pub fn of(evaluations: &[Evaluation], value: impl Fn(&Evaluation) -> Option<f64>) -> Self {
-        let online = evaluations.iter().filter(|e| e.stamp.phase == Phase::Online);
+    pub fn of<'a>(
+        evaluations: impl IntoIterator<Item = &'a Evaluation>,
+        value: impl Fn(&Evaluation) -> Option<f64>,
+    ) -> Self {
+        let online = evaluations.into_iter().filter(|e| e.stamp.phase == Phase::Online);
         let all: Vec<(u64, f64)> = online.filter_map(|e| Some((e.stamp.env_step, value(e)?))).collect();
         let after: Vec<f64> = all.iter().filter(|(step, _)| *step > 0).map(|(_, x)| *x).collect();
         let early = all.iter().filter(|(step, _)| (1..=WINDOW).contains(step));
@@ -336,34 +213,79 @@ pub struct Figures {
 }
 
 impl Group {
+    /// Runs that are not all there, as words: `running, 1,250 of 3,000 updates`; of several seeds which ones.
+    pub fn unfinished(&self) -> Option<String> {
+        let open: Vec<&Run> = self.runs.iter().filter(|r| !r.standing.is_finished()).collect();
+        let words = |state: State| {
+            let runs: Vec<&&Run> = open.iter().filter(|r| r.standing.state == state).collect();
+            let (first, last) = (runs.first()?, runs.last()?);
+            let s = first.standing;
+            let (least, most) = runs.iter().fold((u64::MAX, 0), |(least, most), r| {
+                (least.min(r.standing.done), most.max(r.standing.done))
+            });
+            let seeds: Vec<String> = runs.iter().map(|r| r.option("run", "seed")).collect();
+            let progress = match least == most {
+                true => last.standing.progress(),
+                false => format!("{} to {}", HumanCount(least), last_at(most, s)),
+            };
+            Some(match self.runs.len() {
+                1 => format!("{}, {progress}", state.word()),
+                _ => format!("seed {} {}, {progress}", seeds.join(", "), state.word()),
+            })
+        };
+        let parts: Vec<String> = [State::Running, State::Stopped].into_iter().filter_map(words).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// Its name in legends: how many seeds, and which of them are not all there.
+    pub fn legend(&self) -> String {
+        let seeds = match self.runs.len() {
+            1 => None,
+            n => Some(format!("{n} seeds")),
+        };
+        let more: Vec<String> = seeds.into_iter().chain(self.unfinished()).collect();
+        if more.is_empty() { self.label.clone() } else { format!("{} ({})", self.label, more.join("; ")) }
+    }
+
+    /// The runs that take part in means: those with an evaluation. Where one goes on or was stopped, all of them up to the last
+    /// evaluation that they have in common, as there is no mean over seeds at different progress.
+    fn compared(&self) -> Vec<Vec<&Evaluation>> {
+        let begun = || self.runs.iter().filter(|r| !r.evaluations.is_empty());
+        let at = |e: &Evaluation| (e.stamp.phase, count(e.stamp));
+        let end = begun().filter_map(|r| r.evaluations.last().map(at)).min();
+        let end = end.filter(|_| begun().any(|r| !r.standing.is_finished()));
+        let cut = |e: &&Evaluation| end.is_none_or(|end| at(e) <= end);
+        begun().map(|r| r.evaluations.iter().filter(cut).collect()).collect()
+    }
+
     /// Table figures of what `value` takes from an evaluation.
     pub fn result(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Figures {
-        let over_seeds = |figure: &dyn Fn(&Run) -> Option<f64>| {
-            let values: Vec<f64> = self.runs.iter().filter_map(figure).collect();
+        let compared = self.compared();
+        let over_seeds = |figure: &dyn Fn(&[&Evaluation]) -> Option<f64>| {
+            let values: Vec<f64> = compared.iter().filter_map(|all| figure(all)).collect();
             Spread::of(&values)
         };
-        let online = |run: &Run| OnlineFigures::of(&run.evaluations, &value);
-        let offline = |run: &Run| {
-            let all: Vec<f64> = run.phase(Phase::Offline).filter_map(&value).collect();
+        let online = |all: &[&Evaluation]| OnlineFigures::of(all.iter().copied(), &value);
+        let offline = |all: &[&Evaluation]| {
+            let offline = all.iter().filter(|e| e.stamp.phase == Phase::Offline);
+            let all: Vec<f64> = offline.filter_map(|e| value(e)).collect();
             mean(&all[all.len().saturating_sub(LAST)..])
         };
         Figures {
             offline: over_seeds(&offline),
-            switch: over_seeds(&|r| online(r).switch),
-            lowest: over_seeds(&|r| online(r).lowest),
-            online: over_seeds(&|r| online(r).last),
-            window: over_seeds(&|r| online(r).window),
-            last: over_seeds(&|r| r.evaluations.iter().filter_map(&value).next_back()),
-            best: over_seeds(&|r| {
-                Spread::of(&r.evaluations.iter().filter_map(&value).collect::<Vec<_>>()).map(|s| s.high)
-            }),
+            switch: over_seeds(&|all| online(all).switch),
+            lowest: over_seeds(&|all| online(all).lowest),
+            online: over_seeds(&|all| online(all).last),
+            window: over_seeds(&|all| online(all).window),
+            last: over_seeds(&|all| all.iter().filter_map(|e| value(e)).next_back()),
+            best: over_seeds(&|all| all.iter().filter_map(|e| value(e)).reduce(f64::max)),
         }
     }
+}
 
-    /// The group's curves, one per seed.
-    pub(super) fn curves(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<Vec<(f64, f64)>> {
-        self.runs.iter().map(|r| r.curve(&value)).collect()
-    }
+/// The progress of a run as if it had come so far.
+fn last_at(done: u64, standing: super::standing::Standing) -> String {
+    super::standing::Standing { done, ..standing }.progress()
 }
 
 /// Whether every evaluation of every run has a normalised score.

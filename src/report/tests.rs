@@ -156,7 +156,10 @@ fn a_comparison_is_one_page_without_outside_references() {
         "offline (shared)",
         "What differs",
         "run.adapt",
-        "Weights w by origin, online",
+        "w_on_q50, online: hopper-mixed &lt;demo&gt;, hopper-v4",
+        "Weights w by origin: median w, online",
+        "lowest to highest seed",
+        "One chart per metric.",
         "Weights w at the end",
         "<th>online, all in (0, 30k]</th>",
         "hopper-mixed &lt;demo&gt;.hdf5",
@@ -168,9 +171,15 @@ fn a_comparison_is_one_page_without_outside_references() {
     }
     // The namespace of SVG is a name, not a reference.
     let rest = html.replace("http://www.w3.org/2000/svg", "");
-    for foreign in ["http://", "https://", "<script", "src=", "url("] {
+    for foreign in ["http://", "https://", "<script ", "src=", "url("] {
         assert!(!rest.contains(foreign), "{foreign}");
     }
+    assert_eq!(html.matches("<script>").count(), 1, "one script, inside the page");
+    assert!(!html.contains("<h2>Progress</h2>"), "all of it is there");
+    // Every seed of both methods behind their means.
+    let chart = &html[html.find("<b>q_mean, online").unwrap()..];
+    let chart = &chart[..chart.find("</figure>").unwrap()];
+    assert_eq!((chart.matches("stroke-opacity").count(), chart.matches("data-v").count()), (4, 2));
     assert_eq!(html.matches("<svg").count(), html.matches("</svg>").count());
     assert_eq!(html.matches("<details").count(), html.matches("</details>").count());
     assert_eq!(html.matches("<div").count(), html.matches("</div>").count());
@@ -190,7 +199,7 @@ fn seeds_are_grouped_and_figures_are_right() {
     let runs: Vec<Run> = invented(folder.path()).iter().map(|d| Run::load(d).unwrap()).collect();
     let groups = group(runs);
     let labels: Vec<&str> = groups.iter().map(|g| g.label.as_str()).collect();
-    assert_eq!(labels, ["bc", "iql", "iql + baq"]);
+    assert_eq!(labels, ["bc, offline", "iql", "iql + baq"]);
     assert!(groups.iter().all(|g| g.runs.len() == 2));
     // Headline by hand, from the file: mean over seeds of the mean of the last five.
     let figures = groups[2].result(|e| e.score);
@@ -219,7 +228,12 @@ fn seeds_are_grouped_and_figures_are_right() {
     assert_eq!(groups[0].result(|e| e.score).online, None);
     let curves = learning_curves(&groups);
     let names: Vec<&str> = curves.series.iter().map(|s| s.label.as_str()).collect();
-    assert_eq!(names, ["bc", "iql offline (shared)", "iql", "iql + baq"]);
+    assert_eq!(
+        names,
+        ["bc, offline (2 seeds)", "iql offline (shared)", "iql (2 seeds)", "iql + baq (2 seeds)"]
+    );
+    assert!(curves.title == "Normalised score: hopper-mixed <demo>, hopper-v4", "{}", curves.title);
+    assert_eq!(curves.band, "lowest to highest seed");
     assert_eq!(curves.series[0].points.first().unwrap().0, -195_000.0);
     assert_eq!(curves.series[3].points.last().unwrap().0, 30_000.0);
     assert_eq!(curves.references.len(), 2);
@@ -317,8 +331,79 @@ fn seeds_at_different_progress_are_not_averaged() {
     let run = |seed: u64, returns: &[f64]| {
         small(&folder.path().join(seed.to_string()), &settings(seed, "hopper-v4", ""), returns)
     };
-    let runs = vec![run(0, &[1.0, 2.0, 3.0]), run(1, &[1.0, 2.0]), run(2, &[5.0, 6.0, 7.0])];
-    assert_eq!(labels(runs), ["iql x2", "iql (200 of 300 updates) x1"]);
+    let runs = vec![run(0, &[1.0, 2.0, 3.0]), run(1, &[3.0, 4.0]), run(2, &[5.0, 6.0, 7.0]), run(3, &[])];
+    let groups = group(runs);
+    assert_eq!((groups.len(), groups[0].label.as_str()), (1, "iql"));
+    assert_eq!(groups[0].legend(), "iql (4 seeds; seed 1, 3 stopped, 0 to 200 of 300 updates)");
+    let curves = learning_curves(&groups);
+    assert_eq!(
+        curves.series[0].points,
+        [(100.0, 3.0), (200.0, 4.0)],
+        "the mean ends where the shortest seed does"
+    );
+    let beyond: Vec<_> = curves.series.iter().filter(|s| s.thin).map(|s| s.points.clone()).collect();
+    assert_eq!(beyond, [[(200.0, 2.0), (300.0, 3.0)], [(200.0, 6.0), (300.0, 7.0)]]);
+    assert!(curves.caption.contains("up to where the shortest one is"), "{}", curves.caption);
+    // Neither does the table compare the third evaluation of one with the second of another.
+    assert_eq!(groups[0].result(|e| Some(e.mean())).last.unwrap().mean, 4.0);
+    let text = page("t", &groups, &[]);
+    assert!(
+        text.contains("<h2>Progress</h2>") && text.contains("<td>stopped</td><td>200 of 300 updates</td>")
+    );
+}
+
+/// A run with nothing in it yet has a page that says so; one that is written to is running.
+#[test]
+fn a_run_that_has_just_begun_is_said_to_run() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(rundir::CONFIG), settings(0, "hopper-v4", "")).unwrap();
+    let run = Run::load(folder.path()).unwrap();
+    assert_eq!((run.standing.state, run.standing.progress()), (State::Stopped, "0 of 300 updates".into()));
+    let text = page("t", &group(vec![run]), &[]);
+    assert!(
+        text.contains("No evaluation yet: the first comes after ")
+            && text.contains("iql (stopped, 0 of 300 updates)")
+    );
+}
+
+#[test]
+fn shares_go_from_zero_to_one_and_nothing_falls_below_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let share = Metric::new("kept", "share of rows", Metric::SHARE, "Rows");
+    let zero = Metric::new("zero", "nothing", "", "Rows");
+    std::fs::write(folder.path().join(rundir::CONFIG), settings(0, "hopper-v4", "")).unwrap();
+    let mut log = MetricLog::create(folder.path(), &[&share, &zero]).unwrap();
+    for update in 1..=3 {
+        let stamp = Stamp { phase: Phase::Offline, update, env_step: 0 };
+        log.record(stamp, &[(&share, 0.25), (&zero, 0.0)]).unwrap();
+    }
+    let charts = metric_charts(&group(vec![Run::load(folder.path()).unwrap()]));
+    assert_eq!(charts[0].y, Some((0.0, 1.0)));
+    let svg = |i: usize| charts[i].svg(480, 280);
+    assert!(
+        svg(0).contains(">0.2<") && svg(0).contains(">1.0<") && !svg(1).contains("\u{2212}"),
+        "{}",
+        svg(0)
+    );
+}
+
+/// A picture and the page have the same labels on their axes.
+#[test]
+fn picture_and_page_have_the_same_ticks() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs = invented(folder.path()).iter().map(|dir| Run::load(dir).unwrap()).collect();
+    let curves = learning_curves(&group(runs));
+    let labels = |svg: &str| -> Vec<String> {
+        let texts = svg
+            .split("<text ")
+            .skip(1)
+            .map(|t| t[t.find('>').unwrap() + 1..t.find('<').unwrap()].to_string());
+        texts.filter(|t| t.starts_with(|c: char| c.is_ascii_digit() || c == '\u{2212}')).collect()
+    };
+    let (width, height) = html::WIDE;
+    let picture = labels(&curves.svg(width, height));
+    assert!(picture.len() >= 8, "{picture:?}");
+    assert_eq!(picture, labels(&curves.inline_svg(width, height).into_string()));
 }
 
 #[test]
@@ -357,10 +442,11 @@ fn bookkeeping_makes_no_other_method() {
     };
     let runs = vec![
         run(0, "checkpoint_every = 7\n[audit]\nledger = true\n"),
-        run(1, "checkpoint_every = 9\n[audit]\nledger = false\n"),
+        run(1, "checkpoint_every = 9\nlog_every = 3\n[audit]\nledger = false\nkeep_every = 5\n"),
+        run(3, "[online]\nbatch = 7\n"),
         run(2, "checkpoint_every = 9\nbatch = 8\n[audit]\nledger = false\n"),
     ];
-    assert_eq!(labels(runs), ["iql, batch \u{2013} x2", "iql, batch 8 x1"]);
+    assert_eq!(labels(runs), ["iql, batch \u{2013} x3", "iql, batch 8 x1"]);
 }
 
 #[test]

@@ -166,6 +166,7 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
             figures::band("Line")
         ),
         legend: Vec::new(),
+        band: String::new(),
         columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
         size: (width, 62 + 26 * most as u32),
         panels: panels.into_iter().map(|b| (b.title.clone(), Box::new(b) as Box<dyn Chart>)).collect(),
@@ -242,6 +243,7 @@ impl Actions {
         Panels {
             title: format!("{}: actions of {} on {}", results.name, self.training, self.data),
             caption: format!("{}. {about}", results.facts()),
+            band: String::new(),
             legend: vec![("offline-trained policy".into(), POLICY), ("behaviour model".into(), MODEL)],
             columns: COLUMNS,
             size: (330, 300),

@@ -104,6 +104,15 @@ pub(super) fn band(of: &str) -> String {
     )
 }
 
+/// What bands are, where there are enough seeds for them.
+fn interval(results: &Results) -> String {
+    let seeds = |data: &String| results.methods.iter().map(|m| results.runs(data, &m.label).len()).max();
+    match results.data.iter().filter_map(seeds).max().is_some_and(|n| n >= st::LEAST_SEEDS) {
+        true => format!("{:.0} % interval", st::CONFIDENCE * 100.0),
+        false => String::new(),
+    }
+}
+
 /// Learning curves: one panel per data set, offline training before the switch, the online phase behind it.
 pub fn curves(results: &Results) -> Panels {
     let colours = colours(results);
@@ -126,6 +135,7 @@ pub fn curves(results: &Results) -> Panels {
             ),
         ),
         legend: legend(results),
+        band: interval(results),
         columns: COLUMNS,
         size: (400, 270),
         panels: panels.into_iter().map(|c| (c.title.clone(), Box::new(c) as Box<dyn Chart>)).collect(),
@@ -143,16 +153,7 @@ fn panel(results: &Results, data: &str, colours: &[usize]) -> Curves {
         series.push(line(&runs, *colour, !shared));
         drawn.extend(offline);
     }
-    Curves {
-        title: data.into(),
-        caption: String::new(),
-        y_label: String::new(),
-        x: XAxis::Switch,
-        series,
-        references: Vec::new(),
-        x_from: 0.0,
-        shared: None,
-    }
+    Curves { title: data.into(), series, ..Curves::default() }
 }
 
 /// The mean over runs at every x that all of them have, in its interval.
@@ -277,6 +278,7 @@ fn bars(
         title,
         caption: caption(results, about),
         legend: Vec::new(),
+        band: String::new(),
         columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
         size: (width, height),
         panels: panels.into_iter().map(|b| (b.title.clone(), Box::new(b) as Box<dyn Chart>)).collect(),
@@ -309,13 +311,10 @@ pub fn profiles(answers: &Answers<'_>) -> Option<Panels> {
         });
         Curves {
             title: title.into(),
-            caption: String::new(),
-            y_label: String::new(),
             x: XAxis::Plain("score".into()),
             series: series.collect(),
-            references: Vec::new(),
             x_from: low,
-            shared: None,
+            ..Curves::default()
         }
     };
     let mut panels = [
@@ -328,6 +327,7 @@ pub fn profiles(answers: &Answers<'_>) -> Option<Panels> {
         title: format!("{}: performance profiles, {metric}", results.name),
         caption: caption(results, &format!("Data: {}. {}", results.data.join(", "), band("Band"))),
         legend: legend(results),
+        band: interval(results),
         columns: 2,
         size: (520, 330),
         panels: panels.into_iter().map(|c| (c.title.clone(), Box::new(c) as Box<dyn Chart>)).collect(),

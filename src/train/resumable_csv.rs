@@ -228,7 +228,7 @@ pub(super) struct Table<T> {
 impl<T: DeserializeOwned> Table<T> {
     /// Reads a file that has these columns behind those of the stamp; without them, any.
     pub(super) fn read(path: &Path, columns: Option<&[&str]>) -> Result<Self, RunError> {
-        let text = crate::files::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
+        let text = crate::files::read_so_far(path).map_err(RunError::io(path, "read the file"))?;
         let whole = text.rfind('\n').map_or("", |end| &text[..=end]);
         let format = |line: u64, expected: String, got: String| RunError::Format {
             path: path.to_path_buf(),

@@ -21,6 +21,9 @@ pub struct Metric {
 }
 
 impl Metric {
+    /// The unit of shares: what lies between 0 and 1.
+    pub const SHARE: &str = "share";
+
     /// A metric of the chart `section`.
     pub const fn new(
         name: &'static str,

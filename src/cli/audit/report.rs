@@ -10,7 +10,7 @@ use crate::audit::roundoff::{self, Row};
 use crate::audit::worse;
 use crate::cli::{Common, Outcome, Verdict};
 use crate::report::sections::{Item, Section, sections_page};
-use crate::report::{Curves, Run, Series, XAxis, metric_charts, write_page};
+use crate::report::{Curves, Run, Series, XAxis, group, metric_charts, write_page};
 use crate::train::rundir;
 use crate::train::{TrainError, metrics};
 
@@ -111,9 +111,8 @@ fn curves(title: String, y_label: &str, series: Vec<Series>, updates: usize) -> 
         y_label: y_label.into(),
         x: XAxis::Plain("updates".into()),
         series: series.into_iter().take(LINES).collect(),
-        references: Vec::new(),
         x_from,
-        shared: None,
+        ..Curves::default()
     })
 }
 
@@ -240,11 +239,10 @@ fn round_off(rows: &[Row]) -> Section {
 
 /// Weights and priorities by origin: how they are spread at the end, and over time.
 fn origins(run: &Run, dir: &std::path::Path) -> Result<Vec<Section>, TrainError> {
-    let mut items: Vec<Item> = metric_charts(run)
-        .into_iter()
-        .filter(|c| ["weight", "priorit"].iter().any(|word| c.title.to_lowercase().contains(word)))
-        .map(Item::Curves)
-        .collect();
+    let about =
+        |c: &&Curves| ["weight", "priorit"].iter().any(|word| c.caption.to_lowercase().contains(word));
+    let charts = metric_charts(&group(vec![run.clone()]));
+    let mut items: Vec<Item> = charts.iter().filter(about).cloned().map(Item::Curves).collect();
     if dir.join(rundir::DISTRIBUTIONS).exists() {
         items.extend(metrics::read_distributions(dir)?.into_iter().map(Item::Histogram));
     }

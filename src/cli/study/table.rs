@@ -3,6 +3,7 @@
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use super::super::output::terminal;
 use super::super::{Common, Outcome, Verdict};
 use super::held::Held;
 use crate::study::answers::Answers;
@@ -65,11 +66,5 @@ fn objects(rows: Vec<Vec<String>>) -> Vec<Value> {
 }
 
 fn width() -> usize {
-    #[cfg(unix)]
-    if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stdout())
-        && size.ws_col > 0
-    {
-        return usize::from(size.ws_col).max(60);
-    }
-    WIDTH
+    terminal().map_or(WIDTH, |(columns, _)| columns.max(60))
 }
