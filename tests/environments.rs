@@ -8,6 +8,7 @@ mod common;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use baq::env::recording::{self, Report};
 use baq::env::{self, Env, EnvError, mujoco};
@@ -529,6 +530,48 @@ fn threads_share_a_model_without_changing_a_bit() {
     });
     assert_eq!(alone, together);
     assert_ne!(alone[0], alone[1]);
+}
+
+fn baq(place: &Path, line: &str) -> String {
+    let ran = Command::new(env!("CARGO_BIN_EXE_baq"))
+        .args(line.split_whitespace())
+        .current_dir(place)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// SAC in every task's last version: stopped and gone on with to equal bytes; and its evaluation, episodes side by side as one by one.
+#[test]
+fn learning_goes_on_and_is_evaluated_to_the_same_bits() {
+    let place = common::place::folder("environments-runs");
+    let sets = "--set sac.hidden=[16] --set online.batch=16 --set online.random_steps=30 --set online.warmup_steps=30 \
+         --set online.eval_episodes=2 --set online.eval_every=100 --set online.log_every=50 --set online.checkpoint_every=70 \
+         --set online.capacity=2000";
+    let ids = usable_ids("learning_goes_on_and_is_evaluated_to_the_same_bits");
+    for id in ids.into_iter().filter(|id| !id.ends_with("-v2") && !id.ends_with("-v4")) {
+        let train = |steps: u32, out: &str| {
+            baq(
+                &place,
+                &format!(
+                    "train --algo sac --env {id} --env-steps {steps} {sets} --threads 1 --quiet --out {out}"
+                ),
+            );
+        };
+        let (whole, parts) = (format!("{id}-whole"), format!("{id}-parts"));
+        train(200, &whole);
+        train(110, &parts);
+        baq(&place, &format!("train --resume {parts} --extend online=200 --threads 2 --quiet"));
+        for file in ["metrics.csv", "evaluations.csv"] {
+            let read = |run: &str| fs::read_to_string(place.join(run).join(file)).unwrap();
+            assert_eq!(read(&whole), read(&parts), "{id} {file}");
+        }
+        let evaluated = |threads| {
+            baq(&place, &format!("evaluate --from {whole} --episodes 3 --json --threads {threads}"))
+        };
+        assert_eq!(evaluated(1), evaluated(3), "{id}");
+    }
 }
 
 #[test]

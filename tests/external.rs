@@ -147,9 +147,13 @@ fn programs_that_go_wrong_are_named() {
 }
 
 fn baq(place: &Path, line: &str) -> Output {
+    baq_on(1, place, &format!("{line} --quiet"))
+}
+
+fn baq_on(threads: usize, place: &Path, line: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_baq"))
         .args(line.split_whitespace())
-        .args(["--threads", "1", "--quiet"])
+        .args(["--threads", &threads.to_string()])
         .env("PYTHONPATH", common::python::path(PACKAGES))
         .current_dir(place)
         .output()
@@ -176,4 +180,58 @@ fn a_run_in_gymnasium_resumes_to_equal_bytes() {
         let read = |run: &str| fs::read_to_string(place.join(run).join(file)).unwrap();
         assert_eq!(read("whole"), read("parts"), "{file}");
     }
+    // With several threads there are several programs, and the same episodes.
+    let evaluated = |threads| {
+        let ran = baq_on(threads, &place, "evaluate --from whole --episodes 5 --json");
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    assert_eq!(evaluated(1), evaluated(3));
+}
+
+/// An episode succeeds that reaches its goal once; evaluations tell how many did, in files, on the screen and in JSON.
+#[test]
+fn success_is_counted_where_a_program_tells_it() {
+    let place = folder("external-success");
+    // Every second seed reaches the goal, in the second of four steps.
+    let program = r#"
+import struct, sys
+from sys import stdin, stdout
+print('{"protocol": 1, "observation": 1, "action": 1, "limit": 4, "success": true}', flush=True)
+runs = {}
+while op := stdin.buffer.read(1):
+    (number,) = struct.unpack("<I", stdin.buffer.read(4))
+    if op == b"R":
+        runs[number] = [stdin.buffer.read(8)[0] % 2, 0]
+        stdout.buffer.write(b"\0" + struct.pack("<d", 0.0))
+    elif op == b"S":
+        stdin.buffer.read(4)
+        runs[number][1] += 1
+        lucky, step = runs[number]
+        head = struct.pack("<dBBB", lucky * (step == 2), 0, step == 4, lucky * (step == 2))
+        stdout.buffer.write(b"\0" + head + struct.pack("<d", step))
+    stdout.buffer.flush()
+"#;
+    fs::write(place.join("program.py"), program).unwrap();
+    let sets = "--set sac.hidden=[8] --set online.batch=8 --set online.random_steps=20 --set online.warmup_steps=20 \
+         --set online.eval_episodes=6 --set online.eval_every=20 --set online.capacity=2000 --env-steps 40 --out run";
+    let ran = Command::new(env!("CARGO_BIN_EXE_baq"))
+        .args("train --algo sac --quiet --threads 2".split_whitespace())
+        .args(["--env", "process:python3 program.py"])
+        .args(sets.split_whitespace())
+        .current_dir(&place)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let evaluations = baq::train::metrics::read_evaluations(&place.join("run")).unwrap();
+    assert_eq!(evaluations.len(), 3);
+    for e in &evaluations {
+        // A step of success is worth 1.
+        assert_eq!(e.success, Some(e.mean()), "{e:?}");
+    }
+    assert!(evaluations.iter().any(|e| e.success > Some(0.0) && e.success < Some(1.0)));
+    let header = fs::read_to_string(place.join("run/evaluations.csv")).unwrap();
+    assert!(header.lines().next().unwrap().ends_with(",lengths,success"), "{header}");
+    let said = baq_on(1, &place, "evaluate --from run --episodes 6");
+    assert!(String::from_utf8_lossy(&said.stdout).contains(" % succeed"), "{said:?}");
 }

@@ -99,6 +99,7 @@ fn evaluated(run: &str, returns: [f64; 3]) {
     let of = |phase, update, env_step, x| Evaluation {
         stamp: Stamp { phase, update, env_step },
         score: None,
+        success: None,
         returns: vec![x],
         lengths: vec![1],
     };

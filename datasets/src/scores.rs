@@ -1,7 +1,7 @@
 //! D4RL's reference returns and the normalised score 100 (R - min) / (max - min).
 //!
-//! All versions of a task share the constants, except maze2d, whose numbers here are those of -v1. Minari has other
-//! references; its scores do not compare with these.
+//! The constants are those of `d4rl/infos.py`. All versions of a task share them, except maze2d, whose numbers here are those
+//! of -v1. Minari has other references; its scores do not compare with these.
 
 /// Return of a random policy and of a good one.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -56,6 +56,13 @@ pub fn normalized(task: &str, mean_return: f64) -> Option<f64> {
     reference(task).map(|r| 100.0 * (mean_return - r.min) / (r.max - r.min))
 }
 
+/// Normalised score of episodes, some share of which succeeded if that is known: where D4RL's return is 1 for success
+/// and the episode ends, the share is the return.
+pub fn of_episodes(task: &str, mean_return: f64, succeeded: Option<f64>) -> Option<f64> {
+    let counts = reference(task) == Some(Reference { min: 0.0, max: 1.0 });
+    normalized(task, succeeded.filter(|_| counts).unwrap_or(mean_return))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +81,14 @@ mod tests {
             let got = normalized(task, raw).expect("known task");
             assert!((got - score).abs() < 0.006, "{task}: {got} against {score}");
         }
+    }
+
+    #[test]
+    fn where_success_ends_an_episode_its_share_is_the_score() {
+        assert_eq!(of_episodes("antmaze", 31.0, Some(0.5)), Some(50.0));
+        assert_eq!(of_episodes("antmaze", 0.25, None), Some(25.0));
+        assert_eq!(of_episodes("door", 2880.5693087298737, Some(0.5)), Some(100.0));
+        assert_eq!(of_episodes("pendulum", 1.0, Some(1.0)), None);
     }
 
     #[test]

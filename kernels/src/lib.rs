@@ -53,7 +53,7 @@ pub use linear::bf16::amx::assume_amx;
 pub use numerics::{Numerics, Unit};
 pub use peak::{peak_gflops, probe_gflops};
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa, units};
-pub use tile::{for_each, threads};
+pub use tile::{for_each, for_each_unflushed, threads};
 
 pub mod gather;
 pub mod philox;

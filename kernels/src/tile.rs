@@ -27,13 +27,18 @@ pub fn threads() -> usize {
 
 /// Calls `f` on each item and its index, as far as there are threads at the same time. For work worth a thread each.
 pub fn for_each<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
+    for_each_unflushed(items, &|i, item| {
+        let _flush = Flush::begin();
+        f(i, item);
+    });
+}
+
+/// [`for_each`] for work that is no kernel, as a simulator's: subnormal numbers stay.
+pub fn for_each_unflushed<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
     fn split<T: Send>(first: usize, items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
         match items {
             [] => {}
-            [one] => {
-                let _flush = Flush::begin();
-                f(first, one);
-            }
+            [one] => f(first, one),
             _ => {
                 let middle = items.len() / 2;
                 let (a, b) = items.split_at_mut(middle);
@@ -42,7 +47,6 @@ pub fn for_each<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
         }
     }
     if rayon::current_num_threads() < 2 {
-        let _flush = Flush::begin();
         items.iter_mut().enumerate().for_each(|(i, item)| f(i, item));
     } else {
         split(0, items, f);

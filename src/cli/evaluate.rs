@@ -47,7 +47,7 @@ impl Evaluate {
                     "checkpoint": policy.file, "algo": policy.algo, "adapt": policy.adapt, "env": spec.id,
                     "update": policy.update, "env_step": c.env_step, "seed": seed, "episodes": e.returns.len(),
                     "return_mean": e.mean(), "return_std": e.std(), "score": e.score,
-                    "returns": e.returns, "lengths": e.lengths,
+                    "success": e.success, "returns": e.returns, "lengths": e.lengths,
                 })
             );
             return Ok(Verdict::Done);
@@ -57,8 +57,9 @@ impl Evaluate {
             println!("{:>7}  {r:>10.2}  {steps:>6}", k + 1);
         }
         let score = e.score.map(|s| format!(", score {s:.1}")).unwrap_or_default();
+        let success = e.success.map(|s| format!(", {:.1} % succeed", 100.0 * s)).unwrap_or_default();
         println!(
-            "{}: return {:.2} +- {:.2} over {} episodes of {}{score}",
+            "{}: return {:.2} +- {:.2} over {} episodes of {}{score}{success}",
             policy.describe(),
             e.mean(),
             e.std(),

@@ -15,6 +15,8 @@ pub struct Step {
     /// The time limit was reached. As in Gym, both flags are set when a task ends on the
     /// very step at which its time is up; [`Step::ending`] says how learning treats that.
     pub truncated: bool,
+    /// The goal is reached on this step; `None` where the task does not say.
+    pub success: Option<bool>,
 }
 
 impl Step {
@@ -42,6 +44,8 @@ pub struct Spec {
     pub max_episode_steps: usize,
     /// The task's name in D4RL's table of reference returns; `None` when it has none.
     pub score: Option<&'static str>,
+    /// Whether its steps say if the goal is reached.
+    pub success: bool,
     /// What it cannot be made without.
     pub needs: Needs,
 }

@@ -15,8 +15,15 @@ use super::{Env, EnvError, Needs, Spec, Step, stream};
 
 const EDGE: f64 = 2.0;
 
-pub(super) static SPEC: Spec =
-    Spec { id: "toy", obs_dim: 3, act_dim: 1, max_episode_steps: 100, score: None, needs: Needs::Nothing };
+pub(super) static SPEC: Spec = Spec {
+    id: "toy",
+    obs_dim: 3,
+    act_dim: 1,
+    max_episode_steps: 100,
+    score: None,
+    success: false,
+    needs: Needs::Nothing,
+};
 
 pub(super) struct Toy {
     x: f64,
@@ -67,6 +74,7 @@ impl Env for Toy {
             reward: 1.0 / (1.0 + 10.0 * distance * distance) - 0.01 * a * a,
             terminated: self.x.abs() > EDGE,
             truncated: self.steps >= SPEC.max_episode_steps,
+            success: None,
         })
     }
 

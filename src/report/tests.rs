@@ -40,6 +40,7 @@ fn invent(dir: &Path, algo: &str, adapt: &str, seed: u64, online: bool, k: f64) 
             .record(&Evaluation {
                 stamp,
                 score: Some(100.0 * (mean + 20.27) / 3254.57),
+                success: None,
                 lengths: returns.iter().map(|r| (r.abs() / 3.3) as u64).collect(),
                 returns,
             })
@@ -272,6 +273,7 @@ fn the_two_readings_of_the_papers_score() {
     let evaluation = |env_step, x: f64| Evaluation {
         stamp: Stamp { phase: Phase::Online, update: env_step, env_step },
         score: None,
+        success: None,
         returns: vec![x],
         lengths: vec![1],
     };
@@ -311,7 +313,8 @@ fn small(dir: &Path, config: &str, returns: &[f64]) -> Run {
     let mut log = EvaluationLog::create(dir, &[]).unwrap();
     for (i, x) in (1..).zip(returns) {
         let stamp = Stamp { phase: Phase::Offline, update: i * 100, env_step: 0 };
-        log.record(&Evaluation { stamp, score: None, returns: vec![*x], lengths: vec![1] }).unwrap();
+        log.record(&Evaluation { stamp, score: None, success: None, returns: vec![*x], lengths: vec![1] })
+            .unwrap();
     }
     log.flush().unwrap();
     Run::load(dir).unwrap()

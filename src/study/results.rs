@@ -259,7 +259,7 @@ mod tests {
     fn evaluation(phase: Phase, at: u64, score: Option<f64>, x: f64) -> Evaluation {
         let (update, env_step) = if phase == Phase::Offline { (at, 0) } else { (7, at) };
         let stamp = Stamp { phase, update, env_step };
-        Evaluation { stamp, score, returns: vec![x, x + 2.0], lengths: vec![1, 1] }
+        Evaluation { stamp, score, success: None, returns: vec![x, x + 2.0], lengths: vec![1, 1] }
     }
 
     #[test]

@@ -27,7 +27,13 @@ mod tests {
 
     fn at(env_step: u64, mean: f64) -> Evaluation {
         let stamp = Stamp { phase: Phase::Online, update: env_step, env_step };
-        Evaluation { stamp, score: None, returns: vec![mean - 1.0, mean + 1.0], lengths: vec![1, 1] }
+        Evaluation {
+            stamp,
+            score: None,
+            success: None,
+            returns: vec![mean - 1.0, mean + 1.0],
+            lengths: vec![1, 1],
+        }
     }
 
     #[test]

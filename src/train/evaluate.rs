@@ -1,4 +1,4 @@
-//! Evaluation: E episodes at once, one batched policy step for all of them.
+//! Evaluation: E episodes at once, one batched policy step for all of them, environment steps on all threads.
 //!
 //! The environments, the noise and the seeds are its own, so that evaluating never changes
 //! training. Initial states are a function of (seed, number of the evaluation), equal for all methods.
@@ -11,9 +11,62 @@ use super::metrics::{Evaluation, Stamp};
 use super::policy::Restored;
 use crate::autodiff::Store;
 use crate::config::{Exploration, OnlineConfig};
-use crate::env::{self, Env, Spec};
+use crate::env::{self, Env, EnvError, Spec};
 use crate::rng::{Stream, derive};
 use baq_datasets::scores;
+use baq_kernels::for_each_unflushed;
+
+/// An environment, and how its episode stands.
+struct Lane {
+    env: Box<dyn Env>,
+    observation: Vec<f64>,
+    /// room for the action as the environment takes it
+    action: Vec<f32>,
+    failed: Option<EnvError>,
+    running: bool,
+    result: f64,
+    length: u64,
+    success: Option<bool>,
+}
+
+impl Lane {
+    fn new(spec: &Spec) -> Result<Lane, EnvError> {
+        let env = env::make(spec.id)?;
+        let (observation, action) = (vec![0.0; spec.obs_dim], vec![0.0; spec.act_dim]);
+        Ok(Lane {
+            env,
+            observation,
+            action,
+            failed: None,
+            running: false,
+            result: 0.0,
+            length: 0,
+            success: None,
+        })
+    }
+
+    fn begin(&mut self, seed: u64, episode: u64) {
+        self.env.reset(seed, episode, &mut self.observation);
+        (self.failed, self.running) = (None, true);
+        (self.result, self.length, self.success) = (0.0, 0, None);
+    }
+
+    fn step(&mut self, action: &[f32], map: Option<&ActionMap>) {
+        if !self.running {
+            return;
+        }
+        let action = map.map_or(action, |map| map.apply(action, &mut self.action));
+        match self.env.step(action, &mut self.observation) {
+            Ok(step) => {
+                self.result += step.reward;
+                self.length += 1;
+                self.success = step.success.map(|now| now || self.success == Some(true)).or(self.success);
+                self.running = !step.ended();
+            }
+            Err(e) => self.failed = Some(e),
+        }
+    }
+}
 
 /// One episode of an evaluation, to be looked at.
 #[derive(Clone, Copy)]
@@ -82,11 +135,9 @@ impl Play {
 /// Environments and a policy program for E episodes side by side.
 pub struct Evaluator {
     spec: &'static Spec,
-    envs: Vec<Box<dyn Env>>,
+    lanes: Vec<Lane>,
     actor: Actor,
-    observations: Vec<Vec<f64>>,
     states: Vec<f32>,
-    action: Vec<f32>,
     seed: u64,
 }
 
@@ -94,16 +145,19 @@ impl Evaluator {
     /// `episodes` environments `id` for the agent's greedy policy.
     pub fn new(agent: &Agent, id: &str, episodes: usize, seed: u64) -> Result<Evaluator, TrainError> {
         let spec = env::spec(id)?;
-        let envs = (0..episodes).map(|_| env::make(id)).collect::<Result<Vec<_>, _>>()?;
+        let lanes = (0..episodes).map(|_| Lane::new(spec)).collect::<Result<Vec<_>, _>>()?;
         Ok(Evaluator {
             spec,
-            envs,
+            lanes,
             actor: agent.actor(episodes, Exploration::Greedy, &OnlineConfig::default()),
-            observations: vec![vec![0.0; spec.obs_dim]; episodes],
             states: vec![0.0; episodes * spec.obs_dim],
-            action: vec![0.0; spec.act_dim],
             seed: derive(seed, Stream::EvalReset),
         })
+    }
+
+    /// Whether the environment says if goals are reached.
+    pub fn tells_success(&self) -> bool {
+        self.spec.success
     }
 
     /// Plays one episode in each environment; `number` counts the evaluations of a run.
@@ -114,34 +168,30 @@ impl Evaluator {
         number: u64,
         stamp: Stamp,
     ) -> Result<Evaluation, TrainError> {
-        let n = self.envs.len();
+        let n = self.lanes.len();
         let (s_dim, a_dim) = (self.spec.obs_dim, self.spec.act_dim);
-        for (i, (env, obs)) in self.envs.iter_mut().zip(&mut self.observations).enumerate() {
-            env.reset(self.seed, number * n as u64 + i as u64, obs);
-        }
-        let map = self.envs.first().map(|env| ActionMap::new(scales.action.as_ref(), env.as_ref()));
-        let mut returns = vec![0.0; n];
-        let mut lengths = vec![0u64; n];
-        let mut running = vec![true; n];
-        while running.iter().any(|r| *r) {
-            for (obs, state) in self.observations.iter().zip(self.states.chunks_exact_mut(s_dim)) {
-                scales.state(obs, state);
+        let seed = self.seed;
+        for_each_unflushed(&mut self.lanes, &|i, lane| lane.begin(seed, number * n as u64 + i as u64));
+        let map = self.lanes.first().map(|lane| ActionMap::new(scales.action.as_ref(), lane.env.as_ref()));
+        while self.lanes.iter().any(|lane| lane.running) {
+            for (lane, state) in self.lanes.iter().zip(self.states.chunks_exact_mut(s_dim)) {
+                scales.state(&lane.observation, state);
             }
-            let actions = self.actor.act(store, &self.states, self.seed, 0);
-            for i in 0..n {
-                if !running[i] {
-                    continue;
-                }
-                let action = &actions[i * a_dim..(i + 1) * a_dim];
-                let action = map.as_ref().map_or(action, |map| map.apply(action, &mut self.action));
-                let step = self.envs[i].step(action, &mut self.observations[i])?;
-                returns[i] += step.reward;
-                lengths[i] += 1;
-                running[i] = !step.ended();
+            let actions = self.actor.act(store, &self.states, seed, 0);
+            for_each_unflushed(&mut self.lanes, &|i, lane| {
+                lane.step(&actions[i * a_dim..(i + 1) * a_dim], map.as_ref());
+            });
+            if let Some(e) = self.lanes.iter_mut().find_map(|lane| lane.failed.take()) {
+                return Err(e.into());
             }
         }
+        let returns: Vec<f64> = self.lanes.iter().map(|lane| lane.result).collect();
+        let lengths = self.lanes.iter().map(|lane| lane.length).collect();
+        let told: Vec<bool> = self.lanes.iter().filter_map(|lane| lane.success).collect();
+        let reached = told.iter().filter(|reached| **reached).count();
+        let success = (!told.is_empty()).then(|| reached as f64 / told.len() as f64);
         let mean = returns.iter().sum::<f64>() / n as f64;
-        let score = self.spec.score.and_then(|task| scores::normalized(task, mean));
-        Ok(Evaluation { stamp, score, returns, lengths })
+        let score = self.spec.score.and_then(|task| scores::of_episodes(task, mean, success));
+        Ok(Evaluation { stamp, score, success, returns, lengths })
     }
 }

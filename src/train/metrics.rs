@@ -172,6 +172,7 @@ mod tests {
                     .record(&Evaluation {
                         stamp,
                         score: (i > 3).then_some(1.5),
+                        success: None,
                         returns: vec![0.1 * i as f64, 2.0],
                         lengths: vec![1000, i],
                     })
@@ -255,6 +256,7 @@ mod tests {
         let first = Evaluation {
             stamp: at(Phase::Offline, 5000, 0),
             score: Some(43.21987654321),
+            success: None,
             returns: vec![1.0, 2.0, 1.0 / 3.0],
             lengths: vec![10, 20, 1000],
         };

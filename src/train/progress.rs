@@ -148,7 +148,8 @@ impl Progress {
     /// Shows an evaluation.
     pub fn evaluated(&mut self, e: &Evaluation) {
         let score = e.score.map(|s| format!(" (score {s:.1})")).unwrap_or_default();
-        self.bar.set_message(format!("return {:.0}{score}", e.mean()));
+        let success = e.success.map(|s| format!(", {:.0} % succeed", 100.0 * s)).unwrap_or_default();
+        self.bar.set_message(format!("return {:.0}{score}{success}", e.mean()));
         if self.said.is_some() {
             self.say();
         }

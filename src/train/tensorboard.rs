@@ -126,8 +126,9 @@ fn metrics<'a>(values: impl Iterator<Item = (&'a str, f64)>) -> Vec<Scalar> {
 fn evaluation(e: &Evaluation) -> Vec<Scalar> {
     let length = e.lengths.iter().sum::<u64>() as f64 / e.lengths.len() as f64;
     let score = e.score.map(|x| scalar("eval/d4rl_normalized_score".into(), x));
+    let success = e.success.map(|x| scalar("eval/success_rate".into(), x));
     let others = [("eval/return", e.mean()), ("eval/episode_length", length)];
-    score.into_iter().chain(others.map(|(tag, x)| scalar(tag.into(), x))).collect()
+    score.into_iter().chain(success).chain(others.map(|(tag, x)| scalar(tag.into(), x))).collect()
 }
 
 /// (step, scalars) of the rows of a run's tables, in the order in which a run writes them.

@@ -583,7 +583,10 @@ impl<'a> Training<'a> {
                 );
                 Logs::resume(dir, &self.columns(), self.last_row(measured), self.last_row(evaluated))?
             }
-            (_, false) => Logs::create(dir, self.stamp().phase, &self.columns(), earlier)?,
+            (_, false) => {
+                let success = self.evaluator.as_ref().is_some_and(Evaluator::tells_success);
+                Logs::create(dir, self.stamp().phase, &self.columns(), earlier, success)?
+            }
         };
         let good = (resumed || self.interaction.is_some()).then_some(self.counters.round);
         let mut watch = Watch::new(dir, self.run.q_bound, good);
@@ -726,9 +729,10 @@ impl Logs {
         phase: stamp::Phase,
         columns: &[&'static Metric],
         earlier: &[Evaluation],
+        success: bool,
     ) -> Result<Logs, TrainError> {
         let dir = dir.path();
-        let evaluations = EvaluationLog::create(dir, earlier)?;
+        let evaluations = EvaluationLog::create_for(dir, earlier, success)?;
         let (metrics, timing) = (MetricLog::create(dir, columns)?, TimingLog::create(dir)?);
         Ok(Logs(Some(Written { metrics, evaluations, timing, tensorboard: TensorBoard::of(dir, phase)? })))
     }

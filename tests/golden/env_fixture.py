@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 from safetensors.numpy import save_file
 
-gym.logger.set_level(gym.logger.ERROR)  # that v4 is old
+gym.logger.min_level = gym.logger.ERROR  # v4 is old, it would say
 folder = pathlib.Path(sys.argv[1])
 for wanted in sys.argv[2:]:
     task, steps, *single = wanted.split(":")

@@ -20,6 +20,8 @@ pub(super) struct Sizes {
     pub(super) action: usize,
     pub(super) limit: usize,
     #[serde(default)]
+    pub(super) success: bool,
+    #[serde(default)]
     pub(super) versions: String,
     /// what -1 and 1 stand for; both or neither
     #[serde(default)]
@@ -149,12 +151,18 @@ impl Child {
     pub(super) fn step(&mut self, number: u32, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
         let bytes: Vec<u8> = action.iter().flat_map(|a| a.to_le_bytes()).collect();
         self.ask(b'S', number, &bytes)?;
-        self.read(10 + 8 * obs.len())?;
-        let (head, rest) = self.buffer.split_at(10);
+        let flags = if self.sizes.success { 3 } else { 2 };
+        self.read(8 + flags + 8 * obs.len())?;
+        let (head, rest) = self.buffer.split_at(8 + flags);
         let mut reward = [0.0];
         numbers(&head[..8], &mut reward);
         numbers(rest, obs);
-        Ok(Step { reward: reward[0], terminated: head[8] != 0, truncated: head[9] != 0 })
+        Ok(Step {
+            reward: reward[0],
+            terminated: head[8] != 0,
+            truncated: head[9] != 0,
+            success: head.get(10).map(|said| *said != 0),
+        })
     }
 
     /// A program that has gone needs no farewell.

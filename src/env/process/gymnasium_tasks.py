@@ -67,6 +67,21 @@ def versions():
     return ", ".join(f"{k} {v}" for k, v in found.items())
 
 
+def said(info):
+    """What a step says of success; None if nothing."""
+    return next((bool(info[key]) for key in ("success", "is_success") if key in info), None)
+
+
+def says(task):
+    """Whether its steps say so; of an instance of its own, for episodes to depend on their seeds alone."""
+    probe = gym.make(task)
+    probe.reset(seed=0)
+    middle = (probe.action_space.low + probe.action_space.high) / 2
+    info = probe.step(middle.astype(probe.action_space.dtype))[4]
+    probe.close()
+    return said(info) is not None
+
+
 try:
     made = gym.make(sys.argv[1])
     actions, observations = made.action_space, made.observation_space
@@ -80,7 +95,16 @@ try:
     low, high = (np.asarray(x, dtype=np.float64).ravel() for x in (actions.low, actions.high))
     plain = bool((low == -1).all() and (high == 1).all())
     bounds = {} if plain else dict(low=low.tolist(), high=high.tolist())
-    hello(protocol=1, observation=size(observations), action=int(np.prod(actions.shape)), limit=limit, versions=versions(), **bounds)
+    success = says(sys.argv[1])
+    hello(
+        protocol=1,
+        observation=size(observations),
+        action=int(np.prod(actions.shape)),
+        limit=limit,
+        success=success,
+        versions=versions(),
+        **bounds,
+    )
 except Exception as e:
     hint = f"; not installed: {', '.join(missing)}" if missing else ""
     hello(error=f"{type(e).__name__}: {e}{hint}")
@@ -123,9 +147,10 @@ while True:
         elif op == b"S":
             action = act(np.frombuffer(requests.read(4 * count), dtype="<f4"))
             np.random.set_state(draws[number])
-            observation, reward, terminated, truncated, _ = environments[number].step(action)
+            observation, reward, terminated, truncated, info = environments[number].step(action)
             draws[number] = np.random.get_state()
-            answer(observation, struct.pack("<dBB", float(reward), bool(terminated), bool(truncated)))
+            head = struct.pack("<dBB", float(reward), bool(terminated), bool(truncated))
+            answer(observation, head + bytes([bool(said(info))]) if success else head)
         else:
             fail(f"unknown request {op!r}")
     except Exception as e:

@@ -6,23 +6,30 @@
 //! installed: `gym:Ant-v5`, `gym:AntMaze_UMaze-v5`, `gym:AdroitHandPen-v1`. They run in `python3` (`BAQ_PYTHON` names another),
 //! with a script that is inside this program. Actions in [-1, 1] are laid between the task's bounds. An observation that is a
 //! dictionary is flattened: `observation`, `achieved_goal`, `desired_goal`, then what else there is by name. An episode begins with
-//! `reset(seed=SEED)`, after `numpy.random.seed(SEED)` for tasks that draw from there.
+//! `reset(seed=SEED)`, after `numpy.random.seed(SEED)` for tasks that draw from there. Success is what steps say of it in their
+//! `info` (`success` or `is_success`).
+//!
+//! Gymnasium-Robotics has relatives of D4RL's sparse tasks. Their scores take D4RL's reference returns where these fit: AntMaze,
+//! whose score is the share of episodes that succeed (D4RL's end at the goal, these go on), and of Adroit the door, the hammer and
+//! relocation. Not the pen, whose episodes are twice as long as D4RL's, and not the kitchen, which asks for more than four things.
 //!
 //! # The protocol
 //!
 //! The program writes one line of JSON when it is ready, then answers requests on its standard input; numbers are little-endian.
 //!
 //! ```text
-//! {"protocol": 1, "observation": S, "action": A, "limit": STEPS, "versions": "..."}      or {"error": "..."}
+//! {"protocol": 1, "observation": S, "action": A, "limit": STEPS, "success": false, "versions": "..."}
 //! {..., "low": [A numbers], "high": [A numbers]}      if -1 and 1 stand for these in the task's own actions
+//! {"error": "..."}      instead of all that
 //!
 //! request                                 answer
 //! 'R' number:u32 seed:u64                 0 observation:f64[S]
-//! 'S' number:u32 action:f32[A]            0 reward:f64 terminated:u8 truncated:u8 observation:f64[S]
+//! 'S' number:u32 action:f32[A]            0 reward:f64 terminated:u8 truncated:u8 [success:u8] observation:f64[S]
 //! 'C' number:u32                          none
 //!                                         1 length:u32 text          instead, if something went wrong
 //! ```
 //!
+//! `success`, by default false, says that steps answer whether the goal is reached; an episode succeeds that reaches it once.
 //! `number` says which of several environments; the first reset of a number makes it. A reset with a seed must lead to the
 //! same episode whenever the same actions follow: a saved state is (seed, actions since), and going on from it is acting them
 //! again, so that a run resumes to equal bytes without any help from the task. `versions` belong to the state: other ones are refused.
@@ -33,6 +40,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baq_kernels::philox::Philox;
+use baq_kernels::threads;
 
 use self::child::Child;
 use super::{Env, EnvError, Needs, Spec, Step, stream};
@@ -47,32 +55,72 @@ pub(super) fn is_external(id: &str) -> bool {
     id.starts_with(GYM) || id.starts_with(PROCESS)
 }
 
-/// The program behind an id, and its properties; a program is started once and serves all environments of its id.
-fn program(id: &str) -> Result<(&'static Spec, Arc<Mutex<Child>>), EnvError> {
-    type Known = BTreeMap<String, (&'static Spec, Arc<Mutex<Child>>)>;
-    static PROGRAMS: Mutex<Known> = Mutex::new(BTreeMap::new());
-    let mut known = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((spec, child)) = known.get(id) {
-        return Ok((spec, child.clone()));
+/// A task, and the programs that run it.
+struct Program {
+    spec: &'static Spec,
+    children: Vec<Arc<Mutex<Child>>>,
+}
+
+impl Program {
+    fn start(id: &str) -> Result<Program, EnvError> {
+        let child = start(id)?;
+        // Known for the life of the process, as the specs of the registry are.
+        let spec: &'static Spec = Box::leak(Box::new(Spec {
+            id: id.to_string().leak(),
+            obs_dim: child.sizes.observation,
+            act_dim: child.sizes.action,
+            max_episode_steps: child.sizes.limit,
+            score: id.strip_prefix(GYM).and_then(score),
+            success: child.sizes.success,
+            needs: Needs::Program,
+        }));
+        Ok(Program { spec, children: vec![Arc::new(Mutex::new(child))] })
     }
+
+    /// The program for one more environment: Gymnasium runs once per thread, programs of users once.
+    fn child(&mut self) -> Result<Arc<Mutex<Child>>, EnvError> {
+        let free = self.children.iter().min_by_key(|child| Arc::strong_count(child));
+        let free = free.expect("invariant: one was started").clone();
+        // Two: ours here and in the list.
+        let idle = Arc::strong_count(&free) == 2;
+        if idle || !self.spec.id.starts_with(GYM) || self.children.len() >= threads() {
+            return Ok(free);
+        }
+        let child = Arc::new(Mutex::new(start(self.spec.id)?));
+        self.children.push(child.clone());
+        Ok(child)
+    }
+}
+
+fn start(id: &str) -> Result<Child, EnvError> {
     let command = match (id.strip_prefix(GYM), id.strip_prefix(PROCESS)) {
         (Some(task), _) => child::gymnasium(task),
         (_, Some(line)) => child::words(id, line)?,
         _ => unreachable!("invariant: other ids are in the registry"),
     };
-    let child = Child::start(id, command)?;
-    // Known for the life of the process, as the specs of the registry are.
-    let spec: &'static Spec = Box::leak(Box::new(Spec {
-        id: id.to_string().leak(),
-        obs_dim: child.sizes.observation,
-        act_dim: child.sizes.action,
-        max_episode_steps: child.sizes.limit,
-        score: None,
-        needs: Needs::Program,
-    }));
-    let child = Arc::new(Mutex::new(child));
-    known.insert(id.into(), (spec, child.clone()));
-    Ok((spec, child))
+    Child::start(id, command)
+}
+
+/// Looks at the program behind an id, which is started when it is asked for first.
+fn look<T>(id: &str, at: impl FnOnce(&mut Program) -> Result<T, EnvError>) -> Result<T, EnvError> {
+    static PROGRAMS: Mutex<BTreeMap<String, Program>> = Mutex::new(BTreeMap::new());
+    let mut known = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(program) = known.get_mut(id) {
+        return at(program);
+    }
+    at(known.entry(id.into()).or_insert(Program::start(id)?))
+}
+
+/// The task of D4RL whose reference returns fit a task of Gymnasium.
+fn score(task: &str) -> Option<&'static str> {
+    let is = |name: &str| task.strip_prefix(name).is_some_and(|rest| rest.starts_with("-v"));
+    match task {
+        _ if task.starts_with("AntMaze_") => Some("antmaze"),
+        _ if is("AdroitHandDoor") => Some("door"),
+        _ if is("AdroitHandHammer") => Some("hammer"),
+        _ if is("AdroitHandRelocate") => Some("relocate"),
+        _ => None,
+    }
 }
 
 /// The properties of an environment.
@@ -80,7 +128,7 @@ fn program(id: &str) -> Result<(&'static Spec, Arc<Mutex<Child>>), EnvError> {
 /// # Errors
 /// [`EnvError::Program`] if the program cannot be started or does not know the task.
 pub(super) fn spec(id: &str) -> Result<&'static Spec, EnvError> {
-    Ok(program(id)?.0)
+    look(id, |program| Ok(program.spec))
 }
 
 /// A new environment, reset with seed 0, episode 0.
@@ -88,7 +136,7 @@ pub(super) fn spec(id: &str) -> Result<&'static Spec, EnvError> {
 /// # Errors
 /// As [`spec`].
 pub(super) fn make(id: &str) -> Result<Box<dyn Env>, EnvError> {
-    let (spec, child) = program(id)?;
+    let (spec, child) = look(id, |program| Ok((program.spec, program.child()?)))?;
     let number = lock(&child).number();
     let mut env = Process { spec, child, number, seed: 0, actions: Vec::new(), broken: None };
     let mut obs = vec![0.0; spec.obs_dim];
@@ -210,5 +258,20 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         lock(&self.child).close(self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::score;
+
+    #[test]
+    fn tasks_have_the_references_that_fit_them() {
+        let of = |task| score(task);
+        assert_eq!(of("AntMaze_Large_Diverse_GR-v5"), Some("antmaze"));
+        assert_eq!(of("AdroitHandDoor-v1"), Some("door"));
+        for other in ["AdroitHandDoorSparse-v1", "AdroitHandPen-v1", "FrankaKitchen-v1", "Ant-v5"] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

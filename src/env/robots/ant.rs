@@ -25,6 +25,7 @@ const fn task(id: &'static str, obs_dim: usize, generation: Generation) -> Task 
             act_dim: 8,
             max_episode_steps: 1000,
             score: Some("ant"),
+            success: false,
             needs: Needs::MuJoCo { nq: 15, nv: 14 },
         },
         model: ModelText {

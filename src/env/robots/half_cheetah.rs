@@ -16,6 +16,7 @@ const fn task(id: &'static str, generation: Generation) -> Task {
             act_dim: 6,
             max_episode_steps: 1000,
             score: Some("halfcheetah"),
+            success: false,
             needs: Needs::MuJoCo { nq: 9, nv: 9 },
         },
         model: ModelText {

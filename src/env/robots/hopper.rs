@@ -17,6 +17,7 @@ const fn task(id: &'static str, generation: Generation) -> Task {
             act_dim: 3,
             max_episode_steps: 1000,
             score: Some("hopper"),
+            success: false,
             needs: Needs::MuJoCo { nq: 6, nv: 6 },
         },
         model: ModelText {

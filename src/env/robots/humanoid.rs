@@ -46,6 +46,7 @@ const fn task(id: &'static str, obs_dim: usize, generation: Generation) -> Task 
             act_dim: 17,
             max_episode_steps: 1000,
             score: None,
+            success: false,
             needs: Needs::MuJoCo { nq: 24, nv: 23 },
         },
         model: ModelText {

@@ -16,6 +16,7 @@ const fn task(id: &'static str, generation: Generation) -> Task {
             act_dim: 1,
             max_episode_steps: 1000,
             score: None,
+            success: false,
             needs: Needs::MuJoCo { nq: 2, nv: 2 },
         },
         model: ModelText {

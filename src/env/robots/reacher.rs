@@ -28,6 +28,7 @@ const fn task(id: &'static str, obs_dim: usize, generation: Generation) -> Task 
             act_dim: 2,
             max_episode_steps: 50,
             score: None,
+            success: false,
             needs: Needs::MuJoCo { nq: 4, nv: 4 },
         },
         model: ModelText {

@@ -167,6 +167,7 @@ impl Robot {
             reward: (gain + paid) - cost,
             terminated,
             truncated: self.steps >= task.spec.max_episode_steps,
+            success: None,
         })
     }
 

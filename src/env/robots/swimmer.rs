@@ -15,6 +15,7 @@ const fn task(id: &'static str, generation: Generation) -> Task {
             act_dim: 2,
             max_episode_steps: 1000,
             score: None,
+            success: false,
             needs: Needs::MuJoCo { nq: 5, nv: 5 },
         },
         model: ModelText {

@@ -26,6 +26,7 @@ const fn task(id: &'static str, generation: Generation) -> Task {
             act_dim: 6,
             max_episode_steps: 1000,
             score: Some("walker2d"),
+            success: false,
             needs: Needs::MuJoCo { nq: 9, nv: 9 },
         },
         model: ModelText { name, mjcf: include_str!("walker2d.xml"), edit, edit_since_3_5: None },
