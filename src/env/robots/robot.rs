@@ -233,6 +233,11 @@ impl Env for Robot {
         self.advance(obs)
     }
 
+    fn action_bounds(&self) -> Option<(Vec<f32>, Vec<f32>)> {
+        let (reach, count) = (self.task.reach, self.control.len());
+        (reach != 1.0).then(|| (vec![-reach; count], vec![reach; count]))
+    }
+
     fn simulated(&mut self) -> Option<&mut dyn Simulated> {
         Some(self)
     }
