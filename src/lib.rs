@@ -1,6 +1,40 @@
-//! Offline-to-online reinforcement learning on CPUs.
+//! Offline-to-online reinforcement learning on CPUs, as a library; the command `baq` is a thin layer above it.
 //!
-//! The rooms, from the bottom up; each may use only the ones before it (`tests/house.rs` checks):
+//! A program names what learns, from what, and where the run is kept:
+//!
+//! ```
+//! use baq::{Arrays, Ending, Trainer};
+//!
+//! // 50 recorded episodes of 20 steps; the reward is largest where the action is half of the first number of the state.
+//! let (mut s, mut a, mut r, mut ends) = (vec![], vec![], vec![], vec![]);
+//! for step in 0..1000 {
+//!     let [x, action] = [101, 103].map(|k| (step * 37 % k) as f32 / 51.0 - 1.0);
+//!     s.extend([x, 1.0]);
+//!     a.push(action);
+//!     r.push(-(action - x / 2.0).powi(2));
+//!     ends.push(if step % 20 == 19 { Ending::Truncated } else { Ending::Running });
+//! }
+//! let runs = tempfile::tempdir()?;
+//! let mut policy = Trainer::new("iql")
+//!     .arrays(Arrays { observations: &s, actions: &a, rewards: &r, ends: &ends })
+//!     .set("iql.hidden=[32, 32]")
+//!     .set("offline.updates=200")
+//!     .run(runs.path().join("iql"))?;
+//! let action = policy.act(&[0.9, 1.0])?;
+//! assert!(action.len() == 1 && action[0].abs() <= 1.0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! | you have | look at |
+//! |---|---|
+//! | recorded steps, in memory or in files | [`Trainer::arrays`], [`Trainer::data`], [`baq_datasets::formats`] |
+//! | an environment of your own | [`env::register`] has a whole program, [`mod@env::process`] one in another language |
+//! | a run to go on with in an environment | [`Trainer::fine_tune`] |
+//! | a run or a policy file | [`Policy::open`], [`Policy::act`], [`Policy::evaluate`]; [`export`] for other programs |
+//! | an option to set | [`mod@config`]; `baq options` lists all of them |
+//! | a question why a number is what it is | [`audit`], `baq explain` |
+//!
+//! The rooms, from the bottom up; each may use only the ones before it (`tests/house` checks):
 //!
 //! | module | what |
 //! |---|---|
@@ -8,11 +42,12 @@
 //! | [`baq_datasets`] | D4RL and Minari files to columns |
 //! | [`files`] | opening files that others named |
 //! | [`autodiff`] | trace a computation once, compile it, execute it; an f64 interpreter of the same graph |
+//! | [`rng`] | streams of random numbers, each by its name |
 //! | [`mod@config`] | one declaration per option |
 //! | [`nn`] | networks, policy heads, initialisation |
 //! | [`algo`], [`adapt`] | base algorithms and what may modify them online |
 //! | [`replay`] | transitions in memory, prioritised sampling, batch composition |
-//! | [`mod@env`] | MuJoCo tasks and a toy task |
+//! | [`mod@env`] | MuJoCo tasks, a toy task, tasks of other programs and of yours |
 //! | [`checkpoint`] | the complete training state in one file |
 //! | [`audit`] | golden traces and gradient checks |
 //! | [`train`] | offline and online loops, evaluation, collection |
@@ -22,6 +57,7 @@
 //! | [`render`] | episodes as pictures |
 //! | [`study`] | questions as files: paired runs, statistics, tables, figures |
 //! | [`cli`] | the command line |
+//! | [`library`] | the same from a program: [`Trainer`], [`Policy`] |
 
 #![deny(missing_docs)]
 
@@ -35,6 +71,7 @@ pub mod config;
 pub mod env;
 pub mod export;
 pub mod files;
+pub mod library;
 pub mod nn;
 pub mod render;
 pub mod replay;
@@ -43,3 +80,6 @@ pub mod rng;
 pub mod study;
 pub mod suite;
 pub mod train;
+
+pub use baq_datasets::{Arrays, Ending};
+pub use library::{Policy, Trainer};

@@ -1,12 +1,13 @@
 //! Offline reinforcement-learning data: files to columns.
 //!
 //! [`read`] turns a D4RL file or a Minari folder into [`Columns`], one transition per row; [`read_recording`] gives the
-//! rows as recorded; [`formats`] says what is accepted. Around them: [`episodes`], [`returns`], [`scale`], [`scores`],
+//! rows as recorded; [`Arrays`] are rows in memory; [`formats`] says what is accepted. Around them: [`episodes`], [`returns`], [`scale`], [`scores`],
 //! [`checksums`], [`mod@inspect`], and [`mod@convert`] and [`mod@write`] for other files. Nothing here knows networks or simulators.
 //!
 //! Two rules hold everywhere: a file is either read completely and checked, or refused with one line that says what to
 //! do; and raw values stay raw, scales are constants that the caller applies.
 
+mod arrays;
 pub mod backend;
 pub mod checksums;
 mod columns;
@@ -28,6 +29,7 @@ pub mod synthetic;
 mod transitions;
 pub mod write;
 
+pub use arrays::{ARRAYS, Arrays};
 pub use columns::{Columns, Ending, Flags, Source};
 pub use d4rl::Layout;
 pub use error::{Error, Result, plain};

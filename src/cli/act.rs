@@ -8,7 +8,7 @@ use clap::Args;
 use super::{Common, Outcome, Verdict};
 use crate::config::Exploration;
 use crate::train::TrainError;
-use crate::train::policy::Restored;
+use crate::train::policy::{Answering, Restored};
 
 /// Answer states on standard input with a policy's actions
 ///
@@ -27,10 +27,11 @@ pub struct Act {
 impl Act {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
-        let mut policy = Restored::open(&self.run)?;
+        let policy = Restored::open(&self.run)?;
         let how = if self.explore { policy.options.exploration } else { Exploration::Greedy };
-        let mut actor = policy.agent.actor(1, how, &policy.options);
-        let (mut state, mut action, seed) = (Vec::new(), Vec::new(), common.seed.unwrap_or(0));
+        let mut policy = Answering::new(policy, how);
+        let (s, seed) = (policy.policy.agent.dims.s, common.seed.unwrap_or(0));
+        let mut state = Vec::new();
         let mut out = io::stdout().lock();
         for (k, line) in io::stdin().lock().lines().enumerate() {
             let line = line.map_err(|e| TrainError::Input(format!("standard input: cannot read: {e}")))?;
@@ -38,14 +39,9 @@ impl Act {
             if text.is_empty() {
                 continue;
             }
-            read(text, policy.agent.dims.s, &mut state)
+            read(text, s, &mut state)
                 .map_err(|what| TrainError::Input(format!("standard input, line {}: {what}", k + 1)))?;
-            policy.scales.observation.apply(&mut state);
-            action.clear();
-            action.extend_from_slice(actor.act(&mut policy.agent.store, &state, seed, k as u64));
-            if let Some(bounds) = &policy.scales.action {
-                bounds.restore(&mut action);
-            }
+            let action = policy.act(&state, seed, k as u64);
             let numbers: Vec<String> = action.iter().map(f32::to_string).collect();
             let answer = match common.json || text.starts_with('[') {
                 true => format!("[{}]", numbers.join(", ")),

@@ -6,8 +6,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, Outcome, Verdict};
+use crate::env::Spec;
 use crate::train::evaluate::Evaluator;
-use crate::train::metrics::{Phase, Stamp};
+use crate::train::metrics::{Evaluation, Phase, Stamp};
 use crate::train::policy::Restored;
 use crate::train::{TrainError, memory};
 
@@ -29,23 +30,14 @@ impl Evaluate {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let mut policy = Restored::open(&self.from)?;
-        let spec = policy.environment(self.env.as_deref())?;
         let seed = common.seed.unwrap_or(0);
-        memory::check_episodes(&policy.agent, self.episodes as usize)?;
-        let mut evaluator = Evaluator::new(&policy.agent, spec.id, self.episodes as usize, seed)?;
-        let c = &policy.counters;
-        let phase = if policy.online { Phase::Online } else { Phase::Offline };
-        let stamp = Stamp { phase, update: policy.update, env_step: c.env_step };
-        let e = evaluator.run(&mut policy.agent.store, &policy.scales, 0, stamp)?;
-        if let Some(r) = e.returns.iter().find(|r| !r.is_finite()) {
-            return Err(TrainError::Input(format!("{}: an episode returned {r}", spec.id)));
-        }
+        let (spec, e) = evaluate(&mut policy, self.env.as_deref(), self.episodes as usize, seed)?;
         if common.json {
             println!(
                 "{}",
                 json!({
                     "checkpoint": policy.file, "algo": policy.algo, "adapt": policy.adapt, "env": spec.id,
-                    "update": policy.update, "env_step": c.env_step, "seed": seed, "episodes": e.returns.len(),
+                    "update": policy.update, "env_step": policy.counters.env_step, "seed": seed, "episodes": e.returns.len(),
                     "return_mean": e.mean(), "return_std": e.std(), "score": e.score,
                     "success": e.success, "returns": e.returns, "lengths": e.lengths,
                 })
@@ -67,5 +59,27 @@ impl Evaluate {
             spec.id
         );
         Ok(Verdict::Done)
+    }
+}
+
+/// Episodes of a policy in an environment, its run's if none is asked for.
+///
+/// # Errors
+/// It does not fit the policy, there is no room for the episodes, or a return is not finite.
+pub fn evaluate(
+    policy: &mut Restored,
+    asked: Option<&str>,
+    episodes: usize,
+    seed: u64,
+) -> Result<(&'static Spec, Evaluation), TrainError> {
+    let spec = policy.environment(asked)?;
+    memory::check_episodes(&policy.agent, episodes)?;
+    let mut evaluator = Evaluator::new(&policy.agent, spec.id, episodes, seed)?;
+    let phase = if policy.online { Phase::Online } else { Phase::Offline };
+    let stamp = Stamp { phase, update: policy.update, env_step: policy.counters.env_step };
+    let evaluation = evaluator.run(&mut policy.agent.store, &policy.scales, 0, stamp)?;
+    match evaluation.returns.iter().find(|r| !r.is_finite()) {
+        Some(r) => Err(TrainError::Input(format!("{}: an episode returned {r}", spec.id))),
+        None => Ok((spec, evaluation)),
     }
 }

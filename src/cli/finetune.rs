@@ -21,6 +21,7 @@ use crate::config::{
 use crate::env;
 use crate::report::OnlineFigures;
 use crate::train::agent::Agent;
+use crate::train::data::Dataset;
 use crate::train::metrics::read_evaluations;
 use crate::train::progress::{Ended, Stop};
 use crate::train::run::Sources;
@@ -204,12 +205,23 @@ impl Start {
 
     /// Fine-tunes from the beginning in a new run directory.
     pub fn run(&self, config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
+        self.run_on(setup::load_again(config)?, config, out, manner)
+    }
+
+    /// The same on data that are already read.
+    pub fn run_on(
+        &self,
+        dataset: Dataset,
+        config: &Config,
+        out: &Path,
+        manner: Manner<'_>,
+    ) -> Result<Ended, TrainError> {
         let from = Sources {
             origin: Some(Saved::open(&self.from)?),
             model: self.model.as_deref().map(Saved::open).transpose()?,
         };
         let earlier = learn::earlier(&self.from)?;
-        learn::begin(config, out, setup::load_again(config)?, &from, &earlier, manner)
+        learn::begin(config, out, dataset, &from, &earlier, manner)
     }
 }
 

@@ -28,6 +28,14 @@ pub struct Common {
     pub json: bool,
 }
 
+impl Common {
+    /// Those of a process that is no command: kernels as they are, nothing else said.
+    pub fn of_library() -> Common {
+        let numerics = baq_kernels::active().numerics;
+        Common { threads: None, isa: None, numerics, seed: None, json: false }
+    }
+}
+
 /// How a command that ran to its end ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use baq_datasets::ARRAYS;
 use baq_kernels::Numerics;
 use clap::Args;
 
@@ -228,7 +229,7 @@ impl RunArgs {
 
 /// The place of data whatever the working directory; names that are no paths stay as they are.
 pub(super) fn absolute(dataset: &str) -> Result<String, TrainError> {
-    if ["", EMBEDDED].contains(&dataset) {
+    if ["", EMBEDDED, ARRAYS].contains(&dataset) {
         return Ok(dataset.into());
     }
     if dataset.starts_with(PREFIX) {
@@ -270,7 +271,7 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
 pub fn load_again(config: &Config) -> Result<Dataset, TrainError> {
     load(config).map_err(|e| {
         let name = config.section::<RunConfig>().dataset;
-        let named = ["", EMBEDDED].contains(&name.as_str()) || name.starts_with(PREFIX);
+        let named = ["", EMBEDDED, ARRAYS].contains(&name.as_str()) || name.starts_with(PREFIX);
         match named || Path::new(&name).exists() {
             true => e,
             false => {

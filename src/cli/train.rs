@@ -29,7 +29,7 @@ use crate::train::{TrainError, held_out};
 ///
 /// With --data: offline training, for `baq finetune` to go on from. Without, or with `--set run.begin=online`, the method
 /// learns from scratch in --env, the data beside what it collects.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Train {
     /// base algorithm: see `baq options` (default: that of the preset or the file, else iql)
     #[arg(long)]
@@ -61,6 +61,11 @@ pub struct Train {
 }
 
 impl Train {
+    /// Training of this algorithm, nothing else said.
+    pub fn new(algo: &str, run: RunArgs) -> Train {
+        Train { algo: Some(algo.into()), run, ..Train::default() }
+    }
+
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
@@ -74,7 +79,7 @@ impl Train {
             }
             None => {
                 let config = self.planned(common)?;
-                let acts = starts_online(&config) || config.section::<OfflineConfig>().eval_episodes > 0;
+                let acts = acts(&config);
                 let config = setup::note_simulator(config, acts, self.again.accept_mujoco)?;
                 let default = names::default_out(&config, self.run.preset.as_deref(), &[]);
                 let out = names::out(self.out.as_deref(), default, "train")?;
@@ -216,6 +221,11 @@ fn next(common: Common, dir: &Path, config: &Config) -> Result<String, TrainErro
         words.extend(["--out", &free]);
     }
     Ok(hints::command(common, &words))
+}
+
+/// Whether a run of this configuration acts in an environment.
+pub fn acts(config: &Config) -> bool {
+    starts_online(config) || config.section::<OfflineConfig>().eval_episodes > 0
 }
 
 /// Trains from the beginning in a new run directory.

@@ -7,6 +7,7 @@ use super::mujoco::SceneReader;
 
 /// What an environment answers to one action.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Step {
     /// Reward of this step.
     pub reward: f64,
@@ -20,6 +21,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Of a task that does not say whether its goal is reached.
+    pub fn new(reward: f64, terminated: bool, truncated: bool) -> Step {
+        Step { reward, terminated, truncated, success: None }
+    }
+
     /// The episode is over, for either reason; reset before the next step.
     pub fn ended(&self) -> bool {
         self.terminated || self.truncated
@@ -33,6 +39,7 @@ impl Step {
 
 /// The fixed properties of an environment; known without a simulator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Spec {
     /// Canonical id, e.g. `hopper-v4`.
     pub id: &'static str,
@@ -51,6 +58,11 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// Of an environment that needs nothing but its code, has no reference returns and says nothing of success.
+    pub const fn new(id: &'static str, obs_dim: usize, act_dim: usize, max_episode_steps: usize) -> Spec {
+        Spec { id, obs_dim, act_dim, max_episode_steps, score: None, success: false, needs: Needs::Nothing }
+    }
+
     /// Whether it cannot be made without MuJoCo.
     pub fn needs_mujoco(&self) -> bool {
         matches!(self.needs, Needs::MuJoCo { .. })
@@ -59,6 +71,7 @@ impl Spec {
 
 /// What an environment cannot be made without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Needs {
     /// Its code is all there is to it.
     Nothing,
@@ -166,8 +179,11 @@ pub trait Simulated: Env {
     fn simulate(&mut self, action: &[f32]);
 }
 
-/// A saved state is checked before anything is touched.
-pub(super) fn check_state(id: &'static str, state: &[f64], expected: usize) -> Result<(), EnvError> {
+/// For [`Env::set_state`]: a saved state is checked before anything is touched.
+///
+/// # Errors
+/// [`EnvError::State`] for another length or a number that is not finite.
+pub fn check_state(id: &'static str, state: &[f64], expected: usize) -> Result<(), EnvError> {
     let problem = if state.len() != expected {
         format!("has {} numbers, expected {expected}", state.len())
     } else if let Some(index) = state.iter().position(|x| !x.is_finite()) {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// Why an environment cannot do what was asked; every message is one line.
 #[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvError {
     /// No environment has this id.
     #[error("unknown environment \"{id}\": did you mean \"{nearest}\"? (known: {known})")]
@@ -14,6 +15,16 @@ pub enum EnvError {
         nearest: &'static str,
         /// all ids
         known: String,
+    },
+    /// An environment cannot be registered.
+    #[error("environment \"{id}\": expected {expected}, got {got}")]
+    Register {
+        /// as it was to be registered
+        id: &'static str,
+        /// what is needed
+        expected: &'static str,
+        /// what there is
+        got: String,
     },
     /// MuJoCo cannot be found, fetched or used; the message says how to get it.
     #[error("{0}")]

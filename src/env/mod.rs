@@ -1,4 +1,5 @@
-//! Environments: eight MuJoCo tasks with the semantics of the generations of Gym, a toy task that needs no simulator, and whatever [another program](mod@process) makes, Gymnasium first.
+//! Environments: eight MuJoCo tasks with the semantics of the generations of Gym, a toy task that needs no simulator, whatever [another program](mod@process) makes, Gymnasium first,
+//! and [one's own](register).
 //!
 //! An environment is a deterministic function of its seed, the episode number and the actions.
 //! Its whole state can be saved and restored; what follows is then equal to the last bit.
@@ -25,6 +26,6 @@ pub mod scene;
 mod stream;
 mod toy;
 
-pub use environment::{Env, Needs, Simulated, Spec, Step};
+pub use environment::{Env, Needs, Simulated, Spec, Step, check_state};
 pub use error::EnvError;
-pub use registry::{ids, make, of_score, spec};
+pub use registry::{Build, ids, make, of_score, register, spec};

@@ -1,8 +1,11 @@
-//! All environments. A new one is its file or folder beside this one and a line of [`ENVIRONMENTS`].
+//! All environments. A new one is its file or folder beside this one and a line of [`ENVIRONMENTS`]; a program that uses the
+//! library adds its own with [`register`].
 //!
 //! An id is `task-version`, as `hopper-v4`, or `scheme:task-version` for environments that follow somebody else's
 //! definition to the letter; the scheme is part of the id. Case does not matter. The schemes `gym:` and `process:` lead to
 //! [other programs](super::process), whose tasks nobody lists here.
+
+use std::sync::{PoisonError, RwLock};
 
 use super::process;
 use super::robots::{
@@ -12,12 +15,19 @@ use super::toy::{self, Toy};
 use super::{Env, EnvError, Spec};
 
 /// One line of the registry.
+#[derive(Clone, Copy)]
 struct Registered {
     /// known without a simulator
     spec: &'static Spec,
     /// reset with seed 0, episode 0
-    build: fn() -> Result<Box<dyn Env>, EnvError>,
+    build: Build,
 }
+
+/// Makes an environment, reset with seed 0, episode 0.
+pub type Build = fn() -> Result<Box<dyn Env>, EnvError>;
+
+/// Those of the program that uses the library. Looked at when something begins, never in a step.
+static OWN: RwLock<Vec<Registered>> = RwLock::new(Vec::new());
 
 static ENVIRONMENTS: &[Registered] = &[
     Registered { spec: &half_cheetah::V2.spec, build: || Robot::build(&half_cheetah::V2) },
@@ -48,14 +58,100 @@ fn bare(id: &'static str) -> Option<&'static str> {
     id.strip_suffix("-v4")
 }
 
-/// The canonical ids of all environments.
-pub fn ids() -> impl Iterator<Item = &'static str> {
-    ENVIRONMENTS.iter().map(|line| line.spec.id)
+/// All lines: the program's own after ours.
+fn lines() -> impl Iterator<Item = Registered> {
+    let own = OWN.read().unwrap_or_else(PoisonError::into_inner).clone();
+    ENVIRONMENTS.iter().copied().chain(own)
 }
 
-fn find(id: &str) -> Result<&'static Registered, EnvError> {
+/// The canonical ids of all environments.
+pub fn ids() -> impl Iterator<Item = &'static str> {
+    lines().map(|line| line.spec.id)
+}
+
+/// Adds an environment for the life of the process: from now on [`make`], [`spec`], configurations (`run.env`) and whatever
+/// trains or evaluates know it by `spec.id`. `build` gives it reset with seed 0, episode 0.
+///
+/// ```
+/// use baq::env::{self, Env, EnvError, Spec, Step, check_state};
+///
+/// /// Walk on a line to 0: S = (x), A = 1, the reward is -x².
+/// #[derive(Default)]
+/// struct Line {
+///     x: f64,
+///     steps: usize,
+/// }
+/// static SPEC: Spec = Spec::new("line", 1, 1, 20);
+///
+/// impl Env for Line {
+///     fn spec(&self) -> &Spec {
+///         &SPEC
+///     }
+///     fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]) {
+///         *self = Line { x: (seed ^ episode) as f64 % 7.0 / 3.0 - 1.0, steps: 0 };
+///         obs[0] = self.x;
+///     }
+///     fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
+///         self.x += 0.1 * f64::from(action[0].clamp(-1.0, 1.0));
+///         self.steps += 1;
+///         obs[0] = self.x;
+///         Ok(Step::new(-self.x * self.x, false, self.steps >= 20))
+///     }
+///     fn state(&self) -> Vec<f64> {
+///         vec![self.x, self.steps as f64]
+///     }
+///     fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError> {
+///         check_state(SPEC.id, state, 2)?;
+///         *self = Line { x: state[0], steps: state[1] as usize };
+///         Ok(())
+///     }
+/// }
+///
+/// env::register(&SPEC, || Ok(Box::new(Line::default())))?;
+/// assert_eq!(env::make("line")?.obs_dim(), 1);
+/// assert!(env::register(&SPEC, || Ok(Box::new(Line::default()))).is_err(), "its id is taken");
+///
+/// // From scratch in it, on from there, and what comes of it.
+/// let small = ["td3.hidden=[16]", "online.batch=32", "online.env_steps=200", "online.eval_episodes=2"];
+/// let runs = tempfile::tempdir()?;
+/// let set = |trainer, options: &[&str]| options.iter().fold(trainer, |t: baq::Trainer<'_>, o| t.set(o));
+/// set(baq::Trainer::new("td3").env("line"), &small).run(runs.path().join("td3"))?;
+/// let more = baq::Trainer::fine_tune(runs.path().join("td3"), "plain");
+/// let mut policy = set(more, &small[2..]).run(runs.path().join("more"))?;
+/// assert_eq!(policy.evaluate(3, 0)?.lengths, [20, 20, 20]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`EnvError::Register`] for an id that is taken, or means another program, and for lengths of 0.
+pub fn register(spec: &'static Spec, build: Build) -> Result<(), EnvError> {
+    let refuse = |expected, got: String| Err(EnvError::Register { id: spec.id, expected, got });
+    if spec.id.is_empty() || process::is_external(spec.id) || spec.id.contains(char::is_whitespace) {
+        return refuse(
+            "an id of one word that does not begin with `gym:` or `process:`",
+            format!("{:?}", spec.id),
+        );
+    }
+    if spec.obs_dim == 0 || spec.act_dim == 0 || spec.max_episode_steps == 0 {
+        let sizes = format!("{}, {} and {}", spec.obs_dim, spec.act_dim, spec.max_episode_steps);
+        return refuse("observations, actions and episodes of a length from 1 up", sizes);
+    }
+    let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some(there) = ENVIRONMENTS.iter().chain(own.iter()).find(|line| answers(line, spec.id)) {
+        return refuse("an id that is not taken", format!("that of {:?}; give it another", there.spec.id));
+    }
+    own.push(Registered { spec, build });
+    Ok(())
+}
+
+/// Whether this is what an id means.
+fn answers(line: &Registered, id: &str) -> bool {
     let is = |name: &str| name.eq_ignore_ascii_case(id);
-    ENVIRONMENTS.iter().find(|line| is(line.spec.id) || bare(line.spec.id).is_some_and(is)).ok_or_else(|| {
+    is(line.spec.id) || bare(line.spec.id).is_some_and(is)
+}
+
+fn find(id: &str) -> Result<Registered, EnvError> {
+    lines().find(|line| answers(line, id)).ok_or_else(|| {
         let wanted = id.to_lowercase();
         let nearest = ids()
             .flat_map(|id| [Some(id), bare(id)].map(|name| (name, id)))
@@ -81,7 +177,7 @@ pub fn spec(id: &str) -> Result<&'static Spec, EnvError> {
 
 /// The environment of data of a task in D4RL's table: in its usual version, or where that observes something else in D4RL's.
 pub fn of_score(wanted: impl Fn(&str) -> bool) -> Option<&'static Spec> {
-    let recorded = ENVIRONMENTS.iter().map(|line| line.spec).find(|spec| spec.score.is_some_and(&wanted))?;
+    let recorded = lines().map(|line| line.spec).find(|spec| spec.score.is_some_and(&wanted))?;
     let usual = spec(recorded.score?).ok()?;
     Some(if usual.obs_dim == recorded.obs_dim { usual } else { recorded })
 }

@@ -11,19 +11,11 @@
 use baq_kernels::philox::fill_uniform;
 
 use super::environment::check_state;
-use super::{Env, EnvError, Needs, Spec, Step, stream};
+use super::{Env, EnvError, Spec, Step, stream};
 
 const EDGE: f64 = 2.0;
 
-pub(super) static SPEC: Spec = Spec {
-    id: "toy",
-    obs_dim: 3,
-    act_dim: 1,
-    max_episode_steps: 100,
-    score: None,
-    success: false,
-    needs: Needs::Nothing,
-};
+pub(super) static SPEC: Spec = Spec::new("toy", 3, 1, 100);
 
 pub(super) struct Toy {
     x: f64,

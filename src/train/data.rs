@@ -6,8 +6,8 @@ use std::path::Path;
 use baq_datasets::inspect::{self, Expected, Summary};
 use baq_datasets::scale::{ActionBounds, ObservationScale, RewardScale, RewardTransform};
 use baq_datasets::{
-    Columns, EMBEDDED_HOPPER, Ending, Options, Recording, Source, TimeLimit, d4rl, embedded_hopper, episodes,
-    returns, scale, scores,
+    ARRAYS, Columns, EMBEDDED_HOPPER, Ending, Options, Recording, Source, TimeLimit, d4rl, embedded_hopper,
+    episodes, returns, scale, scores,
 };
 use baq_kernels::digest::join;
 use ndarray::{Array1, Array2, s};
@@ -52,20 +52,31 @@ pub struct Dataset {
 /// Reads and scales the data of a configuration. One that names none gets a dataset without rows and facts if
 /// its algorithm can do without; anything else is an error.
 pub fn load(config: &Config) -> Result<Dataset, TrainError> {
-    let run: RunConfig = config.section();
+    let (run, data): (RunConfig, DataConfig) = (config.section(), config.section());
+    match run.dataset.as_str() {
+        "" => scaled(config, nothing(&run, &data)?, DatasetFacts::default(), None),
+        file => of_recording(config, read(Path::new(file), data.clip_actions)?),
+    }
+}
+
+/// Scales data that are already read as a configuration says.
+pub fn of_recording(config: &Config, recording: Recording) -> Result<Dataset, TrainError> {
+    let (run, data): (RunConfig, DataConfig) = (config.section(), config.section());
+    let spec = if run.env.is_empty() { None } else { Some(env::spec(&run.env)?) };
+    let (summary, options) = summarise(&recording, Path::new(&run.dataset), spec, &data)?;
+    let mut facts = DatasetFacts::of(&summary);
+    facts.notes.extend(unusual(&summary, &run, data.mode));
+    let action = recording.action_bounds.clone();
+    scaled(config, recording.into_columns(&options)?, facts, action)
+}
+
+fn scaled(
+    config: &Config,
+    mut columns: Columns,
+    facts: DatasetFacts,
+    action: Option<ActionBounds>,
+) -> Result<Dataset, TrainError> {
     let data: DataConfig = config.section();
-    let (mut columns, facts, action) = match run.dataset.as_str() {
-        "" => (nothing(&run, &data)?, DatasetFacts::default(), None),
-        file => {
-            let recording = read(Path::new(file), data.clip_actions)?;
-            let spec = if run.env.is_empty() { None } else { Some(env::spec(&run.env)?) };
-            let (summary, options) = summarise(&recording, Path::new(file), spec, &data)?;
-            let mut facts = DatasetFacts::of(&summary);
-            facts.notes.extend(unusual(&summary, &run, data.mode));
-            let action = recording.action_bounds.clone();
-            (recording.into_columns(&options)?, facts, action)
-        }
-    };
     let audit: AuditConfig = config.section();
     let rows = if audit.ledger { checksums(&columns) } else { Vec::new() };
 
@@ -154,6 +165,11 @@ fn nothing(run: &RunConfig, data: &DataConfig) -> Result<Columns, TrainError> {
 
 /// All rows of a file, of a Minari folder, or of the slice inside the program.
 pub fn read(file: &Path, clip_actions: bool) -> Result<Recording, TrainError> {
+    if file == Path::new(ARRAYS) {
+        return Err(TrainError::Input(format!(
+            "{ARRAYS}: expected data that can be read again, got a run on arrays of the program that began it; begin it again there, or give it a data file"
+        )));
+    }
     Ok(match file == Path::new(EMBEDDED) {
         true => d4rl::read_bytes(EMBEDDED_HOPPER, embedded_hopper(), clip_actions)?,
         false => baq_datasets::read_recording(file, &Options { clip_actions, ..Options::default() })?,

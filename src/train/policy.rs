@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use super::agent::Agent;
+use super::agent::{Actor, Agent};
 use super::conditions;
 use super::counters::Counters;
 use super::data::Scales;
@@ -15,7 +15,7 @@ use super::error::TrainError;
 use super::sections::{config_method, from_text};
 use super::state::{POLICY, Saved};
 use crate::checkpoint::container::Writer;
-use crate::config::{MujocoConfig, OnlineConfig, RunConfig};
+use crate::config::{Exploration, MujocoConfig, OnlineConfig, RunConfig};
 use crate::env::{self, Spec};
 
 /// The strings and tensors that stand in a policy file as they stand in the checkpoint, beside the parameters.
@@ -140,5 +140,37 @@ impl Restored {
             true => format!("{method} after {} environment steps", self.counters.env_step),
             false => format!("{method} after {} updates", self.update),
         }
+    }
+}
+
+/// A policy that answers one state at a time.
+pub struct Answering {
+    /// the policy
+    pub policy: Restored,
+    actor: Actor,
+    state: Vec<f32>,
+    action: Vec<f32>,
+}
+
+impl Answering {
+    /// Exploring so.
+    pub fn new(policy: Restored, how: Exploration) -> Answering {
+        let actor = policy.agent.actor(1, how, &policy.options);
+        Answering { policy, actor, state: Vec::new(), action: Vec::new() }
+    }
+
+    /// The action `[A]` in a state `[S]` as the environment gives it: in [-1, 1], or between the bounds from which the data were
+    /// rescaled. Seed and position name the noise.
+    pub fn act(&mut self, observation: &[f32], seed: u64, position: u64) -> &[f32] {
+        let Answering { policy, actor, state, action } = self;
+        state.clear();
+        state.extend_from_slice(observation);
+        policy.scales.observation.apply(state);
+        action.clear();
+        action.extend_from_slice(actor.act(&mut policy.agent.store, state, seed, position));
+        if let Some(bounds) = &policy.scales.action {
+            bounds.restore(action);
+        }
+        action
     }
 }

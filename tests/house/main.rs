@@ -24,6 +24,7 @@
 //! | `render` | env (scenes), report (text) | drawing (resvg, gif) |
 //! | `study` | files, config, rng, checkpoint, train, report | datasets, rand, csv, maud, files of the system |
 //! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, export, suite, report, render, study | clap, rayon (the pool), datasets, kernels |
+//! | `library` | config, train, cli | datasets |
 //!
 //! The table in this header is the documentation of `ROOMS` below, which is what is enforced.
 
@@ -101,6 +102,7 @@ const ROOMS: &[(&str, &[&str], &[&str])] = &[
         ],
         &["clap", "rayon", "baq_datasets", "baq_kernels", "std::fs"],
     ),
+    ("library", &["config", "train", "cli"], &["baq_datasets"]),
 ];
 
 /// Crates that only some rooms may use.

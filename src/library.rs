@@ -1,0 +1,165 @@
+//! What a program that uses the library begins with: [`Trainer`] trains, [`Policy`] acts.
+//!
+//! They do what the commands `baq train`, `baq finetune`, `baq evaluate` and `baq act` do, in the same steps: presets, options
+//! and their checks are the same, and a run is a directory that all commands read (`baq report RUN`).
+
+use std::path::{Path, PathBuf};
+
+use baq_datasets::Arrays;
+
+use crate::cli::Common;
+use crate::cli::evaluate::evaluate;
+use crate::cli::finetune::Start;
+use crate::cli::learn::{self, Manner};
+use crate::cli::setup::{self, RunArgs};
+use crate::cli::train::{self, Train};
+use crate::config::{Config, DataConfig, Exploration};
+use crate::train::TrainError;
+use crate::train::data::{self, Dataset};
+use crate::train::evaluations::Evaluation;
+use crate::train::policy::{Answering, Restored};
+use crate::train::progress::Stop;
+use crate::train::run::Sources;
+
+/// A run that is planned: what learns, from what, where.
+///
+/// Nothing happens before [`run`](Trainer::run), which also finds what is wrong. Options are those of the command line
+/// (`baq options`, [`mod@crate::config`]), and begin as the preset has them that is named like the algorithm.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is trained before `run`"]
+pub struct Trainer<'a> {
+    what: What,
+    args: RunArgs,
+    arrays: Option<Arrays<'a>>,
+    seed: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    /// an algorithm from nothing
+    Algorithm(String),
+    /// a run that goes on in an environment, under an adaptation
+    Run(PathBuf, String),
+}
+
+impl<'a> Trainer<'a> {
+    /// Trains this algorithm: on data if some are given, else in an environment from scratch.
+    pub fn new(algo: &str) -> Trainer<'a> {
+        Trainer::of(What::Algorithm(algo.into()))
+    }
+
+    /// Fine-tunes the run in this directory in an environment, under an adaptation (`plain`: as it is). Options are the run's;
+    /// arrays that it was trained on must be given again.
+    pub fn fine_tune(run: impl AsRef<Path>, adapt: &str) -> Trainer<'a> {
+        Trainer::of(What::Run(run.as_ref().into(), adapt.into()))
+    }
+
+    fn of(what: What) -> Trainer<'a> {
+        Trainer { what, args: RunArgs::default(), arrays: None, seed: None }
+    }
+
+    /// Learns from these rows.
+    pub fn arrays(self, arrays: Arrays<'a>) -> Trainer<'a> {
+        Trainer { arrays: Some(arrays), ..self.data(baq_datasets::ARRAYS) }
+    }
+
+    /// Learns from a file or folder, or by `embedded` from the slice of Hopper rollouts inside the library.
+    pub fn data(mut self, data: &str) -> Trainer<'a> {
+        self.args.data = Some(data.into());
+        self.arrays = None;
+        self
+    }
+
+    /// Evaluates, and where it is to, learns in the environment of this id: see [`crate::env::register`] for one's own.
+    pub fn env(mut self, id: &str) -> Trainer<'a> {
+        self.args.env = Some(id.into());
+        self
+    }
+
+    /// Sets an option, as in `offline.updates=1000`.
+    pub fn set(mut self, option: &str) -> Trainer<'a> {
+        self.args.sets.push(option.into());
+        self
+    }
+
+    /// Seed of initialisation, batches, noise and environments; 0 if not given.
+    pub fn seed(mut self, seed: u64) -> Trainer<'a> {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Trains to the end in a new directory, and reads the policy back.
+    ///
+    /// # Errors
+    /// What is wrong with options, data or environment, before anything is created; [`TrainError::Diverged`]; a disk that is
+    /// full. A run that was cut off goes on with `baq train --resume`, if its data are a file.
+    pub fn run(self, out: impl AsRef<Path>) -> Result<Policy, TrainError> {
+        let (out, stop) = (out.as_ref(), Stop::default());
+        let manner = Manner::new(&stop, true);
+        let common = Common { seed: self.seed, ..Common::of_library() };
+        match &self.what {
+            What::Algorithm(algo) => {
+                let config = Train::new(algo, self.args.clone()).planned(common)?;
+                let acts = train::acts(&config);
+                let config = setup::note_simulator(config, acts, false)?;
+                let dataset = self.dataset(&config)?;
+                learn::begin(&config, out, dataset, &Sources::default(), &[], manner)?;
+            }
+            What::Run(from, adapt) => {
+                let start = Start { from: from.clone(), model: None };
+                let config = start.configuration(&self.args, common, adapt.as_str())?;
+                let config = setup::note_simulator(config, true, false)?;
+                start.run_on(self.dataset(&config)?, &config, out, manner)?;
+            }
+        }
+        Policy::open(out)
+    }
+
+    fn dataset(&self, config: &Config) -> Result<Dataset, TrainError> {
+        let dataset = match &self.arrays {
+            Some(arrays) => {
+                data::of_recording(config, arrays.recording(config.section::<DataConfig>().clip_actions)?)?
+            }
+            None => setup::load(config)?,
+        };
+        dataset.check(config)?;
+        Ok(dataset)
+    }
+}
+
+/// A trained policy.
+pub struct Policy(Answering);
+
+impl Policy {
+    /// That of a run directory, a checkpoint, or a policy file.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged.
+    pub fn open(run: impl AsRef<Path>) -> Result<Policy, TrainError> {
+        Ok(Policy(Answering::new(Restored::open(run.as_ref())?, Exploration::Greedy)))
+    }
+
+    /// The action `[A]` that it thinks best in this state `[S]`, both as the data or the environment have them.
+    ///
+    /// # Errors
+    /// A state of another length.
+    pub fn act(&mut self, observation: &[f32]) -> Result<&[f32], TrainError> {
+        let s = self.0.policy.agent.dims.s;
+        match observation.len() == s {
+            true => Ok(self.0.act(observation, 0, 0)),
+            false => Err(TrainError::Input(format!(
+                "{}: expected a state of {s} numbers, got {}",
+                self.0.policy.file,
+                observation.len()
+            ))),
+        }
+    }
+
+    /// Returns of so many episodes in the environment of its run; their starts depend on the seed.
+    ///
+    /// # Errors
+    /// The run had no environment, or it does not answer.
+    pub fn evaluate(&mut self, episodes: usize, seed: u64) -> Result<Evaluation, TrainError> {
+        Ok(evaluate(&mut self.0.policy, None, episodes, seed)?.1)
+    }
+}
