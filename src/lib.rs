@@ -29,6 +29,7 @@
 //! |---|---|
 //! | recorded steps, in memory or in files | [`Trainer::arrays`], [`Trainer::data`], [`baq_datasets::formats`] |
 //! | an environment of your own | [`env::register`] has a whole program, [`mod@env::process`] one in another language |
+//! | a method of your own | [`algo::register`] has a whole program, the head of [`algo`] the rest |
 //! | a run to go on with in an environment | [`Trainer::fine_tune`] |
 //! | a run or a policy file | [`Policy::open`], [`Policy::act`], [`Policy::evaluate`]; [`export`] for other programs |
 //! | an option to set | [`mod@config`]; `baq options` lists all of them |

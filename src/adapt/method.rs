@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::registry::{self, ADAPTATIONS, GENERATORS, NONE, PLAIN};
-use crate::algo::{self, ALGORITHMS, Entry};
+use crate::algo::{self, Entry};
 use crate::config::{Config, ConfigError, RunConfig, nearest};
 
 /// A base algorithm, what modifies it and what makes up transitions, by their names in the registries; `iql + baq` or
@@ -49,17 +49,17 @@ impl Method {
 
     /// The registry's line of the generator, if there is one; an error that names the nearest.
     pub fn generator(&self) -> Result<Option<&'static Entry<registry::BuildGenerator>>, ConfigError> {
-        self.generates().then(|| line("generator", GENERATORS, &self.generator)).transpose()
+        self.generates().then(|| line("generator", GENERATORS.iter().collect(), &self.generator)).transpose()
     }
 
     /// The registry's line of the base; an error that names the nearest.
     pub fn algorithm(&self) -> Result<&'static Entry<algo::Build>, ConfigError> {
-        line("algorithm", ALGORITHMS, &self.algo)
+        line("algorithm", algo::all().collect(), &self.algo)
     }
 
     /// The registry's line of the adaptation; an error that names the nearest.
     pub fn adaptation(&self) -> Result<&'static Entry<registry::Build>, ConfigError> {
-        line("adaptation", ADAPTATIONS, &self.adapt)
+        line("adaptation", ADAPTATIONS.iter().collect(), &self.adapt)
     }
 
     /// The sections of a configuration that it reads.
@@ -121,8 +121,8 @@ impl FromStr for Method {
     }
 }
 
-fn line<B>(what: &str, all: &'static [Entry<B>], name: &str) -> Result<&'static Entry<B>, ConfigError> {
-    all.iter().find(|e| e.name == name).ok_or_else(|| {
+fn line<B>(what: &str, all: Vec<&'static Entry<B>>, name: &str) -> Result<&'static Entry<B>, ConfigError> {
+    all.iter().copied().find(|e| e.name == name).ok_or_else(|| {
         let names = || all.iter().map(|e| e.name);
         let hint = nearest(name, names()).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
         let known: Vec<&str> = names().collect();

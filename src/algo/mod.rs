@@ -5,7 +5,7 @@
 //!
 //! # To add an algorithm
 //!
-//! One file here and one line in [`registry::ALGORITHMS`]; where the paper has settings of its own, a preset: a file and a line
+//! One file here and one line in [`registry::ALGORITHMS`], or in a program of your own one call of [`register`]; where the paper has settings of its own, a preset: a file and a line
 //! in `config/presets`. In the file, in this order, as in [`td3`] (deterministic), [`iql`] (values) or [`rlpd`] (soft):
 //!
 //! 1. The losses, their order, metrics and *declared differences* from paper and program, as the header. Every metric that a
@@ -96,7 +96,7 @@ pub mod wsrl;
 
 pub use pace::{Cadence, Delay, Latest, OPENING, Sampling};
 pub use phase::Phase;
-pub use registry::{ALGORITHMS, Build, Entry, find};
+pub use registry::{ALGORITHMS, Build, Entry, all, find, register};
 pub use returns::{Failed, ReturnToGo};
 pub use round::{
     ACTOR, Adaptation, CRITIC, Dims, FitTo, Given, Learner, Plain, Pretraining, Range, Round, trace,

@@ -1,11 +1,14 @@
-//! The list of base algorithms, and what a line of such a list says.
+//! The list of base algorithms, and what a line of such a list says. A program that uses the library adds its own with
+//! [`register`].
+
+use std::sync::{PoisonError, RwLock};
 
 use super::foreign::Foreign;
 use super::{
     Dims, Learner, awac, bc, brac, cal_ql, cql, edac, emaq, famo2o, famo2o_cql, fql, iql, pbrl, prdc, rebrac,
     rlpd, rorl, sac, sac_ml, sac_n, spot, td3, td3_bc, wpc, wsrl,
 };
-use crate::config::{AnySection, Config, ConfigError, section};
+use crate::config::{AnySection, Config, ConfigError, SHARED, section};
 use crate::nn::Params;
 
 /// One line of a registry: of an algorithm or of an adaptation, which differ in how they are built.
@@ -280,7 +283,90 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
     },
 ];
 
+/// Those of the program that uses the library. Looked at when something begins, never in a round.
+static OWN: RwLock<Vec<&'static Entry<Build>>> = RwLock::new(Vec::new());
+
+/// All base algorithms: the program's own after [`ALGORITHMS`].
+pub fn all() -> impl Iterator<Item = &'static Entry<Build>> {
+    let own = OWN.read().unwrap_or_else(PoisonError::into_inner).clone();
+    ALGORITHMS.iter().chain(own)
+}
+
 /// The registry's line of that name.
 pub fn find(name: &str) -> Option<&'static Entry<Build>> {
-    ALGORITHMS.iter().find(|e| e.name == name)
+    all().find(|e| e.name == name)
+}
+
+/// Adds a base algorithm for the life of the process: from now on it is named like any other, and its options are set like those
+/// of any other. The head of [`crate::algo`] says how one is written.
+///
+/// ```
+/// use baq::algo::measure::POLICY_LOSS;
+/// use baq::algo::{self, ACTOR, Dims, Entry, Learner, Round};
+/// use baq::config::limits::{RATE, WIDTHS};
+/// use baq::config::{AdamConfig, NetSpec, section};
+/// use baq::nn::{Head, Params, Policy};
+///
+/// baq::config! {
+///     AbsConfig "abs_bc", "Behaviour cloning by absolute error" {
+///         shape hidden: NetSpec    = [256, 256], WIDTHS, "hidden layers";
+///         opt   actor:  AdamConfig = 3e-4,       RATE,   "optimiser of the policy";
+///     }
+/// }
+///
+/// /// L(φ) = E[ mean_i |π_i(s) - a_i| ]: the median action instead of the mean.
+/// #[derive(Debug)]
+/// struct AbsBc {
+///     config: AbsConfig,
+///     pi: Policy,
+/// }
+///
+/// impl AbsBc {
+///     fn declare(config: AbsConfig, dims: Dims, params: &mut Params) -> AbsBc {
+///         let pi = Policy::declare(params, "pi", dims.sa(), Head::Deterministic, &config.hidden);
+///         AbsBc { config, pi }
+///     }
+/// }
+///
+/// impl Learner for AbsBc {
+///     fn trace<'t>(&self, b: &Round<'t>) {
+///         let loss = (self.pi.mode(b.s) - b.a).abs().mean();
+///         b.metric(&POLICY_LOSS, loss);
+///         b.train("policy", ACTOR, self.pi.group(), &self.config.actor, loss);
+///     }
+///     fn policy(&self) -> &Policy {
+///         &self.pi
+///     }
+/// }
+///
+/// algo::register(Entry::new("abs_bc", "cloning by absolute error", Some(section::<AbsConfig>), |c, dims, p| {
+///     Ok(Box::new(AbsBc::declare(c.section(), dims, p)))
+/// }))?;
+///
+/// let runs = tempfile::tempdir()?;
+/// let mut policy = baq::Trainer::new("abs_bc")
+///     .data("embedded")
+///     .env("none")
+///     .set("abs_bc.hidden=[16]")
+///     .set("offline.updates=100")
+///     .run(runs.path().join("abs"))?;
+/// assert_eq!(policy.act(&[0.0; 11])?.len(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// A name that is taken, by an algorithm or a section that every run has; a section of another name.
+pub fn register(entry: Entry<Build>) -> Result<(), ConfigError> {
+    let name = entry.name;
+    let refuse = |what: String| Err(ConfigError::Other(format!("algorithm `{name}`: expected {what}")));
+    if let Some(section) = entry.section.map(|make| make().name()).filter(|section| *section != name) {
+        return refuse(format!("its options in the section `{name}`, got `{section}`; name both alike"));
+    }
+    let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
+    let taken = ALGORITHMS.iter().chain(own.iter().copied()).any(|e| e.name == name);
+    if taken || SHARED.contains(&name) || name.is_empty() {
+        return refuse("a name that is not taken; give it another".into());
+    }
+    own.push(Box::leak(Box::new(entry)));
+    Ok(())
 }

@@ -191,7 +191,7 @@ macro_rules! config {
                 &FIELDS
             }
 
-            fn get(&self, key: &str) -> Option<toml::Value> {
+            fn get(&self, key: &str) -> Option<$crate::config::toml::Value> {
                 match key {
                     $( stringify!($key) =>
                         Some($crate::config::value::FieldValue::to_toml(&self.$key)), )*
@@ -202,7 +202,7 @@ macro_rules! config {
             fn set(
                 &mut self,
                 key: &str,
-                value: &toml::Value,
+                value: &$crate::config::toml::Value,
             ) -> Result<(), $crate::config::ConfigError> {
                 let Some(field) = Self::fields().iter().find(|f| f.key == key) else {
                     return Err($crate::config::field::unknown_key(
@@ -266,10 +266,10 @@ macro_rules! choices {
             fn expected() -> String {
                 "a choice".into()
             }
-            fn to_toml(&self) -> toml::Value {
-                toml::Value::String(self.to_string())
+            fn to_toml(&self) -> $crate::config::toml::Value {
+                $crate::config::toml::Value::String(self.to_string())
             }
-            fn from_toml(value: &toml::Value) -> Option<Self> {
+            fn from_toml(value: &$crate::config::toml::Value) -> Option<Self> {
                 let text = value.as_str()?.trim();
                 let (word, argument) = $crate::config::field::split_argument(text)?;
                 match word {

@@ -16,6 +16,9 @@ pub mod stated;
 pub mod value;
 
 pub use crate::autodiff::{Metric, Schedule};
+/// For what the macros make in other crates.
+#[doc(hidden)]
+pub use ::toml;
 pub use error::{ConfigError, nearest};
 pub use field::{Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, resolve, resolve_over, section};
@@ -24,7 +27,7 @@ pub use net::{Activation, InitScheme, NetSpec, Norm};
 pub use presets::{DEMO, PRESETS, Preset};
 pub use sections::{
     AuditConfig, Begin, BufferMode, DataConfig, DataMode, Exploration, MujocoConfig, ObservationScaling,
-    OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig,
+    OfflineConfig, OfflineRows, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig, SHARED,
 };
 pub use stated::{By, Stated};
 pub use value::{AdamConfig, AutoOr, Choice};

@@ -80,6 +80,9 @@ crate::choices! {
     }
 }
 
+/// Names of the sections that belong to no method.
+pub const SHARED: [&str; 6] = ["run", "data", "offline", "online", "audit", "mujoco"];
+
 crate::config! {
     RunConfig "run", "What is trained, on what, and the seed of all randomness" {
         run algo:        String     = "iql",           .., "base algorithm";

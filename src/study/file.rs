@@ -352,7 +352,7 @@ fn check_algo(
     algo: &Spanned<String>,
     preset: Option<&Spanned<String>>,
 ) -> Result<(), SpecError> {
-    let names: Vec<&str> = algo::ALGORITHMS.iter().map(|e| e.name).collect();
+    let names: Vec<&str> = algo::all().map(|e| e.name).collect();
     source.known(algo, &names, "algo")?;
     preset.map_or(Ok(()), |preset| check_preset(source, preset))
 }

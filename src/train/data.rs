@@ -15,7 +15,7 @@ use ndarray::{Array1, Array2, s};
 use super::error::TrainError;
 use super::metrics::DatasetFacts;
 use crate::adapt::Method;
-use crate::algo::{ALGORITHMS, Failed, Learner, ReturnToGo};
+use crate::algo::{self, Failed, Learner, ReturnToGo};
 use crate::config::{
     AuditConfig, AutoOr, Config, DataConfig, DataMode, ObservationScaling, RewardScaling, RunConfig,
 };
@@ -121,7 +121,7 @@ fn checksums(c: &Columns) -> Vec<u64> {
 fn nothing(run: &RunConfig, data: &DataConfig) -> Result<Columns, TrainError> {
     let refuse = |why: String| Err(TrainError::Input(why));
     if Method::new(&run.algo, &run.adapt).algorithm()?.needs_data {
-        let able: Vec<&str> = ALGORITHMS.iter().filter(|e| !e.needs_data).map(|e| e.name).collect();
+        let able: Vec<&str> = algo::all().filter(|e| !e.needs_data).map(|e| e.name).collect();
         return refuse(format!(
             "no dataset: {} learns from recorded transitions; name some with --data FILE, or --data embedded for the slice inside the program (in an environment alone learn: {})",
             run.algo,

@@ -2,7 +2,7 @@
 
 use super::error::TrainError;
 use crate::adapt::{ADAPTATIONS, GENERATORS, Method};
-use crate::algo::ALGORITHMS;
+use crate::algo;
 use crate::config::{
     AnySection, AuditConfig, Config, DataConfig, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig,
     section,
@@ -18,7 +18,7 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
         section::<AuditConfig>(),
         section::<MujocoConfig>(),
     ];
-    all.extend(ALGORITHMS.iter().filter_map(|e| e.section).map(|s| s()));
+    all.extend(algo::all().filter_map(|e| e.section).map(|s| s()));
     all.extend(ADAPTATIONS.iter().filter_map(|e| e.section).map(|s| s()));
     all.extend(GENERATORS.iter().filter_map(|e| e.section).map(|s| s()));
     all
