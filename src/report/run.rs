@@ -96,6 +96,7 @@ impl Run {
         let measured = measured.unwrap_or(0);
         // The evaluation at the end comes last, if there are any.
         let complete = match self.option(phase.word(), "eval_episodes").as_str() {
+            _ if self.option("run", "env").is_empty() => evaluated.max(measured) >= planned,
             "0" => measured >= planned,
             "" => evaluated.max(measured) >= planned,
             _ => evaluated >= planned,
@@ -165,6 +166,7 @@ impl Run {
         let phase = self.standing.phase;
         match (self.option(phase.word(), "eval_episodes").as_str(), phase) {
             ("0", _) => format!("{}.eval_episodes = 0", phase.word()),
+            _ if self.option("run", "env").is_empty() => "it is trained for no environment (run.env)".into(),
             (_, Phase::Online) => "the first comes before the first environment step".into(),
             (_, Phase::Offline) => {
                 let every = self.option(phase.word(), "eval_every").parse().unwrap_or(0);

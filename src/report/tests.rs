@@ -369,6 +369,23 @@ fn a_run_that_has_just_begun_is_said_to_run() {
     );
 }
 
+/// Without an environment there is no evaluation at the end to wait for.
+#[test]
+fn a_run_for_no_environment_is_finished_when_its_metrics_are() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join(rundir::CONFIG), settings(0, "", "")).unwrap();
+    let loss = Metric::new("loss", "L", "", "Losses");
+    let mut log = MetricLog::create(folder.path(), &[&loss]).unwrap();
+    for (update, state) in [(299, State::Stopped), (300, State::Finished)] {
+        log.record(Stamp { phase: Phase::Offline, update, env_step: 0 }, &[(&loss, 1.0)]).unwrap();
+        let run = Run::load(folder.path()).unwrap();
+        assert_eq!(run.standing.state, state);
+        assert!(
+            page("t", &group(vec![run]), &[]).contains("No evaluation yet: it is trained for no environment")
+        );
+    }
+}
+
 #[test]
 fn shares_go_from_zero_to_one_and_nothing_falls_below_zero() {
     let folder = tempfile::tempdir().unwrap();
