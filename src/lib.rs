@@ -12,16 +12,16 @@
 //!     s.extend([x, 1.0]);
 //!     a.push(action);
 //!     r.push(-(action - x / 2.0).powi(2));
-//!     ends.push(if step % 20 == 19 { Ending::Truncated } else { Ending::Running });
+//!     ends.push(if step % 20 == 19 { Ending::Terminated } else { Ending::Running });
 //! }
 //! let runs = tempfile::tempdir()?;
 //! let mut policy = Trainer::new("iql")
 //!     .arrays(Arrays { observations: &s, actions: &a, rewards: &r, ends: &ends })
-//!     .set("iql.hidden=[32, 32]")
-//!     .set("offline.updates=200")
+//!     .options(&["iql.hidden=[32, 32]", "iql.actor=3e-3", "iql.value=3e-3", "iql.critic=3e-3"])
+//!     .options(&["offline.batch=64", "offline.updates=1000"])
 //!     .run(runs.path().join("iql"))?;
-//! let action = policy.act(&[0.9, 1.0])?;
-//! assert!(action.len() == 1 && action[0].abs() <= 1.0);
+//! let [low, high] = [policy.act(&[-0.8, 1.0])?[0], policy.act(&[0.8, 1.0])?[0]];
+//! assert!(low < -0.2 && high > 0.2, "{low} and {high}, where -0.4 and 0.4 are best");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

@@ -76,9 +76,9 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Sets an option, as in `offline.updates=1000`.
-    pub fn set(mut self, option: &str) -> Trainer<'a> {
-        self.args.sets.push(option.into());
+    /// Sets options, each as in `offline.updates=1000`; of two values of one the later counts.
+    pub fn options(mut self, options: &[&str]) -> Trainer<'a> {
+        self.args.sets.extend(options.iter().map(|option| option.to_string()));
         self
     }
 

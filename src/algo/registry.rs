@@ -347,8 +347,7 @@ pub fn find(name: &str) -> Option<&'static Entry<Build>> {
 /// let mut policy = baq::Trainer::new("abs_bc")
 ///     .data("embedded")
 ///     .env("none")
-///     .set("abs_bc.hidden=[16]")
-///     .set("offline.updates=100")
+///     .options(&["abs_bc.hidden=[16]", "offline.updates=100"])
 ///     .run(runs.path().join("abs"))?;
 /// assert_eq!(policy.act(&[0.0; 11])?.len(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())

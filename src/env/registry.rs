@@ -114,10 +114,9 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 /// // From scratch in it, on from there, and what comes of it.
 /// let small = ["td3.hidden=[16]", "online.batch=32", "online.env_steps=200", "online.eval_episodes=2"];
 /// let runs = tempfile::tempdir()?;
-/// let set = |trainer, options: &[&str]| options.iter().fold(trainer, |t: baq::Trainer<'_>, o| t.set(o));
-/// set(baq::Trainer::new("td3").env("line"), &small).run(runs.path().join("td3"))?;
-/// let more = baq::Trainer::fine_tune(runs.path().join("td3"), "plain");
-/// let mut policy = set(more, &small[2..]).run(runs.path().join("more"))?;
+/// let [first, second] = ["first", "second"].map(|name| runs.path().join(name));
+/// baq::Trainer::new("td3").env("line").options(&small).run(&first)?;
+/// let mut policy = baq::Trainer::fine_tune(&first, "plain").options(&small[2..]).run(&second)?;
 /// assert_eq!(policy.evaluate(3, 0)?.lengths, [20, 20, 20]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```

@@ -1,0 +1,105 @@
+//! The library as a program meets it: arrays in memory, a trainer, a policy. (Own environments and own methods: the examples
+//! of `env::register` and `algo::register`.)
+
+use std::path::Path;
+
+use baq::algo::{self, Entry};
+use baq::env::{self, Spec};
+use baq::{Arrays, Ending, Policy, Trainer};
+
+/// Recorded steps of a task like the toy one, S = 3, A = 1, the reward largest where a = x / 2.
+struct Recorded {
+    s: Vec<f32>,
+    a: Vec<f32>,
+    r: Vec<f32>,
+    ends: Vec<Ending>,
+}
+
+impl Recorded {
+    fn new() -> Recorded {
+        let (mut s, mut a, mut r, mut ends) = (vec![], vec![], vec![], vec![]);
+        for step in 0..1000 {
+            let [x, action] = [101, 103].map(|k| (step * 37 % k) as f32 / 51.0 - 1.0);
+            s.extend([x, 1.0, -x]);
+            a.push(action);
+            r.push(-(action - x / 2.0).powi(2));
+            ends.push(if step % 20 == 19 { Ending::Terminated } else { Ending::Running });
+        }
+        Recorded { s, a, r, ends }
+    }
+
+    fn arrays(&self) -> Arrays<'_> {
+        Arrays { observations: &self.s, actions: &self.a, rewards: &self.r, ends: &self.ends }
+    }
+}
+
+fn error<T>(result: Result<T, impl std::fmt::Display>) -> String {
+    result.err().map(|e| e.to_string()).expect("an error")
+}
+
+fn run(trainer: Trainer<'_>, out: &Path) -> Policy {
+    trainer.run(out).unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn a_policy_is_learnt_from_arrays_and_tuned_further() {
+    let (recorded, place) = (Recorded::new(), tempfile::tempdir().expect("a directory"));
+    let [first, second] = ["first", "second"].map(|name| place.path().join(name));
+    let options = ["td3.hidden=[32, 32]", "td3.actor=3e-3", "td3.critic=3e-3", "offline.updates=600"];
+    let trainer = || Trainer::new("td3_bc").arrays(recorded.arrays()).options(&options);
+    let mut policy = run(trainer(), &first);
+    let [low, high] = [-0.9, 0.9].map(|x| policy.act(&[x, 1.0, -x]).expect("an action")[0]);
+    println!("{low} {high}");
+    assert!(low < -0.2 && high > 0.2, "{low} and {high}, where -0.45 and 0.45 are best");
+    // Read back it is the same, and so is another run.
+    let again = run(trainer(), &second).act(&[0.9, 1.0, -0.9]).expect("an action")[0];
+    let reopened =
+        Policy::open(&first).and_then(|mut p| Ok(p.act(&[0.9, 1.0, -0.9])?[0])).expect("an action");
+    assert_eq!([again, reopened].map(f32::to_bits), [high.to_bits(); 2]);
+
+    let more = ["online.env_steps=60", "online.eval_episodes=0"];
+    let tune = || Trainer::fine_tune(&first, "plain").env("toy").options(&more);
+    let tuned = run(tune().arrays(recorded.arrays()), &place.path().join("tuned")).evaluate(2, 0);
+    assert_eq!(tuned.expect("episodes").returns.len(), 2);
+    let gone = error(tune().run(place.path().join("gone")));
+    assert!(gone.starts_with("<arrays>: expected data that can be read again"), "{gone}");
+    let other = Recorded { r: vec![0.0; 1000], ..Recorded::new() };
+    let other = error(tune().arrays(other.arrays()).run(place.path().join("other")));
+    assert!(other.contains("sha256"), "{other}");
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_is_made() {
+    let (recorded, place) = (Recorded::new(), tempfile::tempdir().expect("a directory"));
+    let out = place.path().join("run");
+    for (trainer, what) in [
+        (Trainer::new("iqll").arrays(recorded.arrays()), "unknown algorithm `iqll`; did you mean `iql`?"),
+        (Trainer::new("iql"), "no dataset: iql learns from recorded transitions"),
+        (Trainer::new("iql").arrays(recorded.arrays()).options(&["iql.temprature=3"]), "iql.temperature"),
+        (Trainer::new("iql").arrays(Arrays { ends: &[], ..recorded.arrays() }), "<arrays>: key `ends`"),
+        (Trainer::new("iql").arrays(recorded.arrays()).env("hopper"), "hopper-v4"),
+    ] {
+        let error = error(trainer.run(&out));
+        assert!(error.contains(what) && !error.contains('\n'), "{error}");
+        assert!(!out.exists(), "{error}");
+    }
+}
+
+#[test]
+fn names_are_registered_once() {
+    static TAKEN: [Spec; 3] =
+        [Spec::new("Hopper", 1, 1, 1), Spec::new("gym:Mine-v0", 1, 1, 1), Spec::new("mine", 0, 1, 1)];
+    for (spec, what) in TAKEN.iter().zip(["that of \"hopper-v4\"", "`gym:` or `process:`", "from 1 up"]) {
+        let error = error(env::register(spec, || env::make("toy")));
+        assert!(error.contains(what), "{error}");
+    }
+    for name in ["iql", "offline", ""] {
+        let entry = Entry::new(name, "", None, algo::find("bc").expect("there").build);
+        let error = error(algo::register(entry));
+        assert!(error.contains("expected a name that is not taken"), "{error}");
+    }
+    let section = algo::find("bc").expect("there").section;
+    let error =
+        error(algo::register(Entry::new("mine", "", section, algo::find("bc").expect("there").build)));
+    assert!(error.contains("section `mine`, got `bc`"), "{error}");
+}
