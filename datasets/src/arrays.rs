@@ -88,7 +88,8 @@ mod tests {
         let arrays = Arrays { observations: &s, actions: &[0.5; 6], rewards: &[1.0; 6], ends: &ends };
         let columns = arrays.recording(false).unwrap().into_columns(&Options::default()).unwrap();
         assert_eq!((columns.len(), columns.obs_dim(), columns.act_dim()), (4, 2, 1));
-        assert_eq!(columns.endings, [Running, Terminated, Running, Running]);
+        // The row at the time limit has no next observation; the one before it is the last of its episode.
+        assert_eq!(columns.endings, [Running, Terminated, Truncated, Running]);
         assert_eq!(columns.next_observations.row(2).to_vec(), [6.0, 7.0]);
     }
 
