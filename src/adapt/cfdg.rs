@@ -53,8 +53,6 @@ crate::config! {
     }
 }
 
-/// Rows that are drawn together.
-const BLOCK: usize = 500;
 /// Labels: of the data, of collected rows, none.
 const LABELS: usize = 3;
 
@@ -112,16 +110,10 @@ impl Generator for Cfdg {
         let task = Task::Learn { trace: Box::new(self.learn(under)), rows: halves };
         let mut stages = vec![Stage { name: "denoiser", rounds: c.updates, task }];
         let sampler = Sampler { steps: c.steps, method: c.sampler, churn: c.churn };
-        for (class, (pool, rows)) in self.pools().into_iter().enumerate().filter(|(_, (_, rows))| *rows > 0) {
-            let block = rows.min(BLOCK);
-            let drawing = sampler.trace(
-                under.table,
-                (block, self.rows.size(), 0),
-                &|x, sigma| slope(x, sigma, self.denoiser.guided(x, sigma, class, c.guidance)),
-                &|t, x| self.rows.decode(t, x),
-            );
-            let task = Task::Draw { pool, drawing: Box::new(drawing) };
-            stages.push(Stage { name: pool, rounds: rows.div_ceil(block) as u64, task });
+        for (class, pool) in self.pools().into_iter().enumerate().filter(|(_, (_, rows))| *rows > 0) {
+            stages.push(Stage::draw(under, pool, self.rows, &sampler, &|x, sigma| {
+                slope(x, sigma, self.denoiser.guided(x, sigma, class, c.guidance))
+            }));
         }
         stages
     }

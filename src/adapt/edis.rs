@@ -62,8 +62,6 @@ crate::config! {
     }
 }
 
-/// Rows that are drawn together.
-const BLOCK: usize = 500;
 /// Bound of the guidance of a row, over the root of its size.
 const LONGEST: f64 = 10.0;
 
@@ -239,15 +237,8 @@ impl Generator for Edis {
         let task = Task::Learn { trace: Box::new(self.learn(under)), rows };
         let mut stages = vec![Stage { name: "denoiser", rounds: c.updates, task }];
         stages.extend((0..3).map(|k| self.contrast(k, under)));
-        let block = c.rows.min(BLOCK);
-        let drawing = self.sampler().trace(
-            under.table,
-            (block, self.rows.size(), 0),
-            &|x, sigma| self.guided(x, sigma),
-            &|t, x| self.rows.decode(t, x),
-        );
-        let task = Task::Draw { pool: GENERATED[1], drawing: Box::new(drawing) };
-        stages.push(Stage { name: GENERATED[1], rounds: c.rows.div_ceil(block) as u64, task });
+        let pool = (GENERATED[1], c.rows);
+        stages.push(Stage::draw(under, pool, self.rows, &self.sampler(), &|x, sigma| self.guided(x, sigma)));
         stages
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::algo::{Adaptation, Learner};
 use crate::autodiff::{GroupId, Metric, ParamTable, Trace, Tracer, Var};
-use crate::nn::diffusion::Drawing;
+use crate::nn::diffusion::{Drawing, Sampler, Slope};
 use crate::replay::{self, Recipe, Source};
 
 /// What makes up transitions.
@@ -66,7 +66,24 @@ pub struct Stage {
     pub task: Task,
 }
 
+/// Rows that are drawn together.
+const BLOCK: usize = 500;
+
 impl Stage {
+    /// Draws so many rows into a pool, block by block; the last block may be more than are left.
+    pub fn draw(
+        under: &Under<'_>,
+        (pool, count): (&'static str, usize),
+        rows: Rows,
+        sampler: &Sampler,
+        slope: &Slope<'_>,
+    ) -> Stage {
+        let block = count.min(BLOCK);
+        let drawing = sampler.trace(under.table, (block, rows.size(), 0), slope, &|t, x| rows.decode(t, x));
+        let task = Task::Draw { pool, drawing: Box::new(drawing) };
+        Stage { name: pool, rounds: count.div_ceil(block) as u64, task }
+    }
+
     /// What is learnt in it, if anything is.
     pub fn learns(&self) -> Option<&Trace> {
         match &self.task {

@@ -6,7 +6,8 @@
 //! # To add an algorithm
 //!
 //! One file here and one line in [`registry::ALGORITHMS`], or in a program that uses the library one call of [`register`]. Where
-//! the paper has settings of its own, a preset: a file and a line in `config/presets`. In the file, in this order, as in [`td3`] (deterministic), [`iql`] (values) or [`rlpd`] (soft):
+//! the paper has settings of its own, a preset: a file and a line in `config/presets`. In the file, in this order, as in [`td3`]
+//! (deterministic), [`iql`] (values) or [`rlpd`] (soft):
 //!
 //! 1. The losses, their order, metrics and *declared differences* from paper and program, as the header. Every metric that a
 //!    round logs stands in its paragraph "Metrics", in backticks, or in that of a file to which the paragraph links.

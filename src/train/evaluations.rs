@@ -3,6 +3,7 @@
 use super::resumable_csv::{Cell, List, Number, ResumableCsv, Table};
 use super::rundir::{self, RunError};
 use super::stamp::Stamp;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 
 /// One evaluation: episodes in a separate environment, with raw rewards.
@@ -102,8 +103,11 @@ impl EvaluationLog {
 /// Whether the evaluations in `dir` have a column of successes.
 fn says_success(dir: &Path) -> Result<bool, RunError> {
     let path = dir.join(rundir::EVALUATIONS_CSV);
-    let text = crate::files::read_to_string(&path).map_err(RunError::io(&path, "read the file"))?;
-    Ok(text.lines().next().is_some_and(|header| header.ends_with(",success")))
+    let mut header = String::new();
+    // No more of it: it may be growing.
+    let read = crate::files::open(&path).and_then(|file| BufReader::new(file).read_line(&mut header));
+    read.map_err(RunError::io(&path, "read the file"))?;
+    Ok(header.trim_end().ends_with(",success"))
 }
 
 /// Cells in the order of [`COLUMNS`].
