@@ -53,7 +53,7 @@ impl Ending {
 /// Where columns came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Path as given, or a label such as `<synthetic>`.
+    /// Path as given, the folder of a dataset whose episodes are files, or a label such as `<synthetic>`.
     pub path: String,
     /// SHA-256 of the file's bytes, 64 lower-case hex digits; empty for data that never were a file.
     pub sha256: String,
@@ -70,8 +70,13 @@ impl Source {
     /// Hashes a file on disk in one pass, and behind it the files that its links led to (usually none), as if they were
     /// one. Error: a file cannot be read.
     pub fn of_files(path: &Path, linked: &[PathBuf]) -> Result<Self> {
+        Self::of_parts(path, std::iter::once(path).chain(linked.iter().map(PathBuf::as_path)))
+    }
+
+    /// Hashes the files of a folder, one behind the other. Error: a file cannot be read.
+    pub(crate) fn of_parts<'a>(whole: &Path, files: impl Iterator<Item = &'a Path>) -> Result<Self> {
         let (mut hash, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 20]);
-        for path in std::iter::once(path).chain(linked.iter().map(PathBuf::as_path)) {
+        for path in files {
             let fail = |e| Error::io(path, "cannot read", &e);
             let mut file = crate::files::open(path).map_err(fail)?;
             loop {
@@ -83,7 +88,7 @@ impl Source {
                 bytes += n as u64;
             }
         }
-        Ok(Source { path: path.display().to_string(), sha256: hex(&hash.finalize()), bytes })
+        Ok(Source { path: whole.display().to_string(), sha256: hex(&hash.finalize()), bytes })
     }
 
     /// Hashes bytes held in memory.

@@ -56,6 +56,40 @@ pub enum Error {
         /// What to do about it.
         advice: &'static str,
     },
+    /// The bytes are no table of Arrow's.
+    #[error("{file}: expected an Arrow file (IPC) or a Parquet file, got {got}; {advice}")]
+    NotArrow {
+        /// Path as the user gave it.
+        file: String,
+        /// What it is instead.
+        got: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// An Arrow or Parquet file is whole, and stored in a way that is not read here.
+    #[error(
+        "{file}: key `{key}`: expected {expected}, got {got}, which is not read; write the file again with pyarrow's defaults, or the dataset with Minari and data_format=\"hdf5\""
+    )]
+    Unread {
+        /// Path as the user gave it.
+        file: String,
+        /// Column, or `/` for the file as a whole.
+        key: String,
+        /// What is read.
+        expected: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// A folder does not hold the files of episodes that it should.
+    #[error("{folder}: expected {expected}, got {got}; fetch the dataset again")]
+    EpisodeFiles {
+        /// The folder.
+        folder: String,
+        /// What should be in it.
+        expected: String,
+        /// What is.
+        got: String,
+    },
     /// A line of a text file that cannot be read.
     #[error("{file}: line {line}: expected {expected}, got {got}; {advice}")]
     Line {

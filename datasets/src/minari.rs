@@ -1,4 +1,4 @@
-//! Minari layout: a folder with `data/main_data.hdf5` and `data/metadata.json`.
+//! Minari layout: a folder with `data/metadata.json` and `data/main_data.hdf5`, or a file for every episode (`episode_files`).
 //!
 //! The HDF5 file holds one group `episode_i` per trajectory with `observations` (T+1, S), `actions` (T, A), `rewards`
 //! (T,), `terminations` and `truncations` (T,). s' is the next observation of the same group. Observations may be a group of
@@ -6,6 +6,7 @@
 //! JSON inside strings, with bare `Infinity` for bounds, which strict parsers refuse; see [`lenient_json`]. Before
 //! Minari 0.5 the same fields were attributes of the HDF5 file.
 
+mod episode_files;
 mod metadata;
 
 pub use metadata::{Identity, identity, lenient_json};
@@ -17,12 +18,12 @@ use crate::error::{Error, Result, one_line};
 use crate::flatten;
 use crate::recording::Recording;
 use crate::scale::ActionBounds;
-use metadata::{DATA, Folder, METADATA, Metadata};
+use metadata::{DATA, Folder, METADATA, Metadata, Stored};
 use ndarray::{Array1, Array2};
 use std::path::Path;
 
-/// Reads all episodes of a Minari dataset with the default backend. `path` is the dataset's folder, its `data` folder, or
-/// the `main_data.hdf5` in it; `clip_actions` as in [`crate::Options`]. Errors: every one that concerns reading.
+/// Reads all episodes of a Minari dataset, HDF5 with the default backend. `path` is the dataset's folder, its `data` folder,
+/// or the `main_data.hdf5` in it; `clip_actions` as in [`crate::Options`]. Errors: every one that concerns reading.
 pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
     read_with::<DefaultBackend>(path, clip_actions)
 }
@@ -32,59 +33,44 @@ pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recordin
     recorded::<B>(path, None)?.checked(clip_actions)
 }
 
-/// All rows as they stand in the file. Episodes whose columns do not fit together are left out and counted in `skipped`;
+/// All rows as they stand in the files. Episodes whose columns do not fit together are left out and counted in `skipped`;
 /// without it they are errors.
-pub(crate) fn recorded<B: Backend>(path: &Path, mut skipped: Option<&mut Skipped>) -> Result<Recording> {
+pub(crate) fn recorded<B: Backend>(path: &Path, skipped: Option<&mut Skipped>) -> Result<Recording> {
     let folder = Folder::find(path)?;
-    // What the metadata say comes first: they know of a dataset that is stored in another way.
-    let from_json = folder.metadata()?;
-    let data = folder.data()?;
-    let file = B::open(&data)?;
-    let label = data.display().to_string();
-    let meta = match from_json {
-        Some(meta) => meta,
-        None => Metadata::of_attributes(&file, &label)?,
+    let mut rows = Rows { skipped, ..Rows::default() };
+    // What the metadata say comes first: they know how a dataset is stored.
+    let (meta, source) = match folder.metadata()? {
+        Some(meta) => match meta.stored {
+            Stored::Episodes(ending) => {
+                let source = episode_files::read(&folder.files, ending, &meta, &mut rows)?;
+                (meta, source)
+            }
+            Stored::Hdf5 => all_groups::<B>(&folder.data()?, Some(meta), &mut rows)?,
+        },
+        None => all_groups::<B>(&folder.data()?, None, &mut rows)?,
     };
+    if rows.skipped.as_ref().is_none_or(|skipped| skipped.is_empty()) {
+        meta.check("total_steps", meta.total_steps, rows.rewards.len(), "rows in its episodes")?;
+    }
+    rows.into_recording(meta, source)
+}
+
+/// The groups of one HDF5 file, with its metadata if they are not known yet.
+fn all_groups<B: Backend>(
+    data: &Path,
+    meta: Option<Metadata>,
+    rows: &mut Rows,
+) -> Result<(Metadata, Source)> {
+    let file = B::open(data)?;
+    let label = data.display().to_string();
+    let meta = meta.map_or_else(|| Metadata::of_attributes(&file, &label), Ok)?;
     let groups = episode_groups(&file)?;
     meta.check("total_episodes", meta.total_episodes, groups.len(), "episode groups in main_data.hdf5")?;
-
-    let mut rows = Rows::default();
     for group in &groups {
-        let episode = Episode::read(&file, &label, group).and_then(|episode| rows.append(&label, episode));
-        match (episode, &mut skipped) {
-            (Err(Error::Shape { .. }), Some(skipped)) => skipped.add("columns of other lengths", 0),
-            (Err(Error::MissingKey { .. }), Some(skipped)) => skipped.add("columns that are missing", 0),
-            (other, _) => other?,
-        }
+        let episode = Episode::read(&file, &Place { label: &label, group, padding: 0 });
+        rows.add(&label, episode)?;
     }
-    if skipped.is_none_or(|skipped| skipped.is_empty()) {
-        meta.check("total_steps", meta.total_steps, rows.rewards.len(), "rows in main_data.hdf5")?;
-    }
-    let n = rows.rewards.len();
-    let Some((obs_dim, act_dim)) = rows.dims.filter(|_| n > 0) else {
-        return Err(Error::TooFewRows { file: label, key: "rewards".into(), expected: 1, got: 0 });
-    };
-    let matrix = |data: Vec<f32>, width| {
-        Array2::from_shape_vec((n, width), data)
-            .expect("invariant: every episode was appended with equal widths")
-    };
-    let bounds = |(low, high)| ActionBounds::new(&label, low, high).ok();
-    Ok(Recording {
-        observations: matrix(rows.observations, obs_dim),
-        actions: matrix(rows.actions, act_dim),
-        rewards: Array1::from_vec(rows.rewards),
-        next_observations: Some(matrix(rows.next_observations, obs_dim)),
-        terminals: rows.terminals,
-        timeouts: Some(rows.timeouts),
-        group_ends: Some(rows.group_ends),
-        action_log_probs: None,
-        algorithm: meta.algorithm,
-        env: meta.env,
-        action_bounds: None,
-        action_space: meta.action_space.and_then(bounds).filter(|b| b.low().len() == act_dim),
-        notes: meta.notes,
-        source: Source::of_files(&data, &file.linked_files())?,
-    })
+    Ok((meta, Source::of_files(data, &file.linked_files())?))
 }
 
 /// True if `path` is a folder (of whatever content) or a `main_data.hdf5` next to a `metadata.json`.
@@ -105,7 +91,9 @@ fn episode_groups<B: Backend>(file: &B) -> Result<Vec<String>> {
 
 /// Columns while they grow episode by episode.
 #[derive(Default)]
-struct Rows {
+struct Rows<'a> {
+    /// Where episodes that are left out are counted.
+    skipped: Option<&'a mut Skipped>,
     dims: Option<(usize, usize)>,
     observations: Vec<f32>,
     next_observations: Vec<f32>,
@@ -116,9 +104,29 @@ struct Rows {
     group_ends: Vec<bool>,
 }
 
-/// One group, checked by itself.
+/// Where an episode stands.
+struct Place<'a> {
+    /// The file, for messages.
+    label: &'a str,
+    /// The group in it; empty if the whole file is one episode.
+    group: &'a str,
+    /// Rows that follow its steps in every column but the observations, and mean nothing.
+    padding: u64,
+}
+
+impl Place<'_> {
+    fn key(&self, name: &str) -> String {
+        match self.group {
+            "" => name.into(),
+            group => format!("{group}/{name}"),
+        }
+    }
+}
+
+/// One episode, checked by itself.
 struct Episode {
-    group: String,
+    /// The key of its actions and that of its observations.
+    keys: [String; 2],
     dims: (usize, usize),
     /// `[T + 1, S]`
     observations: Vec<f32>,
@@ -129,13 +137,14 @@ struct Episode {
 }
 
 impl Episode {
-    fn read<B: Backend>(file: &B, label: &str, group: &str) -> Result<Episode> {
-        let key = |name: &str| format!("{group}/{name}");
+    fn read<B: Backend>(file: &B, place: &Place) -> Result<Episode> {
+        let (label, padding) = (place.label, place.padding);
+        let key = |name: &str| place.key(name);
         let missing = |name: &str, expected: &'static str| Error::MissingKey {
             file: label.into(),
             key: key(name),
             expected,
-            present: file.children(group).map(|names| one_line(&names.join(", "))).unwrap_or_default(),
+            present: file.children(place.group).map(|names| one_line(&names.join(", "))).unwrap_or_default(),
             advice: "only complete episodes are supported; `baq data convert --skip-bad` leaves others out",
         };
         let info = |name: &str, expected: &'static str| -> Result<Info> {
@@ -143,35 +152,49 @@ impl Episode {
         };
         let bad = |key: String, expected: String, got: &[u64]| bad_shape(label, key, expected, got);
         let rewards = info("rewards", "(T,) float")?;
-        let [steps] = rewards.shape[..] else {
-            return Err(bad(key("rewards"), "(T,)".into(), &rewards.shape));
+        let (stored, steps) = match rewards.shape[..] {
+            [stored] if stored >= padding => (stored, stored - padding),
+            _ => return Err(bad(key("rewards"), "(T,)".into(), &rewards.shape)),
         };
         let parts = observation_parts(file, label, &key("observations"), steps)?
             .ok_or_else(|| missing("observations", "(T+1, S) float"))?;
         let actions = info("actions", "(T, A) float")?;
         let a = match actions.shape[..] {
-            [t, a] if t == steps && a > 0 => usize::try_from(a).unwrap_or(usize::MAX),
-            _ => return Err(bad(key("actions"), format!("({steps}, A)"), &actions.shape)),
+            [t, a] if t == stored && a > 0 => usize::try_from(a).unwrap_or(usize::MAX),
+            _ => return Err(bad(key("actions"), format!("({stored}, A)"), &actions.shape)),
         };
         check_float(label, &key("actions"), &actions)?;
         check_float(label, &key("rewards"), &rewards)?;
         for name in ["terminations", "truncations"] {
             let flags = info(name, "(T,) flags")?;
-            if flags.shape != [steps] {
-                return Err(bad(key(name), format!("({steps},)"), &flags.shape));
+            if flags.shape != [stored] {
+                return Err(bad(key(name), format!("({stored},)"), &flags.shape));
             }
         }
-        let rows = usize::try_from(steps).map_or(usize::MAX, |steps| steps.saturating_add(1));
-        Ok(Episode {
+        let mut episode = Episode {
             dims: (parts.iter().map(|(_, width)| width).sum(), a),
-            observations: flatten::read(file, label, &parts, rows)?,
+            observations: flatten::read(file, label, &parts, plus_one(steps))?,
             actions: file.read_f32(&key("actions"))?,
             rewards: file.read_f32(&key("rewards"))?,
             terminals: file.read_flags(&key("terminations"))?,
             timeouts: file.read_flags(&key("truncations"))?,
-            group: group.into(),
-        })
+            keys: [key("actions"), key("observations")],
+        };
+        episode.cut(usize::try_from(steps).unwrap_or(usize::MAX));
+        Ok(episode)
     }
+
+    /// Leaves what follows the last step out.
+    fn cut(&mut self, steps: usize) {
+        self.actions.truncate(steps.saturating_mul(self.dims.1));
+        self.rewards.truncate(steps);
+        self.terminals.truncate(steps);
+        self.timeouts.truncate(steps);
+    }
+}
+
+fn plus_one(steps: u64) -> usize {
+    usize::try_from(steps).map_or(usize::MAX, |steps| steps.saturating_add(1))
 }
 
 /// The parts of an episode's observations with their widths; `None` if there are none.
@@ -211,18 +234,30 @@ fn bad_shape(label: &str, key: String, expected: String, got: &[u64]) -> Error {
     Error::Shape { file: label.into(), key, expected, got: format!("{got:?}") }
 }
 
-impl Rows {
+impl Rows<'_> {
+    /// Appends an episode. Error: its own, or another width, unless it may be left out.
+    fn add(&mut self, label: &str, episode: Result<Episode>) -> Result<()> {
+        let added = episode.and_then(|episode| self.append(label, episode));
+        match (added, &mut self.skipped) {
+            (Err(Error::Shape { .. }), Some(skipped)) => skipped.add("columns of other lengths", 0),
+            (Err(Error::MissingKey { .. }), Some(skipped)) => skipped.add("columns that are missing", 0),
+            (other, _) => other?,
+        }
+        Ok(())
+    }
+
     fn append(&mut self, label: &str, episode: Episode) -> Result<()> {
         let (s, a) = episode.dims;
         let steps = episode.rewards.len();
         let dims = *self.dims.get_or_insert((s, a));
         if dims != (s, a) {
             let expected = format!("width {} as in the first episode", dims.0);
-            let (name, got) = match dims.0 == s {
-                true => ("actions", [steps as u64, a as u64]),
-                false => ("observations", [steps as u64 + 1, s as u64]),
+            let [actions, observations] = episode.keys;
+            let (key, got) = match dims.0 == s {
+                true => (actions, [steps as u64, a as u64]),
+                false => (observations, [steps as u64 + 1, s as u64]),
             };
-            return Err(bad_shape(label, format!("{}/{name}", episode.group), expected, &got));
+            return Err(bad_shape(label, key, expected, &got));
         }
         let all = episode.observations;
         self.observations.extend_from_slice(&all[..all.len() - s]);
@@ -238,5 +273,32 @@ impl Rows {
             *last = true;
         }
         Ok(())
+    }
+    fn into_recording(self, meta: Metadata, source: Source) -> Result<Recording> {
+        let n = self.rewards.len();
+        let Some((obs_dim, act_dim)) = self.dims.filter(|_| n > 0) else {
+            return Err(Error::TooFewRows { file: source.path, key: "rewards".into(), expected: 1, got: 0 });
+        };
+        let matrix = |data: Vec<f32>, width| {
+            Array2::from_shape_vec((n, width), data)
+                .expect("invariant: every episode was appended with equal widths")
+        };
+        let bounds = |(low, high)| ActionBounds::new(&source.path, low, high).ok();
+        Ok(Recording {
+            observations: matrix(self.observations, obs_dim),
+            actions: matrix(self.actions, act_dim),
+            rewards: Array1::from_vec(self.rewards),
+            next_observations: Some(matrix(self.next_observations, obs_dim)),
+            terminals: self.terminals,
+            timeouts: Some(self.timeouts),
+            group_ends: Some(self.group_ends),
+            action_log_probs: None,
+            algorithm: meta.algorithm,
+            env: meta.env,
+            action_bounds: None,
+            action_space: meta.action_space.and_then(bounds).filter(|b| b.low().len() == act_dim),
+            notes: meta.notes,
+            source,
+        })
     }
 }

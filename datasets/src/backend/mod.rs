@@ -1,15 +1,16 @@
 //! Files of named columns behind one small trait.
 //!
 //! `pure` (no C, the default) and `libhdf5` (the C library, cargo feature of that name) are two ways into an HDF5 file;
-//! [`npz`] and [`csv`] answer the same questions of NumPy's archives and of tables. What makes reading HDF5 *safe* lives
-//! here and serves both: the signature and length test at opening, and `Storage::check`, which runs before any column is
-//! read.
+//! [`npz`], [`csv`] and [`arrow`] answer the same questions of NumPy's archives and of tables. What makes reading HDF5
+//! *safe* lives here and serves both: the signature and length test at opening, and `Storage::check`, which runs before any
+//! column is read.
 
 use crate::error::{Error, Result, one_line};
 use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+pub mod arrow;
 pub mod csv;
 #[cfg(feature = "libhdf5")]
 pub mod libhdf5;
@@ -281,9 +282,15 @@ fn look_at_signature(file: &str, head: &[u8]) -> Result<u64> {
         }
         at = if at == 0 { 512 } else { at * 2 };
     }
-    let text = String::from_utf8_lossy(&head[..head.len().min(64)]).to_lowercase();
+    let (got, advice) = foreign(&head[..head.len().min(64)]);
+    Err(Error::NotHdf5 { file: file.into(), got, advice })
+}
+
+/// What a file that is none of those expected begins like, and what to do; `head` is some 64 bytes.
+fn foreign(head: &[u8]) -> (String, &'static str) {
+    let text = String::from_utf8_lossy(head).to_lowercase();
     let text = text.trim_start();
-    let (got, advice) = if head.is_empty() {
+    if head.is_empty() {
         ("an empty file".to_string(), "fetch it again")
     } else if text.starts_with("version https://git-lfs") {
         ("a git-lfs pointer".to_string(), "run `git lfs pull` in its repository to get the data itself")
@@ -293,12 +300,19 @@ fn look_at_signature(file: &str, head: &[u8]) -> Result<u64> {
         ("a gzip archive".to_string(), "unpack it with gunzip first")
     } else if head.starts_with(b"PK\x03\x04") {
         ("a zip archive".to_string(), "if it is NumPy's, its name must end in .npz")
+    } else if head.starts_with(b"PAR1") {
+        ("a Parquet file".to_string(), MINARI)
+    } else if head.starts_with(b"ARROW1") {
+        ("an Arrow file".to_string(), MINARI)
+    } else if head.starts_with(&SIGNATURE) {
+        ("an HDF5 file".to_string(), "check the path")
     } else {
         let first: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
         (format!("bytes {}", first.join(" ")), "check the path")
-    };
-    Err(Error::NotHdf5 { file: file.into(), got, advice })
+    }
 }
+
+const MINARI: &str = "give the folder of the Minari dataset that it is part of, or store its columns in .npz";
 
 /// How many leading bytes `look_at_signature` wants to see.
 const HEAD_BYTES: usize = 64 * 1024;

@@ -32,7 +32,16 @@ pub(super) const METADATA: &str = "metadata.json";
 /// The folder in which a dataset's files lie.
 pub(super) struct Folder {
     given: String,
-    files: PathBuf,
+    pub files: PathBuf,
+}
+
+/// How the rows are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// all episodes in one file
+    Hdf5,
+    /// a file for each, whose name ends so
+    Episodes(&'static str),
 }
 
 impl Folder {
@@ -85,6 +94,7 @@ fn below(path: &Path) -> String {
 /// The part of a dataset's metadata that concerns a reader.
 pub(super) struct Metadata {
     file: String,
+    pub stored: Stored,
     pub total_episodes: u64,
     pub total_steps: u64,
     id: Option<String>,
@@ -106,14 +116,22 @@ const FIELDS: [&str; 7] = [
     "env_spec",
 ];
 
+fn json_file(path: &Path) -> Result<Value> {
+    let text = crate::files::read_to_string(path).map_err(|e| Error::io(path, "cannot read", &e))?;
+    lenient_json(&text).map_err(|e| {
+        let file = path.display().to_string();
+        bad(&file, "(whole file)", "a JSON object", &e.to_string(), "fetch the dataset again")
+    })
+}
+
+/// The number of steps that an episode's own file says it has, if it says so.
+pub(super) fn steps_of_episode(path: &Path) -> Result<Option<u64>> {
+    Ok(json_file(path)?.get("total_steps").and_then(Value::as_u64))
+}
+
 impl Metadata {
     fn of_json_file(path: &Path) -> Result<Self> {
-        let file = path.display().to_string();
-        let text = crate::files::read_to_string(path).map_err(|e| Error::io(path, "cannot read", &e))?;
-        let json = lenient_json(&text).map_err(|e| {
-            bad(&file, "(whole file)", "a JSON object", &e.to_string(), "fetch the dataset again")
-        })?;
-        Self::of_json(file, &json)
+        Self::of_json(path.display().to_string(), &json_file(path)?)
     }
 
     pub fn of_attributes<B: Backend>(file: &B, label: &str) -> Result<Self> {
@@ -128,11 +146,15 @@ impl Metadata {
     }
 
     fn of_json(file: String, json: &Value) -> Result<Self> {
-        let format = json.get("data_format").and_then(Value::as_str).unwrap_or("hdf5");
-        if format != "hdf5" {
-            let advice = "load it with Minari and save it again with data_format=\"hdf5\"";
-            return Err(bad(&file, "data_format", "hdf5", format, advice));
-        }
+        let stored = match json.get("data_format").and_then(Value::as_str).unwrap_or("hdf5") {
+            "hdf5" => Stored::Hdf5,
+            "arrow" => Stored::Episodes("arrow"),
+            "parquet" => Stored::Episodes("parquet"),
+            other => {
+                let advice = "load it with Minari and save it again with data_format=\"hdf5\"";
+                return Err(bad(&file, "data_format", "hdf5, arrow or parquet", other, advice));
+            }
+        };
         let count = |field| {
             json.get(field).and_then(Value::as_u64).ok_or_else(|| {
                 let got = json.get(field).map_or("nothing".into(), Value::to_string);
@@ -159,6 +181,7 @@ impl Metadata {
             )
         });
         Ok(Metadata {
+            stored,
             total_episodes,
             total_steps,
             id: text(json.get("dataset_id")),
