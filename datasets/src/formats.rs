@@ -43,7 +43,9 @@
 //!
 //! # Minari
 //!
-//! A folder of Minari's, stored in HDF5; each group is an episode. One that is stored in Arrow says how to store it again.
+//! A folder of Minari's, whichever `data_format` its `metadata.json` says: `hdf5`, where each group is an episode; `arrow` or
+//! `parquet` (since 0.5), where each folder `0`, `1`, ... holds a file that is an episode. All three give the same rows to the bit.
+//! Of the last two, what pyarrow writes by default is read: Arrow uncompressed, Parquet uncompressed or with Snappy.
 //!
 //! # From one to another
 //!

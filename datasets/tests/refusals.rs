@@ -137,7 +137,11 @@ fn minari_folders_are_checked_against_their_metadata() {
             json.replace("\"total_steps\": 60", "\"total_steps\": 61"),
             &["`total_steps`", "expected 60", "got 61"],
         ),
-        ("format", json.replace("\"hdf5\"", "\"arrow\""), &["`data_format`", "expected hdf5", "got arrow"]),
+        (
+            "format",
+            json.replace("\"hdf5\"", "\"zarr\""),
+            &["`data_format`", "expected hdf5, arrow or parquet", "got zarr"],
+        ),
         (
             "space",
             json.replacen("\\\"Box\\\"", "\\\"Dict\\\"", 1),

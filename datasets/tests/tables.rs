@@ -229,3 +229,73 @@ fn nulls_are_no_numbers_and_what_is_not_read_is_named() {
     unread("zstd.parquet", "matrix", "got Zstandard");
     unread("split.parquet", "x", "byte stream split");
 }
+
+/// SplitMix64.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Every column is asked for in every way; errors are one line, and nothing panics.
+fn survive(name: &str, bytes: &[u8]) -> bool {
+    fn told<T>(result: baq_datasets::Result<T>) -> bool {
+        if let Err(error) = &result {
+            let text = error.to_string();
+            assert!(text.starts_with("damaged") && !text.contains(char::is_control), "{text}");
+        }
+        result.is_err()
+    }
+    let file = match ArrowFile::from_bytes("damaged", bytes) {
+        Ok(file) => file,
+        error => return told(error),
+    };
+    let keys =
+        ["byte", "count", "flags", "inner/_index_0", "inner/_index_1", "matrix", "text", "scalar", "list"];
+    let mut refused = false;
+    for key in keys {
+        refused |= told(file.info(key));
+        refused |= told(file.read_f32(key))
+            && !["byte", "count", "flags", "text"].contains(&key)
+            && file.info(key).is_err();
+        told(file.read_flags(key));
+    }
+    assert!(file.children("").is_ok(), "{name}");
+    refused
+}
+
+#[test]
+fn damaged_tables_are_survived() {
+    let mut names: Vec<PathBuf> = std::fs::read_dir(fixture("tables"))
+        .expect("fixtures")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    names.sort();
+    let (mut state, mut total, mut refused) = (7, 0, 0);
+    for path in names {
+        let name = path.display().to_string();
+        let whole = std::fs::read(&path).expect("a fixture");
+        for length in (0..whole.len()).step_by(13) {
+            assert!(survive(&name, &whole[..length]), "{name}: cut to {length} bytes and read");
+        }
+        for number in 0..600 {
+            let mut bytes = whole.clone();
+            // Descriptions stand at the end of both formats.
+            let from = if number % 2 == 0 { 0 } else { whole.len() / 2 };
+            for _ in 0..=next(&mut state) % 3 {
+                let at = from + next(&mut state) as usize % (whole.len() - from);
+                bytes[at] = match next(&mut state) % 3 {
+                    0 => [0, 1, 0x7f, 0x80, 0xff][next(&mut state) as usize % 5],
+                    1 => bytes[at] ^ (1 << (next(&mut state) % 8)),
+                    _ => next(&mut state) as u8,
+                };
+            }
+            total += 1;
+            refused += usize::from(survive(&name, &bytes));
+        }
+    }
+    println!("{total} damaged tables, {refused} refused");
+    assert!(refused * 5 > total, "{refused} of {total}");
+}
