@@ -231,7 +231,7 @@ fn metadata_may_be_attributes() {
 #[test]
 fn minari_says_what_it_cannot_read() {
     let good = std::fs::read_to_string(fixture("minari/toy/fixture-v0/data/metadata.json")).expect("fixture");
-    let arrow = good.replace("\"hdf5\"", "\"arrow\"");
+    let zarr = good.replace("\"hdf5\"", "\"zarr\"");
     let space = |from: &str, to: &str| {
         let changed = good.replacen(from, to, 1);
         assert_ne!(changed, good, "{from} must be there");
@@ -240,10 +240,14 @@ fn minari_says_what_it_cannot_read() {
     let cases: [(&str, String, &[&str]); 4] = [
         (
             "data",
-            arrow.clone(),
-            &["data/metadata.json", "`data_format`: expected hdf5, got arrow", "save it again"],
+            zarr.clone(),
+            &[
+                "data/metadata.json",
+                "`data_format`: expected hdf5, arrow or parquet, got zarr",
+                "save it again",
+            ],
         ),
-        (".", arrow, &["`data_format`: expected hdf5, got arrow"]),
+        (".", zarr, &["`data_format`: expected hdf5, arrow or parquet, got zarr"]),
         ("data", space("\\\"Box\\\"", "\\\"Dict\\\""), &["`observation_space`", "got Dict", "flatten"]),
         ("data", space("[3]", "[3, 64, 64]"), &["`observation_space`", "[3,64,64], such as an image"]),
     ];
