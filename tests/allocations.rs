@@ -78,6 +78,7 @@ fn a_hundred_rounds_allocate_nothing() {
             ("iql", "plain", &[][..]),
             ("iql", "baq", &["baq.is_exponent=0.4"][..]),
             ("iql", "baq", &["baq.offline_priority=mean_match(0.5)"][..]),
+            ("iql", "baq", &["iql.hidden=64x64 simba", "baq.model_hidden=64 simba"][..]),
         ] {
             let mut learning = Learning::new(agent(algo, adapt, dims, sets), &online(1000), select);
             assert_eq!(learning.batches.tree().is_some(), adapt == "baq");

@@ -48,6 +48,7 @@ fn any_number_of_threads() {
         ("baq", &[][..]),
         ("baq", &["baq.relax=gate", "baq.is_exponent=0.4"][..]),
         ("baq", &["baq.relax=follow(0.01)"][..]),
+        ("baq", &["iql.hidden=96x96 simba", "baq.model_hidden=64 simba"][..]),
     ] {
         let one = with_threads(1, || learn(adapt, sets, Select::ALL, 12));
         for n in [2, 3, 4] {

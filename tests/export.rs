@@ -17,7 +17,7 @@ use baq::train::data::Scales;
 use baq::train::policy::Restored;
 use baq_datasets::scale::{ObservationScale, RewardScale};
 use common::place::folder;
-use common::{Numbers, agent, methods};
+use common::{Numbers, SIMBA, SMALL, agent, methods};
 use serde_json::json;
 
 const DIMS: Dims = Dims { s: 3, a: 2, batch: 4 };
@@ -54,9 +54,9 @@ fn compare(folder: &Path) {
 }
 
 /// A policy of random parameters, so that nothing is nearly zero.
-fn policy(algo: &str, adapt: &str) -> Restored {
+fn policy(algo: &str, adapt: &str, sets: &[&str]) -> Restored {
     let mut x = Numbers(5);
-    let mut agent = agent(algo, adapt, DIMS, &common::SMALL);
+    let mut agent = agent(algo, adapt, DIMS, sets);
     for tensor in &mut agent.store.values {
         tensor.iter_mut().for_each(|v| *v += 0.4 * x.unit() as f32);
     }
@@ -127,9 +127,11 @@ fn nested(x: &[f32], dims: &[usize]) -> serde_json::Value {
 #[test]
 fn every_method_acts_the_same_in_another_runtime() {
     let folder = folder("export-onnx");
-    for (algo, adapt) in methods() {
-        let mut policy = policy(algo, adapt);
-        let file = |ending: &str| folder.join(format!("{algo}-{adapt}.{ending}"));
+    let plain = methods().map(|(algo, adapt)| (algo, adapt, "layers", &SMALL));
+    let blocks = methods().map(|(algo, adapt)| (algo, adapt, "blocks", &SIMBA));
+    for (algo, adapt, networks, sets) in plain.chain(blocks) {
+        let mut policy = policy(algo, adapt, sets);
+        let file = |ending: &str| folder.join(format!("{algo}-{adapt}-{networks}.{ending}"));
         fs::write(file("onnx"), onnx::file(&policy).unwrap_or_else(|e| panic!("{e}"))).unwrap();
         if adapt == "plain" && ["bc", "iql", "td3", "td3_bc", "sac", "cql", "awac", "cal_ql"].contains(&algo)
         {
@@ -167,10 +169,12 @@ fn a_run_acts_the_same_wherever_it_went() {
     succeed(&place, "collect --random --env toy --steps 300 --out data.hdf5", "");
     succeed(&place, "data convert data.hdf5 rescaled.npz --rescale-actions=-1.5:4", "");
     let mut x = Numbers(8);
-    for algo in ["iql", "td3_bc", "cql"] {
+    fs::write(place.join("blocks.toml"), "[awac]\nhidden = \"8x8 simba\"\n").unwrap();
+    for algo in ["iql", "td3_bc", "cql", "awac"] {
         let hidden = match algo {
             "cql" => "--set cql.policy_hidden=[8] --set cql.critic_hidden=[8]",
             "td3_bc" => "--set td3.hidden=[8]",
+            "awac" => "--config blocks.toml",
             _ => "--set iql.hidden=[8]",
         };
         let file = if algo == "td3_bc" { "rescaled.npz" } else { "data.hdf5" };

@@ -17,7 +17,7 @@ use baq::autodiff::{
 };
 use baq::nn::{Params, init::Init};
 use baq::replay;
-use common::{Numbers, SMALL, agent, methods, online};
+use common::{Numbers, SIMBA, SMALL, agent, methods, online};
 
 /// Allowed error, relative along a direction, and relative to the largest element.
 const TOLERANCE: f64 = 3e-6;
@@ -469,6 +469,14 @@ fn every_loss(algo: &str, adapt: &str, sets: &[&str]) {
         for c in checks {
             assert!(c.passed(), "{algo} + {adapt} {sets:?}, online {online}: {c:?}");
         }
+    }
+}
+
+/// Networks of SimBa's blocks, wherever there are networks.
+#[test]
+fn every_method_of_residual_blocks() {
+    for (algo, adapt) in methods() {
+        every_loss(algo, adapt, &SIMBA);
     }
 }
 

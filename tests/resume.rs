@@ -147,6 +147,20 @@ fn a_kill_while_a_learner_fits_a_model() {
     place.run("audit verify killed");
 }
 
+/// Residual blocks of decaying weights are carried like other networks.
+#[test]
+fn a_kill_of_residual_blocks() {
+    let place = Place::new();
+    let blocks = "[iql]\nhidden = \"16x16 simba\"\ncritic = { lr = 1e-3, decay = 0.01 }\n";
+    std::fs::write(place.path("blocks.toml"), blocks).unwrap();
+    let train = TRAIN.replace("--set iql.hidden=[32,32]", "--config blocks.toml");
+    place.run(&format!("train {train} --out whole"));
+    place.start_and_end(&format!("train {train} --out killed"), "killed", "-KILL");
+    place.run("train --resume killed --threads 1 --quiet");
+    place.assert_equal("whole", "killed");
+    place.run("audit verify killed --threads 2");
+}
+
 /// A finished run that is made longer is, byte for byte, the run that was planned so: also where the shorter one ended
 /// between two rows of metrics, two evaluations and two checkpoints, and where the extension is killed.
 #[test]

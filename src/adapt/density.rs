@@ -67,7 +67,7 @@ impl Density {
         let spec = hidden.begin(InitScheme::Rlkit { last: 3e-3 });
         let net = Mlp::declare(params, group, 1, (dims.s + dims.a, 1), &spec);
         // w begins near 1, where the rectifier passes gradients.
-        let (_, bias) = net.layers()[spec.hidden.len()];
+        let (_, bias) = *net.layers().last().expect("invariant: a network has a last layer");
         params.initialise(bias.expect("invariant: only energies have no last bias"), Init::Constant(1.0));
         Ok(Density { net, batch: dims.batch, temperature, optimiser: optimiser.adam() })
     }

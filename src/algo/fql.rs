@@ -19,6 +19,10 @@
 //! Declared differences. From the authors' program in an update: one optimiser for each network, where they have one for all,
 //! of the same rate; its steps are the same numbers. A time limit bootstraps, as everywhere here.
 //!
+//! Not built: Q-chunking over these losses (Li, Zhou, Levine 2025, arXiv:2507.07969), which learns Q(s, a_t .. a_{t+h-1}) from
+//! h rewards and executes its h actions without looking. Rows of a batch would be windows that end with their episode, and
+//! whoever acts (collection, evaluation, `act`, exports, a resumed run) would keep what is left of a chunk.
+//!
 //! Cost per update (batch 256, 4x512): 11.8 GFLOP, a third of it Euler's steps; with 3x256, the preset `fql_small`, 2.0.
 
 use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};

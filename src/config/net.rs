@@ -94,8 +94,9 @@ pub enum InitScheme {
 ///
 /// Text form: `[256, 256]`, rectifiers after either layer, or in words `"256x256 relu"`; `"256x256 layer_norm relu"`
 /// normalises before the rectifier, `"256x256 relu layer_norm"` after it, with 1e-6 added to the variance or with the number in
-/// `layer_norm(1e-5)`; `gelu` and `silu` stand where `relu` does. Initial weights are no part of the text; a method has an option of its
-/// own for them, if it leaves a choice.
+/// `layer_norm(1e-5)`; `gelu` and `silu` stand where `relu` does. `"512x512 simba"` are two residual blocks of that width between an
+/// embedding and a norm ([`crate::nn::simba`]). Initial weights are no part of the text; a method has an option of its own for them,
+/// if it leaves a choice.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct NetSpec {
     /// widths of the hidden layers
@@ -108,6 +109,8 @@ pub struct NetSpec {
     pub init: InitScheme,
     /// all heads of an ensemble have one last layer; no part of the text either
     pub one_last: bool,
+    /// hidden layers are residual blocks of [`crate::nn::simba`], one for each width, which are equal
+    pub simba: bool,
     /// the last layer has no bias, for a loss that an offset common to all outputs does not move; no part of the text either
     pub unbiased_last: bool,
 }
@@ -126,6 +129,10 @@ impl NetSpec {
         let widths = words.next()?.split('x').map(|w| w.parse().ok());
         let mut net = NetSpec { hidden: widths.collect::<Option<_>>()?, ..NetSpec::default() };
         let words: Vec<&str> = words.collect();
+        if words[..] == ["simba"] {
+            let equal = net.hidden.windows(2).all(|w| w[0] == w[1]);
+            return equal.then_some(NetSpec { simba: true, norm: Norm::Layer { eps: NetSpec::EPS }, ..net });
+        }
         let activation = |word: &str| Activation::ALL.iter().find(|(_, w)| *w == word).map(|(a, _)| *a);
         (net.norm, net.activation) = match words[..] {
             [] => (Norm::None, Activation::Relu),
@@ -177,6 +184,9 @@ impl fmt::Display for NetSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths: Vec<String> = self.hidden.iter().map(usize::to_string).collect();
         f.write_str(&widths.join("x"))?;
+        if self.simba {
+            return f.write_str(" simba");
+        }
         let norm = |eps: f64| match eps {
             NetSpec::EPS => " layer_norm".to_string(),
             eps => format!(" layer_norm({eps:?})"),
@@ -192,7 +202,9 @@ impl fmt::Display for NetSpec {
 
 impl FieldValue for NetSpec {
     fn expected() -> String {
-        format!("a list of at most {MOST_LAYERS} whole numbers, or words as \"256x256 layer_norm relu\",")
+        format!(
+            "a list of at most {MOST_LAYERS} whole numbers, or words as \"256x256 layer_norm relu\" or \"512x512 simba\" (equal widths),"
+        )
     }
     fn to_toml(&self) -> Value {
         match (self.norm, self.activation) {
@@ -236,8 +248,11 @@ mod tests {
             ("8x9 gelu layer_norm(1e-5)", Norm::LayerAfter { eps: 1e-5 }, Activation::Gelu),
             ("8x9 gelu", Norm::None, Activation::Gelu),
             ("8x9 silu", Norm::None, Activation::Silu),
+            ("9x9 simba", Norm::Layer { eps: 1e-6 }, Activation::Relu),
         ] {
-            let net = NetSpec { norm, activation, ..NetSpec::from(vec![8, 9]) };
+            let simba = text.ends_with("simba");
+            let widths = if simba { vec![9, 9] } else { vec![8, 9] };
+            let net = NetSpec { norm, activation, simba, ..NetSpec::from(widths) };
             assert_eq!((of(text), net.to_string().as_str()), (Some(net.clone()), text));
             assert_eq!(NetSpec::from_toml(&net.to_toml()), Some(net));
         }
@@ -251,6 +266,9 @@ mod tests {
             "8 relu relu",
             "8 layer_norm layer_norm",
             "8 layer_norm relu layer_norm",
+            "8x9 simba",
+            "8 simba relu",
+            "simba",
         ] {
             assert_eq!(of(wrong), None, "{wrong}");
         }

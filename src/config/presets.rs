@@ -187,6 +187,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/wpc.toml"),
     },
     Preset {
+        name: "rlpd_simba",
+        about: "RLPD with SimBa's networks, rates and updates per step: residual blocks, AdamW, two critics",
+        text: include_str!("presets/rlpd_simba.toml"),
+    },
+    Preset {
         name: "spot",
         about: "SPOT with its paper's settings for hopper-medium: an autoencoder first, states standardised",
         text: include_str!("presets/spot.toml"),

@@ -130,11 +130,11 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
         ("iql.k_q=0", "iql.k_q: expected auto or a number in (0, inf), got 0 (default \"auto\")"),
         (
             "iql.hidden=[0]",
-            "iql.hidden: expected a list of at most 16 whole numbers, or words as \"256x256 layer_norm relu\", in [1, 4096], got [0] (default [256, 256])",
+            "iql.hidden: expected a list of at most 16 whole numbers, or words as \"256x256 layer_norm relu\" or \"512x512 simba\" (equal widths), in [1, 4096], got [0] (default [256, 256])",
         ),
         (
             "iql.hidden=abc",
-            "iql.hidden: expected a list of at most 16 whole numbers, or words as \"256x256 layer_norm relu\", in [1, 4096], got \"abc\" (default [256, 256])",
+            "iql.hidden: expected a list of at most 16 whole numbers, or words as \"256x256 layer_norm relu\" or \"512x512 simba\" (equal widths), in [1, 4096], got \"abc\" (default [256, 256])",
         ),
         (
             "iql.order=ofical",

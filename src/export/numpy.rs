@@ -7,6 +7,7 @@
 //! | `scale.action.low`, `scale.action.high` | `[A]`, what -1 and 1 stand for, if the data were rescaled |
 //! | `actions` | A |
 //! | `squashed` | whether the policy's mode is put through a tanh |
+//! | `simba` | whether its layers are blocks of [`crate::nn::simba`] |
 
 use std::io::Cursor;
 
@@ -44,8 +45,9 @@ fn arrays(policy: &Restored) -> Result<Vec<u8>, WriteNpzError> {
         npz.add_array("scale.action.high", &ArrayView1::from(bounds.high()))?;
     }
     npz.add_array("actions", &arr0(agent.dims.a as i64))?;
-    let linear =
-        matches!(agent.learner.policy().head(), Head::Clipped | Head::Gaussian { mean: Mean::Linear, .. });
+    let pi = agent.learner.policy();
+    let linear = matches!(pi.head(), Head::Clipped | Head::Gaussian { mean: Mean::Linear, .. });
     npz.add_array("squashed", &arr0(!linear))?;
+    npz.add_array("simba", &arr0(pi.spec().simba))?;
     Ok(npz.finish()?.into_inner())
 }

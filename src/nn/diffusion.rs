@@ -130,6 +130,11 @@ impl Denoiser {
                     .into(),
             ));
         }
+        if spec.simba {
+            return Err(ConfigError::Other(format!(
+                "hidden: expected layers, which are residual by themselves here, got \"{spec}\"; write widths without simba"
+            )));
+        }
         let fixed = params.group(&format!("{name}_frequencies"), false);
         let frequencies =
             params.tensor(fixed, "values", Shape::new(1, 1, FREQUENCIES), Init::TruncatedNormal(1.0));

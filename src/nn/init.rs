@@ -50,6 +50,11 @@ pub fn layer(scheme: InitScheme, inputs: usize, outputs: usize, last: bool) -> (
     }
 }
 
+/// Truncated normal with variance 2/fan_in, for the inputs of rectifiers (He et al. 2015).
+pub(super) fn he(fan_in: usize) -> Init {
+    Init::TruncatedNormal(2f64.sqrt() * lecun_sigma(fan_in as f64))
+}
+
 /// Standard deviation before truncation at two of them that leaves a variance of 1/fan_in.
 fn lecun_sigma(fan_in: f64) -> f64 {
     const STD_AFTER_TRUNCATION: f64 = 0.879_625_661_034_239_8;

@@ -2,6 +2,7 @@
 
 use super::init::{self, Init};
 use super::params::Params;
+use super::simba;
 use crate::autodiff::{Axis, GroupId, NoiseKind, ParamId, Shape, Var};
 use crate::config::{Activation, NetSpec, Norm};
 
@@ -10,11 +11,12 @@ use crate::config::{Activation, NetSpec, Norm};
 pub struct Mlp {
     group: GroupId,
     layers: Vec<(ParamId, Option<ParamId>)>,
-    /// gain and shift `[J, 1, N]` of each hidden layer, if it is normalised
+    /// gain and shift `[J, 1, N]` of each hidden layer that is normalised
     norms: Vec<(ParamId, ParamId)>,
     norm: Norm,
     activation: Activation,
     residual: bool,
+    simba: bool,
 }
 
 impl Mlp {
@@ -38,12 +40,15 @@ impl Mlp {
         (inputs, outputs): (usize, usize),
         net: &NetSpec,
     ) -> Mlp {
-        let widths: Vec<usize> =
-            std::iter::once(inputs).chain(net.hidden.iter().copied()).chain([outputs]).collect();
+        let hidden = if net.simba { simba::widths(&net.hidden) } else { net.hidden.clone() };
+        let widths: Vec<usize> = std::iter::once(inputs).chain(hidden).chain([outputs]).collect();
         let last = widths.len() - 2;
         let (mut layers, mut norms) = (Vec::new(), Vec::new());
         for (i, w) in widths.windows(2).enumerate() {
-            let (weight, bias) = init::layer(net.init, w[0], w[1], i == last);
+            let (weight, bias) = match net.simba && i < last {
+                true => simba::layer(i, w[0]),
+                false => init::layer(net.init, w[0], w[1], i == last),
+            };
             let heads = if net.one_last && i == last { 1 } else { heads };
             let mut tensor = |name: &str, rows, init| {
                 params.tensor(group, &format!("{prefix}{name}"), Shape::new(heads, rows, w[1]), init)
@@ -51,14 +56,15 @@ impl Mlp {
             let weight = tensor(&format!("layer{i}.weight"), w[0], weight);
             let biased = i < last || !net.unbiased_last;
             layers.push((weight, biased.then(|| tensor(&format!("layer{i}.bias"), 1, bias))));
-            if net.norm.is_some() && i < last {
+            if net.norm.is_some() && i < last && (!net.simba || simba::is_normalised(i)) {
                 norms.push((
                     tensor(&format!("norm{i}.weight"), 1, Init::Constant(1.0)),
                     tensor(&format!("norm{i}.bias"), 1, Init::Constant(0.0)),
                 ));
             }
         }
-        Mlp { group, layers, norms, norm: net.norm, activation: net.activation, residual: false }
+        let NetSpec { norm, activation, simba, .. } = *net;
+        Mlp { group, layers, norms, norm, activation, residual: false, simba }
     }
 
     /// The same with what a hidden layer reads, before activation and norm, added to what it gives, if both are as wide.
@@ -118,6 +124,9 @@ impl Mlp {
 
     /// The output, given what the first layer computes before its activation.
     fn after_first<'t>(&self, z: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
+        if self.simba {
+            return self.after_embedding(z, param);
+        }
         let (layers, last) = (self.layers[1..].iter().enumerate(), self.layers.len() - 1);
         layers.fold(z, |z, (i, &(w, b))| {
             let y = dense(self.hidden(i, z, &param), param(w), b.map(&param));
@@ -125,12 +134,28 @@ impl Mlp {
         })
     }
 
+    /// The output of the blocks of [`simba`] and the last layer, given the embedding.
+    fn after_embedding<'t>(&self, x: Var<'t>, param: impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
+        let of = |(w, b): (ParamId, Option<ParamId>), x| dense(x, param(w), b.map(&param));
+        let (last, blocks) = self.layers[1..].split_last().expect("invariant: a network has a last layer");
+        let blocks = blocks.chunks_exact(2).enumerate();
+        let x = blocks
+            .fold(x, |x, (k, block)| x + of(block[1], of(block[0], self.normalised(k, x, &param)).relu()));
+        of(*last, self.normalised(self.norms.len() - 1, x, &param))
+    }
+
+    /// z after its norm, the k-th there is, if it has one.
+    fn normalised<'t>(&self, k: usize, z: Var<'t>, param: &impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
+        match (self.norm, self.norms.get(k)) {
+            (Norm::Layer { eps } | Norm::LayerAfter { eps }, Some(&(gain, shift))) => {
+                z.layer_norm(param(gain), param(shift), eps)
+            }
+            _ => z,
+        }
+    }
+
     /// What a hidden layer hands to the next one.
     fn hidden<'t>(&self, i: usize, z: Var<'t>, param: &impl Fn(ParamId) -> Var<'t>) -> Var<'t> {
-        let normalised = |z: Var<'t>, eps| match self.norms.get(i) {
-            Some(&(gain, shift)) => z.layer_norm(param(gain), param(shift), eps),
-            None => z,
-        };
         let active = |z: Var<'t>| match self.activation {
             Activation::Relu => z.relu(),
             Activation::Gelu => z.gelu(),
@@ -138,8 +163,8 @@ impl Mlp {
         };
         match self.norm {
             Norm::None => active(z),
-            Norm::Layer { eps } => active(normalised(z, eps)),
-            Norm::LayerAfter { eps } => normalised(active(z), eps),
+            Norm::Layer { .. } => active(self.normalised(i, z, param)),
+            Norm::LayerAfter { .. } => self.normalised(i, active(z), param),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod init;
 mod mlp;
 mod params;
 mod policy;
+pub mod simba;
 
 pub use mlp::{Critics, Mlp, ValueNet};
 pub use params::{Beginnings, Params};

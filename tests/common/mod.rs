@@ -88,6 +88,17 @@ pub static SMALL: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     sets
 });
 
+/// The same networks of SimBa's blocks, one and several; denoisers have layers of their own.
+pub static SIMBA: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let own = ["cfdg.hidden", "edis.hidden"];
+    let of = |set: &&'static str| match set.split_once('=') {
+        Some((place, "[4]")) => format!("{place}=4 simba").leak(),
+        Some((place, "[9, 8]")) if !own.contains(&place) => format!("{place}=8x8 simba").leak(),
+        _ => *set,
+    };
+    SMALL.iter().map(of).collect()
+});
+
 /// Transitions of arithmetic noise: `offline` rows, then `online` ones; annotated columns are 0.
 pub fn pools(dims: Dims, annotated: &[&str], offline: usize, online: usize) -> Pools {
     let extra: Vec<(&str, usize)> = annotated.iter().map(|n| (*n, 1)).collect();

@@ -5,7 +5,7 @@
 //! `--all` does it for every base with every adaptation, one line each.
 
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::adapt::{ADAPTATIONS, GENERATORS, Method, NONE};
 use crate::algo::{ALGORITHMS, Dims, Phase};
@@ -16,6 +16,7 @@ use crate::autodiff::reference::{ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Program, Select, Trace, Workspace};
 use crate::cli::setup::{self, RunArgs};
 use crate::cli::{Common, Outcome, Verdict};
+use crate::config::toml::Value;
 use crate::config::{Config, OnlineActorLr};
 use crate::replay::Pools;
 use crate::train::TrainError;
@@ -79,8 +80,10 @@ impl Part {
 const WIDE: Dims = Dims { s: 11, a: 3, batch: 32 };
 /// Sizes of the check that perturbs every parameter.
 pub(super) const SMALL: Dims = Dims { s: 4, a: 2, batch: 8 };
-/// Hidden layers of the latter.
-const SMALL_HIDDEN: &str = "[7, 5]";
+/// Hidden layers of the latter, normalised and active as they are configured.
+const SMALL_HIDDEN: &str = "7x5";
+/// The same where they are of equal widths, the blocks of SimBa.
+const SMALL_BLOCKS: &str = "6x6";
 
 /// Everything that was checked of one method.
 pub(super) struct Checked {
@@ -179,7 +182,7 @@ impl Gradients {
         let method = self.method(common, names)?;
         let passed = method.failed() == 0;
         if common.json {
-            let checks: Vec<Value> = method.parts.iter().map(to_json).collect();
+            let checks: Vec<serde_json::Value> = method.parts.iter().map(to_json).collect();
             println!(
                 "{}",
                 json!({
@@ -252,11 +255,19 @@ impl Gradients {
 
 /// The same method with all networks small.
 pub(super) fn small(config: &Config) -> Result<Config, TrainError> {
+    let small = |value: Option<Value>| match value.as_ref().and_then(Value::as_str) {
+        Some(text) => {
+            let words = text.split_once(' ').map_or("", |(_, words)| words);
+            let widths = if words == "simba" { SMALL_BLOCKS } else { SMALL_HIDDEN };
+            format!("{widths} {words}")
+        }
+        None => SMALL_HIDDEN.into(),
+    };
     let places: Vec<String> = config
         .sections()
-        .flat_map(|s| s.fields().iter().map(move |f| (s.name(), f.key)))
+        .flat_map(|s| s.fields().iter().map(move |f| (s, f.key)))
         .filter(|(_, key)| key.ends_with("hidden"))
-        .map(|(section, key)| format!("{section}.{key}={SMALL_HIDDEN}"))
+        .map(|(s, key)| format!("{}.{key}={}", s.name(), small(s.get(key))))
         .collect();
     let mut config = config.clone();
     for place in places {
@@ -348,8 +359,8 @@ fn print(p: &Part) {
 }
 
 /// JSON has no word for NaN; it becomes null.
-fn to_json(p: &Part) -> Value {
-    let rows: Vec<Value> = p
+fn to_json(p: &Part) -> serde_json::Value {
+    let rows: Vec<serde_json::Value> = p
         .tensors
         .iter()
         .zip(&p.in_f32)
@@ -361,7 +372,7 @@ fn to_json(p: &Part) -> Value {
             })
         })
         .collect();
-    let operations: Vec<Value> = p
+    let operations: Vec<serde_json::Value> = p
         .operations
         .iter()
         .map(|o| json!({ "operation": o.name, "uses": o.uses, "relative": o.relative, "passed": o.passed() }))
