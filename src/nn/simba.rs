@@ -81,6 +81,6 @@ mod tests {
         assert!(torch[5].0.iter().any(|x| x.abs() > 3e-3) && rlkit[5].0.iter().all(|x| x.abs() <= 3e-3));
         // Nothing may change what a seed begins with.
         let first = [torch[0].0[0], torch[1].0[0], torch[2].0[0]];
-        assert_eq!(first, [0.0, 0.0, 0.0]);
+        assert_eq!(first, [-0.1887639, 0.11849061, 0.18547763]);
     }
 }
