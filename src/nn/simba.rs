@@ -42,7 +42,6 @@ pub(super) fn layer(layer: usize, inputs: usize) -> (Init, Init) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::config::{InitScheme, NetSpec, Norm};
     use crate::nn::{Mlp, Params};
 
