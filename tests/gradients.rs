@@ -472,10 +472,13 @@ fn every_loss(algo: &str, adapt: &str, sets: &[&str]) {
     }
 }
 
-/// Networks of SimBa's blocks, wherever there are networks.
+/// Every base of SimBa's blocks; and adaptations with networks of their own.
 #[test]
-fn every_method_of_residual_blocks() {
-    for (algo, adapt) in methods() {
+fn every_base_of_residual_blocks() {
+    let own = ["baq", "opt", "off2on"];
+    for (algo, adapt) in
+        methods().filter(|(algo, adapt)| *adapt == "plain" || *algo == "td3" && own.contains(adapt))
+    {
         every_loss(algo, adapt, &SIMBA);
     }
 }
