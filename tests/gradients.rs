@@ -17,7 +17,7 @@ use baq::autodiff::{
 };
 use baq::nn::{Params, init::Init};
 use baq::replay;
-use common::{Numbers, SIMBA, SMALL, agent, methods, online};
+use common::{Numbers, SMALL, agent, methods, online};
 
 /// Allowed error, relative along a direction, and relative to the largest element.
 const TOLERANCE: f64 = 3e-6;
@@ -472,15 +472,11 @@ fn every_loss(algo: &str, adapt: &str, sets: &[&str]) {
     }
 }
 
-/// Every base of SimBa's blocks; and adaptations with networks of their own.
+/// Networks of SimBa's blocks; EDAC trains through their slopes.
 #[test]
-fn every_base_of_residual_blocks() {
-    let own = ["baq", "opt", "off2on"];
-    for (algo, adapt) in
-        methods().filter(|(algo, adapt)| *adapt == "plain" || *algo == "td3" && own.contains(adapt))
-    {
-        every_loss(algo, adapt, &SIMBA);
-    }
+fn residual_blocks() {
+    every_loss("iql", "plain", &["iql.hidden=6x6 simba"]);
+    every_loss("edac", "plain", &["sac_n.critic_hidden=6x6 simba", "sac_n.critics=3"]);
 }
 
 /// Options that make other losses.
