@@ -12,7 +12,7 @@
 
 use baq_kernels::{
     Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Norm, NormGradients, Numerics,
-    Scratch, Unary, Unit, available, best, for_isa, peak_gflops, units,
+    Scratch, Team, Unary, Unit, available, best, for_isa, peak_gflops, units,
 };
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
@@ -251,7 +251,8 @@ fn products(c: &mut Criterion, word: Option<&str>) {
                     }
                     start.elapsed()
                 };
-                group.bench_function(id, |b| b.iter_custom(|n| pool.install(|| timed(n))));
+                let mut together = |n| pool.install(|| Team::default().run(u64::MAX, || timed(n)));
+                group.bench_function(id, |b| b.iter_custom(&mut together));
             }
         }
         group.finish();

@@ -1,9 +1,10 @@
 //! What does one full update of every base cost, and how close is it to the processor's limit?
 //!
-//! `cargo bench --bench update` first prints a table: all contestants in turn, round after round, with the probe of the
-//! limit between them; least and median time, the share of the limit, and the factor to the contestant before. Ratios
-//! within the table hold even on a busy machine. Then criterion measures the same one after the other.
-//! `-- --table` stops after the table; a word restricts both to the names that contain it.
+//! `cargo bench --bench update` first prints a table: all contestants in turn, round after round, each with one thread and
+//! then with two, with the probe of the limit before; least and median time, the share of the limit, and the factor to one
+//! thread. Ratios within the table hold even on a busy machine. Then criterion measures the same one after the other.
+//! `-- --table` stops after the table; `--busy` has a process's worth of work pinned to one core meanwhile; a word
+//! restricts all of it to the names that contain it.
 //!
 //! Batch 256, networks of 256 x 256, states and actions of Hopper (11, 3) and HalfCheetah (17, 6), one and
 //! two threads. `mlp` is one network 14-256-256-1: forward, backward, Adam.
@@ -31,7 +32,6 @@ struct Contestant {
     /// updates of one call
     updates: f64,
     run: Box<dyn FnMut() + Send>,
-    times: Samples,
 }
 
 fn config(algo: &str, adapt: &str, preset: Option<&str>) -> Config {
@@ -54,7 +54,7 @@ fn round(name: String, config: &Config, dims: (usize, usize)) -> Contestant {
             round.run();
         }
     };
-    Contestant { name, flops, updates: cycle as f64, run: Box::new(run), times: Samples::default() }
+    Contestant { name, flops, updates: cycle as f64, run: Box::new(run) }
 }
 
 /// One network 14-256-256-1 with squared error, batch 256.
@@ -80,7 +80,7 @@ fn mlp() -> Contestant {
         update += 1;
     };
     let name = "mlp 14-256-256-1".into();
-    Contestant { name, flops, updates: 1.0, run: Box::new(run), times: Samples::default() }
+    Contestant { name, flops, updates: 1.0, run: Box::new(run) }
 }
 
 fn contestants(word: Option<&str>) -> Vec<Contestant> {
@@ -106,56 +106,73 @@ fn contestants(word: Option<&str>) -> Vec<Contestant> {
 
 /// The table described at the top.
 fn table(word: Option<&str>, pools: &[rayon::ThreadPool]) {
+    /// With so many threads: what it took, and the limit before it.
+    #[derive(Default)]
+    struct Column {
+        times: Samples,
+        peak: Samples,
+    }
     let isa = baq_kernels::active().isa;
-    let mut one: Vec<Samples> = Vec::new();
-    for pool in pools {
-        let mut all = contestants(word);
-        let mut peak = Samples::default();
-        pool.install(|| {
-            for c in &mut all {
-                (0..5).for_each(|_| (c.run)());
-            }
-            let begin = Instant::now();
-            while begin.elapsed() < Duration::from_secs(3 * all.len() as u64) {
-                for c in &mut all {
-                    peak.push(baq_kernels::probe_gflops(isa, 20));
-                    // The probe leaves the caches to nobody; the first update brings them back.
+    let mut all: Vec<_> =
+        contestants(word).into_iter().map(|c| (c, [(); 2].map(|()| Column::default()))).collect();
+    for (c, _) in &mut all {
+        pools.iter().for_each(|pool| pool.install(|| (0..5).for_each(|_| (c.run)())));
+    }
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(6 * all.len() as u64) {
+        for (c, columns) in &mut all {
+            for (pool, column) in pools.iter().zip(columns) {
+                pool.install(|| {
+                    column.peak.push(baq_kernels::probe_gflops(isa, 20));
+                    // The probe leaves the caches to nobody, and the second thread sleeps; the first update mends both.
                     (c.run)();
-                    let start = Instant::now();
-                    (c.run)();
-                    c.times.push(start.elapsed().as_secs_f64());
-                }
+                    for _ in 0..5 {
+                        let start = Instant::now();
+                        (c.run)();
+                        column.times.push(start.elapsed().as_secs_f64());
+                    }
+                });
             }
-        });
-        let threads = pool.current_num_threads();
-        println!("{isa}, threads: {threads}, probe {:.1} GFLOP/s (median {:.1})", peak.most(), peak.median());
-        println!(
-            "{:<28} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7}",
-            "sampling and update", "MFLOP", "least us", "median", "per s", "% best", "% med"
-        );
-        for (i, c) in all.iter().enumerate() {
-            let (least, median) = (c.times.least(), c.times.median());
+        }
+    }
+    println!(
+        "{isa}\n{:<28} {:>7} {:>8} {:>9} {:>9} {:>8} {:>7} {:>7} {:>9}",
+        "sampling and update", "threads", "MFLOP", "least us", "median", "per s", "% best", "% med", "probe"
+    );
+    for (c, columns) in &all {
+        let one = &columns[0].times;
+        for (threads, Column { times, peak }) in (1..).zip(columns) {
+            let (least, median) = (times.least(), times.median());
             let share = |seconds: f64, peak: f64| 100.0 * c.flops as f64 * 1e-9 / seconds / peak;
             let mflop = c.flops as f64 * 1e-6 / c.updates;
             let (best, usual) = (share(least, peak.most()), share(median, peak.median()));
             print!(
-                "{:<28} {mflop:>8.1} {:>9.1} {:>9.1} {:>8.1} {best:>7.1} {usual:>7.1}",
+                "{:<28} {threads:>7} {mflop:>8.1} {:>9.1} {:>9.1} {:>8.1} {best:>7.1} {usual:>7.1} {:>9.1}",
                 c.name,
                 least * 1e6 / c.updates,
                 median * 1e6 / c.updates,
-                c.updates / median
+                c.updates / median,
+                peak.median()
             );
-            if let Some(before) = one.get(i) {
-                print!(
-                    "  {:.2} x one thread (median {:.2})",
-                    before.least() / least,
-                    before.median() / median
-                );
+            if threads > 1 {
+                print!("  {:.2} x one thread (median {:.2})", one.least() / least, one.median() / median);
             }
             println!();
         }
-        one = all.into_iter().map(|c| c.times).collect();
     }
+}
+
+/// Keeps the last core busy for good.
+fn occupy() {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::spawn(move || {
+        let mut last = rustix::thread::CpuSet::new();
+        last.set(cores - 1);
+        rustix::thread::sched_setaffinity(None, &last).expect("a thread may be pinned");
+        loop {
+            std::hint::black_box(baq_kernels::peak_gflops(baq_kernels::active().isa));
+        }
+    });
 }
 
 fn main() {
@@ -166,6 +183,9 @@ fn main() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.expect("invariant: threads can be started")
     });
+    if has("--busy") {
+        occupy();
+    }
     if !has("--test") && !has("--list") {
         table(word, &pools);
     }

@@ -35,11 +35,13 @@ mod flush;
 pub mod layer_norm;
 pub mod linear;
 pub mod numerics;
+mod pace;
 mod peak;
 pub mod polyak;
 pub mod reduce;
 mod simd;
 mod table;
+mod team;
 mod tile;
 
 pub use allocations::{CountingAllocator, allocations};
@@ -53,6 +55,7 @@ pub use linear::bf16::amx::assume_amx;
 pub use numerics::{Numerics, Unit};
 pub use peak::{peak_gflops, probe_gflops};
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa, units};
+pub use team::Team;
 pub use tile::{for_each, for_each_unflushed, threads};
 
 pub mod gather;
@@ -196,8 +199,8 @@ pub struct AdamStep {
 /// Slices must have exactly the lengths that the sizes imply (scratch may be longer); a kernel panics otherwise.
 /// Outputs never alias inputs, and are overwritten without being read unless an entry says that it adds.
 ///
-/// Large calls share their work among the threads of the current rayon pool; run them inside
-/// `ThreadPool::install`. Nothing allocates, except that the portable linear kernels do inside `matrixmultiply`.
+/// Large calls share their work among the threads of the [`Team`] that they are called in; without one they run on the
+/// calling thread. Nothing allocates, except that the portable linear kernels do inside `matrixmultiply`.
 #[allow(clippy::type_complexity)] // the signatures are the documentation
 pub struct Kernels {
     /// which instruction set this is

@@ -1,17 +1,14 @@
-//! The only place that knows about threads.
+//! How work is cut so that threads can share it (`team.rs`).
 //!
 //! Work is cut into *tiles*, a numbered list fixed by the sizes alone. Tiles write disjoint
 //! outputs and no sum crosses a tile, so which thread runs which tiles, and how many threads
-//! there are, cannot change a bit. Small work and one-thread pools take the direct call.
+//! there are, cannot change a bit. Small work takes the direct call.
 //!
-//! Whoever does tiles flushes subnormal numbers meanwhile (`flush.rs`). While it waits for other threads it does not:
-//! it may then steal a job that is no kernel.
-//!
-//! Run inside `ThreadPool::install`: a call from a thread outside the pool is correct too, but
-//! then rayon queues the job, which may allocate now and then.
+//! Whoever does tiles flushes subnormal numbers meanwhile (`flush.rs`).
 
 use crate::flush::Flush;
 use crate::simd::{Job, Simd};
+use crate::team::share;
 use std::ops::Range;
 
 /// Floating point operations that take about as long as moving a float.
@@ -20,20 +17,23 @@ pub(crate) const MOVED: usize = 16;
 /// Below this many floating point operations a second thread costs more than it gives.
 const WORTH_SHARING: usize = 1 << 20;
 
-/// Threads among which large calls from here share their work: those of the current rayon pool.
+/// Threads that a [`Team`](crate::Team) would have here: those of the current rayon pool.
 pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
-/// Calls `f` on each item and its index, as far as there are threads at the same time. For work worth a thread each.
+/// Calls `f` on each item and its index, shared among the threads of the [`Team`](crate::Team). For work worth a thread
+/// each.
 pub fn for_each<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
-    for_each_unflushed(items, &|i, item| {
-        let _flush = Flush::begin();
-        f(i, item);
+    let (n, items) = (items.len(), Shared::new(items));
+    for_ranges(n, usize::MAX, &|range| {
+        // SAFETY: the index is in the slice, and each is in one range.
+        range.for_each(|i| f(i, unsafe { &mut *items.ptr().add(i) }));
     });
 }
 
-/// [`for_each`] for work that is no kernel, as a simulator's: subnormal numbers stay.
+/// Calls `f` on each item and its index, as far as the rayon pool has threads, for work that is no kernel, as a
+/// simulator's: subnormal numbers stay.
 pub fn for_each_unflushed<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
     fn split<T: Send>(first: usize, items: &mut [T], f: &(impl Fn(usize, &mut T) + Sync)) {
         match items {
@@ -57,11 +57,14 @@ pub fn for_each_unflushed<T: Send>(items: &mut [T], f: &(impl Fn(usize, &mut T) 
 ///
 /// `work` is the number of floating point operations of all tiles together.
 pub(crate) fn for_ranges(tiles: usize, work: usize, f: &(impl Fn(Range<usize>) + Sync)) {
-    if tiles < 2 || work < WORTH_SHARING || rayon::current_num_threads() < 2 {
+    let flushed = |range| {
         let _flush = Flush::begin();
-        f(0..tiles);
+        f(range);
+    };
+    if work < WORTH_SHARING {
+        flushed(0..tiles);
     } else {
-        split(0..tiles, work / tiles, f);
+        share(tiles, work, &flushed);
     }
 }
 
@@ -72,17 +75,6 @@ pub(crate) fn for_ranges(tiles: usize, work: usize, f: &(impl Fn(Range<usize>) +
 pub(crate) unsafe fn run<S: Simd>(tiles: usize, work: usize, job: &impl Job<S>) {
     // SAFETY: promised by the caller.
     for_ranges(tiles, work, &|range| unsafe { S::enter(job, range) });
-}
-
-/// Halves the range until a part is not worth splitting further.
-fn split(tiles: Range<usize>, work_each: usize, f: &(impl Fn(Range<usize>) + Sync)) {
-    let n = tiles.len();
-    if n < 2 || n * work_each < WORTH_SHARING {
-        let _flush = Flush::begin();
-        return f(tiles);
-    }
-    let middle = tiles.start + n / 2;
-    rayon::join(|| split(tiles.start..middle, work_each, f), || split(middle..tiles.end, work_each, f));
 }
 
 /// A pointer that tiles of one call may carry to other threads.
@@ -137,6 +129,7 @@ pub(crate) fn even_parts(len: usize, most: usize) -> impl Iterator<Item = (usize
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Team;
 
     #[test]
     fn even_parts_cover_without_short_tail() {
@@ -159,11 +152,13 @@ mod tests {
             let mut seen = vec![0u8; tiles];
             let out = Shared::new(&mut seen);
             pool.install(|| {
-                for_ranges(tiles, tiles << 20, &|range| {
-                    for i in range {
-                        // SAFETY: each tile is an element of its own.
-                        unsafe { *out.ptr().add(i) += 1 };
-                    }
+                Team::default().run(u64::MAX, || {
+                    for_ranges(tiles, tiles << 20, &|range| {
+                        for i in range {
+                            // SAFETY: each tile is an element of its own.
+                            unsafe { *out.ptr().add(i) += 1 };
+                        }
+                    });
                 });
             });
             assert!(seen.iter().all(|&n| n == 1), "{tiles}: {seen:?}");

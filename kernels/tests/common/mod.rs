@@ -6,7 +6,7 @@
 
 pub mod layers;
 
-use baq_kernels::{Isa, Kernels, Numerics, Unit, for_isa, units};
+use baq_kernels::{Isa, Kernels, Numerics, Team, Unit, for_isa, units};
 
 /// The tables to test.
 pub fn variants() -> Vec<&'static Kernels> {
@@ -128,7 +128,13 @@ pub fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
-/// Runs `f` in a pool of so many threads.
+/// Runs `f` with a team of so many threads.
 pub fn with_threads<T: Send>(threads: usize, f: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(f)
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    let begun = || {
+        // Or `f` might be over before the others have begun.
+        std::thread::sleep(std::time::Duration::from_millis(if threads > 1 { 2 } else { 0 }));
+        f()
+    };
+    pool.install(|| Team::default().run(u64::MAX, begun))
 }

@@ -7,7 +7,7 @@ use crate::audit::Error;
 use crate::autodiff::{Flow, Probe, RoundView, Trace, UpdateView, join};
 
 /// Takes the bodies of records in order: writes them down, or compares them.
-pub trait Sink {
+pub trait Sink: Send {
     /// One body.
     fn take(&mut self, body: &[u8]) -> Flow;
     /// The phase that begins is not the one that was declared before.

@@ -32,6 +32,19 @@ impl Program {
         probe: &mut P,
     ) -> Flow {
         assert!(Arc::ptr_eq(&self.table, store.table()), "a program runs on the parameters it was traced on");
+        let mut team = std::mem::take(&mut workspace.team);
+        let flow = team.run(self.flops(), || self.pass(workspace, store, pass, probe));
+        workspace.team = team;
+        flow
+    }
+
+    fn pass<P: Probe + ?Sized>(
+        &self,
+        workspace: &mut Workspace,
+        store: &mut Store,
+        pass: Pass<'_>,
+        probe: &mut P,
+    ) -> Flow {
         self.set_hypers(workspace, pass.clock);
         /// Leaves the function if the probe says so.
         macro_rules! tell {

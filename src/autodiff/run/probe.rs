@@ -42,7 +42,7 @@ pub struct Pass<'a> {
 }
 
 /// Looks on. Every event does nothing unless a probe says otherwise.
-pub trait Probe {
+pub trait Probe: Send {
     /// A phase begins: these rounds come next. Called by the training loops, also when a run is resumed.
     fn phase(&mut self, _name: &'static str, _trace: &Arc<Trace>) -> Flow {
         Flow::Continue

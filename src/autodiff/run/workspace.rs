@@ -1,6 +1,6 @@
 //! The memory of a program.
 
-use baq_kernels::{Buffer, Kernels};
+use baq_kernels::{Buffer, Kernels, Team};
 
 use super::program::{Kernel, Loc, Program, RegionProgram, Slot, Step};
 
@@ -12,6 +12,8 @@ pub struct Workspace {
     /// of every region, of every head
     pub(super) regions: Vec<Vec<Space>>,
     pub(super) hypers: Vec<f64>,
+    /// threads that run the program together
+    pub(super) team: Team,
 }
 
 impl Workspace {
@@ -28,6 +30,7 @@ impl Workspace {
             scratch: Buffer::new(program.steps.iter().map(|s| s.scratch(kernels)).max().unwrap_or(0)),
             regions: program.bodies().map(|body| body.spaces(kernels)).collect(),
             hypers: vec![0.0; program.hypers.len()],
+            team: Team::default(),
         }
     }
 
