@@ -5,9 +5,10 @@
 //! every row are read; a null is NaN, as in pyarrow. Strings and what else there is have a type and no values.
 //!
 //! Both readers are our own, and read what pyarrow writes by default: uncompressed Arrow; Parquet that is uncompressed or
-//! Snappy, with plain or dictionary pages. Arrow's crates bring twenty others and more build time than the rest of this crate, and trust the
-//! sizes that a damaged file declares. Here every size is held against the bytes that are there before room is made for it,
-//! and anything else is refused. Not seen: damage inside values, which have no checksum.
+//! Snappy, with plain or dictionary pages. The crates `parquet` and `arrow-ipc` (version 60, fewest features) bring nineteen
+//! others and four minutes of compiling on one core, more than all of this crate, for two layouts of plain numbers. Every size
+//! is held against the bytes that are there before room is made for it, and anything else is refused. Not seen: damage inside
+//! values, which have no checksum.
 
 mod bits;
 mod flatbuffer;
