@@ -1,10 +1,18 @@
 //! Alone or together: what took less time lately, found out by trying the other way now and then.
 
+use std::time::Instant;
+
 /// Whether a program is faster alone or with others, as it was lately.
 pub(crate) struct Pace {
     /// recent seconds with others, and alone
     seconds: [f64; 2],
     turn: u32,
+}
+
+/// A program that runs now.
+pub(crate) struct Turn {
+    pub(crate) alone: bool,
+    since: Instant,
 }
 
 impl Default for Pace {
@@ -18,18 +26,26 @@ impl Pace {
     /// Turns after which the slower way is tried again, twice: the first time caches are cold.
     const EVERY: u32 = 128;
 
+    /// A program begins.
+    pub(crate) fn begin(&mut self) -> Turn {
+        Turn { alone: self.alone(), since: Instant::now() }
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&mut self, turn: Turn) {
+        self.took(turn.since.elapsed().as_secs_f64());
+    }
+
     fn faster_alone(&self) -> bool {
         self.seconds[1] < self.seconds[0]
     }
 
-    /// Begins a turn: alone?
-    pub(crate) fn alone(&mut self) -> bool {
+    fn alone(&mut self) -> bool {
         self.turn = (self.turn + 1) % Pace::EVERY;
         self.faster_alone() != (self.turn >= Pace::EVERY - 2)
     }
 
-    /// Ends it.
-    pub(crate) fn took(&mut self, seconds: f64) {
+    fn took(&mut self, seconds: f64) {
         let other = self.turn == Pace::EVERY - 1;
         if other || (1..Pace::EVERY - 2).contains(&self.turn) {
             let recent = &mut self.seconds[usize::from(self.faster_alone() != other)];

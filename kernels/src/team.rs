@@ -15,7 +15,6 @@ use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 
 use crate::pace::Pace;
 
@@ -92,9 +91,9 @@ impl Team {
         let threads = rayon::current_num_threads();
         let index = rayon::current_thread_index().filter(|_| SEAT.get().is_none());
         let Some(index) = index.filter(|_| work >= WORTH_A_TEAM && threads > 1) else { return f() };
-        let (alone, begin) = (self.pace.alone(), Instant::now());
-        let result = if alone { f() } else { self.together(threads, index, f) };
-        self.pace.took(begin.elapsed().as_secs_f64());
+        let turn = self.pace.begin();
+        let result = if turn.alone { f() } else { self.together(threads, index, f) };
+        self.pace.end(turn);
         result
     }
 

@@ -290,13 +290,13 @@ const NEVER: &[(&str, &str)] = &[
 /// Words that only these files may contain.
 const ONLY: &[(&str, &[&str])] = &[
     ("unsafe", &["kernels/", "src/env/mujoco/ffi.rs"]),
-    ("rayon", &["kernels/src/tile.rs", "kernels/src/peak.rs", "src/cli/command.rs"]),
+    ("rayon", &["kernels/src/team.rs", "kernels/src/tile.rs", "kernels/src/peak.rs", "src/cli/command.rs"]),
     // The time of day, which TensorBoard shows.
     ("SystemTime", &["src/train/tensorboard.rs"]),
     // A look-up that is never iterated.
     ("HashMap", &["src/autodiff/trace/graph.rs"]),
     ("HashSet", &[]),
-    // Rates and peak figures, shown and never computed with.
+    // Rates and peak figures, shown and never computed with, and who does a program's work, which changes no bit.
     (
         "Instant",
         &[
@@ -305,6 +305,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "src/train/peak.rs",
             "src/env/cost.rs",
             "kernels/src/peak.rs",
+            "kernels/src/pace.rs",
             "src/cli/",
             "src/study/local.rs",
         ],

@@ -16,8 +16,9 @@ mod ipc;
 mod parquet;
 mod thrift;
 
+use super::foreign::foreign;
 use super::names::Names;
-use super::{Backend, Dtype, Info, foreign};
+use super::{Backend, Dtype, Info};
 use crate::error::{Error, Result, one_line};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
