@@ -73,7 +73,9 @@ fn a_killed_run_has_its_rows() {
     let text = fs::read_to_string(place.join("run/metrics.csv")).unwrap();
     assert!(text.matches('\n').count() >= before && before >= 8, "{before} rows");
     assert!(text.ends_with('\n'), "no row is torn");
-    assert_eq!(rows(&place.join("run/metrics.jsonl")) + 1, text.matches('\n').count());
+    // The kill may have come between the two files of a row.
+    let behind = text.matches('\n').count() - (rows(&place.join("run/metrics.jsonl")) + 1);
+    assert!(behind <= 1, "{behind} rows");
 }
 
 fn tags(place: &Path) -> serde_json::Value {
