@@ -2,6 +2,7 @@
 
 use crate::Isa;
 use crate::simd::{Plain, Simd};
+use crate::team::within;
 use std::time::Instant;
 
 /// Independent running sums, enough for any latency; sums and two factors fit the registers.
@@ -84,7 +85,10 @@ pub fn peak_gflops(isa: Isa) -> f64 {
 /// The same for all threads of the current rayon pool at once: the sum of their rates over one window of
 /// so many runs of 0.05 to 0.3 ms. A window as long as
 /// the one it is compared with loses as much to other processes.
+///
+/// Panics inside a [`Team`](crate::Team), whose threads would never take part.
 pub fn probe_gflops(isa: Isa, runs: usize) -> f64 {
+    assert!(!within(), "the threads of the pool are in a team");
     match probe(isa) {
         Some((lanes, run)) if rayon::current_num_threads() > 1 => {
             rayon::broadcast(|_| rate(lanes, run, runs)).iter().sum()

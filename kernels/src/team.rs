@@ -86,7 +86,8 @@ thread_local! {
 impl Team {
     /// Runs `f`, a program of so many floating point operations. Kernels that it calls share their work with the other
     /// threads of the current rayon pool; alone, outside a pool or in another team they do not. Allocates only when the
-    /// pool has more threads than ever before.
+    /// pool has more threads than ever before. The pool's threads are taken meanwhile: `f` must not wait for a job that
+    /// only another thread of the pool can do, such as a broadcast.
     pub fn run<R: Send>(&mut self, work: u64, f: impl FnOnce() -> R + Send) -> R {
         let threads = rayon::current_num_threads();
         let index = rayon::current_thread_index().filter(|_| SEAT.get().is_none());
@@ -159,6 +160,11 @@ impl Team {
     fn threads(&self) -> usize {
         self.posts.len() / DEPTHS
     }
+}
+
+/// Whether the calling thread is in a team, which has the threads of the pool.
+pub(crate) fn within() -> bool {
+    SEAT.get().is_some()
 }
 
 /// Calls `f` on ranges that cover `0..tiles`, from all threads of the team that the calling one is in.

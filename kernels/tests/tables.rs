@@ -22,12 +22,17 @@ fn tables_say_what_they_are() {
             assert!(best().isa >= isa);
         }
         assert_eq!(peak_gflops(isa) > 0.0, for_isa(isa).is_some());
-        // In a pool without a team, whose threads would be taken.
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
         let both = pool.install(|| probe_gflops(isa, 2));
         assert_eq!(both > 0.0, for_isa(isa).is_some());
     }
     assert!(!common::variants().is_empty());
+}
+
+#[test]
+#[should_panic(expected = "in a team")]
+fn the_probe_of_all_threads_wants_them() {
+    common::with_threads(2, || probe_gflops(Isa::Portable, 1));
 }
 
 #[test]

@@ -33,12 +33,12 @@ impl Program {
     ) -> Flow {
         assert!(Arc::ptr_eq(&self.table, store.table()), "a program runs on the parameters it was traced on");
         let mut team = std::mem::take(&mut workspace.team);
-        let flow = team.run(self.flops(), || self.pass(workspace, store, pass, probe));
+        let flow = team.run(self.flops(), || self.execute(workspace, store, pass, probe));
         workspace.team = team;
         flow
     }
 
-    fn pass<P: Probe + ?Sized>(
+    fn execute<P: Probe + ?Sized>(
         &self,
         workspace: &mut Workspace,
         store: &mut Store,
