@@ -88,7 +88,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Trains to the end in a new directory, and reads the policy back.
+    /// Trains to the end in a new directory, and reads the policy back. It computes on the threads of the rayon pool that it is
+    /// called in, and evaluates on one more beside them if the process may use more cores; no file depends on either.
     ///
     /// # Errors
     /// What is wrong with options, data or environment, before anything is created; [`TrainError::Diverged`]; a disk that is

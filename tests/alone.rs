@@ -49,7 +49,7 @@ impl Place {
 fn learn(config: &Config, folder: &RunDir) -> Result<(), TrainError> {
     let dataset = data::load(config)?;
     let stop = Stop::default();
-    let run = Run { config, path: folder.path(), dataset, saved: None, manner: (&stop, true) };
+    let run = Run { config, path: folder.path(), dataset, saved: None, manner: (&stop, true), beside: true };
     run.learn(folder, &mut NoProbe).map(drop)
 }
 

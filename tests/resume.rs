@@ -80,11 +80,11 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
 }
 
 const TRAIN: &str = "--data toy.hdf5 --env toy --quiet --threads 1 --updates 4000 --ledger --probe reference:every=1500 --set iql.hidden=[32,32] \
-    --set offline.checkpoint_every=250 --set offline.eval_every=500 --set offline.log_every=50 \
-    --set offline.eval_episodes=2";
-const FINETUNE: &str = "--from offline --adapt baq --quiet --threads 1 --env-steps 3000 --ledger \
+    --set offline.checkpoint_every=250 --set offline.eval_every=400 --set offline.log_every=50 \
+    --set offline.eval_episodes=40 --evaluate-beside on";
+const FINETUNE: &str = "--from offline --adapt baq --quiet --threads 1 --env-steps 3000 --ledger --evaluate-beside on \
     --set baq.model_updates=200 --set baq.model_hidden=[16] --set online.checkpoint_every=250 \
-    --set online.eval_every=500 --set online.log_every=50 --set online.eval_episodes=2 \
+    --set online.eval_every=400 --set online.log_every=50 --set online.eval_episodes=40 \
     --set online.capacity=8000";
 
 #[test]

@@ -28,6 +28,7 @@
 
 pub mod adam;
 mod allocations;
+mod beside;
 mod buffer;
 pub mod digest;
 pub mod elementwise;
@@ -45,6 +46,7 @@ mod team;
 mod tile;
 
 pub use allocations::{CountingAllocator, allocations};
+pub use beside::{Beside, Pending};
 pub use buffer::Buffer;
 pub use digest::Digest;
 pub use elementwise::Unary;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::learn::{self, Again, Manner};
+use super::learn::{self, Again, Conduct, Manner};
 use super::notes::{carried, carried_rows, read_calibration};
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
@@ -60,19 +60,15 @@ pub struct Finetune {
     resume: Option<PathBuf>,
     #[command(flatten)]
     again: Again,
-    /// repeat metrics and evaluations for TensorBoard, in tensorboard/ of the run directory
-    #[arg(long)]
-    tensorboard: bool,
-    /// no progress bar, and no lines of progress
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    conduct: Conduct,
 }
 
 impl Finetune {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
-        let manner = Manner { stop: &stop, quiet: self.quiet || common.json, tensorboard: self.tensorboard };
+        let manner = self.conduct.manner(&stop, common);
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
                 learn::check_resumed(path, "finetune", common)?;

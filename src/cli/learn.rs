@@ -1,9 +1,11 @@
 //! What `baq train` and `baq finetune` have in common: a run begins, goes on, is extended, and ends with its report.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, HumanDuration};
 
 use super::probes::{close, probes};
@@ -21,7 +23,57 @@ use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
 use crate::train::state::Saved;
 use crate::train::{TrainError, memory};
 
-/// What ends a run early, and who sees how it goes.
+/// Options of a command that trains which change nothing of what the run computes.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Conduct {
+    /// repeat metrics and evaluations for TensorBoard, in tensorboard/ of the run directory
+    #[arg(long)]
+    tensorboard: bool,
+    /// no progress bar, and no lines of progress
+    #[arg(long)]
+    quiet: bool,
+    /// play evaluation episodes on a thread of their own while training goes on (results do not depend on it)
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    evaluate_beside: Beside,
+}
+
+impl Conduct {
+    /// Until this stop.
+    pub fn manner(self, stop: &Stop, common: Common) -> Manner<'_> {
+        let beside = self.evaluate_beside.holds();
+        Manner { stop, quiet: self.quiet || common.json, tensorboard: self.tensorboard, beside }
+    }
+}
+
+/// When evaluations are played beside training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Beside {
+    /// where the process may use more cores than it has --threads
+    #[default]
+    Auto,
+    /// always
+    On,
+    /// never: training waits for them
+    Off,
+}
+
+impl Beside {
+    /// Whether they are in this process.
+    pub fn holds(self) -> bool {
+        match self {
+            Beside::Auto => cores() > baq_kernels::threads(),
+            Beside::On => true,
+            Beside::Off => false,
+        }
+    }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// What ends a run early, who sees how it goes, and where it is evaluated.
 #[derive(Clone, Copy)]
 pub struct Manner<'a> {
     /// what ends it
@@ -30,12 +82,14 @@ pub struct Manner<'a> {
     pub quiet: bool,
     /// TensorBoard
     pub tensorboard: bool,
+    /// evaluations are played on a thread beside it
+    pub beside: bool,
 }
 
 impl<'a> Manner<'a> {
-    /// The terminal sees it, unless it is quiet.
+    /// The terminal sees it, unless it is quiet; evaluations beside it where a core is free.
     pub fn new(stop: &'a Stop, quiet: bool) -> Manner<'a> {
-        Manner { stop, quiet, tensorboard: false }
+        Manner { stop, quiet, tensorboard: false, beside: Beside::Auto.holds() }
     }
 
     /// Asks the run in this directory for what will show it; a run that was asked before goes on with it.
@@ -214,8 +268,8 @@ fn learn(
     }
     let on = if online { run.env } else { run.dataset };
     let mut probe = probes(config, dir, &dataset, saved)?;
-    let ended = Run { config, path: dir.path(), dataset, saved, manner: (manner.stop, manner.quiet) }
-        .learn(dir, &mut probe)?;
+    let (beside, manner) = (manner.beside, (manner.stop, manner.quiet));
+    let ended = Run { config, path: dir.path(), dataset, saved, manner, beside }.learn(dir, &mut probe)?;
     if ended != Ended::Interrupted {
         close(dir, &mut probe)?;
         let title = format!("{} on {on}", setup::config_method(config));

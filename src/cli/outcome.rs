@@ -9,7 +9,8 @@ use crate::train::TrainError;
 /// Options of every subcommand.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Common {
-    /// threads of the numerical kernels (default: all cores; results do not depend on it)
+    /// threads of the numerical kernels (default: all cores; results do not depend on it); where that leaves a core free,
+    /// a training is evaluated on it, see --evaluate-beside of train and finetune
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// instruction set of the kernels: portable, avx2 or avx512 (default: the processor's best); bits may

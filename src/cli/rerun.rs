@@ -51,7 +51,7 @@ pub fn last_phase<'a, R: Recorder>(
         conditions::check_simulator(config)?;
     }
     let never = Stop::default();
-    let rerun = Run { config, path: run, dataset, saved, manner: (&never, true) };
+    let rerun = Run { config, path: run, dataset, saved, manner: (&never, true), beside: false };
     let (training, _) = rerun.last_phase(None, probe)?.expect("invariant: nobody stops it");
     Ok(training)
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::finetune::Start;
-use super::learn::{self, Again, Manner};
+use super::learn::{self, Again, Conduct, Manner};
 use super::notes;
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
@@ -52,12 +52,8 @@ pub struct Train {
     resume: Option<PathBuf>,
     #[command(flatten)]
     again: Again,
-    /// repeat metrics and evaluations for TensorBoard, in tensorboard/ of the run directory
-    #[arg(long)]
-    tensorboard: bool,
-    /// no progress bar, and no lines of progress
-    #[arg(long)]
-    quiet: bool,
+    #[command(flatten)]
+    conduct: Conduct,
 }
 
 impl Train {
@@ -69,7 +65,7 @@ impl Train {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
-        let manner = Manner { stop: &stop, quiet: self.quiet || common.json, tensorboard: self.tensorboard };
+        let manner = self.conduct.manner(&stop, common);
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
                 learn::check_resumed(path, "train", common)?;

@@ -55,7 +55,7 @@ pub fn train(
     dir.write(rundir::CONFIG, text.as_bytes())?;
     let saved = if begun { Saved::last(&dir)? } else { None };
     let dataset = data::load(&config)?;
-    let run = Run { config: &config, path, dataset, saved: saved.as_ref(), manner };
+    let run = Run { config: &config, path, dataset, saved: saved.as_ref(), manner, beside: false };
     match run.learn(&dir, &mut NoProbe)? {
         Ended::Interrupted => Ok(None),
         _ => Saved::open(path).map(Some),

@@ -177,6 +177,8 @@ fn evaluation(needs: &mut Needs, config: &Config, agent: &Agent, phase: &str, ep
     if !run.env.is_empty() && episodes > 0 {
         let bytes = side_by_side(agent, episodes);
         needs.add("the episodes of an evaluation", bytes, vec![format!("{phase}.eval_episodes")]);
+        let copied = agent.acting_parameters().into_iter().map(|id| 4 * agent.table.param(id).shape.len());
+        needs.add("the policy to be evaluated", copied.sum::<usize>() as f64, options(config, of_networks));
     }
 }
 

@@ -18,6 +18,7 @@ pub mod divergence;
 pub mod effects;
 pub mod error;
 pub mod evaluate;
+pub mod evaluating;
 pub mod evaluations;
 pub mod gather;
 pub mod generated;

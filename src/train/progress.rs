@@ -140,9 +140,13 @@ impl Progress {
         if self.pending >= REDRAW {
             self.bar.inc(std::mem::take(&mut self.pending));
             if self.said.is_some_and(|said| said.elapsed() >= MINUTE) {
-                self.say();
+                self.say(self.done());
             }
         }
+    }
+
+    fn done(&self) -> u64 {
+        self.bar.position() + self.pending
     }
 
     /// Shows an evaluation.
@@ -151,13 +155,13 @@ impl Progress {
         let success = e.success.map(|s| format!(", {:.0} % succeed", 100.0 * s)).unwrap_or_default();
         self.bar.set_message(format!("return {:.0}{score}{success}", e.mean()));
         if self.said.is_some() {
-            self.say();
+            self.say(e.stamp.unit());
         }
     }
 
-    /// Writes how it stands as a line.
-    fn say(&mut self) {
-        let (done, all) = (self.bar.position() + self.pending, self.bar.length().unwrap_or(0));
+    /// Writes how it stands as a line about so many rounds.
+    fn say(&mut self, done: u64) {
+        let all = self.bar.length().unwrap_or(0);
         let (rate, message) = (self.rate(), self.bar.message());
         let mut line = format!("{} {}/{}", self.bar.prefix(), HumanCount(done), HumanCount(all));
         if rate > 0.0 {
@@ -176,7 +180,7 @@ impl Progress {
 
     /// Rounds per second since the bar was made.
     pub fn rate(&self) -> f64 {
-        (self.bar.position() + self.pending - self.first) as f64 / self.seconds().max(1e-9)
+        (self.done() - self.first) as f64 / self.seconds().max(1e-9)
     }
 
     /// Leaves the bar as it stands.

@@ -275,6 +275,8 @@ pub struct Run<'a, 'b> {
     pub saved: Option<&'b Saved>,
     /// what ends it early, and whether it shows no progress
     pub manner: (&'b Stop, bool),
+    /// evaluations are played on a thread beside it
+    pub beside: bool,
 }
 
 impl<'a> Run<'a, '_> {
@@ -283,7 +285,7 @@ impl<'a> Run<'a, '_> {
         if !self.dataset.is_absent() {
             write_dataset(dir.path(), &self.dataset.facts)?;
         }
-        let (from, manner, saved) = (dir.path().to_path_buf(), self.manner, self.saved);
+        let (from, manner, saved, beside) = (dir.path().to_path_buf(), self.manner, self.saved, self.beside);
         let Some((mut training, resumed)) = self.last_phase(Some(dir), probe)? else {
             return Ok(Ended::Interrupted);
         };
@@ -292,6 +294,9 @@ impl<'a> Run<'a, '_> {
             false => Vec::new(),
         };
         let resumed = resumed && saved.is_some();
+        if beside {
+            training.evaluate_beside()?;
+        }
         let ended = training.run(dir, &earlier, resumed, manner, probe)?;
         if ended != Ended::Interrupted && from.join(ORIGIN).exists() {
             dir.write(rundir::CALIBRATION, training.calibration().to_string().as_bytes())?;
@@ -306,7 +311,7 @@ impl<'a> Run<'a, '_> {
         dir: Option<&RunDir>,
         probe: &mut R,
     ) -> Result<Option<(Training<'a>, bool)>, TrainError> {
-        let Run { config, path, dataset, saved, manner } = self;
+        let Run { config, path, dataset, saved, manner, beside: _ } = self;
         let sources = Sources::of(path)?;
         let mut agent = sources.agent(config, &dataset)?;
         let stages = sources.plan(config, &agent)?.0;

@@ -36,4 +36,12 @@ pub struct Stamp {
 impl Stamp {
     /// Names of its fields, the first columns of every file.
     pub(super) const COLUMNS: [&'static str; 3] = ["phase", "update", "env_step"];
+
+    /// Units of the phase so far: updates on data, in an environment steps of it.
+    pub(super) fn unit(self) -> u64 {
+        match self.phase {
+            Phase::Offline => self.update,
+            Phase::Online => self.env_step,
+        }
+    }
 }

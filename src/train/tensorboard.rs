@@ -95,15 +95,8 @@ impl TensorBoard {
         if stamp.phase != self.phase || value.is_empty() {
             return Ok(());
         }
-        let record = record(&event(now(), step(stamp), value));
+        let record = record(&event(now(), stamp.unit() as i64, value));
         self.file.write_all(&record).map_err(RunError::io(&self.path, "write the file"))
-    }
-}
-
-fn step(stamp: Stamp) -> i64 {
-    match stamp.phase {
-        Phase::Offline => stamp.update as i64,
-        Phase::Online => stamp.env_step as i64,
     }
 }
 
@@ -142,7 +135,7 @@ fn rows(dir: &Path, phase: Phase) -> Result<Vec<(i64, Vec<Scalar>)>, RunError> {
     all.extend(read_evaluations(dir)?.iter().map(|e| (e.stamp, evaluation(e))));
     all.retain(|(stamp, scalars)| stamp.phase == phase && !scalars.is_empty());
     all.sort_by_key(|(stamp, _)| *stamp);
-    Ok(all.into_iter().map(|(stamp, scalars)| (step(stamp), scalars)).collect())
+    Ok(all.into_iter().map(|(stamp, scalars)| (stamp.unit() as i64, scalars)).collect())
 }
 
 /// A file of these rows; those that a file held already keep their times.

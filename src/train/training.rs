@@ -17,7 +17,7 @@ use super::dataset_facts::DatasetFacts;
 use super::distribution::{Distribution, write_distributions};
 use super::divergence::{Watch, check_finite};
 use super::error::TrainError;
-use super::evaluate::Evaluator;
+use super::evaluating::Evaluating;
 use super::evaluations::{Evaluation, EvaluationLog};
 use super::gather::check_columns;
 use super::generated::Generated;
@@ -68,7 +68,7 @@ pub struct Training<'a> {
     periods: Periods,
     /// the state gone on from is the end of a shorter plan
     extended: bool,
-    evaluator: Option<Evaluator>,
+    evaluating: Option<Evaluating>,
     held_out: Option<HeldOut>,
     interaction: Option<Interaction>,
     reprioritiser: Option<Reprioritiser>,
@@ -119,8 +119,8 @@ impl<'a> Training<'a> {
         };
         let evaluates = options.eval_episodes > 0 && !run.env.is_empty();
         periods.forget(extended && evaluates, &mut counters);
-        let evaluator = evaluates
-            .then(|| Evaluator::new(&agent, &run.env, options.eval_episodes, run.seed))
+        let evaluating = evaluates
+            .then(|| Evaluating::new(&agent, &run, options.eval_episodes, &dataset.scales))
             .transpose()?;
         let batches =
             Batches::uniform(pools, (run.seed, Stream::Batch), options.batch).with_neighbours(&agent);
@@ -142,7 +142,7 @@ impl<'a> Training<'a> {
             batches,
             rounds,
             periods,
-            evaluator,
+            evaluating,
             held_out,
         })
     }
@@ -177,7 +177,7 @@ impl<'a> Training<'a> {
             opening: None,
             batches: Batches::uniform(pools, (run.seed, Stream::Model), batch),
             rounds: Rounds::new(trace, &[Roles::BOTH]),
-            evaluator: None,
+            evaluating: None,
             held_out: None,
             config,
             run,
@@ -224,9 +224,9 @@ impl<'a> Training<'a> {
             Some(state) => interaction.restore(&state.env, state.observation, &counters)?,
             None => interaction.begin_episode(&mut counters),
         }
-        let evaluator = match options.eval_episodes {
+        let evaluating = match options.eval_episodes {
             0 => None,
-            n => Some(Evaluator::new(&agent, &run.env, n, run.seed)?),
+            n => Some(Evaluating::new(&agent, &run, n, &dataset.scales)?),
         };
         let periods = Periods {
             total: options.env_steps,
@@ -235,7 +235,7 @@ impl<'a> Training<'a> {
             checkpoint_every: options.checkpoint_every,
             keep_every: config.section::<AuditConfig>().keep_every,
         };
-        periods.forget(extended && evaluator.is_some(), &mut counters);
+        periods.forget(extended && evaluating.is_some(), &mut counters);
         Ok(Training {
             work: Work::Online,
             scales: dataset.scales.clone(),
@@ -252,7 +252,7 @@ impl<'a> Training<'a> {
             batches,
             rounds,
             periods,
-            evaluator,
+            evaluating,
             reprioritiser,
             generation,
             opening,
@@ -480,14 +480,27 @@ impl<'a> Training<'a> {
         watch.metrics(&self.rounds.observed(), round)
     }
 
-    fn evaluate(&mut self, progress: &mut Progress) -> Result<Option<Evaluation>, TrainError> {
+    /// From now on training does not wait for evaluations where it need not, see [`super::evaluating`].
+    pub fn evaluate_beside(&mut self) -> Result<(), TrainError> {
+        self.evaluating.as_mut().map_or(Ok(()), Evaluating::beside)
+    }
+
+    /// Begins an evaluation, and writes it down if it is played at once.
+    fn evaluate(&mut self, desk: &mut Desk<'_>) -> Result<(), TrainError> {
+        self.evaluated(desk, true)?;
         let stamp = self.stamp();
-        let Some(evaluator) = &mut self.evaluator else { return Ok(None) };
-        let number = self.counters.evaluations;
-        let evaluation = evaluator.run(&mut self.agent.store, &self.scales, number, stamp)?;
+        let Some(evaluating) = &mut self.evaluating else { return Ok(()) };
+        evaluating.begin(&self.agent.store, self.counters.evaluations, stamp);
         self.counters.evaluations += 1;
-        progress.evaluated(&evaluation);
-        Ok(Some(evaluation))
+        self.evaluated(desk, false)
+    }
+
+    /// Writes down the evaluation that is played, if it is over or this is to `wait` for it.
+    fn evaluated(&mut self, desk: &mut Desk<'_>, wait: bool) -> Result<(), TrainError> {
+        let taken = self.evaluating.as_mut().map_or(Ok(None), |evaluating| evaluating.take(wait))?;
+        let Some(evaluation) = taken else { return Ok(()) };
+        desk.progress.evaluated(&evaluation);
+        desk.logs.evaluated(&evaluation)
     }
 
     /// The state as a checkpoint has it.
@@ -572,8 +585,8 @@ impl<'a> Training<'a> {
         probe: &mut R,
     ) -> Result<Ended, TrainError> {
         self.begin(probe)?;
-        let mut progress = Progress::new(self.work.name(), self.periods.total, self.done(), quiet);
-        let mut logs = match (self.work, resumed) {
+        let progress = Progress::new(self.work.name(), self.periods.total, self.done(), quiet);
+        let logs = match (self.work, resumed) {
             (Work::Fit(_), _) => Logs::default(),
             (_, true) => {
                 let done = self.done();
@@ -584,61 +597,71 @@ impl<'a> Training<'a> {
                 Logs::resume(dir, &self.columns(), self.last_row(measured), self.last_row(evaluated))?
             }
             (_, false) => {
-                let success = self.evaluator.as_ref().is_some_and(Evaluator::tells_success);
+                let success = self.evaluating.as_ref().is_some_and(Evaluating::tells_success);
                 Logs::create(dir, self.stamp().phase, &self.columns(), earlier, success)?
             }
         };
         let good = (resumed || self.interaction.is_some()).then_some(self.counters.round);
-        let mut watch = Watch::new(dir, self.run.q_bound, good);
-        if self.interaction.is_some() && !resumed {
-            let first = self.evaluate(&mut progress)?;
-            logs.evaluated(first.as_ref())?;
-            self.save(dir, &mut logs, probe, false)?;
-        }
-        let mut ended = self.over();
-        while ended.is_none() {
-            // Networks that have diverged choose actions that no environment takes.
-            self.advance()
-                .or_else(|e| self.examine(&watch).and(Err(watch.priority(e, self.counters.round))))?;
-            let fits = matches!(self.work, Work::Fit(_));
-            // A model has no place at which others would stop.
-            let enough = |c: &Counters| if fits { stop.requested() } else { stop.reached(c) };
-            let made = self.unit(enough, probe);
-            let rounds = made.map_err(|e| watch.priority(e, self.counters.round))?;
-            if self.due() > 0 {
-                // In the middle of a step's rounds; the step is written down when they are made.
-                self.examine(&watch)?;
-                self.save(dir, &mut logs, probe, false)?;
-                ended = Some(Ended::Interrupted);
-                break;
-            }
-            progress.advance(1);
-            if self.periods.measures(self.done()) {
-                let values = self.values(rounds);
-                self.check(&watch, &values)?;
-                logs.measured(self.stamp(), values, self.counters.last_return, &progress)?;
-            }
-            self.settle();
-            ended = self.over();
-            let interrupted = enough(&self.counters);
-            self.after_unit(
-                dir,
-                &mut logs,
-                &mut watch,
-                &mut progress,
-                probe,
-                ended.is_some() || interrupted,
-            )?;
-            if interrupted {
-                ended.get_or_insert(Ended::Interrupted);
-            }
-        }
-        progress.finish();
-        let ended = ended.expect("invariant: the loop ends when the phase has ended");
+        let watch = Watch::new(dir, self.run.q_bound, good);
+        let mut desk = Desk { dir, logs, watch, progress };
+        let ended = self.go_on(&mut desk, resumed, stop, probe);
+        // Whatever ended it came later.
+        self.evaluated(&mut desk, true)?;
+        let ended = ended?;
+        desk.progress.finish();
         if self.interaction.is_some() && ended == Ended::Complete {
             write_distributions(dir.path(), &self.distributions())?;
         }
         Ok(ended)
+    }
+
+    /// Unit after unit, to the end of the phase or until `stop`.
+    fn go_on<R: Recorder>(
+        &mut self,
+        desk: &mut Desk<'_>,
+        resumed: bool,
+        stop: &Stop,
+        probe: &mut R,
+    ) -> Result<Ended, TrainError> {
+        if self.interaction.is_some() && !resumed {
+            self.evaluate(desk)?;
+            self.save(desk, probe, false)?;
+        }
+        let mut ended = self.over();
+        while ended.is_none() {
+            // Networks that have diverged choose actions that no environment takes.
+            self.advance().or_else(|e| {
+                self.examine(&desk.watch).and(Err(desk.watch.priority(e, self.counters.round)))
+            })?;
+            let fits = matches!(self.work, Work::Fit(_));
+            // A model has no place at which others would stop.
+            let enough = |c: &Counters| if fits { stop.requested() } else { stop.reached(c) };
+            let made = self.unit(enough, probe);
+            let rounds = made.map_err(|e| desk.watch.priority(e, self.counters.round))?;
+            if self.due() > 0 {
+                // In the middle of a step's rounds; the step is written down when they are made.
+                self.examine(&desk.watch)?;
+                self.save(desk, probe, false)?;
+                return Ok(Ended::Interrupted);
+            }
+            desk.progress.advance(1);
+            if self.periods.measures(self.done()) {
+                let values = self.values(rounds);
+                self.check(&desk.watch, &values)?;
+                // An event file has all rows in the order of steps.
+                let wait = desk.logs.tensorboard();
+                self.evaluated(desk, wait)?;
+                desk.logs.measured(self.stamp(), values, self.counters.last_return, &desk.progress)?;
+            }
+            self.settle();
+            ended = self.over();
+            let interrupted = enough(&self.counters);
+            self.after_unit(desk, probe, ended.is_some() || interrupted)?;
+            if interrupted {
+                ended.get_or_insert(Ended::Interrupted);
+            }
+        }
+        Ok(ended.expect("invariant: the loop ends when the phase has ended"))
     }
 
     /// An error if metrics show divergence.
@@ -652,10 +675,7 @@ impl<'a> Training<'a> {
     /// After a unit, evaluates and saves where this is due, or because this is the `last` one for now.
     fn after_unit<R: Recorder>(
         &mut self,
-        dir: &RunDir,
-        logs: &mut Logs,
-        watch: &mut Watch,
-        progress: &mut Progress,
+        desk: &mut Desk<'_>,
         probe: &mut R,
         last: bool,
     ) -> Result<(), TrainError> {
@@ -663,28 +683,28 @@ impl<'a> Training<'a> {
         let evaluates = self.periods.evaluates(done) || self.over().is_some();
         let saves = self.periods.saves(done) || last;
         if saves || evaluates {
-            self.examine(watch)?;
+            self.examine(&desk.watch)?;
         }
         if evaluates {
-            let evaluation = self.evaluate(progress)?;
-            logs.evaluated(evaluation.as_ref())?;
+            self.evaluate(desk)?;
         }
         if saves {
-            self.save(dir, logs, probe, self.periods.keeps(done))?;
-            watch.saved(self.counters.round);
+            self.save(desk, probe, self.periods.keeps(done))?;
+            desk.watch.saved(self.counters.round);
         }
         Ok(())
     }
 
+    /// Saves the state, behind the rows that lead to it.
     fn save<R: Recorder>(
         &mut self,
-        dir: &RunDir,
-        logs: &mut Logs,
+        desk: &mut Desk<'_>,
         probe: &mut R,
         keep: bool,
     ) -> Result<(), TrainError> {
-        logs.flush()?;
-        self.state(probe.flush()?).save(dir, keep)
+        self.evaluated(desk, true)?;
+        desk.logs.flush()?;
+        self.state(probe.flush()?).save(desk.dir, keep)
     }
 
     /// Quantities of the adaptation over all rows, pool by pool, and where they should lie.
@@ -710,6 +730,14 @@ impl<'a> Training<'a> {
         };
         self.batches.quantities(&self.agent).into_iter().map(of).collect()
     }
+}
+
+/// Where a phase writes, and who watches over it.
+struct Desk<'d> {
+    dir: &'d RunDir,
+    logs: Logs,
+    watch: Watch,
+    progress: Progress,
 }
 
 /// The logs of a phase; a model that is fitted has none.
@@ -770,8 +798,12 @@ impl Logs {
         Ok(to.timing.record(Timing { stamp, seconds, steps_per_second })?)
     }
 
-    fn evaluated(&mut self, evaluation: Option<&Evaluation>) -> Result<(), TrainError> {
-        let (Some(to), Some(evaluation)) = (&mut self.0, evaluation) else { return Ok(()) };
+    fn tensorboard(&self) -> bool {
+        self.0.as_ref().is_some_and(|to| to.tensorboard.is_some())
+    }
+
+    fn evaluated(&mut self, evaluation: &Evaluation) -> Result<(), TrainError> {
+        let Some(to) = &mut self.0 else { return Ok(()) };
         to.evaluations.record(evaluation)?;
         Ok(to.tensorboard.as_mut().map_or(Ok(()), |tensorboard| tensorboard.evaluated(evaluation))?)
     }

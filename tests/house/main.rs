@@ -4,7 +4,7 @@
 //!
 //! | room | rooms it may use | other crates of weight |
 //! |---|---|---|
-//! | `kernels` | | matrixmultiply, rayon (in `tile.rs`, and to load all cores in `peak.rs`) |
+//! | `kernels` | | matrixmultiply, rayon (in `team.rs` and `tile.rs`, for a thread apart in `beside.rs`, and to load all cores in `peak.rs`) |
 //! | `datasets` | | ndarray, HDF5, zip, csv; never kernels |
 //! | `files` | | datasets (which has them) |
 //! | `autodiff` | | kernels, ndarray (views of parameters) |
@@ -290,7 +290,17 @@ const NEVER: &[(&str, &str)] = &[
 /// Words that only these files may contain.
 const ONLY: &[(&str, &[&str])] = &[
     ("unsafe", &["kernels/", "src/env/mujoco/ffi.rs"]),
-    ("rayon", &["kernels/src/team.rs", "kernels/src/tile.rs", "kernels/src/peak.rs", "src/cli/command.rs"]),
+    (
+        "rayon",
+        &[
+            "kernels/src/team.rs",
+            "kernels/src/tile.rs",
+            "kernels/src/peak.rs",
+            // A thread that evaluations have to themselves is a pool of one.
+            "kernels/src/beside.rs",
+            "src/cli/command.rs",
+        ],
+    ),
     // The time of day, which TensorBoard shows.
     ("SystemTime", &["src/train/tensorboard.rs"]),
     // A look-up that is never iterated.

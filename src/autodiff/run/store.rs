@@ -33,6 +33,17 @@ impl Store {
         Store { table, values, gradients, first, second, steps }
     }
 
+    /// Room for the values of these parameters and for nothing else: for programs that only read, and only these.
+    pub fn of_values(table: Arc<ParamTable>, read: &[ParamId]) -> Store {
+        let empty = || vec![Buffer::default(); table.params().len()];
+        let (mut values, gradients, first, second) = (empty(), empty(), empty(), empty());
+        for id in read {
+            values[id.index()] = Buffer::new(table.param(*id).shape.len());
+        }
+        let steps = vec![0; table.groups().len()];
+        Store { table, values, gradients, first, second, steps }
+    }
+
     /// The declaration.
     pub fn table(&self) -> &Arc<ParamTable> {
         &self.table

@@ -11,6 +11,7 @@ use crate::audit::roundoff::RoundOff;
 use crate::audit::{Error, Probes};
 use crate::autodiff::Flow;
 use crate::cli::contents::{self, Content};
+use crate::cli::learn::Beside;
 use crate::cli::probes;
 use crate::config::{AuditConfig, Config};
 use crate::train::TrainError;
@@ -109,7 +110,8 @@ impl Again {
             probe.roundoff = Some(RoundOff::to_file(audit.reference_every, &path, round)?);
         }
         probes::write_rows(&dir, &dataset)?;
-        let again = Run { config, path: folder.path(), dataset, saved, manner: (stop, true) };
+        let (path, beside) = (folder.path(), Beside::Auto.holds());
+        let again = Run { config, path, dataset, saved, manner: (stop, true), beside };
         let ended = again.learn(&dir, &mut probe);
         let mut watcher = probe.ledger.expect("invariant: it was given").sink;
         let ended = match ended {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::super::learn::Beside;
 use super::super::outcome::exit_code;
 use super::super::{Common, Outcome, Verdict};
 use super::resolve::{self, Commands};
@@ -23,6 +24,9 @@ pub struct Cell {
     /// process that ends this one, saved, when it ends itself
     #[arg(long, hide = true)]
     parent: Option<u32>,
+    /// play evaluation episodes on a thread of their own while training goes on; by default other cells have the cores
+    #[arg(long, value_name = "WHEN", default_value = "off")]
+    evaluate_beside: Beside,
 }
 
 impl Cell {
@@ -45,7 +49,10 @@ impl Cell {
             return Ok(Verdict::Done);
         }
         study.note_failure(cell, None)?;
-        let outcome = words(&study, cell).and_then(|words| resolve::run(cell.kind.verb(), &words, common));
+        let beside = if self.evaluate_beside.holds() { "on" } else { "off" };
+        let beside = ["--evaluate-beside", beside].map(String::from);
+        let outcome = words(&study, cell)
+            .and_then(|words| resolve::run(cell.kind.verb(), &[&beside[..], &words].concat(), common));
         match &outcome {
             // Somebody else makes it.
             Err(TrainError::Run(RunError::InUse { .. })) => {}

@@ -6,6 +6,7 @@ use std::process::Command;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::super::learn::cores;
 use super::super::{Common, Outcome, Verdict, hints};
 use super::asked::Asked;
 use crate::study::local::{self, Manner};
@@ -86,10 +87,13 @@ impl Run {
     fn locally(&self, study: &Study, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
         let threads = common.threads.map_or(1, usize::from);
-        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let jobs = self.jobs.map_or((cores / threads).max(1), NonZeroUsize::get);
+        let jobs = self.jobs.map_or((cores() / threads).max(1), NonZeroUsize::get);
         let mut options = arithmetic(study);
         options.extend(["--threads".to_string(), threads.to_string()]);
+        // Cores that no cell has.
+        if jobs.min(study.graph.cells.len()) * threads < cores() {
+            options.extend(["--evaluate-beside", "on"].map(String::from));
+        }
         let manner = Manner { jobs, program: program()?, options, quiet: self.quiet || common.json };
         let tally = local::run(study, &manner, &stop)?;
         let dir = hints::path(&study.dir);
