@@ -98,6 +98,20 @@ impl Pools {
     /// Empty pools (name, rows that fit), whose memory is taken at once; those of generated rows are the last. Panics on a
     /// repeated name, and if all capacities together are 0 or beyond 2^32 rows.
     pub fn new(layout: Layout, pools: &[(&'static str, usize)]) -> Pools {
+        Pools::laid(layout, pools, Buffer::new)
+    }
+
+    /// The same in memory that already holds the records of the first pool, which is full.
+    pub fn holding(layout: Layout, pools: &[(&'static str, usize)], records: Buffer) -> Pools {
+        let mut all = Pools::laid(layout, pools, |len| {
+            assert_eq!(records.len(), len, "invariant: memory of all records");
+            records
+        });
+        all.pools[0].pushed = all.pools[0].capacity as u64;
+        all
+    }
+
+    fn laid(layout: Layout, pools: &[(&'static str, usize)], memory: impl FnOnce(usize) -> Buffer) -> Pools {
         let mut made: Vec<Pool> = Vec::with_capacity(pools.len());
         let mut start = 0;
         for &(name, capacity) in pools {
@@ -109,7 +123,7 @@ impl Pools {
             start > 0 && u32::try_from(start).is_ok(),
             "capacity of the replay must be in 1..2^32, got {start}"
         );
-        let records = Buffer::new(start * layout.stride());
+        let records = memory(start * layout.stride());
         let real = made.iter().position(|p| GENERATED.contains(&p.name)).unwrap_or(made.len());
         Pools { layout, records, pools: made, real }
     }
@@ -299,6 +313,11 @@ impl Pools {
         // Pools fill from their beginnings; no row lies behind what the last one holds.
         let end = self.pools.iter().map(|p| p.rows().end).max().unwrap_or(0);
         gather(&self.records[..end * stride], stride, rows, parts);
+    }
+
+    /// The memory of all records.
+    pub fn into_memory(self) -> Buffer {
+        self.records
     }
 
     /// The records of a pool in the order of rows, `[len, width]`.
