@@ -175,6 +175,7 @@ fn evaluation_changes_nothing() {
             facts: Default::default(),
             columns,
             rows: Vec::new(),
+            shelf: None,
         };
         let path = dir.path().join(name);
         let folder = RunDir::create(&path).unwrap_or_else(|e| panic!("{e}"));

@@ -166,6 +166,48 @@ fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
     assert!(before == same("whole"));
 }
 
+/// Data that cells share, and data that each decodes for itself: the same bytes.
+#[test]
+fn what_is_shared_changes_no_result() {
+    let place = Place::new(STUDY);
+    for out in ["with", "without"] {
+        place.run(&format!("study run s.toml --out {out} --on slurm --dry-run"), 0);
+    }
+    // Nothing can be put there.
+    std::fs::write(place.path("without/shared"), "").unwrap();
+    place.run("study cell with 0", 0);
+    let shared = files(&place.path("with/shared"));
+    let count = |kind: &str| shared.keys().filter(|name| name.starts_with(kind)).count();
+    assert_eq!((count("columns-"), count("rows-"), shared.len()), (1, 1, 2), "{:?}", shared.keys());
+    let said = place.run("study run s.toml --out with --jobs 2 --quiet", 0);
+    assert!(said.contains("9 of 9 cells done"), "{said}");
+    if cfg!(target_os = "linux") {
+        assert!(said.contains("memory of a cell (fine-tuning, a.hdf5): "), "{said}");
+    }
+    assert!(!place.path("with/shared").exists(), "a finished study keeps no data");
+    let out = place.json("study run s.toml --out without --jobs 2 --json");
+    assert!(
+        out["done"] == CELLS && (!cfg!(target_os = "linux") || !out["memory"][0]["own"].is_null()),
+        "{out}"
+    );
+    let tables = |name: &str| {
+        place.run(&format!("study table {name}"), 0);
+        let mut all = results(&place.path(name));
+        for table in ["table.csv", "runs.csv"] {
+            all.insert(table.into(), std::fs::read(place.path(name).join(table)).unwrap());
+        }
+        all
+    };
+    let (with, without) = (tables("with"), tables("without"));
+    assert_eq!(with.keys().collect::<Vec<_>>(), without.keys().collect::<Vec<_>>());
+    for (path, bytes) in &with {
+        assert!(without[path] == *bytes, "{} differs", path.display());
+    }
+    let status = place.json("study status without --json");
+    let log = std::fs::read_to_string(place.path(status["cells"][0]["log"].as_str().unwrap())).unwrap();
+    assert!(log.contains("keeps its data to itself"), "{log}");
+}
+
 #[test]
 fn a_cell_that_diverges_is_a_row_with_its_reason_and_the_rest_goes_on() {
     let bad = STUDY

@@ -61,7 +61,7 @@ pub struct Finetune {
     #[command(flatten)]
     again: Again,
     #[command(flatten)]
-    conduct: Conduct,
+    pub(super) conduct: Conduct,
 }
 
 impl Finetune {
@@ -201,7 +201,7 @@ impl Start {
 
     /// Fine-tunes from the beginning in a new run directory.
     pub fn run(&self, config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
-        self.run_on(setup::load_again(config)?, config, out, manner)
+        self.run_on(setup::load_again(config, manner.shelf)?, config, out, manner)
     }
 
     /// The same on data that are already read.

@@ -20,11 +20,12 @@ use crate::train::progress::{Ended, Stop};
 use crate::train::provenance;
 use crate::train::run::{Run, Sources};
 use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
+use crate::train::shelf::Shelf;
 use crate::train::state::Saved;
 use crate::train::{TrainError, memory};
 
 /// Options of a command that trains which change nothing of what the run computes.
-#[derive(Clone, Copy, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Conduct {
     /// repeat metrics and evaluations for TensorBoard, in tensorboard/ of the run directory
     #[arg(long)]
@@ -35,13 +36,17 @@ pub struct Conduct {
     /// play evaluation episodes on a thread of their own while training goes on (results do not depend on it)
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     evaluate_beside: Beside,
+    /// where a study's runs share their data
+    #[arg(skip)]
+    pub(super) shelf: Option<Shelf>,
 }
 
 impl Conduct {
     /// Until this stop.
-    pub fn manner(self, stop: &Stop, common: Common) -> Manner<'_> {
+    pub fn manner<'a>(&'a self, stop: &'a Stop, common: Common) -> Manner<'a> {
         let beside = self.evaluate_beside.holds();
-        Manner { stop, quiet: self.quiet || common.json, tensorboard: self.tensorboard, beside }
+        let (quiet, shelf) = (self.quiet || common.json, self.shelf.as_ref());
+        Manner { stop, quiet, tensorboard: self.tensorboard, beside, shelf }
     }
 }
 
@@ -84,12 +89,14 @@ pub struct Manner<'a> {
     pub tensorboard: bool,
     /// evaluations are played on a thread beside it
     pub beside: bool,
+    /// where data are shared with other runs
+    pub shelf: Option<&'a Shelf>,
 }
 
 impl<'a> Manner<'a> {
     /// The terminal sees it, unless it is quiet; evaluations beside it where a core is free.
     pub fn new(stop: &'a Stop, quiet: bool) -> Manner<'a> {
-        Manner { stop, quiet, tensorboard: false, beside: Beside::Auto.holds() }
+        Manner { stop, quiet, tensorboard: false, beside: Beside::Auto.holds(), shelf: None }
     }
 
     /// Asks the run in this directory for what will show it; a run that was asked before goes on with it.
@@ -177,7 +184,7 @@ pub fn go_on(
     if let Some(extension) = &again.extend {
         let config = extended(&dir, extension)?;
         // What can be wrong with it is found before the run is changed.
-        let dataset = resume::data(&dir, &config, moved)?;
+        let dataset = resume::data(&dir, &config, moved, manner.shelf)?;
         let from = Sources::of(path)?;
         check_memory(&config, &from, &dataset)?;
         from.agent(&config, &dataset).map_err(|e| TrainError::Input(format!("--extend {extension}: {e}")))?;
@@ -185,7 +192,7 @@ pub fn go_on(
     }
     manner.prepare(&dir)?;
     let (config, saved) = resume::open(&dir, again.accept_mujoco)?;
-    let dataset = resume::data(&dir, &config, moved)?;
+    let dataset = resume::data(&dir, &config, moved, manner.shelf)?;
     check_memory(&config, &Sources::of(path)?, &dataset)?;
     let ended = learn(&config, &dir, dataset, saved.as_ref(), manner)?;
     if ended != Ended::Interrupted {

@@ -7,6 +7,7 @@ use crate::train::TrainError;
 use crate::train::conditions;
 use crate::train::data::Dataset;
 use crate::train::rundir::{self, RunDir};
+use crate::train::shelf::Shelf;
 use crate::train::state::Saved;
 
 /// Options that a run takes from its directory are refused beside --resume; the command line knows the others.
@@ -51,10 +52,15 @@ pub fn open(dir: &RunDir, accept_mujoco: bool) -> Result<(Config, Option<Saved>)
 
 /// The data of a run that goes on, from where it read them or, if they were moved, from `moved`; they must be the same.
 /// Nothing that the run writes tells of the move: its files are those of a run that was never interrupted.
-pub fn data(dir: &RunDir, config: &Config, moved: Option<&str>) -> Result<Dataset, TrainError> {
+pub fn data(
+    dir: &RunDir,
+    config: &Config,
+    moved: Option<&str>,
+    shelf: Option<&Shelf>,
+) -> Result<Dataset, TrainError> {
     let run: RunConfig = config.section();
     let Some(data) = moved else {
-        let dataset = setup::load_again(config)?;
+        let dataset = setup::load_again(config, shelf)?;
         dataset.check(config)?;
         return Ok(dataset);
     };
@@ -67,7 +73,7 @@ pub fn data(dir: &RunDir, config: &Config, moved: Option<&str>) -> Result<Datase
     }
     let mut there = config.clone();
     there.put(RunConfig { dataset: setup::absolute(data)?, ..run.clone() });
-    let mut dataset = setup::load_again(&there)?;
+    let mut dataset = setup::load_again(&there, shelf)?;
     dataset.check(&there)?;
     dataset.facts.name = run.dataset;
     Ok(dataset)

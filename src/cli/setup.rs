@@ -17,8 +17,10 @@ use crate::suite::{self, PREFIX, Suite};
 use crate::train::TrainError;
 use crate::train::conditions;
 use crate::train::data::{self, Dataset, EMBEDDED, Task};
+use crate::train::decoded;
 use crate::train::rundir::{self, RunDir};
 pub use crate::train::sections::{config_method, from_text, known_sections, of_text};
+use crate::train::shelf::Shelf;
 
 /// What a run is made of; the rest comes from presets, files and `--set`.
 #[derive(Clone, Debug, Default, Args)]
@@ -254,22 +256,31 @@ pub(super) fn task(dataset: &str) -> Result<Task, TrainError> {
 
 /// Reads the data of a configuration; those of the suite are built if they are not there.
 pub fn load(config: &Config) -> Result<Dataset, TrainError> {
+    load_from(None, config)
+}
+
+/// The same by way of a shelf, if there is one.
+pub fn load_from(shelf: Option<&Shelf>, config: &Config) -> Result<Dataset, TrainError> {
+    let read = |config: &Config| match shelf {
+        Some(shelf) => decoded::load(config, shelf),
+        None => data::load(config),
+    };
     let run: RunConfig = config.section();
     if !run.dataset.starts_with(PREFIX) {
-        return data::load(config);
+        return read(config);
     }
     let file = suite::ready(&run.dataset)?;
     let mut there = config.clone();
     there.put(RunConfig { dataset: absolute(&file.to_string_lossy())?, ..run.clone() });
-    let mut dataset = data::load(&there)?;
+    let mut dataset = read(&there)?;
     // Where they are kept is no part of the run.
     dataset.facts.name = run.dataset;
     Ok(dataset)
 }
 
 /// The same for a run that exists; where the data are gone, says what to do.
-pub fn load_again(config: &Config) -> Result<Dataset, TrainError> {
-    load(config).map_err(|e| {
+pub fn load_again(config: &Config, shelf: Option<&Shelf>) -> Result<Dataset, TrainError> {
+    load_from(shelf, config).map_err(|e| {
         let name = config.section::<RunConfig>().dataset;
         let named = ["", EMBEDDED, ARRAYS].contains(&name.as_str()) || name.starts_with(PREFIX);
         match named || Path::new(&name).exists() {

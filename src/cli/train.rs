@@ -53,7 +53,7 @@ pub struct Train {
     #[command(flatten)]
     again: Again,
     #[command(flatten)]
-    conduct: Conduct,
+    pub(super) conduct: Conduct,
 }
 
 impl Train {
@@ -226,7 +226,7 @@ pub fn acts(config: &Config) -> bool {
 
 /// Trains from the beginning in a new run directory.
 pub fn begin(config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
-    let dataset = setup::load(config)?;
+    let dataset = setup::load_from(manner.shelf, config)?;
     dataset.check(config)?;
     learn::begin(config, out, dataset, &Sources::default(), &[], manner)
 }

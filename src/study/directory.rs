@@ -7,6 +7,7 @@
 //! | `cells/DATA/METHOD/sSEED-HASH/` | the run of a cell |
 //! | `cells/DATA/METHOD/sSEED-HASH.failed` | why it ended without a result, as JSON |
 //! | `logs/DATA/METHOD/sSEED-HASH.log` | what it said |
+//! | `shared/` | data as cells read them, see [`shelf`](crate::train::shelf); it goes when all cells are done |
 //!
 //! Everything that is known of a cell is read from there, never from a database: a study can be looked at while other
 //! machines work on it.
@@ -31,6 +32,7 @@ const STUDY: &str = "study.toml";
 const PLACE: &str = "place.toml";
 const CELLS: &str = "cells";
 const LOGS: &str = "logs";
+const SHARED: &str = "shared";
 
 /// What a study is run with, beside its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +197,11 @@ impl Study {
     /// The run of a cell.
     pub fn folder(&self, cell: &Cell) -> PathBuf {
         self.dir.join(CELLS).join(cell.folder())
+    }
+
+    /// What cells share.
+    pub fn shared(&self) -> PathBuf {
+        self.dir.join(SHARED)
     }
 
     /// What a cell said.

@@ -17,6 +17,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::directory::{Failure, State, Study};
 use super::graph::{Cell, Kind};
+use super::memory::{self, Memory};
 use crate::checkpoint::atomic::create_directories;
 use crate::train::TrainError;
 use crate::train::progress::Stop;
@@ -52,6 +53,9 @@ pub struct Tally {
     pub left: usize,
 }
 
+/// The most memory that a cell of a kind, on such data, has had.
+pub type Peaks = BTreeMap<(Kind, String), Memory>;
+
 /// A process at work.
 struct Running {
     index: usize,
@@ -63,7 +67,7 @@ struct Running {
 }
 
 /// Runs what is missing of a study until nothing is left that can be, or until `stop`.
-pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<Tally, TrainError> {
+pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks), TrainError> {
     let cells = &study.graph.cells;
     for cell in cells {
         match study.state(cell) {
@@ -94,15 +98,15 @@ pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<Tally, TrainEr
         if work.running.is_empty() && !work.waits_for_others() {
             break;
         }
+        work.measure();
         if looks % DRAW == 0 {
-            work.measure();
             work.draw();
         }
         looks += 1;
         sleep(LOOK);
     }
     work.table.total.abandon();
-    Ok(work.tally())
+    Ok((work.tally(), work.peaks))
 }
 
 struct Work<'a> {
@@ -110,8 +114,7 @@ struct Work<'a> {
     manner: &'a Manner,
     states: Vec<State>,
     running: Vec<Running>,
-    /// the most memory that a cell on such data, of such a kind, has had, in bytes
-    peaks: BTreeMap<(Kind, String), u64>,
+    peaks: Peaks,
     table: Table,
 }
 
@@ -167,11 +170,11 @@ impl Work<'_> {
             return self.running.iter().find(same).is_none_or(|r| r.began.elapsed() > Duration::from_secs(5));
         };
         let growth = |r: &Running| {
-            let peak = self.peaks.get(&key(self.cell(r.index))).copied().unwrap_or(0);
-            peak.saturating_sub(memory(r.child.id()).0)
+            let peak = self.peaks.get(&key(self.cell(r.index))).map_or(0, |most| most.peak);
+            peak.saturating_sub(Memory::of(r.child.id()).now)
         };
         let growth: u64 = self.running.iter().map(growth).sum();
-        free_memory().is_none_or(|free| free > need + growth)
+        memory::free().is_none_or(|free| free > need.peak + growth)
     }
 
     /// Takes note of what the running ones need.
@@ -179,7 +182,7 @@ impl Work<'_> {
         for r in &self.running {
             let cell = &self.study.graph.cells[r.index];
             let peak = self.peaks.entry((cell.kind, cell.data.clone())).or_default();
-            *peak = (*peak).max(memory(r.child.id()).1);
+            *peak = peak.most(Memory::of(r.child.id()));
         }
     }
 
@@ -361,20 +364,4 @@ pub fn die_with(parent: u32) -> Result<(), TrainError> {
     }
     let _ = parent;
     Ok(())
-}
-
-/// Present and highest resident memory of a process, in bytes; 0 where that cannot be known.
-fn memory(process: u32) -> (u64, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    (kilobytes(&status, "VmRSS:").unwrap_or(0), kilobytes(&status, "VmHWM:").unwrap_or(0))
-}
-
-/// Memory that this machine can still give, in bytes.
-fn free_memory() -> Option<u64> {
-    kilobytes(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
-}
-
-fn kilobytes(text: &str, key: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    Some(1024 * line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?)
 }

@@ -16,6 +16,7 @@ pub mod figures;
 pub mod file;
 pub mod graph;
 pub mod local;
+pub mod memory;
 pub mod metric;
 pub mod paper;
 pub mod published;

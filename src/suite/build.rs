@@ -351,6 +351,12 @@ pub fn unbuilt(name: &str) -> Result<Option<u64>, TrainError> {
     Ok((!there).then_some(recorded.bytes))
 }
 
+/// Bytes of the file of a data set `suite:NAME`, there or not.
+pub fn bytes(name: &str) -> Result<u64, TrainError> {
+    let suite = Suite::here()?;
+    Ok(suite.record(&suite.find(name)?)?.bytes)
+}
+
 /// Hashes what it passes on.
 struct Hashed<W> {
     out: W,

@@ -14,6 +14,7 @@ use ndarray::{Array1, Array2, s};
 
 use super::error::TrainError;
 use super::metrics::DatasetFacts;
+use super::shelf::{Shelf, Volume};
 use crate::adapt::Method;
 use crate::algo::{self, Failed, Learner, ReturnToGo};
 use crate::config::{
@@ -47,6 +48,8 @@ pub struct Dataset {
     pub facts: DatasetFacts,
     /// checksums of the transitions as they were read; only for a run with a ledger
     pub rows: Vec<u64>,
+    /// where its rows are shared with other runs, if they are
+    pub shelf: Option<Shelf>,
 }
 
 /// Reads and scales the data of a configuration. One that names none gets a dataset without rows and facts if
@@ -100,7 +103,7 @@ fn scaled(
     }
     columns.rewards.mapv_inplace(|r| scales.reward.apply(r));
     scale::clip_actions(&mut columns.actions, 1.0 - data.action_clip as f32);
-    Ok(Dataset { columns, scales, facts, rows })
+    Ok(Dataset { columns, scales, facts, rows, shelf: None })
 }
 
 /// A checksum of every transition.
@@ -270,7 +273,7 @@ fn unusual(summary: &Summary, run: &RunConfig, mode: DataMode) -> Vec<String> {
 }
 
 /// Columns of the data beside s, a, r, m, s' that losses read.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Recorded {
     /// [`replay::RETURN_TO_GO`], by this rule
     pub return_to_go: Option<ReturnToGo>,
@@ -383,7 +386,8 @@ impl Dataset {
         self.pools_beside(rows, (capacity, &[]), annotated, recorded)
     }
 
-    /// The same with empty pools (name, capacity) for generated rows.
+    /// The same with empty pools (name, capacity) for generated rows. All rows are shared where the data are, unless the run
+    /// writes columns of them; a part of them is drawn with the run's seed, so that no other run would read it.
     pub fn pools_beside(
         &self,
         rows: &[usize],
@@ -397,7 +401,22 @@ impl Dataset {
         let layout = Layout::transitions(c.obs_dim(), c.act_dim(), &extra);
         let room = capacity.max(rows.len()).max(1) - rows.len();
         let sizes = [&[(OFFLINE, rows.len()), (ONLINE, room)], generated].concat();
-        let mut pools = Pools::new(layout, &sizes);
+        let whole = !rows.is_empty() && rows.iter().copied().eq(0..c.len());
+        let Some(shelf) = self.shelf.as_ref().filter(|_| whole && annotated.is_empty()) else {
+            return self.filled(Pools::new(layout, &sizes), rows, recorded);
+        };
+        let words = format!("{layout:?} {:?}", recorded.return_to_go);
+        let floats = layout.stride() * sizes.iter().map(|(_, rows)| rows).sum::<usize>();
+        let volume = shelf.volume(("rows", &words), floats, || {
+            let pools = self.filled(Pools::new(layout.clone(), &sizes[..1]), rows, recorded)?;
+            Ok(Volume { floats: pools.into_memory(), text: String::new() })
+        })?;
+        Ok(Pools::holding(layout, &sizes, volume.floats))
+    }
+
+    /// Puts the transitions `rows` into the offline pool.
+    fn filled(&self, mut pools: Pools, rows: &[usize], recorded: Recorded) -> Result<Pools, TrainError> {
+        let c = &self.columns;
         let matrix = |m: &Array2<f32>| -> Vec<f32> { rows.iter().flat_map(|&i| m.row(i).to_vec()).collect() };
         let vector = |v: &Array1<f32>| -> Vec<f32> { rows.iter().map(|&i| v[i]).collect() };
         let returns = recorded.return_to_go.map(|rule| vector(&self.returns_to_go(rule)));

@@ -13,6 +13,7 @@ use crate::study::directory::Failure;
 use crate::study::{State, Study, local};
 use crate::train::TrainError;
 use crate::train::rundir::{self, RunError};
+use crate::train::shelf::Shelf;
 
 /// Run one cell.
 #[derive(Debug, Args)]
@@ -51,8 +52,9 @@ impl Cell {
         study.note_failure(cell, None)?;
         let beside = if self.evaluate_beside.holds() { "on" } else { "off" };
         let beside = ["--evaluate-beside", beside].map(String::from);
+        let shelf = Shelf::new(study.shared());
         let outcome = words(&study, cell)
-            .and_then(|words| resolve::run(cell.kind.verb(), &[&beside[..], &words].concat(), common));
+            .and_then(|words| resolve::run(cell.kind.verb(), &[&beside[..], &words].concat(), common, shelf));
         match &outcome {
             // Somebody else makes it.
             Err(TrainError::Run(RunError::InUse { .. })) => {}

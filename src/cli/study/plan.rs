@@ -1,15 +1,21 @@
 //! `baq study plan`: what a study will cost.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use baq_datasets::embedded_hopper;
 use clap::Args;
 use serde_json::json;
 
 use super::super::{Common, Outcome, Verdict};
 use super::asked::Asked;
+use crate::config::{DataConfig, RunConfig};
 use crate::study::cost::{self, Cost};
 use crate::study::local::duration;
 use crate::study::{Cell, Kind, State, Study};
 use crate::suite::{self, PREFIX};
 use crate::train::TrainError;
+use crate::train::data::EMBEDDED;
 
 /// Plan a study.
 #[derive(Debug, Args)]
@@ -47,7 +53,8 @@ impl Plan {
             row.add(*cost, study.state(cell) == State::Done);
         }
         let seconds: f64 = rows.iter().map(|row| row.left.seconds).sum();
-        let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum();
+        let shared = shared(&study)?;
+        let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum::<f64>() + shared;
         if common.json {
             let cells = study.graph.cells.iter().zip(&costs).enumerate().map(|(i, (cell, cost))| {
                 json!({
@@ -59,7 +66,7 @@ impl Plan {
             let cells: Vec<_> = cells.collect();
             println!(
                 "{}",
-                json!({ "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "bytes": bytes })
+                json!({ "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "bytes": bytes, "shared_bytes": shared })
             );
             return Ok(Verdict::Done);
         }
@@ -82,9 +89,10 @@ impl Plan {
             );
         }
         println!(
-            "\nleft: {} of one core, {:.2} GB; measured here, on one thread, just now; episodes taken at full length",
+            "\nleft: {} of one core, {:.2} GB ({:.2} GB of them data that cells share, while they run); measured here, on one thread, just now; episodes taken at full length",
             duration(seconds),
-            bytes / 1e9
+            bytes / 1e9,
+            shared / 1e9
         );
         Ok(Verdict::Done)
     }
@@ -94,6 +102,39 @@ impl Plan {
 fn unbuilt(study: &Study) -> Result<u64, TrainError> {
     let data = study.place.data.values().filter(|data| data.file.starts_with(PREFIX));
     data.map(|data| Ok(suite::unbuilt(&data.file)?.unwrap_or(0))).sum()
+}
+
+/// Bytes of what the cells that are left will share, about: for every data set, and every way of scaling it, its columns and
+/// its rows in one or two layouts.
+pub(super) fn shared(study: &Study) -> Result<f64, TrainError> {
+    // Of what the files take, which hold some further columns and most states once.
+    const TIMES: f64 = 3.0;
+    let reads = |cell: &&Cell| {
+        study.state(cell) != State::Done && !cell.config.section::<RunConfig>().dataset.is_empty()
+    };
+    let way = |cell: &Cell| (cell.data.clone(), format!("{:?}", cell.config.section::<DataConfig>()));
+    let ways: BTreeSet<_> = study.graph.cells.iter().filter(reads).map(way).collect();
+    let mut bytes = 0;
+    for data in ways.iter().filter_map(|(name, _)| study.place.data.get(name)) {
+        bytes += match data.file.as_str() {
+            EMBEDDED => embedded_hopper().len() as u64,
+            file if file.starts_with(PREFIX) => suite::bytes(file)?,
+            file => size(Path::new(file)),
+        };
+    }
+    Ok(TIMES * bytes as f64)
+}
+
+/// Bytes of a file or of all files of a folder, as far as they can be seen.
+fn size(path: &Path) -> u64 {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries
+            .flatten()
+            .filter(|entry| !entry.file_type().is_ok_and(|kind| kind.is_symlink()))
+            .map(|entry| size(&entry.path()))
+            .sum(),
+        Err(_) => path.metadata().map_or(0, |m| m.len()),
+    }
 }
 
 impl Row {

@@ -9,6 +9,7 @@ use crate::algo::Given;
 use crate::config::Config;
 use crate::study::Resolve;
 use crate::train::TrainError;
+use crate::train::shelf::Shelf;
 
 #[derive(Debug, Parser)]
 #[command(no_binary_name = true)]
@@ -29,12 +30,16 @@ fn parse<C: clap::Args>(words: &[String], common: Common) -> Result<(C, Common),
     Ok((parsed.command, Common { seed: parsed.common.seed, json: false, ..common }))
 }
 
-/// Runs a cell.
-pub fn run(verb: &str, words: &[String], common: Common) -> Outcome {
-    match verb {
-        "finetune" => parse::<Finetune>(words, common).and_then(|(command, common)| command.run(common)),
-        _ => parse::<Train>(words, common).and_then(|(command, common)| command.run(common)),
+/// Runs a cell, its data by way of this shelf.
+pub fn run(verb: &str, words: &[String], common: Common, shelf: Shelf) -> Outcome {
+    if verb == "finetune" {
+        let (mut command, common) = parse::<Finetune>(words, common)?;
+        command.conduct.shelf = Some(shelf);
+        return command.run(common);
     }
+    let (mut command, common) = parse::<Train>(words, common)?;
+    command.conduct.shelf = Some(shelf);
+    command.run(common)
 }
 
 /// What words come to as commands of this process.

@@ -9,7 +9,9 @@ use serde_json::json;
 use super::super::learn::cores;
 use super::super::{Common, Outcome, Verdict, hints};
 use super::asked::Asked;
-use crate::study::local::{self, Manner};
+use super::plan;
+use crate::study::local::{self, Manner, Peaks};
+use crate::study::memory::Memory;
 use crate::study::slurm::{self, Submission};
 use crate::study::{State, Study, cost};
 use crate::suite::{self, PREFIX};
@@ -70,7 +72,8 @@ impl Run {
         }
         let study = self.asked.study(common)?;
         let left = study.graph.cells.iter().filter(|cell| study.state(cell) == State::Waiting);
-        cost::check_disk(&study.dir, left.map(|cell| cost::bytes(&cell.config)).sum())?;
+        let runs: f64 = left.map(|cell| cost::bytes(&cell.config)).sum();
+        cost::check_disk(&study.dir, runs + plan::shared(&study)?)?;
         study.write()?;
         if !self.dry_run {
             // Once and here, with its progress, rather than in the first cell that needs it.
@@ -95,7 +98,11 @@ impl Run {
             options.extend(["--evaluate-beside", "on"].map(String::from));
         }
         let manner = Manner { jobs, program: program()?, options, quiet: self.quiet || common.json };
-        let tally = local::run(study, &manner, &stop)?;
+        let (tally, peaks) = local::run(study, &manner, &stop)?;
+        if tally.done == study.graph.cells.len() {
+            // Nobody reads it any more; what cannot be removed does no harm.
+            let _ = std::fs::remove_dir_all(study.shared());
+        }
         let dir = hints::path(&study.dir);
         if common.json {
             println!(
@@ -103,9 +110,18 @@ impl Run {
                 json!({
                     "study": study.dir, "cells": study.graph.cells.len(), "done": tally.done,
                     "failed": tally.failed, "held_up": tally.held_up, "left": tally.left,
+                    "memory": told(&peaks).map(|(kind, data, m)| json!({
+                        "kind": kind, "data": data, "peak": m.peak, "own": m.own, "shared": m.shared,
+                    })).collect::<Vec<_>>(),
                 })
             );
         } else {
+            for (kind, data, Memory { peak, own, shared, .. }) in told(&peaks) {
+                let [peak, own, shared] = [peak, own, shared].map(|bytes| bytes as f64 / 1e6);
+                println!(
+                    "memory of a cell ({kind}, {data}): {peak:.0} MB at most; {own:.0} MB at most its own, {shared:.0} MB shared"
+                );
+            }
             println!("{} of {} cells done, {} failed", tally.done, study.graph.cells.len(), tally.failed);
             let next = |verb| println!("next: {}", hints::command(common, &["study", verb, &dir]));
             match tally.left + tally.held_up + tally.failed {
@@ -145,6 +161,12 @@ impl Run {
         println!("next: {}", hints::command(common, &["study", "status", &dir]));
         Ok(Verdict::Done)
     }
+}
+
+/// What is known of the memory of cells, by kind and data.
+fn told(peaks: &Peaks) -> impl Iterator<Item = (&'static str, &str, Memory)> {
+    let known = peaks.iter().filter(|(_, most)| most.peak > 0);
+    known.map(|((kind, data), most)| (kind.name(), data.as_str(), *most))
 }
 
 /// What decides bits is the same for every cell, on whatever machine.
