@@ -304,6 +304,12 @@ fn numerics_belong_to_a_run() {
     place.refused_line(&tune, &words);
     place.succeed(&format!("{tune} --set run.numerics=f32"));
     place.refused_line(&format!("train {SMALL} --set run.numerics=f16 --out x"), &["unknown numerics 'f16'"]);
+    // What it comes to here is said, of f32 nothing.
+    let said = |numerics: &str| place.succeed(&format!("options iql --numerics {numerics}")).err;
+    for words in ["--numerics bf16: large layers by ", " GFLOP/s, ", " times the ", " of f32"] {
+        assert!(said("bf16").contains(words), "{}", said("bf16"));
+    }
+    assert_eq!(said("f32"), "");
 }
 
 #[test]

@@ -140,9 +140,12 @@ fn results(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
     let place = Place::new(STUDY);
-    let plan = place.json("study plan s.toml --json");
+    let plan = place.json("study plan s.toml --json --cores 1,1000");
     assert_eq!(plan["cells"].as_array().unwrap().len(), CELLS);
-    assert!(plan["core_hours"].as_f64().unwrap() > 0.0);
+    let (hours, seconds) =
+        (plan["core_hours"].as_f64().unwrap(), |k: usize| plan["cores"][k]["seconds"].as_f64().unwrap());
+    assert!(hours > 0.0 && (seconds(0) / 3600.0 / hours - 1.0).abs() < 1e-3, "{plan}");
+    assert!((seconds(1) / plan["longest_chain_seconds"].as_f64().unwrap() - 1.0).abs() < 1e-3, "{plan}");
     place.run("study run s.toml --out whole --jobs 2 --quiet", 0);
     assert_eq!(place.json("study status whole --json")["done"], CELLS);
     // The study's process, with -9: its cells are told and save. Whatever the moment, the next run goes on.

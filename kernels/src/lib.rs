@@ -55,7 +55,7 @@ pub use flush::subnormals;
 #[doc(hidden)]
 pub use linear::bf16::amx::assume_amx;
 pub use numerics::{Numerics, Unit};
-pub use peak::{peak_gflops, probe_gflops};
+pub use peak::{layer_gflops, peak_gflops, probe_gflops};
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa, units};
 pub use team::Team;
 pub use tile::{for_each, for_each_unflushed, threads};

@@ -1,9 +1,9 @@
 //! The limit against which kernels are measured.
 
-use crate::Isa;
 use crate::simd::{Plain, Simd};
 use crate::team::within;
-use std::time::Instant;
+use crate::{Activation, Buffer, Isa, Kernels, Linear, Scratch};
+use std::time::{Duration, Instant};
 
 /// Independent running sums, enough for any latency; sums and two factors fit the registers.
 const SUMS: usize = 12;
@@ -96,4 +96,28 @@ pub fn probe_gflops(isa: Isa, runs: usize) -> f64 {
         Some((lanes, run)) => rate(lanes, run, runs),
         None => 0.0,
     }
+}
+
+/// GFLOP/s of these kernels in dense layers of 256 rows, inputs and outputs, forward and both gradients, on this thread: of each
+/// the best of many turns, one after the other, in about 30 ms (a turn of an emulated unit may take longer).
+pub fn layer_gflops<const N: usize>(tables: [&Kernels; N]) -> [f64; N] {
+    const SIDE: usize = 256;
+    let sizes = Linear { heads: 1, rows: SIDE, inputs: SIDE, outputs: SIDE, shared_input: false };
+    let mut ones = Buffer::new(SIDE * SIDE);
+    ones.fill(1.0);
+    let (mut y, mut dx, mut dw) = (ones.clone(), ones.clone(), ones.clone());
+    let room = tables.iter().map(|k| (k.linear_scratch)(&sizes)).max().unwrap_or(0);
+    let mut scratch = Buffer::new(room);
+    let mut best = [f64::INFINITY; N];
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(30) {
+        for (k, best) in tables.iter().zip(&mut best) {
+            let turn = Instant::now();
+            (k.linear)(&sizes, &ones, &ones, None, Activation::Relu, &mut y, Scratch::Empty(&mut scratch));
+            (k.linear_dx)(&sizes, &ones, &ones, None, &mut dx, Scratch::Empty(&mut scratch));
+            (k.linear_dw)(&sizes, &ones, &ones, &mut dw, None, false, &mut scratch);
+            *best = best.min(turn.elapsed().as_secs_f64());
+        }
+    }
+    best.map(|seconds| 6.0 * (SIDE * SIDE * SIDE) as f64 / seconds * 1e-9)
 }

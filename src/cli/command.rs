@@ -93,6 +93,9 @@ pub fn main() -> ExitCode {
         Ok(pool) => pool,
         Err(e) => return fail(&TrainError::Input(format!("cannot start {threads} threads: {e}"))),
     };
+    if let Some(said) = unit(baq_kernels::active()) {
+        eprintln!("{said}");
+    }
     // The whole command runs inside the pool, where sharing work allocates nothing.
     let outcome = pool.install(|| match cli.command {
         Command::Train(c) => c.run(cli.common),
@@ -121,6 +124,18 @@ pub fn main() -> ExitCode {
         Ok(Verdict::Interrupted) => ExitCode::from(3),
         Err(e) => fail(&e),
     }
+}
+
+/// What multiplies in numerics other than f32, and how fast it is beside f32 on this processor now.
+fn unit(kernels: &baq_kernels::Kernels) -> Option<String> {
+    let (unit, single) = (kernels.unit?, baq_kernels::for_isa(kernels.isa)?);
+    let [here, f32] = baq_kernels::layer_gflops([kernels, single]);
+    let verdict = if here < f32 { ": slower than f32" } else { "" };
+    Some(format!(
+        "--numerics {}: large layers by {unit} at {here:.1} GFLOP/s, {:.2} times the {f32:.1} of f32 (measured now, one thread){verdict}",
+        kernels.numerics,
+        here / f32
+    ))
 }
 
 /// Help and version go to stdout as clap prints them; a mistake becomes one line like every other error.

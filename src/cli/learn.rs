@@ -271,7 +271,8 @@ fn learn(
     }
     say_notes(&dataset.facts);
     if !manner.quiet {
-        announce(config, &dataset, online, saved.is_some());
+        let stage = if online { Stage::Online { given: from.model.is_some() } } else { Stage::Offline };
+        announce(config, &dataset, stage, saved.is_some());
     }
     let on = if online { run.env } else { run.dataset };
     let mut probe = probes(config, dir, &dataset, saved)?;
@@ -287,7 +288,7 @@ fn learn(
 }
 
 /// One line on what is going to be done, and how long that takes here.
-fn announce(config: &Config, dataset: &Dataset, online: bool, again: bool) {
+fn announce(config: &Config, dataset: &Dataset, stage: Stage, again: bool) {
     let (run, facts): (RunConfig, _) = (config.section(), &dataset.facts);
     let data = match dataset.is_absent() {
         true => String::new(),
@@ -295,11 +296,13 @@ fn announce(config: &Config, dataset: &Dataset, online: bool, again: bool) {
     };
     let env = if run.env.is_empty() { "no environment".into() } else { run.env };
     let (offline, steps): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-    let (work, every) = match online {
-        false => (format!("{} updates", HumanCount(offline.updates)), offline.eval_every),
-        true => (format!("{} environment steps", HumanCount(steps.env_steps)), steps.eval_every),
+    let (work, every) = match stage {
+        Stage::Offline => (format!("{} updates", HumanCount(offline.updates)), offline.eval_every),
+        Stage::Online { .. } => {
+            (format!("{} environment steps", HumanCount(steps.env_steps)), steps.eval_every)
+        }
     };
-    let seconds = cost::seconds(config, if online { Stage::Online } else { Stage::Offline }, QUICK);
+    let seconds = cost::seconds(config, stage, QUICK);
     // What stands against measuring stands against training, which says so itself.
     let time = match seconds {
         Ok(seconds) if seconds > 0.0 => {

@@ -22,6 +22,10 @@ use crate::train::data::EMBEDDED;
 pub struct Plan {
     #[command(flatten)]
     asked: Asked,
+    /// cores that the time is told for; may be repeated
+    #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [1, 2, 16, 64, 1024],
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    cores: Vec<u32>,
 }
 
 /// The cells of one (kind, label).
@@ -55,18 +59,30 @@ impl Plan {
         let seconds: f64 = rows.iter().map(|row| row.left.seconds).sum();
         let shared = shared(&study)?;
         let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum::<f64>() + shared;
+        let needs: Vec<Vec<usize>> = study.graph.cells.iter().map(|cell| cell.needs().collect()).collect();
+        let left = study.graph.cells.iter().zip(&costs).map(|(cell, cost)| match study.state(cell) {
+            State::Done => 0.0,
+            _ => cost.seconds,
+        });
+        let left: Vec<f64> = left.collect();
+        let times = self.cores.iter().map(|n| cost::schedule(&needs, &left, *n as usize));
+        let chain = cost::longest_chain(&needs, &left);
         if common.json {
             let cells = study.graph.cells.iter().zip(&costs).enumerate().map(|(i, (cell, cost))| {
                 json!({
                     "cell": i, "kind": cell.kind.name(), "data": cell.data, "label": cell.label, "seed": cell.seed,
-                    "folder": cell.folder(), "words": cell.words, "needs": cell.needs().collect::<Vec<_>>(),
+                    "folder": cell.folder(), "words": cell.words, "needs": needs[i],
                     "seconds": cost.seconds, "bytes": cost.bytes,
                 })
             });
             let cells: Vec<_> = cells.collect();
             println!(
                 "{}",
-                json!({ "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "bytes": bytes, "shared_bytes": shared })
+                json!({
+                    "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "bytes": bytes, "shared_bytes": shared,
+                    "longest_chain_seconds": chain,
+                    "cores": times.map(|t| json!({ "cores": t.cores, "seconds": t.seconds, "busy": t.busy })).collect::<Vec<_>>(),
+                })
             );
             return Ok(Verdict::Done);
         }
@@ -94,6 +110,11 @@ impl Plan {
             bytes / 1e9,
             shared / 1e9
         );
+        println!("\n{:>6} {:>14} {:>7}", "cores", "takes", "busy");
+        for t in times {
+            println!("{:>6} {:>14} {:>5.0} %", t.cores, duration(t.seconds), 100.0 * t.busy);
+        }
+        println!("the longest chain of cells takes {}: no number of cores takes less", duration(chain));
         Ok(Verdict::Done)
     }
 }
