@@ -212,6 +212,36 @@ fn what_is_shared_changes_no_result() {
 }
 
 #[test]
+fn a_behaviour_model_reads_the_data_as_what_it_serves() {
+    let base = STUDY.find("[offline.iql]").unwrap()..STUDY.find("[model]").unwrap();
+    let method = STUDY.find("[[method]]\nlabel = \"IQL + BAQ\"").unwrap()
+        ..STUDY.find("[[method]]\nlabel = \"SAC\"").unwrap();
+    let other = |name: &str, option: &str| {
+        STUDY[base.clone()].replace("offline.iql", &format!("offline.{name}")).replace("run.env=toy", option)
+            + &STUDY[method.clone()].replace("IQL", name).replace("\"iql\"", &format!("\"{name}\""))
+    };
+    // States on another scale need another model, rewards do not.
+    let more = other("std", "run.env=toy\", \"data.observation_scaling=standardise")
+        + &other("paid", "run.env=toy\", \"data.reward_scaling=affine\", \"data.reward_scale=2");
+    let place = Place::new(
+        &STUDY
+            .replace("seeds = 2", "seeds = 1")
+            .replace("[[method]]\nlabel = \"SAC\"", &format!("{more}[[method]]\nlabel = \"SAC\"")),
+    );
+    place.run("study run s.toml --out all --jobs 2 --quiet", 0);
+    let status = place.json("study status all --json");
+    let models: Vec<&str> = status["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|cell| cell["kind"] == "model")
+        .map(|cell| cell["label"].as_str().unwrap())
+        .collect();
+    assert_eq!(models, ["bc", "bc observation_scaling=standardise"]);
+    assert_eq!((&status["done"], &status["failed"]), (&10.into(), &0.into()), "{status}");
+}
+
+#[test]
 fn a_cell_that_diverges_is_a_row_with_its_reason_and_the_rest_goes_on() {
     let bad = STUDY
         .replace("label = \"SAC\"", "label = \"Diverging\"")

@@ -47,6 +47,16 @@ impl Kind {
     }
 }
 
+/// Options of the data in which a behaviour model must agree with what is fine-tuned beside it; those of rewards it does not read.
+const READING: [&str; 6] = [
+    "observation_scaling",
+    "mode",
+    "keep_timeout_transitions",
+    "max_episode_steps",
+    "clip_actions",
+    "action_clip",
+];
+
 /// A run of a study.
 #[derive(Clone, Debug)]
 pub struct Cell {
@@ -211,11 +221,7 @@ impl<R: Resolve> Expansion<'_, R> {
                 let (_, given) = self.resolve.finetune(&self.cells[origin].config, None, &words)?;
                 let model = match given {
                     None => None,
-                    Some(given) => {
-                        let training = self.spec.model.clone();
-                        let base = Base { algo: given.algo.into(), preset: None, training };
-                        Some(self.trained(Kind::Model, data, seed, given.algo, &base)?)
-                    }
+                    Some(given) => Some(self.model(data, seed, given.algo, origin)?),
                 };
                 let fitted = model.map(|i| self.cells[i].config.clone());
                 let (config, _) =
@@ -234,6 +240,22 @@ impl<R: Resolve> Expansion<'_, R> {
         Ok(())
     }
 
+    /// The cell of the behaviour model for what `origin` has trained, made if it is not there: one for all that read the data
+    /// alike.
+    fn model(&mut self, data: &str, seed: u64, algo: &str, origin: usize) -> Result<usize, TrainError> {
+        let mut base = Base { algo: algo.into(), preset: None, training: self.spec.model.clone() };
+        let mut label = algo.to_string();
+        let plain = self.resolve.train(&self.training(data, seed, &base))?;
+        for key in READING {
+            let [own, asked] = [&plain, &self.cells[origin].config].map(|config| config.text("data", key));
+            if own != asked {
+                label += &format!(" {key}={asked}");
+                base.training.set.push(format!("data.{key}={asked}"));
+            }
+        }
+        self.trained(Kind::Model, data, seed, &label, &base)
+    }
+
     /// The cell of a training, made if it is not there.
     fn trained(
         &mut self,
@@ -246,12 +268,18 @@ impl<R: Resolve> Expansion<'_, R> {
         if let Some(i) = self.known.get(&place(kind, data, label, seed)) {
             return Ok(*i);
         }
+        let words = self.training(data, seed, base);
+        let config = self.resolve.train(&words)?;
+        Ok(self.add(kind, (data, label, seed), words, config, [None, None]))
+    }
+
+    /// What the command of a training is given.
+    fn training(&self, data: &str, seed: u64, base: &Base) -> Vec<String> {
         let mut words = self.words(data, seed, &base.algo, base.preset.as_deref());
         let Training { updates, set } = &base.training;
         words.extend(updates.iter().flat_map(|n| ["--updates".to_string(), n.to_string()]));
         words.extend(sets(set));
-        let config = self.resolve.train(&words)?;
-        Ok(self.add(kind, (data, label, seed), words, config, [None, None]))
+        words
     }
 
     fn words(&self, data: &str, seed: u64, algo: &str, preset: Option<&str>) -> Vec<String> {
