@@ -5,15 +5,14 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
 
 use super::graph::{Cell, Graph, Kind};
-use crate::adapt::generator::Task;
 use crate::algo::Dims;
-use crate::autodiff::{Program, Select, Trace};
 use crate::config::{Begin, Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env::{self, cost};
-use crate::nn::diffusion::Drawing;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::bench::{Acting, Round, Samples};
+use crate::train::extra;
+pub use crate::train::extra::Stage;
 use crate::train::plan::online_phase;
 
 /// Transitions that rounds are measured on: fewer are nearer to the cache than those of a real data set.
@@ -57,18 +56,6 @@ fn of(cell: &Cell) -> Result<Cost, TrainError> {
     Ok(Cost { seconds: seconds(&cell.config, stage, SECONDS)?, bytes: bytes(&cell.config) })
 }
 
-/// What a run does last, which takes its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// updates on data
-    Offline,
-    /// steps in an environment, whatever came before them
-    Online {
-        /// the model that the adaptation needs has been fitted
-        given: bool,
-    },
-}
-
 /// Seconds of one thread that the last stage of a run of this configuration will take here, from measurements of `each` seconds; 0
 /// without an environment. Models that are fitted before it and refreshes of a generator are counted at the rate of its rounds.
 pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainError> {
@@ -79,7 +66,7 @@ pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainErr
     let mut round = Round::new(config, dims, ROWS)?;
     let (drawing, computing) = round.measure(each);
     let update = drawing.median() + computing.call.median();
-    let beside = flops_beside(config, dims, stage)? as f64 / computing.flops.max(1) as f64;
+    let beside = extra::flops(config, dims, stage)? as f64 / computing.flops.max(1) as f64;
     let beside = beside * computing.call.median();
     let action = Acting::new(config, dims)?.measure(each).call.median();
     let mut steps = Samples::default();
@@ -104,35 +91,6 @@ pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainErr
                     + evaluations(online.eval_every, online.env_steps, online.eval_episodes)
             }
         })
-}
-
-/// Floating-point operations of models that are fitted before the last stage and of the refreshes within it.
-fn flops_beside(config: &Config, (s, a): (usize, usize), stage: Stage) -> Result<u64, TrainError> {
-    let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-    let batch = if stage == Stage::Offline { offline.batch } else { online.rows() };
-    let agent = Agent::outline(config, Dims { s, a, batch })?;
-    let tunes = stage != Stage::Offline && config.section::<RunConfig>().begin != Begin::Online;
-    let origin = if tunes { agent.learner.pretrain().len() } else { 0 };
-    let given = stage == Stage::Online { given: true };
-    let flops = |trace: &Trace| Program::compile(trace, Select::ALL).flops();
-    let fits = agent.pretraining().into_iter().skip(origin).filter(|(fit, _)| fit.given.is_none() || !given);
-    let fits: u64 = fits.map(|(fit, trace)| fit.updates * flops(&trace)).sum();
-    let Some(generator) = agent.generator.as_ref().filter(|_| stage != Stage::Offline) else {
-        return Ok(fits);
-    };
-    let refreshes =
-        online.learning_horizon().saturating_sub(1) / generator.every() + u64::from(generator.at_start());
-    let drawn = |drawing: &Drawing| {
-        let steps = drawing.levels.len() as u64 - 1;
-        flops(&drawing.begin) + steps * flops(&drawing.step) + flops(&drawing.last)
-    };
-    let round = |task: &Task| match task {
-        Task::Learn { trace, .. } => flops(trace),
-        Task::Contrast { trace, drawing, .. } => flops(trace) + drawn(drawing),
-        Task::Draw { drawing, .. } => drawn(drawing),
-    };
-    let refresh: u64 = agent.refresh().iter().map(|stage| stage.rounds * round(&stage.task)).sum();
-    Ok(fits + refreshes * refresh)
 }
 
 /// Bytes that the run of a configuration leaves: parameters, two moments, what is collected, curves and page.
@@ -209,36 +167,6 @@ pub fn check_disk(dir: &Path, bytes: f64) -> Result<(), TrainError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// `flops_beside` of this text, for states of 11 and actions of 3 numbers.
-    fn beside(text: &str, stage: Stage) -> u64 {
-        let config = crate::train::sections::from_text("test", text).unwrap();
-        flops_beside(&config, (11, 3), stage).unwrap()
-    }
-
-    #[test]
-    fn models_and_refreshes_cost_as_often_as_they_come() {
-        let online = Stage::Online { given: false };
-        assert_eq!(beside("[run]\nalgo = \"iql\"", Stage::Offline), 0);
-        let spot = |n: u64| format!("[run]\nalgo = \"spot\"\n[spot]\nvae_updates = {n}");
-        let fit = beside(&spot(1), Stage::Offline);
-        assert!(fit > 0);
-        assert_eq!(beside(&spot(1000), Stage::Offline), 1000 * fit);
-        // Done by the run that is fine-tuned.
-        assert_eq!(beside(&spot(1000), online), 0);
-        let baq = "[run]\nalgo = \"iql\"\nadapt = \"baq\"\n[baq]\nmodel_updates = 7";
-        assert!(beside(baq, online) > 0);
-        assert_eq!(beside(baq, Stage::Online { given: true }), 0);
-        let cfdg = |steps: u64| {
-            format!(
-                "[run]\nalgo = \"iql\"\ngenerator = \"cfdg\"\n[online]\nenv_steps = {steps}\n[cfdg]\nevery = 100"
-            )
-        };
-        let refresh = beside(&cfdg(101), online);
-        assert!(refresh > 0);
-        assert_eq!(beside(&cfdg(100), online), 0);
-        assert_eq!(beside(&cfdg(1000), online), 9 * refresh);
-    }
 
     #[test]
     fn cores_wait_for_what_cells_need() {

@@ -21,6 +21,7 @@ pub mod error;
 pub mod evaluate;
 pub mod evaluating;
 pub mod evaluations;
+pub mod extra;
 pub mod gather;
 pub mod generated;
 pub mod generation;
