@@ -20,7 +20,7 @@ use crate::algo::{Dims, Phase};
 use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Trace, Workspace};
 use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig};
 use crate::replay::pools::{OFFLINE, ONLINE};
-use crate::replay::{self, Layout, Pools};
+use crate::replay::{self, Layout, Pools, Recipe};
 use crate::rng::Stream;
 
 /// Planned length of the phases that are traced; only schedules see it.
@@ -58,7 +58,11 @@ impl Memory {
         let columns: Vec<(&str, &[f32])> =
             columns.iter().zip(&values).map(|((name, _), x)| (name.as_str(), &x[..])).collect();
         pools.load(OFFLINE, rows, &columns)?;
-        let recipe = recipe(&options, agent)?;
+        // Without an adaptation the rounds are those of training on data, whatever the buffer of a phase online is.
+        let recipe = match Method::of(config).is_plain() {
+            true => Recipe::Uniform { stratified: false },
+            false => recipe(&options, agent)?,
+        };
         let prioritised = recipe.is_prioritised();
         let mut batches = Batches::new(pools, recipe, (0, Stream::Batch), agent.dims.batch);
         if prioritised {

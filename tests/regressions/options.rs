@@ -241,6 +241,18 @@ fn options_without_effect_are_refused() {
     }
 }
 
+/// Batches offline and online may differ, and the buffer may mix, which concerns the phase online alone.
+#[test]
+fn an_update_is_measured_whatever_the_buffer_online() {
+    let place = Place::new();
+    for more in ["--set offline.batch=16", "--set online.batch=16 --adapt baq --set online.buffer=append"] {
+        let small = "--set cql.samples=1 --set cql.policy_hidden=[8] --set cql.critic_hidden=[8]";
+        place.succeed(&format!(
+            "bench update --algo cal_ql {small} {more} --rows 100 --seconds 0.02 --threads 1"
+        ));
+    }
+}
+
 /// What presets and earlier runs say is no request: it may be without effect.
 #[test]
 fn inherited_options_without_effect_are_no_requests() {
