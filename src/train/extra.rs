@@ -2,6 +2,7 @@
 
 use super::agent::Agent;
 use super::error::TrainError;
+use super::generation::Refreshes;
 use crate::adapt::generator::Task;
 use crate::algo::Dims;
 use crate::autodiff::{Program, Select, Trace};
@@ -35,8 +36,7 @@ pub fn flops(config: &Config, (s, a): (usize, usize), stage: Stage) -> Result<u6
     let Some(generator) = agent.generator.as_ref().filter(|_| stage != Stage::Offline) else {
         return Ok(fits);
     };
-    let refreshes =
-        online.learning_horizon().saturating_sub(1) / generator.every() + u64::from(generator.at_start());
+    let refreshes = Refreshes::new(generator.as_ref(), &online).before(online.env_steps);
     let drawn = |drawing: &Drawing| {
         let steps = drawing.levels.len() as u64 - 1;
         flops(&drawing.begin) + steps * flops(&drawing.step) + flops(&drawing.last)
@@ -82,5 +82,7 @@ mod tests {
         assert!(refresh > 0);
         assert_eq!(beside(&cfdg(100), online), 0);
         assert_eq!(beside(&cfdg(1000), online), 9 * refresh);
+        // Steps that only collect hide those that fall among them, and no others.
+        assert_eq!(beside(&cfdg(1010).replace("[cfdg]", "warmup_steps = 150\n[cfdg]"), online), 9 * refresh);
     }
 }

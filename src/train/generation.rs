@@ -15,21 +15,39 @@ use super::error::TrainError;
 use super::gather::gather;
 use super::generated::Scales;
 use super::rounds::Rounds;
-use crate::adapt::generator::{Rows, Stage, Task};
+use crate::adapt::generator::{Generator, Rows, Stage, Task};
 use crate::autodiff::{Clock, GroupId, Metric, Noise, Program, Select, Store, Trace, Workspace};
 use crate::config::OnlineConfig;
 use crate::nn::diffusion::{ADDED, AVERAGED_EVERY, Drawing, KNOWN, Level, NEXT, SIGMA, X};
 use crate::replay::{self, Draw, Pools, Recipe};
 use crate::rng::{Stream, derive};
 
-/// A generator at work.
-pub struct Generation {
+/// When a generator is refreshed.
+pub struct Refreshes {
     every: u64,
     idle: u64,
+    at_start: bool,
+}
+
+impl Refreshes {
+    /// Of this one in a phase with these options.
+    pub fn new(generator: &dyn Generator, options: &OnlineConfig) -> Refreshes {
+        Refreshes { every: generator.every(), idle: options.idle_steps(), at_start: generator.at_start() }
+    }
+
+    /// How many there have been before the rounds of this environment step.
+    pub fn before(&self, step: u64) -> u64 {
+        let whole = |steps: u64| steps.saturating_sub(1) / self.every;
+        if step > self.idle { whole(step) - whole(self.idle) + u64::from(self.at_start) } else { 0 }
+    }
+}
+
+/// A generator at work.
+pub struct Generation {
+    refreshes: Refreshes,
     seed: u64,
     rows: Rows,
     stages: Vec<(u64, Work)>,
-    at_start: bool,
     anew: Vec<GroupId>,
     /// of one refresh
     rounds: u64,
@@ -67,10 +85,8 @@ impl Generation {
         };
         let stages: Vec<_> = agent.refresh().into_iter().map(of).collect();
         Some(Generation {
-            every: generator.every(),
-            at_start: generator.at_start(),
+            refreshes: Refreshes::new(generator.as_ref(), options),
             anew: generator.anew(),
-            idle: options.idle_steps(),
             seed: derive(seed, Stream::Generator),
             rows: generator.rows(),
             rounds: stages.iter().map(|(rounds, _)| rounds).sum(),
@@ -82,10 +98,7 @@ impl Generation {
 
     /// Rounds that are still to be made before the rounds of the last environment step.
     pub fn due(&self, counters: &Counters) -> u64 {
-        let before = |steps: u64| steps.saturating_sub(1) / self.every;
-        let learns = counters.env_step > self.idle;
-        let first = u64::from(self.at_start);
-        let refreshes = if learns { before(counters.env_step) - before(self.idle) + first } else { 0 };
+        let refreshes = self.refreshes.before(counters.env_step);
         (refreshes * self.rounds).saturating_sub(counters.generator_rounds)
     }
 
