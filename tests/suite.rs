@@ -555,6 +555,36 @@ set = ["online.batch=8", "online.warmup_steps=10"]
     );
 }
 
+/// The beginnings of the suite's rollouts: to the bit on every machine, and whoever else in the program compresses.
+#[test]
+fn rollouts_have_their_bytes_on_every_machine() {
+    if baq::env::mujoco::flag("BAQ_NO_MUJOCO") {
+        return;
+    }
+    let place = Place::new(0.0);
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/data/suite");
+    for (task, sha256) in [
+        ("hopper", "167fdc33184a25d46fea45f79b03fe4310d910ae480dc5aa2c10a08bc005fbe7"),
+        ("halfcheetah", "e1c691c1a39f47f4f7ba597d0c74786b37a6264624a99a5d7533e3b7b6fcdc74"),
+        ("walker2d", "f4d9d619940b3e9e6236d8679b20de47c8a1fc2982e8e2d6a3d8272888cb58d2"),
+    ] {
+        let recipe = fs::read_to_string(suite.join(format!("{task}.toml"))).unwrap();
+        let mut recipe: toml::Table = recipe.parse().unwrap();
+        recipe["rows"] = vec![2000].into();
+        let file = format!("bytes = 1\nsha256 = \"{sha256}\"\nrows = 1\nepisodes = 1\nreturn_mean = 0.0\nreturn_max = 0.0");
+        let file: toml::Table = file.parse().unwrap();
+        recipe["files"] = toml::Table::from_iter([(format!("{task}-medium"), file.into())]).into();
+        fs::write(place.recipes.join(format!("{task}.toml")), recipe.to_string()).unwrap();
+        for entry in fs::read_dir(&suite).unwrap() {
+            let policy = entry.unwrap().path();
+            if policy.extension().is_some_and(|end| end == "safetensors") {
+                fs::copy(&policy, place.recipes.join(policy.file_name().unwrap())).unwrap();
+            }
+        }
+        place.succeed(&format!("suite build {task}-medium --quiet"));
+    }
+}
+
 /// The recipes inside the program are whole, and name what they hold for; their README has the table of `baq suite list`.
 #[test]
 fn the_program_has_its_suite() {
