@@ -25,3 +25,12 @@ pub fn free_space(path: &Path) -> Option<u64> {
 pub fn free_space(_: &Path) -> Option<u64> {
     None
 }
+
+/// A word as a shell takes it apart again.
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}

@@ -285,24 +285,124 @@ fn other_settings_are_other_directories_and_nothing_is_overwritten() {
     place.refused("study run s.toml --scale half --out s --redo", &["a.hdf5", "has changed", "sha256"]);
 }
 
+/// Of a folder there is no file to sum; it is known all the same.
+#[test]
+fn a_folder_that_has_changed_is_other_data() {
+    let place = Place::new(&STUDY.replace("a.hdf5", "./minari").replace("run.env=toy", "run.env=hopper-v4"));
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/tests/fixtures/minari");
+    let copy = |name: &str| {
+        std::fs::create_dir_all(place.path("minari")).unwrap();
+        for (file, bytes) in files(&fixtures.join(name).join("data")) {
+            std::fs::write(place.path("minari").join(file), bytes).unwrap();
+        }
+    };
+    copy("hopper/cut-v0");
+    place.run("study run s.toml --out s --on slurm --dry-run", 0);
+    copy("tables/goals-hdf5-v0");
+    place.refused("study run s.toml --out s", &["./minari", "has changed", "sha256"]);
+}
+
+/// A cell is not told by the study's process alone what its data and its arithmetic are.
+#[test]
+fn a_cell_takes_the_data_and_the_arithmetic_of_its_study() {
+    let place = Place::new(STUDY);
+    place.run("study run s.toml --out whole --jobs 2 --quiet", 0);
+    place.run("study run s.toml --out s --on slurm --dry-run", 0);
+    place.refused("study cell s 0 --isa portable", &["portable", "say --isa"]);
+    assert!(place.run("study cell s 0 --numerics bf16", 2).contains("--numerics f32"));
+    let right = std::fs::read(place.path("a.hdf5")).unwrap();
+    std::fs::remove_file(place.path("a.hdf5")).unwrap();
+    write::d4rl(&place.path("a.hdf5"), &synthetic::point(6, 300, 3, 1), &write::Options::default()).unwrap();
+    let said = place.run("study cell s 0", 2);
+    assert!(said.contains("a.hdf5") && said.contains("sha256"), "{said}");
+    std::fs::write(place.path("a.hdf5"), right).unwrap();
+    place.run("study run s.toml --out s --jobs 2 --quiet", 0);
+    let of = |name: &str| results(&place.path(name)).into_values().collect::<Vec<_>>();
+    assert!(of("s") == of("whole"));
+}
+
+#[test]
+fn data_may_be_moved_between_a_training_and_what_starts_from_it() {
+    let place = Place::new(STUDY);
+    place.run("study run s.toml --out s --on slurm --dry-run", 0);
+    let cells = place.json("study plan s.toml --out s --json")["cells"].as_array().unwrap().clone();
+    let trainings =
+        cells.iter().filter(|cell| ["offline", "model"].contains(&cell["kind"].as_str().unwrap()));
+    trainings.for_each(|cell| drop(place.run(&format!("study cell s {}", cell["cell"]), 0)));
+    std::fs::create_dir(place.path("moved")).unwrap();
+    for name in ["a.hdf5", "s.toml"] {
+        std::fs::rename(place.path(name), place.path("moved").join(name)).unwrap();
+    }
+    place.run("study run moved/s.toml --out s --jobs 2 --quiet", 0);
+    assert_eq!(place.json("study status s --json")["done"], CELLS);
+}
+
+/// Two processes that are given the same study share the work, and neither takes the other's for a failure.
+#[test]
+fn a_study_may_be_run_twice_at_once() {
+    let place = Place::new(STUDY);
+    for k in 0..4 {
+        let start = || {
+            let mut command = place.command(&format!("study run s.toml --out s{k} --jobs 2 --quiet"));
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let first = start();
+        std::thread::sleep(Duration::from_millis(20 * k));
+        for child in [start(), first] {
+            let out = child.wait_with_output().unwrap();
+            assert!(out.status.success(), "{k}: {}", said(&out));
+        }
+        let status = place.json(&format!("study status s{k} --json"));
+        assert_eq!(
+            (status["done"].as_u64(), status["failed"].as_u64()),
+            (Some(CELLS as u64), Some(0)),
+            "{status}"
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_run_is_refused_before_anything_is() {
     let place = Place::new(STUDY);
+    std::fs::create_dir(place.path("empty")).unwrap();
     for (from, to, words) in [
         ("seeds = 2", "sseds = 2", ["s.toml, line 4", "sseds"]),
-        ("adapt = \"baq\"", "adapt = \"pex\"\nset = [\"baq.k_q=1\"]", ["method `IQL + BAQ`, line 18", "baq"]),
+        (
+            "adapt = \"baq\"",
+            "adapt = \"pex\"\nset = [\"baq.k_q=1\"]",
+            ["s.toml, line 18: method `IQL + BAQ`", "baq"],
+        ),
         ("a.hdf5", "b.hdf5", ["data b.hdf5", "expected a file"]),
         ("algo  = \"sac\"", "algo  = \"bc\"", ["method `SAC`", "bc"]),
+        ("\"SAC\"", "\"iql: baq\"", ["method `iql: baq` and method `IQL + BAQ`", "the folder iql-baq"]),
+        ("\"SAC\"", "\"model.bc\"", ["method `model.bc`", "behaviour models"]),
+        ("\"SAC\"", &format!("\"{}\"", "long ".repeat(60)), ["at most 200 letters", "got 299"]),
+        ("\"SAC\"", "\"S\\nC\"", ["s.toml, line 22: label", "one line"]),
+        ("[scale.half]", "[scale.\"../x\"]", ["s.toml, line 31: scale", "letters"]),
+        ("offline = { updates = 200 }", "methods = []", ["line 32: methods", "at least one"]),
+        (
+            "adapt = \"baq\"",
+            "adapt = \"baq\"\nset = [\"--seed\"]",
+            ["s.toml, line 18: method `IQL + BAQ`", "--seed"],
+        ),
+        ("run.env=toy\", \"sac", "run.env=hopper-v4\", \"sac", ["SAC on a.hdf5, seed 0", "states of 11"]),
+        ("a.hdf5", "./s.toml", ["s.toml", "HDF5"]),
+        ("a.hdf5", "empty/", ["empty", ""]),
     ] {
         std::fs::write(place.path("bad.toml"), STUDY.replacen(from, to, 1)).unwrap();
         let line = "study run bad.toml --out out";
         let words = words.map(|w| w.replace("s.toml", "bad.toml"));
         place.refused(line, &words.each_ref().map(String::as_str));
     }
+    place.refused("study run s.toml --data none", &["--data none", "expected a folder"]);
     place.refused("study run s.toml --scale tiny", &["--scale tiny", "expected half"]);
     place.refused("study run none.toml", &["none.toml", "cannot read"]);
     place.refused("study run s.toml --dry-run", &["--dry-run", "--on slurm"]);
     place.refused("study status .", &["expected the directory of a study"]);
+    // What a kill leaves between the two files of a new study does not stand in the way.
+    std::fs::create_dir(place.path("half")).unwrap();
+    std::fs::write(place.path("half/place.toml"), "").unwrap();
+    place.run("study run s.toml --out half --on slurm --dry-run", 0);
     std::fs::create_dir(place.path("full")).unwrap();
     std::fs::write(place.path("full/x"), "x").unwrap();
     place.refused("study run s.toml --out full", &["expected a new directory"]);
@@ -316,9 +416,15 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
     assert!(out.contains("submit.sh"), "{out}");
     let read = |name: &str| std::fs::read_to_string(place.path("s/slurm").join(name)).unwrap();
     let submit = read("submit.sh");
-    let line = "job_iql_baq=$(sbatch --parsable --dependency=aftercorr:${job_train_iql}:${job_model_bc} --kill-on-invalid-dep=yes iql-baq.sh)";
+    let line = "job_3=$(sbatch --parsable --dependency=aftercorr:$job_0:$job_1 --kill-on-invalid-dep=yes iql-baq.sh)";
     assert!(submit.contains(line), "{submit}");
-    assert!(submit.contains("job_sac=$(sbatch --parsable sac.sh)"), "{submit}");
+    for line in [
+        "job_0=$(sbatch --parsable train.iql.sh)",
+        "job_1=$(sbatch --parsable model.bc.sh)",
+        "sbatch --parsable sac.sh)",
+    ] {
+        assert!(submit.contains(line), "{submit}");
+    }
     let script = read("iql-baq.sh");
     for words in [
         "#SBATCH --array=0,1",

@@ -571,7 +571,9 @@ fn rollouts_have_their_bytes_on_every_machine() {
         let recipe = fs::read_to_string(suite.join(format!("{task}.toml"))).unwrap();
         let mut recipe: toml::Table = recipe.parse().unwrap();
         recipe["rows"] = vec![2000].into();
-        let file = format!("bytes = 1\nsha256 = \"{sha256}\"\nrows = 1\nepisodes = 1\nreturn_mean = 0.0\nreturn_max = 0.0");
+        let file = format!(
+            "bytes = 1\nsha256 = \"{sha256}\"\nrows = 1\nepisodes = 1\nreturn_mean = 0.0\nreturn_max = 0.0"
+        );
         let file: toml::Table = file.parse().unwrap();
         recipe["files"] = toml::Table::from_iter([(format!("{task}-medium"), file.into())]).into();
         fs::write(place.recipes.join(format!("{task}.toml")), recipe.to_string()).unwrap();

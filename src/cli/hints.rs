@@ -6,6 +6,7 @@ use baq_kernels::Numerics;
 use serde_json::json;
 
 use super::{Common, Outcome, Verdict};
+use crate::files::shell_word;
 use crate::train::TrainError;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::Saved;
@@ -15,7 +16,7 @@ pub fn command(common: Common, words: &[&str]) -> String {
     let mut line = String::from("baq");
     for word in words {
         line += " ";
-        line += &quoted(word);
+        line += &shell_word(word);
     }
     if let Some(isa) = common.isa {
         line += &format!(" --isa {isa}");
@@ -27,15 +28,6 @@ pub fn command(common: Common, words: &[&str]) -> String {
         line += &format!(" --threads {threads}");
     }
     line
-}
-
-/// A word as a shell takes it apart again.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
 }
 
 /// A path as a word; one that begins like an option does not stay so.
@@ -83,13 +75,15 @@ pub fn check_resume(given: &Path, verb: &str) -> Result<(), TrainError> {
     let shown = path(given);
     let is_run = |dir: &Path| dir.join(rundir::CONFIG).is_file();
     let kind = |dir: &Path| if dir.join(rundir::ORIGIN).exists() { "finetune" } else { "train" };
-    let resume = |dir: &Path| format!("baq {} --resume {}", kind(dir), quoted(&path(dir)));
+    let resume = |dir: &Path| format!("baq {} --resume {}", kind(dir), shell_word(&path(dir)));
     let refuse = |what: String| Err(TrainError::Input(format!("--resume {shown}: {what}")));
     if !given.exists() {
         let near = given.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
         let runs = runs_in(near.unwrap_or(Path::new(".")));
         return refuse(match runs.is_empty() {
-            true => format!("no such directory; begin a run there with baq {verb} --out {}", quoted(&shown)),
+            true => {
+                format!("no such directory; begin a run there with baq {verb} --out {}", shell_word(&shown))
+            }
             false => format!("no such directory; the runs beside it are {}", runs.join(", ")),
         });
     }
@@ -100,7 +94,7 @@ pub fn check_resume(given: &Path, verb: &str) -> Result<(), TrainError> {
             Some(run) => format!(
                 "expected the directory of a run, got a file; go on from the run's last checkpoint with: {}; or begin with this one: baq finetune --from {}",
                 resume(run),
-                quoted(&shown),
+                shell_word(&shown),
             ),
             None => "expected the directory of a run, got a file; name what baq train created".into(),
         });
@@ -111,7 +105,7 @@ pub fn check_resume(given: &Path, verb: &str) -> Result<(), TrainError> {
             (_, "train") => refuse(format!(
                 "a run of baq train, not of baq finetune; go on with: {}; or fine-tune what it has learnt: baq finetune --from {}",
                 resume(given),
-                quoted(&shown),
+                shell_word(&shown),
             )),
             _ => refuse(format!("a run of baq finetune, not of baq train; go on with: {}", resume(given))),
         };
@@ -151,7 +145,7 @@ mod tests {
     fn words_survive_a_shell() {
         let words =
             ["plain/path-1.hdf5", "", "with blank", "it's", "a\"b", "$HOME", "*", "~/x", "[8,8]", "a;b", "é"];
-        let line: Vec<String> = words.iter().map(|w| quoted(w)).collect();
+        let line: Vec<String> = words.iter().map(|w| shell_word(w)).collect();
         let script = format!("printf '%s\\n' {}", line.join(" "));
         let out = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
         let read: Vec<String> = String::from_utf8(out.stdout).unwrap().lines().map(String::from).collect();

@@ -155,10 +155,10 @@ pub fn longest_chain(needs: &[Vec<usize>], seconds: &[f64]) -> f64 {
 pub fn check_disk(dir: &Path, bytes: f64) -> Result<(), TrainError> {
     match crate::files::free_space(dir).map(|free| free as f64) {
         Some(free) if free < bytes => Err(TrainError::Input(format!(
-            "{}: expected {:.1} GB free for the study's runs, got {:.1} GB; make room, or choose another --out",
+            "{}: expected {:.0} MB free for the study's runs, got {:.0} MB; make room, or choose another --out",
             dir.display(),
-            bytes / 1e9,
-            free / 1e9
+            (bytes / 1e6).ceil(),
+            (free / 1e6).floor()
         ))),
         _ => Ok(()),
     }

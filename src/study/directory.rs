@@ -13,17 +13,20 @@
 //! machines work on it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use baq_datasets::Source;
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Cell, Graph, Kind, Resolve};
 use super::spec::Spec;
-use crate::checkpoint::atomic::{create_directories, write_atomic};
+use crate::checkpoint::atomic::{create_directories, is_temporary, write_atomic};
 use crate::config::{OfflineConfig, OnlineConfig};
 use crate::train::TrainError;
 use crate::train::conditions::COMMIT;
+use crate::train::data::EMBEDDED;
 use crate::train::lock;
 use crate::train::rundir;
 use crate::train::state::Saved;
@@ -57,7 +60,7 @@ pub struct Place {
 pub struct Data {
     /// as `--data` takes it
     pub file: String,
-    /// of the file; empty for what the program brings itself
+    /// as runs note it; empty for what the program brings itself
     pub sha256: String,
 }
 
@@ -105,14 +108,26 @@ impl Failure {
 }
 
 impl Data {
-    /// Reads the file once for its checksum.
-    pub fn of(file: String) -> Result<Data, TrainError> {
-        let path = Path::new(&file);
-        let sha256 = match path.is_file() {
-            true => Source::of_files(path, &[])?.sha256,
-            false => String::new(),
-        };
-        Ok(Data { file, sha256 })
+    /// What the program brings itself.
+    pub fn embedded() -> Data {
+        Data { file: EMBEDDED.into(), sha256: String::new() }
+    }
+}
+
+impl Place {
+    /// An error unless this process computes as the cells do.
+    pub fn check_arithmetic(&self, dir: &Path) -> Result<(), TrainError> {
+        let here = baq_kernels::active();
+        let Place { isa, numerics, .. } = self;
+        if (&**isa, &**numerics) == (here.isa.name(), here.numerics.name()) {
+            return Ok(());
+        }
+        Err(TrainError::Input(format!(
+            "{}: its cells were made with {isa}, {numerics}, this process uses {}, {}: they would not be comparable to the bit; say --isa {isa} --numerics {numerics}, or choose another --out",
+            dir.display(),
+            here.isa,
+            here.numerics
+        )))
     }
 }
 
@@ -127,8 +142,7 @@ impl Study {
         resolve: &R,
         redo: bool,
     ) -> Result<Study, TrainError> {
-        let files = place.data.iter().map(|(name, data)| (name.clone(), data.file.clone())).collect();
-        let graph = Graph::new(&spec, &files, resolve)?;
+        let graph = Graph::new(&spec, &place.data, resolve)?;
         let study = Study { dir: dir.to_path_buf(), spec, place, graph, text };
         if study.dir.join(STUDY).exists() {
             study.check_earlier()?;
@@ -143,7 +157,7 @@ impl Study {
                     shown.join(", ")
                 )));
             }
-        } else if dir.exists() && std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+        } else if !is_new(dir) {
             return Err(TrainError::Input(format!(
                 "{}: expected a new directory or that of a study, got one without {STUDY}; choose another --out",
                 dir.display()
@@ -170,8 +184,7 @@ impl Study {
         let origin = dir.join(STUDY).display().to_string();
         let spec = Spec::parse(&origin, &text, place.scale.as_deref())
             .map_err(|e| TrainError::Input(e.to_string()))?;
-        let files = place.data.iter().map(|(name, data)| (name.clone(), data.file.clone())).collect();
-        let graph = Graph::new(&spec, &files, resolve)?;
+        let graph = Graph::new(&spec, &place.data, resolve)?;
         Ok(Study { dir: dir.to_path_buf(), spec, place, graph, text })
     }
 
@@ -188,7 +201,8 @@ impl Study {
         // Last what makes the directory that of a study.
         for (name, text) in [(PLACE, place.as_str()), (STUDY, &self.text)] {
             let path = self.dir.join(name);
-            let write = create_directories(&self.dir).and_then(|()| write_atomic(&path, text.as_bytes()));
+            let write =
+                create_directories(&self.dir).and_then(|()| write_after_others(&path, text.as_bytes()));
             write.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))?;
         }
         Ok(())
@@ -269,20 +283,10 @@ impl Study {
                 self.spec.title()
             ));
         }
-        let arithmetic = |place: &Place| format!("{}, {}", place.isa, place.numerics);
-        if arithmetic(&earlier) != arithmetic(&self.place) {
-            return refuse(format!(
-                "its cells were made with {}, this process uses {}: they would not be comparable to the bit; say --isa {} --numerics {}, or choose another --out",
-                arithmetic(&earlier),
-                arithmetic(&self.place),
-                earlier.isa,
-                earlier.numerics
-            ));
-        }
+        earlier.check_arithmetic(&self.dir)?;
         for (name, data) in &self.place.data {
-            let Some(before) = earlier.data.get(name).filter(|before| before.sha256 != data.sha256) else {
-                continue;
-            };
+            let other = |before: &&Data| ![&*data.sha256, ""].contains(&&*before.sha256);
+            let Some(before) = earlier.data.get(name).filter(other) else { continue };
             return refuse(format!(
                 "{name}: {} has changed since the study began (sha256 {} then, {} now); put the file back, or choose another --out",
                 data.file, before.sha256, data.sha256
@@ -304,6 +308,26 @@ impl Study {
         };
         self.graph.cells.iter().filter(stale).map(Cell::name).collect()
     }
+}
+
+/// Whether nothing is there, or what a process leaves that ended before the directory was a study's.
+fn is_new(dir: &Path) -> bool {
+    let own = |name: &OsStr| name == PLACE || is_temporary(name);
+    match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.all(|entry| entry.is_ok_and(|entry| own(&entry.file_name()))),
+        Err(e) => e.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// Writes a file that another process, which is given the same study, may be writing too.
+fn write_after_others(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    for _ in 0..100 {
+        match write_atomic(path, bytes) {
+            Err(e) if e.kind() == ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(50)),
+            done => return done,
+        }
+    }
+    write_atomic(path, bytes)
 }
 
 /// The share of a run that is done.

@@ -115,7 +115,7 @@ struct MethodTable {
 struct Scale {
     seeds: Option<Spanned<u64>>,
     data: Option<Spanned<Vec<Spanned<String>>>>,
-    methods: Option<Vec<Spanned<String>>>,
+    methods: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     seeds_of: BTreeMap<Spanned<String>, Spanned<u64>>,
     #[serde(default)]
@@ -153,10 +153,8 @@ impl Source<'_> {
         }
         let hint = nearest(word.get_ref(), all.iter().copied());
         let hint = hint.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-        self.error(
-            word.span(),
-            format!("{what}: expected {}, got {}{hint}", all.join(" or "), word.get_ref()),
-        )
+        let all = if all.is_empty() { "one of none that there are".into() } else { all.join(" or ") };
+        self.error(word.span(), format!("{what}: expected {all}, got {}{hint}", word.get_ref()))
     }
 }
 
@@ -168,6 +166,9 @@ impl Spec {
             Ok(file) => file,
             Err(e) => return source.error(e.span().unwrap_or(0..0), e.message().replace('\n', ", ")),
         };
+        for (name, table) in &file.scale {
+            check_name(&source, "scale", name, table.span())?;
+        }
         let names: Vec<&str> = file.scale.keys().map(String::as_str).collect();
         let chosen = match scale {
             None => None,
@@ -193,7 +194,7 @@ impl Spec {
         if spec.methods.is_empty() {
             return source.error(0..text.len(), "method: expected at least one [[method]], got none");
         }
-        // Every scale must be right, not only the one asked for.
+        // What every scale names must be there, not only what the one does that is asked for.
         for (name, reduction) in &file.scale {
             reduction.get_ref().apply(name, &source, &spec)?;
         }
@@ -207,19 +208,11 @@ impl Spec {
 impl File {
     /// All but its methods.
     fn base(&self, source: &Source<'_>) -> Result<Spec, SpecError> {
-        let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         let name = self.name.get_ref();
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(fits) {
-            let what = format!("name: expected letters, digits, `-`, `_` and `.`, got \"{name}\"");
-            return source.error(self.name.span(), what);
-        }
+        check_name(source, "name", name, self.name.span())?;
         let mut offline = BTreeMap::new();
         for (name, table) in &self.offline {
-            if !name.chars().all(fits) {
-                let what =
-                    format!("offline: expected a name of letters, digits, `-` and `_`, got \"{name}\"");
-                return source.error(table.span(), what);
-            }
+            check_name(source, "offline", name, table.span())?;
             let OfflineTable { algo, preset, updates, set } = table.get_ref();
             check_algo(source, algo, preset.as_ref())?;
             let training = Training { updates: *updates, set: set.clone() };
@@ -227,6 +220,7 @@ impl File {
             offline.insert(name.clone(), base);
         }
         Ok(Spec {
+            origin: source.origin.into(),
             name: name.clone(),
             about: self.about.clone(),
             scale: None,
@@ -245,6 +239,10 @@ impl MethodTable {
         let label = &self.label;
         if label.get_ref().trim().is_empty() {
             return source.error(label.span(), "label: expected a name for tables, got nothing");
+        }
+        if label.get_ref().contains(char::is_control) {
+            let what = format!("label: expected text in one line, got {:?}", label.get_ref());
+            return source.error(label.span(), what);
         }
         if let Some(other) = spec.methods.iter().find(|m| m.label == *label.get_ref()) {
             let what = format!("label: {} is that of the method on line {} too", other.label, other.line);
@@ -308,8 +306,19 @@ impl Scale {
             spec.methods.iter_mut().filter(|m| m.label == *label.get_ref()).for_each(|m| m.seeds = Some(n));
         }
         if let Some(labels) = &self.methods {
+            let (span, labels) = (labels.span(), labels.get_ref());
             labels.iter().try_for_each(|label| source.known(label, &known, "methods"))?;
-            spec.methods.retain(|m| labels.iter().any(|label| *label.get_ref() == m.label));
+            let kept = |label: &String| labels.iter().any(|kept| kept.get_ref() == label);
+            spec.methods.retain(|m| kept(&m.label));
+            if spec.methods.is_empty() {
+                return source.error(span, "methods: expected at least one, got none");
+            }
+            for Method { label, against, .. } in &spec.methods {
+                if let Some(base) = against.as_ref().filter(|base| !kept(base)) {
+                    let what = format!("methods: expected `{base}` too, which `{label}` is compared with");
+                    return source.error(span, what);
+                }
+            }
         }
         let trainings: Vec<String> = spec.offline.keys().cloned().collect();
         let trainings: Vec<&str> = trainings.iter().map(String::as_str).collect();
@@ -341,6 +350,17 @@ impl Scale {
         };
         Ok(spec)
     }
+}
+
+/// A name that is part of a directory's.
+fn check_name(source: &Source<'_>, what: &str, name: &str, span: Range<usize>) -> Result<(), SpecError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.starts_with('.') || name.len() > 100 || !name.chars().all(fits) {
+        let what =
+            format!("{what}: expected letters, digits, `-`, `_` and `.`, at most 100 of them, got {name:?}");
+        return source.error(span, what);
+    }
+    Ok(())
 }
 
 fn text(word: Option<&Spanned<String>>) -> Option<String> {
@@ -476,6 +496,7 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
             ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
             ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected iql or IQL"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
+            ("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"", 27, "expected `IQL + BAQ` too"),
         ] {
             assert!(SHORT.contains(from), "{from}");
             let text = SHORT.replacen(from, to, 1);

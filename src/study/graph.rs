@@ -12,6 +12,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::directory::Data;
 use super::spec::{Base, Begin, Interaction, Method, Spec, Training};
 use crate::algo::Given;
 use crate::config::{Config, RunConfig};
@@ -102,14 +103,24 @@ impl Cell {
     }
 }
 
+/// How the folders of behaviour models begin.
+const MODEL: &str = "model.";
+/// File systems take 255 bytes, with what is put behind a name.
+const LONGEST_FOLDER: usize = 200;
+
 /// A training and a method may be called the same; they are at two places.
 fn place(kind: Kind, data: &str, label: &str, seed: u64) -> String {
+    format!("{}/{}/s{seed}", folder_name(data), folder(kind, label))
+}
+
+/// Of a training, a model or a method.
+pub fn folder(kind: Kind, label: &str) -> String {
     let before = match kind {
         Kind::Offline => "train.",
-        Kind::Model => "model.",
+        Kind::Model => MODEL,
         Kind::Finetune | Kind::Scratch => "",
     };
-    format!("{}/{before}{}/s{seed}", folder_name(data), folder_name(label))
+    format!("{before}{}", folder_name(label))
 }
 
 /// `IQL + BAQ` is `iql-baq`, `../x.hdf5` is `x`.
@@ -153,7 +164,7 @@ pub struct Graph {
 /// What is resolved once and shared by the seeds of a (data, method).
 struct Expansion<'a, R> {
     spec: &'a Spec,
-    files: &'a BTreeMap<String, String>,
+    data: &'a BTreeMap<String, Data>,
     resolve: &'a R,
     cells: Vec<Cell>,
     /// cells by place
@@ -161,31 +172,21 @@ struct Expansion<'a, R> {
 }
 
 impl Graph {
-    /// The cells of a study. `files` says for each of its data sets what `--data` is given. A method that cannot be run is
-    /// refused with its line.
+    /// The cells of a study, and where each of its data sets is. A method that cannot be run is refused with its line.
     pub fn new<R: Resolve>(
         spec: &Spec,
-        files: &BTreeMap<String, String>,
+        data: &BTreeMap<String, Data>,
         resolve: &R,
     ) -> Result<Graph, TrainError> {
-        let trained = spec.offline.keys().map(|name| place(Kind::Offline, "", name, 0));
-        let compared = spec.methods.iter().map(|m| place(Kind::Finetune, "", &m.label, 0));
-        for names in [spec.data.iter().map(|d| folder_name(d)).collect(), trained.chain(compared).collect()] {
-            let names: Vec<String> = names;
-            let twice = |(i, name): (usize, &String)| names[..i].contains(name);
-            if let Some(name) = names.iter().enumerate().find(|x| twice(*x)).map(|(_, name)| name) {
-                let what = format!(
-                    "two of its data sets or methods would share the folder {name}; name one otherwise"
-                );
-                return Err(refuse(spec, &what));
-            }
-        }
-        let mut all = Expansion { spec, files, resolve, cells: Vec::new(), known: BTreeMap::new() };
+        check_folders(spec)?;
+        let mut all = Expansion { spec, data, resolve, cells: Vec::new(), known: BTreeMap::new() };
         for data in &spec.data {
             for seed in 0..spec.seeds {
                 for method in spec.methods.iter().filter(|m| m.seeds.is_none_or(|n| seed < n)) {
                     all.method(data, seed, method).map_err(|e| {
-                        refuse(spec, &format!("method `{}`, line {}: {e}", method.label, method.line))
+                        let Spec { origin, .. } = spec;
+                        let Method { label, line, .. } = method;
+                        TrainError::Input(format!("{origin}, line {line}: method `{label}`: {e}"))
                     })?;
                 }
             }
@@ -204,8 +205,36 @@ impl Graph {
     }
 }
 
-fn refuse(spec: &Spec, what: &str) -> TrainError {
-    TrainError::Input(format!("study {}: {what}", spec.name))
+/// An error if a name makes no folder, or two names the same one.
+fn check_folders(spec: &Spec) -> Result<(), TrainError> {
+    let refuse = |what: String| Err(TrainError::Input(format!("{}: {what}", spec.origin)));
+    let of = |kind, word: &'static str, name: &String| (folder(kind, name), format!("{word} `{name}`"));
+    let data = spec.data.iter().map(|name| (folder_name(name), format!("data `{name}`")));
+    let trained = spec.offline.keys().map(|name| of(Kind::Offline, "offline", name));
+    let compared = spec.methods.iter().map(|m| of(Kind::Finetune, "method", &m.label));
+    let beside: [Vec<(String, String)>; 2] = [data.collect(), trained.chain(compared).collect()];
+    for names in beside {
+        for (i, (folder, what)) in names.iter().enumerate() {
+            if folder.len() > LONGEST_FOLDER {
+                let got = folder.len();
+                return refuse(format!(
+                    "{what}: expected a name for a folder of at most {LONGEST_FOLDER} letters, got {got}"
+                ));
+            }
+            if let Some((_, other)) = names[..i].iter().find(|(before, _)| before == folder) {
+                return refuse(format!(
+                    "{what} and {other} would share the folder {folder}; name one otherwise"
+                ));
+            }
+            // Of the behaviour models it is known only later what they are.
+            if what.starts_with("method") && folder.starts_with(MODEL) {
+                return refuse(format!(
+                    "{what}: folders that begin with {MODEL} are those of behaviour models; name it otherwise"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 impl<R: Resolve> Expansion<'_, R> {
@@ -285,7 +314,11 @@ impl<R: Resolve> Expansion<'_, R> {
     fn words(&self, data: &str, seed: u64, algo: &str, preset: Option<&str>) -> Vec<String> {
         let mut words = vec!["--algo".to_string(), algo.to_string()];
         words.extend(preset.iter().flat_map(|p| ["--preset".to_string(), p.to_string()]));
-        words.extend(["--data".to_string(), self.files[data].clone()]);
+        let Data { file, sha256 } = &self.data[data];
+        words.extend(["--data".to_string(), file.clone()]);
+        if !sha256.is_empty() {
+            words.extend(sets(&[format!("run.dataset_sha256={sha256}")]));
+        }
         words.extend(["--seed".to_string(), seed.to_string()]);
         words
     }
@@ -312,7 +345,7 @@ impl<R: Resolve> Expansion<'_, R> {
 }
 
 fn sets(set: &[String]) -> impl Iterator<Item = String> {
-    set.iter().flat_map(|s| ["--set".to_string(), s.clone()])
+    set.iter().map(|s| format!("--set={s}"))
 }
 
 fn interaction(online: &Interaction) -> Vec<String> {

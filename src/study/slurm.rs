@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::directory::Study;
-use super::graph::{Cell, Kind, folder_name};
+use super::graph::{Cell, folder};
 use crate::checkpoint::atomic::{create_directories, write_atomic};
+use crate::files::shell_word;
 use crate::train::TrainError;
 
 /// Slurm's usual bound on the tasks of an array.
@@ -48,23 +49,19 @@ pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainErr
     };
     let mut submit =
         String::from("#!/bin/bash\n# Submits the study; may be run again at any time.\nset -euo pipefail\n");
-    let _ = writeln!(submit, "cd {}\nmkdir -p logs", quoted(&folder.display().to_string()));
-    for array in arrays(study) {
+    let _ = writeln!(submit, "cd {}\nmkdir -p logs", shell_word(&folder.display().to_string()));
+    let arrays = arrays(study);
+    for (i, array) in arrays.iter().enumerate() {
         let script = format!("{}.sh", array.name);
-        save(&folder.join(&script), &text(study, submission, &array))?;
-        let after: Vec<String> = array.after.iter().map(|name| format!(":${{{}}}", variable(name))).collect();
+        save(&folder.join(&script), &text(study, submission, array))?;
+        let before = arrays.iter().enumerate().filter(|(_, other)| array.after.contains(&other.name));
+        let after: Vec<String> = before.map(|(j, _)| format!(":$job_{j}")).collect();
         let dependency = match after.is_empty() {
             true => String::new(),
             false => format!("--dependency=aftercorr{} --kill-on-invalid-dep=yes ", after.concat()),
         };
-        let _ = writeln!(submit, "{}=$(sbatch --parsable {dependency}{script})", variable(&array.name));
-        let _ = writeln!(
-            submit,
-            "echo \"${} {}: {} tasks\"",
-            variable(&array.name),
-            array.name,
-            array.tasks.len()
-        );
+        let _ = writeln!(submit, "job_{i}=$(sbatch --parsable {dependency}{script})");
+        let _ = writeln!(submit, "echo \"$job_{i} {}: {} tasks\"", array.name, array.tasks.len());
     }
     let path = folder.join("submit.sh");
     save(&path, &submit)?;
@@ -75,13 +72,9 @@ pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainErr
 fn arrays(study: &Study) -> Vec<Array> {
     let cells = &study.graph.cells;
     let name = |cell: &Cell, chunk: usize| {
-        let chunk = if chunk > 0 { format!("-{chunk}") } else { String::new() };
-        let kind = match cell.kind {
-            Kind::Offline => "train.",
-            Kind::Model => "model.",
-            Kind::Finetune | Kind::Scratch => "",
-        };
-        format!("{kind}{}{chunk}", folder_name(&cell.label))
+        // No folder's name has a plus.
+        let chunk = if chunk > 0 { format!("+{chunk}") } else { String::new() };
+        folder(cell.kind, &cell.label) + &chunk
     };
     let mut all: Vec<Array> = Vec::new();
     for (index, cell) in cells.iter().enumerate() {
@@ -118,9 +111,9 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
     {
         let _ = writeln!(out, "#SBATCH {option}");
     }
-    let words =
-        [&submission.program.display().to_string(), "study", "cell", &dir.display().to_string()].map(quoted);
-    let options: Vec<String> = submission.options.iter().map(|word| quoted(word)).collect();
+    let words = [&submission.program.display().to_string(), "study", "cell", &dir.display().to_string()]
+        .map(shell_word);
+    let options: Vec<String> = submission.options.iter().map(|word| shell_word(word)).collect();
     let _ = write!(
         out,
         r#"
@@ -148,18 +141,4 @@ exit $code
         options.join(" "),
     );
     out
-}
-
-/// A word that a shell takes for one.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
-    match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    }
-}
-
-fn variable(name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("job_{plain}")
 }

@@ -9,6 +9,8 @@ use crate::adapt::PLAIN;
 /// A study as its file has it, with one of its scales applied.
 #[derive(Clone, Debug)]
 pub struct Spec {
+    /// what errors call its file
+    pub origin: String,
     /// identifies it, and its directory
     pub name: String,
     /// the question in a sentence

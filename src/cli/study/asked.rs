@@ -9,11 +9,13 @@ use super::super::{Common, setup};
 use super::folder;
 use super::held::STUDIES;
 use super::resolve::Commands;
+use crate::config::RunConfig;
+use crate::env;
 use crate::study::directory::Data;
 use crate::study::{Place, Spec, Study, paper};
 use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;
-use crate::train::data::EMBEDDED;
+use crate::train::data::{self, EMBEDDED};
 
 /// Which study.
 #[derive(Clone, Debug, Args)]
@@ -41,9 +43,15 @@ impl Asked {
         let spec = Spec::parse(&origin, &text, self.scale.as_deref())
             .map_err(|e| TrainError::Input(e.to_string()))?;
         let beside = Path::new(&origin).parent().unwrap_or(Path::new(""));
-        let mut data = BTreeMap::new();
+        if let Some(folder) = self.data.as_ref().filter(|folder| !folder.is_dir()) {
+            let what = "expected a folder with the data sets of the study, found none";
+            return Err(TrainError::Input(format!("--data {}: {what}", folder.display())));
+        }
+        let (mut data, mut widths) = (BTreeMap::new(), BTreeMap::new());
         for name in &spec.data {
-            data.insert(name.clone(), self.data(name, beside)?);
+            let (found, width) = self.data(name, beside)?;
+            data.insert(name.clone(), found);
+            widths.extend(width.map(|width| (name.clone(), width)));
         }
         let here = baq_kernels::active();
         let place = Place {
@@ -54,7 +62,26 @@ impl Asked {
             data,
         };
         let out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));
-        Study::new(&out, (text, spec), place, &Commands(common), self.redo)
+        let study = Study::new(&out, (text, spec), place, &Commands(common), self.redo)?;
+        for cell in &study.graph.cells {
+            let run: RunConfig = cell.config.section();
+            let Some(width) = widths.get(&cell.data).filter(|_| !run.env.is_empty()) else { continue };
+            let spec = env::spec(&run.env)?;
+            if (spec.obs_dim, spec.act_dim) != *width {
+                return Err(TrainError::Input(format!(
+                    "{}: {}: expected data for {}, states of {} and actions of {}, got {} and {} in {}; name its environment with set = [\"run.env=ID\"]",
+                    study.spec.origin,
+                    cell.name(),
+                    spec.id,
+                    spec.obs_dim,
+                    spec.act_dim,
+                    width.0,
+                    width.1,
+                    run.dataset
+                )));
+            }
+        }
+        Ok(study)
     }
 
     /// The text of the study and what errors call it; a file comes before a study of the program of the same name.
@@ -74,22 +101,26 @@ impl Asked {
         Ok((self.study.clone(), text))
     }
 
-    /// Where a data set is, and its checksum: a path from the study's file, a name in the folder of `--data`, or, without
-    /// one, in the suite, where it need not be built yet.
-    fn data(&self, name: &str, beside: &Path) -> Result<Data, TrainError> {
+    /// Where a data set is, its checksum, and the widths of states and actions if it had to be read: a path from the study's
+    /// file, a name in the folder of `--data`, or, without one, in the suite, where it need not be built yet.
+    fn data(&self, name: &str, beside: &Path) -> Result<(Data, Option<(usize, usize)>), TrainError> {
         let path = match &self.data {
-            _ if name == EMBEDDED => return Data::of(name.into()),
+            _ if name == EMBEDDED => return Ok((Data::embedded(), None)),
             _ if name.contains('/') || name.ends_with(".hdf5") => beside.join(name),
             Some(folder) if !name.starts_with(PREFIX) => folder::find(folder, name)?,
-            _ => return of_suite(name),
+            _ => return Ok((of_suite(name)?, None)),
         };
-        match path.exists() {
-            true => Data::of(setup::absolute(&path.display().to_string())?),
-            false => Err(TrainError::Input(format!(
+        if !path.exists() {
+            return Err(TrainError::Input(format!(
                 "data {name}: expected a file, found none at {}; name a path in the study, or the folder with --data DIR",
                 path.display()
-            ))),
+            )));
         }
+        let file = setup::absolute(&path.display().to_string())?;
+        // All of it, as cells do: what cannot be read is refused before anything runs, and a folder has no other checksum.
+        let recording = data::read(Path::new(&file), true)?;
+        let widths = (recording.obs_dim(), recording.act_dim());
+        Ok((Data { file, sha256: recording.source.sha256 }, Some(widths)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `baq study cell`: begins or goes on with one run of a study.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -12,6 +12,7 @@ use crate::config::RunConfig;
 use crate::study::directory::Failure;
 use crate::study::{State, Study, local};
 use crate::train::TrainError;
+use crate::train::lock;
 use crate::train::rundir::{self, RunError};
 use crate::train::shelf::Shelf;
 
@@ -49,23 +50,29 @@ impl Cell {
         if study.state(cell) == State::Done {
             return Ok(Verdict::Done);
         }
+        study.place.check_arithmetic(&study.dir)?;
         study.note_failure(cell, None)?;
         let beside = if self.evaluate_beside.holds() { "on" } else { "off" };
         let beside = ["--evaluate-beside", beside].map(String::from);
         let shelf = Shelf::new(study.shared());
         let outcome = words(&study, cell)
             .and_then(|words| resolve::run(cell.kind.verb(), &[&beside[..], &words].concat(), common, shelf));
-        match &outcome {
-            // Somebody else makes it.
-            Err(TrainError::Run(RunError::InUse { .. })) => {}
-            Err(e) => {
-                let failure = Failure { code: Some(exit_code(e).into()), reason: e.to_string() };
-                study.note_failure(cell, Some(&failure))?;
+        if let Err(e) = &outcome {
+            if is_made_elsewhere(&study, cell, e) {
+                eprintln!("baq: {}: {e}; left to it", cell.name());
+                return Ok(Verdict::Interrupted);
             }
-            Ok(_) => {}
+            let failure = Failure { code: Some(exit_code(e).into()), reason: e.to_string() };
+            study.note_failure(cell, Some(&failure))?;
         }
         outcome
     }
+}
+
+/// Whether this error is that another process has come first.
+fn is_made_elsewhere(study: &Study, cell: &crate::study::Cell, e: &TrainError) -> bool {
+    let in_use = matches!(e, TrainError::Run(RunError::InUse { .. }));
+    in_use || lock::holder(&study.folder(cell)).is_some() || study.state(cell) == State::Done
 }
 
 /// What the command is given: everything, or where to go on.
@@ -73,17 +80,15 @@ fn words(study: &Study, cell: &crate::study::Cell) -> Result<Vec<String>, TrainE
     let run = study.folder(cell);
     let shown = run.display().to_string();
     let mut words = vec!["--quiet".to_string()];
+    let dataset = cell.config.section::<RunConfig>().dataset;
+    // The data may have been moved since; what they are is checked.
+    let moved = |run: &Path| match read_from(run) {
+        Some(file) if file == dataset => Vec::new(),
+        _ => vec!["--data".to_string(), dataset.clone()],
+    };
     if run.join(rundir::CONFIG).exists() {
         words.extend(["--resume".to_string(), shown]);
-        // The data may have been moved since; what they are is checked.
-        let began = crate::files::read_to_string(&run.join(rundir::CONFIG)).unwrap_or_default();
-        let dataset = cell.config.section::<RunConfig>().dataset;
-        let moved = !began.parse::<toml::Table>().is_ok_and(|t| {
-            t.get("run").and_then(|run| run.get("dataset")).and_then(|d| d.as_str()) == Some(&dataset)
-        });
-        if moved {
-            words.extend(["--data".to_string(), dataset]);
-        }
+        words.extend(moved(&run));
         return Ok(words);
     }
     words.extend(cell.words.iter().cloned());
@@ -98,7 +103,23 @@ fn words(study: &Study, cell: &crate::study::Cell) -> Result<Vec<String>, TrainE
                 cell.name()
             )));
         }
-        words.extend([option.to_string(), study.folder(origin).display().to_string()]);
+        let origin = study.folder(origin);
+        words.extend([option.to_string(), origin.display().to_string()]);
+        if option == "--from" {
+            let moved = moved(&origin);
+            let sha256 = &study.place.data[&cell.data].sha256;
+            if !moved.is_empty() && !sha256.is_empty() {
+                words.push(format!("--set=run.dataset_sha256={sha256}"));
+            }
+            words.extend(moved);
+        }
     }
     Ok(words)
+}
+
+/// Where a run has read its data.
+fn read_from(run: &Path) -> Option<String> {
+    let config = crate::files::read_to_string(&run.join(rundir::CONFIG)).ok()?;
+    let config: toml::Table = config.parse().ok()?;
+    Some(config.get("run")?.get("dataset")?.as_str()?.to_string())
 }

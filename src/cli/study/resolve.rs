@@ -72,13 +72,16 @@ mod tests {
     use baq_kernels::Numerics;
 
     use super::*;
+    use crate::study::directory::Data;
     use crate::study::{Cell, Graph, Kind, Spec, cost, paper};
 
     fn cells(name: &str, text: &str, scale: Option<&str>) -> Graph {
         let common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: false };
         let spec = Spec::parse(name, text, scale).unwrap_or_else(|e| panic!("{e}"));
-        let file = |data: &String| (data.clone(), format!("/data/{data}-v2.hdf5"));
-        let files: BTreeMap<String, String> = spec.data.iter().map(file).collect();
+        let file = |data: &String| {
+            (data.clone(), Data { file: format!("/data/{data}-v2.hdf5"), sha256: String::new() })
+        };
+        let files: BTreeMap<String, Data> = spec.data.iter().map(file).collect();
         Graph::new(&spec, &files, &Commands(common)).unwrap_or_else(|e| panic!("{name} {scale:?}: {e}"))
     }
 

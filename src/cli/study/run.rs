@@ -10,6 +10,7 @@ use super::super::learn::cores;
 use super::super::{Common, Outcome, Verdict, hints};
 use super::asked::Asked;
 use super::plan;
+use crate::files::shell_word;
 use crate::study::local::{self, Manner, Peaks};
 use crate::study::memory::Memory;
 use crate::study::slurm::{self, Submission};
@@ -146,7 +147,7 @@ impl Run {
         };
         let script = slurm::write(study, &submission)?;
         if self.dry_run {
-            println!("scripts: {}; submit them with: bash {0}", script.display());
+            println!("scripts: {0}; submit them with: bash {0}", shell_word(&script.display().to_string()));
             return Ok(Verdict::Done);
         }
         let status = Command::new("bash").arg(&script).status();

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::super::{Common, Outcome, Verdict};
 use super::held::Held;
+use crate::files::shell_word;
 use crate::study::State;
 
 /// Look at a study.
@@ -56,7 +57,12 @@ impl Status {
                 State::Begun(share, Some(by)) => format!("{:.0} %, process {by} works on it", 100.0 * share),
                 State::Begun(share, None) => format!("{:.0} %, nobody works on it", 100.0 * share),
                 State::Failed(f) => {
-                    format!("failed: {}\n{:>6}log: tail {}", f.reason, "", study.log(cell).display())
+                    format!(
+                        "failed: {}\n{:>6}log: tail {}",
+                        f.reason,
+                        "",
+                        shell_word(&study.log(cell).display().to_string())
+                    )
                 }
                 State::Done if self.all => "done".into(),
                 State::Waiting if self.all => "waiting".into(),
