@@ -7,8 +7,9 @@ use baq_datasets::{Format, Layout, TimeLimit, write};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::suite::ready;
 use super::{Common, Outcome, Verdict, hints, new_file};
-use crate::suite::{self, PREFIX};
+use crate::suite::PREFIX;
 use crate::train::TrainError;
 use crate::train::data::EMBEDDED;
 
@@ -99,7 +100,7 @@ impl Convert {
         let named = self.input.to_string_lossy();
         Ok(match self.input == Path::new(EMBEDDED) {
             true => convert::read_embedded(&options)?,
-            false if named.starts_with(PREFIX) => convert::read(&suite::ready(&named)?, &options)?,
+            false if named.starts_with(PREFIX) => convert::read(&ready(&named)?, &options)?,
             false => convert::read(&self.input, &options)?,
         })
     }

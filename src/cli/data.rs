@@ -7,10 +7,11 @@ use clap::{Args, Subcommand};
 
 use super::convert::Convert;
 use super::setup::{self, RunArgs};
+use super::suite::ready;
 use super::{Common, Outcome, Verdict, hints, names};
 use crate::config::{AutoOr, DataConfig};
 use crate::env;
-use crate::suite::{self, PREFIX};
+use crate::suite::PREFIX;
 use crate::train::TrainError;
 use crate::train::data;
 
@@ -65,7 +66,7 @@ impl Inspect {
     fn summary(&self) -> Result<Summary, TrainError> {
         let (named, file) = (self.file.to_string_lossy(), self.file.clone());
         let of_suite = named.starts_with(PREFIX);
-        let file = if of_suite { suite::ready(&named)? } else { file };
+        let file = if of_suite { ready(&named)? } else { file };
         let spec = match (&self.env, of_suite) {
             (Some(env), _) => Some(env::spec(env)?),
             (None, true) => setup::task(&named)?.known(),

@@ -7,13 +7,14 @@ use baq_kernels::Numerics;
 use clap::Args;
 
 use super::Common;
+use super::suite::ready;
 use crate::adapt::Method;
 use crate::config::value::FieldValue as _;
 use crate::config::{
     AutoOr, Config, ConfigError, MujocoConfig, RunConfig, Section as _, nearest, presets, resolve_over,
 };
 use crate::env;
-use crate::suite::{self, PREFIX, Suite};
+use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;
 use crate::train::conditions;
 use crate::train::data::{self, Dataset, EMBEDDED, Task};
@@ -269,7 +270,7 @@ pub fn load_from(shelf: Option<&Shelf>, config: &Config) -> Result<Dataset, Trai
     if !run.dataset.starts_with(PREFIX) {
         return read(config);
     }
-    let file = suite::ready(&run.dataset)?;
+    let file = ready(&run.dataset)?;
     let mut there = config.clone();
     there.put(RunConfig { dataset: absolute(&file.to_string_lossy())?, ..run.clone() });
     let mut dataset = read(&there)?;

@@ -341,16 +341,18 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Asks a process to save and end.
 #[cfg(unix)]
-fn interrupt(process: u32) {
+pub fn interrupt(process: u32) {
     // One that has ended already needs no signal.
     if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, Signal::TERM);
     }
 }
 
+/// Asks a process to save and end.
 #[cfg(not(unix))]
-fn interrupt(_: u32) {}
+pub fn interrupt(_: u32) {}
 
 /// From now on this process is asked to save when the one that started it ends; an error if it has ended already.
 pub fn die_with(parent: u32) -> Result<(), TrainError> {

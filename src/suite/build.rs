@@ -351,6 +351,22 @@ pub fn unbuilt(name: &str) -> Result<Option<u64>, TrainError> {
     Ok((!there).then_some(recorded.bytes))
 }
 
+/// Instruction set and numerics of the training that a data set `suite:NAME` comes from, if it is still to be built and this
+/// process has others.
+pub fn trained_otherwise(name: &str) -> Result<Option<(String, String)>, TrainError> {
+    if unbuilt(name)?.is_none() {
+        return Ok(None);
+    }
+    let suite = Suite::here()?;
+    let name = suite.find(name)?;
+    let recipe = suite.recipe(&name);
+    let run: RunConfig = recipe.config(&suite.origin(&name.task))?.section();
+    let here = baq_kernels::active();
+    let of_training = |trained: &Trained| (trained.isa.clone(), run.numerics.clone());
+    let then = recipe.trained.as_ref().filter(|_| name.kind == Kind::MediumReplay).map(of_training);
+    Ok(then.filter(|(isa, numerics)| (&**isa, &**numerics) != (here.isa.name(), here.numerics.name())))
+}
+
 /// Bytes of the file of a data set `suite:NAME`, there or not.
 pub fn bytes(name: &str) -> Result<u64, TrainError> {
     let suite = Suite::here()?;

@@ -11,6 +11,6 @@ pub mod place;
 pub mod recipe;
 pub mod replay;
 
-pub use build::{Builder, bytes, ready, unbuilt};
+pub use build::{Builder, bytes, ready, trained_otherwise, unbuilt};
 pub use catalogue::{Name, PREFIX, Suite};
 pub use recipe::Recipe;

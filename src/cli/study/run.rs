@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::super::learn::cores;
+use super::super::suite::ready;
 use super::super::{Common, Outcome, Verdict, hints};
 use super::asked::Asked;
 use super::plan;
@@ -15,7 +16,7 @@ use crate::study::local::{self, Manner, Peaks};
 use crate::study::memory::Memory;
 use crate::study::slurm::{self, Submission};
 use crate::study::{State, Study, cost};
-use crate::suite::{self, PREFIX};
+use crate::suite::PREFIX;
 use crate::train::TrainError;
 use crate::train::progress::Stop;
 
@@ -79,7 +80,7 @@ impl Run {
         if !self.dry_run {
             // Once and here, with its progress, rather than in the first cell that needs it.
             for data in study.place.data.values().filter(|data| data.file.starts_with(PREFIX)) {
-                suite::ready(&data.file)?;
+                ready(&data.file)?;
             }
         }
         match self.on {

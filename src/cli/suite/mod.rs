@@ -2,11 +2,14 @@
 
 mod adopt;
 mod figures;
+mod ready;
 mod train;
 
 use baq_kernels::Isa;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+
+pub use ready::ready;
 
 use super::{Common, Outcome, Verdict};
 use crate::suite::place::{self, DATA, Found};
