@@ -1,7 +1,6 @@
 //! Lying bars with intervals, one row a name.
 
-use super::axis;
-use super::canvas::{Anchor, Canvas, Chart, Dash, GRID, INK, MUTED};
+use super::canvas::{Anchor, Canvas, Chart, Dash, INK, MUTED};
 use super::font::{fitted, text_width};
 use super::frame::{Frame, Heading, MARGIN, Scale, TEXT, drawable, extent};
 use super::plot::colour;
@@ -78,11 +77,7 @@ impl Chart for Bars {
         let pad = 0.03 * (high - low);
         let piece = [if low < 0.0 { low - pad } else { low }, high + pad, frame.left, frame.right];
         let scale = Scale::new(vec![piece]);
-        let wanted = (((piece[3] - piece[2]) / 60.0) as usize).max(1);
-        for (value, _) in axis::ticks(piece[0], piece[1], wanted) {
-            let x = scale.pixel(value);
-            canvas.line(&[(x, frame.top), (x, frame.bottom)], GRID, 1.0, Dash::Solid);
-        }
+        frame.x_grid(canvas, piece);
         let pitch = (frame.bottom - frame.top) / self.bars.len().max(1) as f64;
         for (i, bar) in self.bars.iter().enumerate() {
             bar.draw(canvas, &scale, frame.top + (i as f64 + 0.5) * pitch, (pitch * 0.66).min(18.0));
@@ -126,6 +121,7 @@ impl Bar {
 
 #[cfg(test)]
 mod tests {
+    use super::super::canvas::GRID;
     use super::*;
 
     fn bars(values: &[f64]) -> Bars {
@@ -147,6 +143,29 @@ mod tests {
         let mut both = [bars(&[5.0]), bars(&[-2.0])];
         Bars::share_axis(&mut both);
         assert_eq!(both.map(|b| b.range), [Some((-3.0, 6.0)); 2]);
+    }
+
+    #[test]
+    fn gridlines_stand_over_the_labels() {
+        let mut all = bars(&[0.3]);
+        (all.bars[0].interval, all.range) = (None, Some((0.0, 0.62)));
+        for width in (300..900).step_by(40) {
+            let svg = all.svg(width, 120);
+            // x, height and colour of every upright line.
+            let upright = svg.split("<polyline points=\"").skip(1).filter_map(|mark| {
+                let (points, rest) = mark.split_once('"')?;
+                let (from, to) = points.split_once(' ')?;
+                let ((x, top), (other, foot)) = (from.split_once(',')?, to.split_once(',')?);
+                let height = foot.parse::<f64>().ok()? - top.parse::<f64>().ok()?;
+                (x == other).then(|| (x.to_string(), height, rest.contains(GRID)))
+            });
+            let upright: Vec<(String, f64, bool)> = upright.collect();
+            let of = |wanted: &dyn Fn(&(String, f64, bool)) -> bool| -> Vec<&str> {
+                upright.iter().filter(|line| wanted(line)).map(|line| line.0.as_str()).collect()
+            };
+            let (grid, ticks) = (of(&|line| line.2), of(&|line| (line.1 - 4.0).abs() < 0.2));
+            assert!(grid == ticks && grid.len() > 1, "{width} px: lines {grid:?}, labels {ticks:?}");
+        }
     }
 
     #[test]

@@ -124,14 +124,20 @@ impl Frame {
         frame
     }
 
+    /// Upright lines at the ticks of x.
+    pub(super) fn x_grid(&self, canvas: &mut Canvas, piece: [f64; 4]) {
+        for (value, _) in x_places(piece) {
+            let x = x_pixel(value, piece);
+            canvas.line(&[(x, self.top), (x, self.bottom)], GRID, 1.0, Dash::Solid);
+        }
+    }
+
     pub(super) fn x_ticks(&self, canvas: &mut Canvas, piece: [f64; 4], without_zero: bool) {
-        let wanted = (((piece[3] - piece[2]) / 85.0) as usize).max(1);
-        for (value, label) in axis::ticks(piece[0], piece[1], wanted) {
+        for (value, label) in x_places(piece) {
             if without_zero && value == 0.0 {
                 continue;
             }
-            let t = (value - piece[0]) / (piece[1] - piece[0]);
-            let x = piece[2] + t * (piece[3] - piece[2]);
+            let x = x_pixel(value, piece);
             canvas.line(&[(x, self.bottom), (x, self.bottom + 4.0)], MUTED, 1.0, Dash::Solid);
             // The outermost labels must not be cut off by the edge.
             let half = text_width(&label, TEXT) / 2.0;
@@ -152,6 +158,34 @@ impl Frame {
     }
 }
 
+/// Ticks of x, for lines and labels alike: as many as have room for their labels.
+fn x_places(piece: [f64; 4]) -> Vec<(f64, String)> {
+    axis::ticks(piece[0], piece[1], (((piece[3] - piece[2]) / 85.0) as usize).max(1))
+}
+
+fn x_pixel(value: f64, [from, to, left, right]: [f64; 4]) -> f64 {
+    left + (value - from) / (to - from) * (right - left)
+}
+
+/// Space that stands for a legend's entry before its name, and behind the name.
+const KEY: f64 = 26.0;
+const BEHIND: f64 = 16.0;
+
+/// Widths of the columns that a legend's entries stand in, row by row: of as many as fit.
+pub(super) fn legend_columns(legend: &[LegendEntry], right: f64) -> Vec<f64> {
+    let width = |entry: &LegendEntry| KEY + text_width(&legend_name(entry, right), TEXT) + BEHIND;
+    let widths: Vec<f64> = legend.iter().map(width).collect();
+    let columns = |n: usize| -> Vec<f64> {
+        (0..n).map(|c| widths.iter().skip(c).step_by(n).copied().fold(0.0, f64::max)).collect()
+    };
+    let fit = |columns: &Vec<f64>| columns.iter().sum::<f64>() <= right + BEHIND - MARGIN;
+    (2..=legend.len()).rev().map(columns).find(fit).unwrap_or_else(|| columns(1))
+}
+
+fn legend_name(entry: &LegendEntry, right: f64) -> String {
+    fitted(&entry.0, TEXT, right - MARGIN - KEY)
+}
+
 impl Heading<'_> {
     /// Draws it and says how far down it reaches.
     pub(super) fn draw(&self, canvas: &mut Canvas, right: f64) -> f64 {
@@ -167,14 +201,14 @@ impl Heading<'_> {
         }
         if !self.legend.is_empty() {
             top += 22.0;
-            let mut x = MARGIN;
-            for (name, colour, mark) in self.legend {
-                let name = &fitted(name, TEXT, right - MARGIN - 26.0);
-                let width = 26.0 + text_width(name, TEXT) + 16.0;
-                if x + width > right + 16.0 && x > MARGIN {
-                    x = MARGIN;
+            let columns = legend_columns(self.legend, right);
+            for (i, entry) in self.legend.iter().enumerate() {
+                let column = i % columns.len();
+                if i > 0 && column == 0 {
                     top += 19.0;
                 }
+                let x = MARGIN + columns[..column].iter().sum::<f64>();
+                let (_, colour, mark) = entry;
                 let line = [(x, top), (x + 20.0, top)];
                 match mark {
                     Mark::Line(dash) => canvas.line(&line, colour, 2.5, *dash),
@@ -188,8 +222,7 @@ impl Heading<'_> {
                         );
                     }
                 }
-                canvas.text(name, (x + 26.0, top), TEXT, INK, Anchor::Left);
-                x += width;
+                canvas.text(&legend_name(entry, right), (x + KEY, top), TEXT, INK, Anchor::Left);
             }
         }
         if !self.y_label.is_empty() {
@@ -201,7 +234,7 @@ impl Heading<'_> {
 }
 
 /// Breaks text into lines that fit.
-fn wrapped(text: &str, size: f64, width: f64) -> Vec<String> {
+pub(super) fn wrapped(text: &str, size: f64, width: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
         let Some(last) = lines.last_mut() else {

@@ -1,8 +1,8 @@
 //! Several charts under one title and one legend.
 
 use super::canvas::{Anchor, Canvas, Chart, INK, MUTED};
-use super::font::{fitted, text_width};
-use super::frame::{Heading, LegendEntry, Mark, TEXT};
+use super::font::fitted;
+use super::frame::{Heading, LegendEntry, MARGIN, Mark, TEXT, legend_columns, wrapped};
 use super::plot::{colour, dash};
 
 /// Charts in a grid.
@@ -48,13 +48,11 @@ impl Panels {
         let (width, height) = self.size;
         let down = self.panels.len().div_ceil(across) as u32;
         let whole_width = (width * across as u32).max(LEAST_WIDTH);
-        // What stands above them, at its longest: text wraps, so a reserve of a line each.
-        let room = f64::from(whole_width) - 60.0;
-        let lines = |text: f64| (text / room).ceil();
-        let names = self.legend.iter().map(|(name, _)| name).chain(Some(&self.band));
-        let legend: f64 = names.map(|name| text_width(name, TEXT) + 42.0).sum();
-        let above =
-            TITLE + 19.0 * (lines(text_width(&self.caption, TEXT) * 1.05) + lines(legend * 1.1)) + 14.0;
+        // What stands above them.
+        let (right, legend) = (f64::from(whole_width) - EDGE, self.entries());
+        let lines = wrapped(&self.caption, TEXT, right - MARGIN).len();
+        let rows = legend.len().div_ceil(legend_columns(&legend, right).len());
+        let above = TITLE + 19.0 * (lines + rows) as f64 + 14.0;
         (whole_width, above as u32 + down * (height + NAME as u32))
     }
 }
@@ -84,5 +82,42 @@ impl Chart for Panels {
             canvas.text(&name, (x + 14.0, y + NAME / 2.0), HEADING, INK, Anchor::Left);
             canvas.chart(chart.as_ref(), (x, y + NAME), (width, height - NAME));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_the_legend_stand_in_columns() {
+        let names =
+            ["IQL", "IQL + SO2, as published", "BAQ", "a", "CQL + BAQ", "WSRL", "RLPD of ten critics"];
+        let panels = Panels {
+            title: "t".into(),
+            caption: String::new(),
+            legend: names.iter().map(|name| name.to_string()).zip(0..).collect(),
+            band: "95 % interval".into(),
+            columns: 1,
+            size: (420, 200),
+            panels: Vec::new(),
+        };
+        let (width, height) = panels.whole();
+        let svg = panels.svg(width, height);
+        // Rows by their height, each with the places of its names.
+        let mut rows: Vec<(&str, Vec<&str>)> = Vec::new();
+        for name in names.iter().chain([&"95 % interval"]) {
+            let (before, _) = svg.split_once(&format!(">{name}<")).unwrap();
+            let of = |key: &str| before.rsplit_once(key).unwrap().1.split('"').next().unwrap();
+            let (x, y) = (of(" x=\""), of(" y=\""));
+            match rows.last_mut().filter(|row| row.0 == y) {
+                Some(row) => row.1.push(x),
+                None => rows.push((y, vec![x])),
+            }
+        }
+        assert!(rows.len() > 1, "{rows:?}");
+        assert!(rows.iter().all(|row| rows[0].1.starts_with(&row.1)), "{rows:?}");
+        let foot: f64 = rows[rows.len() - 1].0.parse().unwrap();
+        assert!(foot + 10.0 < f64::from(height), "{foot} of {height}");
     }
 }
