@@ -57,11 +57,7 @@ impl Table {
 
     /// As Markdown.
     pub fn markdown(&self) -> String {
-        let escaped = |text: &str| {
-            let text =
-                text.replace('\\', "\\\\").replace('|', "\\|").replace('<', "&lt;").replace('*', "\\*");
-            text.replace('\n', "<br>")
-        };
+        let escaped = markdown_escaped;
         let row = |cells: &Vec<String>| {
             format!("| {} |\n", cells.iter().map(|c| escaped(c)).collect::<Vec<_>>().join(" | "))
         };
@@ -185,6 +181,20 @@ fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     lines
 }
 
+/// Brackets stay as they are, which intervals have, unless they would make a link.
+fn markdown_escaped(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '\\' | '`' | '*' | '_' | '|' | '$' | '~' | '#' => format!("\\{c}"),
+        '&' => "&amp;".into(),
+        '<' => "&lt;".into(),
+        '>' => "&gt;".into(),
+        '\n' => "<br>".into(),
+        other => other.to_string(),
+    };
+    let text: String = text.chars().map(escaped).collect();
+    ["](", "][", "]:"].iter().fold(text, |text, link| text.replace(link, &format!("\\{link}")))
+}
+
 /// A row of a `tabular`, with one more for each further line of its cells.
 fn tex_row(cells: &[String]) -> String {
     let height = cells.iter().map(|cell| cell.lines().count()).max().unwrap_or(0);
@@ -206,14 +216,75 @@ fn tex_escaped(text: &str) -> String {
         '^' => "\\textasciicircum{}".into(),
         '<' => "$<$".into(),
         '>' => "$>$".into(),
-        // At the beginning of a line a bracket would belong to the line break before it.
-        '[' => "{[}".into(),
+        // At the beginning of a line the first two would belong to the line break before it; two of the others make one sign.
+        '[' | '*' | '`' | '\'' => format!("{{{c}}}"),
+        // In the usual fonts others stand in their places.
+        '|' => "\\textbar{}".into(),
+        '"' => "\\texttt{\\char34}".into(),
         '\u{b1}' => "$\\pm$".into(),
         '\u{2212}' => "$-$".into(),
         '\u{2265}' => "$\\geq$".into(),
-        '\u{2013}' => "--".into(),
+        '\u{2264}' => "$\\leq$".into(),
+        '\u{2013}' => "\\textendash{}".into(),
         '\n' => " ".into(),
         other => other.to_string(),
     };
-    text.chars().map(escaped).collect()
+    text.chars().map(escaped).collect::<String>().replace("--", "-{-}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(labels: &[&str]) -> Table {
+        let rows = labels.iter().map(|label| vec![label.to_string(), "1.0\n[0.5, 1.5]".into()]);
+        let block =
+            Block { heading: "h".into(), heads: vec!["data".into(), "IQL".into()], rows: rows.collect() };
+        Table {
+            title: "t".into(),
+            about: "what [z]: asks".into(),
+            facts: "f".into(),
+            legend: Vec::new(),
+            notes: Vec::new(),
+            blocks: vec![block],
+        }
+    }
+
+    #[test]
+    fn latex_prints_names_as_they_are() {
+        let tex = table(&["plain", "*BAQ", "[z]", "a|b", "\"q\"", "a--b", "``c''", "\u{2264} 3"]).tex();
+        for row in [
+            "\\\\\n{*}BAQ &",
+            "\\\\\n{[}z] &",
+            "a\\textbar{}b &",
+            "\\texttt{\\char34}q\\texttt{\\char34} &",
+            "a-{-}b &",
+            "{`}{`}c{'}{'} &",
+            "$\\leq$ 3 &",
+        ] {
+            assert!(tex.contains(row), "{row} in\n{tex}");
+        }
+    }
+
+    #[test]
+    fn markdown_shows_names_as_they_are() {
+        let all = ["a_b_c", "`code`", "[z](u)", "$x$", "&lt;", "<b>", "*BAQ*", "a|b", "~~old~~", "a\\b"];
+        let markdown = table(&all).markdown();
+        for row in [
+            "| a\\_b\\_c |",
+            "| \\`code\\` |",
+            "| [z\\](u) |",
+            "| \\$x\\$ |",
+            "| &amp;lt; |",
+            "| &lt;b&gt; |",
+            "| \\*BAQ\\* |",
+            "| a\\|b |",
+            "| \\~\\~old\\~\\~ |",
+            "| a\\\\b |",
+            "what [z\\]: asks",
+            "| 1.0<br>[0.5, 1.5] |",
+        ] {
+            assert!(markdown.contains(row), "{row} in\n{markdown}");
+        }
+    }
 }
