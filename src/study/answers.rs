@@ -7,6 +7,8 @@ use super::statistics::{self as st, Difference, Estimate, Interval};
 
 /// The score of D4RL's expert, short of which the optimality gap counts.
 const EXPERT: f64 = 100.0;
+/// Why runs are in no mean.
+pub(super) const RAW: &str = "raw returns beside normalised scores";
 /// Lines about single runs; of more, only their number is told.
 const MOST_LINES: usize = 12;
 
@@ -38,8 +40,41 @@ pub struct Cell {
     pub summary: Option<Summary>,
     /// To the base, over the seeds that both have.
     pub difference: Option<Difference>,
+    /// Of the difference.
+    pub bounds: Bounds,
     /// What the paper gives: mean and standard deviation.
     pub paper: Option<(f64, Option<f64>)>,
+}
+
+/// What censored runs leave of a difference to the base.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bounds {
+    /// Whether runs of the method are censored: it may be greater.
+    above: bool,
+    /// Whether runs of the base are: it may be less.
+    below: bool,
+    /// Pairs in which one run at least is.
+    pub pairs: usize,
+}
+
+impl Bounds {
+    /// The sign of a difference that is a bound: of at least, of at most, or `?` of one that is bounded on neither side.
+    pub fn mark(self) -> Option<&'static str> {
+        match (self.above, self.below) {
+            (false, false) => None,
+            (true, false) => Some("\u{2265}"),
+            (false, true) => Some("\u{2264}"),
+            (true, true) => Some("?"),
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self {
+            above: self.above || other.above,
+            below: self.below || other.below,
+            pairs: self.pairs + other.pairs,
+        }
+    }
 }
 
 /// The runs of a cell.
@@ -68,8 +103,14 @@ pub struct Overall {
     pub iqm: Option<Estimate>,
     /// Optimality gap to the score of an expert, 100.
     pub gap: Option<Estimate>,
+    /// Its runs on them.
+    pub runs: usize,
+    /// Those that ended before what the metric is the time of.
+    pub censored: usize,
     /// To the base, over the runs that both have.
     pub difference: Option<Difference>,
+    /// Of the difference.
+    pub bounds: Bounds,
     /// Probability that a run is better than one of the base.
     pub improvement: Option<Estimate>,
     /// Data sets on which it is better than the base, and those on which both have runs of one seed.
@@ -103,8 +144,10 @@ impl<'a> Answers<'a> {
         }
         for row in 0..results.data.len() {
             for column in 0..results.methods.len() {
-                let differences = answers.differences(row, column);
-                answers.cells[row][column].difference = st::difference(&[differences]);
+                let difference = st::difference(&[answers.differences(row, column)]);
+                let bounds = answers.bounds(row, column);
+                let cell = &mut answers.cells[row][column];
+                (cell.difference, cell.bounds) = (difference, bounds);
             }
         }
         let comparable = answers.comparable();
@@ -147,15 +190,25 @@ impl<'a> Answers<'a> {
         cell
     }
 
-    /// Value minus the base's, for each seed that both have.
-    fn differences(&self, row: usize, column: usize) -> Vec<f64> {
+    /// Value and the base's, for each seed that both have.
+    fn pairs(&self, row: usize, column: usize) -> Vec<(Value, Value)> {
         let Some(base) = self.base(column) else { return Vec::new() };
         let (of, base) = (&self.cells[row][column].runs, &self.cells[row][base].runs);
-        let paired = of.iter().filter_map(|(seed, value)| {
-            let other = base.iter().find(|(s, _)| s == seed)?;
-            Some(value.value - other.1.value)
-        });
-        paired.collect()
+        let other = |seed: &u64| base.iter().find(|(s, _)| s == seed).map(|(_, value)| *value);
+        of.iter().filter_map(|(seed, value)| Some((*value, other(seed)?))).collect()
+    }
+
+    fn differences(&self, row: usize, column: usize) -> Vec<f64> {
+        self.pairs(row, column).iter().map(|(value, base)| value.value - base.value).collect()
+    }
+
+    fn bounds(&self, row: usize, column: usize) -> Bounds {
+        let of = |(value, base): (Value, Value)| Bounds {
+            above: value.censored,
+            below: base.censored,
+            pairs: usize::from(value.censored || base.censored),
+        };
+        self.pairs(row, column).into_iter().map(of).fold(Bounds::default(), Bounds::and)
     }
 
     /// Whether values on different data sets are in one unit.
@@ -172,7 +225,10 @@ impl<'a> Answers<'a> {
     fn overall(&self, column: usize, comparable: bool) -> Overall {
         let filled = |column: usize| self.cells.iter().map(move |row| row[column].values());
         let strata: Vec<Vec<f64>> = filled(column).filter(|values| !values.is_empty()).collect();
-        let mut overall = Overall { data: strata.len(), ..Overall::default() };
+        let runs = || self.cells.iter().flat_map(|row| &row[column].runs);
+        let censored = runs().filter(|(_, v)| v.censored).count();
+        let mut overall =
+            Overall { data: strata.len(), runs: runs().count(), censored, ..Overall::default() };
         if !comparable || strata.is_empty() {
             return overall;
         }
@@ -201,6 +257,7 @@ impl<'a> Answers<'a> {
         let differences: Vec<Vec<f64>> = differences.filter(|d| !d.is_empty()).collect();
         let sign = if self.metric.lower_is_better() { -1.0 } else { 1.0 };
         overall.difference = st::difference(&differences);
+        overall.bounds = self.cells.iter().map(|row| row[column].bounds).fold(Bounds::default(), Bounds::and);
         let better = differences.iter().filter(|d| sign * st::mean(d) > 0.0).count();
         overall.better = (!differences.is_empty()).then_some((better, differences.len()));
         let both = self.cells.iter().map(|row| (row[column].values(), row[base].values()));
@@ -246,16 +303,19 @@ impl Cell {
     }
 }
 
-fn scored(results: &Results, data: &str) -> bool {
+/// Whether scores on a data set are D4RL-normalised.
+pub(super) fn scored(results: &Results, data: &str) -> bool {
     results.outcomes.iter().any(|o| o.data == data && o.curve.scored)
 }
 
 /// The value of a run in the unit of its data set, or why there is none.
 fn value(run: &Outcome, metric: Metric, scored: bool) -> Result<Value, String> {
+    let value = metric
+        .of(&run.curve, run.env_steps)
+        .ok_or_else(|| format!("its evaluations do not tell `{metric}`"))?;
     if run.curve.scored != scored {
-        return Err("raw returns beside normalised scores".into());
+        return Err(RAW.into());
     }
-    let value = metric.of(&run.curve).ok_or_else(|| format!("its evaluations do not tell `{metric}`"))?;
     // A number near the largest there is overflows in sums.
     match value.value.abs() < 1e100 {
         true => Ok(value),

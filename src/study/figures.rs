@@ -1,8 +1,8 @@
 //! A study's answers as pictures. Each names its data, seeds, steps, scale and commit.
 
-use super::answers::{Answers, Cell};
+use super::answers::{Answers, Bounds, Cell, Overall, RAW, scored};
 use super::metric::Metric;
-use super::results::{Outcome, Point, Results};
+use super::results::{Curve, Outcome, Point, Results};
 use super::statistics::{self as st, Interval};
 use crate::checkpoint::atomic::{create_directories, write_atomic};
 use crate::report::{Bar, Bars, Chart, Curves, Panels, Series, XAxis};
@@ -113,47 +113,74 @@ fn interval(results: &Results) -> String {
     }
 }
 
+/// Units of curves and bars.
+const SCORE: &str = "normalised score";
+const RETURN: &str = "return";
+
+/// What values on a data set are; nothing where there are none.
+fn unit(results: &Results, data: &str) -> &'static str {
+    match scored(results, data) {
+        true => SCORE,
+        false if results.outcomes.iter().any(|o| o.data == data) => RETURN,
+        false => "",
+    }
+}
+
+/// Whether a run's curve is in the unit of its data set.
+fn drawn(results: &Results, run: &Outcome) -> bool {
+    run.curve.scored == scored(results, &run.data)
+}
+
 /// Learning curves: one panel per data set, offline training before the switch, the online phase behind it.
 pub fn curves(results: &Results) -> Panels {
     let colours = colours(results);
     let mut panels: Vec<Curves> = results.data.iter().map(|data| panel(results, data, &colours)).collect();
-    if results.outcomes.iter().all(|o| o.curve.scored) {
+    let any = |unit: &str| panels.iter().any(|panel| panel.y_label == unit);
+    let (scores, returns) = (any(SCORE), any(RETURN));
+    let units = match (scores, returns) {
+        (true, true) => "scores and returns",
+        (false, true) => "returns",
+        _ => "normalised scores",
+    };
+    if !returns {
         Curves::share_axes(&mut panels);
     }
-    let units = if results.outcomes.iter().all(|o| o.curve.scored) {
-        "normalised scores"
-    } else {
-        "scores or returns"
+    let other = |o: &&Outcome| !drawn(results, o) && o.curve != Curve::default();
+    let left_out = match results.outcomes.iter().filter(other).count() {
+        0 => String::new(),
+        1 => format!(" 1 run left out: {RAW}."),
+        n => format!(" {n} runs left out: {RAW}."),
     };
     Panels {
         title: format!("{}: learning curves, {units}", results.name),
         caption: caption(
             results,
             &format!(
-                "Line: mean over seeds. {} Offline training that methods share is drawn once, in the colour of the first.",
+                "Line: mean over seeds. {} Offline training that methods share is drawn once, in the colour of the first.{left_out}",
                 band("Band")
             ),
         ),
         legend: legend(results),
         band: interval(results),
         columns: COLUMNS,
-        size: (400, 270),
+        size: (400, 290),
         panels: panels.into_iter().map(|c| (c.title.clone(), Box::new(c) as Box<dyn Chart>)).collect(),
     }
 }
 
 fn panel(results: &Results, data: &str, colours: &[usize]) -> Curves {
     let mut series = Vec::new();
-    let mut drawn: Vec<&[Point]> = Vec::new();
+    let mut known: Vec<&[Point]> = Vec::new();
     for (method, colour) in results.methods.iter().zip(colours) {
-        let runs = results.runs(data, &method.label);
+        let mut runs = results.runs(data, &method.label);
+        runs.retain(|run| drawn(results, run));
         let offline: Vec<&[Point]> = runs.iter().map(|run| run.curve.offline.as_slice()).collect();
         let shared = runs.iter().all(|run| !run.curve.online.is_empty())
-            && offline.iter().all(|curve| drawn.contains(curve));
+            && offline.iter().all(|curve| known.contains(curve));
         series.push(line(&runs, *colour, !shared));
-        drawn.extend(offline);
+        known.extend(offline);
     }
-    Curves { title: data.into(), series, ..Curves::default() }
+    Curves { title: data.into(), y_label: unit(results, data).into(), series, ..Curves::default() }
 }
 
 /// The mean over runs at every x that all of them have, in its interval.
@@ -193,8 +220,9 @@ pub fn scores(answers: &Answers<'_>) -> Panels {
     let results = answers.results;
     let colours = colours(results);
     let columns: Vec<usize> = (0..results.methods.len()).collect();
+    let at_least = |censored: usize| (censored > 0).then_some("\u{2265}");
     let bar = |column: usize, cell: &Cell| Bar {
-        label: results.methods[column].label.clone(),
+        label: marked(&results.methods[column].label, at_least(cell.summary.map_or(0, |s| s.censored))),
         value: cell.summary.map_or(f64::NAN, |s| s.mean),
         interval: ends(cell.summary.and_then(|s| s.interval)),
         dots: cell.values(),
@@ -203,13 +231,14 @@ pub fn scores(answers: &Answers<'_>) -> Panels {
     let of_row = |row: &Vec<Cell>| columns.iter().map(|c| bar(*c, &row[*c])).collect();
     let rows = answers.cells.iter().map(of_row).collect();
     let all = answers.overall.iter().zip(&columns).map(|(o, column)| Bar {
-        label: results.methods[*column].label.clone(),
+        label: marked(&results.methods[*column].label, at_least(o.censored)),
         value: o.iqm.map_or(f64::NAN, |e| e.value),
         interval: ends(o.iqm.and_then(|e| e.interval)),
         dots: Vec::new(),
         colour: colours[*column],
     });
-    let about = format!("Bar: mean over seeds, dots: seeds. {}", band("Line"));
+    let never = never_recovered(answers, "(\u{2265}) at least");
+    let about = format!("Bar: mean over seeds, dots: seeds. {}{never}", band("Line"));
     let title = format!("{}: {}", results.name, answers.metric.title().to_lowercase());
     bars(answers, (title, &about), rows, ("all data sets, IQM", all.collect()))
 }
@@ -219,25 +248,44 @@ pub fn differences(answers: &Answers<'_>) -> Option<Panels> {
     let results = answers.results;
     let colours = colours(results);
     let columns: Vec<usize> = (0..results.methods.len()).filter(|c| answers.base(*c).is_some()).collect();
-    let bar = |column: usize, difference: Option<st::Difference>| Bar {
-        label: results.methods[column].label.clone(),
+    let bar = |column: usize, difference: Option<st::Difference>, bounds: Bounds| Bar {
+        label: marked(&results.methods[column].label, bounds.mark()),
         value: difference.map_or(f64::NAN, |d| d.mean.value),
         interval: ends(difference.and_then(|d| d.mean.interval)),
         dots: Vec::new(),
         colour: colours[column],
     };
-    let rows = answers.cells.iter().map(|row| columns.iter().map(|c| bar(*c, row[*c].difference)).collect());
-    let all = columns.iter().map(|c| bar(*c, answers.overall[*c].difference)).collect();
+    let of_row =
+        |row: &Vec<Cell>| columns.iter().map(|c| bar(*c, row[*c].difference, row[*c].bounds)).collect();
+    let rows = answers.cells.iter().map(of_row);
+    let over_all = |c: &usize| bar(*c, answers.overall[*c].difference, answers.overall[*c].bounds);
+    let all = columns.iter().map(over_all).collect();
     let against = columns.iter().filter_map(|c| {
         let base = &results.methods[answers.base(*c)?].label;
         Some(format!("{} to {base}", results.methods[*c].label))
     });
     let against: Vec<String> = against.collect();
-    let about = format!("Paired by seed: {}. {}", against.join(", "), band("Line"));
+    let marks = "(\u{2265}) at least, (\u{2264}) at most, (?) bounded on neither side";
+    let never = never_recovered(answers, marks);
+    let about = format!("Paired by seed: {}. {}{never}", against.join(", "), band("Line"));
     let title =
         format!("{}: difference to the base, {}", results.name, answers.metric.title().to_lowercase());
     (!columns.is_empty())
         .then(|| bars(answers, (title, &about), rows.collect(), ("all data sets, mean", all)))
+}
+
+/// A bar's name, with the sign of a bound.
+fn marked(label: &str, mark: Option<&str>) -> String {
+    mark.map_or(label.to_string(), |mark| format!("{label} ({mark})"))
+}
+
+/// How many runs are censored and how bars that rest on such are marked; nothing without any.
+fn never_recovered(answers: &Answers<'_>, marks: &str) -> String {
+    let sum = |of: fn(&Overall) -> usize| answers.overall.iter().map(of).sum::<usize>();
+    match (sum(|o| o.censored), sum(|o| o.runs)) {
+        (0, _) => String::new(),
+        (n, all) => format!(" {n} of {all} runs never recovered and count with all their steps: {marks}."),
+    }
 }
 
 fn ends(interval: Option<Interval>) -> Option<(f64, f64)> {
@@ -260,8 +308,8 @@ fn bars(
     }
     let x_label = |row: usize| match answers.metric {
         Metric::Recovery => "environment steps",
-        _ if row >= results.data.len() || answers.scored(row) => "normalised score",
-        _ => "return",
+        _ if row >= results.data.len() || answers.scored(row) => SCORE,
+        _ => RETURN,
     };
     let panel = |(row, (title, bars)): (usize, (String, Vec<Bar>))| Bars {
         title,

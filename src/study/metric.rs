@@ -84,9 +84,9 @@ impl Metric {
         matches!(self, Self::Final | Self::Auc | Self::Best)
     }
 
-    /// Of a run; `None` where its evaluations do not tell, as of a dip without evaluations behind the switch; NaN where one
-    /// that it needs is not a number.
-    pub fn of(self, curve: &Curve) -> Option<Value> {
+    /// Of a run with so many steps in the environment; `None` where its evaluations do not tell, as of a dip without
+    /// evaluations behind the switch; NaN where one that it needs is not a number.
+    pub fn of(self, curve: &Curve, env_steps: u64) -> Option<Value> {
         let known = |value| Value { value, censored: false };
         // The least and the greatest of numbers do not show that one of them was none.
         if self != Self::Final && curve.online.iter().any(|p| p.score.is_nan()) {
@@ -94,7 +94,8 @@ impl Metric {
         }
         let (switch, after) = split(&curve.online);
         match self {
-            Self::Final if curve.online.is_empty() => last_mean(&curve.offline).map(known),
+            // What it was before its online steps is not how it ends.
+            Self::Final if curve.online.is_empty() && env_steps == 0 => last_mean(&curve.offline).map(known),
             Self::Final => last_mean(after).map(known),
             Self::Auc => area(&curve.online).map(known),
             Self::Dip => Some(known(switch?.score - lowest(after)?.score)),
@@ -163,7 +164,8 @@ mod tests {
     fn of(metric: Metric, online: &[(u64, f64)]) -> Option<(f64, bool)> {
         let points = |all: &[(u64, f64)]| all.iter().map(|&(step, score)| Point { step, score }).collect();
         let curve = Curve { scored: true, offline: points(&[(1, 5.0), (2, 7.0)]), online: points(online) };
-        metric.of(&curve).map(|v| (v.value, v.censored))
+        let env_steps = online.last().map_or(0, |point| point.0);
+        metric.of(&curve, env_steps).map(|v| (v.value, v.censored))
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A study's answers as tables: for the terminal, as CSV, Markdown, LaTeX and HTML.
 
-use super::answers::{Answers, Cell, Overall};
+use super::answers::{Answers, Bounds, Cell, Overall};
 use super::metric::Metric;
 use super::results::{Outcome, Results, range, whole};
 use super::sheet::{Block, Table};
@@ -77,6 +77,14 @@ fn legend(answers: &Answers<'_>) -> Vec<String> {
                 .into(),
         );
     }
+    if answers.overall.iter().any(|o| o.censored > 0) {
+        all.push(
+            "\u{2265}, \u{2264}: at least, at most, as runs never recovered; ?: a difference bounded on neither side, as runs of \
+             the method and of its base never did; intervals, p, P(better than base) and the counts of data sets take the \
+             steps that such runs have for their recovery"
+                .into(),
+        );
+    }
     if let Some(published) = answers.published {
         all.push(format!("paper: {}; on D4RL's own data", published.source));
     }
@@ -111,14 +119,20 @@ impl Style {
         interval.map_or(NONE.into(), ends)
     }
 
-    fn estimate(&self, estimate: Option<Estimate>) -> String {
-        let text = |e: Estimate| format!("{}\n{}", self.number(e.value), self.interval(e.interval));
+    fn estimate(&self, estimate: Option<Estimate>, mark: &str) -> String {
+        let text = |e: Estimate| format!("{mark}{}\n{}", self.number(e.value), self.interval(e.interval));
         estimate.map_or(NONE.into(), text)
     }
 
-    fn difference(&self, difference: Option<Difference>) -> String {
+    fn difference(&self, difference: Option<Difference>, bounds: Bounds) -> String {
         let text = |d: Difference| {
-            format!("{}, {}\n{}", self.signed(d.mean.value), p_value(d.p), self.interval(d.mean.interval))
+            let mark = bounds.mark().map_or(String::new(), |mark| format!("{mark} "));
+            let pairs = match bounds.pairs {
+                0 => String::new(),
+                n => format!("\n{n} of {} pairs not recovered", d.pairs),
+            };
+            let (mean, interval) = (self.signed(d.mean.value), self.interval(d.mean.interval));
+            format!("{mark}{mean}, {}\n{interval}{pairs}", p_value(d.p))
         };
         difference.map_or(NONE.into(), text)
     }
@@ -126,6 +140,11 @@ impl Style {
 
 fn p_value(p: f64) -> String {
     if p < 0.001 { "p < 0.001".into() } else { format!("p {p:.3}") }
+}
+
+/// What stands before a mean of runs of which so many are censored.
+fn at_least(censored: usize) -> &'static str {
+    if censored > 0 { "\u{2265} " } else { "" }
 }
 
 /// Probabilities and shares.
@@ -177,7 +196,7 @@ fn score(cell: &Cell, style: &Style, with_seeds: bool, with_paper: bool) -> Stri
         None => lines.push(NONE.to_string()),
         Some(s) => {
             let seeds = if with_seeds { format!(" ({})", cell.runs.len()) } else { String::new() };
-            let bound = if s.censored > 0 { "\u{2265} " } else { "" };
+            let bound = at_least(s.censored);
             lines.push(format!("{bound}{} \u{b1} {}{seeds}", style.number(s.mean), style.number(s.std)));
             lines.push(style.interval(s.interval));
             if style.steps {
@@ -216,13 +235,14 @@ fn differences(answers: &Answers<'_>) -> Block {
     let mut rows = Vec::new();
     for (row, data) in results.data.iter().enumerate() {
         let style = style(answers, Some(row));
-        let cells = columns.iter().map(|c| style.difference(answers.cells[row][*c].difference));
+        let cells = columns.iter().map(|c| &answers.cells[row][*c]);
+        let cells = cells.map(|cell| style.difference(cell.difference, cell.bounds));
         rows.push(std::iter::once(data.clone()).chain(cells).collect());
     }
     let all = columns.iter().map(|c| {
         let overall = &answers.overall[*c];
         let better = overall.better.map_or(String::new(), |(m, n)| format!("\nbetter on {m} of {n}"));
-        style(answers, None).difference(overall.difference) + &better
+        style(answers, None).difference(overall.difference, overall.bounds) + &better
     });
     rows.push(std::iter::once("all data sets".to_string()).chain(all).collect());
     Block { heading, heads, rows }
@@ -235,11 +255,13 @@ fn overall(answers: &Answers<'_>) -> Block {
     let mut heads: Vec<String> = ["method", "data sets", "IQM", "median", "mean"].map(String::from).into();
     heads.extend(gap.then(|| "optimality\ngap".to_string()));
     heads.extend(compared.then(|| "P(better\nthan base)".to_string()));
+    heads.extend(style.steps.then(|| "recovered".to_string()));
     let row = |(column, o): (usize, &Overall)| {
         let mut cells = vec![answers.results.methods[column].label.clone(), o.data.to_string()];
-        cells.extend([o.iqm, o.median, o.mean].map(|e| style.estimate(e)));
-        cells.extend(gap.then(|| style.estimate(o.gap)));
+        cells.extend([o.iqm, o.median, o.mean].map(|e| style.estimate(e, at_least(o.censored))));
+        cells.extend(gap.then(|| style.estimate(o.gap, "")));
         cells.extend(compared.then(|| share(o.improvement)));
+        cells.extend(style.steps.then(|| format!("{} of {}", o.runs - o.censored, o.runs)));
         cells
     };
     let any = answers.overall.iter().any(|o| o.iqm.is_some());

@@ -1,4 +1,4 @@
-//! Tables and figures of invented results.
+//! Tables and figures of invented results. Above 400 lines because each says what it expects of words and numbers.
 
 use super::actions::{self, Actions};
 use super::answers::Answers;
@@ -6,6 +6,7 @@ use super::figures;
 use super::metric::Metric;
 use super::results::{Absent, Curve, Method, Outcome, Point, Results};
 use super::{table, values};
+use crate::report::{Chart as _, Panels};
 use std::path::PathBuf;
 
 const DATA: [&str; 9] = [
@@ -250,6 +251,87 @@ fn censored_runs_are_counted_as_such() {
     assert_eq!(number(&rows, ("a", "Base"), "mean"), Some(2000.0 / 3.0));
     let text = table::table(&answers).text(100);
     assert!(text.contains("\u{2265} 667") && text.contains("2 of 3 recovered"), "{text}");
+    // Behind the cells too: over all data sets, in differences, in figures.
+    let line = |head: &str, after: &str| -> String {
+        let lines = text.split_once(after).unwrap().1.lines();
+        lines.skip(2).find(|line| line.starts_with(head)).unwrap().to_string()
+    };
+    assert_eq!(line("Base", "Over all data sets").matches("\u{2265} ").count(), 3, "{text}");
+    assert!(line("Base", "Over all data sets").ends_with("5 of 6"), "{text}");
+    assert!(line("New", "Over all data sets").ends_with("6 of 6"), "{text}");
+    assert!(line("a", "Difference to").contains("\u{2264} \u{2212}667"), "{text}");
+    assert!(line("all data sets", "Difference to").contains("\u{2264} \u{2212}333"), "{text}");
+    assert!(text.contains("1 of 6 pairs") && !line("b", "Difference to").contains('\u{2264}'), "{text}");
+    let drawn = |figure: Panels| {
+        let (width, height) = figure.whole();
+        words_of(&figure.svg(width, height))
+    };
+    let scores = drawn(figures::scores(&answers));
+    assert!(scores.contains("1 of 12 runs never recovered"), "{scores}");
+    assert_eq!(scores.matches("Base (\u{2265})").count(), 2, "on a and over all: {scores}");
+    let differences = drawn(figures::differences(&answers).unwrap());
+    assert_eq!(differences.matches("New (\u{2264})").count(), 2, "{differences}");
+    // Both of a pair: no side is known.
+    for point in &mut results.outcomes[6].curve.online[1..] {
+        point.score = 0.0;
+    }
+    let both = table::table(&Answers::of(&results, Metric::Recovery)).text(100);
+    assert!(both.contains("? \u{2212}333") && both.contains("1 of 3 pairs"), "{both}");
+    // By other metrics nothing is said of it.
+    let other = Answers::of(&results, Metric::Dip);
+    let text = table::table(&other).text(100) + &drawn(figures::scores(&other));
+    assert!(!text.contains("recovered") && !text.contains('\u{2265}'), "{text}");
+}
+
+#[test]
+fn a_recovery_that_is_no_number_is_neither_true_nor_false() {
+    let mut results = small();
+    results.outcomes[0].curve.online[2].score = f64::NAN;
+    let runs = values::runs(&results);
+    let ends: Vec<&str> = runs.lines().skip(1).map(|line| line.rsplit(',').next().unwrap()).collect();
+    assert_eq!(ends[..3], ["", "true", "true"], "{runs}");
+}
+
+#[test]
+fn a_run_that_was_not_evaluated_online_has_no_final_score() {
+    let mut results = small();
+    results.outcomes[0].curve.online.clear();
+    results.outcomes[1].curve = Curve::default();
+    let answers = Answers::of(&results, Metric::Final);
+    let notes = answers.notes.join("\n");
+    for seed in [0, 1] {
+        let words = format!("left out: Base on a, seed {seed}: its evaluations do not tell `final`");
+        assert!(notes.contains(&words), "{words} in\n{notes}");
+    }
+    assert_eq!(answers.cells[0][0].values(), [30.0]);
+    assert!(values::runs(&results).lines().nth(1).unwrap().contains(",true,,,,"));
+    // Without steps in the environment the offline evaluations are its end.
+    results.outcomes[0].env_steps = 0;
+    assert_eq!(Answers::of(&results, Metric::Final).cells[0][0].values(), [10.0, 30.0]);
+}
+
+#[test]
+fn panels_of_curves_name_their_units() {
+    let mut results = small();
+    let drawn = |results: &Results| {
+        let figure = figures::curves(results);
+        let (width, height) = figure.whole();
+        (figure.title.clone(), words_of(&figure.svg(width, height)))
+    };
+    let counted = |text: &str| ["normalised score ", "return "].map(|unit| text.matches(unit).count());
+    let (title, text) = drawn(&results);
+    assert_eq!((title.as_str(), counted(&text)), ("small: learning curves, normalised scores", [2, 0]));
+    results.outcomes.iter_mut().filter(|o| o.data == "b").for_each(|o| o.curve.scored = false);
+    let (title, text) = drawn(&results);
+    assert_eq!((title.as_str(), counted(&text)), ("small: learning curves, scores and returns", [1, 1]));
+    results.outcomes.iter_mut().for_each(|o| o.curve.scored = false);
+    let (title, text) = drawn(&results);
+    assert_eq!((title.as_str(), counted(&text)), ("small: learning curves, returns", [0, 2]));
+    // Returns of one run beside the scores of others are in no mean of them.
+    results.outcomes.iter_mut().skip(1).for_each(|o| o.curve.scored = true);
+    let (title, text) = drawn(&results);
+    assert_eq!((title.as_str(), counted(&text)), ("small: learning curves, normalised scores", [2, 0]));
+    assert!(text.contains("1 run left out: raw returns beside normalised scores."), "{text}");
 }
 
 #[test]

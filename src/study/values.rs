@@ -1,11 +1,11 @@
 //! A study's answers as CSV, for programs: numbers in full, one row per data set and method.
 
-use super::answers::{Answers, Cell, Overall};
+use super::answers::{Answers, Bounds, Cell, Overall};
 use super::metric::Metric;
 use super::results::{Outcome, Results};
 use super::statistics::{Difference, Interval};
 
-const HEADS: [&str; 34] = [
+const HEADS: [&str; 35] = [
     "study",
     "metric",
     "unit",
@@ -28,6 +28,7 @@ const HEADS: [&str; 34] = [
     "difference_high",
     "p",
     "pairs",
+    "pairs_censored",
     "paper_mean",
     "paper_std",
     "iqm",
@@ -63,7 +64,7 @@ pub fn rows(answers: &Answers<'_>) -> Vec<Vec<String>> {
 }
 
 /// Every run, by every metric; empty where its evaluations do not tell. `recovered` is false where recovery is the time to
-/// the run's end only.
+/// the run's end only, and empty where that is no number.
 pub fn runs(results: &Results) -> String {
     let mut heads: Vec<String> =
         ["data", "method", "seed", "offline_updates", "updates", "env_steps", "normalised"]
@@ -75,9 +76,10 @@ pub fn runs(results: &Results) -> String {
         let mut row = vec![o.data.clone(), o.method.clone()];
         row.extend([o.seed, o.offline_updates, o.updates, o.env_steps].map(|n| n.to_string()));
         row.push(o.curve.scored.to_string());
-        let values = Metric::ALL.map(|metric| metric.of(&o.curve));
+        let values = Metric::ALL.map(|metric| metric.of(&o.curve, o.env_steps));
         row.extend(values.map(|value| text(value.map(|v| v.value))));
-        row.push(text(Metric::Recovery.of(&o.curve).map(|v| !v.censored)));
+        let recovery = Metric::Recovery.of(&o.curve, o.env_steps).filter(|v| !v.value.is_nan());
+        row.push(text(recovery.map(|v| !v.censored)));
         row
     };
     written(std::iter::once(heads).chain(results.outcomes.iter().map(run)).collect())
@@ -137,10 +139,11 @@ fn unit(answers: &Answers<'_>, scored: bool) -> &'static str {
     }
 }
 
-fn difference_cells(difference: Option<Difference>) -> Vec<String> {
+fn difference_cells(difference: Option<Difference>, bounds: Bounds) -> Vec<String> {
     let mut cells = vec![text(difference.map(|d| d.mean.value))];
     cells.extend(ends(difference.and_then(|d| d.mean.interval)));
     cells.extend([text(difference.map(|d| d.p)), text(difference.map(|d| d.pairs))]);
+    cells.push(text(difference.map(|_| bounds.pairs)));
     cells
 }
 
@@ -151,7 +154,7 @@ fn cell_row(answers: &Answers<'_>, data: &str, column: usize, cell: &Cell) -> Ve
     row.extend([text(cell.summary.map(|s| s.censored)), text(cell.summary.map(|s| s.mean))]);
     row.push(text(cell.summary.map(|s| s.std)));
     row.extend(ends(cell.summary.and_then(|s| s.interval)));
-    row.extend(difference_cells(cell.difference));
+    row.extend(difference_cells(cell.difference, cell.bounds));
     row.extend([text(cell.paper.map(|p| p.0)), text(cell.paper.and_then(|p| p.1))]);
     row.resize(HEADS.len(), String::new());
     row
@@ -161,12 +164,12 @@ fn overall_row(answers: &Answers<'_>, column: usize, overall: &Overall) -> Vec<S
     let cells = || answers.cells.iter().map(|row| &row[column]);
     let scored = (0..answers.cells.len()).any(|row| answers.scored(row));
     let mut row = place(answers, None, column, unit(answers, scored));
-    row.push(cells().map(|cell| cell.runs.len()).sum::<usize>().to_string());
+    row.push(overall.runs.to_string());
     row.push(cells().map(|cell| cell.planned).sum::<usize>().to_string());
-    row.push(cells().filter_map(|cell| cell.summary).map(|s| s.censored).sum::<usize>().to_string());
+    row.push(overall.censored.to_string());
     row.extend([text(overall.mean.map(|e| e.value)), String::new()]);
     row.extend(ends(overall.mean.and_then(|e| e.interval)));
-    row.extend(difference_cells(overall.difference));
+    row.extend(difference_cells(overall.difference, overall.bounds));
     row.extend([String::new(), String::new()]);
     for estimate in [overall.iqm, overall.median] {
         row.push(text(estimate.map(|e| e.value)));
