@@ -179,6 +179,12 @@ impl Graph {
         resolve: &R,
     ) -> Result<Graph, TrainError> {
         check_folders(spec)?;
+        if let Some(name) = spec.data.iter().find(|name| !data.contains_key(*name)) {
+            return Err(TrainError::Input(format!(
+                "{}: data {name}: nothing says where they are; baq study run finds them",
+                spec.origin
+            )));
+        }
         let mut all = Expansion { spec, data, resolve, cells: Vec::new(), known: BTreeMap::new() };
         for data in &spec.data {
             for seed in 0..spec.seeds {
