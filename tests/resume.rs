@@ -246,19 +246,21 @@ fn a_generator_under_other_adaptations() {
         "train --algo cal_ql --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 {small} --out calql \
         --set offline.eval_episodes=0 --set offline.batch=32"
     ));
+    place.run(
+        "train --algo prdc --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 --set td3.hidden=[16] --out prdc \
+        --set offline.eval_episodes=0 --set offline.batch=32",
+    );
     let edis = "--quiet --threads 1 --env-steps 130 --set online.eval_episodes=2 --set online.capacity=9000 \
         --generator edis --set edis.every=50 --set edis.updates=30 --set edis.rows=100 --set edis.steps=3 \
         --set edis.hidden=[8,16,16] --set edis.energy_hidden=[16] --set edis.energy_updates=3 --set edis.at_start=true";
-    for from in ["offline", "calql"] {
-        place.run(&format!("finetune --from {from} --adapt plain {edis} --out {from}-edis"));
-        place.run(
-            &format!("finetune --from {from} --adapt plain {edis} --threads 2 --out {from}-edis2").replacen(
-                "--threads 1 ",
-                "",
-                1,
-            ),
-        );
-        place.assert_equal(&format!("{from}-edis"), &format!("{from}-edis2"));
+    let on_two_threads = |from: &str, adapt: &str, options: &str, name: &str| {
+        let begin = format!("finetune --from {from} --adapt {adapt} {options}");
+        place.run(&format!("{begin} --out {name}"));
+        place.run(&format!("{begin} --out {name}2").replacen("--threads 1", "--threads 2", 1));
+        place.assert_equal(name, &format!("{name}2"));
+    };
+    for from in ["offline", "calql", "prdc"] {
+        on_two_threads(from, "plain", edis, &format!("{from}-edis"));
     }
     let out =
         place.baq(&format!("finetune --from offline --adapt baq {edis} --out refused")).output().unwrap();
@@ -282,6 +284,16 @@ fn a_generator_under_other_adaptations() {
         let metrics = std::fs::read_to_string(place.path(&format!("{from}-{adapt}/metrics.csv"))).unwrap();
         assert!(metrics.lines().next().unwrap().contains("generator_loss"), "{metrics}");
     }
+    // PRDC looks for neighbours of generated rows, which are none themselves; also where their weights matter.
+    for (adapt, own) in [("plain", ""), ("baq", "--set baq.model_updates=30 --set baq.model_hidden=[8]")] {
+        on_two_threads("prdc", adapt, &format!("{options} {own}"), &format!("prdc-{adapt}"));
+    }
+    let longer = options.replace("--env-steps 130", "--env-steps 1500");
+    let begin = format!("finetune --from prdc --adapt plain {longer} --set online.checkpoint_every=250");
+    place.run(&format!("{begin} --out prdc-whole"));
+    place.start_and_end(&format!("{begin} --out prdc-killed"), "prdc-killed", "-KILL");
+    place.run("finetune --resume prdc-killed --threads 2 --quiet");
+    place.assert_equal("prdc-whole", "prdc-killed");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //!
 //! TD3+BC whose policy is drawn to the nearest transition of all, instead of to the action of its own row; β says how much
 //! states count beside actions. All else as in TD3, whose options (`td3.*`) hold here too. The search is exact: a tree of boxes
-//! over all rows, begun at the batch's own row; no gradient passes it.
+//! over all rows, recorded and collected, begun at the batch's own row; no gradient passes it.
 //!
 //! Order: as TD3's; a* is found with the policy as the round finds it.
 //!

@@ -1,5 +1,5 @@
-//! For every row of a batch the transition nearest to its state and the policy's action there, by exact search over all rows:
-//! the column [`replay::NEAREST`].
+//! For every row of a batch the transition nearest to its state and the policy's action there, by exact search over all rows
+//! but generated ones: the column [`replay::NEAREST`].
 
 use super::agent::Agent;
 use super::gather::gather;
@@ -67,7 +67,7 @@ impl Neighbours {
         self.points.settle();
     }
 
-    /// Looks for the neighbours of these rows. Allocates nothing while there are no new ones.
+    /// Looks for the neighbours of these rows, which may be generated ones. Allocates nothing while there are no new ones.
     pub fn find(&mut self, agent: &mut Agent, pools: &Pools, rows: &[u32]) {
         self.grow(pools);
         gather(&mut self.workspace, &self.program, pools, rows);
@@ -77,8 +77,9 @@ impl Neighbours {
             let own = k * a.len..(k + 1) * a.len;
             let action = &self.workspace.output(&self.program, ACTION)[own.clone()];
             place(&mut self.point, self.scale, pools.get(row as usize, s), action);
-            // The row itself is not far.
-            let (nearest, _) = self.points.find(&self.point, row as usize);
+            // The row itself is not far; a generated one is no point, and for it any will do.
+            let guess = if (row as usize) < pools.capacity() { row as usize } else { pools.nth(0) };
+            let (nearest, _) = self.points.find(&self.point, guess);
             self.found[own].copy_from_slice(pools.get(nearest, a));
         }
     }
