@@ -42,6 +42,11 @@ fn every_generator() {
     }
 }
 
+#[test]
+fn famo2o_as_released() {
+    check("famo2o-released", &["--algo", "famo2o", "--env", "hopper", "--set", "famo2o.compat_weight=true"]);
+}
+
 /// One line of each option that changes a formula.
 #[test]
 fn options_show_in_the_formulas() {

@@ -61,6 +61,13 @@ fn famo2o_online() {
 }
 
 #[test]
+fn famo2o_as_released() {
+    // A row is weighed with the coefficients of all rows.
+    compare("famo2o-iql-offline-released-hopper.safetensors", 30, 2e-4);
+    compare("famo2o-iql-online-released-hopper.safetensors", 30, 2e-4);
+}
+
+#[test]
 fn td3_bc() {
     // The policy moves in every second update.
     compare("td3-bc-hopper.safetensors", 15, 5e-4);

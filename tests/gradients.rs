@@ -485,6 +485,7 @@ fn constraints_and_flows() {
     every_loss("brac", "plain", &["brac.divergence=mmd", "brac.entropy=0.1", "brac.pessimism=0.7"]);
     every_loss("brac", "plain", &["brac.divergence=dual_kl", "brac.weight=learned(0.1)"]);
     every_loss("fql", "plain", &["fql.normalise=true", "fql.aggregate=min"]);
+    every_loss("famo2o", "plain", &["famo2o.compat_weight=true"]);
     every_loss("wsrl", "plain", &["wsrl.compat_shared_head=true", "cql.max_backup=true"]);
 }
 

@@ -8,6 +8,7 @@
 //!   L_π           = -E[ min(e^{β A}, bound) log π(a given s, enc β) ],  A = min_j Q̂_j(s,a) - V(s)
 //!
 //! In L_π the β of a row is uniform offline and a draw of π_b online, a constant for its gradient either way. It acts with the mode of π_b.
+//! `compat_weight`: the weight of row j is mean_i min(e^{β_i A_j}, bound), over the β of all rows.
 //!
 //! Order: V, π_b, α_b, π, Q, Q̂. L_b and L_αb are formed before π_b moves, L_π on the new V and the old π_b, Q on the new V.
 //!
@@ -15,7 +16,7 @@
 //! `balance_loss` = L_b; `balance_temperature` = α_b.
 //!
 //! Declared differences. From the released program: the draws of β in L_b and L_π are independent; the weight of a row has the
-//! row's own β, where a slip of broadcasting gives it that of all rows.
+//! row's own β, where a slip of broadcasting gives it that of all rows (`compat_weight`).
 //!
 //! Cost per update (batch 256, 2x256): 0.9 GFLOP.
 
@@ -40,6 +41,7 @@ crate::config! {
         shape balance_max:  f64        = 5.0,    0.0..=1e6,   "hi, largest beta";
         shape balance_entropy: AutoOr<f64> = AutoOr::Auto, -1e6..=1e6, "H_b of the balance policy; auto: -0.5";
         shape weight_bound: f64        = 100.0,  1.0..=1e12,  "largest weight of a cloned action";
+        shape compat_weight: bool      = false,  ..,          "weigh a cloned action by the mean over the coefficients of the batch, as the release does";
         shape log_std_min:  f64        = -5.0,   -20.0..2.0,  "lower bound of log sigma of the policy; the upper one is 2";
         shape hidden:       NetSpec    = [256, 256], WIDTHS,  "hidden layers of every network";
         shape critics:      usize      = 2,      1..=64,      "J, number of critics";
@@ -156,7 +158,11 @@ impl Famo2o {
 
     fn train_pi<'t>(&self, b: &Round<'t>, beta: Var<'t>) {
         let advantage = self.values.advantage(b, b.a);
-        let weight = advantage_weight(b, advantage, beta * advantage, self.config.weight_bound);
+        let of = match self.config.compat_weight {
+            true => beta.reshape(Shape::new(1, 1, b.dims().batch)).named("beta_i"),
+            false => beta,
+        };
+        let weight = advantage_weight(b, advantage, of * advantage, self.config.weight_bound);
         let loss = -(weight * self.pi.log_prob([b.s, encode(beta)], b.a)).mean();
         b.metric(&POLICY_LOSS, loss);
         b.train("policy", ACTOR, self.pi.group(), &self.config.actor, loss);
@@ -236,9 +242,13 @@ pub const FOREIGN: &[Foreign] = &[Foreign {
     ..Foreign::new("famo2o-iql", foreign)
 }];
 
+/// The two readings of the weights of L_π.
+const OF_THE_ROW: &str = "of the row";
+const OF_THE_BATCH: &str = "mean over the coefficients of the batch, as released";
+
 fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
     ours.online = r.word_or("phase", &["offline", "online"])? == "online";
-    r.word("actor_weight", &["of the row"])?;
+    let weight = r.word_or("actor_weight", &[OF_THE_ROW, OF_THE_BATCH])?;
     r.number("embedding_base", (BASE, BASE))?;
     r.number("embedding_dim", (CODE as f64, CODE as f64))?;
     r.number("balance_log_std_min", (LOG_STD.0, LOG_STD.0))?;
@@ -252,6 +262,7 @@ fn foreign(r: &mut dyn Reading, ours: &mut Ours) -> Result<(), Wrong> {
         balance_max: r.number_or("beta_high", ANY, 5.0)?,
         balance_entropy: AutoOr::Value(r.number_or("target_entropy", ANY, -0.5)?),
         weight_bound: r.number_or("exp_adv_max", POSITIVE, 100.0)?,
+        compat_weight: weight == OF_THE_BATCH,
         log_std_min: r.number_or("actor_log_std_min", (-1e3, 2.0), -5.0)?,
         hidden: r.hidden("v"),
         critics: r.copies("q"),

@@ -156,7 +156,8 @@ impl dyn Reading + '_ {
     pub fn word(&self, key: &str, words: &[&'static str]) -> Result<Option<&'static str>, Wrong> {
         let Some(text) = self.text(key)? else { return Ok(None) };
         let found = words.iter().find(|word| **word == text).copied();
-        let error = || self.wrong(&format!("meta.{key}"), &format!("one of {}", words.join(", ")), text);
+        let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+        let error = || self.wrong(&format!("meta.{key}"), &quoted.join(" or "), &format!("`{text}`"));
         found.map(Some).ok_or_else(error)
     }
 

@@ -115,11 +115,14 @@ pub fn squared_errors<'t>(b: &Round<'t>, critics: &Critics, y: Var<'t>) -> (Var<
     (q, squares)
 }
 
-/// min(e^x, bound) `[B, 1]`, the weight of a cloned action whose advantage is `advantage`, and its measurements. x is cut
-/// at log bound before the exponential: the same number without overflow.
+/// min(e^x, bound) `[B, 1]`, the weight of a cloned action whose advantage is `advantage`, and its measurements; of several x for
+/// a row, `[B, K]`, the mean. x is cut at log bound before the exponential: the same number without overflow.
 pub fn advantage_weight<'t>(b: &Round<'t>, advantage: Var<'t>, x: Var<'t>, bound: f64) -> Var<'t> {
     let most = bound.ln();
-    let weight = x.clamp(f64::NEG_INFINITY, most).exp();
+    let mut weight = x.clamp(f64::NEG_INFINITY, most).exp();
+    if weight.shape().cols > 1 {
+        weight = weight.mean_over(Axis::Cols);
+    }
     b.metric(&ADV_MEAN, advantage.mean());
     b.metric(&ADV_CLIP, x.inside(most, f64::INFINITY).mean());
     b.metric(&ADV_WEIGHT, weight.mean());
