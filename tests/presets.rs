@@ -108,6 +108,22 @@ fn awac_and_awac_corl_keep_the_rate_of_the_policy_online() {
     }
 }
 
+/// IQL's policy ends at a rate of 0 and goes on at a tenth of the one before; those of a constant rate keep it, unless a user says
+/// otherwise.
+#[test]
+fn policies_of_a_constant_rate_keep_it_online() {
+    use baq::config::{OnlineActorLr, resolve_over};
+    for entry in algo::ALGORITHMS.iter().filter(|entry| entry.needs_data) {
+        let preset = PRESETS.iter().map(|preset| preset.name).find(|name| *name == entry.name);
+        let below = (entry.name, entry.defaults);
+        let config = resolve_over(known(), below, preset, ("", ""), None, &[]);
+        let online: OnlineConfig = config.unwrap_or_else(|error| panic!("{error}")).section();
+        // The third has no offline phase.
+        let falls = ["bc", "iql", "rlpd"].contains(&entry.name);
+        assert_eq!(online.actor_lr, OnlineActorLr::Constant(if falls { 0.1 } else { 1.0 }), "{}", entry.name);
+    }
+}
+
 #[test]
 fn several_updates_of_the_policy_are_for_the_order_of_cleanrl() {
     use baq::algo::Dims;

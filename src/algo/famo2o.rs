@@ -16,7 +16,11 @@
 //! `balance_loss` = L_b; `balance_temperature` = α_b.
 //!
 //! Declared differences. From the released program: the draws of β in L_b and L_π are independent; the weight of a row has the
-//! row's own β, where a slip of broadcasting gives it that of all rows (`compat_weight`).
+//! row's own β, where a slip of broadcasting gives it that of all rows (`compat_weight`);
+//! the rate of π stays, offline and online, where theirs falls along a cosine unless its configuration says otherwise, as that for
+//! AntMaze does (`famo2o.actor = cosine(0.0003, 0, auto)`). No configuration for locomotion was released: there the code has τ = .8
+//! and raw rewards, the paper τ = .7 and rewards scaled by the range of returns, which the preset `famo2o` takes. AntMaze: β in
+//! [8, 14], τ = .9, rewards r - 1.
 //!
 //! Cost per update (batch 256, 2x256): 0.9 GFLOP.
 
@@ -52,6 +56,9 @@ crate::config! {
         opt   critic:       AdamConfig = 3e-4,   RATE,        "optimiser of Q";
     }
 }
+
+/// Outside its own section: the policies' full rate.
+pub const DEFAULTS: &str = "[online]\nactor_lr = \"constant(1)\"\n";
 
 /// Mean β.
 pub static BALANCE_MEAN: Metric =

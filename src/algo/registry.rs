@@ -156,12 +156,15 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             |c, dims, p| Ok(Box::new(edac::Edac::declare(&c.section(), &c.section(), dims, p)?)),
         )
     },
-    Entry::new(
-        "sac_ml",
-        "soft actor-critic that also clones the data, with baselines of its density: the offline phase of ACA",
-        Some(section::<sac_ml::SacMlConfig>),
-        |c, dims, p| Ok(Box::new(sac_ml::SacMl::declare(&c.section(), dims, p))),
-    ),
+    Entry {
+        defaults: sac_ml::DEFAULTS,
+        ..Entry::new(
+            "sac_ml",
+            "soft actor-critic that also clones the data, with baselines of its density: the offline phase of ACA",
+            Some(section::<sac_ml::SacMlConfig>),
+            |c, dims, p| Ok(Box::new(sac_ml::SacMl::declare(&c.section(), dims, p))),
+        )
+    },
     Entry::new(
         "pbrl",
         "pessimistic bootstrapping: targets lowered by the critics' disagreement, outside the data most",
@@ -263,6 +266,7 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
         )
     },
     Entry {
+        defaults: famo2o::DEFAULTS,
         foreign: famo2o::FOREIGN,
         ..Entry::new(
             "famo2o",

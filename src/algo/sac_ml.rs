@@ -49,6 +49,9 @@ crate::config! {
     }
 }
 
+/// Outside its own section: its length, and the policy's full rate online.
+pub const DEFAULTS: &str = "[offline]\nupdates = 500_000\n[online]\nactor_lr = \"constant(1)\"\n";
+
 /// Loss of the baselines.
 pub static BASELINE_LOSS: Metric = Metric::new("baseline_loss", "L_Z", "", "Loss of the baselines");
 /// Their values.

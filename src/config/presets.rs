@@ -45,6 +45,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("presets/iql_corl-hopper-medium-expert.toml"),
     },
     Preset {
+        name: "famo2o",
+        about: "FamO2O over IQL with its paper's settings for locomotion: rewards scaled, balance from 1 to 5",
+        text: include_str!("presets/famo2o.toml"),
+    },
+    Preset {
         name: "bc",
         about: "behaviour cloning, Gaussian with state-dependent width, stopped by validation",
         text: include_str!("presets/bc.toml"),
