@@ -51,6 +51,18 @@ fn learned(algo: &str, adapt: &str, sets: &[&str]) -> Bits {
     groups(bits(&learning.agent.store), &["q", "q_target", "pi", "pi_target"])
 }
 
+/// SPOT's support is made for fine-tuning and stays with the scale of Q, TD3+BC's cloning goes, and what a user says wins.
+#[test]
+fn opt_keeps_the_support_of_spot_alone() {
+    for (algo, free) in [("spot", false), ("td3_bc", true)] {
+        let with = |sets: &[&str]| learned(algo, "opt", sets);
+        let [kept, dropped] =
+            ["opt.unconstrained=false", "opt.unconstrained=true"].map(|set| with(&[set]));
+        assert_ne!(kept, dropped, "{algo}: the tie does nothing");
+        assert_same(algo, &with(&[]), if free { &dropped } else { &kept });
+    }
+}
+
 /// Whatever the new critics have learnt, with the weight 0 they change nothing, and without pre-training there are none.
 #[test]
 fn opt_without_new_critics_is_its_base() {

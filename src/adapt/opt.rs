@@ -13,8 +13,8 @@
 //! The replay is that of [`super::density`], over all transitions; `balanced = false`: uniform. Optimisers begin anew at the
 //! switch; those of Q° go on from pre-training to fine-tuning.
 //!
-//! Over bases whose target takes other critics: TD3 and TD3+BC, whose tie to the data is dropped (`unconstrained`), and SPOT,
-//! which keeps its own with `opt.unconstrained = false`. Values of the policy's action are those of the first critic, of
+//! Over bases whose target takes other critics: TD3 and TD3+BC, whose tie to the data is dropped, and SPOT, which keeps its own
+//! and the scale of Q; `unconstrained` says otherwise. Values of the policy's action are those of the first critic, of
 //! either kind. κ follows its schedule over the rounds of fine-tuning. Published, with `critic_updates = 5` in MuJoCo, where
 //! 150,000 steps are 750,000 rounds, and 1 elsewhere: random 1; medium `linear(0.3, 0.9, 750000)`; medium-replay
 //! `linear(0.1, 0.9, 750000)`; AntMaze `linear(0.1, 0.9, 100000)`, large-diverse 200,000; Adroit 250,000. 300,000
@@ -41,7 +41,7 @@ use crate::algo::{
 };
 use crate::autodiff::{Axis, Schedule, Tracer, Var};
 use crate::config::limits::{COUNT, PER_STEP, RATE, WIDTHS};
-use crate::config::{AdamConfig, ConfigError, Metric, NetSpec};
+use crate::config::{AdamConfig, AutoOr, ConfigError, Metric, NetSpec};
 use crate::nn::{Critics, Params};
 
 crate::config! {
@@ -51,7 +51,7 @@ crate::config! {
         shape second_order:         bool       = true,   ..,        "pass the gradient through that step";
         hyper kappa:                Schedule   = Schedule::Linear { from: 0.1, to: 0.9, steps: 750_000 }, 0.0..=1.0, "share of the new critics in the value that the policy maximises, over the rounds of fine-tuning";
         hyper polyak:               Schedule   = 0.005,  0.0..=1.0, "rho, target update rate of the new critics";
-        shape unconstrained:        bool       = true,   ..,        "drop what ties the base to the data while online, as TD3+BC's cloning";
+        shape unconstrained:        AutoOr<bool> = AutoOr::Auto, .., "drop what ties the base to the data while online; auto: unless that is made for fine-tuning, so that TD3+BC loses its cloning and SPOT keeps its support";
         run   critic_updates:       f64        = 5.0,    PER_STEP,  "rounds per environment step, unless online.updates_per_step is set";
         shape balanced:             bool       = true,   ..,        "sample by the density ratio; otherwise uniformly";
         shape priority_temperature: f64        = 5.0,    1e-3..=1e6, "T of the priorities; large: nearly uniform";
@@ -75,6 +75,7 @@ pub static Q_NEW: Metric = Metric::new("q_new", "E[ min_j Qo_j(s, a) ]", "", "Va
 #[derive(Debug)]
 pub struct Opt {
     config: OptConfig,
+    unconstrained: bool,
     density: Option<Density>,
     new: Option<New>,
 }
@@ -113,7 +114,8 @@ impl Opt {
             let target = q.target(params);
             New { q, target }
         });
-        Ok(Opt { config: config.clone(), density, new })
+        let unconstrained = c.unconstrained.or_else(|| !base.keeps_tie());
+        Ok(Opt { config: config.clone(), unconstrained, density, new })
     }
 
     /// One round of pre-training, on rows of the data and as many collected ones.
@@ -159,7 +161,7 @@ impl Adaptation for Opt {
     }
 
     fn unconstrained(&self) -> bool {
-        self.config.unconstrained
+        self.unconstrained
     }
 
     fn finish_round(&self, b: &Round<'_>) {

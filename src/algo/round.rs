@@ -317,6 +317,11 @@ pub trait Learner: Debug + Send + Sync {
         None
     }
 
+    /// Whether what ties it to the data is made for fine-tuning too, so that it stays there unless somebody asks otherwise.
+    fn keeps_tie(&self) -> bool {
+        false
+    }
+
     /// Networks of the form of its critics, trained so that log π(a|s) + Z(s) values the policy, Z what they say of the action 0;
     /// their first layer has no weights of the action.
     fn baselines(&self) -> Option<&Critics> {

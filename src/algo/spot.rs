@@ -158,6 +158,10 @@ impl Learner for Spot {
         self.base.target(b, critics)
     }
 
+    fn keeps_tie(&self) -> bool {
+        true
+    }
+
     fn delay(&self) -> Delay {
         self.base.delay()
     }

@@ -118,8 +118,8 @@ pub fn unknown_key(section: &str, key: &str, fields: &[Field]) -> ConfigError {
 /// `class key: Type = default, range, "meaning";`
 ///
 /// - class: `hyper` (read at each replay), `shape` (changes the graph), `opt`, `run`;
-/// - type: `f64`, `usize`, `u64`, `bool`, `String`, `NetSpec`, `Schedule`, `AdamConfig`, `AutoOr<f64>`,
-///   `AutoOr<usize>`, or an enum from [`choices!`](crate::choices!);
+/// - type: `f64`, `usize`, `u64`, `bool`, `String`, `NetSpec`, `Schedule`, `AdamConfig`, `AutoOr` of one of the first four,
+///   or an enum from [`choices!`](crate::choices!);
 /// - range: `..`, `0.0..1.0`, `0.0..=1.0`, `1..`, [`above(0.0)`](crate::config::above), ...
 ///
 /// ```
