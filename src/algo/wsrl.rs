@@ -18,6 +18,7 @@
 //! Order: Q, Q̂ for every g, then π and α.
 //!
 //! Metrics: those of [`super::cql`] and [`super::soft`]; online those of the critics are of the first step of a round.
+//! With `calibrated`, offline, `calibrated_share` as in [`super::cal_ql`].
 //!
 //! Declared differences. The release has one last layer for all critics (`compat_shared_head`), and its optimisers take a step
 //! on gradients of zero whenever another network's turn comes (`compat_idle_steps`), by which the policy and the temperature move
