@@ -401,6 +401,11 @@ fn help_and_version_are_no_errors() {
     let bare = place.baq(&[]);
     assert_eq!(bare.code, Some(2));
     assert!(bare.err.contains("Usage: baq"), "{bare}");
+    // Which there are is said in one place.
+    for line in ["finetune --help", "explain --help", "audit gradients --help"] {
+        let ran = place.succeed(line);
+        assert!(ran.out.contains("adaptation: see `baq options`"), "{ran}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub struct Explain {
     /// base algorithm: see `baq options` (default: that of the preset or the file, else iql)
     #[arg(long)]
     algo: Option<String>,
-    /// adaptation: plain, baq, suf, so2 or off2on (default: that of the file, else plain)
+    /// adaptation: see `baq options` (default: that of the file, else plain)
     #[arg(long)]
     adapt: Option<String>,
     /// what makes up further transitions online: none, cfdg or edis (default: that of the file, else none)

@@ -39,7 +39,7 @@ pub struct Finetune {
     /// run (its directory or checkpoint) to start from
     #[arg(long, value_name = "RUN", required_unless_present = "resume")]
     from: Option<PathBuf>,
-    /// adaptation: plain, baq, suf, so2 or off2on (default: that of the file, else baq)
+    /// adaptation: see `baq options` (default: that of the file, else baq)
     #[arg(long)]
     adapt: Option<String>,
     /// run of `baq train --algo bc` that serves as the behaviour model (default: fit one)
