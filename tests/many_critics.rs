@@ -247,6 +247,20 @@ fn critics_that_agree_have_weight_one() {
     }
 }
 
+/// Bases with other policies' losses than TD3's take its target, and so another one in its place.
+#[test]
+fn targets_over_td3_are_loosened_too() {
+    let targets = |algo: &str, target: &str| {
+        let target = format!("e2o.target={target}");
+        let agent = small(algo, "e2o", &["td3.critics=4", "rebrac.critics=4", &target, "e2o.weight=off"]);
+        let trace = agent.trace(&online(10));
+        metric(&trace, &parameters(&agent, false), "critic_loss")
+    };
+    for algo in ["td3", "td3_bc", "wpc", "prdc", "spot", "rebrac"] {
+        assert_ne!(targets(algo, "pairs"), targets(algo, "min"), "{algo}: its target stays");
+    }
+}
+
 /// What an explorer does, what an evaluation does and the policy's mode; the first draw is the mode.
 fn actions(algo: &str, sets: &[&str], of_critics: impl Fn(&mut Vec<f64>)) -> [Vec<f64>; 3] {
     let sets = [&["cql.critics=4", "td3.critics=4", "e2o.draws=3"], sets].concat();
@@ -287,8 +301,9 @@ fn an_explorer_takes_the_most_promising_draw_and_the_first_of_equal_ones() {
 #[test]
 fn e2o_is_refused_where_no_target_takes_a_least() {
     for (algo, sets, reason) in [
-        ("iql", &[][..], "takes the least of several critics"),
-        ("sac", &["sac.target=own"], "takes the least of several critics"),
+        ("iql", &[][..], "the least of several target critics"),
+        ("fql", &[], "the least of several target critics"),
+        ("sac", &["sac.target=own"], "the least of several target critics"),
         ("cql", &["cql.ensemble=2"], "cql.ensemble = 1"),
     ] {
         let config = common::config(algo, "e2o", 1, sets);

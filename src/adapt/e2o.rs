@@ -13,7 +13,8 @@
 //! ones ω is 1.
 //!
 //! Over a base that takes the least of several target critics: CQL of N critics is the authors' main one (preset `cql_n`), with
-//! `cql.order = d3rlpy` their order; SAC, SAC-N, EDAC, RORL, Cal-QL, AWAC, TD3 and TD3+BC do too. What ties the base to the data is
+//! `cql.order = d3rlpy` their order; SAC, SAC-N, EDAC, RORL, Cal-QL, FamO2O over CQL, SAC+ML, AWAC, TD3, TD3+BC, wPC, PRDC, SPOT
+//! and ReBRAC do too. What ties the base to the data is
 //! dropped (`unconstrained`): CQL becomes SAC of N critics. Over TD3+BC of N critics the authors let the cloning fade instead,
 //! from 0.3 to 0 over 250,000 updates of the policy, which are 500,000 rounds: preset `td3_bc_n` with
 //! `e2o.unconstrained = false`. Where a policy has no spread one draw is all there is in ω, and the n actions of a collector
@@ -94,7 +95,7 @@ impl E2o {
         let refuse = |why: &str| Err(ConfigError::Other(why.into()));
         let Some(critics) = base.target_critics() else {
             return refuse(
-                "it loosens a target that takes the least of several critics, and this base has none such; choose a base as cql, sac_n or td3_bc, or --adapt plain",
+                "it puts another value in the place of the least of several target critics, and this base's target has no such place; choose a base as cql, sac_n or td3_bc, or --adapt plain",
             );
         };
         if base.policy().size() > 1 {

@@ -76,6 +76,10 @@ impl Learner for Prdc {
         self.base.critics()
     }
 
+    fn target_critics(&self) -> Option<&Critics> {
+        self.base.target_critics()
+    }
+
     fn delay(&self) -> Delay {
         self.base.delay()
     }

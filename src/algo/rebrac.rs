@@ -93,7 +93,7 @@ impl Rebrac {
     fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let c = &self.config;
         let a2 = smoothed(b, &self.pi_target, (c.target_noise, c.target_clip));
-        let least = self.q_target.min(b.s2, b.perturb(a2));
+        let least = b.value(&self.q_target, b.s2, b.perturb(a2));
         let value = if b.phase().online {
             least
         } else {
@@ -160,6 +160,10 @@ impl Learner for Rebrac {
 
     fn critics(&self) -> Option<&Critics> {
         Some(&self.q)
+    }
+
+    fn target_critics(&self) -> Option<&Critics> {
+        Some(&self.q_target)
     }
 
     fn delay(&self) -> Delay {

@@ -154,6 +154,10 @@ impl Learner for Spot {
         self.base.critics()
     }
 
+    fn target_critics(&self) -> Option<&Critics> {
+        self.base.target_critics()
+    }
+
     fn target<'t>(&self, b: &Round<'t>, critics: &Critics) -> Option<Var<'t>> {
         self.base.target(b, critics)
     }

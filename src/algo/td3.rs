@@ -75,15 +75,16 @@ impl Td3 {
         self.train_policy(b, policy_loss);
     }
 
-    /// The first half of a round: moves Q towards its target `[B, 1]`, which is returned.
-    pub(super) fn train_critics<'t>(&self, b: &Round<'t>) -> Var<'t> {
+    /// The first half of a round: moves Q towards its target `[B, 1]`, which is returned with the weights of its loss.
+    pub(super) fn train_critics<'t>(&self, b: &Round<'t>) -> (Var<'t>, Option<Var<'t>>) {
         policy_metrics(b, b.greedy(), &self.pi, b.s);
         let y = self.target_of(b, &self.q_target);
         let (q, squares) = squared_errors(b, &self.q, y);
-        let loss = squares.sum(Axis::Heads).weighted_mean(b.weight(q));
+        let w = b.weight(q);
+        let loss = squares.sum(Axis::Heads).weighted_mean(w);
         b.metric(&CRITIC_LOSS, loss);
         b.train("q", CRITIC, self.q.group(), &self.config.critic, loss);
-        y
+        (y, w)
     }
 
     /// The second half: moves the policy against the new Q, and the targets.

@@ -71,9 +71,9 @@ impl Wpc {
 impl Learner for Wpc {
     fn trace<'t>(&self, b: &Round<'t>) {
         let c = &self.config;
-        let y = self.base.train_critics(b);
+        let (y, w) = self.base.train_critics(b);
         let v = self.v.at(b.s);
-        let loss = (v - y).square().weighted_mean(b.weight(v));
+        let loss = (v - y).square().weighted_mean(w);
         b.metric(&VALUE_LOSS, loss);
         b.train("value", CRITIC, self.v.group(), &c.value, loss);
 
@@ -101,6 +101,10 @@ impl Learner for Wpc {
 
     fn critics(&self) -> Option<&Critics> {
         self.base.critics()
+    }
+
+    fn target_critics(&self) -> Option<&Critics> {
+        self.base.target_critics()
     }
 
     fn delay(&self) -> Delay {
