@@ -97,7 +97,14 @@ fn unconstrained_bases_are_those_without_a_constraint() {
 /// and what lies between is that much of both.
 #[test]
 fn apl_lets_go_of_the_tie_by_batches() {
-    let cases = [("cql", "q"), ("cal_ql", "q"), ("pbrl", "q"), ("iql", "policy"), ("awac", "policy")];
+    let cases = [
+        ("cql", "q"),
+        ("cal_ql", "q"),
+        ("pbrl", "q"),
+        ("iql", "policy"),
+        ("awac", "policy"),
+        ("famo2o", "policy"),
+    ];
     for (algo, update) in cases {
         let apl = |tie| losses_tied(algo, "apl", 0.0, false, update, tie);
         let (base, free) =

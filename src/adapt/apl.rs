@@ -6,8 +6,10 @@
 //!
 //! Over CQL and Cal-QL the penalty is tied: y, squared errors and L_π stay. `--preset gcql` is the paper's base, GCQL: five
 //! critics, the least of two drawn ones in the target, the mean in L_π. Over TD3+BC the cloning term is: GCTD3BC, with
-//! `apl.latest_share = 0.1` as in the paper (its program has 0.5). Over IQL and AWAC, of which the paper says nothing,
-//! L_π = W L_cloning + (1 - W) (-E[ min_j Q_j(s, π(s)) ]). SAC and TD3 have no tie: their batches alone change.
+//! `apl.latest_share = 0.1` as in the paper (its program has 0.5). Of other bases the paper says nothing. Over IQL, AWAC and FamO2O
+//! L_π = W L_cloning + (1 - W) (-E[ min_j Q_j(s, π(s)) ]); over FamO2O over CQL, PBRL, RORL, SAC+ML, wPC, PRDC, SPOT, ReBRAC, FQL and BRAC
+//! the term is tied that their headers say an adaptation may drop. SAC, TD3, SAC-N, EDAC, RLPD, EMaQ and WSRL have no tie online: their
+//! batches alone change.
 //!
 //! Metrics: `tied` = W.
 //! Order: the base's.

@@ -10,6 +10,9 @@
 //! In L_π the β of a row is uniform offline and a draw of π_b online, a constant for its gradient either way. It acts with the mode of π_b.
 //! `compat_weight`: the weight of row j is mean_i min(e^{β_i A_j}, bound), over the β of all rows.
 //!
+//! Where an adaptation drops the tie to the data online, or lets it count in part, -E[ min_j Q_j(s, clip(a~, ±1)) ] takes the place
+//! of L_π, a~ ~ π(s, enc β) reparameterised.
+//!
 //! Order: V, π_b, α_b, π, Q, Q̂. L_b and L_αb are formed before π_b moves, L_π on the new V and the old π_b, Q on the new V.
 //!
 //! Metrics: those of [`super::iql`]; `balance_mean`, `balance_std` = mean and spread of the β that acts over the batch;
@@ -163,14 +166,29 @@ impl Famo2o {
         self.balance.beta(unit * 2.0 - 1.0)
     }
 
-    fn train_pi<'t>(&self, b: &Round<'t>, beta: Var<'t>) {
+    /// The loss of π that clones the actions of the rows, each with its β.
+    fn cloning_loss<'t>(&self, b: &Round<'t>, beta: Var<'t>) -> Var<'t> {
         let advantage = self.values.advantage(b, b.a);
         let of = match self.config.compat_weight {
             true => beta.reshape(Shape::new(1, 1, b.dims().batch)).named("beta_i"),
             false => beta,
         };
         let weight = advantage_weight(b, advantage, of * advantage, self.config.weight_bound);
-        let loss = -(weight * self.pi.log_prob([b.s, encode(beta)], b.a)).mean();
+        -(weight * self.pi.log_prob([b.s, encode(beta)], b.a)).mean()
+    }
+
+    /// -E[ min_j Q_j(s, a~) ]
+    fn free_loss<'t>(&self, b: &Round<'t>, beta: Var<'t>) -> Var<'t> {
+        let a = self.pi.sample([b.s, encode(beta)]).clamp(-1.0, 1.0).named("a~pi(s, beta)");
+        -self.values.critics().min(b.s, a).mean()
+    }
+
+    fn train_pi<'t>(&self, b: &Round<'t>, beta: Var<'t>) {
+        let loss = match (b.unconstrained(), b.tie()) {
+            (true, _) => self.free_loss(b, beta),
+            (false, Some(tie)) => tie * self.cloning_loss(b, beta) + (1.0 - tie) * self.free_loss(b, beta),
+            (false, None) => self.cloning_loss(b, beta),
+        };
         b.metric(&POLICY_LOSS, loss);
         b.train("policy", ACTOR, self.pi.group(), &self.config.actor, loss);
     }
