@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use baq::algo::{self, Dims, Phase};
+use baq::audit::gradcheck;
+use baq::autodiff::reference::{self, ReferenceStore};
 use baq::autodiff::{Clock, Effect, Item, Noise, Program, Select, Trace, Tracer, Workspace};
 use baq::config::{Config, DataConfig, RunConfig};
 use baq::nn::Acting;
@@ -149,6 +151,34 @@ fn prdc_finds_the_nearest_of_the_rows_that_are_there() {
         }
     }
     assert!(others > 20, "the nearest row was another one {others} times");
+}
+
+/// Critics that say 0 everywhere do not make losses of infinities.
+#[test]
+fn the_scale_of_q_has_a_floor() {
+    for (algo, sets) in [
+        ("td3_bc", &[][..]),
+        ("wpc", &[]),
+        ("prdc", &[]),
+        ("spot", &[]),
+        ("rebrac", &[]),
+        ("sac_ml", &[]),
+        ("fql", &["fql.normalise=true"]),
+    ] {
+        let still = ["td3.critic=0", "rebrac.critic=0", "sac_ml.critic=0"];
+        let agent = small(algo, &[&still[..], sets].concat());
+        let trace = agent.trace(&Phase::offline(9));
+        let mut store = ReferenceStore::from(&agent.store);
+        for p in agent.table.members(agent.table.find_group("q").expect("there are critics")) {
+            store.values[p.index()].fill(0.0);
+        }
+        let inputs = gradcheck::synthetic(&trace, 1);
+        let values = reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
+        let (_, node) = trace.metrics.iter().find(|(m, _)| m.name == "q_weight").expect("it is logged");
+        let weight = values[node.index()].as_ref().expect("computed")[0];
+        assert!(weight.is_finite() && weight > 1e7, "{algo}: {weight}");
+        assert!(trace.loss("policy", &values).is_finite(), "{algo}");
+    }
 }
 
 /// Online the weights fall, but not below their floors.

@@ -27,7 +27,7 @@
 
 use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, policy_metrics, squared_errors};
-use super::td3_bc::LAMBDA;
+use super::td3_bc::q_weight;
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Shape, Var};
 use crate::config::limits::{RATE, WIDTHS};
@@ -139,12 +139,10 @@ impl Fql {
         let z = self.noise("z", b.s);
         let mu = self.pi.net().forward(b.s.concat(z)).named("mu(s, z)");
         let q = self.q.all(b.s, mu.clamp(-1.0, 1.0)).mean_over(Axis::Heads);
-        let kappa = c.normalise.then(|| (1.0 / q.abs().mean()).detach().named("kappa"));
-        let mut loss = -q.mean();
-        if let Some(kappa) = kappa {
-            b.metric(&LAMBDA, kappa);
-            loss = kappa * loss;
-        }
+        let loss = match c.normalise {
+            true => q_weight(b, "kappa", 1.0, q) * -q.mean(),
+            false => -q.mean(),
+        };
         if b.unconstrained() {
             return loss;
         }

@@ -61,7 +61,7 @@ impl Learner for Prdc {
             if b.unconstrained() {
                 return -q.mean();
             }
-            let lambda = q_weight(b, self.config.alpha, q);
+            let lambda = q_weight(b, "lambda", self.config.alpha, q);
             let distance = (a - b.nearest()).square().mean();
             b.metric(&DISTANCE, distance);
             b.tied(distance) - lambda * q.mean()

@@ -126,7 +126,7 @@ impl Rebrac {
         if !self.config.normalise {
             return (cloning - q).mean();
         }
-        (cloning - q_weight(b, 1.0, q) * q).mean()
+        (cloning - q_weight(b, "lambda", 1.0, q) * q).mean()
     }
 }
 

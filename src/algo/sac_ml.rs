@@ -131,7 +131,7 @@ impl SacMl {
         let soft = (n.alpha(b) * log_pi - q).mean();
         let loss = match b.unconstrained() {
             true => soft,
-            false => q_weight(b, c.q_weight, q) * soft - b.tied(n.pi.log_prob(b.s, b.a).mean()),
+            false => q_weight(b, "lambda", c.q_weight, q) * soft - b.tied(n.pi.log_prob(b.s, b.a).mean()),
         };
         b.metric(&POLICY_LOSS, loss);
         b.train("policy", ACTOR, n.pi.group(), &c.actor, loss);

@@ -23,7 +23,7 @@
 
 use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
 use super::td3::{Td3, Td3Config};
-use super::td3_bc::LAMBDA;
+use super::td3_bc::q_weight;
 use super::{CRITIC, Delay, Dims, FitTo, Learner, Pretraining, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
@@ -137,8 +137,7 @@ impl Learner for Spot {
             if b.unconstrained() {
                 return -q.mean();
             }
-            let kappa = (1.0 / q.abs().mean()).detach().named("kappa");
-            b.metric(&LAMBDA, kappa);
+            let kappa = q_weight(b, "q_weight", 1.0, q);
             let (weight, distance) = (self.weight(b).named("lambda"), self.vae.distance(b.s, a).mean());
             b.metric(&WEIGHT, weight);
             b.metric(&DISTANCE, distance);

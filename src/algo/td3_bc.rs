@@ -1,7 +1,7 @@
 //! TD3+BC. Fujimoto, Gu 2021, arXiv:2106.06860.
 //!
 //!   L_π(φ) = -λ E[ Q_1(s, π(s)) ] + c E[ mean_i ( π_i(s) - a_i )² ]           eqs. 3, 5
-//!   λ = α / E[ |Q_1(s, π(s))| ],  a constant for the gradient
+//!   λ = α / E[ |Q_1(s, π(s))| ],  a constant for the gradient, the mean not below 1e-8
 //!
 //! All else as in TD3, whose options (`td3.*`) hold here too: critics, order, delays, and which targets move with what
 //! where the policy has a rate of its own. c is 1; online it follows
@@ -45,9 +45,12 @@ impl Td3Bc {
     }
 }
 
-/// λ = α / E[ |Q| ], a constant for the gradient.
-pub(super) fn q_weight<'t>(b: &Round<'t>, alpha: f64, q: Var<'t>) -> Var<'t> {
-    let lambda = (alpha / q.abs().mean()).detach().named("lambda");
+/// The least E[ |Q| ] that a weight of Q is made of: critics that say nothing but 0 have one too.
+const LEAST: f64 = 1e-8;
+
+/// λ = α / E[ |Q| ] under that name, a constant for the gradient.
+pub(super) fn q_weight<'t>(b: &Round<'t>, name: &str, alpha: f64, q: Var<'t>) -> Var<'t> {
+    let lambda = (alpha / q.abs().mean().clamp(LEAST, f64::INFINITY)).detach().named(name);
     b.metric(&LAMBDA, lambda);
     lambda
 }
@@ -58,7 +61,7 @@ impl Learner for Td3Bc {
             if b.unconstrained() {
                 return -q.mean();
             }
-            let lambda = q_weight(b, self.config.alpha, q);
+            let lambda = q_weight(b, "lambda", self.config.alpha, q);
             let cloning = (a - b.a).square().mean();
             let cloning = match b.online {
                 Some(_) => b.hyper("td3_bc.cloning", &self.config.cloning_online) * cloning,

@@ -85,7 +85,7 @@ impl Learner for Wpc {
             if b.unconstrained() {
                 return -q.mean();
             }
-            let lambda = q_weight(b, c.alpha, q);
+            let lambda = q_weight(b, "lambda", c.alpha, q);
             let squares = (a - b.a).square();
             let cloning = match c.rows {
                 Rows::Better => (better * squares).mean(),
