@@ -25,7 +25,7 @@ use baq::train::progress::{Ended, Stop};
 use baq::train::state::Saved;
 use baq::train::{data, run};
 use common::place::{COMMON, Place};
-use common::{Learning, Numbers, SMALL, agent, assert_same, bits, online};
+use common::{Learning, Numbers, SMALL, agent, assert_same, bits, config, online};
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
 type Bits = Vec<(String, Vec<u32>)>;
@@ -474,5 +474,16 @@ fn famo2o_over_cql_with_one_policy_is_cql() {
         }
         let wide = losses("famo2o_cql", online_phase, &[]);
         assert_ne!(wide[1], ours[1], "the balance is not heard");
+    }
+}
+
+#[test]
+fn a_balance_whose_range_is_the_wrong_way_round_is_refused() {
+    for algo in ["famo2o", "famo2o_cql"] {
+        let sets = [format!("{algo}.balance_min=5"), format!("{algo}.balance_max=1")];
+        let config = config(algo, "plain", 1, &[&sets[0], &sets[1]]);
+        let Err(error) = Agent::new(&config, DIMS) else { panic!("{algo} is not refused") };
+        let expected = format!("{algo}.balance_min: expected at most {algo}.balance_max = 1, got 5");
+        assert!(error.to_string().contains(&expected), "{error}");
     }
 }

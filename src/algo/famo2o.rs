@@ -35,7 +35,7 @@ use super::measure::{POLICY_LOSS, advantage_weight, policy_metrics};
 use super::{ACTOR, Dims, Learner, Round};
 use crate::autodiff::{GroupId, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{RATE, WIDTHS};
-use crate::config::{AdamConfig, AutoOr, InitScheme, Metric, NetSpec};
+use crate::config::{AdamConfig, AutoOr, ConfigError, InitScheme, Metric, NetSpec};
 use crate::nn::init::Init;
 use crate::nn::{Acting, Critics, Head, Mean, Mlp, Params, Policy};
 
@@ -133,17 +133,18 @@ pub struct Famo2o {
 
 impl Famo2o {
     /// Declares IQL's values, the policy of the family, the balance policy and its temperature.
-    pub fn declare(config: &Famo2oConfig, dims: Dims, params: &mut Params) -> Famo2o {
+    pub fn declare(config: &Famo2oConfig, dims: Dims, params: &mut Params) -> Result<Famo2o, ConfigError> {
         let c = config;
+        let range = range("famo2o", (c.balance_min, c.balance_max))?;
         let net = c.hidden.begin(InitScheme::Orthogonal { last: 2f64.sqrt() });
         let values = Values::declare(&c.values(), dims, params);
         let head = Head::Gaussian { mean: Mean::Tanh, state_std: false, log_std: (c.log_std_min, 2.0) };
         let pi = Policy::declare(params, "pi", (dims.s + CODE, dims.a), head, &net);
-        let balance = Balance::declare(params, dims.s, (c.balance_min, c.balance_max), &net);
+        let balance = Balance::declare(params, dims.s, range, &net);
         let group = params.group("log_alpha_balance", false);
         let alpha = params.tensor(group, "value", Shape::SCALAR, Init::Constant(0.0));
         let target_entropy = c.balance_entropy.or_else(|| -0.5);
-        Famo2o { config: config.clone(), values, pi, balance, log_alpha: (group, alpha), target_entropy }
+        Ok(Famo2o { config: config.clone(), values, pi, balance, log_alpha: (group, alpha), target_entropy })
     }
 
     /// L_b and L_αb, on one draw.
@@ -192,6 +193,16 @@ impl Famo2o {
         b.metric(&POLICY_LOSS, loss);
         b.train("policy", ACTOR, self.pi.group(), &self.config.actor, loss);
     }
+}
+
+/// (lo, hi) of the options of a section, unless they are the wrong way round.
+pub(super) fn range(section: &str, (lo, hi): (f64, f64)) -> Result<(f64, f64), ConfigError> {
+    if lo > hi {
+        return Err(ConfigError::Other(format!(
+            "{section}.balance_min: expected at most {section}.balance_max = {hi}, got {lo}; lower it or raise the other"
+        )));
+    }
+    Ok((lo, hi))
 }
 
 /// β in [lo, hi] of z in [-1, 1].

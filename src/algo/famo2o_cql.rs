@@ -18,7 +18,7 @@
 //! Cost per update (batch 256, 2x256, N = 10): 7.0 GFLOP.
 
 use super::cql::{Cql, CqlConfig, Reads};
-use super::famo2o::{BALANCE_LOSS, CODE, balance_metrics, between, encode};
+use super::famo2o::{BALANCE_LOSS, CODE, balance_metrics, between, encode, range};
 use super::measure::policy_metrics;
 use super::soft::SoftSpec;
 use super::{ACTOR, Dims, Learner, Round};
@@ -44,6 +44,7 @@ pub struct Famo2oCql {
     config: Famo2oCqlConfig,
     base: Cql,
     balance: Policy,
+    range: (f64, f64),
 }
 
 impl Famo2oCql {
@@ -54,6 +55,7 @@ impl Famo2oCql {
         dims: Dims,
         params: &mut Params,
     ) -> Result<Famo2oCql, ConfigError> {
+        let range = range("famo2o_cql", (config.balance_min, config.balance_max))?;
         if shared.ensemble > 1 {
             return Err(ConfigError::Other(format!(
                 "cql.ensemble: expected 1, got {}; one agent has the family",
@@ -63,21 +65,17 @@ impl Famo2oCql {
         let spec = SoftSpec { given: CODE, ..Cql::spec(shared) };
         let base = Cql::of(shared, &spec, dims, params)?;
         let balance = Policy::declare(params, "balance", (dims.s, 1), spec.head, &spec.policy_net);
-        Ok(Famo2oCql { config: config.clone(), base, balance })
-    }
-
-    fn range(&self) -> (f64, f64) {
-        (self.config.balance_min, self.config.balance_max)
+        Ok(Famo2oCql { config: config.clone(), base, balance, range })
     }
 
     /// A reparameterised β `[B, 1]` for states s.
     fn drawn<'t>(&self, s: Var<'t>) -> Var<'t> {
-        between(self.balance.draw(s, 1).0, self.range())
+        between(self.balance.draw(s, 1).0, self.range)
     }
 
     /// β of the mode.
     fn mode<'t>(&self, s: Var<'t>) -> Var<'t> {
-        between(self.balance.mode(s), self.range())
+        between(self.balance.mode(s), self.range)
     }
 
     fn balance_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
@@ -94,7 +92,7 @@ impl Famo2oCql {
             true => self.drawn(b.s),
             false => {
                 let unit = b.noise("balance", NoiseKind::Uniform, Shape::new(1, b.dims().batch, 1));
-                between(unit * 2.0 - 1.0, self.range())
+                between(unit * 2.0 - 1.0, self.range)
             }
         };
         let beside = |s: Var<'t>, beta| s.concat(encode(beta)).named(format!("{}, enc(beta)", s.name()));

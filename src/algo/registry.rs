@@ -272,7 +272,7 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
             "famo2o",
             "IQL with a family of policies, from cloning to greedy, and one that chooses among them per state",
             Some(section::<famo2o::Famo2oConfig>),
-            |c, dims, p| Ok(Box::new(famo2o::Famo2o::declare(&c.section(), dims, p))),
+            |c, dims, p| Ok(Box::new(famo2o::Famo2o::declare(&c.section(), dims, p)?)),
         )
     },
     Entry {
