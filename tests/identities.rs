@@ -6,13 +6,14 @@ mod common;
 use std::f64::consts::PI;
 
 use baq::algo::{Dims, Phase, Round};
+use baq::audit::gradcheck;
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
     Adam, Clock, Noise, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Workspace,
 };
 use baq::config::NetSpec;
 use baq::config::{Exploration, OnlineConfig};
-use baq::nn::{Head, Mean, Params, Policy};
+use baq::nn::{Acting, Head, Mean, Params, Policy};
 use baq::replay;
 use baq::train::agent::Agent;
 use baq::train::annotation::Annotator;
@@ -305,4 +306,40 @@ fn mahalanobis_needs_a_spread() {
         let error = declared(sets).expect_err("no spread");
         assert!(error.contains("mahalanobis") && !error.contains('\n'), "{error}");
     }
+}
+
+/// PEX whose new policy is the old one acts as that: in evaluations to the bit, while collecting as the spread goes to 0.
+#[test]
+fn pex_of_two_equal_policies_is_one() {
+    let dims = Dims { s: 4, a: 2, batch: 64 };
+    let agent =
+        agent("iql", "pex", dims, &["iql.hidden=[9, 8]", "iql.log_std_min=-20", "pex.exploring_share=0"]);
+    let t = Tracer::new(agent.table.clone());
+    let s = t.input("s", dims.batch, dims.s);
+    let (pex, base) = (agent.adaptation.as_ref(), agent.learner.as_ref());
+    t.output("evaluating", pex.act(base, s, Acting::Greedy));
+    t.output("collecting", pex.act(base, s, Acting::Sample));
+    t.output("mode", base.policy().mode(s));
+    let trace = t.finish();
+    let members = |name: &str| agent.table.members(agent.table.find_group(name).expect("a policy"));
+    let log_std = base.policy().free_log_std().expect("iql's policy has one");
+    let actions = |spread: f64| {
+        let mut store = ReferenceStore::from(&agent.store);
+        store.values[log_std.index()].fill(spread);
+        for (new, old) in members("pi").zip(members("pi_offline")) {
+            store.values[old.index()] = store.values[new.index()].clone();
+        }
+        let inputs = gradcheck::synthetic(&trace, 3);
+        let values = reference::run(&trace, &mut store, &inputs, Clock::default(), |_| true);
+        [0, 1, 2].map(|k| values[trace.outputs[k].1.index()].clone().expect("computed"))
+    };
+    let [evaluating, collecting, mode] = actions(-20.0);
+    assert_eq!(evaluating, mode);
+    let apart = collecting.iter().zip(&mode).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(apart < 1e-7, "{apart}");
+    // With a spread a state has the old one's mode or the new one's draw.
+    let [evaluating, collecting, mode] = actions(-0.5);
+    assert_eq!(evaluating, mode);
+    let old = collecting.chunks(dims.a).zip(mode.chunks(dims.a)).filter(|(a, b)| a == b).count();
+    assert!((10..55).contains(&old), "{old} of {} states have the mode", dims.batch);
 }

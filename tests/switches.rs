@@ -56,8 +56,7 @@ fn learned(algo: &str, adapt: &str, sets: &[&str]) -> Bits {
 fn opt_keeps_the_support_of_spot_alone() {
     for (algo, free) in [("spot", false), ("td3_bc", true)] {
         let with = |sets: &[&str]| learned(algo, "opt", sets);
-        let [kept, dropped] =
-            ["opt.unconstrained=false", "opt.unconstrained=true"].map(|set| with(&[set]));
+        let [kept, dropped] = ["opt.unconstrained=false", "opt.unconstrained=true"].map(|set| with(&[set]));
         assert_ne!(kept, dropped, "{algo}: the tie does nothing");
         assert_same(algo, &with(&[]), if free { &dropped } else { &kept });
     }

@@ -15,7 +15,9 @@
 //! Order: the base's.
 //! Declared differences. From the paper: its blocks of 1,000 environment steps and 10,000 updates are ten updates after every
 //! step. From the released program: target critics begin as copies of the critics; α and π move on the parameters of the
-//! beginning of the round; what is recorded and collected is one buffer of `online.capacity`, where theirs holds 3,000,000.
+//! beginning of the round; what is recorded and collected is one buffer of `online.capacity`, where theirs holds 3,000,000;
+//! GCTD3BC sees states as they are and begins a new episode with each block of 1,000 steps, where the preset `td3_bc` standardises
+//! states (`data.observation_scaling = none`) and episodes end as the task's do.
 //! Cost per environment step: `critic_updates` of the base's rounds.
 
 use super::critics;

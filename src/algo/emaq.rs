@@ -18,7 +18,8 @@
 //!
 //! Declared differences. There is no public program. The text fixes y, ζ, N as the one important number, acting by the best of
 //! the draws, and a behaviour whose family matters. Ours are: the mixture, where the paper has an autoregressive model; every
-//! number but N's range; that μ goes on learning online by one step a round; ε.
+//! number but N's range; that μ goes on learning online by one step a round; ε; that μ is fitted for `behaviour_updates`
+//! rounds on all transitions, without holding any out to stop by.
 //!
 //! Cost per update (batch 256, 2x256, N = 25): 2.1 GFLOP; 2.7 online.
 

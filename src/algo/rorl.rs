@@ -23,6 +23,10 @@
 //! are not offered; standardising adds 0.001 to the deviation, theirs 1e-6. Its λ falls by a number per update, here it follows
 //! a schedule, which says the same: 2 to 0.1 by 1e-6 is `linear(2, 0.1, 1900000)`. PBRL is no case of it: [`super::pbrl`].
 //!
+//! Published and no presets, with what is another than in that of the robot: hopper-random λ 1 to .5, hopper-expert 4 to 1;
+//! walker2d-random η_ood .5, λ 5 to .5 by 1e-5, walker2d-expert η_ood .5, λ 1 to .5 by 1e-6, both ε .005; halfcheetah-random n = 20,
+//! halfcheetah-expert ε .005.
+//!
 //! Cost per update (batch 256, 3x256, N = 10, all three terms): 48.2 GFLOP with n = 10, 92 with n = 20 as the presets for hopper and
 //! walker2d have it; n times SAC-N's for each term of Q.
 
