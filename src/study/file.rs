@@ -464,7 +464,9 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
 
     #[test]
     fn a_method_may_name_what_it_is_compared_with() {
-        let text = SHORT.replace("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"");
+        let text = SHORT
+            .replace("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"")
+            .replace("methods = [\"IQL\", ", "methods = [\"IQL + BAQ\", ");
         let spec = Spec::parse("x.toml", &text, None).unwrap();
         assert_eq!(spec.base_of(&spec.methods[2]).map(|m| m.label.as_str()), Some("IQL + BAQ"));
         let itself = text.replace("against = \"IQL + BAQ\"", "against = \"RLPD\"");
