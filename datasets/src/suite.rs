@@ -8,6 +8,7 @@ pub static FILES: &[(&str, &[u8])] = &[
     ("hopper-expert.safetensors", include_bytes!("../data/suite/hopper-expert.safetensors")),
     ("hopper-medium.safetensors", include_bytes!("../data/suite/hopper-medium.safetensors")),
     ("hopper.toml", include_bytes!("../data/suite/hopper.toml")),
+    ("walker2d-expert.safetensors", include_bytes!("../data/suite/walker2d-expert.safetensors")),
     ("walker2d-medium.safetensors", include_bytes!("../data/suite/walker2d-medium.safetensors")),
     ("walker2d.toml", include_bytes!("../data/suite/walker2d.toml")),
 ];
