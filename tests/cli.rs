@@ -722,7 +722,11 @@ fn broken_traces_are_refused() {
         (fine, &|j| j["meta"]["discount"] = "0.99".into(), &["meta.discount", "a number", "\"0.99\""]),
         (fine, &|j| j["meta"]["iql_tau"] = 1.5.into(), &["meta.iql_tau", "0..=1", "1.5"]),
         (fine, &|j| j["meta"]["exp_adv_max"] = 0.into(), &["meta.exp_adv_max", "got 0"]),
-        (fine, &|j| j["meta"]["policy"] = "mixture".into(), &["meta.policy", "`gaussian` or `deterministic`"]),
+        (
+            fine,
+            &|j| j["meta"]["policy"] = "mixture".into(),
+            &["meta.policy", "`gaussian` or `deterministic`"],
+        ),
         (fine, &|j| j["meta"]["steps"] = (-1).into(), &["meta.steps", "-1"]),
         (fine, &|j| j["meta"]["steps"] = 1e30.into(), &["meta.steps", "whole number"]),
         (fine, &|j| j["meta"]["steps"] = 11.into(), &["batch.10.", "no such tensor"]),

@@ -386,7 +386,7 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             ["s.toml, line 18: method `IQL + BAQ`", "--seed"],
         ),
         ("run.env=toy\", \"sac", "run.env=hopper-v4\", \"sac", ["SAC on a.hdf5, seed 0", "states of 11"]),
-        ("a.hdf5", "./s.toml", ["s.toml", "HDF5"]),
+        ("a.hdf5", "./s.toml", ["expected an HDF5 file", "check the path"]),
         ("a.hdf5", "empty/", ["empty", ""]),
     ] {
         std::fs::write(place.path("bad.toml"), STUDY.replacen(from, to, 1)).unwrap();

@@ -561,9 +561,9 @@ fn rollouts_have_their_bytes_on_every_machine() {
     let place = Place::new(0.0);
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/data/suite");
     for (task, sha256) in [
-        ("hopper", "167fdc33184a25d46fea45f79b03fe4310d910ae480dc5aa2c10a08bc005fbe7"),
-        ("halfcheetah", "e1c691c1a39f47f4f7ba597d0c74786b37a6264624a99a5d7533e3b7b6fcdc74"),
-        ("walker2d", "f4d9d619940b3e9e6236d8679b20de47c8a1fc2982e8e2d6a3d8272888cb58d2"),
+        ("hopper", "89c521601abb77de0cccb5abddee330f8e2f0bbf0042348bdf21858c0f1a212c"),
+        ("halfcheetah", "51bd3f909dbfa309aa7fcda2e3d37edc5086ddedbabbc19891c0f3b5e1fc5ed0"),
+        ("walker2d", "adf2733b656cb6daa7ef60f3018ce4b3ad61763578abe18db6ff8673f2707954"),
     ] {
         let recipe = fs::read_to_string(suite.join(format!("{task}.toml"))).unwrap();
         let mut recipe: toml::Table = recipe.parse().unwrap();

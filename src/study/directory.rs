@@ -20,13 +20,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::graph::{Cell, Graph, Kind, Resolve};
+use super::graph::{Cell, Data, Graph, Kind, Resolve};
 use super::spec::Spec;
 use crate::checkpoint::atomic::{create_directories, is_temporary, write_atomic};
 use crate::config::{OfflineConfig, OnlineConfig};
 use crate::train::TrainError;
 use crate::train::conditions::COMMIT;
-use crate::train::data::EMBEDDED;
 use crate::train::lock;
 use crate::train::rundir;
 use crate::train::state::Saved;
@@ -52,16 +51,6 @@ pub struct Place {
     pub commits: Vec<String>,
     /// by the names of the study
     pub data: BTreeMap<String, Data>,
-}
-
-/// Where a data set is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Data {
-    /// as `--data` takes it
-    pub file: String,
-    /// as runs note it; empty for what the program brings itself
-    pub sha256: String,
 }
 
 /// A study in its directory.
@@ -107,26 +96,18 @@ impl Failure {
     }
 }
 
-impl Data {
-    /// What the program brings itself.
-    pub fn embedded() -> Data {
-        Data { file: EMBEDDED.into(), sha256: String::new() }
-    }
-}
-
 impl Place {
-    /// An error unless this process computes as the cells do.
-    pub fn check_arithmetic(&self, dir: &Path) -> Result<(), TrainError> {
-        let here = baq_kernels::active();
+    /// An error unless cells are made with this instruction set and these numerics.
+    pub fn check_arithmetic(&self, dir: &Path, here: (&str, &str)) -> Result<(), TrainError> {
         let Place { isa, numerics, .. } = self;
-        if (&**isa, &**numerics) == (here.isa.name(), here.numerics.name()) {
+        if (&**isa, &**numerics) == here {
             return Ok(());
         }
         Err(TrainError::Input(format!(
             "{}: its cells were made with {isa}, {numerics}, this process uses {}, {}: they would not be comparable to the bit; say --isa {isa} --numerics {numerics}, or choose another --out",
             dir.display(),
-            here.isa,
-            here.numerics
+            here.0,
+            here.1
         )))
     }
 }
@@ -283,7 +264,7 @@ impl Study {
                 self.spec.title()
             ));
         }
-        earlier.check_arithmetic(&self.dir)?;
+        earlier.check_arithmetic(&self.dir, (&self.place.isa, &self.place.numerics))?;
         for (name, data) in &self.place.data {
             let other = |before: &&Data| ![&*data.sha256, ""].contains(&&*before.sha256);
             let Some(before) = earlier.data.get(name).filter(other) else { continue };

@@ -10,13 +10,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::directory::Data;
 use super::spec::{Base, Begin, Interaction, Method, Spec, Training};
 use crate::algo::Given;
 use crate::config::{Config, RunConfig};
 use crate::train::TrainError;
+use crate::train::data::EMBEDDED;
 
 /// What a cell is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,6 +140,23 @@ pub fn folder_name(label: &str) -> String {
     }
     let name = name.trim_matches(['-', '.']).to_string();
     if name.is_empty() { "x".into() } else { name }
+}
+
+/// Where a data set is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// as `--data` takes it
+    pub file: String,
+    /// as runs note it; empty for what the program brings itself
+    pub sha256: String,
+}
+
+impl Data {
+    /// What the program brings itself.
+    pub fn embedded() -> Data {
+        Data { file: EMBEDDED.into(), sha256: String::new() }
+    }
 }
 
 /// Makes configurations of the options of commands, as the commands do.

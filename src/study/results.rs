@@ -1,7 +1,7 @@
 //! What the runs of a study have come to: all that tables and figures are made from.
 
-use super::directory::{Data, State, Study};
-use super::graph::{Cell, Kind};
+use super::directory::{State, Study};
+use super::graph::{Cell, Data, Kind};
 use crate::config::OfflineConfig;
 use crate::train::TrainError;
 use crate::train::metrics::{Evaluation, Phase, read_evaluations, read_timing};

@@ -11,7 +11,7 @@ use super::held::STUDIES;
 use super::resolve::Commands;
 use crate::config::RunConfig;
 use crate::env;
-use crate::study::directory::Data;
+use crate::study::graph::Data;
 use crate::study::{Place, Spec, Study, paper};
 use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;

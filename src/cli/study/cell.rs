@@ -50,7 +50,8 @@ impl Cell {
         if study.state(cell) == State::Done {
             return Ok(Verdict::Done);
         }
-        study.place.check_arithmetic(&study.dir)?;
+        let here = baq_kernels::active();
+        study.place.check_arithmetic(&study.dir, (here.isa.name(), here.numerics.name()))?;
         study.note_failure(cell, None)?;
         let beside = if self.evaluate_beside.holds() { "on" } else { "off" };
         let beside = ["--evaluate-beside", beside].map(String::from);

@@ -72,7 +72,7 @@ mod tests {
     use baq_kernels::Numerics;
 
     use super::*;
-    use crate::study::directory::Data;
+    use crate::study::graph::Data;
     use crate::study::{Cell, Graph, Kind, Spec, cost, paper};
 
     fn cells(name: &str, text: &str, scale: Option<&str>) -> Graph {
