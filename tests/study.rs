@@ -387,6 +387,11 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
         ),
         ("run.env=toy\", \"sac", "run.env=hopper-v4\", \"sac", ["SAC on a.hdf5, seed 0", "states of 11"]),
         ("a.hdf5", "./s.toml", ["expected an HDF5 file", "check the path"]),
+        (
+            "online.capacity=2000",
+            "online.random_steps=400",
+            ["line 22: method `SAC`", "nothing would be learnt"],
+        ),
         ("a.hdf5", "empty/", ["empty", ""]),
     ] {
         std::fs::write(place.path("bad.toml"), STUDY.replacen(from, to, 1)).unwrap();

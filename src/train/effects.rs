@@ -150,24 +150,34 @@ fn no_spread(config: &Config, agent: &Agent) -> bool {
 
 /// An error if nothing would be learnt. That a preset's opening covers a run that was made short is only said.
 fn idle_steps(config: &Config, stage: Stage) -> Result<(), TrainError> {
-    let online: OnlineConfig = config.section();
-    if stage == Stage::Offline || online.learning_steps() > 0 {
-        return Ok(());
-    }
-    let key = if online.random_steps >= online.env_steps { "random_steps" } else { "warmup_steps" };
-    let asked = config.find_stated("online", key).is_some_and(|s| is_asked(config, s));
-    let text = format!(
-        "online.{key}: expected less than the {} environment steps of the run, got {}: nothing would be learnt; lower it, or raise online.env_steps",
-        online.env_steps,
-        online.idle_steps(),
-    );
-    match asked {
+    let Some((key, text)) = idle(config).filter(|_| stage != Stage::Offline) else { return Ok(()) };
+    match config.find_stated("online", key).is_some_and(|s| is_asked(config, s)) {
         true => Err(TrainError::Input(text)),
         false => {
             eprintln!("note: {text}");
             Ok(())
         }
     }
+}
+
+/// Why nothing is learnt in an environment, if it is not, and the option that is too large.
+fn idle(config: &Config) -> Option<(&'static str, String)> {
+    let online: OnlineConfig = config.section();
+    if online.learning_steps() > 0 {
+        return None;
+    }
+    let key = if online.random_steps >= online.env_steps { "random_steps" } else { "warmup_steps" };
+    let text = format!(
+        "online.{key}: expected less than the {} environment steps of the run, got {}: nothing would be learnt; lower it, or raise online.env_steps",
+        online.env_steps,
+        online.idle_steps(),
+    );
+    Some((key, text))
+}
+
+/// An error if nothing would be learnt in an environment, whoever has said so: for runs that are compared.
+pub fn check_learns(config: &Config) -> Result<(), TrainError> {
+    idle(config).map_or(Ok(()), |(_, text)| Err(TrainError::Input(text)))
 }
 
 /// An error if more offline transitions are asked for than there are.

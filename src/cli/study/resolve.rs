@@ -6,9 +6,10 @@ use super::super::finetune::Finetune;
 use super::super::train::Train;
 use super::super::{Common, Outcome};
 use crate::algo::Given;
-use crate::config::Config;
+use crate::config::{Begin, Config, RunConfig};
 use crate::study::Resolve;
 use crate::train::TrainError;
+use crate::train::effects;
 use crate::train::shelf::Shelf;
 
 #[derive(Debug, Parser)]
@@ -48,7 +49,11 @@ pub struct Commands(pub Common);
 impl Resolve for Commands {
     fn train(&self, words: &[String]) -> Result<Config, TrainError> {
         let (command, common) = parse::<Train>(words, self.0)?;
-        command.planned(common)
+        let config = command.planned(common)?;
+        if config.section::<RunConfig>().begin == Begin::Online {
+            effects::check_learns(&config)?;
+        }
+        Ok(config)
     }
 
     fn finetune(
@@ -61,7 +66,9 @@ impl Resolve for Commands {
         let words: Vec<String> =
             ["--from", "-"].into_iter().map(String::from).chain(words.iter().cloned()).collect();
         let (command, common) = parse::<Finetune>(&words, self.0)?;
-        command.planned(trained, model, common)
+        let (config, given) = command.planned(trained, model, common)?;
+        effects::check_learns(&config)?;
+        Ok((config, given))
     }
 }
 
