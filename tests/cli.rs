@@ -736,7 +736,7 @@ fn broken_traces_are_refused() {
         (fine, &|j| j["meta"]["algo"] = "baq-iql".into(), &["init.bc", "no such tensor"]),
         (fine, &|j| j["meta"]["algo"] = "awac".into(), &["noise.0.0.normal", "no such tensor"]),
         (fine, &|j| j["meta"]["constants"] = "half".into(), &["meta.constants", "single or double", "half"]),
-        (fine, &both("awac", "mean", "relu".into()), &["meta.mean", "linear, tanh", "relu"]),
+        (fine, &both("awac", "mean", "relu".into()), &["meta.mean", "`linear` or `tanh`", "relu"]),
         (fine, &both("awac", "log_std_max", 1.into()), &["meta.log_std_max", "2..=2", "got 1"]),
         (fine, &both("sac-cleanrl", "policy_frequency", 9.into()), &["meta.policy_frequency", "1 to 8", "9"]),
         (fine, &both("sac-cleanrl", "log_std", "tanh".into()), &["meta.log_std", "LO + HALF", "tanh"]),
