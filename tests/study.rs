@@ -142,6 +142,8 @@ fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
     let place = Place::new(STUDY);
     let plan = place.json("study plan s.toml --json --cores 1,1000");
     assert_eq!(plan["cells"].as_array().unwrap().len(), CELLS);
+    // On as many threads as cells have, whatever the machine has.
+    assert_eq!(plan["threads"], 1);
     let (hours, seconds) =
         (plan["core_hours"].as_f64().unwrap(), |k: usize| plan["cores"][k]["seconds"].as_f64().unwrap());
     assert!(hours > 0.0 && (seconds(0) / 3600.0 / hours - 1.0).abs() < 1e-3, "{plan}");

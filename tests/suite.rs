@@ -287,6 +287,8 @@ fn damaged_files_are_named_and_built_again() {
         assert!(err.contains("toy-medium-250-baq-v1.hdf5: expected") && err.contains("built again"), "{err}");
         assert!(fs::read(&path).unwrap() == whole);
     }
+    let [once, twice] = ["toy", "toy toy-expert toy"].map(|n| place.succeed(&format!("suite check {n}")));
+    assert_eq!(once, twice, "named again is not listed again");
     // A part is mended too when it is needed.
     fs::write(&path, b"x").unwrap();
     place.succeed("suite build toy-medium-expert-250 --quiet");

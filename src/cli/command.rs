@@ -87,8 +87,12 @@ pub fn main() -> ExitCode {
     if let Err(e) = baq_kernels::choose(isa, cli.common.numerics) {
         return fail(&TrainError::Input(format!("--isa {isa}: {e}")));
     }
+    let own = match &cli.command {
+        Command::Study(study) => study.threads(cli.common),
+        _ => None,
+    };
     // 0 threads is rayon's word for all cores.
-    let threads = cli.common.threads.map_or(0, usize::from);
+    let threads = own.or(cli.common.threads).map_or(0, usize::from);
     let pool = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
         Ok(pool) => pool,
         Err(e) => return fail(&TrainError::Input(format!("cannot start {threads} threads: {e}"))),

@@ -51,6 +51,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::options;
 use super::spec::{Base, Begin, Interaction, Method, Spec, Training};
 use crate::adapt;
 use crate::algo;
@@ -132,9 +133,9 @@ struct Scale {
 }
 
 /// The text that lines are counted in.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     origin: &'a str,
-    text: &'a str,
+    pub(super) text: &'a str,
 }
 
 impl Source<'_> {
@@ -142,7 +143,7 @@ impl Source<'_> {
         1 + self.text.as_bytes()[..span.start.min(self.text.len())].iter().filter(|b| **b == b'\n').count()
     }
 
-    fn error<T>(&self, span: Range<usize>, what: impl Into<String>) -> Result<T, SpecError> {
+    pub(super) fn error<T>(&self, span: Range<usize>, what: impl Into<String>) -> Result<T, SpecError> {
         Err(SpecError { origin: self.origin.into(), line: self.line(span), what: what.into() })
     }
 
@@ -166,6 +167,7 @@ impl Spec {
             Ok(file) => file,
             Err(e) => return source.error(e.span().unwrap_or(0..0), e.message().replace('\n', ", ")),
         };
+        options::check(&source)?;
         for (name, table) in &file.scale {
             check_name(&source, "scale", name, table.span())?;
         }
@@ -497,6 +499,9 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
             ("seeds_of = { RLPD = 1 }", "seeds_of = { SAC = 1 }", 27, "seeds_of: expected IQL"),
             ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
             ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected iql or IQL"),
+            ("online.batch=8", "online.batches=8", 25, "did you mean `batch`?"),
+            ("iql.expectile=0.8", "iql.expectile=8", 29, "set: iql.expectile"),
+            ("online.warmup_steps=9", "online.warmup_steps", 29, "expected section.key=value"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
             ("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"", 27, "expected `IQL + BAQ` too"),
         ] {

@@ -39,6 +39,9 @@ pub struct Asked {
 impl Asked {
     /// The study in its directory; nothing is written.
     pub fn study(&self, common: Common) -> Result<Study, TrainError> {
+        if common.seed.is_some() {
+            return Err(TrainError::Input("--seed: a study has seeds of its own; leave it out".into()));
+        }
         let (origin, text) = self.text()?;
         let spec = Spec::parse(&origin, &text, self.scale.as_deref())
             .map_err(|e| TrainError::Input(e.to_string()))?;

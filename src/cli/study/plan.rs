@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::super::{Common, Outcome, Verdict};
 use super::asked::Asked;
+use super::cell_threads;
 use crate::config::{DataConfig, RunConfig};
 use crate::study::cost::{self, Cost};
 use crate::study::local::duration;
@@ -56,7 +57,8 @@ impl Plan {
             };
             row.add(*cost, study.state(cell) == State::Done);
         }
-        let seconds: f64 = rows.iter().map(|row| row.left.seconds).sum();
+        let threads = usize::from(cell_threads(common));
+        let seconds = rows.iter().map(|row| row.left.seconds).sum::<f64>() * threads as f64;
         let shared = shared(&study)?;
         let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum::<f64>() + shared;
         let needs: Vec<Vec<usize>> = study.graph.cells.iter().map(|cell| cell.needs().collect()).collect();
@@ -65,7 +67,13 @@ impl Plan {
             _ => cost.seconds,
         });
         let left: Vec<f64> = left.collect();
-        let times = self.cores.iter().map(|n| cost::schedule(&needs, &left, *n as usize));
+        let times = self.cores.iter().map(|n| {
+            let (cores, at_once) = (*n as usize, (*n as usize / threads).max(1));
+            let mut taken = cost::schedule(&needs, &left, at_once);
+            // Threads that share a core take turns.
+            taken.seconds *= (threads as f64 / cores as f64).max(1.0);
+            (n, taken)
+        });
         let chain = cost::longest_chain(&needs, &left);
         if common.json {
             let cells = study.graph.cells.iter().zip(&costs).enumerate().map(|(i, (cell, cost))| {
@@ -79,14 +87,15 @@ impl Plan {
             println!(
                 "{}",
                 json!({
-                    "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "bytes": bytes, "shared_bytes": shared,
+                    "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "threads": threads, "bytes": bytes, "shared_bytes": shared,
                     "longest_chain_seconds": chain,
-                    "cores": times.map(|t| json!({ "cores": t.cores, "seconds": t.seconds, "busy": t.busy })).collect::<Vec<_>>(),
+                    "cores": times.map(|(n, t)| json!({ "cores": n, "seconds": t.seconds, "busy": t.busy })).collect::<Vec<_>>(),
                 })
             );
             return Ok(Verdict::Done);
         }
-        println!("{}: {}", study.spec.title(), study.spec.about);
+        let about = &study.spec.about;
+        println!("{}{}{about}", study.spec.title(), if about.is_empty() { "" } else { ": " });
         println!("data: {}; seeds: {}", study.spec.data.join(", "), study.spec.seeds);
         let unbuilt = unbuilt(&study)?;
         if unbuilt > 0 {
@@ -105,14 +114,15 @@ impl Plan {
             );
         }
         println!(
-            "\nleft: {} of one core, {:.2} GB ({:.2} GB of them data that cells share, while they run); measured here, on one thread, just now; episodes taken at full length",
+            "\nleft: {} of one core, {:.2} GB ({:.2} GB of them data that cells share, while they run); measured here just now, {threads} thread{} a cell; episodes taken at full length",
             duration(seconds),
             bytes / 1e9,
-            shared / 1e9
+            shared / 1e9,
+            if threads == 1 { "" } else { "s" }
         );
         println!("\n{:>6} {:>14} {:>7}", "cores", "takes", "busy");
-        for t in times {
-            println!("{:>6} {:>14} {:>5.0} %", t.cores, duration(t.seconds), 100.0 * t.busy);
+        for (n, t) in times {
+            println!("{n:>6} {:>14} {:>5.0} %", duration(t.seconds), 100.0 * t.busy);
         }
         println!("the longest chain of cells takes {}: no number of cores takes less", duration(chain));
         Ok(Verdict::Done)

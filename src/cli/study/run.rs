@@ -10,6 +10,7 @@ use super::super::learn::cores;
 use super::super::suite::ready;
 use super::super::{Common, Outcome, Verdict, hints};
 use super::asked::Asked;
+use super::cell_threads;
 use super::plan;
 use crate::files::shell_word;
 use crate::study::local::{self, Manner, Peaks};
@@ -69,9 +70,6 @@ impl Run {
             }
             _ => {}
         }
-        if common.seed.is_some() {
-            return refuse("--seed: a study has seeds of its own; leave it out");
-        }
         let study = self.asked.study(common)?;
         let left = study.graph.cells.iter().filter(|cell| study.state(cell) == State::Waiting);
         let runs: f64 = left.map(|cell| cost::bytes(&cell.config)).sum();
@@ -91,7 +89,7 @@ impl Run {
 
     fn locally(&self, study: &Study, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
-        let threads = common.threads.map_or(1, usize::from);
+        let threads = usize::from(cell_threads(common));
         let jobs = self.jobs.map_or((cores() / threads).max(1), NonZeroUsize::get);
         let mut options = arithmetic(study);
         options.extend(["--threads".to_string(), threads.to_string()]);
@@ -143,7 +141,7 @@ impl Run {
         let submission = Submission {
             program: program()?,
             options: arithmetic(study),
-            threads: common.threads.map_or(1, usize::from),
+            threads: usize::from(cell_threads(common)),
             sbatch: self.sbatch.clone(),
         };
         let script = slurm::write(study, &submission)?;

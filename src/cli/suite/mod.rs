@@ -5,6 +5,8 @@ mod figures;
 mod ready;
 mod train;
 
+use std::collections::BTreeSet;
+
 use baq_kernels::Isa;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -86,7 +88,7 @@ impl SuiteCommand {
     }
 }
 
-/// The data sets that are named, by themselves or by their tasks; all without names.
+/// The data sets that are named, by themselves or by their tasks, each once; all without names.
 fn named(suite: &Suite, names: &[String], rows: Option<u64>) -> Result<Vec<Name>, TrainError> {
     let is_task = |text: &str| suite.recipes().any(|(task, _)| task == text);
     let mut all = Vec::new();
@@ -109,6 +111,8 @@ fn named(suite: &Suite, names: &[String], rows: Option<u64>) -> Result<Vec<Name>
         }
         all.push(name);
     }
+    let mut seen = BTreeSet::new();
+    all.retain(|name| seen.insert(name.text.clone()));
     Ok(all)
 }
 
@@ -164,9 +168,8 @@ impl Check {
         let (names, folder) = (named(&suite, &self.names, None)?, place::folder()?);
         let names = if self.names.is_empty() { suite.names() } else { names };
         let mut lines: Vec<Line> = Vec::new();
-        let mut tasks: Vec<&str> = names.iter().map(|n| n.task.as_str()).collect();
-        tasks.dedup();
-        for task in tasks {
+        let tasks = suite.recipes().map(|(task, _)| task);
+        for task in tasks.filter(|task| names.iter().any(|n| n.task == *task)) {
             for (role, picked) in suite.of(task).trained.iter().flat_map(Trained::policies) {
                 let (state, why) = match suite.policy(task, role, picked) {
                     Ok(_) => ("whole", String::new()),
