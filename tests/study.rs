@@ -341,6 +341,29 @@ fn data_may_be_moved_between_a_training_and_what_starts_from_it() {
 
 /// Two processes that are given the same study share the work, and neither takes the other's for a failure.
 #[test]
+fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
+    let place = Place::new(
+        &STUDY
+            .replace("updates = 400", "updates = 2_000_000")
+            .replace("checkpoint_every=50\"]\n[model]", "checkpoint_every=2000000\"]\n[model]"),
+    );
+    let mut child = place.command("study run s.toml --out s --jobs 1 --quiet").spawn().unwrap();
+    // The study's directory is not there at once.
+    let share = || {
+        let out = place.command("study status s --json").output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&out.stdout).ok()?;
+        status["cells"][0]["share"].as_f64().filter(|share| *share > 0.0)
+    };
+    let share = (0..1200).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        share()
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(share.is_some_and(|share| share < 1.0), "{share:?}");
+}
+
+#[test]
 fn a_study_may_be_run_twice_at_once() {
     let place = Place::new(STUDY);
     for k in 0..4 {
@@ -385,7 +408,12 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
         (
             "adapt = \"baq\"",
             "adapt = \"baq\"\nset = [\"--seed\"]",
-            ["s.toml, line 18: method `IQL + BAQ`", "--seed"],
+            ["s.toml, line 21", "--seed: expected section.key=value"],
+        ),
+        (
+            "[scale.half]",
+            "[scale.half]\nset_of = { SAC = [\"sac.hiddn=[8]\"] }",
+            ["line 32: sac.hiddn", "did you mean `sac.hidden`"],
         ),
         ("run.env=toy\", \"sac", "run.env=hopper-v4\", \"sac", ["SAC on a.hdf5, seed 0", "states of 11"]),
         ("a.hdf5", "./s.toml", ["expected an HDF5 file", "check the path"]),
@@ -403,6 +431,7 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
     }
     place.refused("study run s.toml --data none", &["--data none", "expected a folder"]);
     place.refused("study run s.toml --scale tiny", &["--scale tiny", "expected half"]);
+    place.refused("study plan s.toml --seed 1", &["--seed", "seeds of its own"]);
     place.refused("study run none.toml", &["none.toml", "cannot read"]);
     place.refused("study run s.toml --dry-run", &["--dry-run", "--on slurm"]);
     place.refused("study status .", &["expected the directory of a study"]);

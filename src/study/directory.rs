@@ -27,6 +27,7 @@ use crate::config::{OfflineConfig, OnlineConfig};
 use crate::train::TrainError;
 use crate::train::conditions::COMMIT;
 use crate::train::lock;
+use crate::train::metrics::read_timing;
 use crate::train::rundir;
 use crate::train::state::Saved;
 
@@ -72,7 +73,8 @@ pub struct Study {
 pub enum State {
     /// Nothing is there yet.
     Waiting,
-    /// It can go on; the share that is done, and the process that works on it if one does.
+    /// It can go on; the share that is done, and the process that works on it if one does. Of that share only what was saved
+    /// is left if the process ends.
     Begun(f64, Option<String>),
     /// Its result is there.
     Done,
@@ -220,7 +222,10 @@ impl Study {
             return State::Failed(failure);
         }
         match run.join(rundir::CONFIG).exists() {
-            true => State::Begun(progress(cell, &run).unwrap_or(0.0), lock::holder(&run)),
+            true => {
+                let holder = lock::holder(&run);
+                State::Begun(progress(cell, &run, holder.is_some()).unwrap_or(0.0), holder)
+            }
             false => State::Waiting,
         }
     }
@@ -311,13 +316,15 @@ fn write_after_others(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     write_atomic(path, bytes)
 }
 
-/// The share of a run that is done.
-fn progress(cell: &Cell, run: &Path) -> Option<f64> {
-    let counters = Saved::open(run).ok()?.counters().ok()?;
+/// The share of a run that is done: what it has noted while a process is at work on it, what it has saved otherwise.
+fn progress(cell: &Cell, run: &Path, at_work: bool) -> Option<f64> {
+    let noted = || read_timing(run).ok()?.last().map(|last| (last.stamp.update, last.stamp.env_step));
+    let saved = || Saved::open(run).ok()?.counters().ok().map(|counters| (counters.round, counters.env_step));
+    let (round, env_step) = if at_work { noted().or_else(saved) } else { saved() }?;
     let (offline, online): (OfflineConfig, OnlineConfig) = (cell.config.section(), cell.config.section());
     let (done, all) = match cell.kind {
-        Kind::Offline | Kind::Model => (counters.round, offline.updates),
-        Kind::Finetune | Kind::Scratch => (counters.env_step, online.env_steps),
+        Kind::Offline | Kind::Model => (round, offline.updates),
+        Kind::Finetune | Kind::Scratch => (env_step, online.env_steps),
     };
     Some(done as f64 / all.max(1) as f64)
 }

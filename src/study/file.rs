@@ -500,7 +500,7 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
             ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
             ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected iql or IQL"),
             ("online.batch=8", "online.batches=8", 25, "did you mean `batch`?"),
-            ("iql.expectile=0.8", "iql.expectile=8", 29, "set: iql.expectile"),
+            ("iql.expectile=0.8", "iql.expectile=8", 29, "iql.expectile"),
             ("online.warmup_steps=9", "online.warmup_steps", 29, "expected section.key=value"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
             ("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"", 27, "expected `IQL + BAQ` too"),

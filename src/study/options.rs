@@ -40,7 +40,7 @@ fn list(source: &Source<'_>, options: &DeValue<'_>) -> Result<(), SpecError> {
     for option in options.as_array().into_iter().flatten() {
         let Some(text) = option.get_ref().as_str() else { continue };
         if let Err(e) = Config::new(known_sections()).apply_set(text) {
-            return source.error(option.span(), format!("set: {e}"));
+            return source.error(option.span(), e.to_string());
         }
     }
     Ok(())
