@@ -62,6 +62,15 @@
 
 #![deny(missing_docs)]
 
+/// The `eprintln!` of this crate, before all modules so that it hides the standard one, which panics: where nobody can read
+/// any more, on a full disk or a closed terminal, work goes on and exit codes are what they would have been.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 pub mod adapt;
 pub mod algo;
 pub mod audit;

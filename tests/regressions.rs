@@ -14,5 +14,7 @@ mod options;
 mod proof;
 #[path = "regressions/recovery.rs"]
 mod recovery;
+#[path = "regressions/streams.rs"]
+mod streams;
 #[path = "regressions/switches.rs"]
 mod switches;

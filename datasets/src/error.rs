@@ -390,7 +390,7 @@ pub enum Error {
     },
     /// A scale cannot be derived from these columns.
     #[error(
-        "{file}: reward scale `{transform}`: expected episodes with different returns, got a return range of {range}; use `none`"
+        "{file}: reward scaling `{transform}`: expected complete episodes with different returns, got a return range of {range}; leave rewards as they are with `--set data.reward_scaling=none`"
     )]
     NoReturnRange {
         /// Path as the user gave it.

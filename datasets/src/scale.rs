@@ -188,7 +188,7 @@ impl RewardScale {
                 }
                 Err(Error::NoReturnRange {
                     file: columns.source.path.clone(),
-                    transform: "return-range",
+                    transform: "return_range",
                     range: hi - lo,
                 })
             }

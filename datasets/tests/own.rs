@@ -169,6 +169,9 @@ fn tables_are_read_and_what_is_wrong_with_them_is_named() {
     refused(table(&good.replace("2,3,", "2,,")), &["`observations`", "NaN in row 1"]);
     refused(table(&good.replace("actions_0", "actions_1")), &["line 1", "`actions_0`"]);
     refused(table(&good.replace("observations_1", "observations_0")), &["line 1", "`observations_0` twice"]);
+    for (other, said) in [(";", "';'"), ("\t", "'\\t'")] {
+        refused(table(&good.replace(',', other)), &["line 1", "commas", said]);
+    }
     refused(table(&good.replace("observations_1", "observations")), &["line 1", "either `observations` or"]);
     refused(table(&good.replace("2,True", "2,0.5")), &["`terminals`", "words and numbers"]);
     refused(table(&good.replace("-0.5,2,", "-0.5,true,")), &["`rewards`", "words and numbers"]);

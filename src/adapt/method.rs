@@ -126,7 +126,7 @@ fn line<B>(what: &str, all: Vec<&'static Entry<B>>, name: &str) -> Result<&'stat
         let names = || all.iter().map(|e| e.name);
         let hint = nearest(name, names()).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
         let known: Vec<&str> = names().collect();
-        ConfigError::Other(format!("unknown {what} `{name}`{hint} known: {}", known.join(", ")))
+        ConfigError::Other(format!("unknown {what} `{name}`{hint}; known: {}", known.join(", ")))
     })
 }
 

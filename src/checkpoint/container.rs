@@ -223,7 +223,7 @@ impl Reader {
     fn unchecked(path: &Path, bytes: Vec<u8>) -> Result<Self, Error> {
         let damaged = |what: String| Error::Damaged { file: path.to_owned(), what };
         let (header, metadata) = SafeTensors::read_metadata(&bytes)
-            .map_err(|e| damaged(format!("not a whole safetensors file ({e})")))?;
+            .map_err(|e| damaged(format!("not a checkpoint or policy file, or not whole ({e})")))?;
         let mut names = metadata.offset_keys();
         names.sort_unstable();
         let entries = metadata.metadata().iter().flatten().map(|(name, text)| (name.clone(), text.clone()));
@@ -498,7 +498,7 @@ mod tests {
         let bytes = example().to_bytes();
         for n in 0..bytes.len() {
             let e = reader(bytes[..n].to_vec()).unwrap_err();
-            assert!(e.to_string().contains("not a whole safetensors file"), "{n}: {e}");
+            assert!(e.to_string().contains("or not whole"), "{n}: {e}");
         }
         let mut longer = bytes;
         longer.push(0);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use baq_datasets::formats::Format;
 use baq_datasets::scale::ActionBounds;
 use baq_datasets::write;
 use clap::Args;
@@ -43,6 +44,12 @@ pub struct Collect {
 impl Collect {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
+        if let Some(Format::Npz | Format::Csv) = Format::of(&self.out) {
+            return Err(TrainError::Input(format!(
+                "--out {}: expected a name for an HDF5 file, as in data.hdf5; `baq data convert` writes the others from it",
+                self.out.display()
+            )));
+        }
         new_file::check(&self.out)?;
         let mut policy = self.from.as_deref().map(Restored::open).transpose()?;
         let spec = match &policy {

@@ -79,6 +79,9 @@ pub fn main() -> ExitCode {
             return usage(&e);
         }
     };
+    // A file that outgrows the shell's limit is an error that says so, not the end of the process.
+    #[cfg(unix)]
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
     let recorded = match &cli.command {
         Command::Suite(suite) => suite.isa(),
         _ => None,

@@ -50,7 +50,7 @@ pub struct Finetune {
     #[command(flatten)]
     probes: ProbeArgs,
     /// environment steps
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = setup::count)]
     env_steps: Option<u64>,
     /// run directory to create (default: runs/METHOD-ADAPTATION-DATA-sSEED-HASH, of origin, data and settings)
     #[arg(long, value_name = "DIR")]

@@ -11,7 +11,7 @@ macro_rules! println {
     ($($text:tt)*) => { $crate::cli::output::print_line(format_args!($($text)*)) };
 }
 
-/// Prints a line. A reader that has gone away (`| head`) is no error and changes no verdict.
+/// Prints a line. A reader that has gone away (`| head`, a closed terminal) is no error and changes no verdict.
 ///
 /// What a file or a run says of itself stands in many lines, so all of them are made plain here.
 pub fn print_line(text: std::fmt::Arguments<'_>) {
@@ -19,11 +19,21 @@ pub fn print_line(text: std::fmt::Arguments<'_>) {
     let text = plain(&text);
     let mut out = io::stdout().lock();
     if let Err(e) = writeln!(out, "{text}").and_then(|()| out.flush())
-        && e.kind() != io::ErrorKind::BrokenPipe
+        && !reader_is_gone(&e)
     {
         eprintln!("baq: cannot write to standard output: {e}");
         std::process::exit(2);
     }
+}
+
+fn reader_is_gone(e: &io::Error) -> bool {
+    #[cfg(unix)]
+    if e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
+        use rustix::fs::{FileType, fstat};
+        // Of a terminal that is no more; of a file it is a broken disk.
+        return fstat(io::stdout()).is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_char_device());
+    }
+    e.kind() == io::ErrorKind::BrokenPipe
 }
 
 /// Columns and lines of the terminal that standard output is.

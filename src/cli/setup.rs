@@ -19,6 +19,7 @@ use crate::train::TrainError;
 use crate::train::conditions;
 use crate::train::data::{self, Dataset, EMBEDDED, Task};
 use crate::train::decoded;
+use crate::train::plan::parse_count;
 use crate::train::rundir::{self, RunDir};
 pub use crate::train::sections::{config_method, from_text, known_sections, of_text};
 use crate::train::shelf::Shelf;
@@ -51,6 +52,11 @@ pub struct RunArgs {
     /// timeouts)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub max_episode_steps: Option<u64>,
+}
+
+/// A number of updates or steps, for arguments: 20000, 20k or 2M.
+pub fn count(text: &str) -> Result<u64, String> {
+    parse_count(text).ok_or_else(|| "expected a whole number, as in 20000, 20k or 2M".into())
 }
 
 /// The configuration of an interrupted run, exactly as its directory states it. Refused in a process of other

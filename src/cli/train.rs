@@ -39,10 +39,10 @@ pub struct Train {
     #[command(flatten)]
     probes: ProbeArgs,
     /// number of gradient updates on the data
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = setup::count)]
     updates: Option<u64>,
     /// number of environment steps, where it learns in one
-    #[arg(long, value_name = "N", conflicts_with = "updates")]
+    #[arg(long, value_name = "N", value_parser = setup::count, conflicts_with = "updates")]
     env_steps: Option<u64>,
     /// run directory to create (default: runs/METHOD-DATA-sSEED-HASH, of data and settings)
     #[arg(long, value_name = "DIR")]

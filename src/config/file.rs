@@ -286,6 +286,9 @@ impl Config {
         let malformed = || ConfigError::Other(format!("--set {set}: expected section.key=value"));
         let (place, text) = set.split_once('=').ok_or_else(malformed)?;
         let (name, key) = place.trim().split_once('.').ok_or_else(malformed)?;
+        if name.is_empty() || key.is_empty() {
+            return Err(malformed());
+        }
         let text = text.trim();
         let bare = Value::String(text.to_string());
         let value = parse_table(&format!("v = {text}"))

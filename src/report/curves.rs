@@ -28,12 +28,13 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
     if curves.series.iter().any(|s| s.thin) {
         curves.thin = "single seeds, where others have not come yet".into();
     }
-    curves.caption = caption(groups, evaluations().map(|e| e.returns.len()).max());
+    let episodes = || evaluations().map(|e| e.returns.len());
+    curves.caption = caption(groups, episodes().min().zip(episodes().max()));
     curves
 }
 
 /// What a point and a line are.
-fn caption(groups: &[Group], episodes: Option<usize>) -> String {
+fn caption(groups: &[Group], episodes: Option<(usize, usize)>) -> String {
     let several = groups.iter().filter(|g| g.runs.len() > 1);
     let partial = several.clone().any(|g| g.unfinished().is_some());
     let mut caption = match episodes {
@@ -41,7 +42,11 @@ fn caption(groups: &[Group], episodes: Option<usize>) -> String {
             let run = groups.first().and_then(|g| g.runs.first());
             return format!("No evaluation yet: {}.", run.map(Run::first_evaluation).unwrap_or_default());
         }
-        Some(n) => format!("Each point: mean of {n} episodes of the deterministic policy."),
+        Some((1, 1)) => "Each point: one episode of the deterministic policy.".into(),
+        Some((least, most)) => {
+            let n = if least == most { most.to_string() } else { format!("{least} to {most}") };
+            format!("Each point: mean of {n} episodes of the deterministic policy.")
+        }
     };
     caption += match (several.clone().count(), partial) {
         (0, _) => " One seed each: how far seeds differ is not known.",

@@ -266,3 +266,17 @@ fn inherited_options_without_effect_are_no_requests() {
     let (code, _, err) = place.baq("train --algo td3 --env toy --quiet --threads 1 --env-steps 5 --set online.eval_episodes=0 --set online.capacity=100 --out d");
     assert_eq!((code, err.starts_with("note: online.random_steps")), (Some(0), true), "{err}");
 }
+
+#[test]
+fn lengths_have_units_and_names_say_what_a_file_is() {
+    let place = Place::new();
+    place.succeed(&format!("{TRAIN} --updates 1k --out long --set iql.hidden=[8]"));
+    assert!(place.config("long").contains("\nupdates = 1000\n"));
+    place.refused(&format!("{TRAIN} --updates 1q --out o"), &["--updates", "20k or 2M"]);
+    place.refused("collect --random --env toy --steps 5 --out o.csv", &["--out o.csv", "HDF5", "convert"]);
+    place.refused(
+        &format!("{TRAIN} --updates 5 --out o --set .expectile=0.5"),
+        &["expected section.key=value"],
+    );
+    place.refused(&format!("{TRAIN} --updates 5 --out o --algo nope"), &["`nope`; known: bc"]);
+}

@@ -67,6 +67,15 @@ impl CsvFile {
         let fail = |e: csv::Error| unreadable(label, &e);
         let mut table = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(input);
         let header: Vec<String> = table.headers().map_err(fail)?.iter().map(str::to_string).collect();
+        if let [only] = &header[..]
+            && let Some(other) = only.chars().find(|c| [';', '\t', '|'].contains(c))
+        {
+            return Err(bad_header(
+                label,
+                "names with commas between them".into(),
+                format!("{other:?} instead"),
+            ));
+        }
         let mut columns: Vec<Column> = header.iter().map(|_| Column::default()).collect();
         let (mut record, mut rows) = (csv::StringRecord::new(), 0);
         while table.read_record(&mut record).map_err(fail)? {

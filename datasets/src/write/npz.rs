@@ -2,7 +2,6 @@
 
 use super::{Rows, bounds};
 use crate::recording::Recording;
-use ndarray::Array1;
 use std::io::{Result, Seek, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -12,18 +11,26 @@ const PLAIN: usize = u32::MAX as usize - (1 << 16);
 
 pub(super) fn write(recording: &Recording, out: impl Write + Seek) -> Result<()> {
     let mut npz = Npz(ZipWriter::new(std::io::BufWriter::new(out)));
+    if let Err(e) = fill(&mut npz, recording) {
+        // A writer that is dropped tries once more, and says on stderr that it could not.
+        std::mem::forget(npz);
+        return Err(e);
+    }
+    npz.0.finish()?.flush()
+}
+
+fn fill(npz: &mut Npz<impl Write + Seek>, recording: &Recording) -> Result<()> {
     let rows = Rows::of_recording(recording);
     for (key, array) in &rows.matrices {
         npz.floats(key, &[array.nrows(), array.ncols()], array.iter())?;
     }
-    let vector = |npz: &mut Npz<_>, key: &str, a: &Array1<f32>| npz.floats(key, &[a.len()], a.iter());
-    vector(&mut npz, "rewards", rows.rewards)?;
+    npz.floats("rewards", &[rows.rewards.len()], rows.rewards.iter())?;
     for (key, flags) in &rows.flags {
         let bytes: Vec<u8> = flags.iter().map(|flag| u8::from(*flag)).collect();
         npz.array(key, "|b1", &[flags.len()], &bytes)?;
     }
     if let Some(log_probs) = rows.action_log_probs {
-        vector(&mut npz, "infos/action_log_probs", log_probs)?;
+        npz.floats("infos/action_log_probs", &[log_probs.len()], log_probs.iter())?;
     }
     if let Some(name) = recording.algorithm.as_deref().filter(|name| !name.is_empty()) {
         npz.array("metadata/algorithm", &format!("|S{}", name.len()), &[], name.as_bytes())?;
@@ -31,7 +38,7 @@ pub(super) fn write(recording: &Recording, out: impl Write + Seek) -> Result<()>
     for (key, values) in recording.action_bounds.iter().flat_map(bounds) {
         npz.floats(key, &[values.len()], values.iter())?;
     }
-    npz.0.finish()?.flush()
+    Ok(())
 }
 
 struct Npz<W: Write + Seek>(ZipWriter<W>);

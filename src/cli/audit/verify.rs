@@ -63,6 +63,10 @@ pub struct Verify {
 
 impl Verify {
     pub(super) fn run(self, common: Common) -> Outcome {
+        if let Some(to) = self.to.filter(|to| *to < self.from) {
+            let from = self.from;
+            return Err(TrainError::Input(format!("--to {to}: expected at least {from}, as --from has it")));
+        }
         let config = rerun::configuration(&self.run)?;
         let path = self.run.join(rundir::LEDGER);
         if !path.exists() && !config.section::<AuditConfig>().ledger {

@@ -1,0 +1,77 @@
+//! Standard output and error that nobody reads any more, and files that may not grow.
+#![cfg(target_os = "linux")]
+
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+const TRAIN: &str = "train --data embedded --env none --threads 1 --set iql.hidden=[8] --set offline.batch=8";
+
+fn baq(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+    command.current_dir(folder).args(line.split_whitespace()).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn errors_that_cannot_be_said_change_no_verdict() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = |line: &str| {
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        baq(folder.path(), line).stdout(Stdio::null()).stderr(full).status().unwrap().code()
+    };
+    assert_eq!(code("data inspect nofile"), Some(2));
+    assert_eq!(code("--no-such-option"), Some(2));
+    assert_eq!(code(&format!("{TRAIN} --updates 30 --out run")), Some(0));
+    assert!(folder.path().join("run/report.html").exists());
+}
+
+/// A terminal: its end that a person has, and the one that a program has.
+fn terminal() -> (File, File) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let program = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (person.into(), program)
+}
+
+#[test]
+fn a_run_whose_terminal_is_closed_is_interrupted_and_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    for (out, quiet) in [("loud", ""), ("quiet", "--quiet")] {
+        let (person, program) = terminal();
+        let line = format!("{TRAIN} --updates 100000000 --set offline.log_every=10 {quiet} --out {out}");
+        let streams = [program.try_clone().unwrap(), program];
+        let [stdout, stderr] = streams.map(Stdio::from);
+        let mut child = baq(folder.path(), &line).stdout(stdout).stderr(stderr).spawn().unwrap();
+        let timing = folder.path().join(out).join("timing.csv");
+        while !std::fs::metadata(&timing).is_ok_and(|m| m.len() > 200) {
+            assert!(child.try_wait().unwrap().is_none(), "it has ended");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(person);
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{out}");
+        assert!(folder.path().join(out).join("checkpoint.safetensors").exists());
+    }
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["big.hdf5", "big.npz", "big.csv"] {
+        let words = format!("ulimit -f 8; exec \"$0\" data convert embedded {name}");
+        let mut shell = Command::new("sh");
+        shell.current_dir(folder.path()).args(["-c", &words, env!("CARGO_BIN_EXE_baq")]);
+        let Output { status, stderr, .. } = shell.output().unwrap();
+        let said = String::from_utf8(stderr).unwrap();
+        assert_eq!((status.code(), said.lines().count()), (Some(2), 1), "{name}: {said}");
+        assert!(said.contains(name) && said.contains("cannot write"), "{said}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{name} left something");
+    }
+}
