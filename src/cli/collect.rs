@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Common, Outcome, Verdict, hints, new_file};
 use crate::config::Exploration;
 use crate::env;
+use crate::train::TrainError;
 use crate::train::collect::{Behaviour, Collected, collect};
 use crate::train::policy::Restored;
 use crate::train::progress::Stop;

@@ -1,6 +1,8 @@
 //! The subcommands, and what happens around them: arguments, threads, exit codes.
 
 use std::process::ExitCode;
+#[cfg(unix)]
+use std::sync::{Arc, atomic::AtomicBool};
 
 use baq_datasets::plain;
 use clap::{Parser, Subcommand};
@@ -81,7 +83,7 @@ pub fn main() -> ExitCode {
     };
     // A file that outgrows the shell's limit is an error that says so, not the end of the process.
     #[cfg(unix)]
-    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Default::default());
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)));
     let recorded = match &cli.command {
         Command::Suite(suite) => suite.isa(),
         _ => None,

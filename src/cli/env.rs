@@ -60,10 +60,14 @@ fn list(common: Common) {
         println!("{}", json!({ "environments": rows, "mujoco": simulator }));
         return;
     }
-    println!("{:<16} {:>3} {:>3} {:>6}  simulator", "id", "S", "A", "steps");
+    let width = specs.iter().map(|s| s.id.len()).max().unwrap_or(0);
+    println!("{:<width$} {:>3} {:>3} {:>6}  simulator", "id", "S", "A", "steps");
     for s in specs {
         let simulator = if s.needs_mujoco() { "MuJoCo" } else { "none" };
-        println!("{:<16} {:>3} {:>3} {:>6}  {simulator}", s.id, s.obs_dim, s.act_dim, s.max_episode_steps);
+        println!(
+            "{:<width$} {:>3} {:>3} {:>6}  {simulator}",
+            s.id, s.obs_dim, s.act_dim, s.max_episode_steps
+        );
     }
     println!("S, A: lengths of observation and action; a bare name such as hopper means its v4");
     println!("gym:ID is a task of Gymnasium, as in gym:Ant-v5; process:COMMAND one of a program of your own");

@@ -55,10 +55,15 @@ impl Format {
         }
     }
 
-    fn how_to_read(self, file: &str) -> String {
+    fn how_to_read(self, file: &str, inputs: &[String]) -> String {
         match self {
             Format::Onnx => {
-                format!("onnxruntime.InferenceSession({file:?}).run(None, {{'observation': states}})")
+                let words = inputs.iter().enumerate().map(|(k, name)| match k {
+                    0 => format!("'{name}': states"),
+                    _ => format!("'{name}': numbers drawn as the file's metadata say"),
+                });
+                let words = words.collect::<Vec<_>>().join(", ");
+                format!("onnxruntime.InferenceSession({file:?}).run(None, {{{words}}})")
             }
             Format::Numpy => format!("numpy.load({file:?})"),
             Format::Safetensors => format!("baq act {file}"),
@@ -82,18 +87,23 @@ impl Export {
             Ok(file.write_all(&bytes).map_err(RunError::io(&out, "write the file"))?)
         })?;
         let file = hints::path(&out);
+        let inputs = match self.format {
+            Format::Onnx => onnx::inputs(&policy),
+            _ => Vec::new(),
+        };
         if common.json {
             println!(
                 "{}",
                 json!({
                     "file": out, "format": self.format.to_string(), "bytes": bytes.len(), "method": policy.method,
                     "env": policy.env, "s_dim": policy.agent.dims.s, "a_dim": policy.agent.dims.a,
+                    "inputs": inputs,
                 })
             );
             return Ok(Verdict::Done);
         }
         println!("{file}: {}, {} bytes", policy.describe(), bytes.len());
-        println!("read it with: {}", self.format.how_to_read(&file));
+        println!("read it with: {}", self.format.how_to_read(&file, &inputs));
         Ok(Verdict::Done)
     }
 

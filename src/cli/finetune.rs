@@ -19,7 +19,7 @@ use crate::config::{
     Begin, By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated,
 };
 use crate::env;
-use crate::report::OnlineFigures;
+use crate::report::{LAST, OnlineFigures, WINDOW};
 use crate::train::agent::Agent;
 use crate::train::data::Dataset;
 use crate::train::metrics::read_evaluations;
@@ -114,8 +114,13 @@ impl Finetune {
             if let OnlineFigures { switch: Some(a), lowest: Some(b), last: Some(c), window: Some(d) } =
                 returns
             {
+                let steps: Vec<u64> =
+                    evaluations.iter().map(|e| e.stamp.env_step).filter(|n| *n > 0).collect();
+                let early = steps.iter().copied().filter(|n| *n <= WINDOW);
+                let (last, all) = (steps.len().min(LAST), early.clone().count());
+                let end = early.max().unwrap_or_default();
                 println!(
-                    "return at the switch {a:.1}, lowest since {b:.1}, mean of the last 5 {c:.1}, of all in (0, 30k] {d:.1}"
+                    "return at the switch {a:.1}, lowest since {b:.1}, mean of the last {last} evaluations {c:.1}, of the {all} to step {end} {d:.1}"
                 );
             }
             carried(&dir).iter().for_each(|note| println!("{note}"));

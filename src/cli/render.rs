@@ -34,12 +34,12 @@ pub struct Render {
     /// pixels of a picture
     #[arg(long, value_name = "WxH", default_value = "400x300")]
     size: Size,
-    /// most pictures in a second of the GIF
-    #[arg(long, value_name = "N", default_value_t = 25, value_parser = clap::value_parser!(u32).range(1..=50))]
-    fps: u32,
-    /// pictures of the PNG
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=50))]
-    frames: u32,
+    /// most pictures in a second of the GIF (default: 25)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50))]
+    fps: Option<u32>,
+    /// pictures of the PNG (default: 6)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=50))]
+    frames: Option<u32>,
     /// steps after which the film ends (default: 10 simulated seconds)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     max_steps: Option<u64>,
@@ -73,7 +73,10 @@ impl Render {
         let play = Play { spec, seed: common.seed.unwrap_or(0), episode: self.episode - 1 };
         let film = film(&mut policy, play, self.max_steps, size)?;
         let mut film = film.ok_or_else(|| not_simulated(spec))?;
-        let drawn = if moving { film.gif(self.fps) } else { film.strip(self.frames as usize) };
+        let drawn = match moving {
+            true => film.gif(self.fps.unwrap_or(25)),
+            false => film.strip(self.frames.unwrap_or(6) as usize),
+        };
         let (bytes, pictures) = drawn.map_err(RunError::io(&self.out, "draw the picture"))?;
         new_file::create(&self.out, |file| {
             Ok(file.write_all(&bytes).map_err(RunError::io(&self.out, "write the file"))?)
@@ -100,8 +103,14 @@ impl Render {
     fn moving(&self) -> Result<bool, TrainError> {
         let extension = self.out.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         match extension.as_str() {
-            "gif" => Ok(true),
-            "png" => Ok(false),
+            "gif" if self.frames.is_none() => Ok(true),
+            "png" if self.fps.is_none() => Ok(false),
+            "gif" => {
+                Err(TrainError::Input("--frames: a GIF has all pictures, --fps of them in a second".into()))
+            }
+            "png" => Err(TrainError::Input(
+                "--fps: a PNG stands still; --frames says how many pictures it has".into(),
+            )),
             _ => Err(TrainError::Input(format!(
                 "--out {}: expected a name that ends in .gif or .png",
                 self.out.display()

@@ -23,6 +23,8 @@ use crate::train::policy::Restored;
 const OPSET: i64 = 17;
 /// The file format that came with it.
 const IR_VERSION: i64 = 8;
+/// The input of states.
+const OBSERVATION: &str = "observation";
 /// Numbers of rows for which acting is traced.
 const ROWS: [usize; 2] = [2, 3];
 
@@ -45,6 +47,13 @@ pub fn file(policy: &Restored) -> Result<Vec<u8>, TrainError> {
     }
     out.output();
     Ok(out.model().encode_to_vec())
+}
+
+/// Names of the file's inputs.
+pub fn inputs(policy: &Restored) -> Vec<String> {
+    let trace = policy.agent.acting_trace(ROWS[0], Exploration::Greedy, &policy.options);
+    let noises = trace.noises.iter().enumerate().map(|(k, noise)| noise_name(k, &noise.name));
+    std::iter::once(OBSERVATION.to_string()).chain(noises).collect()
 }
 
 struct Lowering<'a> {
@@ -110,7 +119,7 @@ impl<'a> Lowering<'a> {
 
     fn inputs(&mut self) {
         let dims = self.policy.agent.dims;
-        self.out.graph.input.push(value("observation", &[Count::Batches(1), Count::Fixed(dims.s)]));
+        self.out.graph.input.push(value(OBSERVATION, &[Count::Batches(1), Count::Fixed(dims.s)]));
         for (k, noise) in self.traces[0].noises.iter().enumerate() {
             let (a, b) = (noise.shape.dims(), self.traces[1].noises[k].shape.dims());
             let extents: [Count; 3] = std::array::from_fn(|k| extent(a[k], b[k]));
@@ -124,7 +133,7 @@ impl<'a> Lowering<'a> {
     fn states(&mut self) -> String {
         let (s, scale) = (self.policy.agent.dims.s, self.policy.scales.observation.clone());
         let first = self.out.whole(&[0]);
-        let x = self.out.emit("Unsqueeze", &["observation", &first], Vec::new());
+        let x = self.out.emit("Unsqueeze", &[OBSERVATION, &first], Vec::new());
         let mean = self.out.tensor(&[1, 1, s], &scale.mean);
         let std = self.out.tensor(&[1, 1, s], &scale.std);
         let centred = self.out.emit("Sub", &[&x, &mean], Vec::new());

@@ -74,6 +74,8 @@ pub fn value(v: f64) -> String {
     let size = v.abs();
     if !v.is_finite() {
         "\u{2013}".into()
+    } else if size >= 1e7 {
+        format!("{v:.2e}")
     } else if size >= 1000.0 {
         format!("{v:.0}")
     } else if size >= 10.0 || v == 0.0 {
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn table_values_are_short() {
-        let texts: Vec<String> = [3234.31, 44.325, 0.98765, 0.0, f64::NAN].map(value).into();
-        assert_eq!(texts, ["3234", "44.3", "0.988", "0.0", "\u{2013}"]);
+        let texts: Vec<String> = [1e300, 3234.31, 44.325, 0.98765, 0.0, f64::NAN].map(value).into();
+        assert_eq!(texts, ["1.00e300", "3234", "44.3", "0.988", "0.0", "\u{2013}"]);
     }
 }

@@ -198,15 +198,17 @@ impl Curves {
 /// What x is behind the switch.
 const STEPS: &str = "online environment steps";
 
+/// Bands that are drawn at full strength.
+const FEW_BANDS: f64 = 4.0;
 /// How horizontal lines to compare with are broken up, in turn.
 const PATTERNS: [Dash; 2] = [Dash::Dotted, Dash::Dashed];
 
 impl Series {
-    fn draw_band(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale) {
+    fn draw_band(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale, opacity: f64) {
         if self.band.iter().all(|b| drawable(b.1) && drawable(b.2)) {
             let upper = self.band.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2)));
             let lower = self.band.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1)));
-            canvas.area(&upper.chain(lower).collect::<Vec<_>>(), colour(self.colour), BAND);
+            canvas.area(&upper.chain(lower).collect::<Vec<_>>(), colour(self.colour), opacity);
         }
     }
 
@@ -250,7 +252,10 @@ impl Chart for Curves {
             let y = frame.y_pixel(*y);
             canvas.line(&[(frame.left, y), (frame.right, y)], MUTED, 1.5, *dash);
         }
-        self.series.iter().for_each(|s| s.draw_band(canvas, &frame, &scale));
+        // Many bands, one over the other, must not hide what is behind them.
+        let bands = self.series.iter().filter(|s| !s.band.is_empty()).count();
+        let opacity = BAND * (FEW_BANDS / bands.max(1) as f64).min(1.0);
+        self.series.iter().for_each(|s| s.draw_band(canvas, &frame, &scale, opacity));
         let small = self.shared.is_some() || canvas.width < 600.0;
         for thin in [true, false] {
             let lines = self.series.iter().filter(|s| s.thin == thin);

@@ -50,7 +50,7 @@ impl Run {
             .map_err(RunError::io(&path, "read the configuration of a run"))?;
         let options = config.parse::<toml::Table>().map_err(|e| RunError::Format {
             path,
-            line: 1,
+            line: 1 + e.span().map_or(0, |at| config[..at.start].matches('\n').count()),
             expected: "a configuration".into(),
             got: e.message().replace('\n', "; "),
         })?;

@@ -1,5 +1,7 @@
 //! Runs put together by experiment, and their figures.
 
+use std::collections::BTreeSet;
+
 use super::run::{DATA, Run, count};
 use super::standing::State;
 use crate::train::Method;
@@ -239,9 +241,11 @@ impl Group {
 
     /// Its name in legends: how many seeds, and which of them are not all there.
     pub fn legend(&self) -> String {
-        let seeds = match self.runs.len() {
-            1 => None,
-            n => Some(format!("{n} seeds")),
+        let seeds: BTreeSet<String> = self.runs.iter().map(|r| r.option("run", "seed")).collect();
+        let seeds = match (self.runs.len(), seeds.len()) {
+            (1, _) => None,
+            (n, seeds) if n == seeds => Some(format!("{n} seeds")),
+            (n, seeds) => Some(format!("{n} runs, different seeds: {seeds}")),
         };
         let more: Vec<String> = seeds.into_iter().chain(self.unfinished()).collect();
         if more.is_empty() { self.label.clone() } else { format!("{} ({})", self.label, more.join("; ")) }

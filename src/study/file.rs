@@ -165,7 +165,11 @@ impl Spec {
         let source = Source { origin, text };
         let file: File = match toml::from_str(text) {
             Ok(file) => file,
-            Err(e) => return source.error(e.span().unwrap_or(0..0), e.message().replace('\n', ", ")),
+            Err(e) => {
+                let (span, what) = (e.span().unwrap_or(0..0), e.message().replace('\n', ", "));
+                let line = text.lines().nth(source.line(span.clone()) - 1).unwrap_or_default().trim();
+                return source.error(span, format!("`{line}`: {what}"));
+            }
         };
         options::check(&source)?;
         for (name, table) in &file.scale {

@@ -66,7 +66,11 @@ impl Diff {
             ));
         }
         if a.header.mujoco != b.header.mujoco {
-            notes.push(format!("simulators differ: MuJoCo {} and {}", a.header.mujoco, b.header.mujoco));
+            let [a, b] = [&a, &b].map(|run| match run.header.mujoco.as_str() {
+                "" => "none",
+                mujoco => mujoco,
+            });
+            notes.push(format!("simulators differ: {a} and {b}"));
         }
         if a.header.dataset_sha256 != b.header.dataset_sha256 {
             notes.push(format!("data differ: {} and {}", a.header.dataset, b.header.dataset));

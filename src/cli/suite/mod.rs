@@ -201,8 +201,13 @@ impl Check {
                 let what = if file == POLICY { " policy" } else { "" };
                 println!("{:<32} {state}{why}", format!("{name}{what}"));
             }
-            let next = "; a damaged file is built again when it is used, or by `baq suite build`";
-            println!("{bad} damaged{}", if bad > 0 { next } else { "" });
+            let policy = lines.iter().any(|l| l.state == "damaged" && l.file == POLICY);
+            let next = match (bad, policy) {
+                (0, _) => "",
+                (_, false) => "; a damaged file is built again when it is used, or by `baq suite build`",
+                (_, true) => "; restore the policies, from which data sets are built",
+            };
+            println!("{bad} damaged{next}");
         }
         Ok(if bad > 0 { Verdict::CheckFailed } else { Verdict::Done })
     }
