@@ -108,30 +108,177 @@ fn a_saved_state_goes_on() {
     assert!(b.set_state(&state[..1]).is_err());
 }
 
-#[test]
-fn programs_that_go_wrong_are_named() {
-    let refused = |id: &str| match env::make(id) {
+/// Why an environment cannot be made.
+fn refused(id: &str) -> String {
+    match env::make(id) {
         Err(EnvError::Program { id: named, problem }) => {
             assert_eq!(named, id);
             problem
         }
         Err(e) => panic!("{e}"),
         Ok(_) => panic!("{id} was made"),
+    }
+}
+
+/// A program of this text.
+fn script(place: &Path, name: &str, text: &str) -> String {
+    let path = place.join(format!("{name}.py"));
+    fs::write(&path, text).unwrap();
+    format!("process:python3 {}", path.display())
+}
+
+/// A program with observations and actions of one number and a limit of 5: what it answers to a reset, an observation, and
+/// to a step, (reward, terminated, truncated, observation), in Python that may look at `resets` and `steps`.
+fn program(place: &Path, name: &str, reset: &str, step: &str) -> String {
+    let text = r#"
+import struct
+from sys import stdin, stdout
+nan = float("nan")
+print('{"protocol": 1, "observation": 1, "action": 1, "limit": 5}', flush=True)
+resets = steps = 0
+while op := stdin.buffer.read(1):
+    stdin.buffer.read(4)
+    if op == b"C":
+        continue
+    if op == b"R":
+        stdin.buffer.read(8)
+        resets, steps = resets + 1, 0
+        answer = struct.pack("<d", RESET)
+    else:
+        stdin.buffer.read(4)
+        steps += 1
+        answer = struct.pack("<dBBd", *STEP)
+    stdout.buffer.write(b"\0" + answer)
+    stdout.buffer.flush()
+"#;
+    script(place, name, &text.replace("RESET", reset).replace("STEP", step))
+}
+
+#[test]
+fn the_limit_that_was_announced_ends_episodes() {
+    let place = folder("external-limit");
+    let flags = |id: &str| {
+        let mut env = env::make(id).unwrap_or_else(|e| panic!("{e}"));
+        let mut obs = [0.0];
+        [0, 1].map(|episode| {
+            env.reset(0, episode, &mut obs);
+            [(); 5].map(|()| {
+                let step = env.step(&[0.0], &mut obs).unwrap();
+                (step.terminated, step.truncated)
+            })
+        })
     };
+    let (on, limit, both) = ((false, false), (false, true), (true, true));
+    let endless = program(&place, "endless", "0.0", "(1.0, 0, 0, steps)");
+    assert_eq!(flags(&endless), [[on, on, on, on, limit]; 2]);
+    let ends = program(&place, "ends", "0.0", "(1.0, steps == 5, 0, steps)");
+    assert_eq!(flags(&ends), [[on, on, on, on, both]; 2]);
+    // The commands come to an end too.
+    let ran = Command::new(env!("CARGO_BIN_EXE_baq"))
+        .args("train --algo sac --quiet --threads 1 --env-steps 20 --out run".split_whitespace())
+        .args("--set sac.hidden=[8] --set online.batch=8 --set online.eval_episodes=2".split_whitespace())
+        .args("--set online.random_steps=10 --set online.warmup_steps=10".split_whitespace())
+        .args("--set online.eval_every=20 --set online.capacity=2000".split_whitespace())
+        .args(["--env", &endless])
+        .current_dir(&place)
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+/// Programs that live on but will never answer.
+#[test]
+fn programs_that_cannot_answer_are_ended() {
+    let place = folder("external-mute");
+    let closes = script(&place, "closes", "import os, time; os.close(1); time.sleep(100000)");
+    assert_eq!(
+        refused(&closes),
+        "expected an answer, its program closed its standard input or output and did not end; it was ended"
+    );
+    let bytes =
+        r"import sys, time; sys.stdout.buffer.write(b'\xff\xfe\n'); sys.stdout.flush(); time.sleep(100000)";
+    let said = refused(&script(&place, "bytes", bytes));
+    assert!(said.starts_with("expected a line of JSON in UTF-8 with its sizes, got bytes"), "{said}");
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_the_programs() {
+    let place = folder("external-numbers");
+    let expected = |got: &str| format!("expected numbers that are finite in f32, got {got}");
+    let still = "(1.0, 0, 0, 0.0)";
+    let first = program(&place, "first", "nan", still);
+    assert_eq!(refused(&first), expected("observation[0] = NaN at a reset"));
+    let wide = program(&place, "wide", "-1e300", still);
+    assert_eq!(refused(&wide), expected("observation[0] = -1e300 at a reset"));
+    // Made with one reset; the error is in another, or in the third step after it.
+    for (name, reset, step, got) in [
+        ("later", "nan if resets == 2 else 0.0", still, "observation[0] = NaN at a reset"),
+        (
+            "steps",
+            "0.0",
+            "(1.0, 0, 0, 1e300 if steps == 3 else 0.0)",
+            "observation[0] = 1e300 at step 3 of an episode",
+        ),
+        ("rewards", "0.0", "(nan if steps == 3 else 1.0, 0, 0, 0.0)", "reward = NaN at step 3 of an episode"),
+    ] {
+        let id = program(&place, name, reset, step);
+        let mut env = env::make(&id).unwrap_or_else(|e| panic!("{e}"));
+        let mut obs = [0.0];
+        env.reset(0, 0, &mut obs);
+        let problem = (0..5).find_map(|_| env.step(&[0.5], &mut obs).err());
+        assert_eq!(problem.unwrap().to_string(), format!("{id}: {}", expected(got)), "{name}");
+    }
+}
+
+#[test]
+fn greetings_are_refused_by_the_key_that_is_wrong() {
+    let place = folder("external-greetings");
+    let says = |name: &str, line: &str| refused(&script(&place, name, &format!("print({line})")));
+    assert_eq!(
+        says("limitless", r#"'{"protocol": 1, "observation": 1, "action": 1}'"#),
+        "expected `limit` to be a whole number of steps, at least 1, got none"
+    );
+    assert_eq!(
+        says("negative", r#"'{"protocol": 1, "observation": 1, "action": -1, "limit": 5}'"#),
+        "expected `action` to be a whole number from 1 to 10,000, got -1"
+    );
+    // What is quoted is short.
+    let long = says("long", "'x' * (1 << 21)");
+    assert!(
+        long.starts_with("expected a line of JSON with its sizes, got one of more than 1048576 bytes: `xxx")
+    );
+    assert!(long.chars().count() < 300, "{long}");
+    let error = says("error", r#"'{"error": "' + 'e' * 5000 + ' at the end"}'"#);
+    assert!(error.starts_with("eee") && error.ends_with(" at the end"), "{error}");
+    assert!(error.chars().count() < 300, "{error}");
+    // As many actions as there may be, with bounds of all their digits.
+    let text = r#"
+import json, struct
+from sys import stdin, stdout
+bounds = dict(low=[-1.2345678901234567] * 10000, high=[1.2345678901234567] * 10000)
+print(json.dumps(dict(protocol=1, observation=1, action=10000, limit=5, **bounds)), flush=True)
+while stdin.buffer.read(1) == b"R":
+    stdin.buffer.read(12)
+    stdout.buffer.write(b"\0" + struct.pack("<d", 0.0))
+    stdout.buffer.flush()
+"#;
+    let env = env::make(&script(&place, "many", text)).unwrap_or_else(|e| panic!("{e}"));
+    let (low, high) = env.action_bounds().unwrap();
+    assert_eq!((low.len(), high.len(), low[9_999]), (10_000, 10_000, -high[9_999]));
+}
+
+#[test]
+fn programs_that_go_wrong_are_named() {
     assert!(refused("process:no-such-program here").starts_with("cannot start no-such-program: "));
     assert_eq!(refused("process:"), "expected process:COMMAND, got no command");
     assert!(refused("process:false").starts_with("its program ended (exit status: 1)"));
     assert!(refused("process:echo hello").starts_with("expected a line of JSON with its sizes, got `hello`"));
     let place = folder("external-errors");
-    let program = |text: &str| {
-        let path = place.join("program.py");
-        fs::write(&path, text).unwrap();
-        format!("process:python3 {}", path.display())
-    };
+    let program = |text: &str| script(&place, "program", text);
     let hello = r#"print('{"protocol": 1, "observation": 1, "action": 1, "limit": 5}', flush=True)"#;
     assert!(
         refused(&program(r#"print('{"protocol": 2, "observation": 1, "action": 1, "limit": 5}')"#))
-            .contains("expected protocol 1")
+            .contains("expected `protocol` to be 1, got 2")
     );
     assert!(refused(&program(r#"import sys; sys.exit("no licence")"#)).ends_with(": no licence"));
     assert_eq!(

@@ -15,7 +15,8 @@
 //!
 //! # The protocol
 //!
-//! The program writes one line of JSON when it is ready, then answers requests on its standard input; numbers are little-endian.
+//! The program writes one line of JSON when it is ready, of at most 1 MiB, then answers requests on its standard input until that
+//! ends; numbers are little-endian. Observations and rewards must be finite in f32, in which learning has them.
 //!
 //! ```text
 //! {"protocol": 1, "observation": S, "action": A, "limit": STEPS, "success": false, "versions": "..."}
@@ -29,12 +30,15 @@
 //!                                         1 length:u32 text          instead, if something went wrong
 //! ```
 //!
+//! An episode is truncated after STEPS, whether the program says so or not; a reset follows.
 //! `success`, by default false, says that steps answer whether the goal is reached; an episode succeeds that reaches it once.
 //! `number` says which of several environments; the first reset of a number makes it. A reset with a seed must lead to the
 //! same episode whenever the same actions follow: a saved state is (seed, actions since), and going on from it is acting them
 //! again, so that a run resumes to equal bytes without any help from the task. `versions` belong to the state: other ones are refused.
 
 mod child;
+mod hello;
+mod running;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,6 +47,7 @@ use baq_kernels::philox::Philox;
 use baq_kernels::threads;
 
 use self::child::Child;
+use self::hello::shortened;
 use super::{Env, EnvError, Needs, Spec, Step, stream};
 
 /// Prefix of ids that name a program.
@@ -174,12 +179,37 @@ impl Process {
     fn begin(&mut self, seed: u64, obs: &mut [f64]) -> Result<(), EnvError> {
         self.seed = seed;
         self.actions.clear();
-        lock(&self.child).reset(self.number, seed, obs)
+        lock(&self.child).reset(self.number, seed, obs)?;
+        self.check(obs, 0.0)
     }
 
     fn act(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
         self.actions.extend(action);
-        lock(&self.child).step(self.number, action, obs)
+        let mut step = lock(&self.child).step(self.number, action, obs)?;
+        self.check(obs, step.reward)?;
+        step.truncated |= self.steps() >= self.spec.max_episode_steps;
+        Ok(step)
+    }
+
+    /// Since the reset.
+    fn steps(&self) -> usize {
+        self.actions.len() / self.spec.act_dim
+    }
+
+    /// An error names what the program sent: from there on there would be actions that are no numbers, and blame on them.
+    fn check(&self, obs: &[f64], reward: f64) -> Result<(), EnvError> {
+        let finite = |x: f64| (x as f32).is_finite();
+        let (what, value) = match obs.iter().position(|x| !finite(*x)) {
+            Some(index) => (format!("observation[{index}]"), obs[index]),
+            None if !finite(reward) => ("reward".to_string(), reward),
+            None => return Ok(()),
+        };
+        let place = match self.steps() {
+            0 => "a reset".to_string(),
+            step => format!("step {step} of an episode"),
+        };
+        let problem = format!("expected numbers that are finite in f32, got {what} = {value:e} at {place}");
+        Err(EnvError::Program { id: self.spec.id.into(), problem })
     }
 }
 
@@ -208,11 +238,7 @@ impl Env for Process {
             return Err(EnvError::Action { id: self.spec.id, index, value: f64::from(action[index]) });
         }
         let action: Vec<f32> = action.iter().map(|a| a.clamp(-1.0, 1.0)).collect();
-        let step = self.act(&action, obs)?;
-        match obs.iter().any(|x| !x.is_finite()) || !step.reward.is_finite() {
-            true => Err(self.failed("expected finite observations and rewards, got NaN or infinity")),
-            false => Ok(step),
-        }
+        self.act(&action, obs)
     }
 
     /// Versions, seed, actions.
@@ -235,7 +261,7 @@ impl Env for Process {
         if *version != f64::from(here.version()) {
             return refuse(format!(
                 "was made by other versions than {}; install those that the run began with",
-                here.versions
+                shortened(&here.versions)
             ));
         }
         let mut obs = vec![0.0; self.spec.obs_dim];
@@ -246,12 +272,6 @@ impl Env for Process {
             self.act(&action, &mut obs)?;
         }
         Ok(())
-    }
-}
-
-impl Process {
-    fn failed(&self, problem: &str) -> EnvError {
-        EnvError::Program { id: self.spec.id.into(), problem: problem.into() }
     }
 }
 
