@@ -516,7 +516,7 @@ mod tests {
             if !(key..key + ENTRY.len()).contains(&(k / 8)) {
                 let e = reader(bad).unwrap_err().to_string();
                 assert!(
-                    ["checksum", "not a whole", "metadata baq"].iter().any(|what| e.contains(what)),
+                    ["checksum", "or not whole", "metadata baq"].iter().any(|what| e.contains(what)),
                     "{k}: {e}"
                 );
             }

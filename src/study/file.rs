@@ -503,7 +503,7 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
             ("seeds_of = { RLPD = 1 }", "seeds_of = { SAC = 1 }", 27, "seeds_of: expected IQL"),
             ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
             ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected iql or IQL"),
-            ("online.batch=8", "online.batches=8", 25, "did you mean `batch`?"),
+            ("online.batch=8", "online.batches=8", 25, "did you mean `online.batch`?"),
             ("iql.expectile=0.8", "iql.expectile=8", 29, "iql.expectile"),
             ("online.warmup_steps=9", "online.warmup_steps", 29, "expected section.key=value"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
