@@ -339,14 +339,11 @@ fn data_may_be_moved_between_a_training_and_what_starts_from_it() {
     assert_eq!(place.json("study status s --json")["done"], CELLS);
 }
 
-/// Two processes that are given the same study share the work, and neither takes the other's for a failure.
 #[test]
 fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
-    let place = Place::new(
-        &STUDY
-            .replace("updates = 400", "updates = 2_000_000")
-            .replace("checkpoint_every=50\"]\n[model]", "checkpoint_every=2000000\"]\n[model]"),
-    );
+    let long = STUDY.replacen("updates = 400", "updates = 2_000_000", 1);
+    let place =
+        Place::new(&long.replacen("offline.checkpoint_every=50", "offline.checkpoint_every=2000000", 1));
     let mut child = place.command("study run s.toml --out s --jobs 1 --quiet").spawn().unwrap();
     // The study's directory is not there at once.
     let share = || {
@@ -358,11 +355,13 @@ fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
         std::thread::sleep(Duration::from_millis(50));
         share()
     });
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(3));
     assert!(share.is_some_and(|share| share < 1.0), "{share:?}");
 }
 
+/// Two processes that are given the same study share the work, and neither takes the other's for a failure.
 #[test]
 fn a_study_may_be_run_twice_at_once() {
     let place = Place::new(STUDY);

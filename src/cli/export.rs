@@ -58,12 +58,14 @@ impl Format {
     fn how_to_read(self, file: &str, inputs: &[String]) -> String {
         match self {
             Format::Onnx => {
-                let words = inputs.iter().enumerate().map(|(k, name)| match k {
-                    0 => format!("'{name}': states"),
-                    _ => format!("'{name}': numbers drawn as the file's metadata say"),
-                });
-                let words = words.collect::<Vec<_>>().join(", ");
-                format!("onnxruntime.InferenceSession({file:?}).run(None, {{{words}}})")
+                let more = match inputs {
+                    [] | [_] => String::new(),
+                    [_, drawn @ ..] => format!(
+                        "; its further inputs, random numbers that its metadata tell how to draw: '{}'",
+                        drawn.join("', '")
+                    ),
+                };
+                format!("onnxruntime.InferenceSession({file:?}).run(None, {{'observation': states}}){more}")
             }
             Format::Numpy => format!("numpy.load({file:?})"),
             Format::Safetensors => format!("baq act {file}"),

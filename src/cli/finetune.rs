@@ -120,7 +120,7 @@ impl Finetune {
                 let (last, all) = (steps.len().min(LAST), early.clone().count());
                 let end = early.max().unwrap_or_default();
                 println!(
-                    "return at the switch {a:.1}, lowest since {b:.1}, mean of the last {last} evaluations {c:.1}, of the {all} to step {end} {d:.1}"
+                    "return at the switch {a:.1}, lowest since {b:.1}, mean of the last {last} {c:.1}, of the {all} to step {end} {d:.1}"
                 );
             }
             carried(&dir).iter().for_each(|note| println!("{note}"));

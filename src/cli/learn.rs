@@ -194,6 +194,9 @@ pub fn go_on(
     let (config, saved) = resume::open(&dir, again.accept_mujoco)?;
     let dataset = resume::data(&dir, &config, moved, manner.shelf)?;
     check_memory(&config, &Sources::of(path)?, &dataset)?;
+    if saved.is_none() {
+        eprintln!("baq: {}: no checkpoint, so it begins again from its start", path.display());
+    }
     let ended = learn(&config, &dir, dataset, saved.as_ref(), manner)?;
     if ended != Ended::Interrupted {
         resume::say_if_over(&dir, saved.as_ref())?;

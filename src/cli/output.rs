@@ -31,7 +31,7 @@ fn reader_is_gone(e: &io::Error) -> bool {
     if e.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) {
         use rustix::fs::{FileType, fstat};
         // Of a terminal that is no more; of a file it is a broken disk.
-        return fstat(io::stdout()).is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_char_device());
+        return !fstat(io::stdout()).is_ok_and(|s| FileType::from_raw_mode(s.st_mode).is_file());
     }
     e.kind() == io::ErrorKind::BrokenPipe
 }

@@ -59,6 +59,9 @@ impl FromStr for Size {
     }
 }
 
+/// Pictures in a second of a GIF, and pictures of a PNG, if nobody says how many.
+const FPS: u32 = 25;
+const FRAMES: u32 = 6;
 /// Seconds of a film if nobody says how many steps.
 const LASTS: f64 = 10.0;
 
@@ -74,8 +77,8 @@ impl Render {
         let film = film(&mut policy, play, self.max_steps, size)?;
         let mut film = film.ok_or_else(|| not_simulated(spec))?;
         let drawn = match moving {
-            true => film.gif(self.fps.unwrap_or(25)),
-            false => film.strip(self.frames.unwrap_or(6) as usize),
+            true => film.gif(self.fps.unwrap_or(FPS)),
+            false => film.strip(self.frames.unwrap_or(FRAMES) as usize),
         };
         let (bytes, pictures) = drawn.map_err(RunError::io(&self.out, "draw the picture"))?;
         new_file::create(&self.out, |file| {

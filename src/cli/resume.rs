@@ -26,12 +26,9 @@ pub fn open(dir: &RunDir, accept_mujoco: bool) -> Result<(Config, Option<Saved>)
     let mut config = setup::of_run(dir)?;
     let began: MujocoConfig = config.section();
     let saved = Saved::last(dir)?;
-    match &saved {
-        Some(saved) => {
-            check_config(dir, &config, saved)?;
-            check_arithmetic(saved)?;
-        }
-        None => eprintln!("baq: {}: no checkpoint, so it begins again from its start", dir.path().display()),
+    if let Some(saved) = &saved {
+        check_config(dir, &config, saved)?;
+        check_arithmetic(saved)?;
     }
     if !began.release.is_empty() {
         let here = conditions::simulator()?;
@@ -117,13 +114,6 @@ fn check_config(dir: &RunDir, now: &Config, saved: &Saved) -> Result<(), TrainEr
     let then = setup::of_text(&format!("{}: configuration", saved.file()), saved.config()?)?;
     let text = dir.read(rundir::CONFIG)?;
     let file = dir.file(rundir::CONFIG);
-    if now.sections().next().is_none() {
-        return Err(TrainError::Input(format!(
-            "{}: expected the configuration of the run, got none; {} has it under `config`",
-            file.display(),
-            saved.file()
-        )));
-    }
     let names = |config: &Config| config.sections().map(|s| s.name()).collect::<Vec<_>>().join(", ");
     if names(&then) != names(now) {
         return Err(TrainError::Input(format!(

@@ -62,7 +62,13 @@ pub fn count(text: &str) -> Result<u64, String> {
 /// The configuration of an interrupted run, exactly as its directory states it. Refused in a process of other
 /// numerics than the run's.
 pub fn of_run(dir: &RunDir) -> Result<Config, TrainError> {
-    let config = of_text(&dir.file(rundir::CONFIG).display().to_string(), &dir.read(rundir::CONFIG)?)?;
+    let file = dir.file(rundir::CONFIG).display().to_string();
+    let config = of_text(&file, &dir.read(rundir::CONFIG)?)?;
+    if config.sections().next().is_none() {
+        return Err(TrainError::Input(format!(
+            "{file}: expected the configuration of the run, got nothing; its checkpoint has it under `config`"
+        )));
+    }
     check_numerics(&config.section())?;
     Ok(config)
 }

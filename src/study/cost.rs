@@ -25,7 +25,7 @@ const EPISODE: f64 = 1000.0;
 /// What one cell takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cost {
-    /// of one thread
+    /// on the threads of this process
     pub seconds: f64,
     /// of its directory
     pub bytes: f64,
@@ -56,7 +56,7 @@ fn of(cell: &Cell) -> Result<Cost, TrainError> {
     Ok(Cost { seconds: seconds(&cell.config, stage, SECONDS)?, bytes: bytes(&cell.config) })
 }
 
-/// Seconds of one thread that the last stage of a run of this configuration will take here, from measurements of `each` seconds; 0
+/// Seconds, on the threads of this process, that the last stage of a run of this configuration will take here, from measurements of `each` seconds; 0
 /// without an environment. Models that are fitted before it and refreshes of a generator are counted at the rate of its rounds.
 pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainError> {
     let run: RunConfig = config.section();
@@ -103,20 +103,10 @@ pub fn bytes(config: &Config) -> f64 {
     12.0 * numbers as f64 + 1e6 + online.env_steps as f64 * 4.0 * (2 * dims.s + dims.a + 4) as f64
 }
 
-/// What cells take on so many cores, one thread each.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Schedule {
-    /// cores
-    pub cores: usize,
-    /// from the first beginning to the last end
-    pub seconds: f64,
-    /// share of that in which the cores work
-    pub busy: f64,
-}
-
-/// Plays the executor's order: a core that is free takes the first cell of which all that it needs is done. `needs` are cells
-/// before it; `seconds` its own, 0 for one that is there already.
-pub fn schedule(needs: &[Vec<usize>], seconds: &[f64], cores: usize) -> Schedule {
+/// Seconds from the first beginning to the last end of cells of which so many run at once. Plays the executor's order: whenever one
+/// may begin, it is the first of which all that it needs is done. `needs` are cells before it; `seconds` its own, 0 for one that
+/// is there already.
+pub fn schedule(needs: &[Vec<usize>], seconds: &[f64], at_once: usize) -> f64 {
     let mut missing: Vec<usize> = needs.iter().map(Vec::len).collect();
     let first = (0..needs.len()).filter(|i| missing[*i] == 0);
     let mut ready: BinaryHeap<Reverse<usize>> = first.map(Reverse).collect();
@@ -124,7 +114,7 @@ pub fn schedule(needs: &[Vec<usize>], seconds: &[f64], cores: usize) -> Schedule
     let mut running: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut now = 0;
     loop {
-        while running.len() < cores {
+        while running.len() < at_once {
             let Some(Reverse(i)) = ready.pop() else { break };
             running.push(Reverse((now + (seconds[i] * 1e9) as u64, i)));
         }
@@ -137,8 +127,7 @@ pub fn schedule(needs: &[Vec<usize>], seconds: &[f64], cores: usize) -> Schedule
             }
         }
     }
-    let (whole, work) = (now as f64 * 1e-9, seconds.iter().sum::<f64>());
-    Schedule { cores, seconds: whole, busy: if whole > 0.0 { work / (whole * cores as f64) } else { 0.0 } }
+    now as f64 * 1e-9
 }
 
 /// Seconds of the longest chain of cells of which each needs the one before: no number of cores takes less.
@@ -173,13 +162,11 @@ mod tests {
         // Two trainings, of the first two fine-tunings each wait; the second, of 4 s, is the longest.
         let needs = [vec![], vec![], vec![0], vec![0, 1]];
         let seconds = [1.0, 3.0, 2.0, 4.0];
-        let at = |cores| schedule(&needs, &seconds, cores);
-        assert_eq!(at(1), Schedule { cores: 1, seconds: 10.0, busy: 1.0 });
-        assert_eq!(at(2), Schedule { cores: 2, seconds: 7.0, busy: 10.0 / 14.0 });
-        assert_eq!(at(64), Schedule { cores: 64, seconds: 7.0, busy: 10.0 / 448.0 });
+        let at = |at_once| schedule(&needs, &seconds, at_once);
+        assert_eq!([at(1), at(2), at(64)], [10.0, 7.0, 7.0]);
         assert_eq!(longest_chain(&needs, &seconds), 7.0);
         // What is done takes no time, and nobody waits for it.
-        assert_eq!(schedule(&needs, &[0.0, 0.0, 2.0, 4.0], 2).seconds, 4.0);
-        assert_eq!(schedule(&[], &[], 2), Schedule { cores: 2, seconds: 0.0, busy: 0.0 });
+        assert_eq!(schedule(&needs, &[0.0, 0.0, 2.0, 4.0], 2), 4.0);
+        assert_eq!(schedule(&[], &[], 2), 0.0);
     }
 }

@@ -167,8 +167,12 @@ impl Spec {
             Ok(file) => file,
             Err(e) => {
                 let (span, what) = (e.span().unwrap_or(0..0), e.message().replace('\n', ", "));
-                let line = text.lines().nth(source.line(span.clone()) - 1).unwrap_or_default().trim();
-                return source.error(span, format!("`{line}`: {what}"));
+                // A value that stands in one line is shown with its key.
+                let within =
+                    text.get(span.clone()).is_some_and(|value| !value.is_empty() && !value.contains('\n'));
+                let line = text.lines().nth(source.line(span.clone()) - 1).filter(|_| within);
+                let shown = line.map(|line| format!("`{}`: ", line.trim())).unwrap_or_default();
+                return source.error(span, shown + &what);
             }
         };
         options::check(&source)?;

@@ -12,7 +12,7 @@ const LIST: &str = "set";
 /// Key of a table of such lists.
 const LISTS: &str = "set_of";
 
-/// An error with its line for the first option that no configuration takes.
+/// An error with its line for an option that no configuration takes.
 pub(super) fn check(source: &Source<'_>) -> Result<(), SpecError> {
     let Ok(file) = DeTable::parse(source.text) else { return Ok(()) };
     tables(source, file.get_ref())
@@ -40,7 +40,7 @@ fn list(source: &Source<'_>, options: &DeValue<'_>) -> Result<(), SpecError> {
     for option in options.as_array().into_iter().flatten() {
         let Some(text) = option.get_ref().as_str() else { continue };
         if let Err(e) = Config::new(known_sections()).apply_set(text) {
-            return source.error(option.span(), e.to_string());
+            return source.error(option.span(), e.to_string().trim_start_matches("--set "));
         }
     }
     Ok(())

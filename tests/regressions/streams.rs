@@ -2,10 +2,12 @@
 #![cfg(target_os = "linux")]
 
 use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 const TRAIN: &str = "train --data embedded --env none --threads 1 --set iql.hidden=[8] --set offline.batch=8";
@@ -20,7 +22,7 @@ fn baq(folder: &Path, line: &str) -> Command {
 fn errors_that_cannot_be_said_change_no_verdict() {
     let folder = tempfile::tempdir().unwrap();
     let code = |line: &str| {
-        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
         baq(folder.path(), line).stdout(Stdio::null()).stderr(full).status().unwrap().code()
     };
     assert_eq!(code("data inspect nofile"), Some(2));
@@ -31,32 +33,44 @@ fn errors_that_cannot_be_said_change_no_verdict() {
 
 /// A terminal: its end that a person has, and the one that a program has.
 fn terminal() -> (File, File) {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    // No child has the person's end too, which would stay open.
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
     grantpt(&person).unwrap();
     unlockpt(&person).unwrap();
     let name = ptsname(&person, Vec::new()).unwrap();
-    let program = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    (person.into(), program)
+    let program = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    (person.into(), program.into())
+}
+
+/// A run that ends with this value.
+struct Run(Child);
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[test]
 fn a_run_whose_terminal_is_closed_is_interrupted_and_saved() {
     let folder = tempfile::tempdir().unwrap();
     for (out, quiet) in [("loud", ""), ("quiet", "--quiet")] {
-        let (person, program) = terminal();
+        let (person, mut program) = terminal();
         let line = format!("{TRAIN} --updates 100000000 --set offline.log_every=10 {quiet} --out {out}");
-        let streams = [program.try_clone().unwrap(), program];
-        let [stdout, stderr] = streams.map(Stdio::from);
-        let mut child = baq(folder.path(), &line).stdout(stdout).stderr(stderr).spawn().unwrap();
+        let [stdout, stderr] = [(); 2].map(|()| Stdio::from(program.try_clone().unwrap()));
+        let mut run = Run(baq(folder.path(), &line).stdout(stdout).stderr(stderr).spawn().unwrap());
         let timing = folder.path().join(out).join("timing.csv");
-        while !std::fs::metadata(&timing).is_ok_and(|m| m.len() > 200) {
-            assert!(child.try_wait().unwrap().is_none(), "it has ended");
+        let begun = (0..6000).any(|_| {
             std::thread::sleep(Duration::from_millis(20));
-        }
+            std::fs::metadata(&timing).is_ok_and(|m| m.len() > 200)
+        });
+        assert!(begun, "it does not begin");
         drop(person);
-        let pid = child.id().to_string();
+        assert!(program.write_all(b"x").is_err(), "the terminal is still there");
+        let pid = run.0.id().to_string();
         assert!(Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
-        assert_eq!(child.wait().unwrap().code(), Some(3), "{out}");
+        assert_eq!(run.0.wait().unwrap().code(), Some(3), "{out}");
         assert!(folder.path().join(out).join("checkpoint.safetensors").exists());
     }
 }

@@ -2,24 +2,16 @@
 
 use super::{Rows, bounds};
 use crate::recording::Recording;
-use std::io::{Result, Seek, Write};
+use std::io::{Cursor, Result, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 /// Longest array that an entry of the plain zip format holds.
 const PLAIN: usize = u32::MAX as usize - (1 << 16);
 
-pub(super) fn write(recording: &Recording, out: impl Write + Seek) -> Result<()> {
-    let mut npz = Npz(ZipWriter::new(std::io::BufWriter::new(out)));
-    if let Err(e) = fill(&mut npz, recording) {
-        // A writer that is dropped tries once more, and says on stderr that it could not.
-        std::mem::forget(npz);
-        return Err(e);
-    }
-    npz.0.finish()?.flush()
-}
-
-fn fill(npz: &mut Npz<impl Write + Seek>, recording: &Recording) -> Result<()> {
+pub(super) fn write(recording: &Recording, mut out: impl Write) -> Result<()> {
+    // In memory, where nothing fails: a writer of archives that is dropped after an error tries once more, and says so.
+    let mut npz = Npz(ZipWriter::new(Cursor::new(Vec::new())));
     let rows = Rows::of_recording(recording);
     for (key, array) in &rows.matrices {
         npz.floats(key, &[array.nrows(), array.ncols()], array.iter())?;
@@ -38,12 +30,12 @@ fn fill(npz: &mut Npz<impl Write + Seek>, recording: &Recording) -> Result<()> {
     for (key, values) in recording.action_bounds.iter().flat_map(bounds) {
         npz.floats(key, &[values.len()], values.iter())?;
     }
-    Ok(())
+    out.write_all(npz.0.finish()?.get_ref())
 }
 
-struct Npz<W: Write + Seek>(ZipWriter<W>);
+struct Npz(ZipWriter<Cursor<Vec<u8>>>);
 
-impl<W: Write + Seek> Npz<W> {
+impl Npz {
     fn floats<'a>(
         &mut self,
         key: &str,

@@ -9,13 +9,15 @@ use super::super::{Common, setup};
 use super::folder;
 use super::held::STUDIES;
 use super::resolve::Commands;
-use crate::config::RunConfig;
+use crate::algo::Dims;
+use crate::config::{OfflineConfig, RunConfig};
 use crate::env;
 use crate::study::graph::Data;
-use crate::study::{Place, Spec, Study, paper};
+use crate::study::{Kind, Place, Spec, Study, paper};
 use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
+use crate::train::effects::{self, Stage};
 
 /// Which study.
 #[derive(Clone, Debug, Args)]
@@ -66,6 +68,7 @@ impl Asked {
         };
         let out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));
         let study = Study::new(&out, (text, spec), place, &Commands(common), self.redo)?;
+        check_options(&study)?;
         for cell in &study.graph.cells {
             let run: RunConfig = cell.config.section();
             let Some(width) = widths.get(&cell.data).filter(|_| !run.env.is_empty()) else { continue };
@@ -125,6 +128,29 @@ impl Asked {
         let widths = (recording.obs_dim(), recording.act_dim());
         Ok((Data { file, sha256: recording.source.sha256 }, Some(widths)))
     }
+}
+
+/// An error for an option without effect, which the cells would refuse one after the other. Options are those of all seeds.
+fn check_options(study: &Study) -> Result<(), TrainError> {
+    let Study { spec, graph, .. } = study;
+    for cell in graph.cells.iter().filter(|cell| cell.seed == 0) {
+        let Ok(env) = env::spec(&cell.config.section::<RunConfig>().env) else { continue };
+        let stage = match (cell.kind, cell.origin) {
+            (Kind::Offline | Kind::Model, _) => Stage::Offline,
+            (_, Some(origin)) => Stage::Online(graph.cells[origin].config.section::<OfflineConfig>().updates),
+            (_, None) => Stage::Scratch,
+        };
+        let dims = Dims { s: env.obs_dim, a: env.act_dim, batch: 1 };
+        effects::check_method(&cell.config, dims, stage).map_err(|e| {
+            let method = spec.methods.iter().find(|m| m.label == cell.label && stage != Stage::Offline);
+            let place = match method {
+                Some(method) => format!(", line {}: method", method.line),
+                None => format!(": {}", cell.kind.name()),
+            };
+            TrainError::Input(format!("{}{place} `{}`: {e}", spec.origin, cell.label))
+        })?;
+    }
+    Ok(())
 }
 
 fn of_suite(name: &str) -> Result<Data, TrainError> {

@@ -57,8 +57,9 @@ impl Plan {
             };
             row.add(*cost, study.state(cell) == State::Done);
         }
-        let threads = usize::from(cell_threads(common));
-        let seconds = rows.iter().map(|row| row.left.seconds).sum::<f64>() * threads as f64;
+        let threads = cell_threads(common);
+        let of_cores = |seconds: f64| seconds * f64::from(threads);
+        let seconds = of_cores(rows.iter().map(|row| row.left.seconds).sum());
         let shared = shared(&study)?;
         let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum::<f64>() + shared;
         let needs: Vec<Vec<usize>> = study.graph.cells.iter().map(|cell| cell.needs().collect()).collect();
@@ -67,12 +68,13 @@ impl Plan {
             _ => cost.seconds,
         });
         let left: Vec<f64> = left.collect();
-        let times = self.cores.iter().map(|n| {
-            let (cores, at_once) = (*n as usize, (*n as usize / threads).max(1));
-            let mut taken = cost::schedule(&needs, &left, at_once);
+        let times = self.cores.iter().map(|cores| {
+            let at_once = (cores / u32::from(threads)).max(1);
             // Threads that share a core take turns.
-            taken.seconds *= (threads as f64 / cores as f64).max(1.0);
-            (n, taken)
+            let turns = (f64::from(threads) / f64::from(*cores)).max(1.0);
+            let taken = cost::schedule(&needs, &left, at_once as usize) * turns;
+            let busy = if taken > 0.0 { seconds / (taken * f64::from(*cores)) } else { 0.0 };
+            (cores, taken, busy)
         });
         let chain = cost::longest_chain(&needs, &left);
         if common.json {
@@ -89,7 +91,7 @@ impl Plan {
                 json!({
                     "study": study.spec.title(), "cells": cells, "core_hours": seconds / 3600.0, "threads": threads, "bytes": bytes, "shared_bytes": shared,
                     "longest_chain_seconds": chain,
-                    "cores": times.map(|(n, t)| json!({ "cores": n, "seconds": t.seconds, "busy": t.busy })).collect::<Vec<_>>(),
+                    "cores": times.map(|(n, taken, busy)| json!({ "cores": n, "seconds": taken, "busy": busy })).collect::<Vec<_>>(),
                 })
             );
             return Ok(Verdict::Done);
@@ -110,7 +112,7 @@ impl Plan {
                 row.cells,
                 row.done,
                 duration(row.each),
-                duration(row.left.seconds)
+                duration(of_cores(row.left.seconds))
             );
         }
         println!(
@@ -121,8 +123,8 @@ impl Plan {
             if threads == 1 { "" } else { "s" }
         );
         println!("\n{:>6} {:>14} {:>7}", "cores", "takes", "busy");
-        for (n, t) in times {
-            println!("{n:>6} {:>14} {:>5.0} %", duration(t.seconds), 100.0 * t.busy);
+        for (n, taken, busy) in times {
+            println!("{n:>6} {:>14} {:>5.0} %", duration(taken), 100.0 * busy);
         }
         println!("the longest chain of cells takes {}: no number of cores takes less", duration(chain));
         Ok(Verdict::Done)

@@ -5,12 +5,11 @@ use clap::Parser;
 use super::super::finetune::Finetune;
 use super::super::train::Train;
 use super::super::{Common, Outcome};
-use crate::algo::{Dims, Given};
-use crate::config::{Begin, Config, OfflineConfig, RunConfig};
-use crate::env;
+use crate::algo::Given;
+use crate::config::{Begin, Config, RunConfig};
 use crate::study::Resolve;
 use crate::train::TrainError;
-use crate::train::effects::{self, Stage};
+use crate::train::effects;
 use crate::train::shelf::Shelf;
 
 #[derive(Debug, Parser)]
@@ -51,8 +50,9 @@ impl Resolve for Commands {
     fn train(&self, words: &[String]) -> Result<Config, TrainError> {
         let (command, common) = parse::<Train>(words, self.0)?;
         let config = command.planned(common)?;
-        let online = config.section::<RunConfig>().begin == Begin::Online;
-        check(&config, if online { Stage::Scratch } else { Stage::Offline })?;
+        if config.section::<RunConfig>().begin == Begin::Online {
+            effects::check_learns(&config)?;
+        }
         Ok(config)
     }
 
@@ -67,26 +67,8 @@ impl Resolve for Commands {
             ["--from", "-"].into_iter().map(String::from).chain(words.iter().cloned()).collect();
         let (command, common) = parse::<Finetune>(&words, self.0)?;
         let (config, given) = command.planned(trained, model, common)?;
-        // A model that it needs is known by the second call.
-        if given.is_none() || model.is_some() {
-            check(&config, Stage::Online(trained.section::<OfflineConfig>().updates))?;
-        }
+        effects::check_learns(&config)?;
         Ok((config, given))
-    }
-}
-
-/// What a run of this configuration refuses before it begins, as far as it is known without the data.
-fn check(config: &Config, stage: Stage) -> Result<(), TrainError> {
-    if stage != Stage::Offline {
-        effects::check_learns(config)?;
-    }
-    let run: RunConfig = config.section();
-    match env::spec(&run.env) {
-        // Options are those of all seeds.
-        Ok(spec) if run.seed == 0 => {
-            effects::check_method(config, Dims { s: spec.obs_dim, a: spec.act_dim, batch: 1 }, stage)
-        }
-        _ => Ok(()),
     }
 }
 

@@ -72,7 +72,7 @@ impl Child {
 
     fn hello(&mut self) -> Result<Sizes, EnvError> {
         let mut line = Vec::new();
-        let read = (&mut self.answers).take(hello::LONGEST as u64).read_until(b'\n', &mut line);
+        let read = (&mut self.answers).take(hello::LONGEST as u64 + 1).read_until(b'\n', &mut line);
         if read.is_err() || line.is_empty() {
             return Err(self.gone());
         }
