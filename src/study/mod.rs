@@ -24,6 +24,7 @@ pub mod published;
 pub mod results;
 pub mod sheet;
 pub mod slurm;
+pub mod source;
 pub mod spec;
 pub mod statistics;
 pub mod table;

@@ -3,7 +3,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::file::{Source, SpecError};
+use super::source::{Source, SpecError};
 use crate::config::Config;
 use crate::train::sections::known_sections;
 

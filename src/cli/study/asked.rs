@@ -130,6 +130,11 @@ impl Asked {
     }
 }
 
+/// Threads of every cell, which its results do not depend on.
+pub fn cell_threads(common: Common) -> u16 {
+    common.threads.unwrap_or(1)
+}
+
 /// An error for an option without effect, which the cells would refuse one after the other. Options are those of all seeds.
 fn check_options(study: &Study) -> Result<(), TrainError> {
     let Study { spec, graph, .. } = study;

@@ -32,15 +32,10 @@ pub enum StudyCommand {
     Cell(cell::Cell),
 }
 
-/// Threads of every cell, which its results do not depend on.
-fn cell_threads(common: Common) -> u16 {
-    common.threads.unwrap_or(1)
-}
-
 impl StudyCommand {
     /// Threads of this process, if they are not the usual ones: a plan is measured as cells run.
     pub fn threads(&self, common: Common) -> Option<u16> {
-        matches!(self, StudyCommand::Plan(_)).then(|| cell_threads(common))
+        matches!(self, StudyCommand::Plan(_)).then(|| asked::cell_threads(common))
     }
 
     /// Runs the command.

@@ -8,8 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::super::{Common, Outcome, Verdict};
-use super::asked::Asked;
-use super::cell_threads;
+use super::asked::{Asked, cell_threads};
 use crate::config::{DataConfig, RunConfig};
 use crate::study::cost::{self, Cost};
 use crate::study::local::duration;
