@@ -175,9 +175,11 @@ fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
 #[test]
 fn what_is_shared_changes_no_result() {
     let place = Place::new(STUDY);
-    for out in ["with", "without"] {
+    for out in ["with", "without", "cluster"] {
         place.run(&format!("study run s.toml --out {out} --on slurm --dry-run"), 0);
     }
+    (0..CELLS).for_each(|cell| drop(place.run(&format!("study cell cluster {cell}"), 0)));
+    assert!(!place.path("cluster/shared").exists(), "the last cell leaves no data");
     // Nothing can be put there.
     std::fs::write(place.path("without/shared"), "").unwrap();
     place.run("study cell with 0", 0);

@@ -176,8 +176,7 @@ impl Study {
         let mut place = self.place.clone();
         place.commits = self.earlier().map(|earlier| earlier.commits).unwrap_or_default();
         let here = COMMIT.to_string();
-        let left = self.graph.cells.iter().any(|cell| self.state(cell) != State::Done);
-        if left && !place.commits.contains(&here) {
+        if !self.is_done() && !place.commits.contains(&here) {
             place.commits.push(here);
         }
         let place = toml::to_string(&place).expect("invariant: a place is a table");
@@ -199,6 +198,18 @@ impl Study {
     /// What cells share.
     pub fn shared(&self) -> PathBuf {
         self.dir.join(SHARED)
+    }
+
+    /// Whether every cell has its result.
+    pub fn is_done(&self) -> bool {
+        self.graph.cells.iter().all(|cell| self.state(cell) == State::Done)
+    }
+
+    /// Removes what cells share once no cell is left to read it. What cannot be removed does no harm.
+    pub fn tidy(&self) {
+        if self.is_done() {
+            let _ = std::fs::remove_dir_all(self.shared());
+        }
     }
 
     /// What a cell said.

@@ -98,10 +98,7 @@ impl Run {
         }
         let manner = Manner { jobs, program: program()?, options, quiet: self.quiet || common.json };
         let (tally, peaks) = local::run(study, &manner, &stop)?;
-        if tally.done == study.graph.cells.len() {
-            // Nobody reads it any more; what cannot be removed does no harm.
-            let _ = std::fs::remove_dir_all(study.shared());
-        }
+        study.tidy();
         let dir = hints::path(&study.dir);
         if common.json {
             println!(
