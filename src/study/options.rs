@@ -27,8 +27,9 @@ fn tables(source: &Source<'_>, table: &DeTable<'_>) -> Result<(), SpecError> {
             }
             DeValue::Table(inner) => tables(source, inner)?,
             DeValue::Array(all) => {
-                let inner = all.iter().filter_map(|value| value.get_ref().as_table());
-                inner.into_iter().try_for_each(|inner| tables(source, inner))?;
+                for inner in all.iter().filter_map(|value| value.get_ref().as_table()) {
+                    tables(source, inner)?;
+                }
             }
             _ => {}
         }
