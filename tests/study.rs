@@ -445,6 +445,30 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
     place.refused("study run s.toml --out full", &["expected a new directory"]);
 }
 
+/// A long study has its first table early: the data sets come one after the other, in each the trainings first. Arrays are
+/// submitted trainings first, whatever the data.
+#[test]
+fn one_data_set_is_finished_before_the_next_is_begun() {
+    let place = Place::new(&STUDY.replacen("[\"a.hdf5\"]", "[\"b.hdf5\", \"a.hdf5\"]", 1));
+    std::fs::copy(place.path("a.hdf5"), place.path("b.hdf5")).unwrap();
+    place.run("study run s.toml --out s --on slurm --dry-run", 0);
+    let status = place.json("study status s --json");
+    let cells: Vec<(&str, bool)> = status["cells"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| {
+            (cell["data"].as_str().unwrap(), ["offline", "model"].contains(&cell["kind"].as_str().unwrap()))
+        })
+        .collect();
+    let expected =
+        ["b.hdf5", "a.hdf5"].map(|data| [[(data, true); 4].to_vec(), [(data, false); 5].to_vec()].concat());
+    assert_eq!(cells, expected.concat());
+    let submit = std::fs::read_to_string(place.path("s/slurm/submit.sh")).unwrap();
+    let scripts: Vec<&str> = submit.lines().filter(|line| line.starts_with("job_")).collect();
+    assert!(scripts.len() == 5 && scripts[..2].iter().all(|line| !line.contains("--dependency")), "{submit}");
+}
+
 #[test]
 fn arrays_wait_for_what_they_start_from_task_by_task() {
     let place = Place::new(STUDY);

@@ -19,7 +19,7 @@ use crate::config::{
     Begin, By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated,
 };
 use crate::env;
-use crate::report::{LAST, OnlineFigures, WINDOW};
+use crate::report::OnlineFigures;
 use crate::train::agent::Agent;
 use crate::train::data::Dataset;
 use crate::train::metrics::read_evaluations;
@@ -104,6 +104,7 @@ impl Finetune {
                 "carried_transitions": carried_rows(&dir)?,
                 "return_at_switch": returns.switch, "lowest_return": returns.lowest,
                 "mean_return_last_5": returns.last, "score_last_5": scores.last,
+                "evaluations": evaluations.len(),
                 "mean_return_first_30k": returns.window, "score_first_30k": scores.window,
                 "critic_updates": counters.critic_updates, "actor_updates": counters.actor_updates,
                 "calibration": calibration,
@@ -111,16 +112,11 @@ impl Finetune {
             println!("{out}");
         } else {
             calibration::lines(&calibration).iter().for_each(|n| println!("{n}"));
-            if let OnlineFigures { switch: Some(a), lowest: Some(b), last: Some(c), window: Some(d) } =
-                returns
-            {
-                let steps: Vec<u64> =
-                    evaluations.iter().map(|e| e.stamp.env_step).filter(|n| *n > 0).collect();
-                let early = steps.iter().copied().filter(|n| *n <= WINDOW);
-                let (last, all) = (steps.len().min(LAST), early.clone().count());
-                let end = early.max().unwrap_or_default();
+            let OnlineFigures { switch, lowest, last, last_count, window, window_count, window_end } =
+                returns;
+            if let (Some(a), Some(b), Some(c), Some(d)) = (switch, lowest, last, window) {
                 println!(
-                    "return at the switch {a:.1}, lowest since {b:.1}, mean of the last {last} {c:.1}, of the {all} to step {end} {d:.1}"
+                    "return at the switch {a:.1}, lowest since {b:.1}, mean of the last {last_count} {c:.1}, of the {window_count} to step {window_end} {d:.1}"
                 );
             }
             carried(&dir).iter().for_each(|note| println!("{note}"));

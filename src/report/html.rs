@@ -69,7 +69,7 @@ fn results_table(groups: &[Group], by_score: bool) -> Markup {
             table {
                 thead {
                     tr {
-                        th { "run" } th { "seeds" } th { "offline, last " (LAST) }
+                        th { "method" } th { "runs" } th { "offline, last " (LAST) }
                         @if online {
                             th { "at the switch" } th { "lowest online" } th { "online, last " (LAST) }
                             th { "online, all in (0, " (WINDOW / 1000) "k]" }

@@ -32,7 +32,7 @@ pub use plot::{Curves, Series, XAxis};
 pub use run::Run;
 pub use scatter::Scatter;
 pub use standing::{Standing, State};
-pub use summary::{Group, LAST, OnlineFigures, WINDOW, group};
+pub use summary::{Group, OnlineFigures, group};
 
 use crate::checkpoint::atomic::{create_directories, write_atomic};
 use crate::train::rundir::{self, RunError};

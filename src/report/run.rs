@@ -106,6 +106,7 @@ impl Run {
             (_, true) => State::Finished,
             (true, false) => State::Running,
             (false, false) if early() => State::Finished,
+            (false, false) if self.dir.join(rundir::DIVERGED).is_file() => State::Diverged,
             (false, false) => State::Stopped,
         };
         let done = evaluated.max(measured);

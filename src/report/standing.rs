@@ -10,8 +10,10 @@ use std::path::Path;
 pub enum State {
     /// A process writes to it.
     Running,
-    /// Nobody does, and it is short of what was planned: killed, interrupted, or diverged.
+    /// Nobody does, and it is short of what was planned: killed or interrupted.
     Stopped,
+    /// The same, since its numbers were no longer finite, or too large.
+    Diverged,
     /// It has done what was planned, or early stopping has ended it.
     Finished,
 }
@@ -22,6 +24,7 @@ impl State {
         match self {
             Self::Running => "running",
             Self::Stopped => "stopped",
+            Self::Diverged => "diverged",
             Self::Finished => "finished",
         }
     }

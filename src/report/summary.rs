@@ -167,8 +167,14 @@ pub struct OnlineFigures {
     pub lowest: Option<f64>,
     /// Mean of the last [`LAST`] evaluations.
     pub last: Option<f64>,
+    /// How many these are: fewer in a short run.
+    pub last_count: usize,
     /// Mean of the evaluations in (0, [`WINDOW`]], as far as the run has come.
     pub window: Option<f64>,
+    /// How many these are.
+    pub window_count: usize,
+    /// Environment steps before the last of them.
+    pub window_end: u64,
 }
 
 impl OnlineFigures {
@@ -180,13 +186,17 @@ impl OnlineFigures {
         let online = evaluations.into_iter().filter(|e| e.stamp.phase == Phase::Online);
         let all: Vec<(u64, f64)> = online.filter_map(|e| Some((e.stamp.env_step, value(e)?))).collect();
         let after: Vec<f64> = all.iter().filter(|(step, _)| *step > 0).map(|(_, x)| *x).collect();
+        let last = &after[after.len().saturating_sub(LAST)..];
         let early = all.iter().filter(|(step, _)| (1..=WINDOW).contains(step));
-        let early: Vec<f64> = early.map(|(_, x)| *x).collect();
+        let (steps, early): (Vec<u64>, Vec<f64>) = early.copied().unzip();
         Self {
             switch: all.first().filter(|(step, _)| *step == 0).map(|(_, x)| *x),
             lowest: all.iter().map(|(_, x)| *x).reduce(f64::min),
-            last: mean(&after[after.len().saturating_sub(LAST)..]),
+            last: mean(last),
+            last_count: last.len(),
             window: mean(&early),
+            window_count: early.len(),
+            window_end: steps.last().copied().unwrap_or(0),
         }
     }
 }
@@ -235,7 +245,8 @@ impl Group {
                 _ => format!("seed {} {}, {progress}", seeds.join(", "), state.word()),
             })
         };
-        let parts: Vec<String> = [State::Running, State::Stopped].into_iter().filter_map(words).collect();
+        let states = [State::Running, State::Stopped, State::Diverged];
+        let parts: Vec<String> = states.into_iter().filter_map(words).collect();
         (!parts.is_empty()).then(|| parts.join("; "))
     }
 

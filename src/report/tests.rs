@@ -367,6 +367,9 @@ fn a_run_that_has_just_begun_is_said_to_run() {
         text.contains("No evaluation yet: the first comes after ")
             && text.contains("iql (stopped, 0 of 300 updates)")
     );
+    std::fs::write(folder.path().join(rundir::DIVERGED), "diverged: after update 2").unwrap();
+    let groups = group(vec![Run::load(folder.path()).unwrap()]);
+    assert_eq!(groups[0].legend(), "iql (diverged, 0 of 300 updates)");
 }
 
 /// Without an environment there is no evaluation at the end to wait for.

@@ -82,6 +82,17 @@ pub enum State {
     Failed(Failure),
 }
 
+impl State {
+    /// The share of it that is done.
+    pub fn share(&self) -> f64 {
+        match self {
+            State::Waiting | State::Failed(_) => 0.0,
+            State::Begun(share, _) => *share,
+            State::Done => 1.0,
+        }
+    }
+}
+
 /// Why a cell has no result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -215,9 +215,11 @@ impl Graph {
                 }
             }
         }
-        // Trainings first: what waits for them is ready early.
+        // One data set after the other, so that a long study shows its first table early; in each the trainings first: what
+        // waits for them is ready early.
+        let rank = |cell: &Cell| spec.data.iter().position(|name| *name == cell.data);
         let mut order: Vec<usize> = (0..all.cells.len()).collect();
-        order.sort_by_key(|i| (all.cells[*i].kind >= Kind::Finetune, *i));
+        order.sort_by_key(|i| (rank(&all.cells[*i]), all.cells[*i].kind >= Kind::Finetune, *i));
         let mut place = vec![0; order.len()];
         order.iter().enumerate().for_each(|(new, old)| place[*old] = new);
         let mut cells: Vec<Cell> = order.iter().map(|i| all.cells[*i].clone()).collect();
@@ -271,14 +273,14 @@ impl<R: Resolve> Expansion<'_, R> {
                 let mut words = vec!["--adapt".to_string(), adapt.clone()];
                 words.extend(online);
                 words.extend(sets(&method.set));
-                let (_, given) = self.resolve.finetune(&self.cells[origin].config, None, &words)?;
-                let model = match given {
-                    None => None,
-                    Some(given) => Some(self.model(data, seed, given.algo, origin)?),
-                };
-                let fitted = model.map(|i| self.cells[i].config.clone());
-                let (config, _) =
-                    self.resolve.finetune(&self.cells[origin].config, fitted.as_ref(), &words)?;
+                let (mut config, given) = self.resolve.finetune(&self.cells[origin].config, None, &words)?;
+                let mut model = None;
+                if let Some(given) = given {
+                    let fitted = self.model(data, seed, given.algo, origin)?;
+                    let configs = [origin, fitted].map(|i| &self.cells[i].config);
+                    config = self.resolve.finetune(configs[0], Some(configs[1]), &words)?.0;
+                    model = Some(fitted);
+                }
                 self.add(Kind::Finetune, (data, &method.label, seed), words, config, [Some(origin), model]);
             }
             Begin::Scratch { algo, preset } => {

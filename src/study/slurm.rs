@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::directory::Study;
-use super::graph::{Cell, folder};
+use super::graph::{Cell, Kind, folder};
 use crate::checkpoint::atomic::{create_directories, write_atomic};
 use crate::files::shell_word;
 use crate::train::TrainError;
@@ -68,7 +68,7 @@ pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainErr
     Ok(path)
 }
 
-/// Trainings first.
+/// Trainings first: others wait for them.
 fn arrays(study: &Study) -> Vec<Array> {
     let cells = &study.graph.cells;
     let name = |cell: &Cell, chunk: usize| {
@@ -76,8 +76,11 @@ fn arrays(study: &Study) -> Vec<Array> {
         let chunk = if chunk > 0 { format!("+{chunk}") } else { String::new() };
         folder(cell.kind, &cell.label) + &chunk
     };
+    let mut order: Vec<usize> = (0..cells.len()).collect();
+    order.sort_by_key(|index| cells[*index].kind >= Kind::Finetune);
     let mut all: Vec<Array> = Vec::new();
-    for (index, cell) in cells.iter().enumerate() {
+    for index in order {
+        let cell = &cells[index];
         let data = study.spec.data.iter().position(|d| *d == cell.data).unwrap_or(0);
         let task = data * study.spec.seeds as usize + cell.seed as usize;
         let (chunk, task) = (task / LARGEST_ARRAY, task % LARGEST_ARRAY);

@@ -280,8 +280,18 @@ pub struct Run<'a, 'b> {
 }
 
 impl<'a> Run<'a, '_> {
-    /// Does what is left of the run and writes everything into its directory that the run determines.
+    /// Does what is left of the run and writes everything into its directory that the run determines; if it diverges, also why.
     pub fn learn<R: Recorder>(self, dir: &RunDir, probe: &mut R) -> Result<Ended, TrainError> {
+        dir.remove(rundir::DIVERGED)?;
+        let ended = self.finish(dir, probe);
+        if let Err(e @ TrainError::Diverged { .. }) = &ended {
+            // That it diverged is what the user must hear, even on a full disk.
+            let _ = dir.write(rundir::DIVERGED, format!("{e}\n").as_bytes());
+        }
+        ended
+    }
+
+    fn finish<R: Recorder>(self, dir: &RunDir, probe: &mut R) -> Result<Ended, TrainError> {
         if !self.dataset.is_absent() {
             write_dataset(dir.path(), &self.dataset.facts)?;
         }

@@ -41,6 +41,8 @@ pub const DATASET: &str = "dataset.json";
 pub const DISTRIBUTIONS: &str = "distributions.json";
 /// Means and quantiles of weights and priorities by origin.
 pub const CALIBRATION: &str = "calibration.json";
+/// Why it has diverged, in one line; gone when the run goes on.
+pub const DIVERGED: &str = "diverged.txt";
 /// The page.
 pub const REPORT: &str = "report.html";
 /// Learning curve for documents.
@@ -133,6 +135,15 @@ impl RunDir {
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
         let path = self.file(name);
         write_atomic(&path, bytes).map_err(RunError::io(&path, "write the file"))
+    }
+
+    /// Removes one of its files, if it is there.
+    pub fn remove(&self, name: &str) -> Result<(), RunError> {
+        let path = self.file(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done.map_err(RunError::io(&path, "remove the file")),
+        }
     }
 
     /// Makes a directory in it.

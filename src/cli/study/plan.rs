@@ -35,7 +35,7 @@ struct Row {
     cells: usize,
     done: usize,
     each: f64,
-    /// what is left
+    /// what is left, also of cells that have begun
     left: Cost,
 }
 
@@ -45,7 +45,8 @@ impl Plan {
         let study = self.asked.study(common)?;
         let costs = cost::measure(&study.graph)?;
         let mut rows: Vec<Row> = Vec::new();
-        for (cell, cost) in study.graph.cells.iter().zip(&costs) {
+        let states: Vec<State> = study.graph.cells.iter().map(|cell| study.state(cell)).collect();
+        for ((cell, cost), state) in study.graph.cells.iter().zip(&costs).zip(&states) {
             let same = |row: &&mut Row| (row.kind, &row.label) == (cell.kind, &cell.label);
             let row = match rows.iter_mut().find(same) {
                 Some(row) => row,
@@ -54,7 +55,7 @@ impl Plan {
                     rows.last_mut().expect("invariant: it was just put there")
                 }
             };
-            row.add(*cost, study.state(cell) == State::Done);
+            row.add(*cost, state);
         }
         let threads = cell_threads(common);
         let of_cores = |seconds: f64| seconds * f64::from(threads);
@@ -62,11 +63,8 @@ impl Plan {
         let shared = shared(&study)?;
         let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum::<f64>() + shared;
         let needs: Vec<Vec<usize>> = study.graph.cells.iter().map(|cell| cell.needs().collect()).collect();
-        let left = study.graph.cells.iter().zip(&costs).map(|(cell, cost)| match study.state(cell) {
-            State::Done => 0.0,
-            _ => cost.seconds,
-        });
-        let left: Vec<f64> = left.collect();
+        let left: Vec<f64> =
+            costs.iter().zip(&states).map(|(cost, state)| (1.0 - state.share()) * cost.seconds).collect();
         let times = self.cores.iter().map(|cores| {
             let at_once = (cores / u32::from(threads)).max(1);
             // Threads that share a core take turns.
@@ -175,15 +173,12 @@ impl Row {
         Row { kind, label, cells: 0, done: 0, each: 0.0, left: Cost::default() }
     }
 
-    fn add(&mut self, cost: Cost, done: bool) {
+    fn add(&mut self, cost: Cost, state: &State) {
+        let left = 1.0 - state.share();
         self.cells += 1;
+        self.done += usize::from(*state == State::Done);
         self.each = self.each.max(cost.seconds);
-        match done {
-            true => self.done += 1,
-            false => {
-                self.left.seconds += cost.seconds;
-                self.left.bytes += cost.bytes;
-            }
-        }
+        self.left.seconds += left * cost.seconds;
+        self.left.bytes += left * cost.bytes;
     }
 }

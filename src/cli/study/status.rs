@@ -32,15 +32,15 @@ impl Status {
         if common.json {
             let cells: Vec<_> = cells()
                 .map(|(i, (cell, state))| {
-                    let (word, share, by, reason) = match state {
-                        State::Waiting => ("waiting", 0.0, None, None),
-                        State::Begun(share, by) => ("begun", *share, by.clone(), None),
-                        State::Done => ("done", 1.0, None, None),
-                        State::Failed(f) => ("failed", 0.0, None, Some(&f.reason)),
+                    let (word, by, reason) = match state {
+                        State::Waiting => ("waiting", None, None),
+                        State::Begun(_, by) => ("begun", by.clone(), None),
+                        State::Done => ("done", None, None),
+                        State::Failed(f) => ("failed", None, Some(&f.reason)),
                     };
                     json!({
                         "cell": i, "kind": cell.kind.name(), "data": cell.data, "label": cell.label, "seed": cell.seed,
-                        "state": word, "share": share, "process": by, "reason": reason,
+                        "state": word, "share": state.share(), "process": by, "reason": reason,
                         "run": study.folder(cell), "log": study.log(cell),
                     })
                 })
