@@ -3,6 +3,7 @@
 
 /// (name, content) of every recipe and policy.
 pub static FILES: &[(&str, &[u8])] = &[
+    ("halfcheetah-expert.safetensors", include_bytes!("../data/suite/halfcheetah-expert.safetensors")),
     ("halfcheetah-medium.safetensors", include_bytes!("../data/suite/halfcheetah-medium.safetensors")),
     ("halfcheetah.toml", include_bytes!("../data/suite/halfcheetah.toml")),
     ("hopper-expert.safetensors", include_bytes!("../data/suite/hopper-expert.safetensors")),
