@@ -32,7 +32,7 @@
 //! | a method of your own | [`algo::register`] has a whole program, the head of [`algo`] the rest |
 //! | a run to go on with in an environment | [`Trainer::fine_tune`] |
 //! | a run or a policy file | [`Policy::open`], [`Policy::act`], [`Policy::evaluate`]; [`export`] for other programs |
-//! | an option to set | [`mod@config`]; `baq options` lists all of them |
+//! | an option to set | [`mod@config`]; `baq options` lists the sections, `baq options SECTION` its options |
 //! | a question why a number is what it is | [`audit`], `baq explain` |
 //!
 //! The rooms, from the bottom up; each may use only the ones before it (`tests/house` checks):
@@ -45,9 +45,9 @@
 //! | [`autodiff`] | trace a computation once, compile it, execute it; an f64 interpreter of the same graph |
 //! | [`rng`] | streams of random numbers, each by its name |
 //! | [`mod@config`] | one declaration per option |
+//! | [`replay`] | transitions in memory, prioritised sampling, batch composition |
 //! | [`nn`] | networks, policy heads, initialisation |
 //! | [`algo`], [`adapt`] | base algorithms and what may modify them online |
-//! | [`replay`] | transitions in memory, prioritised sampling, batch composition |
 //! | [`mod@env`] | MuJoCo tasks, a toy task, tasks of other programs and of yours |
 //! | [`checkpoint`] | the complete training state in one file |
 //! | [`audit`] | golden traces and gradient checks |

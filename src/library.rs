@@ -49,7 +49,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Fine-tunes the run in this directory in an environment, under an adaptation (`plain`: as it is). Options are the run's;
-    /// arrays that it was trained on must be given again.
+    /// arrays that it was trained on must be given again. An adaptation with a behaviour model, as `baq`, fits it first
+    /// (`baq.model_updates`), unless the run has one already.
     pub fn fine_tune(run: impl AsRef<Path>, adapt: &str) -> Trainer<'a> {
         Trainer::of(What::Run(run.as_ref().into(), adapt.into()))
     }
@@ -70,7 +71,8 @@ impl<'a> Trainer<'a> {
         self
     }
 
-    /// Evaluates, and where it is to, learns in the environment of this id: see [`crate::env::register`] for one's own.
+    /// The environment to evaluate in, and to learn in where the run goes online: by default the one that the data name; arrays name
+    /// none, and without one nothing is evaluated. See [`crate::env::register`] for one's own.
     pub fn env(mut self, id: &str) -> Trainer<'a> {
         self.args.env = Some(id.into());
         self
@@ -92,8 +94,8 @@ impl<'a> Trainer<'a> {
     /// called in, and evaluates on one more beside them if the process may use more cores; no file depends on either.
     ///
     /// # Errors
-    /// What is wrong with options, data or environment, before anything is created; [`TrainError::Diverged`]; a disk that is
-    /// full. A run that was cut off goes on with `baq train --resume`, if its data are a file.
+    /// What is wrong with options, data or environment, and an `out` that holds something, before anything is created;
+    /// [`TrainError::Diverged`]; a disk that is full. A run that was cut off goes on with `baq train --resume`, if its data are a file.
     pub fn run(self, out: impl AsRef<Path>) -> Result<Policy, TrainError> {
         let (out, stop) = (out.as_ref(), Stop::default());
         let manner = Manner::new(&stop, true);
@@ -135,7 +137,7 @@ impl Policy {
     /// That of a run directory, a checkpoint, or a policy file.
     ///
     /// # Errors
-    /// There is none, or it is damaged.
+    /// Nothing there is a run, a checkpoint or a policy file, or it is damaged.
     pub fn open(run: impl AsRef<Path>) -> Result<Policy, TrainError> {
         Ok(Policy(Answering::new(Restored::open(run.as_ref())?, Exploration::Greedy)))
     }

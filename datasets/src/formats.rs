@@ -23,7 +23,8 @@
 //! ```
 //!
 //! `baq train --algo iql --data mine.npz` learns from that file. f64 is rounded to f32; other keys are left out.
-//! A row with `timeouts` is no transition unless s' is recorded and asked for, and of a file without
+//! A row with `timeouts` is no transition unless s' is recorded and asked for (`--set data.mode=next_observations --set
+//! data.keep_timeout_transitions=true`), nor is the last row of a file that cuts an episode there; of a file without
 //! `next_observations` and `timeouts` nobody can tell where one episode was cut and the next begins: give the length of
 //! episodes with `--max-episode-steps`.
 //!
@@ -36,10 +37,10 @@
 //! # OGBench
 //!
 //! OGBench's `.npz` files have `observations`, `actions` and `terminals`, where a 1 is the last row of a trajectory, whose action
-//! leads nowhere: such rows are read as `timeouts`. `masks` (0 where the task ended) are read as `terminals`. A file is taken for
-//! OGBench's if it has `masks`, or neither `rewards` nor `next_observations` nor `timeouts`; `--layout` decides otherwise.
-//! Rewards are not in the files as they are published, OGBench computes them by the task (`relabel_dataset`);
-//! `--zero-rewards` writes 0, from which cloning learns.
+//! leads nowhere: such rows are read as `timeouts`; with `next_observations` they stay transitions and only end the trajectory.
+//! `masks` (0 where the task ended) are read as `terminals`. A file is taken for OGBench's if it has `masks`, or neither `rewards`
+//! nor `next_observations` nor `timeouts`; `--layout` decides otherwise. Rewards are not in the files as they are published,
+//! OGBench computes them by the task (`relabel_dataset`); `--zero-rewards` writes 0, from which cloning learns.
 //!
 //! # Minari
 //!
@@ -50,7 +51,8 @@
 //! # From one to another
 //!
 //! `baq data convert IN OUT` writes `.hdf5`, `.npz` or `.csv` by OUT's name, and back to equal bits. Actions in another unit
-//! become such in [-1, 1] with `--rescale-actions`, and the bounds stand in the file. `--max-episode-steps` writes
+//! become such in [-1, 1] with `--rescale-actions`, and the bounds stand in the file. A table has no place for `metadata`: there `algorithm` is left out and rescaled actions are
+//! refused. `--max-episode-steps` writes
 //! `timeouts`. `--skip-bad` leaves out episodes with numbers that are not finite or columns of other lengths; otherwise the first of them
 //! is an error.
 

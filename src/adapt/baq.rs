@@ -13,12 +13,12 @@
 //!
 //! Declared differences. From what the text fixes none; there is no public program. Where the text is silent: π_BC(s) is
 //! the mode; the constants k_q, k_ρ, α are ours; w multiplies the value and critic losses and nothing else, in CQL the
-//! squared error (eq. 7) unless `cql_scope` says otherwise; w has no gradient; priorities are not corrected unless
-//! `is_exponent` asks; the text's "gradual relaxation" has no equation and is offered as `relax`.
+//! squared error (eq. 7) unless `cql_scope` says otherwise; w has no gradient; draws are stratified (`stratified`);
+//! priorities are not corrected unless `is_exponent` asks; the text's "gradual relaxation" has no equation and is offered as `relax`.
 //!
 //! Metrics, over the batch: `d2_offline`, `d2_online` = mean of the distance in eq. 6 over rows of that origin;
-//! `w_offline`, `w_online` = mean w; `rho_offline`, `rho_online` = mean ρ; `w_effective_share` = (Σ w)² / (B Σ w²);
-//! `online_share` = online rows / B.
+//! `w_offline`, `w_online` = mean w of eq. 6, before `normalise_weight`, under `relax = gate` with the critics after the
+//! round; `rho_offline`, `rho_online` = mean ρ; `w_effective_share` = (Σ w)² / (B Σ w²); `online_share` = online rows / B.
 //! `rows` chooses between the method, its two parts alone (+Q, +S) and the base.
 //! Cost per round: the base's; one forward pass of π_BC per *new* transition.
 //!

@@ -64,7 +64,7 @@ crate::choices! {
 crate::config! {
     E2oConfig "e2o", "Ensembles from offline to online" {
         shape target:             Target        = Target::Pairs,  ..,         "what the target critics together say of an action";
-        shape weight:             Weight        = Weight::Batch,  ..,         "what the weight of the critics' loss is of";
+        shape weight:             Weight        = Weight::Batch,  ..,         "what the weight of the critics' loss is computed from";
         shape weight_temperature: f64           = 10.0,           0.0..=1e6,  "T of the weight; 0: 1";
         shape bonus:              f64           = 10.0,           0.0..=1e6,  "lambda, standard deviations that a collector adds to a value";
         shape draws:              AutoOr<usize> = AutoOr::Auto,   1..=1000,   "n, draws that a collector chooses among; auto: as many as critics";

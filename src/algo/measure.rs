@@ -1,6 +1,9 @@
 //! Measurements that several algorithms share: the policy, values of Q, their error, the weights of cloned actions.
 //!
-//! | metric | formula, over the batch of a measured round and the parameters before it |
+//! Over the batch of a measured round, of the networks as the losses of Q find them: before the round, but for methods that move the
+//! policy first (IQL in its order `official`, FamO2O), whose `q_pi` is that of the new policy.
+//!
+//! | metric | formula |
 //! |---|---|
 //! | `q_data`, `q_pi`, `q_rand` | E[ min_j Q_j(s, a) ] of the recorded action, the policy's mode, a uniform action |
 //! | `q_max_abs` | max \|Q_j(s, a)\|; beyond `run.q_bound` the run has diverged |

@@ -24,7 +24,7 @@
 //! Published β₁, β₂ (medium, medium-replay, medium-expert): halfcheetah .001 .01, .01 .001, .01 .1; hopper .01 .01, .05 .5,
 //! .1 .01; walker2d .05 .1, .05 .01, .01 .01.
 //!
-//! Cost per update (batch 1024, 3x256): 2.9 GFLOP, mean of two rounds.
+//! Cost per update (batch 1024, 3x256): 3.4 GFLOP, mean of two rounds.
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, policy_metrics, squared_errors};

@@ -16,7 +16,7 @@
 //! Declared differences: none from the authors' program in an update. Around it: a round draws its own batch, where they draw
 //! G batches at once; the first `online.random_steps` actions are uniform, as theirs.
 //!
-//! Cost per round (batch 256, 2x256, J = 10, Z = 2): 1.13 GFLOP; 20 of them and one of the policy per environment step.
+//! Cost per round (batch 256, 2x256, J = 10, Z = 2): 1.15 GFLOP; 20 of them and one of the policy per environment step.
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};

@@ -26,11 +26,10 @@ struct Cli {
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed or training diverged, 2 bad usage or input, 3 interrupted (Ctrl-C, TERM, HUP, USR1, USR2) and saved, 130 ended by a second Ctrl-C";
 
+/// Those without a line here have theirs, and more, at what they run.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Train on a data set
     Train(train::Train),
-    /// Go on in an environment
     Finetune(finetune::Finetune),
     /// The whole way on the embedded data, in a few minutes
     Demo(demo::Demo),
@@ -38,19 +37,14 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     /// Record a policy's transitions in a D4RL file
     Collect(collect::Collect),
-    /// Draw an episode of a trained policy
     Render(render::Render),
-    /// Write a policy as a file for other programs
     Export(export::Export),
-    /// Answer states on standard input with a policy's actions
     Act(act::Act),
-    /// Build data sets from recipes
     #[command(subcommand)]
     Suite(suite::SuiteCommand),
     /// Look at data files, convert them
     #[command(subcommand)]
     Data(data::Data),
-    /// Get MuJoCo into the cache, for machines that have no network later
     Fetch(fetch::Fetch),
     /// List environments, replay recorded trajectories
     #[command(subcommand)]
@@ -60,7 +54,6 @@ enum Command {
     /// Check gradients and updates
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Watch runs in the terminal
     Watch(watch::Watch),
     /// Make a report of one or several runs
     Report(report::Report),

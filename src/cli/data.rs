@@ -20,7 +20,6 @@ use crate::train::data;
 pub enum Data {
     /// Read a file completely and summarise it
     Inspect(Inspect),
-    /// Convert a file to D4RL's layout, NumPy's archive or a table
     Convert(Convert),
 }
 

@@ -545,6 +545,9 @@ impl Sheet {
                 }
             }
         }
+        if part.stages.len() > 1 {
+            writeln!(f, "  what several updates need is in the cost of the first")?;
+        }
         block(f, "where", &meanings(&words.symbols))?;
         let columns = words.columns.iter().map(|(name, shape, called)| match *called == *name {
             true => format!("{name} {shape}"),

@@ -1,6 +1,4 @@
 //! `baq finetune`: from an offline run to an environment.
-//!
-//! Above 400 lines because what a run starts from, how it goes on and what it says at its end stand together.
 
 use std::path::{Path, PathBuf};
 

@@ -23,7 +23,7 @@ pub fn check(path: &Path) -> Result<(), TrainError> {
     match folder.is_dir() {
         true => Ok(()),
         false => Err(TrainError::Input(format!(
-            "{file}: expected a file in an existing folder, got {} which is none; create it first",
+            "{file}: expected a file in an existing folder, and {} is not one; create it first",
             folder.display()
         ))),
     }

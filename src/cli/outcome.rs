@@ -8,6 +8,7 @@ use crate::train::TrainError;
 
 /// Options of every subcommand.
 #[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Common {
     /// threads of the numerical kernels (default: all cores; results do not depend on it); where that leaves a core free,
     /// a training is evaluated on it, see --evaluate-beside of train and finetune

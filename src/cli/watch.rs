@@ -15,9 +15,9 @@ use crate::report::{Group, Run, State, group};
 use crate::train::TrainError;
 use crate::train::progress::Stop;
 
-/// Watch runs: their curves, how fast they are, and when they will have ended; of one run its metrics too.
+/// Watch runs in the terminal
 ///
-/// Ends when they have, or by Ctrl-C, which the runs do not notice.
+/// Their curves, how fast they are, and when they will have ended; of one run its metrics too. Ends when they have, or by Ctrl-C, which the runs do not notice.
 #[derive(Debug, Args)]
 pub struct Watch {
     /// run directories

@@ -6,7 +6,7 @@ use super::value::AutoOr;
 crate::choices! {
     /// How rows of a file become transitions.
     DataMode {
-        Episodes = "episodes", "as d4rl, but no transition leaves its episode: where the recorded next observation is not the next row, an end without a flag, it is s'";
+        Episodes = "episodes", "as d4rl, but no transition crosses the end of an episode: where the recorded next observation is not the next row (an end without a flag), the recorded one is s'";
         NextObservations = "next_observations", "the same rows, s' is the recorded next observation in each";
         D4rl = "d4rl", "row for row as D4RL's Q-learning view: the next row is s', rows at time limits are dropped, ends without a flag are crossed";
     }
@@ -56,8 +56,8 @@ crate::choices! {
     /// Offline transitions that the online buffer begins with.
     OfflineRows {
         All = "all", "all of them";
-        Subset(rows: f64 = 1.0..=4e9) = "subset", "so many, drawn at random";
-        Best(episodes: f64 = 1.0..=4e9) = "best", "those of the so many episodes with the largest returns, or of all if there are fewer";
+        Subset(rows: f64 = 1.0..=4e9) = "subset", "this many, drawn at random";
+        Best(episodes: f64 = 1.0..=4e9) = "best", "those of this many episodes with the largest returns; of all episodes if there are fewer";
         None = "none", "none";
     }
 }

@@ -198,7 +198,8 @@ fn score(cell: &Cell, style: &Style, with_seeds: bool, with_paper: bool) -> Stri
             let seeds = if with_seeds { format!(" ({})", cell.runs.len()) } else { String::new() };
             let bound = at_least(s.censored);
             // One seed has no deviation.
-            let std = if cell.runs.len() > 1 { format!(" \u{b1} {}", style.number(s.std)) } else { String::new() };
+            let std =
+                if cell.runs.len() > 1 { format!(" \u{b1} {}", style.number(s.std)) } else { String::new() };
             lines.push(format!("{bound}{}{std}{seeds}", style.number(s.mean)));
             lines.push(style.interval(s.interval));
             if style.steps {

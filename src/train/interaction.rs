@@ -91,7 +91,7 @@ impl Interaction {
     /// Goes on from a saved state of the environment and its last observation.
     ///
     /// # Errors
-    /// A state that is none of this environment.
+    /// A state that does not belong to this environment.
     pub fn restore(
         &mut self,
         env: &[f64],

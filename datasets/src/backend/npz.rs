@@ -170,7 +170,7 @@ fn number((kind, size, big): Element, bytes: &[u8]) -> f64 {
     }
 }
 
-/// Reads a header, and says how many bytes it takes; `None` for what is none.
+/// Reads a header, and says how many bytes it takes; `None` if it is not a header.
 fn header(entry: &mut impl Read) -> std::io::Result<(Option<Header>, u64)> {
     let mut head = [0; 8];
     entry.read_exact(&mut head)?;

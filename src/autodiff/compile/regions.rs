@@ -1,5 +1,4 @@
 //! Wide graphs in blocks of rows, so that what a block computes forward is still in the cache when it goes backward.
-//! Above 400 lines because a region is found, judged and cut out in one place.
 //!
 //! A *region* is everything between wide layers: nodes that a wide layer leads to and that lead to another one, or to
 //! what sums one up. In it row blocks and heads are independent (anything else, and there is no region), so

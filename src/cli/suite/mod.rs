@@ -23,7 +23,7 @@ use crate::train::progress::Stop;
 /// Stands where a file is named otherwise.
 const POLICY: &str = "policy";
 
-/// Data sets that are built from recipes
+/// Build data sets from recipes
 ///
 /// The recipes and their policies are inside the program; the environment variable BAQ_SUITE_RECIPES names a folder of
 /// others. The files are kept in the cache, or in the folder that BAQ_SUITE_DATA names. Wherever data are named,
@@ -36,9 +36,7 @@ pub enum SuiteCommand {
     Check(Check),
     /// List the data sets, their figures beside D4RL's
     List(figures::List),
-    /// Train a task's policies, and adopt them (for maintainers, and for suites of one's own)
     Train(train::Train),
-    /// Take the policies that a training run has come to into its recipe (for those too)
     Adopt(adopt::Adopt),
 }
 

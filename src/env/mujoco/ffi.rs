@@ -5,7 +5,7 @@
 //! release. The exception are six arrays that no function returns: [`Layout`] knows where they are.
 //!
 //! The wrappers are safe: every argument is checked here, because MuJoCo answers a wrong one by
-//! printing and ending the process. Above 400 lines because all that is unsafe in this crate stands here.
+//! printing and ending the process.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
