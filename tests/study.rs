@@ -477,16 +477,26 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
     assert!(out.contains("submit.sh"), "{out}");
     let read = |name: &str| std::fs::read_to_string(place.path("s/slurm").join(name)).unwrap();
     let submit = read("submit.sh");
-    let line = "job_3=$(sbatch --parsable --dependency=aftercorr:$job_0:$job_1 --kill-on-invalid-dep=yes iql-baq.sh)";
+    let line = "job_3=$(sbatch --parsable --dependency=aftercorr:$job_0:$job_1 --kill-on-invalid-dep=yes iql-baq.job)";
     assert!(submit.contains(line), "{submit}");
     for line in [
-        "job_0=$(sbatch --parsable train.iql.sh)",
-        "job_1=$(sbatch --parsable model.bc.sh)",
-        "sbatch --parsable sac.sh)",
+        "job_0=$(sbatch --parsable train.iql.job)",
+        "job_1=$(sbatch --parsable model.bc.job)",
+        "sbatch --parsable sac.job)",
     ] {
         assert!(submit.contains(line), "{submit}");
     }
-    let script = read("iql-baq.sh");
+    // A method of the name of the script that submits them.
+    std::fs::write(place.path("t.toml"), STUDY.replace("\"SAC\"", "\"submit\"")).unwrap();
+    place.run("study run t.toml --out t --on slurm --dry-run", 0);
+    let other = std::fs::read_to_string(place.path("t/slurm/submit.sh")).unwrap();
+    assert!(other.contains("sbatch --parsable submit.job)"), "{other}");
+    let script = read("iql-baq.job");
+    // Cells by their folders: places change when the study grows.
+    assert!(
+        script.contains("cells=([0]=a.hdf5/iql-baq/s0-") || script.contains("cells=([0]=a/iql-baq/s0-"),
+        "{script}"
+    );
     for words in [
         "#SBATCH --array=0,1",
         "#SBATCH --signal=B:USR1@120",
@@ -502,13 +512,13 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
         command.arg(script).current_dir(place.path("s/slurm")).env("SLURM_ARRAY_TASK_ID", k);
         command.output().unwrap()
     };
-    let early = task("iql.sh", "1");
+    let early = task("iql.job", "1");
     assert!(
         !early.status.success() && said(&early).contains("expected it to be done before"),
         "{}",
         said(&early)
     );
-    for script in ["train.iql.sh", "iql.sh"] {
+    for script in ["train.iql.job", "iql.job"] {
         let done = task(script, "1");
         assert!(done.status.success(), "{}", said(&done));
     }

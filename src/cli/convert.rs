@@ -13,10 +13,7 @@ use crate::suite::PREFIX;
 use crate::train::TrainError;
 use crate::train::data::EMBEDDED;
 
-/// Convert a file to D4RL's layout, NumPy's archive or a table
-///
-/// Reads HDF5 (.hdf5, .h5), NumPy's archive (.npz) or a table (.csv) in D4RL's or OGBench's layout, or a folder of Minari's, and
-/// writes D4RL's layout as any of the three. What is accepted stands on one page: `cargo doc --workspace --no-deps --open`, baq_datasets::formats.
+/// Convert a data file.
 #[derive(Debug, Args)]
 pub struct Convert {
     /// file or Minari folder; `embedded` is the slice inside the program, `suite:NAME` a data set of `baq suite list`

@@ -20,6 +20,11 @@ use crate::train::data;
 pub enum Data {
     /// Read a file completely and summarise it
     Inspect(Inspect),
+    /// Convert a file to D4RL's layout, NumPy's archive or a table
+    ///
+    /// Reads HDF5 (.hdf5, .h5), NumPy's archive (.npz) or a table (.csv) in D4RL's or OGBench's layout, or a folder of Minari's, and
+    /// writes D4RL's layout as any of the three. What is accepted stands on one page: `cargo doc --workspace --no-deps --open`,
+    /// baq_datasets::formats.
     Convert(Convert),
 }
 

@@ -42,6 +42,8 @@ pub struct Actions {
     pub policy: Vec<f32>,
     /// Those of the behaviour model.
     pub model: Vec<f32>,
+    /// What the model is called: it reads the data as the training does.
+    pub model_name: String,
 }
 
 /// Compares every trained policy with the behaviour model of its data set and seed, as far as both are there; `notes` says
@@ -149,8 +151,17 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
             bar(format!("{training}, offline"), of.collect(), POLICY)
         };
         let mut bars: Vec<Bar> = trainings.iter().map(|training| policy(training)).collect();
-        let first = here.iter().filter(|a| trainings.first() == Some(&a.training.as_str()));
-        bars.push(bar("behaviour model".into(), first.map(|a| a.mean_errors().1).collect(), MODEL));
+        // One for every way of reading the data; of trainings that share one, the first has it.
+        let models: BTreeSet<&str> = here.iter().map(|a| a.model_name.as_str()).collect();
+        for name in &models {
+            let training = here.iter().find(|a| a.model_name == **name).map(|a| a.training.as_str());
+            let of = here.iter().filter(|a| a.model_name == **name && Some(a.training.as_str()) == training);
+            let label = match models.len() {
+                1 => "behaviour model".to_string(),
+                _ => format!("behaviour model, {name}"),
+            };
+            bars.push(bar(label, of.map(|a| a.mean_errors().1).collect(), MODEL));
+        }
         Bars { title: data.clone(), x_label: "mean squared error".into(), bars, range: None }
     };
     let known = results.data.iter().filter(|data| compared.iter().any(|a| a.data == **data));
@@ -169,7 +180,7 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
         band: String::new(),
         columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
         size: (width, 62 + 26 * most as u32),
-        panels: panels.into_iter().map(|b| (b.title.clone(), Box::new(b) as Box<dyn Chart>)).collect(),
+        panels: panels.into_iter().map(|b| (b.title.clone(), figures::boxed(b))).collect(),
     }
 }
 
@@ -187,6 +198,7 @@ impl Actions {
             dims: columns.act_dim(),
             policy: greedy(study, policy, &states, n)?,
             model: greedy(study, model, &states, n)?,
+            model_name: model.label.clone(),
             taken,
         })
     }

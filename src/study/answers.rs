@@ -2,7 +2,7 @@
 
 use super::metric::{Metric, Value};
 use super::published::{Published, published};
-use super::results::{Method, Outcome, Results};
+use super::results::{Method, Outcome, Results, Why};
 use super::statistics::{self as st, Difference, Estimate, Interval};
 
 /// The score of D4RL's expert, short of which the optimality gap counts.
@@ -260,7 +260,7 @@ impl<'a> Answers<'a> {
         overall.bounds = self.cells.iter().map(|row| row[column].bounds).fold(Bounds::default(), Bounds::and);
         let better = differences.iter().filter(|d| sign * st::mean(d) > 0.0).count();
         overall.better = (!differences.is_empty()).then_some((better, differences.len()));
-        let both = self.cells.iter().map(|row| (row[column].values(), row[base].values()));
+        let both = self.cells.iter().map(|row| (row[column].ranks(), row[base].ranks()));
         let (mut x, mut y): (Vec<_>, Vec<_>) = both.filter(|(x, y)| !x.is_empty() && !y.is_empty()).unzip();
         if sign < 0.0 {
             std::mem::swap(&mut x, &mut y);
@@ -279,6 +279,19 @@ impl<'a> Answers<'a> {
                 .push(format!("raw returns, for want of reference scores: {}{over_all}", raw.join(", ")));
         }
         let all = (0..self.cells.len()).filter(|row| self.has_runs(*row)).count();
+        let uneven = |column: &usize| {
+            let mut counts = self.cells.iter().map(|row| row[*column].runs.len()).filter(|n| *n > 0);
+            let first = counts.next();
+            self.overall[*column].iqm.is_some() && counts.any(|n| Some(n) != first)
+        };
+        let uneven = (0..results.methods.len()).filter(uneven);
+        let uneven: Vec<&str> = uneven.map(|column| results.methods[column].label.as_str()).collect();
+        if !uneven.is_empty() {
+            self.notes.push(format!(
+                "IQM and the profile of runs count data sets by their runs, of which these have unequal numbers: {}",
+                uneven.join("; ")
+            ));
+        }
         let fewer = results.methods.iter().zip(&self.overall).filter(|(_, o)| (1..all).contains(&o.data));
         let fewer: Vec<String> = fewer.map(|(m, o)| format!("{} on {}", m.label, o.data)).collect();
         if !fewer.is_empty() {
@@ -300,6 +313,12 @@ impl Cell {
     /// Values by seed.
     pub fn values(&self) -> Vec<f64> {
         self.runs.iter().map(|(_, v)| v.value).collect()
+    }
+
+    /// Numbers that are ordered as the runs are: one that never recovered comes behind one that did at its last evaluation.
+    fn ranks(&self) -> Vec<f64> {
+        let rank = |v: Value| if v.censored { v.value.next_up() } else { v.value };
+        self.runs.iter().map(|(_, v)| rank(*v)).collect()
     }
 }
 
@@ -323,29 +342,40 @@ fn value(run: &Outcome, metric: Metric, scored: bool) -> Result<Value, String> {
     }
 }
 
-/// Runs without a result: each, or of many their numbers by reason.
+/// Runs without a result: those that failed by name, the others too unless they are many.
 fn absent(results: &Results) -> Vec<String> {
-    let mut cells: Vec<(String, Vec<u64>)> = Vec::new();
-    let mut reasons: Vec<(&str, usize)> = Vec::new();
+    let mut lines: Vec<(bool, String, Vec<u64>)> = Vec::new();
     for a in &results.absent {
         let what = format!("no result: {} on {}: {}", a.method, a.data, a.why);
-        match cells.iter_mut().find(|(known, _)| *known == what) {
-            Some((_, seeds)) => seeds.push(a.seed),
-            None => cells.push((what, vec![a.seed])),
-        }
-        match reasons.iter_mut().find(|(known, _)| *known == a.why) {
-            Some((_, count)) => *count += 1,
-            None => reasons.push((&a.why, 1)),
+        match lines.iter_mut().find(|(_, known, _)| *known == what) {
+            Some((.., seeds)) => seeds.push(a.seed),
+            None => lines.push((a.why.is_failure(), what, vec![a.seed])),
         }
     }
-    if cells.len() <= MOST_LINES {
-        let line = |(what, seeds): (String, Vec<u64>)| {
-            let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
-            format!("{what} (seed {})", seeds.join(", "))
-        };
-        return cells.into_iter().map(line).collect();
+    let named = |(_, what, seeds): &(bool, String, Vec<u64>)| {
+        let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        format!("{what} (seed {})", seeds.join(", "))
+    };
+    if lines.len() <= MOST_LINES {
+        return lines.iter().map(named).collect();
     }
+    let mut notes: Vec<String> = lines.iter().filter(|line| line.0).map(named).collect();
+    if notes.len() > MOST_LINES {
+        let more = notes.split_off(MOST_LINES).len();
+        notes.push(format!("no result: {more} more like these"));
+    }
+    let count = |of: fn(&Why) -> bool| results.absent.iter().filter(|a| of(&a.why)).count();
+    let counts = [
+        (count(|why| *why == Why::NotBegun), "not begun"),
+        (count(|why| matches!(why, Why::Unfinished(_))), "unfinished"),
+        (count(Why::is_failure), "failed"),
+    ];
     let all = results.absent.len() + results.outcomes.len();
-    let reasons: Vec<String> = reasons.iter().map(|(why, count)| format!("{count} {why}")).collect();
-    vec![format!("no result: {} of {all} runs: {}", results.absent.len(), reasons.join("; "))]
+    let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    notes.push(format!(
+        "no result: {} of {all} runs: {}",
+        results.absent.len(),
+        counts.collect::<Vec<_>>().join(", ")
+    ));
+    notes
 }

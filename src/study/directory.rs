@@ -25,7 +25,6 @@ use super::spec::Spec;
 use crate::checkpoint::atomic::{create_directories, is_temporary, write_atomic};
 use crate::config::{OfflineConfig, OnlineConfig};
 use crate::train::TrainError;
-use crate::train::conditions::COMMIT;
 use crate::train::lock;
 use crate::train::metrics::read_timing;
 use crate::train::rundir;
@@ -39,7 +38,6 @@ const SHARED: &str = "shared";
 
 /// What a study is run with, beside its file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Place {
     /// of the scales, if any
     pub scale: Option<String>,
@@ -47,9 +45,6 @@ pub struct Place {
     pub isa: String,
     /// factors in the products of large layers
     pub numerics: String,
-    /// of the programs that made its runs, in order
-    #[serde(default)]
-    pub commits: Vec<String>,
     /// by the names of the study
     pub data: BTreeMap<String, Data>,
 }
@@ -182,15 +177,9 @@ impl Study {
         Ok(Study { dir: dir.to_path_buf(), spec, place, graph, text })
     }
 
-    /// Writes the study to its directory, and that this program makes what is left of it.
+    /// Writes the study to its directory.
     pub fn write(&self) -> Result<(), TrainError> {
-        let mut place = self.place.clone();
-        place.commits = self.earlier().map(|earlier| earlier.commits).unwrap_or_default();
-        let here = COMMIT.to_string();
-        if !self.is_done() && !place.commits.contains(&here) {
-            place.commits.push(here);
-        }
-        let place = toml::to_string(&place).expect("invariant: a place is a table");
+        let place = toml::to_string(&self.place).expect("invariant: a place is a table");
         // Last what makes the directory that of a study.
         for (name, text) in [(PLACE, place.as_str()), (STUDY, &self.text)] {
             let path = self.dir.join(name);

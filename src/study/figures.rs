@@ -98,7 +98,7 @@ fn caption(results: &Results, about: &str) -> String {
 
 pub(super) fn band(of: &str) -> String {
     format!(
-        "{of}: {:.0} % interval (bootstrap over seeds; none below {} seeds).",
+        "{of}: {:.0} % interval (bootstrap over seeds; none below {} seeds, of three their range: too narrow).",
         st::CONFIDENCE * 100.0,
         st::LEAST_SEEDS
     )
@@ -164,7 +164,7 @@ pub fn curves(results: &Results) -> Panels {
         band: interval(results),
         columns: COLUMNS,
         size: (400, 290),
-        panels: panels.into_iter().map(|c| (c.title.clone(), Box::new(c) as Box<dyn Chart>)).collect(),
+        panels: panels.into_iter().map(|c| (c.title.clone(), boxed(c))).collect(),
     }
 }
 
@@ -267,7 +267,7 @@ pub fn differences(answers: &Answers<'_>) -> Option<Panels> {
     let against: Vec<String> = against.collect();
     let marks = "(\u{2265}) at least, (\u{2264}) at most, (?) bounded on neither side";
     let never = never_recovered(answers, marks);
-    let about = format!("Paired by seed: {}. {}{never}", against.join(", "), band("Line"));
+    let about = format!("Paired by seed: {}. {}{never}", against.join("; "), band("Line"));
     let title =
         format!("{}: difference to the base, {}", results.name, answers.metric.title().to_lowercase());
     (!columns.is_empty())
@@ -288,6 +288,10 @@ fn never_recovered(answers: &Answers<'_>, marks: &str) -> String {
     }
 }
 
+pub(super) fn boxed(chart: impl Chart + 'static) -> Box<dyn Chart> {
+    Box::new(chart)
+}
+
 fn ends(interval: Option<Interval>) -> Option<(f64, f64)> {
     interval.map(|i| (i.low, i.high))
 }
@@ -306,9 +310,12 @@ fn bars(
     if comparable && named.len() > 1 {
         named.push((over.to_string(), all));
     }
+    // Where there is a panel over all, they are all in one unit.
+    let over_all =
+        |row: usize| row >= results.data.len() && (0..results.data.len()).any(|r| answers.scored(r));
     let x_label = |row: usize| match answers.metric {
         Metric::Recovery => "environment steps",
-        _ if row >= results.data.len() || answers.scored(row) => SCORE,
+        _ if over_all(row) || row < results.data.len() && answers.scored(row) => SCORE,
         _ => RETURN,
     };
     let panel = |(row, (title, bars)): (usize, (String, Vec<Bar>))| Bars {
@@ -329,7 +336,7 @@ fn bars(
         band: String::new(),
         columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
         size: (width, height),
-        panels: panels.into_iter().map(|b| (b.title.clone(), Box::new(b) as Box<dyn Chart>)).collect(),
+        panels: panels.into_iter().map(|b| (b.title.clone(), boxed(b))).collect(),
     }
 }
 
@@ -378,6 +385,6 @@ pub fn profiles(answers: &Answers<'_>) -> Option<Panels> {
         band: interval(results),
         columns: 2,
         size: (520, 330),
-        panels: panels.into_iter().map(|c| (c.title.clone(), Box::new(c) as Box<dyn Chart>)).collect(),
+        panels: panels.into_iter().map(|c| (c.title.clone(), boxed(c))).collect(),
     })
 }

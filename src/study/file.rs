@@ -149,9 +149,11 @@ impl Spec {
             None => None,
             Some(name) if file.scale.contains_key(name) => file.scale.get(name),
             Some(name) => {
-                let known = if names.is_empty() { "none".into() } else { names.join(" or ") };
-                return source
-                    .error(0..0, format!("--scale {name}: expected {known}, as the study has them"));
+                let what = match names.is_empty() {
+                    true => format!("--scale {name}: the study has no scales; leave it out"),
+                    false => format!("--scale {name}: expected {}", names.join(" or ")),
+                };
+                return source.error(0..0, what);
             }
         };
         let mut spec = file.base(&source)?;

@@ -4,7 +4,7 @@
 //! bounded by cores and by memory: what a cell of its kind has needed at most is measured, and another one begins only
 //! while that much is free. A signal is passed on, and every cell saves; if this process dies, the cells notice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -24,6 +24,8 @@ use crate::train::progress::Stop;
 
 /// Between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long the first cell of a kind runs before another one begins.
+const SHOWING: Duration = Duration::from_secs(5);
 /// Looks between two drawings of the table.
 const DRAW: u32 = 20;
 
@@ -82,6 +84,7 @@ pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks)
         states: cells.iter().map(|cell| study.state(cell)).collect(),
         running: Vec::new(),
         peaks: BTreeMap::new(),
+        shown: BTreeSet::new(),
         table: Table::new(cells.len(), manner.quiet),
     };
     let mut looks = 0;
@@ -115,6 +118,8 @@ struct Work<'a> {
     states: Vec<State>,
     running: Vec<Running>,
     peaks: Peaks,
+    /// kinds of which a cell has ended here, so that their peaks are whole
+    shown: BTreeSet<(Kind, String)>,
     table: Table,
 }
 
@@ -159,16 +164,18 @@ impl Work<'_> {
     }
 
     /// Whether what is free is enough for it beside what the others may still take. The first of a kind shows what one
-    /// needs, so it begins with no other of its kind.
+    /// needs: until it has run for a while no other of its kind begins.
     fn fits(&self, index: usize) -> bool {
         if self.running.is_empty() {
             return true;
         }
-        let key = |cell: &Cell| (cell.kind, cell.data.clone());
-        let Some(need) = self.peaks.get(&key(self.cell(index))) else {
-            let same = |r: &&Running| key(self.cell(r.index)) == key(self.cell(index));
-            return self.running.iter().find(same).is_none_or(|r| r.began.elapsed() > Duration::from_secs(5));
-        };
+        let own = key(self.cell(index));
+        let mut same = self.running.iter().filter(|r| key(self.cell(r.index)) == own).peekable();
+        let first = same.peek().is_some() && same.all(|r| r.began.elapsed() < SHOWING);
+        if first && !self.shown.contains(&own) {
+            return false;
+        }
+        let Some(need) = self.peaks.get(&own) else { return true };
         let growth = |r: &Running| {
             let peak = self.peaks.get(&key(self.cell(r.index))).map_or(0, |most| most.peak);
             peak.saturating_sub(Memory::of(r.child.id()).now)
@@ -181,7 +188,7 @@ impl Work<'_> {
     fn measure(&mut self) {
         for r in &self.running {
             let cell = &self.study.graph.cells[r.index];
-            let peak = self.peaks.entry((cell.kind, cell.data.clone())).or_default();
+            let peak = self.peaks.entry(key(cell)).or_default();
             *peak = peak.most(Memory::of(r.child.id()));
         }
     }
@@ -236,6 +243,7 @@ impl Work<'_> {
                 state = State::Failed(failure);
             }
             self.table.ended(self.study, cell, &state, &bar);
+            self.shown.insert(key(cell));
             self.states[index] = state;
         }
         Ok(())
@@ -283,6 +291,11 @@ impl Work<'_> {
         }
         tally
     }
+}
+
+/// Cells alike in what memory they need.
+fn key(cell: &Cell) -> (Kind, String) {
+    (cell.kind, cell.data.clone())
 }
 
 /// What a person sees.

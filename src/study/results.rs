@@ -5,6 +5,7 @@ use super::graph::{Cell, Data, Kind};
 use crate::config::OfflineConfig;
 use crate::train::TrainError;
 use crate::train::metrics::{Evaluation, Phase, read_evaluations, read_timing};
+use crate::train::provenance;
 use crate::train::rundir::{self, RunError};
 use crate::train::state::Saved;
 use baq_datasets::checksums;
@@ -73,8 +74,36 @@ pub struct Absent {
     pub method: String,
     /// As in [`Outcome`].
     pub seed: u64,
-    /// In a few words.
-    pub why: String,
+    /// Why there is none.
+    pub why: Why,
+}
+
+/// Why a run has no result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Why {
+    /// Nobody has begun it.
+    NotBegun,
+    /// The share of it that is done.
+    Unfinished(f64),
+    /// It, or what it starts from, failed or cannot be read: how, in a few words.
+    Failure(String),
+}
+
+impl Why {
+    /// Whether waiting does not help.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Why::Failure(_))
+    }
+}
+
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Why::NotBegun => f.write_str("not begun"),
+            Why::Unfinished(share) => write!(f, "unfinished, {:.0} % done", 100.0 * share),
+            Why::Failure(how) => f.write_str(how),
+        }
+    }
 }
 
 /// One evaluation.
@@ -126,10 +155,7 @@ impl Results {
             name: spec.name.clone(),
             about: spec.about.clone(),
             scale: spec.scale.clone(),
-            commit: match study.place.commits.join(", ") {
-                none if none.is_empty() => "unknown".into(),
-                all => all,
-            },
+            commit: String::new(),
             data: spec.data.clone(),
             files: study.place.data.iter().map(|(name, data)| file(name, data)).collect(),
             methods: Vec::new(),
@@ -140,13 +166,22 @@ impl Results {
             let base = spec.base_of(method).map(|base| base.label.clone());
             results.methods.push(Method { label: method.label.clone(), base });
         }
+        let mut commits: Vec<String> = Vec::new();
         for cell in study.graph.cells.iter().filter(|cell| cell.kind >= Kind::Finetune) {
             let (data, method, seed) = (cell.data.clone(), cell.label.clone(), cell.seed);
             match outcome(study, cell) {
-                Ok(outcome) => results.outcomes.push(outcome),
+                Ok(outcome) => {
+                    results.outcomes.push(outcome);
+                    let needs = cell.needs().map(|need| &study.graph.cells[need]);
+                    commits
+                        .extend(needs.chain([cell]).flat_map(|run| provenance::commits(&study.folder(run))));
+                }
                 Err(why) => results.absent.push(Absent { data, method, seed, why }),
             }
         }
+        commits.sort_unstable();
+        commits.dedup();
+        results.commit = if commits.is_empty() { "unknown".into() } else { commits.join(", ") };
         results
     }
 
@@ -180,11 +215,11 @@ impl Results {
 }
 
 /// The result of a cell, or why there is none.
-fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, String> {
+fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
     match study.state(cell) {
         State::Done => {}
-        State::Failed(failure) => return Err(format!("failed: {}", failure.reason)),
-        State::Begun(share, _) => return Err(format!("unfinished, {:.0} % done", 100.0 * share)),
+        State::Failed(failure) => return Err(Why::Failure(format!("failed: {}", failure.reason))),
+        State::Begun(share, _) => return Err(Why::Unfinished(share)),
         State::Waiting => return Err(waiting(study, cell)),
     }
     let read = || -> Result<Outcome, TrainError> {
@@ -202,17 +237,17 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, String> {
             hours: hours(&run),
         })
     };
-    read().map_err(|e| format!("cannot be read: {e}"))
+    read().map_err(|e| Why::Failure(format!("cannot be read: {e}")))
 }
 
 /// Why a cell is not begun.
-fn waiting(study: &Study, cell: &Cell) -> String {
+fn waiting(study: &Study, cell: &Cell) -> Why {
     for need in cell.needs().map(|need| &study.graph.cells[need]) {
         if let State::Failed(failure) = study.state(need) {
-            return format!("not begun, as {} failed: {}", need.name(), failure.reason);
+            return Why::Failure(format!("not begun, as {} failed: {}", need.name(), failure.reason));
         }
     }
-    "not begun".into()
+    Why::NotBegun
 }
 
 /// The clock of a run counts from 0 in every phase, and whenever it goes on.

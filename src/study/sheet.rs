@@ -2,6 +2,8 @@
 
 use crate::report::sections::{Item, Section, sections_page};
 
+/// Letters that fit into a line of a LaTeX article, in small print.
+const TEX_COLUMNS: usize = 64;
 /// What stands between columns in the terminal.
 const GAP: usize = 2;
 
@@ -72,10 +74,10 @@ impl Table {
         out + "\n" + &notes.collect::<String>()
     }
 
-    /// As LaTeX that needs no package: one `table` each.
+    /// As LaTeX that needs no package: a `table` each, or several where it is wide; how to read them stands below the last.
     pub fn tex(&self) -> String {
         let mut out = String::new();
-        for block in &self.blocks {
+        for block in self.blocks.iter().flat_map(|block| block.parts(TEX_COLUMNS)) {
             let caption = format!("{}. {}. {}", self.title, block.heading, self.facts);
             let columns = "r".repeat(block.heads.len() - 1);
             let rows: String = std::iter::once(tex_row(&block.heads) + "\\hline\n")
@@ -87,9 +89,12 @@ impl Table {
                 tex_escaped(&caption)
             );
         }
-        let notes =
-            self.legend.iter().chain(&self.notes).map(|note| format!("% {}\n", note.replace('\n', " ")));
-        out + &notes.collect::<String>()
+        let notes = self.legend.iter().chain(&self.notes);
+        let notes: String = notes.map(|note| format!("\\item {}\n", tex_escaped(note))).collect();
+        match notes.is_empty() {
+            true => out,
+            false => out + "\\begin{itemize}\\small\n" + &notes + "\\end{itemize}\n",
+        }
     }
 
     /// As one page.
@@ -208,6 +213,35 @@ fn tex_row(cells: &[String]) -> String {
     (0..height).map(line).collect()
 }
 
+/// Small Greek letters from alpha on.
+const GREEK: [&str; 25] = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "varepsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "mathrm{o}",
+    "pi",
+    "rho",
+    "varsigma",
+    "sigma",
+    "tau",
+    "upsilon",
+    "varphi",
+    "chi",
+    "psi",
+    "omega",
+];
+
 fn tex_escaped(text: &str) -> String {
     let escaped = |c: char| match c {
         '\\' => "\\textbackslash{}".to_string(),
@@ -226,6 +260,8 @@ fn tex_escaped(text: &str) -> String {
         '\u{2265}' => "$\\geq$".into(),
         '\u{2264}' => "$\\leq$".into(),
         '\u{2013}' => "\\textendash{}".into(),
+        // Greek, of which capitals that look like Latin ones have no command.
+        '\u{3b1}'..='\u{3c9}' => format!("$\\{}$", GREEK[c as usize - 0x3b1]),
         '\n' => " ".into(),
         other => other.to_string(),
     };
@@ -252,7 +288,9 @@ mod tests {
 
     #[test]
     fn latex_prints_names_as_they_are() {
-        let tex = table(&["plain", "*BAQ", "[z]", "a|b", "\"q\"", "a--b", "``c''", "\u{2264} 3"]).tex();
+        let tex =
+            table(&["plain", "*BAQ", "[z]", "a|b", "\"q\"", "a--b", "``c''", "\u{2264} 3", "\u{3b1}, 50 %"])
+                .tex();
         for row in [
             "\\\\\n{*}BAQ &",
             "\\\\\n{[}z] &",
@@ -261,6 +299,7 @@ mod tests {
             "a-{-}b &",
             "{`}{`}c{'}{'} &",
             "$\\leq$ 3 &",
+            "$\\alpha$, 50 \\% &",
         ] {
             assert!(tex.contains(row), "{row} in\n{tex}");
         }

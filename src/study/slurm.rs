@@ -52,7 +52,7 @@ pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainErr
     let _ = writeln!(submit, "cd {}\nmkdir -p logs", shell_word(&folder.display().to_string()));
     let arrays = arrays(study);
     for (i, array) in arrays.iter().enumerate() {
-        let script = format!("{}.sh", array.name);
+        let script = format!("{}.job", array.name);
         save(&folder.join(&script), &text(study, submission, array))?;
         let before = arrays.iter().enumerate().filter(|(_, other)| array.after.contains(&other.name));
         let after: Vec<String> = before.map(|(j, _)| format!(":$job_{j}")).collect();
@@ -96,7 +96,12 @@ fn arrays(study: &Study) -> Vec<Array> {
 
 fn text(study: &Study, submission: &Submission, array: &Array) -> String {
     let numbers: Vec<String> = array.tasks.iter().map(|(task, _)| task.to_string()).collect();
-    let cells: Vec<String> = array.tasks.iter().map(|(task, cell)| format!("[{task}]={cell}")).collect();
+    // By what they are, not by their place: a script that waits means the same when the study has grown.
+    let cells = array
+        .tasks
+        .iter()
+        .map(|(task, index)| format!("[{task}]={}", shell_word(&study.graph.cells[*index].folder())));
+    let cells: Vec<String> = cells.collect();
     let dir = std::path::absolute(&study.dir).unwrap_or_else(|_| study.dir.clone());
     let mut out = String::from("#!/bin/bash\n");
     let title = format!("{}/{}", study.spec.title(), array.name);

@@ -37,7 +37,13 @@ impl Source<'_> {
         }
         let hint = nearest(word.get_ref(), all.iter().copied());
         let hint = hint.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-        let all = if all.is_empty() { "one of none that there are".into() } else { all.join(" or ") };
-        self.error(word.span(), format!("{what}: expected {all}, got {}{hint}", word.get_ref()))
+        let got = word.get_ref();
+        self.error(
+            word.span(),
+            match all {
+                [] => format!("{what}: got {got}, and the study has none to name"),
+                all => format!("{what}: expected {}, got {got}{hint}", all.join(" or ")),
+            },
+        )
     }
 }

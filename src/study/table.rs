@@ -61,15 +61,27 @@ fn legend(answers: &Answers<'_>) -> Vec<String> {
     if let Some((least, most)) = answers.seeds() {
         let seeds = |n| if n == 1 { "1 seed".to_string() } else { format!("{n} seeds") };
         all.push(match least == most {
-            true => format!("every cell rests on {}", seeds(most)),
-            false => format!("cells rest on {least} to {}: their number stands in brackets", seeds(most)),
+            true => format!("every cell with a number rests on {}", seeds(most)),
+            false => {
+                format!("cells with a number rest on {least} to {}, which stand in brackets", seeds(most))
+            }
         });
     }
     all.push(format!(
         "mean \u{b1} population standard deviation over seeds; in square brackets the {percent:.0} % interval: percentile \
-         bootstrap of the mean over seeds within data sets, {} resamples; {NONE} with fewer than {LEAST_SEEDS} seeds",
+         bootstrap of the mean over seeds within data sets, {} resamples; {NONE} where a data set has fewer than {LEAST_SEEDS} seeds; \
+         of three seeds on one data set it is their range, which holds the true mean three times in four: of few seeds it is \
+         too narrow",
         whole(RESAMPLES as u64)
     ));
+    if answers.overall.iter().any(|o| o.iqm.is_some()) {
+        all.push(
+            "over all data sets: IQM, the mean of runs without the lowest and the highest quarter; median and mean of the means \
+             of data sets; optimality gap, how far runs are below 100 on average; P(better than base), of any run against any of \
+             the base's on the same data set, not paired"
+                .into(),
+        );
+    }
     if answers.cells.iter().flatten().any(|cell| cell.difference.is_some()) {
         all.push(
             "differences are paired by data set and seed; p: sign-flip permutation test, two-sided, not corrected for the \
@@ -80,8 +92,8 @@ fn legend(answers: &Answers<'_>) -> Vec<String> {
     if answers.overall.iter().any(|o| o.censored > 0) {
         all.push(
             "\u{2265}, \u{2264}: at least, at most, as runs never recovered; ?: a difference bounded on neither side, as runs of \
-             the method and of its base never did; intervals, p, P(better than base) and the counts of data sets take the \
-             steps that such runs have for their recovery"
+             the method and of its base never did; intervals, p and the counts of data sets take the steps that such runs have \
+             for their recovery, P(better than base) takes them for slower than any that recovered in as many"
                 .into(),
         );
     }

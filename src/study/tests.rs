@@ -4,7 +4,7 @@ use super::actions::{self, Actions};
 use super::answers::Answers;
 use super::figures;
 use super::metric::Metric;
-use super::results::{Absent, Curve, Method, Outcome, Point, Results};
+use super::results::{Absent, Curve, Method, Outcome, Point, Results, Why};
 use super::{table, values};
 use crate::report::{Chart as _, Panels};
 use std::path::PathBuf;
@@ -177,7 +177,7 @@ fn a_small_study_by_hand() {
         "20.0 \u{b1} 8.2",
         "+3.0, p 0.250",
         "better on 1 of 2",
-        "every cell rests on 3 seeds",
+        "every cell with a number rests on 3 seeds",
         "scale laptop",
     ] {
         assert!(text.contains(words), "{words} in\n{text}");
@@ -188,9 +188,10 @@ fn a_small_study_by_hand() {
 fn runs_without_a_result_are_named_and_never_counted() {
     let mut results = small();
     let whole = values::csv(&Answers::of(&results, Metric::Final));
-    for (seed, why) in [(1, "failed: diverged at update 700"), (2, "unfinished, 40 % done")] {
+    let failed = Why::Failure("failed: diverged at update 700".into());
+    for (seed, why) in [(1, failed), (2, Why::Unfinished(0.4))] {
         results.outcomes.retain(|o| (o.data.as_str(), o.method.as_str(), o.seed) != ("a", "New", seed));
-        results.absent.push(Absent { data: "a".into(), method: "New".into(), seed, why: why.into() });
+        results.absent.push(Absent { data: "a".into(), method: "New".into(), seed, why });
     }
     let answers = Answers::of(&results, Metric::Final);
     let rows = values::rows(&answers);
@@ -205,9 +206,13 @@ fn runs_without_a_result_are_named_and_never_counted() {
     let table = table::table(&answers);
     for text in [table.text(100), table.markdown(), table.tex(), table.html()] {
         let plain = text.replace("\n  ", " ");
-        for words in
-            ["failed: diverged at update 700", "unfinished, 40", "rest on 1 to 3 seeds", "(1)", "(3)"]
-        {
+        for words in [
+            "failed: diverged at update 700",
+            "unfinished, 40",
+            "rest on 1 to 3 seeds, which stand in brackets",
+            "(1)",
+            "(3)",
+        ] {
             assert!(plain.contains(words), "{words} in\n{text}");
         }
     }
@@ -283,6 +288,55 @@ fn censored_runs_are_counted_as_such() {
     assert!(!text.contains("recovered") && !text.contains('\u{2265}'), "{text}");
 }
 
+/// One that recovered at its last evaluation is quicker than one that never did, though both have taken all their steps.
+#[test]
+fn who_never_recovers_loses_to_who_does() {
+    let mut results = small();
+    for (i, outcome) in results.outcomes.iter_mut().enumerate() {
+        let online = &mut outcome.curve.online;
+        let last = online.len() - 1;
+        online[1..last].iter_mut().for_each(|point| point.score = 0.0);
+        online[last].score = if i < 6 { 0.0 } else { 100.0 };
+    }
+    let rows = values::rows(&Answers::of(&results, Metric::Recovery));
+    assert_eq!(number(&rows, ("a", "New"), "difference"), Some(0.0));
+    assert_eq!(number(&rows, ("", "New"), "better_than_base"), Some(1.0));
+}
+
+#[test]
+fn failures_are_named_however_much_is_missing() {
+    let mut results = small();
+    let absent =
+        |method: &str, data: &str, why| Absent { data: data.into(), method: method.into(), seed: 0, why };
+    for k in 0..20 {
+        let why = if k < 8 { Why::NotBegun } else { Why::Unfinished(f64::from(k) / 100.0) };
+        results.absent.push(absent(&format!("M{k}"), "a", why));
+    }
+    results.absent.push(absent("New", "b", Why::Failure("failed: diverged".into())));
+    let notes = Answers::of(&results, Metric::Final).notes;
+    assert_eq!(
+        notes,
+        [
+            "no result: New on b: failed: diverged (seed 0)",
+            "no result: 21 of 33 runs: 8 not begun, 12 unfinished, 1 failed",
+        ]
+    );
+}
+
+/// Methods with unequal numbers of runs: what weighs data sets by them says so, the gap weighs them equally.
+#[test]
+fn unequal_numbers_of_runs_are_told() {
+    let mut results = small();
+    results.outcomes.retain(|o| (o.data.as_str(), o.method.as_str(), o.seed > 0) != ("a", "New", true));
+    let answers = Answers::of(&results, Metric::Final);
+    assert!(answers.notes.iter().any(|note| note.ends_with("of which these have unequal numbers: New")));
+    // 13 alone on the first, 39, 49 and 59 on the second.
+    assert_eq!(
+        number(&values::rows(&answers), ("", "New"), "optimality_gap"),
+        Some(100.0 - (13.0 + 49.0) / 2.0)
+    );
+}
+
 #[test]
 fn a_recovery_that_is_no_number_is_neither_true_nor_false() {
     let mut results = small();
@@ -347,7 +401,7 @@ fn figures_name_their_data_methods_seeds_steps_commit_and_scale() {
         data: "hopper-medium".into(),
         method: "CQL + SUF".into(),
         seed: 0,
-        why: "failed: diverged at update 12,345".into(),
+        why: Why::Failure("failed: diverged at update 12,345".into()),
     });
     let answers = Answers::of(&results, Metric::Final);
     let files = figures::write(&dir, &answers).unwrap();
@@ -403,6 +457,7 @@ fn actions_are_compared_component_by_component() {
         dims: 3,
         policy: near(1 << 40, 0.9),
         model: taken.clone(),
+        model_name: "bc".into(),
         taken: taken.clone(),
     };
     assert!(actions.squared_errors().iter().all(|(policy, model)| *policy > 0.01 && *model == 0.0));

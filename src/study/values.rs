@@ -5,7 +5,7 @@ use super::metric::Metric;
 use super::results::{Outcome, Results};
 use super::statistics::{Difference, Interval};
 
-const HEADS: [&str; 35] = [
+const HEADS: [&str; 41] = [
     "study",
     "metric",
     "unit",
@@ -38,9 +38,15 @@ const HEADS: [&str; 35] = [
     "median_low",
     "median_high",
     "optimality_gap",
+    "optimality_gap_low",
+    "optimality_gap_high",
     "better_than_base",
     "better_than_base_low",
     "better_than_base_high",
+    "data_better",
+    "data_compared",
+    "total",
+    "paper_total",
 ];
 
 /// As CSV: one row per data set and method, then one per method over all data sets (`data` is empty there). Numbers are
@@ -175,8 +181,11 @@ fn overall_row(answers: &Answers<'_>, column: usize, overall: &Overall) -> Vec<S
         row.push(text(estimate.map(|e| e.value)));
         row.extend(ends(estimate.and_then(|e| e.interval)));
     }
-    row.push(text(overall.gap.map(|e| e.value)));
-    row.push(text(overall.improvement.map(|e| e.value)));
-    row.extend(ends(overall.improvement.and_then(|e| e.interval)));
+    for estimate in [overall.gap, overall.improvement] {
+        row.push(text(estimate.map(|e| e.value)));
+        row.extend(ends(estimate.and_then(|e| e.interval)));
+    }
+    row.extend([text(overall.better.map(|b| b.0)), text(overall.better.map(|b| b.1))]);
+    row.extend([text(overall.total.map(|t| t.0)), text(overall.total.map(|t| t.1))]);
     row
 }

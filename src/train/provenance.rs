@@ -1,9 +1,12 @@
 //! Where a run was made: a line of `provenance.jsonl` for every machine, job and build that worked on it.
 //!
-//! Nothing reads it to compute; it is in no checkpoint and no proof. A process that is like the last one adds nothing, so
+//! Nothing reads it to compute: it is in no checkpoint and no proof, tables of studies name the commits. A process that is like the last one adds nothing, so
 //! that a run which was interrupted and resumed in one place has the bytes of one that was not.
 
+use std::path::Path;
+
 use serde::Serialize;
+use serde_json::Value;
 
 use super::conditions::COMMIT;
 use super::lock::host;
@@ -35,6 +38,13 @@ pub fn note(dir: &RunDir) -> Result<(), RunError> {
     )
 }
 
+/// The commits of the builds that worked on the run in a directory, in order; none where nothing is noted.
+pub fn commits(run: &Path) -> Vec<String> {
+    let text = crate::files::read_to_string(&run.join(PROVENANCE)).unwrap_or_default();
+    let commit = |line: &str| Some(serde_json::from_str::<Value>(line).ok()?["commit"].as_str()?.to_string());
+    text.lines().filter_map(commit).collect()
+}
+
 fn note_place(dir: &RunDir, place: &Place) -> Result<(), RunError> {
     let line = serde_json::to_string(place).expect("invariant: plain data serialise");
     let before = match dir.file(PROVENANCE).exists() {
@@ -64,6 +74,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1], r#"{"host":"a","job":"7","version":"1","commit":"c"}"#);
         assert_eq!(lines.len(), 4, "{text}");
+        assert_eq!(commits(dir.path()), ["c"; 4]);
         note(&dir).unwrap();
         assert!(dir.read(PROVENANCE).unwrap().ends_with(&format!("\"commit\":\"{COMMIT}\"}}\n")));
     }

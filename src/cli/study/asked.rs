@@ -63,7 +63,6 @@ impl Asked {
             scale: self.scale.clone(),
             isa: here.isa.name().into(),
             numerics: here.numerics.name().into(),
-            commits: Vec::new(),
             data,
         };
         let out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));

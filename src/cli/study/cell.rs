@@ -21,8 +21,8 @@ use crate::train::shelf::Shelf;
 pub struct Cell {
     /// directory of the study
     dir: PathBuf,
-    /// number of the cell, as `baq study status` has it
-    index: usize,
+    /// number of the cell, as `baq study status` has it, or its folder in `cells/`
+    cell: String,
     /// process that ends this one, saved, when it ends itself
     #[arg(long, hide = true)]
     parent: Option<u32>,
@@ -38,13 +38,17 @@ impl Cell {
             local::die_with(parent)?;
         }
         let study = Study::open(&self.dir, &Commands(common))?;
-        let count = study.graph.cells.len();
-        let Some(cell) = study.graph.cells.get(self.index) else {
+        let cells = &study.graph.cells;
+        let found = match self.cell.parse::<usize>() {
+            Ok(index) => cells.get(index),
+            Err(_) => cells.iter().find(|cell| cell.folder() == self.cell),
+        };
+        let Some(cell) = found else {
             return Err(TrainError::Input(format!(
-                "{}: expected a cell from 0 to {}, got {}; baq study status lists them",
+                "{}: expected a cell from 0 to {} or the folder of one, got {}; baq study status --all lists them",
                 self.dir.display(),
-                count.saturating_sub(1),
-                self.index
+                cells.len().saturating_sub(1),
+                self.cell
             )));
         };
         if study.state(cell) == State::Done {

@@ -20,11 +20,7 @@ use crate::train::state::Saved;
 /// Order in which the files are built: what is joined before what joins it.
 const ORDER: [Kind; 4] = [Kind::Medium, Kind::MediumReplay, Kind::Expert, Kind::MediumExpert];
 
-/// Take the policies that a training run has come to into its recipe (for those too)
-///
-/// Picks the checkpoints by the recipe's `rule`, writes their policies beside the recipe, builds the data sets, and records
-/// their checksums in the recipe. The run is only read, and need not have ended: before there is an expert, the medium data
-/// are there. For the suite inside the program add the policies to datasets/src/suite.rs.
+/// Adopt a task's policies.
 #[derive(Debug, Args)]
 pub struct Adopt {
     #[command(flatten)]

@@ -36,7 +36,16 @@ pub enum SuiteCommand {
     Check(Check),
     /// List the data sets, their figures beside D4RL's
     List(figures::List),
+    /// Train a task's policies, and adopt them (for maintainers, and for suites of one's own)
+    ///
+    /// Trains as the recipe's `config` says, and longer until the expert is good enough; a run that was begun so, also by
+    /// `baq train`, is gone on with. Then it does what `baq suite adopt` does. Interrupted, the same command goes on.
     Train(train::Train),
+    /// Take the policies that a training run has come to into its recipe (for those too)
+    ///
+    /// Picks the checkpoints by the recipe's `rule`, writes their policies beside the recipe, builds the data sets, and records
+    /// their checksums in the recipe. The run is only read, and need not have ended: before there is an expert, the medium data
+    /// are there. For the suite inside the program add the policies to datasets/src/suite.rs.
     Adopt(adopt::Adopt),
 }
 

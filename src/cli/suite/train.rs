@@ -15,10 +15,7 @@ use crate::train::run::Sources;
 use crate::train::rundir::{self, RunDir};
 use crate::train::state::Saved;
 
-/// Train a task's policies, and adopt them (for maintainers, and for suites of one's own)
-///
-/// Trains as the recipe's `config` says, and longer until the expert is good enough; a run that was begun so, also by
-/// `baq train`, is gone on with. Then it does what `baq suite adopt` does. Interrupted, the same command goes on.
+/// Train a task's policies.
 #[derive(Debug, Args)]
 pub struct Train {
     #[command(flatten)]
