@@ -215,8 +215,7 @@ impl Graph {
                 }
             }
         }
-        // One data set after the other, so that a long study shows its first table early; in each the trainings first: what
-        // waits for them is ready early.
+        // One data set after the other, for an early first table; in each the trainings first, for which others wait.
         let rank = |cell: &Cell| spec.data.iter().position(|name| *name == cell.data);
         let mut order: Vec<usize> = (0..all.cells.len()).collect();
         order.sort_by_key(|i| (rank(&all.cells[*i]), all.cells[*i].kind >= Kind::Finetune, *i));
@@ -274,12 +273,10 @@ impl<R: Resolve> Expansion<'_, R> {
                 words.extend(online);
                 words.extend(sets(&method.set));
                 let (mut config, given) = self.resolve.finetune(&self.cells[origin].config, None, &words)?;
-                let mut model = None;
-                if let Some(given) = given {
-                    let fitted = self.model(data, seed, given.algo, origin)?;
-                    let configs = [origin, fitted].map(|i| &self.cells[i].config);
-                    config = self.resolve.finetune(configs[0], Some(configs[1]), &words)?.0;
-                    model = Some(fitted);
+                let model = given.map(|given| self.model(data, seed, given.algo, origin)).transpose()?;
+                if let Some(model) = model {
+                    let [trained, fitted] = [origin, model].map(|i| &self.cells[i].config);
+                    config = self.resolve.finetune(trained, Some(fitted), &words)?.0;
                 }
                 self.add(Kind::Finetune, (data, &method.label, seed), words, config, [Some(origin), model]);
             }
