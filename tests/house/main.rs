@@ -22,7 +22,7 @@
 //! | `suite` | files, autodiff (`NoProbe`), config, names in replay, checkpoint (files that appear whole), env, train | datasets, kernels (the portable ones), ndarray, files |
 //! | `report` | files, train, config, checkpoint | drawing (maud, resvg), files of the system |
 //! | `render` | env (scenes), report (text) | drawing (resvg, gif) |
-//! | `study` | files, config, rng, checkpoint, train, report | datasets, rand, csv, maud, files of the system |
+//! | `study` | files, names in algo and adapt, config, env, rng, checkpoint, train, report | datasets, rand, csv, maud, files of the system |
 //! | `cli` | files, autodiff (`explain`), the registries in algo and adapt, config, names in replay, env, checkpoint (files that appear whole), audit, train, export, suite, report, render, study | clap, rayon (the pool), datasets, kernels |
 //! | `library` | config, train, cli | datasets |
 //!
