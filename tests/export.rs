@@ -137,6 +137,11 @@ fn every_method_acts_the_same_in_another_runtime() {
         {
             fs::write(file("npz"), numpy::file(&policy).unwrap()).unwrap();
         }
+        // What the program for these arrays would not compute is refused.
+        if adapt == "pex" || ["emaq", "fql", "famo2o"].contains(&algo) {
+            let refused = numpy::file(&policy).unwrap_err().to_string();
+            assert!(refused.contains("to act; give --format onnx"), "{algo} {adapt}: {refused}");
+        }
         fs::write(file("json"), case(&mut policy).to_string()).unwrap();
     }
     compare(&folder);
@@ -205,6 +210,16 @@ fn a_run_acts_the_same_wherever_it_went() {
         fs::write(place.join(format!("{algo}.json")), case.to_string()).unwrap();
     }
     compare(&place);
+}
+
+#[test]
+fn other_networks_are_refused_as_arrays() {
+    for (hidden, words) in [("8x8 gelu", "activations"), ("8x8 layer_norm relu", "normalised layers")] {
+        let policy = policy("bc", "plain", &[&format!("bc.hidden={hidden}")]);
+        let refused = numpy::file(&policy).unwrap_err().to_string();
+        assert!(refused.contains(words), "{refused}");
+        assert!(onnx::file(&policy).is_ok());
+    }
 }
 
 #[test]

@@ -114,6 +114,19 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     assert!(place.path("killed/roundoff.csv").exists());
 }
 
+/// Constants that the data gave at the beginning stay, though the model they were computed with moves.
+#[test]
+fn a_kill_where_the_behaviour_model_follows() {
+    let place = Place::new();
+    place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
+    let moving = format!("{FINETUNE} --set baq.relax=follow(0.05) --set baq.k_q=auto --set baq.k_rho=auto");
+    place.run(&format!("finetune {moving} --out online"));
+    place.start_and_end(&format!("finetune {moving} --out killed"), "killed", "-KILL");
+    place.start_and_end("finetune --resume killed --threads 1 --quiet", "killed", "-TERM");
+    place.run("finetune --resume killed --threads 1 --quiet");
+    place.assert_equal("online", "killed");
+}
+
 /// A model that is fitted before the first environment step is a phase like the others: killed in its middle, it goes on.
 #[test]
 fn a_kill_while_a_model_is_fitted() {
@@ -202,6 +215,36 @@ fn an_extended_run_is_one_that_was_planned_longer() {
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
         assert_eq!((out.status.code(), text.contains(why)), (Some(2), true), "{args}: {text}");
     }
+    // Refused for its arithmetic, the run is what it was.
+    let config = || std::fs::read(place.path("alone/config.toml")).unwrap();
+    let before = config();
+    let out = place.baq("train --resume alone --extend online=9k --isa portable --quiet").output().unwrap();
+    assert!(out.status.code() == Some(2) && config() == before);
+}
+
+/// Interrupted within its last step, a run had not been evaluated at its end: made longer, it is the run that was planned so.
+#[test]
+fn a_run_is_extended_from_within_its_last_step() {
+    let place = Place::new();
+    place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
+    let slow = "--from offline --adapt plain --quiet --threads 1 --set online.batch=512 --set online.updates_per_step=1000 --set online.eval_every=2 \
+        --set online.log_every=1 --set online.eval_episodes=2";
+    let mut child = place.baq(&format!("finetune {slow} --env-steps 3 --out cut")).spawn().unwrap();
+    let rows =
+        || std::fs::read_to_string(place.path("cut/metrics.csv")).map_or(0, |text| text.lines().count());
+    // The heads and two steps: the third one has begun.
+    while rows() < 3 {
+        assert!(child.try_wait().unwrap().is_none(), "ended before its last step");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
+    assert!(
+        kill.success() && child.wait().unwrap().code() == Some(3),
+        "ended before it could be interrupted"
+    );
+    place.run("finetune --resume cut --extend online=5 --threads 1 --quiet");
+    place.run(&format!("finetune {slow} --env-steps 5 --set online.schedule_steps=3 --out whole"));
+    place.assert_equal("whole", "cut");
 }
 
 /// A refresh of a generator is many rounds before one step: killed and interrupted in its middle, it goes on. Under an

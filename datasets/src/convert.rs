@@ -8,7 +8,7 @@ use crate::d4rl::{self, Layout, Reading};
 use crate::episodes::continues;
 use crate::error::{Error, Result};
 use crate::formats::Format;
-use crate::recording::Recording;
+use crate::recording::{Recording, check_finite};
 use crate::scale::ActionBounds;
 use crate::transitions::Options as Transitions;
 use crate::{EMBEDDED_HOPPER, embedded_hopper, minari};
@@ -205,6 +205,8 @@ fn without_bad(r: Recording, episodes: &[Range<usize>], skipped: &mut Skipped) -
 
 fn rescale(r: &mut Recording, asked: Option<&(Vec<f32>, Vec<f32>)>) -> Result<()> {
     let (file, a) = (r.source.path.clone(), r.act_dim());
+    let actions = r.actions.as_slice().expect("invariant: standard layout");
+    check_finite(&file, "actions", actions, a)?;
     if let Some(there) = &r.action_bounds {
         return Err(Error::Bounds {
             file,

@@ -145,7 +145,7 @@ type Parts = Vec<(String, usize)>;
 pub(crate) const ACTION_BOUNDS: [&str; 2] = ["metadata/action_low", "metadata/action_high"];
 
 /// Keys that are read.
-const KNOWN: [&str; 7] =
+pub(crate) const KNOWN: [&str; 7] =
     ["observations", "actions", "rewards", "next_observations", "terminals", "timeouts", "masks"];
 
 /// Shape and type questions about one open file.
@@ -188,7 +188,7 @@ impl<B: Backend> Reader<'_, B> {
 
     /// The same of a key that may be a group of such matrices, or of vectors: its rows, and the parts with their widths.
     fn matrices(&self, key: &str, n: Option<usize>) -> Result<Option<(usize, Parts)>> {
-        let found = flatten::parts(self.file, key)?;
+        let found = flatten::parts(self.file, &self.label, key)?;
         if found.iter().all(|(part, _)| part == key) {
             let whole = self.matrix(key, n)?;
             return Ok(whole.map(|(rows, width)| (rows, vec![(key.to_string(), width)])));
@@ -267,6 +267,7 @@ impl<B: Backend> Reader<'_, B> {
                 found.splice(at..at + 1, rest.map(|name| format!("{group}/{name}")));
             }
         }
+        found.iter_mut().filter(|key| key.is_empty()).for_each(|key| *key = "a column without a name".into());
         let keys = one_line(&found.join(", "));
         (!found.is_empty()).then(|| format!("left out, as training does not use it: {keys}"))
     }

@@ -228,6 +228,18 @@ pub enum Error {
         /// Stored type.
         got: String,
     },
+    /// A next state that is not finite where the task ended, which only one mode reads.
+    #[error(
+        "{file}: key `next_observations`: expected finite numbers, as data.mode=next_observations reads them everywhere, got {value} in row {row}, where the task ended; give data.mode=episodes, which does without it, or repair the row"
+    )]
+    NextAtEnd {
+        /// Path as the user gave it.
+        file: String,
+        /// The first row, counted from 0.
+        row: usize,
+        /// Its value.
+        value: f32,
+    },
     /// NaN or infinity, also after conversion to f32.
     #[error(
         "{file}: key `{key}`: expected finite numbers, got {value} in row {row} ({count} such values in all); repair or drop these rows, or leave their episodes out with `baq data convert --skip-bad`"

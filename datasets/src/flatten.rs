@@ -12,11 +12,20 @@ const FIRST: [&str; 3] = ["observation", "achieved_goal", "desired_goal"];
 /// Deepest dictionary in a dictionary that is followed.
 const DEEPEST: usize = 8;
 
-/// The datasets of a key in order: of a group those below it, otherwise the key itself if it is there.
-pub(crate) fn parts<B: Backend>(file: &B, key: &str) -> Result<Vec<(String, Info)>> {
+/// The datasets of a key in order: of a group those below it, otherwise the key itself if it is there. Error: both, which a file
+/// of names alone can have.
+pub(crate) fn parts<B: Backend>(file: &B, label: &str, key: &str) -> Result<Vec<(String, Info)>> {
     let mut found = Vec::new();
     gather(file, key, DEEPEST, &mut found)?;
-    Ok(found)
+    match found.iter().find(|(part, _)| part != key) {
+        Some((part, _)) if matches!(file.info(key), Ok(Some(_))) => Err(Error::Shape {
+            file: label.into(),
+            key: key.into(),
+            expected: "one array, or parts of it with names of their own".into(),
+            got: format!("both, with the part `{part}`"),
+        }),
+        _ => Ok(found),
+    }
 }
 
 fn gather<B: Backend>(file: &B, key: &str, deep: usize, out: &mut Vec<(String, Info)>) -> Result<()> {

@@ -204,7 +204,7 @@ fn observation_parts<B: Backend>(
     key: &str,
     steps: u64,
 ) -> Result<Option<Vec<(String, usize)>>> {
-    let found = flatten::parts(file, key)?;
+    let found = flatten::parts(file, label, key)?;
     let mut parts = Vec::with_capacity(found.len());
     for (part, info) in found {
         // The whole is a matrix; a part of a dictionary may have any shape.

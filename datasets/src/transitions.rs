@@ -211,13 +211,13 @@ impl Recording {
 
     fn unknown_next_state(&self, next: &Array2<f32>, row: usize) -> Error {
         let bad = |v: &&f32| !v.is_finite();
-        Error::NotFinite {
-            file: self.source.path.clone(),
-            key: "next_observations".into(),
-            row,
-            value: next.row(row).iter().copied().find(|v| !v.is_finite()).unwrap_or(f32::NAN),
-            count: next.iter().filter(bad).count(),
+        let file = self.source.path.clone();
+        let value = next.row(row).iter().copied().find(|v| !v.is_finite()).unwrap_or(f32::NAN);
+        if self.terminals[row] {
+            return Error::NextAtEnd { file, row, value };
         }
+        let (key, count) = ("next_observations".into(), next.iter().filter(bad).count());
+        Error::NotFinite { file, key, row, value, count }
     }
 }
 

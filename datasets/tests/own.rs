@@ -5,7 +5,7 @@ mod common;
 use baq_datasets::backend::csv::CsvFile;
 use baq_datasets::backend::npz::NpzFile;
 use baq_datasets::convert::{self, Actions, Converted};
-use baq_datasets::{Format, Layout, Options, Recording, d4rl, embedded_hopper, read_recording, write};
+use baq_datasets::{Format, Layout, Mode, Options, Recording, d4rl, embedded_hopper, read_recording, write};
 use common::fixture;
 use std::io::{Cursor, Write as _};
 use std::path::Path;
@@ -177,6 +177,18 @@ fn tables_are_read_and_what_is_wrong_with_them_is_named() {
     refused(table(&good.replace("-0.5,2,", "-0.5,true,")), &["`rewards`", "words and numbers"]);
     refused(table(&good.replace("0.5,1,", "1e39,1,")), &["`actions`", "inf in row 0"]);
     refused(table("a,b\n\u{1b}[31m,2\n"), &["`observations`", "it has: a, b"]);
+    // Columns that nobody reads may be called what they like.
+    for name in ["sensor_3", "sensor", ""] {
+        let mut lines = good.lines().map(str::to_string);
+        let head = format!("{},{name},sensor_9\n", lines.next().expect("a header"));
+        let text: String = lines.map(|line| line + ",1,2\n").collect();
+        let mut more = table(&(head + &text)).expect("further columns");
+        more.source = of_arrays.source.clone();
+        assert_eq!(
+            (more.observations, more.rewards),
+            (of_arrays.observations.clone(), of_arrays.rewards.clone())
+        );
+    }
 }
 
 #[test]
@@ -262,6 +274,8 @@ fn dictionaries_are_flattened_in_the_stated_order() {
         ("next_observations", "<f4", "(4, 7)", floats(&[0.0; 28])),
     );
     refused(read(&next), &["`next_observations`", "next_observations/observation"]);
+    let both = with(small(), ("observations/extra", "<f4", "(4, 1)", floats(&[0.0; 4])));
+    refused(read(&both), &["`observations`", "one array, or parts of it", "`observations/extra`"]);
     let odd = with([arrays, rest].concat(), ("observations/zeta", "<f4", "(3,)", floats(&[0.0; 3])));
     refused(read(&odd), &["`observations/zeta`", "(4, D)", "got (3,)"]);
 }
@@ -349,6 +363,18 @@ fn odd_episodes_are_refused_or_left_out_whole() {
         assert_eq!(got.recording.observations.column(0).to_vec(), kept, "{odd}");
         assert_eq!(got.recording.timeouts.expect("kept").iter().filter(|t| **t).count(), 2);
     }
+    // s' where the task ended is read in one mode alone, which says so.
+    let mut next: Vec<f32> = (1..13).map(|x| x as f32).collect();
+    next[3] = f32::NAN;
+    let ended = with(episodes(""), ("terminals", "|b1", "(12,)", [&[0, 0, 0, 1][..], &[0; 8]].concat()));
+    let ended = with(ended, ("next_observations", "<f4", "(12, 1)", floats(&next)));
+    let ended = with(ended, ("timeouts", "|b1", "(12,)", [&[0; 7][..], &[1, 0, 0, 0, 1]].concat()));
+    let skip = convert::Options { skip_bad: true, ..convert::Options::default() };
+    let kept = converted("e.npz", &npz(&ended, CompressionMethod::Stored), &skip).expect("whole").recording;
+    assert_eq!(kept.len(), 12);
+    let everywhere = Options { mode: Mode::NextObservations, ..Options::default() };
+    let text = kept.check_next_states(&everywhere).expect_err("read").to_string();
+    assert!(text.contains("NaN in row 3, where the task ended; give data.mode=episodes"), "{text}");
     let all = with(episodes(""), ("rewards", "<f4", "(12,)", floats(&[f32::NAN; 12])));
     let skip = convert::Options { skip_bad: true, ..convert::Options::default() };
     let text = converted("e.npz", &npz(&all, CompressionMethod::Stored), &skip).expect_err("nothing left");
@@ -387,6 +413,10 @@ fn rescaled_actions_know_their_bounds() {
         assert!(pieces.iter().all(|p| text.contains(p)), "{text}");
     };
     fails(Actions::Keep, &["`actions`", "2 in row 0"]);
+    let endless = with(small(), ("actions", "<f4", "(4, 1)", floats(&[f32::INFINITY; 4])));
+    let options = convert::Options { actions: Actions::Rescale(None), ..convert::Options::default() };
+    let text = converted("a.npz", &npz(&endless, CompressionMethod::Stored), &options).expect_err("inf");
+    assert!(text.to_string().contains("expected finite numbers, got inf in row 0"), "{text}");
     fails(Actions::Rescale(Some((vec![-1.0], vec![1.0]))), &["-1:1", "2 in component 0 of row 0", "wider"]);
     fails(Actions::Rescale(Some((vec![-4.0; 3], vec![4.0; 3]))), &["one number for all, or 1", "got 3"]);
     fails(Actions::Rescale(Some((vec![2.0], vec![2.0]))), &["2 and 2 in component 0"]);

@@ -55,7 +55,7 @@ impl Format {
         }
     }
 
-    fn how_to_read(self, file: &str, inputs: &[String]) -> String {
+    fn how_to_read(self, common: Common, file: &str, inputs: &[String]) -> String {
         match self {
             Format::Onnx => {
                 let more = match inputs {
@@ -68,7 +68,7 @@ impl Format {
                 format!("onnxruntime.InferenceSession({file:?}).run(None, {{'observation': states}}){more}")
             }
             Format::Numpy => format!("numpy.load({file:?})"),
-            Format::Safetensors => format!("baq act {file}"),
+            Format::Safetensors => hints::command(common, &["act", file]),
         }
     }
 }
@@ -105,7 +105,7 @@ impl Export {
             return Ok(Verdict::Done);
         }
         println!("{file}: {}, {} bytes", policy.describe(), bytes.len());
-        println!("read it with: {}", self.format.how_to_read(&file, &inputs));
+        println!("read it with: {}", self.format.how_to_read(common, &file, &inputs));
         Ok(Verdict::Done)
     }
 

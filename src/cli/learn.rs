@@ -187,7 +187,12 @@ pub fn go_on(
         let dataset = resume::data(&dir, &config, moved, manner.shelf)?;
         let from = Sources::of(path)?;
         check_memory(&config, &from, &dataset)?;
-        from.agent(&config, &dataset).map_err(|e| TrainError::Input(format!("--extend {extension}: {e}")))?;
+        from.agent(&config, &dataset).map_err(|e| {
+            TrainError::Input(format!(
+                "--extend {extension}: {e}; the options of a run stay: begin another one, or fine-tune from this one"
+            ))
+        })?;
+        resume::open(&dir, again.accept_mujoco)?;
         dir.write(rundir::CONFIG, config.to_toml().as_bytes())?;
     }
     manner.prepare(&dir)?;

@@ -25,7 +25,7 @@
 #![doc = include_str!("snippet.py")]
 //! ```
 //!
-//! Methods that take more to act (PEX chooses between two policies, EMaQ among candidates) leave as `onnx`.
+//! Methods that take more to act (PEX chooses between two policies, EMaQ among candidates), and other networks, leave as `onnx` alone.
 
 mod builder;
 pub mod numpy;

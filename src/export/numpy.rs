@@ -14,6 +14,8 @@ use std::io::Cursor;
 use ndarray::{Array2, ArrayView1, arr0};
 use ndarray_npy::{NpzWriter, WriteNpzError};
 
+use super::onnx;
+use crate::config::{Activation, Norm};
 use crate::nn::{Head, Mean};
 use crate::train::TrainError;
 use crate::train::policy::Restored;
@@ -21,9 +23,30 @@ use crate::train::policy::Restored;
 /// The file of a policy.
 ///
 /// # Errors
-/// More parameters than a `.npz` file can hold.
+/// A policy that the program of [`mod@crate::export`] does not compute; more parameters than a `.npz` file can hold.
 pub fn file(policy: &Restored) -> Result<Vec<u8>, TrainError> {
+    if let Some(what) = beyond(policy) {
+        return Err(TrainError::Input(format!(
+            "{}: expected a policy of one network of rectified layers, or of residual blocks, as NumPy code for these arrays computes it, got {what}; give --format onnx",
+            policy.file
+        )));
+    }
     arrays(policy).map_err(|e| TrainError::Input(format!("{}: as .npz: {e}", policy.file)))
+}
+
+/// What of a policy a reader of the arrays would not compute.
+fn beyond(policy: &Restored) -> Option<&'static str> {
+    let (agent, spec) = (&policy.agent, policy.agent.learner.policy().spec());
+    let mut read = agent.acting_parameters().into_iter().flat_map(|id| agent.table.paths(id));
+    match () {
+        () if !read.all(|(path, _)| path.starts_with("pi.")) => {
+            Some("one that takes further networks to act")
+        }
+        () if onnx::inputs(policy).len() > 1 => Some("one that draws random numbers to act"),
+        () if spec.activation != Activation::Relu => Some("other activations"),
+        () if spec.norm != Norm::None && !spec.simba => Some("normalised layers"),
+        () => None,
+    }
 }
 
 fn arrays(policy: &Restored) -> Result<Vec<u8>, WriteNpzError> {

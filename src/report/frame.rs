@@ -193,7 +193,8 @@ impl Heading<'_> {
         if canvas.bare {
             top = -8.0;
         } else {
-            canvas.text(self.title, (MARGIN, top), TITLE, INK, Anchor::Left);
+            let title = fitted(self.title, TITLE, right - MARGIN);
+            canvas.text(&title, (MARGIN, top), TITLE, INK, Anchor::Left);
             for line in wrapped(self.caption, TEXT, right - MARGIN) {
                 top += 19.0;
                 canvas.text(&line, (MARGIN, top), TEXT, MUTED, Anchor::Left);

@@ -274,14 +274,18 @@ fn glossary(groups: &[Group]) -> Markup {
 fn subtitle(groups: &[Group]) -> String {
     let runs: Vec<&Run> = groups.iter().flat_map(|g| &g.runs).collect();
     let distinct = |of: &dyn Fn(&Run) -> String| {
-        let mut all: Vec<String> = runs.iter().map(|run| of(run)).filter(|text| !text.is_empty()).collect();
-        all.sort();
-        all.dedup();
+        let mut all: Vec<String> = Vec::new();
+        for text in runs.iter().map(|run| of(run)) {
+            if !text.is_empty() && !all.contains(&text) {
+                all.push(text);
+            }
+        }
         all
     };
     let mut facts =
         vec![distinct(&Run::data).join(", "), distinct(&|run| run.option("run", "env")).join(", ")];
-    let seeds = distinct(&|run| run.option("run", "seed"));
+    let mut seeds = distinct(&|run| run.option("run", "seed"));
+    seeds.sort_by_key(|seed| seed.parse::<u64>().ok());
     if !seeds.is_empty() {
         facts.push(format!("{} {}", if seeds.len() == 1 { "seed" } else { "seeds" }, seeds.join(", ")));
     }

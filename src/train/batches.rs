@@ -31,6 +31,8 @@ pub struct Batches {
     /// annotated values of the rows of a batch are computed anew, because what computes them moves
     refresh: bool,
     annotation: Option<Annotation>,
+    /// of the annotated columns over the offline rows at the beginning, from which the adaptation has its constants
+    means: Vec<f64>,
     neighbours: Option<Neighbours>,
     rows: Vec<u32>,
     weights: Vec<f32>,
@@ -51,6 +53,7 @@ impl Batches {
             importance: None,
             refresh: false,
             annotation: None,
+            means: Vec::new(),
             neighbours: None,
             rows: vec![0; batch],
             weights: vec![1.0; batch],
@@ -76,7 +79,7 @@ impl Batches {
         (seed, rounds): (u64, u64),
         saved: Option<&OnlineState>,
     ) -> Result<Batches, TrainError> {
-        annotate(agent, &mut pools, saved);
+        let means = annotate(agent, &mut pools, saved);
         let sampling = agent.adaptation.sampling();
         let names = annotation::columns(agent);
         let mut this = Batches::new(pools, recipe, (seed, Stream::Batch), agent.dims.batch);
@@ -90,6 +93,7 @@ impl Batches {
         }
         this.importance = sampling.importance.map(|s| s.over(rounds));
         this.refresh = sampling.refresh;
+        this.means = means;
         this.annotation = match (Annotator::new(agent, 1), Annotator::new(agent, agent.dims.batch)) {
             (Some(one), Some(batch)) => Some(Annotation { one, batch, values: vec![0.0; names.len()] }),
             _ => None,
@@ -245,6 +249,11 @@ impl Batches {
         a.one.columns().iter().map(|name| column(name)).collect()
     }
 
+    /// Means of these at the beginning.
+    pub fn means(&self) -> Vec<f64> {
+        if self.refresh { self.means.clone() } else { Vec::new() }
+    }
+
     /// Quantities of the adaptation, pool by pool, of every row: (name, values of each pool).
     pub fn quantities(&self, agent: &Agent) -> Vec<(&'static str, Vec<Vec<f64>>)> {
         let Some(a) = &self.annotation else { return Vec::new() };
@@ -276,9 +285,10 @@ pub(super) fn mark_online(workspace: &mut Workspace, program: &Program, pools: &
 }
 
 /// Annotates what is in the pools, except what was saved with its values, and fixes the adaptation's constants by the
-/// offline rows.
-fn annotate(agent: &mut Agent, pools: &mut Pools, saved: Option<&OnlineState>) {
-    let Some(mut block) = Annotator::new(agent, BLOCK) else { return };
+/// offline rows: gives their means.
+fn annotate(agent: &mut Agent, pools: &mut Pools, saved: Option<&OnlineState>) -> Vec<f64> {
+    let Some(mut block) = Annotator::new(agent, BLOCK) else { return Vec::new() };
+    let mut means = Vec::new();
     if saved.is_none() {
         block.pool(&mut agent.store, pools, ONLINE);
     }
@@ -289,7 +299,11 @@ fn annotate(agent: &mut Agent, pools: &mut Pools, saved: Option<&OnlineState>) {
             let values = pools.read_column(pools.column(name), offline.clone());
             values.iter().map(|x| f64::from(*x)).sum::<f64>() / offline.len() as f64
         };
-        let means: Vec<f64> = block.columns().iter().map(mean).collect();
+        means = block.columns().iter().map(mean).collect();
+        // Where what annotates moves, the values at hand are no longer those of the beginning.
+        if let Some(then) = saved.map(|s| &s.means).filter(|means| !means.is_empty()) {
+            means.clone_from(then);
+        }
         agent.adaptation.calibrate(&means);
     }
     // Annotated values that move have been saved.
@@ -297,6 +311,7 @@ fn annotate(agent: &mut Agent, pools: &mut Pools, saved: Option<&OnlineState>) {
         let column = pools.column(name);
         pools.write_column(column, offline.clone(), values);
     }
+    means
 }
 
 fn priority(agent: &Agent, pools: &Pools, names: &[&'static str], row: usize) -> f64 {

@@ -120,6 +120,9 @@ fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Optio
             "without data; name some with --data".into()
         }
         ("online", "offline_rows") if no_data => "without data; name some with --data".into(),
+        ("online", "reset_optimisers" | "reset_targets" | "carry" | "actor_lr") if stage == Stage::Scratch => {
+            "on learning from scratch, which has no switch; fine-tune a trained run".into()
+        }
         ("offline", _) if matches!(stage, Stage::Online(_)) && asked.by != By::File => {
             "on fine-tuning; set the option of [online]".into()
         }

@@ -64,6 +64,8 @@ pub struct OnlineState {
     pub width: usize,
     /// annotated columns of the offline rows, where they move during training
     pub annotated: Vec<(&'static str, Vec<f32>)>,
+    /// their means at the beginning; none where they do not move
+    pub means: Vec<f64>,
     /// priorities, where they are a history instead of a function of the records
     pub priorities: Option<Priorities>,
     /// what a generator has made
@@ -168,6 +170,9 @@ impl State<'_> {
             w.tensor("replay.records", &[o.records.len() / o.width, o.width], &o.records[..]);
             for (name, values) in &o.annotated {
                 w.tensor(&format!("replay.offline.{name}"), &[values.len()], &values[..]);
+            }
+            if !o.means.is_empty() {
+                w.tensor("replay.means", &[o.means.len()], &o.means[..]);
             }
             if let Some(p) = &o.priorities {
                 w.tensor("replay.priorities", &[p.leaves.len()], &p.leaves[..]);
@@ -663,6 +668,10 @@ impl Saved {
                     Ok((*name, values))
                 })
                 .collect::<Result<_, TrainError>>()?,
+            means: match annotated {
+                [] => Vec::new(),
+                all => r.tensor("replay.means", &[all.len()])?,
+            },
             priorities: match priorities {
                 true => Some(Priorities {
                     leaves: r.tensor("replay.priorities", &[rows])?,

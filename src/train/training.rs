@@ -199,7 +199,7 @@ impl<'a> Training<'a> {
         let env = environment(&run, dataset)?;
         let online = saved.map(|saved| restore(saved, &agent, &mut pools)).transpose()?;
         reach(saved, "online.env_steps", "environment steps", counters.env_step, options.env_steps)?;
-        let extended = was_the_end(saved, ("online", "env_steps"), counters.env_step, options.env_steps)?;
+        let ended = was_the_end(saved, ("online", "env_steps"), counters.env_step, options.env_steps)?;
         let recipe = recipe(&options, &agent)?;
         let cadence = cadence::of(&options, agent.adaptation.as_ref());
         let rounds = cadence.rounds(options.learning_horizon());
@@ -224,6 +224,8 @@ impl<'a> Training<'a> {
             Some(state) => interaction.restore(&state.env, state.observation, &counters)?,
             None => interaction.begin_episode(&mut counters),
         }
+        // Within its last step it had not been evaluated yet.
+        let extended = ended && interaction.due() == 0;
         let evaluating = match options.eval_episodes {
             0 => None,
             n => Some(Evaluating::new(&agent, &run, n, &dataset.scales)?),
@@ -532,6 +534,7 @@ impl<'a> Training<'a> {
             records: pools.records(ONLINE_POOL),
             width: pools.layout().width(),
             annotated: self.batches.moving(),
+            means: self.batches.means(),
             priorities: self.reprioritiser.as_ref().zip(self.batches.tree()).map(|(beside, tree)| {
                 let leaves = pools.iter().flat_map(|pool| {
                     let mut leaves = vec![0.0; pool.len()];

@@ -7,6 +7,7 @@
 
 use super::names::Names;
 use super::{Backend, Dtype, Info};
+use crate::d4rl::KNOWN;
 use crate::error::{Error, Result, one_line};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -100,7 +101,16 @@ impl CsvFile {
         for (key, parts) in found {
             let matrix = !parts.contains_key(&None);
             let lacks = parts.keys().zip(0..).find(|(number, k)| matrix && **number != Some(*k));
-            if lacks.is_some() || (!matrix && parts.len() > 1) {
+            let odd = lacks.is_some() || (!matrix && parts.len() > 1);
+            // Names that nobody reads may be counted as they like.
+            if odd && !KNOWN.contains(&key.split('/').next().unwrap_or_default()) {
+                for (number, column) in parts {
+                    let name = number.map_or(key.clone(), |k| format!("{key}_{k}"));
+                    keys.insert(name, Key { matrix: false, columns: vec![column] });
+                }
+                continue;
+            }
+            if odd {
                 let key = one_line(&key);
                 let expected = match lacks {
                     Some((_, k)) => format!("`{key}_{k}`, as columns of a matrix are counted from 0"),

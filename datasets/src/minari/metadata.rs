@@ -165,7 +165,7 @@ impl Metadata {
         for field in ["observation_space", "action_space"] {
             // Older versions leave the spaces out; the shapes in the HDF5 file decide then.
             if let Some(space) = nested(json, field) {
-                check_space(&file, field, &space)?;
+                check_space(&file, field, &space, false)?;
             }
         }
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(|t| plain(t).into_owned());
@@ -219,22 +219,24 @@ fn bounds(space: &Value) -> Option<(Vec<f32>, Vec<f32>)> {
     Some((list("low")?, list("high")?))
 }
 
-/// Only vectors of numbers can be read, and observations that are dictionaries or tuples of numbers.
-fn check_space(file: &str, field: &'static str, space: &Value) -> Result<()> {
+/// Only vectors of numbers can be read, and observations that are dictionaries or tuples of numbers; `inside` of these they are of any
+/// shape.
+fn check_space(file: &str, field: &'static str, space: &Value, inside: bool) -> Result<()> {
     let kind = space.get("type").and_then(Value::as_str).unwrap_or("Box");
     let rank = space.get("shape").and_then(Value::as_array).map_or(1, Vec::len);
     let shape = space.get("shape").map(Value::to_string).unwrap_or_default();
     let got = match (kind, rank) {
         ("Box", 1) => return Ok(()),
+        ("Box", _) if inside => return Ok(()),
         ("Dict" | "Tuple", _) if field == "observation_space" => {
-            let inside = |v: &Value| match v {
+            let parts = |v: &Value| match v {
                 Value::Object(parts) => parts.values().cloned().collect(),
                 Value::Array(parts) => parts.clone(),
                 _ => Vec::new(),
             };
-            let parts: Vec<Value> = space.get("subspaces").map(inside).unwrap_or_default();
+            let parts: Vec<Value> = space.get("subspaces").map(parts).unwrap_or_default();
             if !parts.is_empty() {
-                return parts.iter().try_for_each(|part| check_space(file, field, part));
+                return parts.iter().try_for_each(|part| check_space(file, field, part, true));
             }
             format!("{kind} without parts")
         }
