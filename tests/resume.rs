@@ -226,7 +226,7 @@ fn an_extended_run_is_one_that_was_planned_longer() {
 #[test]
 fn a_run_is_extended_from_within_its_last_step() {
     let place = Place::new();
-    place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
+    place.run("train --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 --set iql.hidden=[32,32] --out offline");
     let slow = "--from offline --adapt plain --quiet --threads 1 --set online.batch=512 --set online.updates_per_step=1000 --set online.eval_every=2 \
         --set online.log_every=1 --set online.eval_episodes=2";
     let mut child = place.baq(&format!("finetune {slow} --env-steps 3 --out cut")).spawn().unwrap();
