@@ -73,6 +73,30 @@ pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
     lines.map(|(n, line)| Row::parse(line).ok_or_else(|| fail(n))).collect()
 }
 
+/// How far a checkpoint reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// updates of the run
+    pub updates: u64,
+    /// within the fitting of a model, how many were fitted before it, and updates of this one
+    pub fitting: Option<(u64, u64)>,
+}
+
+impl Reach {
+    /// The rows up to there. Those of models come one model after the other, each from its first update on.
+    fn of(self, rows: &[Row]) -> impl Iterator<Item = &Row> {
+        let (mut model, mut last) = (0, 0);
+        rows.iter().filter(move |row| {
+            if row.phase != MODEL {
+                return row.update <= self.updates;
+            }
+            model += u64::from(row.update < last);
+            last = row.update;
+            self.fitting.is_none_or(|(present, done)| (model, row.update) <= (present, done))
+        })
+    }
+}
+
 /// A round as it was before, and what the kernels made of it.
 struct Seen {
     /// which of the present phases
@@ -107,17 +131,13 @@ impl RoundOff {
         RoundOff { every, path: None, present: Vec::new(), seen: None, rows: Vec::new(), failed: None }
     }
 
-    /// Writes to a file. Of an older one only the rows up to a checkpoint remain: those of the first `kept` updates, and
-    /// of the model of the data, which was fitted before.
-    pub fn to_file(every: u64, path: &Path, kept: Option<u64>) -> Result<RoundOff, Error> {
+    /// Writes to a file. Of an older one only the rows up to a checkpoint remain.
+    pub fn to_file(every: u64, path: &Path, kept: Option<Reach>) -> Result<RoundOff, Error> {
         let mut text = format!("{HEADER}\n");
-        if let Some(updates) = kept
+        if let Some(reach) = kept
             && path.exists()
         {
-            let rows = read(path)?;
-            rows.iter()
-                .filter(|r| r.phase == MODEL || r.update <= updates)
-                .for_each(|r| text.push_str(&r.line()));
+            reach.of(&read(path)?).for_each(|row| text.push_str(&row.line()));
         }
         write_atomic(path, text.as_bytes()).map_err(Error::io(path, "write the file"))?;
         Ok(RoundOff { path: Some(path.into()), ..RoundOff::new(every) })
@@ -241,5 +261,31 @@ impl Probe for RoundOff {
             self.compare(seen, view.pass.clock);
         }
         Flow::Continue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_reach_as_far_as_a_checkpoint() {
+        let row = |phase: &str, update| Row {
+            phase: phase.into(),
+            update,
+            loss: String::new(),
+            tensor: String::new(),
+            gradient: 0.0,
+            parameter: 0.0,
+        };
+        // Two models, of 30 and 20 updates, then the run.
+        let model = [10, 20, 30, 10, 20].map(|update| row(MODEL, update));
+        let rows = [&model[..], &[row("online", 110), row("online", 120)]].concat();
+        let kept = |updates, fitting| -> Vec<u64> {
+            Reach { updates, fitting }.of(&rows).map(|row| row.update).collect()
+        };
+        assert_eq!(kept(100, Some((0, 20))), [10, 20]);
+        assert_eq!(kept(100, Some((1, 15))), [10, 20, 30, 10]);
+        assert_eq!(kept(110, None), [10, 20, 30, 10, 20, 110]);
     }
 }

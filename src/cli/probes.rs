@@ -8,7 +8,7 @@ use super::contents;
 use crate::audit::Probes;
 use crate::audit::finite::Finite;
 use crate::audit::ledger::{Change, Closing, Header, Scribe, sha256};
-use crate::audit::roundoff::RoundOff;
+use crate::audit::roundoff::{Reach, RoundOff};
 use crate::config::value::FieldValue as _;
 use crate::config::{AuditConfig, Config, MujocoConfig, RunConfig};
 use crate::train::TrainError;
@@ -113,10 +113,15 @@ pub fn probes(
         write_rows(dir, dataset)?;
     }
     if audit.reference_every > 0 {
-        let kept = saved.map(|saved| Ok::<_, TrainError>(saved.counters()?.round)).transpose()?;
+        let kept = saved.map(reach).transpose()?;
         all.roundoff = Some(RoundOff::to_file(audit.reference_every, &dir.file(rundir::ROUNDOFF), kept)?);
     }
     Ok(all)
+}
+
+/// How far a checkpoint reaches in the file of round-offs.
+pub fn reach(saved: &Saved) -> Result<Reach, TrainError> {
+    Ok(Reach { updates: saved.counters()?.round, fitting: saved.fitting()? })
 }
 
 /// Writes the checksums of all transitions.

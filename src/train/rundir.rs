@@ -153,17 +153,17 @@ impl RunDir {
         Ok(path)
     }
 
-    /// Replaces the checkpoint; with a number of updates it is also kept as that after so many.
-    pub fn save(&self, bytes: &[u8], keep: Option<u64>) -> Result<(), RunError> {
-        if let Some(updates) = keep {
+    /// Replaces the checkpoint; with updates and environment steps it is also kept as that after so many.
+    pub fn save(&self, bytes: &[u8], keep: Option<(u64, u64)>) -> Result<(), RunError> {
+        if let Some(at) = keep {
             self.folder(KEPT)?;
-            self.write(&format!("{KEPT}/{}", kept_name(updates)), bytes)?;
+            self.write(&format!("{KEPT}/{}", kept_name(at)), bytes)?;
         }
         self.write(CHECKPOINT, bytes)
     }
 
-    /// The last of the checkpoints that are kept, with its number of updates.
-    pub fn last_kept(&self) -> Result<Option<(u64, PathBuf)>, RunError> {
+    /// The last of the checkpoints that are kept, with its updates and environment steps.
+    pub fn last_kept(&self) -> Result<Option<((u64, u64), PathBuf)>, RunError> {
         let folder = self.file(KEPT);
         let entries = match fs::read_dir(&folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -172,7 +172,7 @@ impl RunDir {
         let mut last = None;
         for entry in entries {
             let path = entry.map_err(RunError::io(&folder, "read the directory"))?.path();
-            last = last.max(kept_update(&path).map(|updates| (updates, path)));
+            last = last.max(kept_at(&path).map(|at| (at, path)));
         }
         Ok(last)
     }
@@ -184,14 +184,19 @@ impl RunDir {
     }
 }
 
-/// The name of a checkpoint that was kept after so many updates.
-pub fn kept_name(updates: u64) -> String {
-    format!("update-{updates:010}.safetensors")
+/// The name of a checkpoint that was kept after so many updates and environment steps: not every step makes an update.
+pub fn kept_name((updates, env_steps): (u64, u64)) -> String {
+    match env_steps {
+        0 => format!("update-{updates:010}.safetensors"),
+        _ => format!("update-{updates:010}-step-{env_steps:010}.safetensors"),
+    }
 }
 
-/// The number of updates in such a name.
-pub fn kept_update(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_prefix("update-")?.strip_suffix(".safetensors")?.parse().ok()
+/// Updates and environment steps in such a name.
+pub fn kept_at(path: &Path) -> Option<(u64, u64)> {
+    let name = path.file_name()?.to_str()?.strip_prefix("update-")?.strip_suffix(".safetensors")?;
+    let (updates, env_steps) = name.split_once("-step-").unwrap_or((name, "0"));
+    Some((updates.parse().ok()?, env_steps.parse().ok()?))
 }
 
 /// An error if there is anything but `allowed` and what a run leaves that was killed before it began; the names of the
@@ -275,6 +280,14 @@ mod tests {
         drop(run);
         let run = RunDir::resume(&path).unwrap();
         assert_eq!(run.read(CONFIG).unwrap(), "[run]\n");
+    }
+
+    #[test]
+    fn kept_checkpoints_are_named_by_updates_and_steps() {
+        for at in [(0, 0), (40, 0), (40, 7), (1_300_000, 1_310_000)] {
+            assert_eq!(kept_at(Path::new(&kept_name(at))), Some(at));
+        }
+        assert_eq!(kept_at(Path::new("update-x.safetensors")), None);
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub struct State<'a> {
 impl State<'_> {
     /// Replaces the run's checkpoint, or leaves the old one whole; with `keep` there is one more that stays.
     pub fn save(&self, dir: &RunDir, keep: bool) -> Result<(), TrainError> {
-        Ok(dir.save(&self.to_bytes(), keep.then_some(self.counters.round))?)
+        Ok(dir.save(&self.to_bytes(), keep.then_some((self.counters.round, self.counters.env_step)))?)
     }
 
     /// The file in memory.
@@ -275,9 +275,10 @@ impl Saved {
             true => Some(Saved::open(dir.path())?),
             false => None,
         };
-        let round = saved.as_ref().map(|s| Ok::<_, TrainError>(s.counters()?.round)).transpose()?;
+        let at = |c: Counters| (c.round, c.env_step);
+        let last = saved.as_ref().map(|s| Ok::<_, TrainError>(at(s.counters()?))).transpose()?;
         match dir.last_kept()? {
-            Some((updates, path)) if round.is_none_or(|round| updates > round) => {
+            Some((kept, path)) if last.is_none_or(|last| kept > last) => {
                 let kept = Saved::open(&path)?;
                 dir.save(kept.reader.bytes(), None)?;
                 Ok(Some(kept))
@@ -366,6 +367,12 @@ impl Saved {
                 text.escape_debug(),
             ))
         })
+    }
+
+    /// Within the fitting of a model, how many were fitted before it and how far it is.
+    pub fn fitting(&self) -> Result<Option<(u64, u64)>, TrainError> {
+        let counters = self.counters()?;
+        Ok((self.reader.text("phase")? == Work::WORDS[1]).then_some((counters.phase, counters.fitted)))
     }
 
     /// Whether the online phase had begun.

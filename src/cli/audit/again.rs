@@ -100,14 +100,14 @@ impl Again {
             Some(saved) => saved.mark()?.unwrap_or_else(|| ledger.mark(0)),
             None => ledger.mark(0),
         };
-        let round = saved.map(|saved| Ok::<_, TrainError>(saved.counters()?.round)).transpose()?;
+        let reach = saved.map(probes::reach).transpose()?;
         let phases = ledger.phases_before(mark.records as usize);
         let records = Comparer::new(ledger, mark);
         let watcher = Watcher { records, run: run.into(), again: folder.path().into(), kept: Vec::new() };
         let mut probe = Probes { ledger: Some(Scribe::new(watcher, phases)), ..Probes::default() };
         if audit.reference_every > 0 {
             let path = dir.file(rundir::ROUNDOFF);
-            probe.roundoff = Some(RoundOff::to_file(audit.reference_every, &path, round)?);
+            probe.roundoff = Some(RoundOff::to_file(audit.reference_every, &path, reach)?);
         }
         probes::write_rows(&dir, &dataset)?;
         let (path, beside) = (folder.path(), Beside::Auto.holds());

@@ -140,11 +140,13 @@ fn checkpoint(
     found: &mut Findings,
 ) -> Result<Counters, TrainError> {
     let name = path.display();
-    // A kept one is named after its update.
-    let named = rundir::kept_update(path);
+    // A kept one is named after its update and step.
+    let named = rundir::kept_at(path);
     let counters = saved.counters()?;
-    if named.is_some_and(|named| named != counters.round) {
-        found.bad(format!("{name}: it is that of update {}", counters.round));
+    let (round, step) = (counters.round, counters.env_step);
+    if named.is_some_and(|named| named != (round, step)) {
+        let step = if step > 0 { format!(", step {step}") } else { String::new() };
+        found.bad(format!("{name}: it is that of update {round}{step}"));
     }
     if ledger::sha256(saved.config()?.as_bytes()) != ledger.header.config {
         found.bad(format!("{name}: its configuration is not that of the run"));

@@ -304,7 +304,7 @@ impl Verify {
         let computed = |name: &String| contents::content(name) == Content::Computed;
         for name in contents::files(&self.run)?.into_iter().filter(computed).filter(|n| !names.contains(n)) {
             let path = self.run.join(name);
-            let later = rundir::kept_update(&path).is_some_and(|update| update > last.round);
+            let later = rundir::kept_at(&path).is_some_and(|at| at > (last.round, last.env_step));
             match later && !again.complete() {
                 true => found
                     .good(format!("{}: later than the checkpoint: --resume goes on from it", path.display())),

@@ -149,7 +149,7 @@ impl Asked {
     }
 
     fn kept(&self, e: &Evaluation) -> PathBuf {
-        self.run.join(rundir::KEPT).join(rundir::kept_name(e.stamp.update))
+        self.run.join(rundir::KEPT).join(rundir::kept_name((e.stamp.update, e.stamp.env_step)))
     }
 
     /// Writes the policies that there are beside the recipe.
