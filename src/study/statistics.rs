@@ -2,7 +2,8 @@
 //!
 //! *Strata* hold one list per data set, with one value per seed. The estimators are those of rliable (Agarwal, Schwarzer,
 //! Castro, Courville, Bellemare 2021, arXiv:2108.13264), and held to its numbers in `tests/statistics.rs`; lists may be of
-//! unequal length here, which [`iqm`] and [`profile`] weigh by their lengths, all others equally. Values are finite; of none, an estimate is NaN.
+//! unequal length here, which [`iqm`] and [`profile`] weigh by their lengths, all others equally. Values are finite; of
+//! none, an estimate is NaN.
 //!
 //! Resample r draws its indices from (seed 0, [`Stream::Resample`], r): equal values have equal intervals, on every machine.
 
