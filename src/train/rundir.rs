@@ -162,8 +162,8 @@ impl RunDir {
         self.write(CHECKPOINT, bytes)
     }
 
-    /// The last of the checkpoints that are kept, with its updates and environment steps.
-    pub fn last_kept(&self) -> Result<Option<((u64, u64), PathBuf)>, RunError> {
+    /// The last of the checkpoints that are kept.
+    pub fn last_kept(&self) -> Result<Option<PathBuf>, RunError> {
         let folder = self.file(KEPT);
         let entries = match fs::read_dir(&folder) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -174,7 +174,7 @@ impl RunDir {
             let path = entry.map_err(RunError::io(&folder, "read the directory"))?.path();
             last = last.max(kept_at(&path).map(|at| (at, path)));
         }
-        Ok(last)
+        Ok(last.map(|(_, path)| path))
     }
 
     /// Text of one of its files.

@@ -278,7 +278,7 @@ impl Saved {
         let at = |c: Counters| (c.round, c.env_step);
         let last = saved.as_ref().map(|s| Ok::<_, TrainError>(at(s.counters()?))).transpose()?;
         match dir.last_kept()? {
-            Some((kept, path)) if last.is_none_or(|last| kept > last) => {
+            Some(path) if rundir::kept_at(&path) > last => {
                 let kept = Saved::open(&path)?;
                 dir.save(kept.reader.bytes(), None)?;
                 Ok(Some(kept))
