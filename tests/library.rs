@@ -17,8 +17,12 @@ struct Recorded {
 
 impl Recorded {
     fn new() -> Recorded {
+        Recorded::of(1000)
+    }
+
+    fn of(steps: usize) -> Recorded {
         let (mut s, mut a, mut r, mut ends) = (vec![], vec![], vec![], vec![]);
-        for step in 0..1000 {
+        for step in 0..steps {
             let [x, action] = [101, 103].map(|k| (step * 37 % k) as f32 / 51.0 - 1.0);
             s.extend([x, 1.0, -x]);
             a.push(action);
@@ -31,6 +35,25 @@ impl Recorded {
     fn arrays(&self) -> Arrays<'_> {
         Arrays { observations: &self.s, actions: &self.a, rewards: &self.r, ends: &self.ends }
     }
+}
+
+/// As D4RL's medium-expert data: more rows than the buffer has by default.
+#[test]
+fn a_buffer_has_room_for_all_that_it_begins_with() {
+    let (recorded, place) = (Recorded::of(2_000_001), tempfile::tempdir().expect("a directory"));
+    let [first, tuned, small] = ["first", "tuned", "small"].map(|name| place.path().join(name));
+    let options = ["td3.hidden=[4]", "offline.updates=1", "offline.batch=8"];
+    run(Trainer::new("td3_bc").arrays(recorded.arrays()).options(&options), &first);
+    let tune = |more: &[&str]| {
+        let options = [&["online.env_steps=5", "online.batch=8", "online.eval_episodes=0"], more].concat();
+        Trainer::fine_tune(&first, "plain").arrays(recorded.arrays()).env("toy").options(&options)
+    };
+    run(tune(&[]), &tuned);
+    let config = std::fs::read_to_string(tuned.join("config.toml")).expect("a configuration");
+    assert!(config.contains("\ncapacity = 2000005\n"), "{config}");
+    // What was asked for is kept, or refused.
+    let asked = error(tune(&["online.capacity=2000004"]).run(&small));
+    assert!(asked.contains("online.capacity: expected at least 2000005"), "{asked}");
 }
 
 fn error<T>(result: Result<T, impl std::fmt::Display>) -> String {

@@ -141,6 +141,7 @@ pub fn begin(
         None => effects::Stage::Offline,
     };
     effects::check(config, &dataset, stage)?;
+    let config = &from.with_room(config, &dataset)?;
     check_memory(config, from, &dataset)?;
     let config = &dataset.pin(config);
     drop(from.agent(config, &dataset)?);

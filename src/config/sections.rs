@@ -167,7 +167,7 @@ crate::config! {
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";
         run   carry:             bool          = true,       ..,           "fine-tuning from a run that has collected transitions begins with them; false: without";
         run   offline_rows:      OfflineRows   = OfflineRows::All, ..,     "offline transitions that the buffer begins with";
-        run   capacity:          usize         = 2_000_000,  1..=4_000_000_000,          "transitions that the buffer holds, offline ones included; with data it must exceed offline rows plus environment steps";
+        run   capacity:          usize         = 2_000_000,  1..=4_000_000_000,          "transitions that the buffer holds, offline ones included; with data at least those plus environment steps: more than the default where they are more";
         run   exploration:       Exploration   = Exploration::Sample, ..,  "how actions are chosen while collecting";
         run   exploration_noise: f64           = 0.03,       0.0..=1e3,        "standard deviation of exploration noise";
         run   exploration_clip:  f64           = 0.5,        0.0..=1e3,        "bound of exploration noise";

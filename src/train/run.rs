@@ -13,6 +13,7 @@ use super::annotation;
 use super::counters::Counters;
 use super::data::{Dataset, Recorded};
 use super::dataset_facts::write_dataset;
+use super::effects;
 use super::error::TrainError;
 use super::evaluations::read_evaluations;
 use super::held_out;
@@ -52,6 +53,26 @@ impl Sources {
     /// Whether the run goes online.
     pub fn goes_online(&self, config: &Config) -> bool {
         self.origin.is_some() || starts_online(config)
+    }
+
+    /// The configuration with room in the buffer for all that it will hold, unless the user has said how much there is.
+    pub fn with_room(&self, config: &Config, dataset: &Dataset) -> Result<Config, TrainError> {
+        let (mut config, options): (Config, OnlineConfig) = (config.clone(), config.section());
+        let asked = config.find_stated("online", "capacity").is_some_and(|s| effects::is_asked(&config, s));
+        if self.goes_online(&config) && !dataset.is_absent() && !asked {
+            let needed = self.first(&options, dataset)?.saturating_add(options.env_steps) as usize;
+            config.put(OnlineConfig { capacity: options.capacity.max(needed), ..options });
+        }
+        Ok(config)
+    }
+
+    /// How many transitions the buffer begins with: offline ones, and those that are carried on.
+    fn first(&self, options: &OnlineConfig, dataset: &Dataset) -> Result<u64, TrainError> {
+        let carried = match &self.origin {
+            Some(origin) if options.carry => origin.collected_rows()?,
+            _ => 0,
+        };
+        Ok(kept(dataset, options) as u64 + carried)
     }
 
     /// The phases of the run.
@@ -226,17 +247,12 @@ pub fn check(config: &Config, agent: &Agent, dataset: &Dataset, from: &Sources) 
     if dataset.is_absent() {
         return check_without_data(config, agent, &options);
     }
-    let carried = match &from.origin {
-        Some(origin) if options.carry => origin.collected_rows()?,
-        _ => 0,
-    };
-    check_capacity(dataset, &options, carried)
+    check_capacity(&options, from.first(&options, dataset)?)
 }
 
-/// An error if the buffer cannot hold the offline transitions, those that are carried on and all that are collected.
-/// Without data the oldest give way, as in any replay.
-fn check_capacity(dataset: &Dataset, options: &OnlineConfig, carried: u64) -> Result<(), TrainError> {
-    let kept = kept(dataset, options) as u64 + carried;
+/// An error if the buffer cannot hold the `kept` transitions that it begins with and all that are collected. Without data the
+/// oldest give way, as in any replay.
+fn check_capacity(options: &OnlineConfig, kept: u64) -> Result<(), TrainError> {
     let needed = kept.saturating_add(options.env_steps);
     if options.capacity as u64 >= needed {
         return Ok(());
