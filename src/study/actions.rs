@@ -8,7 +8,7 @@ use super::results::Results;
 use super::statistics as st;
 use crate::checkpoint::atomic::write_atomic;
 use crate::config::{Config, DataConfig, Exploration, ObservationScaling, OnlineConfig, RewardScaling};
-use crate::report::{Bar, Bars, Chart, Panels, Scatter};
+use crate::report::{Bar, Bars, Panels, Scatter};
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::data::Dataset;
@@ -243,7 +243,7 @@ impl Actions {
                 groups: vec![(POLICY, few(&self.policy, dim)), (MODEL, few(&self.model, dim))],
                 range: Some((-1.05, 1.05)),
             };
-            (title, Box::new(chart) as Box<dyn Chart>)
+            (title, figures::boxed(chart))
         };
         let (policy, model) = self.mean_errors();
         let about = format!(

@@ -118,7 +118,7 @@ struct Work<'a> {
     states: Vec<State>,
     running: Vec<Running>,
     peaks: Peaks,
-    /// kinds of which a cell has ended here, so that their peaks are whole
+    /// kinds of which a cell was done here, so that their peaks are whole
     shown: BTreeSet<(Kind, String)>,
     table: Table,
 }
@@ -243,7 +243,9 @@ impl Work<'_> {
                 state = State::Failed(failure);
             }
             self.table.ended(self.study, cell, &state, &bar);
-            self.shown.insert(key(cell));
+            if state == State::Done {
+                self.shown.insert(key(cell));
+            }
             self.states[index] = state;
         }
         Ok(())

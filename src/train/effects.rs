@@ -72,7 +72,7 @@ const BATCH: usize = 4;
 
 /// Whether the user asks for a value in this command. A file that an earlier run has written holds every value; those
 /// that nobody chose then, declared ones and those of the method's presets, are not asked for now.
-pub fn is_asked(config: &Config, stated: &Stated) -> bool {
+pub(super) fn is_asked(config: &Config, stated: &Stated) -> bool {
     match stated.by {
         By::Set | By::Argument => true,
         By::Preset => false,

@@ -24,7 +24,9 @@ pub enum Work {
 
 impl Work {
     /// Words of the kinds, as a checkpoint has them.
-    pub const WORDS: [&str; 3] = ["offline", "fit", Work::ONLINE];
+    pub const WORDS: [&str; 3] = ["offline", Work::FIT, Work::ONLINE];
+    /// The second.
+    pub const FIT: &str = "fit";
     /// The last of them.
     pub const ONLINE: &str = "online";
 
@@ -32,7 +34,7 @@ impl Work {
     pub fn word(self) -> &'static str {
         match self {
             Work::Offline => Work::WORDS[0],
-            Work::Fit(_) => Work::WORDS[1],
+            Work::Fit(_) => Work::FIT,
             Work::Online => Work::ONLINE,
         }
     }

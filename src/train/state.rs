@@ -372,7 +372,7 @@ impl Saved {
     /// Within the fitting of a model, how many were fitted before it and how far it is.
     pub fn fitting(&self) -> Result<Option<(u64, u64)>, TrainError> {
         let counters = self.counters()?;
-        Ok((self.reader.text("phase")? == Work::WORDS[1]).then_some((counters.phase, counters.fitted)))
+        Ok((self.reader.text("phase")? == Work::FIT).then_some((counters.phase, counters.fitted)))
     }
 
     /// Whether the online phase had begun.
