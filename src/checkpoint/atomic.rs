@@ -110,6 +110,18 @@ pub fn sweep_file(path: &Path) -> io::Result<()> {
     discard(&directory(path).join(temporary_name(path)?))
 }
 
+/// Removes a file, if it is there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    unless_gone(fs::remove_file(path))
+}
+
+fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
 /// Whether a file of this name is one that [`sweep`] removes.
 pub fn is_temporary(name: &OsStr) -> bool {
     let name = name.as_encoded_bytes();
@@ -131,25 +143,21 @@ fn directory(path: &Path) -> &Path {
 
 /// Removes a temporary file, unless the process that writes it lives.
 fn discard(temporary: &Path) -> io::Result<()> {
-    let gone = |result: io::Result<()>| match result {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    };
     match fs::symlink_metadata(temporary) {
         // Opening a FIFO would wait, and a link would lead away.
-        Ok(there) if !there.is_file() => return gone(fs::remove_file(temporary)),
+        Ok(there) if !there.is_file() => return remove(temporary),
         Ok(_) => {}
-        Err(e) => return gone(Err(e)),
+        Err(e) => return unless_gone(Err(e)),
     }
     let file = match File::open(temporary) {
         Ok(file) => file,
-        Err(e) => return gone(Err(e)),
+        Err(e) => return unless_gone(Err(e)),
     };
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process is writing it"))
         }
-        _ if is_at(&file, temporary) => gone(fs::remove_file(temporary)),
+        _ if is_at(&file, temporary) => remove(temporary),
         // Its writer has finished, and another has begun.
         _ => Ok(()),
     }

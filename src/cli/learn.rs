@@ -11,7 +11,7 @@ use indicatif::{HumanCount, HumanDuration};
 use super::probes::{close, probes};
 use super::{Common, notes, resume, say_notes, setup};
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
-use crate::study::cost::{self, Stage};
+use crate::study::cost::{self, Last};
 use crate::train::data::Dataset;
 use crate::train::effects;
 use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations};
@@ -280,8 +280,8 @@ fn learn(
     }
     say_notes(&dataset.facts);
     if !manner.quiet {
-        let stage = if online { Stage::Online { given: from.model.is_some() } } else { Stage::Offline };
-        announce(config, &dataset, stage, saved.is_some());
+        let last = if online { Last::Online { given: from.model.is_some() } } else { Last::Offline };
+        announce(config, &dataset, last, saved.is_some());
     }
     let on = if online { run.env } else { run.dataset };
     let mut probe = probes(config, dir, &dataset, saved)?;
@@ -297,7 +297,7 @@ fn learn(
 }
 
 /// One line on what is going to be done, and how long that takes here.
-fn announce(config: &Config, dataset: &Dataset, stage: Stage, again: bool) {
+fn announce(config: &Config, dataset: &Dataset, last: Last, again: bool) {
     let (run, facts): (RunConfig, _) = (config.section(), &dataset.facts);
     let data = match dataset.is_absent() {
         true => String::new(),
@@ -305,13 +305,13 @@ fn announce(config: &Config, dataset: &Dataset, stage: Stage, again: bool) {
     };
     let env = if run.env.is_empty() { "no environment".into() } else { run.env };
     let (offline, steps): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-    let (work, every) = match stage {
-        Stage::Offline => (format!("{} updates", HumanCount(offline.updates)), offline.eval_every),
-        Stage::Online { .. } => {
+    let (work, every) = match last {
+        Last::Offline => (format!("{} updates", HumanCount(offline.updates)), offline.eval_every),
+        Last::Online { .. } => {
             (format!("{} environment steps", HumanCount(steps.env_steps)), steps.eval_every)
         }
     };
-    let seconds = cost::seconds(config, stage, QUICK);
+    let seconds = cost::seconds(config, last, QUICK);
     // What stands against measuring stands against training, which says so itself.
     let time = match seconds {
         Ok(seconds) if seconds > 0.0 => {

@@ -12,7 +12,7 @@ use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::bench::{Acting, Round, Samples};
 use crate::train::extra;
-pub use crate::train::extra::Stage;
+pub use crate::train::extra::Last;
 use crate::train::plan::online_phase;
 
 /// Transitions that rounds are measured on: fewer are nearer to the cache than those of a real data set.
@@ -49,16 +49,16 @@ pub fn measure(graph: &Graph) -> Result<Vec<Cost>, TrainError> {
 }
 
 fn of(cell: &Cell) -> Result<Cost, TrainError> {
-    let stage = match cell.kind {
-        Kind::Offline | Kind::Model => Stage::Offline,
-        Kind::Finetune | Kind::Scratch => Stage::Online { given: cell.model.is_some() },
+    let last = match cell.kind {
+        Kind::Offline | Kind::Model => Last::Offline,
+        Kind::Finetune | Kind::Scratch => Last::Online { given: cell.model.is_some() },
     };
-    Ok(Cost { seconds: seconds(&cell.config, stage, SECONDS)?, bytes: bytes(&cell.config) })
+    Ok(Cost { seconds: seconds(&cell.config, last, SECONDS)?, bytes: bytes(&cell.config) })
 }
 
 /// Seconds, on the threads of this process, that the last stage of a run of this configuration will take here, from measurements of `each` seconds; 0
 /// without an environment. Models that are fitted before it and refreshes of a generator are counted at the rate of its rounds.
-pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainError> {
+pub fn seconds(config: &Config, last: Last, each: f64) -> Result<f64, TrainError> {
     let run: RunConfig = config.section();
     let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
     let Ok(spec) = env::spec(&run.env) else { return Ok(0.0) };
@@ -66,7 +66,7 @@ pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainErr
     let mut round = Round::new(config, dims, ROWS)?;
     let (drawing, computing) = round.measure(each);
     let update = drawing.median() + computing.call.median();
-    let beside = extra::flops(config, dims, stage)? as f64 / computing.flops.max(1) as f64;
+    let beside = extra::flops(config, dims, last)? as f64 / computing.flops.max(1) as f64;
     let beside = beside * computing.call.median();
     let action = Acting::new(config, dims)?.measure(each).call.median();
     let mut steps = Samples::default();
@@ -77,12 +77,12 @@ pub fn seconds(config: &Config, stage: Stage, each: f64) -> Result<f64, TrainErr
         count as f64 * episodes as f64 * EPISODE * step
     };
     Ok(beside
-        + match stage {
-            Stage::Offline => {
+        + match last {
+            Last::Offline => {
                 offline.updates as f64 * update
                     + evaluations(offline.eval_every, offline.updates, offline.eval_episodes)
             }
-            Stage::Online { .. } => {
+            Last::Online { .. } => {
                 let agent = Agent::outline(config, Dims { s: dims.0, a: dims.1, batch: 1 })?;
                 let before = if run.begin == Begin::Online { 0 } else { offline.updates };
                 let rounds = online_phase(config, &agent, before).rounds;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::graph::{Cell, Data, Graph, Kind, Resolve};
 use super::spec::Spec;
-use crate::checkpoint::atomic::{create_directories, is_temporary, write_atomic};
+use crate::checkpoint::atomic::{self, create_directories, is_temporary, write_atomic};
 use crate::config::{OfflineConfig, OnlineConfig};
 use crate::train::TrainError;
 use crate::train::lock;
@@ -250,10 +250,7 @@ impl Study {
                 create_directories(path.parent().unwrap_or(Path::new(".")))
                     .and_then(|()| write_atomic(&path, &text))
             }
-            None => match std::fs::remove_file(&path) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                done => done,
-            },
+            None => atomic::remove(&path),
         };
         done.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))
     }

@@ -11,7 +11,7 @@ use crate::nn::diffusion::Drawing;
 
 /// What a run does last, which takes its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Last {
     /// updates on data
     Offline,
     /// steps in an environment, whatever came before them
@@ -23,17 +23,17 @@ pub enum Stage {
 
 /// Useful floating-point operations of models that are fitted before the last stage and of the refreshes within it, for states of
 /// `s` and actions of `a` numbers.
-pub fn flops(config: &Config, (s, a): (usize, usize), stage: Stage) -> Result<u64, TrainError> {
+pub fn flops(config: &Config, (s, a): (usize, usize), last: Last) -> Result<u64, TrainError> {
     let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-    let batch = if stage == Stage::Offline { offline.batch } else { online.rows() };
+    let batch = if last == Last::Offline { offline.batch } else { online.rows() };
     let agent = Agent::outline(config, Dims { s, a, batch })?;
-    let tunes = stage != Stage::Offline && config.section::<RunConfig>().begin != Begin::Online;
+    let tunes = last != Last::Offline && config.section::<RunConfig>().begin != Begin::Online;
     let origin = if tunes { agent.learner.pretrain().len() } else { 0 };
-    let given = stage == Stage::Online { given: true };
+    let given = last == Last::Online { given: true };
     let flops = |trace: &Trace| Program::compile(trace, Select::ALL).flops();
     let fits = agent.pretraining().into_iter().skip(origin).filter(|(fit, _)| fit.given.is_none() || !given);
     let fits: u64 = fits.map(|(fit, trace)| fit.updates * flops(&trace)).sum();
-    let Some(generator) = agent.generator.as_ref().filter(|_| stage != Stage::Offline) else {
+    let Some(generator) = agent.generator.as_ref().filter(|_| last != Last::Offline) else {
         return Ok(fits);
     };
     let refreshes = Refreshes::new(generator.as_ref(), &online).before(online.env_steps);
@@ -55,24 +55,24 @@ mod tests {
     use super::*;
 
     /// `flops` of this text, for states of 11 and actions of 3 numbers.
-    fn beside(text: &str, stage: Stage) -> u64 {
+    fn beside(text: &str, last: Last) -> u64 {
         let config = super::super::sections::from_text("test", text).unwrap();
-        flops(&config, (11, 3), stage).unwrap()
+        flops(&config, (11, 3), last).unwrap()
     }
 
     #[test]
     fn models_and_refreshes_cost_as_often_as_they_come() {
-        let online = Stage::Online { given: false };
-        assert_eq!(beside("[run]\nalgo = \"iql\"", Stage::Offline), 0);
+        let online = Last::Online { given: false };
+        assert_eq!(beside("[run]\nalgo = \"iql\"", Last::Offline), 0);
         let spot = |n: u64| format!("[run]\nalgo = \"spot\"\n[spot]\nvae_updates = {n}");
-        let fit = beside(&spot(1), Stage::Offline);
+        let fit = beside(&spot(1), Last::Offline);
         assert!(fit > 0);
-        assert_eq!(beside(&spot(1000), Stage::Offline), 1000 * fit);
+        assert_eq!(beside(&spot(1000), Last::Offline), 1000 * fit);
         // Done by the run that is fine-tuned.
         assert_eq!(beside(&spot(1000), online), 0);
         let baq = "[run]\nalgo = \"iql\"\nadapt = \"baq\"\n[baq]\nmodel_updates = 7";
         assert!(beside(baq, online) > 0);
-        assert_eq!(beside(baq, Stage::Online { given: true }), 0);
+        assert_eq!(beside(baq, Last::Online { given: true }), 0);
         let cfdg = |steps: u64| {
             format!(
                 "[run]\nalgo = \"iql\"\ngenerator = \"cfdg\"\n[online]\nenv_steps = {steps}\n[cfdg]\nevery = 100"

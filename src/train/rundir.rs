@@ -140,10 +140,7 @@ impl RunDir {
     /// Removes one of its files, if it is there.
     pub fn remove(&self, name: &str) -> Result<(), RunError> {
         let path = self.file(name);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            done => done.map_err(RunError::io(&path, "remove the file")),
-        }
+        atomic::remove(&path).map_err(RunError::io(&path, "remove the file"))
     }
 
     /// Makes a directory in it.
