@@ -21,7 +21,7 @@ pub enum Stream {
     TrainReset = 4,
     /// resets of the evaluation environments; position = evaluation and episode
     EvalReset = 5,
-    /// resets and actions of `baq collect`; position = episode
+    /// actions of `baq collect`; position = environment step
     Collect = 6,
     /// directions of finite differences
     Check = 7,

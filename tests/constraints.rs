@@ -5,19 +5,24 @@ mod common;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Mutex;
 
 use baq::algo::{self, Dims, Phase};
 use baq::audit::gradcheck;
 use baq::autodiff::reference::{self, ReferenceStore};
 use baq::autodiff::{Clock, Effect, Item, Noise, Program, Select, Trace, Tracer, Workspace};
 use baq::config::{Config, DataConfig, RunConfig};
+use baq::env::{self, Env, EnvError, Spec, Step};
 use baq::nn::Acting;
 use baq::replay;
 use baq::replay::pools::ONLINE;
 use baq::rng::Stream;
 use baq::train::agent::Agent;
 use baq::train::batches::Batches;
-use baq::train::data::{self, Recorded};
+use baq::train::data::{self, Recorded, Scales};
+use baq::train::evaluate::Evaluator;
+use baq::train::metrics::{self, Stamp};
+use baq_datasets::scale::{ObservationScale, RewardScale};
 use baq_datasets::{synthetic, write};
 use common::{Learning, SMALL, agent, assert_same, bits, config, online, pools};
 use tempfile::TempDir;
@@ -372,6 +377,54 @@ fn emaq_acts_by_the_best_draw() {
     assert!(greedy > one && sample > one, "{greedy} and {sample} of eight, {one} of one");
 }
 
+/// A policy that acts with noise does so in every step and episode of an evaluation.
+#[test]
+fn fql_draws_in_every_step_of_an_evaluation() {
+    static SPEC: Spec = Spec::new("still", DIMS.s, DIMS.a, 5);
+    static SEEN: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
+    struct Still(usize);
+    impl Env for Still {
+        fn spec(&self) -> &Spec {
+            &SPEC
+        }
+        fn reset(&mut self, _: u64, _: u64, obs: &mut [f64]) {
+            self.0 = 0;
+            obs.fill(0.5);
+        }
+        fn step(&mut self, action: &[f32], _: &mut [f64]) -> Result<Step, EnvError> {
+            SEEN.lock().unwrap().push(action.iter().map(|x| x.to_bits()).collect());
+            self.0 += 1;
+            Ok(Step::new(0.0, false, self.0 == 5))
+        }
+        fn state(&self) -> Vec<f64> {
+            Vec::new()
+        }
+        fn set_state(&mut self, _: &[f64]) -> Result<(), EnvError> {
+            Ok(())
+        }
+    }
+    env::register(&SPEC, || Ok(Box::new(Still(0)))).unwrap();
+    let scales = Scales {
+        observation: ObservationScale::identity(DIMS.s),
+        reward: RewardScale::IDENTITY,
+        action: None,
+    };
+    for (algo, draws) in [("fql", true), ("td3", false)] {
+        SEEN.lock().unwrap().clear();
+        let mut agent = small(algo, &[]);
+        let mut evaluator = Evaluator::new(&agent, "still", 2, 1).unwrap();
+        for number in 0..2 {
+            let stamp = Stamp { phase: metrics::Phase::Online, update: 0, env_step: 0 };
+            evaluator.run(&mut agent.store, &scales, number, stamp).unwrap();
+        }
+        let mut seen = SEEN.lock().unwrap().clone();
+        seen.sort();
+        seen.dedup();
+        // 2 evaluations of 2 episodes of 5 steps.
+        assert_eq!(seen.len(), if draws { 20 } else { 1 }, "{algo}");
+    }
+}
+
 /// FQL's policy takes a fresh z whenever it acts, and stays inside the actions there are.
 #[test]
 fn fql_draws_whenever_it_acts() {
@@ -406,9 +459,9 @@ fn wsrl_shares_a_round_out() {
     assert_eq!(names(&[]), ["q", "q 2", "q 3", "q 4", "policy", "temperature"]);
     assert_eq!(names(&["wsrl.critic_steps=1"]), ["q", "policy", "temperature"]);
     let idle = names(&["wsrl.critic_steps=2", "wsrl.compat_idle_steps=true"]);
-    let turn = ["policy idle", "temperature idle"];
-    let expected = ["q", turn[0], turn[1], "q 2", turn[0], turn[1], "policy", "temperature", "q idle"];
-    assert_eq!(idle, expected);
+    let expected =
+        "q,policy idle,temperature idle,q 2,policy idle 2,temperature idle 2,policy,temperature,q idle";
+    assert_eq!(idle.join(","), expected);
 }
 
 /// The next action of a row is the action of the row after it in its episode, where the next state is that row's state.

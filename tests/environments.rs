@@ -278,6 +278,15 @@ fn a_wrong_recording_is_one_clear_line() {
     complain("did you mean \"hopper-v4\"");
     fs::write(&beside, r#"{"env": "Hopper-v4", "segments": 3}"#).unwrap();
     complain("holds 39 segments, its JSON says 3");
+    for (key, value) in [("segments", r#""3""#), ("frame_skip", "5.0")] {
+        fs::write(&beside, format!(r#"{{"env": "Hopper-v4", "{key}": {value}}}"#)).unwrap();
+        complain(&format!("key \"{key}\": expected a whole number, got {value}"));
+    }
+    // A file starts no program.
+    let started = folder.path().join("started");
+    fs::write(&beside, format!(r#"{{"env": "process:touch {}"}}"#, started.display())).unwrap();
+    complain("runs on no simulator");
+    assert!(!started.exists());
     fs::write(&beside, r#"{"env": "Walker2d-v4"}"#).unwrap();
     complain("segment.0.qpos has shape [6], expected [9]");
 }
@@ -394,8 +403,11 @@ fn a_simulation_that_blows_up_is_an_error_and_not_a_silent_restart() {
     let mut obs = vec![0.0; 17];
     run(env.as_mut(), 0, 20, &mut Vec::new());
     let good = env.state();
-    for _ in 0..2 {
-        let mut state = good.clone();
+    // In the first step of an episode the clock alone would not show it.
+    env.reset(3, 0, &mut obs);
+    let begun = env.state();
+    for start in [&good, &good, &begun] {
+        let mut state = start.clone();
         state[11] = 1e12; // a velocity beyond what MuJoCo accepts
         env.set_state(&state).unwrap();
         let error = env.step(&[0.0; 6], &mut obs).unwrap_err().to_string();

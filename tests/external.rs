@@ -194,16 +194,85 @@ fn programs_that_cannot_answer_are_ended() {
     let pid = place.join("pid");
     let closes =
         script(&place, "closes", &text.replace("'pid'", &format!("{:?}", pid.display().to_string())));
-    assert_eq!(
-        refused(&closes),
-        "expected an answer, its program closed its standard input or output and did not end; it was ended"
-    );
+    assert_eq!(refused(&closes), "expected an answer, its program gave none and did not end; it was ended");
     let process = Path::new("/proc").join(fs::read_to_string(pid).unwrap());
     assert!(!process.exists(), "it lives on");
     let bytes =
         r"import sys, time; sys.stdout.buffer.write(b'\xff\xfe\n'); sys.stdout.flush(); time.sleep(100000)";
     let said = refused(&script(&place, "bytes", bytes));
     assert!(said.starts_with("expected a line of JSON in UTF-8 with its sizes, got bytes"), "{said}");
+}
+
+/// Options of a small run.
+const SMALL: &str = "--set sac.hidden=[8] --set online.batch=8 --set online.random_steps=10 --set online.warmup_steps=10 \
+     --set online.eval_episodes=0 --set online.log_every=20 --set online.capacity=2000";
+
+/// A small run in a program.
+fn small(place: &Path, id: &str, out: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+    command.args("train --algo sac --quiet --threads 1 --env-steps 60".split_whitespace());
+    command.args(SMALL.split_whitespace()).args(["--out", out, "--env", id]).current_dir(place);
+    command
+}
+
+/// A program that dies in the middle of a run takes nothing with it.
+#[test]
+fn a_run_outlives_its_program() {
+    let place = folder("external-dies");
+    let marker = place.join("licence");
+    let lives = format!("resets != 9 or __import__('os').path.exists({marker:?})");
+    let step = format!("(steps, 0, 0, steps / 10) if {lives} else exit('no licence')");
+    let id = program(&place, "dies", "0.25", &step);
+    let start = |out: &str| small(&place, &id, out).output().unwrap();
+    let died = start("run");
+    let said = String::from_utf8_lossy(&died.stderr).into_owned();
+    assert_eq!(died.status.code(), Some(2), "{said}");
+    assert!(said.contains("no licence; the run is saved after 35 steps"), "{said}");
+    fs::write(&marker, "").unwrap();
+    let ran = baq(&place, "train --resume run");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(start("whole").status.success());
+    let read = |run: &str| fs::read_to_string(place.join(run).join("metrics.csv")).unwrap();
+    assert_eq!(read("whole"), read("run"));
+}
+
+/// A program that hangs is ended some time after a signal, and with a second Ctrl-C at once; what was learnt is kept.
+#[cfg(unix)]
+#[test]
+fn a_program_that_hangs_keeps_nobody_from_stopping() {
+    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+    let place = folder("external-hangs");
+    let pid = place.join("pid");
+    let hangs =
+        format!("open({pid:?}, 'w').write(str(__import__('os').getpid())), __import__('time').sleep(100000)");
+    let hangs = format!("({hangs}) if resets == 9 else (steps, 0, 0, steps / 10)");
+    let id = program(&place, "hangs", "0.25", &hangs);
+    for (out, signals, code) in
+        [("run", &[Signal::TERM][..], 3), ("pressed", &[Signal::INT, Signal::INT], 130)]
+    {
+        let _ = fs::remove_file(&pid);
+        let mut ran = small(&place, &id, out).spawn().unwrap();
+        let number = || fs::read_to_string(&pid).ok().and_then(|text| text.parse().ok());
+        while number().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        for signal in signals {
+            kill_process(Pid::from_child(&ran), *signal).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        assert_eq!(ran.wait().unwrap().code(), Some(code), "{out}");
+        // Whoever takes over orphans may not have looked at it yet.
+        let gone = || {
+            let state = fs::read_to_string(format!("/proc/{}/stat", number().unwrap()));
+            state.map_or(true, |state| state.contains(") Z "))
+        };
+        assert!(
+            gone() || test_kill_process(Pid::from_raw(number().unwrap()).unwrap()).is_err(),
+            "{out}: it lives on"
+        );
+    }
+    let saved = baq::train::state::Saved::open(&place.join("run")).unwrap().counters().unwrap();
+    assert_eq!(saved.env_step, 35);
 }
 
 #[test]

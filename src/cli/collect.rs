@@ -45,13 +45,15 @@ pub struct Collect {
 impl Collect {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
-        if let Some(Format::Npz | Format::Csv) = Format::of(&self.out) {
+        if self.out.extension().is_some() && Format::of(&self.out) != Some(Format::Hdf5) {
             return Err(TrainError::Input(format!(
                 "--out {}: expected a name for an HDF5 file, as in data.hdf5; `baq data convert` writes the others from it",
                 self.out.display()
             )));
         }
         new_file::check(&self.out)?;
+        // Before a program is started, which is ended with this one then.
+        let stop = Stop::on_signal()?;
         let mut policy = self.from.as_deref().map(Restored::open).transpose()?;
         let spec = match &policy {
             Some(p) => p.environment(self.env.as_deref())?,
@@ -65,7 +67,6 @@ impl Collect {
             _ => Behaviour::Random,
         };
         let seed = common.seed.unwrap_or(0);
-        let stop = Stop::on_signal()?;
         let quiet = self.quiet || common.json;
         let Some(columns) = collect(env.as_mut(), behaviour, self.steps, seed, &stop, quiet)? else {
             return Ok(self.interrupted(common));

@@ -120,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Bench(c) => c.run(cli.common),
         Command::Options(c) => c.run(cli.common),
     });
+    crate::env::process::close();
     match outcome {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::CheckFailed) => ExitCode::from(1),

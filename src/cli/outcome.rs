@@ -4,6 +4,7 @@ use baq_kernels::{Isa, Numerics};
 use clap::Args;
 
 use crate::audit::Error;
+use crate::env::EnvError;
 use crate::train::TrainError;
 
 /// Options of every subcommand.
@@ -56,7 +57,10 @@ pub type Outcome = Result<Verdict, TrainError>;
 pub fn exit_code(e: &TrainError) -> u8 {
     let diverged = matches!(
         e,
-        TrainError::Diverged { .. } | TrainError::Priority(_) | TrainError::Audit(Error::NotFinite(_))
+        TrainError::Diverged { .. }
+            | TrainError::Priority(_)
+            | TrainError::Audit(Error::NotFinite(_))
+            | TrainError::Env(EnvError::Unstable { .. })
     );
     match e {
         TrainError::Interrupted(_) => 3,

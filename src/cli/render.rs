@@ -17,7 +17,7 @@ use crate::train::rundir::RunError;
 
 /// Draw an episode of a trained policy: an animated GIF, or a strip of pictures as PNG
 ///
-/// Needs no display. Episodes are those of `baq evaluate` with the same seed. The film plays as fast as the task is.
+/// Needs no display. Episodes are those of `baq evaluate` with the same seed (of policies that act with noise, as FQL and EMaQ: with other noise). The film plays as fast as the task is.
 #[derive(Debug, Args)]
 pub struct Render {
     /// run directory, checkpoint or policy file

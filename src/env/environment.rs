@@ -119,7 +119,7 @@ pub trait Env: Send {
     fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]);
 
     /// Applies an action `[A]` and writes the next observation `[S]`. Components beyond [-1, 1]
-    /// act like the bound; only the `v2` tasks also charge them like it.
+    /// act like the bound; `toy`, the `v2` tasks and other programs also charge them like it.
     ///
     /// # Errors
     /// [`EnvError::Action`] for a component that is not finite: nothing has happened then.

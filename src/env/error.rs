@@ -40,7 +40,9 @@ pub enum EnvError {
         value: f64,
     },
     /// The simulation left the range that MuJoCo can represent.
-    #[error("the simulation became unstable at time {time:.3} s ({warning})")]
+    #[error(
+        "the simulation became unstable at time {time:.3} s ({warning}); other actions, as of another --seed, may not do this"
+    )]
     Unstable {
         /// simulated seconds since the reset
         time: f64,

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde::{Serialize, Serializer};
 
-use super::{EnvError, Needs, Simulated, Spec, make, mujoco, spec};
+use super::{EnvError, Needs, Simulated, Spec, make, mujoco, process, spec};
 
 /// Largest absolute difference that still counts as agreement.
 pub const TOLERANCE: f64 = 1e-9;
@@ -253,13 +253,15 @@ impl Recording {
         let id = json["env"].as_str().ok_or_else(|| {
             wrong(&beside, "key \"env\" is missing, expected an id such as \"Hopper-v4\"".into())
         })?;
-        let spec = spec(id)?;
-        let Needs::MuJoCo { nq, nv } = spec.needs else {
-            return Err(wrong(
-                &beside,
-                format!("{} runs on no simulator, so nothing is recorded of it", spec.id),
-            ));
+        let refuse = |id: &str| {
+            Err(wrong(&beside, format!("{id} runs on no simulator here, so nothing is recorded of it")))
         };
+        // A file of data starts no program.
+        if process::is_external(id) {
+            return refuse(id);
+        }
+        let spec = spec(id)?;
+        let Needs::MuJoCo { nq, nv } = spec.needs else { return refuse(spec.id) };
 
         // Segments by number; a gap shows as a missing key of the segment that should be there.
         let mut numbers = BTreeSet::new();
@@ -275,7 +277,8 @@ impl Recording {
         if count == 0 {
             return Err(wrong(&file, "holds no tensor segment.0.*".into()));
         }
-        if let Some(stated) = json["segments"].as_u64()
+        let whole = |key: &str| stated(&beside, &json, key, "a whole number", serde_json::Value::as_u64);
+        if let Some(stated) = whole("segments")?
             && stated != count as u64
         {
             let problem = format!("holds {count} segments, its JSON says {stated}");
@@ -286,10 +289,27 @@ impl Recording {
         Ok(Recording {
             file,
             env: spec,
-            mujoco: json["mujoco"].as_str().map(str::to_string),
-            frame_skip: json["frame_skip"].as_u64(),
+            mujoco: stated(&beside, &json, "mujoco", "a text", |v| v.as_str().map(str::to_string))?,
+            frame_skip: whole("frame_skip")?,
             segments,
         })
+    }
+}
+
+/// What the JSON may state under a key.
+fn stated<T>(
+    file: &Path,
+    json: &serde_json::Value,
+    key: &str,
+    expected: &str,
+    read: impl Fn(&serde_json::Value) -> Option<T>,
+) -> Result<Option<T>, EnvError> {
+    match &json[key] {
+        serde_json::Value::Null => Ok(None),
+        value => match read(value) {
+            Some(stated) => Ok(Some(stated)),
+            None => Err(wrong(file, format!("key {key:?}: expected {expected}, got {value}"))),
+        },
     }
 }
 

@@ -2,7 +2,7 @@
 //! library adds its own with [`register`].
 //!
 //! An id is `task-version`, as `hopper-v4`, or `scheme:task-version` for environments that follow somebody else's
-//! definition to the letter; the scheme is part of the id. Case does not matter. The schemes `gym:` and `process:` lead to
+//! definition to the letter; the scheme is part of the id. Case does not matter. The schemes `gym:` and `process:`, in small letters, lead to
 //! [other programs](super::process), whose tasks nobody lists here.
 
 use std::sync::{PoisonError, RwLock};

@@ -97,7 +97,7 @@ impl Play {
     }
 
     /// Plays it by the greedy policy to its end, but for no more than `most` steps; `look` sees the start and what
-    /// comes of every step.
+    /// comes of every step. The evaluation's own episode, unless the policy acts with noise, which it draws anew.
     pub fn run(
         &self,
         env: &mut dyn Env,
@@ -116,7 +116,7 @@ impl Play {
         look(env, played);
         while played.steps < most {
             policy.scales.state(&observation, &mut state);
-            let action = actor.act(&mut policy.agent.store, &state, seed, 0);
+            let action = actor.act(&mut policy.agent.store, &state, seed, played.steps);
             let step = env.step(map.apply(action, &mut room), &mut observation)?;
             played = Played {
                 steps: played.steps + 1,
@@ -173,11 +173,14 @@ impl Evaluator {
         let seed = self.seed;
         for_each_unflushed(&mut self.lanes, &|i, lane| lane.begin(seed, number * n as u64 + i as u64));
         let map = self.lanes.first().map(|lane| ActionMap::new(scales.action.as_ref(), lane.env.as_ref()));
+        // Where noise stands, for policies that act with some.
+        let mut position = number << 32;
         while self.lanes.iter().any(|lane| lane.running) {
             for (lane, state) in self.lanes.iter().zip(self.states.chunks_exact_mut(s_dim)) {
                 scales.state(&lane.observation, state);
             }
-            let actions = self.actor.act(store, &self.states, seed, 0);
+            let actions = self.actor.act(store, &self.states, seed, position);
+            position += 1;
             for_each_unflushed(&mut self.lanes, &|i, lane| {
                 lane.step(&actions[i * a_dim..(i + 1) * a_dim], map.as_ref());
             });

@@ -114,6 +114,11 @@ impl Interaction {
         (self.env.state(), self.observation.clone())
     }
 
+    /// Whether an episode is under way from which a saved run can go on; not after a reset that failed.
+    pub fn is_whole(&self) -> bool {
+        self.observation.iter().all(|x| x.is_finite())
+    }
+
     /// Rounds that are still to be made for the last step.
     pub fn due(&self) -> u64 {
         self.due.rounds()

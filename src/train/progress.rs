@@ -3,17 +3,24 @@
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[cfg(unix)]
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::{flag, low_level};
 
 use super::counters::Counters;
 use super::error::TrainError;
 use super::metrics::Evaluation;
+use crate::env::process;
+
+/// Time that programs have to answer once a signal has come, and between two looks at them.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// A flag that a signal raises, or a place at which to stop. The training loops look at it after every round, save and
 /// return.
@@ -33,10 +40,13 @@ impl Stop {
     pub fn on_signal() -> Result<Stop, TrainError> {
         let stop = Stop::default();
         let listen = || -> std::io::Result<()> {
-            let pressed = Arc::new(AtomicBool::new(false));
-            // In this order: the first Ctrl-C finds the flag down.
-            flag::register_conditional_shutdown(SIGINT, 130, pressed.clone())?;
-            flag::register(SIGINT, pressed)?;
+            let mut presses = Signals::new([SIGINT])?;
+            thread::spawn(move || {
+                if presses.forever().nth(1).is_some() {
+                    process::end_all();
+                    low_level::exit(130);
+                }
+            });
             for signal in [SIGINT, SIGTERM] {
                 flag::register(signal, stop.signal.clone())?;
             }
@@ -49,6 +59,16 @@ impl Stop {
             Ok(())
         };
         listen().map_err(|e| TrainError::Input(format!("cannot listen for signals: {e}")))?;
+        let asked = stop.clone();
+        // An environment in a program that hangs keeps nobody from stopping.
+        thread::spawn(move || {
+            loop {
+                thread::sleep(LOOK);
+                if asked.requested() {
+                    process::end_silent(PATIENCE);
+                }
+            }
+        });
         Ok(stop)
     }
 

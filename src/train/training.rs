@@ -41,6 +41,7 @@ use crate::audit::ledger::Mark;
 use crate::audit::{MODEL, OFFLINE, ONLINE, Recorder};
 use crate::autodiff::{Clock, Flow, Metric, Noise, Pass};
 use crate::config::{AuditConfig, BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::env::EnvError;
 use crate::replay::pools::{OFFLINE as OFFLINE_POOL, ONLINE as ONLINE_POOL};
 use crate::replay::stats::Summary;
 use crate::replay::{Pools, Recipe};
@@ -632,10 +633,25 @@ impl<'a> Training<'a> {
         }
         let mut ended = self.over();
         while ended.is_none() {
-            // Networks that have diverged choose actions that no environment takes.
-            self.advance().or_else(|e| {
-                self.examine(&desk.watch).and(Err(desk.watch.priority(e, self.counters.round)))
-            })?;
+            if let Err(e) = self.advance() {
+                // Networks that have diverged choose actions that no environment takes.
+                self.examine(&desk.watch)?;
+                let TrainError::Env(EnvError::Program { .. }) = e else {
+                    return Err(desk.watch.priority(e, self.counters.round));
+                };
+                if !self.is_whole() {
+                    return Err(e);
+                }
+                // The step that failed has left no trace.
+                self.save(desk, probe, false)?;
+                if stop.requested() {
+                    return Ok(Ended::Interrupted);
+                }
+                let at = self.counters.env_step;
+                return Err(TrainError::Input(format!(
+                    "{e}; the run is saved after {at} steps: mend the program and go on with --resume"
+                )));
+            }
             let fits = matches!(self.work, Work::Fit(_));
             // A model has no place at which others would stop.
             let enough = |c: &Counters| if fits { stop.requested() } else { stop.reached(c) };
@@ -667,6 +683,11 @@ impl<'a> Training<'a> {
         Ok(ended.expect("invariant: the loop ends when the phase has ended"))
     }
 
+    /// Whether a checkpoint would lead on.
+    fn is_whole(&self) -> bool {
+        self.interaction.as_ref().is_none_or(Interaction::is_whole)
+    }
+
     /// An error if metrics show divergence.
     fn check(&self, watch: &Watch, values: &[(&'static Metric, f64)]) -> Result<(), TrainError> {
         match self.work {
@@ -684,7 +705,8 @@ impl<'a> Training<'a> {
     ) -> Result<(), TrainError> {
         let done = self.done();
         let evaluates = self.periods.evaluates(done) || self.over().is_some();
-        let saves = self.periods.saves(done) || last;
+        // After a reset that failed, the step that comes says so.
+        let saves = (self.periods.saves(done) || last) && self.is_whole();
         if saves || evaluates {
             self.examine(&desk.watch)?;
         }

@@ -111,7 +111,9 @@ impl Surroundings {
                 .arg("--dest")
                 .arg(at)
                 .arg("--requirement")
-                .arg(&wish),
+                .arg(&wish)
+                // Python would run a module of this name in the working directory.
+                .current_dir(at),
             self.patience.1,
         )
         .map_err(|e| started("pip", e))?;
@@ -124,7 +126,7 @@ impl Surroundings {
             .ok_or("and pip said it downloaded MuJoCo but left no wheel")?;
         let unpacked = at.join("unpacked");
         let zip = run(
-            Command::new(python).args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked),
+            Command::new(python).args(["-m", "zipfile", "-e"]).arg(&file).arg(&unpacked).current_dir(at),
             self.patience.1,
         )
         .map_err(|e| broken("starting python3 -m zipfile", e))?;

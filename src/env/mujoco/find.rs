@@ -114,7 +114,9 @@ impl Surroundings {
 
     /// The library inside the `mujoco` package of the first Python that has one; an error for one that does not answer.
     pub fn in_python(&self) -> Result<Option<PathBuf>, String> {
-        let program = "import importlib.util as u; s = u.find_spec('mujoco'); \
+        // The working directory is no place for packages.
+        let program = "import sys; sys.path = [p for p in sys.path if p]; \
+                       import importlib.util as u; s = u.find_spec('mujoco'); \
                        print(list(s.submodule_search_locations)[0] if s else '')";
         for python in &self.python {
             let output = match run(Command::new(python).args(["-c", program]), self.patience.0) {

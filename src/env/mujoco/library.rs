@@ -49,6 +49,8 @@ impl MuJoCo {
     }
 
     fn open(path: &Path, origin: Origin) -> Result<MuJoCo, String> {
+        // A name without a slash would be looked for elsewhere than it is read here.
+        let path = &std::path::absolute(path).map_err(|e| format!("it cannot be read ({e})"))?;
         elf::check(path)?;
         let sha256 = fetch::sha256(path).map_err(|e| format!("it cannot be read ({e})"))?;
         let api = Api::open(path)?;

@@ -151,16 +151,20 @@ impl Sim {
     /// `count` simulation steps under a constant control `[nu]`.
     ///
     /// # Errors
-    /// MuJoCo answers numbers beyond its limits by silently starting over; the clock shows it.
+    /// MuJoCo answers numbers beyond its limits by starting over; the clock shows it, and in an episode's first
+    /// step its warning alone.
     pub fn step(&mut self, control: &[f64], count: usize) -> Result<(), EnvError> {
         let expected = self.now[0] + count as f64 * self.timestep;
+        let _ = ffi::take_warning();
         self.advance(control, count);
         self.look();
+        let warning = ffi::take_warning();
         let drift = (self.now[0] - expected).abs();
-        if drift < 0.5 * self.timestep && self.now[1..].iter().all(|x| x.is_finite()) {
+        let began_anew = drift >= 0.5 * self.timestep || warning.contains("unstable");
+        if !began_anew && self.now[1..].iter().all(|x| x.is_finite()) {
             return Ok(());
         }
-        Err(EnvError::Unstable { time: expected, warning: ffi::take_warning() })
+        Err(EnvError::Unstable { time: expected, warning })
     }
 
     /// The same without looking at what came of it.

@@ -9,7 +9,7 @@ use super::running::Running;
 use crate::env::mujoco::command::last_line;
 use crate::env::{EnvError, Step};
 
-/// Longest text of an error that is read.
+/// Longest text of an error that is read, and most of the end of what stands on standard error.
 const LONGEST: u32 = 1 << 16;
 
 /// A running program.
@@ -28,7 +28,8 @@ pub(super) struct Child {
 
 /// Python with the script for a task of Gymnasium.
 pub(super) fn gymnasium(task: &str) -> Command {
-    let python = std::env::var("BAQ_PYTHON").unwrap_or_else(|_| "python3".into());
+    let python = std::env::var_os("BAQ_PYTHON").filter(|python| !python.is_empty());
+    let python = python.unwrap_or_else(|| "python3".into());
     let mut command = Command::new(python);
     command.args(["-c", include_str!("gymnasium_tasks.py"), task]);
     command
@@ -72,7 +73,9 @@ impl Child {
 
     fn hello(&mut self) -> Result<Sizes, EnvError> {
         let mut line = Vec::new();
+        self.running.awaits(true);
         let read = (&mut self.answers).take(hello::LONGEST as u64 + 1).read_until(b'\n', &mut line);
+        self.running.awaits(false);
         if read.is_err() || line.is_empty() {
             return Err(self.gone());
         }
@@ -143,7 +146,16 @@ impl Child {
 
     fn read(&mut self, bytes: usize) -> Result<(), EnvError> {
         self.buffer.resize(bytes, 0);
-        match self.answers.read_exact(&mut self.buffer) {
+        // What has come already is not awaited.
+        let awaits = self.answers.buffer().len() < bytes;
+        if awaits {
+            self.running.awaits(true);
+        }
+        let read = self.answers.read_exact(&mut self.buffer);
+        if awaits {
+            self.running.awaits(false);
+        }
+        match read {
             Ok(()) => Ok(()),
             Err(_) => Err(self.gone()),
         }
@@ -154,17 +166,24 @@ impl Child {
         self.requests = None;
         let how = match self.running.farewell() {
             Ok(Some(status)) => format!("its program ended ({status})"),
-            Ok(None) => {
-                "expected an answer, its program closed its standard input or output and did not end; it was ended"
-                    .to_string()
-            }
+            Ok(None) => "expected an answer, its program gave none and did not end; it was ended".to_string(),
             Err(e) => format!("its program does not answer ({e})"),
         };
         let mut said = Vec::new();
-        let read = self.said.seek(SeekFrom::Start(0)).and_then(|_| self.said.read_to_end(&mut said));
+        let from = self.said.metadata().map_or(0, |m| m.len()).saturating_sub(u64::from(LONGEST));
+        let read = self.said.seek(SeekFrom::Start(from)).and_then(|_| self.said.read_to_end(&mut said));
         match read {
             Ok(1..) => failed(&self.id, format!("{how}: {}", shortened(&last_line(&said)))),
             _ => failed(&self.id, how),
+        }
+    }
+}
+
+impl Drop for Child {
+    /// The end of its input is its farewell.
+    fn drop(&mut self) {
+        if self.requests.take().is_some() {
+            let _ = self.running.farewell();
         }
     }
 }

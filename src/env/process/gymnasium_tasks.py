@@ -132,10 +132,13 @@ while True:
     if not op:
         break
     (number,) = struct.unpack("<I", requests.read(4))
-    try:
-        if op == b"C":
+    if op == b"C":  # is never answered
+        try:
             environments.pop(number).close()
-            continue
+        except Exception:
+            pass
+        continue
+    try:
         if op == b"R":
             (seed,) = struct.unpack("<Q", requests.read(8))
             if number not in environments:

@@ -40,6 +40,8 @@ mod child;
 mod hello;
 mod running;
 
+pub(crate) use self::running::{end_all, end_silent};
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -106,9 +108,17 @@ fn start(id: &str) -> Result<Child, EnvError> {
     Child::start(id, command)
 }
 
+/// Programs by the ids that they were asked for by.
+static PROGRAMS: Mutex<BTreeMap<String, Program>> = Mutex::new(BTreeMap::new());
+
+/// Lets programs end that no environment needs any more; one that does not within two seconds is ended.
+pub(crate) fn close() {
+    let programs = std::mem::take(&mut *PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner));
+    drop(programs);
+}
+
 /// Looks at the program behind an id, which is started when it is asked for first.
 fn look<T>(id: &str, at: impl FnOnce(&mut Program) -> Result<T, EnvError>) -> Result<T, EnvError> {
-    static PROGRAMS: Mutex<BTreeMap<String, Program>> = Mutex::new(BTreeMap::new());
     let mut known = PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(program) = known.get_mut(id) {
         return at(program);
@@ -185,8 +195,10 @@ impl Process {
 
     fn act(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
         self.actions.extend(action);
-        let mut step = lock(&self.child).step(self.number, action, obs)?;
-        self.check(obs, step.reward)?;
+        let answer = lock(&self.child).step(self.number, action, obs);
+        let answer = answer.and_then(|step| self.check(obs, step.reward).map(|()| step));
+        // A step that failed has not been made.
+        let mut step = answer.inspect_err(|_| self.actions.truncate(self.actions.len() - action.len()))?;
         step.truncated |= self.steps() >= self.spec.max_episode_steps;
         Ok(step)
     }
@@ -227,6 +239,10 @@ impl Env for Process {
     fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]) {
         assert_eq!(obs.len(), self.spec.obs_dim, "invariant: an observation has S numbers");
         self.broken = self.begin(reset_seed(seed, episode), obs).err();
+        if self.broken.is_some() {
+            // No episode has begun.
+            obs.fill(f64::NAN);
+        }
     }
 
     fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {

@@ -1,16 +1,60 @@
 //! A program at work, and how it ends.
 
+use std::collections::BTreeMap;
 use std::io;
 #[cfg(unix)]
 use std::os::unix::process::CommandExt as _;
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two looks at a program that is to end.
 const NAP: Duration = Duration::from_millis(5);
 /// Naps in which a program may end by itself once its input has ended: two seconds.
 const FAREWELL: u32 = 400;
+
+/// A program that was started and whose end nobody has seen, so that no other process can have its number.
+#[derive(Default)]
+struct Living {
+    /// since when an answer is awaited
+    awaited: Option<Instant>,
+    /// it was ended because none came
+    silent: bool,
+}
+
+/// By their numbers.
+static LIVING: Mutex<BTreeMap<u32, Living>> = Mutex::new(BTreeMap::new());
+
+fn living() -> MutexGuard<'static, BTreeMap<u32, Living>> {
+    LIVING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends all programs at once, from whatever thread, with all that they have started.
+pub(crate) fn end_all() {
+    living().keys().for_each(|id| kill_group(*id));
+}
+
+/// Ends those that have not answered for so long.
+pub(crate) fn end_silent(patience: Duration) {
+    for (id, program) in living().iter_mut() {
+        if program.awaited.is_some_and(|since| since.elapsed() >= patience) {
+            program.silent = true;
+            kill_group(*id);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn kill_group(id: u32) {
+    if let Some(id) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) {
+        // One that has ended by itself is no failure.
+        let _ = rustix::process::kill_process_group(id, rustix::process::Signal::KILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn kill_group(_: u32) {}
 
 /// A program, which ends with this value.
 pub(super) struct Running(process::Child);
@@ -22,18 +66,29 @@ impl Running {
         #[cfg(unix)]
         command.process_group(0);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        living().insert(process.id(), Living::default());
         let requests = process.stdin.take().expect("invariant: it is piped");
         let answers = process.stdout.take().expect("invariant: it is piped");
         Ok((Running(process), requests, answers))
     }
 
-    /// How it ended. One that lives on some time after its input has ended is ended; `None` then.
+    /// Notes whether an answer is awaited from now on.
+    pub(super) fn awaits(&self, answer: bool) {
+        if let Some(program) = living().get_mut(&self.0.id()) {
+            program.awaited = answer.then(Instant::now);
+        }
+    }
+
+    /// How it ended. One that lives on some time after its input has ended is ended; `None` then, and if it was ended
+    /// because it did not answer.
     pub(super) fn farewell(&mut self) -> io::Result<Option<ExitStatus>> {
         for _ in 0..FAREWELL {
-            let ended = self.0.try_wait()?;
-            if ended.is_some() {
-                return Ok(ended);
+            let mut living = living();
+            if let Some(ended) = self.0.try_wait()? {
+                let silent = living.remove(&self.0.id()).is_some_and(|program| program.silent);
+                return Ok((!silent).then_some(ended));
             }
+            drop(living);
             thread::sleep(NAP);
         }
         self.kill();
@@ -42,16 +97,14 @@ impl Running {
 
     /// Ends it with all that it has started, unless it has ended.
     fn kill(&mut self) {
+        let mut living = living();
         // Not waited for yet, so that no other process can have its number.
         if let Ok(None) = self.0.try_wait() {
-            #[cfg(unix)]
-            let _ = rustix::process::kill_process_group(
-                rustix::process::Pid::from_child(&self.0),
-                rustix::process::Signal::KILL,
-            );
+            kill_group(self.0.id());
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
+        living.remove(&self.0.id());
     }
 }
 
