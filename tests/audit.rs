@@ -503,6 +503,11 @@ fn two_runs_part_at_an_operation() {
     // Another seed: other parameters from the beginning.
     place.succeed(&format!("train --out d --updates 60 --seed 3 {SMALL}"));
     place.baq("audit diff a d").says(1, &["seeds differ: 0 and 3", "the batches are drawn differently"]);
+    // What is computed is the same, what is written is not.
+    place.succeed(&format!("train --out f --updates 60 {SMALL} --set offline.checkpoint_every=7"));
+    place
+        .baq("audit diff a f")
+        .says(0, &["files differ: ", "config.toml", "all updates are equal; other records that differ: 1"]);
     // A unit that the portable kernels never have: what another one computes would not be that run.
     place.copy("d", "e");
     let ledger = std::fs::read(place.path("d/ledger.bin")).unwrap();
@@ -544,7 +549,31 @@ fn rounds_repeated_in_f64_stay_close() {
     assert_eq!(count, 3 * (19 + 3));
     // What is computed beside the run changes nothing in it.
     place.succeed(&format!("train --out plain --updates 60 {SMALL}"));
-    place.baq("audit diff run plain").says(0, &["equal: 182 records"]);
+    place.baq("audit diff run plain").says(0, &["all updates are equal", "files differ", "roundoff.csv"]);
+}
+
+/// Critics that take several steps in a round are compared after each, and so are steps on zeros.
+#[test]
+fn every_step_of_a_round_is_compared() {
+    let place = Place::new();
+    let nets =
+        "--quiet --threads 1 --set cql.policy_hidden=[8] --set cql.critic_hidden=[8] --set cql.samples=2";
+    place.succeed(&format!(
+        "train --algo wsrl --data toy.hdf5 --env toy --updates 10 --set offline.eval_episodes=0 {nets} --out base"
+    ));
+    place.succeed(&format!(
+        "finetune --from base --adapt plain --env-steps 60 --set online.warmup_steps=20 --set online.eval_episodes=0 \
+         --set online.batch=32 --set wsrl.compat_idle_steps=true --probe reference:every=10 --quiet --threads 1 --out run"
+    ));
+    let text = std::fs::read_to_string(place.path("run/roundoff.csv")).unwrap();
+    for name in ["q", "q 4", "policy idle", "policy idle 4", "policy"] {
+        let mine = text.lines().filter(|line| line.split(',').nth(2) == Some(name));
+        let errors: Vec<f64> = mine.map(|line| line.split(',').nth(5).unwrap().parse().unwrap()).collect();
+        assert!(errors.len() > 8 && errors.iter().all(|error| *error < 1e-4), "{name}: {errors:?}");
+    }
+    place
+        .succeed("audit step run --update 40 --export step.safetensors")
+        .says(0, &["loss/policy idle 3", "loss/q 4"]);
 }
 
 /// Numbers of a tensor of a safetensors file.

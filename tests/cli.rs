@@ -654,6 +654,23 @@ fn traces_that_differ_fail_the_audit() {
         .collect();
     assert_eq!(beyond.len(), 1, "{beyond:?}");
     assert_eq!((&beyond[0]["tensor"], &beyond[0]["update"]), (&"v.layer1.weight".into(), &10.into()));
+    // Nothing that could be compared is no agreement.
+    let file = trace(
+        &place,
+        "renamed.safetensors",
+        &|t| {
+            *t = std::mem::take(t)
+                .into_iter()
+                .map(|(key, tensor)| match key.strip_prefix("after.") {
+                    Some(rest) => (format!("after.0{rest}"), tensor),
+                    None => (key, tensor),
+                })
+                .collect();
+        },
+        &|j| j["logs"] = Value::Null,
+    );
+    let ran = place.line(&format!("audit trace {file}"));
+    assert!(ran.code == Some(2) && ran.err.contains("after.0"), "{ran}");
     // A logged loss.
     let file = trace(&place, "loss.safetensors", none, &|j| j["logs"][4]["q_loss"] = 0.5.into());
     let ran = place.line(&format!("audit trace {file}"));

@@ -487,6 +487,7 @@ fn constraints_and_flows() {
     every_loss("fql", "plain", &["fql.normalise=true", "fql.aggregate=min"]);
     every_loss("famo2o", "plain", &["famo2o.compat_weight=true"]);
     every_loss("wsrl", "plain", &["wsrl.compat_shared_head=true", "cql.max_backup=true"]);
+    every_loss("wsrl", "plain", &["wsrl.compat_idle_steps=true"]);
 }
 
 /// What generators learn; and with a wrong derivative it is found.

@@ -178,6 +178,14 @@ fn subnormal_numbers_count_as_zero_in_every_kernel() {
         let mut dw = vec![f32::NAN; 24 * 24];
         (k.linear_dw)(&sizes, &x, &x, &mut dw, None, false, &mut scratch);
         assert!(dw.iter().all(|&y| y == 0.0), "{}", k.isa);
+        // The bias, also where there is one output, or nothing else.
+        for (inputs, outputs) in [(24, 24), (24, 1), (0, 3)] {
+            let sizes = Linear { heads: 1, rows: 40, inputs, outputs, shared_input: false };
+            let (dy, mut db) = (vec![tiny; 40 * outputs], vec![f32::NAN; outputs]);
+            let dw = &mut dw[..inputs * outputs];
+            (k.linear_dw)(&sizes, &x[..40 * inputs], &dy, dw, Some(&mut db), false, &mut scratch);
+            assert!(db.iter().all(|&y| y == 0.0), "{} {inputs} x {outputs}: {db:?}", k.isa);
+        }
     }
     // The thread that called them is as it was.
     assert!(std::hint::black_box(small) * std::hint::black_box(0.5) > 0.0);

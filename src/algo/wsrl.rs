@@ -57,10 +57,24 @@ crate::config! {
 /// Outside its own section: the networks and rates of its offline phase, no data online, 1,024 rows a round.
 pub const DEFAULTS: &str = "[cql]\ncritics = 10\npenalty = 5.0\nstd_scale = false\npolicy_hidden = \"256x256 layer_norm relu\"\ncritic_hidden = \"256x256 layer_norm relu\"\nactor = 0.0001\ntemperature_optimiser = 0.0001\n[online]\nbatch = 1_024\noffline_rows = \"none\"\nwarmup_steps = 5_000\nactor_lr = \"constant(1)\"\n";
 
-/// Names of the updates of the critics, by their turn.
-const TURNS: [&str; 16] = [
-    "q", "q 2", "q 3", "q 4", "q 5", "q 6", "q 7", "q 8", "q 9", "q 10", "q 11", "q 12", "q 13", "q 14",
-    "q 15", "q 16",
+/// Names of the updates of the critics, and of the steps on zeros that go with each, by their turn.
+const TURNS: [[&str; 3]; 16] = [
+    ["q", "policy idle", "temperature idle"],
+    ["q 2", "policy idle 2", "temperature idle 2"],
+    ["q 3", "policy idle 3", "temperature idle 3"],
+    ["q 4", "policy idle 4", "temperature idle 4"],
+    ["q 5", "policy idle 5", "temperature idle 5"],
+    ["q 6", "policy idle 6", "temperature idle 6"],
+    ["q 7", "policy idle 7", "temperature idle 7"],
+    ["q 8", "policy idle 8", "temperature idle 8"],
+    ["q 9", "policy idle 9", "temperature idle 9"],
+    ["q 10", "policy idle 10", "temperature idle 10"],
+    ["q 11", "policy idle 11", "temperature idle 11"],
+    ["q 12", "policy idle 12", "temperature idle 12"],
+    ["q 13", "policy idle 13", "temperature idle 13"],
+    ["q 14", "policy idle 14", "temperature idle 14"],
+    ["q 15", "policy idle 15", "temperature idle 15"],
+    ["q 16", "policy idle 16", "temperature idle 16"],
 ];
 
 /// Networks of CQL, and how they go on online.
@@ -85,6 +99,11 @@ impl Wsrl {
                 shared.ensemble
             )));
         }
+        if config.compat_shared_head && shared.critic_hidden.hidden.is_empty() {
+            return Err(ConfigError::Other(
+                "wsrl.compat_shared_head: expected critics with a hidden layer of their own, got cql.critic_hidden = []; give it one".into(),
+            ));
+        }
         let usual = Cql::spec(shared);
         let spec = SoftSpec {
             critic_net: NetSpec { one_last: config.compat_shared_head, ..usual.critic_net.clone() },
@@ -106,7 +125,7 @@ impl Wsrl {
     }
 
     /// One step of the critics.
-    fn train_critics(&self, b: &Round<'_>, name: &'static str) {
+    fn train_critics(&self, b: &Round<'_>, [name, of_policy, of_temperature]: [&'static str; 3]) {
         let (c, n) = (&self.config, self.nets());
         let k = if self.shared.max_backup { self.shared.samples } else { 1 };
         let (a2, _) = n.pi.draw(b.s2, k);
@@ -122,8 +141,8 @@ impl Wsrl {
         b.train(name, CRITIC, n.q.group(), &c.critic, loss);
         n.move_target(b, ("cql.polyak", &self.shared.polyak));
         if c.compat_idle_steps {
-            b.idle("policy idle", ACTOR, n.pi.group(), &c.actor);
-            n.temperature().into_iter().for_each(|t| b.idle("temperature idle", ACTOR, t, &c.temperature));
+            b.idle(of_policy, ACTOR, n.pi.group(), &c.actor);
+            n.temperature().into_iter().for_each(|t| b.idle(of_temperature, ACTOR, t, &c.temperature));
         }
     }
 
@@ -163,8 +182,8 @@ impl Learner for Wsrl {
         }
         policy_metrics(b, b.greedy(), &self.nets().pi, b.s);
         let steps = self.config.critic_steps.min(b.dims().batch);
-        for (k, name) in TURNS.iter().enumerate().take(steps) {
-            self.train_critics(&b.part(k, steps), name);
+        for (k, names) in TURNS.iter().enumerate().take(steps) {
+            self.train_critics(&b.part(k, steps), *names);
         }
         self.train_policy(b);
     }

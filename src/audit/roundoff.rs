@@ -170,14 +170,27 @@ impl RoundOff {
             .filter(|i| matches!(&i.effect, Effect::Train { name, .. } if ran.contains(name)))
             .map(|i| i.role)
             .collect();
-        let mut after = seen.before;
-        let values = reference::run(trace, &mut after, &seen.inputs, clock, |role| roles.contains(&role));
+        let (mut store, mut moved) = (seen.before, Vec::new());
+        // A group that is trained several times in a round is compared after each.
+        let watch = |effect: &Effect, store: &ReferenceStore| {
+            if let Effect::Train { gradients, .. } = effect {
+                moved.push(
+                    gradients.iter().map(|&(p, _)| store.values[p.index()].clone()).collect::<Vec<_>>(),
+                );
+            }
+        };
+        let select = |role| roles.contains(&role);
+        let values = reference::run_watched(trace, &mut store, &seen.inputs, clock, select, watch);
         let number = |node: crate::autodiff::NodeId, values: &Values| -> Vec<f64> {
             values[node.index()].clone().expect("invariant: every node was computed")
         };
         let largest = |x: &[f64], y: &[f64]| differences(x.iter().copied(), y).into_iter().fold(0.0, worse);
-        for item in &trace.items {
-            let Effect::Train { name, loss, gradients, .. } = &item.effect else { continue };
+        let trained =
+            trace.items.iter().filter(|item| select(item.role)).filter_map(|item| match &item.effect {
+                Effect::Train { name, loss, gradients, .. } => Some((name, loss, gradients)),
+                Effect::Polyak { .. } => None,
+            });
+        for ((name, loss, gradients), moved) in trained.zip(&moved) {
             let Some(update) = seen.updates.iter().find(|u| u.name == *name) else { continue };
             let row = |tensor: String, gradient, parameter| Row {
                 phase: (*phase).into(),
@@ -188,9 +201,9 @@ impl RoundOff {
                 parameter,
             };
             self.rows.push(row(String::new(), largest(&[update.loss], &number(*loss, &values)), 0.0));
-            for (&(p, g), (_, gradient, value)) in gradients.iter().zip(&update.tensors) {
+            for ((&(p, g), moved), (_, gradient, value)) in gradients.iter().zip(moved).zip(&update.tensors) {
                 let of_gradient = largest(gradient, &number(g, &values));
-                let of_value = largest(value, &after.values[p.index()]);
+                let of_value = largest(value, moved);
                 self.rows.push(row(trace.table.name(p), of_gradient, of_value));
             }
         }

@@ -12,7 +12,7 @@ use super::{Common, Outcome, Verdict, train};
 use crate::adapt::Method;
 use crate::algo::Dims;
 use crate::autodiff::Cost;
-use crate::config::{Begin, Config, OfflineConfig, RunConfig};
+use crate::config::{Begin, By, Config, OfflineConfig, RunConfig};
 use crate::env::{self, cost};
 use crate::train::TrainError;
 use crate::train::bench::{self, Acting, Measured, Round, Samples};
@@ -70,7 +70,7 @@ pub struct Bench {
     /// preset to start from (default: the one named like the algorithm)
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// set one option; may be repeated
+    /// set one option; may be repeated, and of two values of one option the later counts
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
 }
@@ -85,7 +85,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl Bench {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
-        self.check()?;
+        self.check(common)?;
         let report = match self.what {
             What::Update => self.update(common)?,
             What::Acting => self.acting(common)?,
@@ -109,7 +109,7 @@ impl Bench {
     }
 
     /// An error for an argument that says nothing about what is measured.
-    fn check(&self) -> Result<(), TrainError> {
+    fn check(&self, common: Common) -> Result<(), TrainError> {
         let given = [
             ("--algo", self.algo.is_some()),
             ("--preset", self.preset.is_some()),
@@ -128,6 +128,11 @@ impl Bench {
             What::Env => [&given[..7], &given[8..]],
             What::Train => [&given[3..8], &[]],
         };
+        if let (What::Env, Some(seed)) = (self.what, common.seed) {
+            return Err(TrainError::Input(format!(
+                "--seed {seed}: `baq bench env` plays the same episodes always; leave it out"
+            )));
+        }
         match idle.concat().iter().find(|(_, given)| *given) {
             None => Ok(()),
             Some((argument, _)) => Err(TrainError::Input(format!(
@@ -243,6 +248,27 @@ impl Bench {
             ..RunArgs::default()
         };
         let mut config = args.resolve(common, self.algo.as_deref(), None)?;
+        let method = Method::of(&config);
+        if !method.is_plain() || method.generates() {
+            return Err(TrainError::Input(
+                "run.adapt, run.generator: expected plain and none, since training on data has no adaptation; `baq bench update --adapt` measures one".into(),
+            ));
+        }
+        for (section, key) in
+            [("run", "begin"), ("offline", "updates"), ("offline", "log_every"), ("offline", "patience")]
+        {
+            if let Some(asked) = config.find_stated(section, key).filter(|s| s.by == By::Set) {
+                return Err(TrainError::Input(format!(
+                    "{}: `baq bench train` trains on data, as long as --updates says, and logs every {WINDOW}; leave it out",
+                    asked.place
+                )));
+            }
+        }
+        if let Some(updates) = self.updates.filter(|n| !n.is_multiple_of(WINDOW)) {
+            return Err(TrainError::Input(format!(
+                "--updates {updates}: expected whole thousands, which are what is timed"
+            )));
+        }
         config.put(RunConfig { begin: Begin::Offline, ..config.section() });
         config.put(OfflineConfig {
             updates: self.updates.unwrap_or(21_000),
@@ -256,7 +282,7 @@ impl Bench {
         let folder = tempfile::tempdir()?;
         let run = folder.path().join("run");
         if train::begin(&config, &run, Manner::new(&Stop::on_signal()?, common.json))? == Ended::Interrupted {
-            return Err(TrainError::Input("interrupted: nothing was measured".into()));
+            return Err(TrainError::Interrupted("interrupted: nothing was measured".into()));
         }
         let mut before = (0, 0.0);
         let rates: Vec<f64> = read_timing(&run)?

@@ -299,7 +299,7 @@ pub fn replay(
     }
     let before = baq_kernels::allocations();
     let begin = Instant::now();
-    while begin.elapsed().as_secs_f64() < seconds && cost.draw.0.len() < 1 << 20 {
+    while (begin.elapsed().as_secs_f64() < seconds || cost.draw.0.is_empty()) && cost.draw.0.len() < 1 << 20 {
         let draw = time(|| round.memory.draw(&mut round.agent));
         let (program, workspace) = &mut round.programs[0];
         let gather = time(|| round.memory.gather(workspace, program));

@@ -5,6 +5,7 @@
 
 use super::{bias_rows, check_dw, check_dx, check_linear};
 use crate::elementwise::portable::unary;
+use crate::flush::Flush;
 use crate::tile::{Shared, for_ranges};
 use crate::{Activation, Linear, Scratch, Unary};
 
@@ -170,6 +171,7 @@ pub(crate) fn linear_dw(
     if let Some(db) = db
         && outputs > 0
     {
+        let _flush = Flush::begin();
         for (db, dy) in db.chunks_exact_mut(outputs).zip(dy.chunks(rows.max(1) * outputs)) {
             if !add {
                 db.fill(0.0);

@@ -9,6 +9,7 @@ use super::micro::{Ahead, Finish, Lines, Micro, Tile};
 use super::pack::{BLOCK, Panel, pack_panel, turn_into};
 use super::product::strips;
 use crate::Linear;
+use crate::flush::Flush;
 use crate::simd::{Job, Simd};
 use crate::tile::{Shared, even_parts, run};
 use std::ops::Range;
@@ -98,6 +99,7 @@ pub(crate) unsafe fn linear_dw<S: Micro>(
     if let Some(db) = db.as_deref_mut()
         && (transposed || inputs == 0)
     {
+        let _flush = Flush::begin();
         for j in 0..heads {
             // SAFETY: head j exists in dy and db.
             unsafe {

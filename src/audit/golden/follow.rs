@@ -282,7 +282,7 @@ fn check_after(files: &Files, updates: usize) -> Result<(), Wrong> {
         return error("after.U.NET.PARAM".into(), "parameters after some update U".into(), "none");
     }
     for u in recorded {
-        if !u.parse().is_ok_and(|u: usize| (1..=updates).contains(&u)) {
+        if !u.parse().is_ok_and(|k: usize| (1..=updates).contains(&k) && k.to_string() == u) {
             return error(format!("after.{u}"), format!("an update from 1 to {updates}"), u);
         }
     }

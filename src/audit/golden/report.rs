@@ -130,7 +130,9 @@ impl Report {
 
     /// Whether both executors are inside their tolerance.
     pub fn passed(&self) -> bool {
-        self.worst_f64() <= self.tolerance_f64 && self.worst_f32() <= self.tolerance_f32
+        !self.tensors.is_empty()
+            && self.worst_f64() <= self.tolerance_f64
+            && self.worst_f32() <= self.tolerance_f32
     }
 }
 

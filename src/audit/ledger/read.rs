@@ -282,11 +282,6 @@ impl Ledger {
         })
     }
 
-    /// The number of the first update record of a round or a later one, with its phase's place.
-    pub fn first_of(&self, round: u64) -> Option<usize> {
-        self.updates().find(|(_, r)| r.round >= round).map(|(i, _)| i)
-    }
-
     /// Update records after the model of the data was fitted, whose rounds count anew; with their numbers.
     pub fn updates(&self) -> impl Iterator<Item = (usize, Record)> + '_ {
         let skip = self.model_kinds();

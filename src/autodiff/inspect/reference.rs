@@ -88,6 +88,18 @@ pub fn run(
     clock: Clock,
     roles: impl Fn(Role) -> bool,
 ) -> Values {
+    run_watched(trace, store, inputs, clock, roles, |_, _| ())
+}
+
+/// The same; `watch` sees what each selected effect leaves.
+pub fn run_watched(
+    trace: &Trace,
+    store: &mut ReferenceStore,
+    inputs: &ReferenceInputs,
+    clock: Clock,
+    roles: impl Fn(Role) -> bool,
+    mut watch: impl FnMut(&Effect, &ReferenceStore),
+) -> Values {
     let n = trace.graph.nodes().len();
     let mut values: Values = vec![None; n];
     let mut items = trace.items.iter().peekable();
@@ -95,6 +107,7 @@ pub fn run(
         while let Some(item) = items.next_if(|item| item.after <= i) {
             if roles(item.role) {
                 apply(trace, store, item, &values, clock);
+                watch(&item.effect, store);
             }
         }
         if i < n {

@@ -259,7 +259,7 @@ impl Program {
         self.steps.iter().map(one).fold(0, u64::saturating_add)
     }
 
-    /// Sizes of its dense layers, for benches.
+    /// Sizes of its dense layers, each once.
     pub fn layers(&self) -> Vec<Linear> {
         let mut all: Vec<Linear> = Vec::new();
         for body in self.bodies() {

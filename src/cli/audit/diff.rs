@@ -78,10 +78,15 @@ impl Diff {
         if a.header.seed != b.header.seed {
             notes.push(format!("seeds differ: {} and {}", a.header.seed, b.header.seed));
         }
-        let Some(first) = first(&a, &b, &mut notes) else {
-            let verdict = match a.len() == b.len() {
-                true => format!("equal: {} records", a.len()),
-                false => format!("equal as far as both go: {} and {} records", a.len(), b.len()),
+        let (others, first) = first(&a, &b, &mut notes);
+        let Some(first) = first else {
+            let verdict = match (others, a.len() == b.len()) {
+                (0, true) => format!("equal: {} records", a.len()),
+                (0, false) => format!("equal as far as both go: {} and {} records", a.len(), b.len()),
+                (n, true) => format!("all updates are equal; other records that differ: {n}"),
+                (n, false) => {
+                    format!("all updates are equal as far as both go; other records that differ: {n}")
+                }
             };
             self.print(common, &notes, None, &verdict);
             return Ok(Verdict::Done);
@@ -98,7 +103,7 @@ impl Diff {
                 check_unit(&a)?;
                 check_unit(&b)?;
                 notes.extend(drift(&a, &b));
-                let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header, round + 1);
+                let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header, round + 1, common);
                 let (x, y) = (of(&self.a, &a)?, of(&self.b, &b)?);
                 let alike = a.header.numerics == b.header.numerics && a.header.isa != b.header.isa;
                 let gradients = widest_gradient(&x, &y).map_or(String::new(), |(gap, name)| {
@@ -153,7 +158,7 @@ fn check_unit(ledger: &Ledger) -> Result<(), TrainError> {
 }
 
 /// A capture by a process of its own: instruction set and numerics are chosen once in the life of one.
-fn elsewhere(run: &Path, header: &Header, update: u64) -> Result<Capture, TrainError> {
+fn elsewhere(run: &Path, header: &Header, update: u64, common: Common) -> Result<Capture, TrainError> {
     let (isa, numerics) = (header.isa.as_str(), header.mode());
     let file = std::env::temp_dir().join(format!("baq-diff-{}-{isa}.safetensors", std::process::id()));
     let fail = |what: String| TrainError::Input(format!("{}: {what}", run.display()));
@@ -161,7 +166,11 @@ fn elsewhere(run: &Path, header: &Header, update: u64) -> Result<Capture, TrainE
     let mut command = Command::new(program);
     command.args(["audit", "step", "--isa", isa, "--numerics", numerics]);
     command.args(["--update", &update.to_string(), "--export"]);
-    let ran = command.arg(&file).arg(run).output();
+    command.arg(&file).arg(run);
+    if let Some(threads) = common.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    let ran = command.output();
     let ran = ran.map_err(|e| fail(format!("cannot start this program again ({e})")))?;
     if !ran.status.success() {
         let why = String::from_utf8_lossy(&ran.stderr);
@@ -205,9 +214,10 @@ fn parting(round: u64, a: &Capture, b: &Capture) -> String {
     }
 }
 
-/// The first updates that differ. Phases that are declared differently are noted on the way; what counts is what they
-/// compute.
-fn first(a: &Ledger, b: &Ledger, notes: &mut Vec<String>) -> Option<First> {
+/// The first updates that differ, and how many other records differ before them. Phases that are declared differently are
+/// noted on the way; what counts is what they compute.
+fn first(a: &Ledger, b: &Ledger, notes: &mut Vec<String>) -> (usize, Option<First>) {
+    let mut others = 0;
     for record in 0..a.len().min(b.len()) {
         if a.body(record) == b.body(record) {
             continue;
@@ -216,9 +226,10 @@ fn first(a: &Ledger, b: &Ledger, notes: &mut Vec<String>) -> Option<First> {
             let phases = l.phases_before(record).into_iter();
             phases.flat_map(|p| p.updates.into_iter().map(move |k| (p.phase.clone(), k))).collect()
         };
-        let found = |round, what| Some(First { record, round, what });
+        let found = |round, what| (others, Some(First { record, round, what }));
         match (a.entry(record), b.entry(record)) {
             (Some(Entry::Phase(x)), Some(Entry::Phase(y))) if x.phase == y.phase => {
+                others += 1;
                 notes.push(format!(
                     "the {} phases are different programs or have different constants",
                     x.phase
@@ -235,16 +246,17 @@ fn first(a: &Ledger, b: &Ledger, notes: &mut Vec<String>) -> Option<First> {
                 return found((!model).then_some(x.round), format!("{}{what}", place(&of_a, &x)));
             }
             (Some(Entry::Closing(x)), Some(Entry::Closing(y))) => {
+                others += 1;
                 let differs = |(name, sum): &(&String, &String)| y.files.get(*name) != Some(sum);
                 let other = x.files.iter().filter(differs).map(|(name, _)| name.as_str());
                 notes.push(format!("files differ: {}", other.collect::<Vec<_>>().join(", ")));
             }
             // One run ends, the other goes on: they are equal as far as both go.
-            (Some(Entry::Closing(_)), _) | (_, Some(Entry::Closing(_))) => return None,
-            _ => return found(None, "a phase begins in one and not in the other".into()),
+            (Some(Entry::Closing(_)), _) | (_, Some(Entry::Closing(_))) => return (others, None),
+            _ => return found(None, "they are of different kinds, or one cannot be read".into()),
         }
     }
-    None
+    (others, None)
 }
 
 fn place(kinds: &[(String, Kind)], r: &Record) -> String {

@@ -4,6 +4,7 @@
 //! every single parameter, and every kind of operation by itself. Beside it the same gradients by the kernels in f32.
 //! `--all` does it for every base with every adaptation, one line each.
 
+use baq_kernels::Numerics;
 use clap::Args;
 use serde_json::json;
 
@@ -167,7 +168,7 @@ pub(super) fn about(dims: Dims) -> String {
     let small = SMALL;
     format!(
         "f64 against central differences: networks as configured (S {s}, A {a}, batch {batch}), every tensor along one \
-         random direction; small networks ({SMALL_HIDDEN}, S {}, A {}, batch {}), every element, every operation; then \
+         random direction; small networks ({SMALL_HIDDEN}, in blocks {SMALL_BLOCKS}, S {}, A {}, batch {}), every element, every operation; then \
          f32 ({}) against f64, every tensor in norm",
         small.s,
         small.a,
@@ -178,6 +179,12 @@ pub(super) fn about(dims: Dims) -> String {
 
 impl Gradients {
     pub(super) fn run(self, common: Common) -> Outcome {
+        let numerics = baq_kernels::active().numerics;
+        if numerics != Numerics::F32 {
+            return Err(TrainError::Input(format!(
+                "--numerics {numerics}: gradients are compared in f32; leave it out"
+            )));
+        }
         let names = (self.algo.as_deref(), self.adapt.as_deref(), self.generator.as_deref());
         let method = self.method(common, names)?;
         let passed = method.failed() == 0;

@@ -46,6 +46,11 @@ pub struct TraceArgs {
 impl Audit {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
+        if let (Some(seed), false) = (common.seed, matches!(self, Audit::Gradients(_))) {
+            return Err(TrainError::Input(format!(
+                "--seed {seed}: expected none, since what is looked at has a seed of its own; leave it out"
+            )));
+        }
         match self {
             Audit::Trace(c) => c.run(common),
             Audit::Gradients(c) if c.all => every::run(&c, common),

@@ -125,15 +125,16 @@ fn stretch(updates: usize) -> usize {
 fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     let stretch = stretch(points.len());
     let largest = |part: &[(f64, f64)]| {
-        let y = part.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
+        let numbers = part.iter().map(|p| p.1).filter(|y| *y != f64::NEG_INFINITY);
+        let y = numbers.reduce(worse).unwrap_or(f64::NEG_INFINITY);
         (part[part.len() - 1].0, y)
     };
     points.chunks(stretch).map(largest).collect()
 }
 
-/// Zeros have no logarithm; they leave a gap.
+/// Zeros have none: where nothing else is, they leave a gap.
 fn log10(x: f64) -> f64 {
-    if x > 0.0 { x.log10() } else { f64::NAN }
+    if x == 0.0 { f64::NEG_INFINITY } else { x.log10() }
 }
 
 /// Loss, gradients and parameters of every update.
@@ -188,7 +189,7 @@ fn round_off(rows: &[Row]) -> Section {
          rounding."
             .into(),
     )];
-    let mut charts: Vec<(&str, Vec<Series>)> = Vec::new();
+    let mut charts: Vec<(&str, usize, Vec<Series>)> = Vec::new();
     let mut table = Vec::new();
     for (phase, loss) in &losses {
         let mine = || rows.iter().filter(|r| r.phase == *phase && r.loss == *loss);
@@ -200,10 +201,11 @@ fn round_off(rows: &[Row]) -> Section {
                 None => points.push((row.update as f64, y)),
             }
         }
-        if charts.last().is_none_or(|(of, _)| of != phase) {
-            charts.push((phase, Vec::new()));
+        if charts.last().is_none_or(|(of, ..)| of != phase) {
+            charts.push((phase, 0, Vec::new()));
         }
-        let (_, series) = charts.last_mut().expect("invariant: one was just pushed");
+        let (_, updates, series) = charts.last_mut().expect("invariant: one was just pushed");
+        *updates = points.len().max(*updates);
         series.push(Series::new(*loss, series.len(), thinned(points)));
         let mut tensors: Vec<&str> = Vec::new();
         mine().for_each(|r| {
@@ -223,8 +225,7 @@ fn round_off(rows: &[Row]) -> Section {
             table.push(vec![name.into(), format!("{loss}, {phase}"), of(&|r| r.gradient), after]);
         }
     }
-    for (phase, series) in charts {
-        let updates = series.iter().map(|s| s.points.len()).max().unwrap_or(0);
+    for (phase, updates, series) in charts {
         items.push(curves(
             format!("Worst tensor of each update, {phase}"),
             "log10 of the error",

@@ -10,6 +10,7 @@ use crate::cli::rerun;
 use crate::cli::{Common, Outcome, Verdict, hints, setup};
 use crate::config::{Config, RunConfig};
 use crate::train::TrainError;
+use crate::train::state::Saved;
 
 /// Look at one update.
 #[derive(Debug, Args)]
@@ -52,6 +53,22 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
     Ok((config, probe))
 }
 
+/// Says that another kind of arithmetic than the run's gives other bits.
+fn say_arithmetic(run: &Path) -> Result<(), TrainError> {
+    let Ok(saved) = Saved::open(run) else { return Ok(()) };
+    let ((isa, numerics), here) = (saved.arithmetic()?, baq_kernels::active());
+    if (isa, numerics) != (here.isa.name(), &here.arithmetic()) {
+        eprintln!(
+            "note: the run was made with {isa} and {numerics}, this process computes with {} and {}: its numbers are \
+             those of the run but for rounding; for its bits say --isa {isa} --numerics {}",
+            here.isa,
+            here.arithmetic(),
+            numerics.split(' ').next().unwrap_or(numerics)
+        );
+    }
+    Ok(())
+}
+
 impl Step {
     pub(super) fn run(self, common: Common) -> Outcome {
         if let Some(path) = &self.export
@@ -62,6 +79,7 @@ impl Step {
                 path.display()
             )));
         }
+        say_arithmetic(&self.run)?;
         let (config, found) = capture(&self.run, self.data.as_deref(), self.update)?;
         let run: RunConfig = config.section();
         let note = format!(
