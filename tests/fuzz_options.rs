@@ -225,7 +225,7 @@ fn online(config: &Config) -> Result<(), TrainError> {
     config.put(RunConfig { begin: Begin::Online, ..config.section() });
     let options: OnlineConfig = config.section();
     let quick = !is_large(options.rows()) && options.updates_per_step.or_else(|| 1.0) < 100.0;
-    learn(&config, Stage::Online(3), quick.then_some((6, 6)))
+    learn(&config, Stage::Online { before: 3, collected: 0 }, quick.then_some((6, 6)))
 }
 
 /// As the commands do it, for so many rounds and environment steps if any.

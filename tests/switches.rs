@@ -13,6 +13,7 @@ use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{
     Adam, Axis, Clock, Effect, ParamId, ParamTable, Role, Schedule, Select, Trace, Tracer, Var,
 };
+use baq::cli::Common;
 use baq::cli::finetune::Start;
 use baq::cli::learn::{self, Again, Manner};
 use baq::cli::setup::RunArgs;
@@ -342,6 +343,11 @@ fn aca_aligns_the_critics_with_the_policy() {
         assert_eq!(values(&now, name), values(&before, name), "{name}");
     }
     assert_ne!(values(&now, "q"), values(&now, "z"));
+    // Others would take what is left of values for values.
+    let start = Start { from: cut.clone(), model: None };
+    let refused =
+        start.configuration(&RunArgs::default(), Common::of_library(), "plain").unwrap_err().to_string();
+    assert!(refused.contains("run.adapt: ") && refused.contains("--adapt aca"), "{refused}");
 }
 
 /// ℓ is never below w c, is w log π_0 where that is far above c, and its gradient in the action is that of differences; the

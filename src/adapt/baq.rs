@@ -262,7 +262,7 @@ impl Baq {
         self.config.rows.weighs().then(|| {
             // No gradient passes the gate's critics.
             let w = self.eq6(b, q.detach());
-            if self.config.normalise_weight { w / w.mean() } else { w }
+            if self.config.normalise_weight { w / w.mean().clamp(1e-30, f64::INFINITY) } else { w }
         })
     }
 

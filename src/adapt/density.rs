@@ -82,8 +82,11 @@ impl Density {
         let (offline, online) = (offline.named("w(offline)"), online.named("w(online)"));
         let loss =
             -(2.0 / (offline + 1.0) + EPS).log().mean() - (online * 2.0 / (online + 1.0) + EPS).log().mean();
-        // The logarithm of 0 is left to no kernel.
-        let root = |w: Var<'t>| (w.clamp(1e-30, f64::INFINITY).log() / self.temperature).exp();
+        // The logarithm of 0 is left to no kernel, and no root to infinity.
+        let root = |w: Var<'t>| {
+            let power = w.clamp(1e-30, f64::INFINITY).log() / self.temperature;
+            power.clamp(f64::NEG_INFINITY, 80.0).exp()
+        };
         let (lo, hi) = PRIORITIES;
         let priority = (root(drawn.named("w")) / (root(offline).mean() + EPS)).clamp(lo, hi);
         t.metric(&DENSITY_LOSS, loss);

@@ -171,6 +171,13 @@ impl CqlConfig {
     fn check(&self) -> Result<(), ConfigError> {
         let refuse = |text: String| Err(ConfigError::Other(text));
         let (j, e) = (self.critics, self.ensemble);
+        let (lo, hi) = (self.difference_min.or(f64::NEG_INFINITY), self.difference_max.or(f64::INFINITY));
+        if lo >= hi {
+            return refuse(format!(
+                "cql.difference_min: expected less than cql.difference_max = {}, got {}",
+                self.difference_max, self.difference_min
+            ));
+        }
         match self.target_critics {
             AutoOr::Value(z) if z > j => {
                 refuse(format!("cql.target_critics: expected at most cql.critics = {j}, got {z}; lower it"))

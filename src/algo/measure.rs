@@ -1,7 +1,7 @@
 //! Measurements that several algorithms share: the policy, values of Q, their error, the weights of cloned actions.
 //!
 //! Over the batch of a measured round, of the networks as the losses of Q find them: before the round, but for methods that move the
-//! policy first (IQL in its order `official`, FamO2O), whose `q_pi` is that of the new policy.
+//! policy first (IQL in its order `official`, FamO2O, SAC-N and EDAC in order `corl`), whose `q_pi` is that of the new policy.
 //!
 //! | metric | formula |
 //! |---|---|

@@ -10,8 +10,10 @@ pub struct Phase {
     pub online: bool,
     /// planned rounds: the length of `auto` schedules
     pub rounds: u64,
-    /// rounds of the offline phase before this one; 0 offline
+    /// rounds of the run before this phase; 0 offline
     pub before: u64,
+    /// the length of `auto` schedules in the offline phase
+    pub offline: u64,
     /// rule for learning rates at the switch; without effect offline
     pub actor_lr: OnlineActorLr,
     /// the policy's updates have a rate of their own ([`super::Cadence::actor`]) in place of
@@ -22,14 +24,21 @@ pub struct Phase {
 impl Phase {
     /// Offline training of so many rounds.
     pub fn offline(rounds: u64) -> Phase {
-        Phase { online: false, rounds, before: 0, actor_lr: OnlineActorLr::Restart, own_pace: false }
+        Phase {
+            online: false,
+            rounds,
+            before: 0,
+            offline: rounds,
+            actor_lr: OnlineActorLr::Restart,
+            own_pace: false,
+        }
     }
 
     /// The optimiser of a role. At the switch the schedule of a policy follows `actor_lr`; that of a critic or a model
     /// goes on.
     pub fn adam(&self, role: Role, config: &AdamConfig) -> Adam {
         // Without an offline phase there is none to go on with.
-        let offline = if self.before > 0 { self.before } else { self.rounds };
+        let offline = if self.before > 0 { self.offline } else { self.rounds };
         let rule = if role == Role::Actor { self.actor_lr } else { OnlineActorLr::Continue };
         let (lr, ahead) = match rule {
             _ if !self.online => (config.lr.over(self.rounds), 0),
@@ -45,4 +54,22 @@ impl Phase {
 /// The number that a person means by a product of two short decimals: 3e-5, not 2.9999999999999997e-5.
 fn decimal(x: f64) -> f64 {
     format!("{x:.12e}").parse().expect("invariant: a formatted number is a number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A training that stopped after 40 of the 80 rounds of its schedule goes on with it, not with another of 40.
+    #[test]
+    fn a_schedule_that_goes_on_keeps_its_length() {
+        let lr = "cosine(0.001, 0, auto)".parse().expect("a schedule");
+        let config = AdamConfig::new(lr);
+        let phase = Phase { online: true, before: 40, offline: 80, ..Phase::offline(7) };
+        let adam = phase.adam(Role::Critic, &config);
+        assert_eq!((adam.lr, adam.ahead), (config.lr.over(80), 40));
+        // Learning from scratch, there is none to go on with.
+        let scratch = Phase { before: 0, ..phase };
+        assert_eq!(scratch.adam(Role::Critic, &config).lr, config.lr.over(7));
+    }
 }

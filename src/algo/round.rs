@@ -202,7 +202,12 @@ impl<'t> Round<'t> {
     ) {
         let mut optimiser = self.phase.adam(role, optimiser);
         let bound = self.adaptation.gradient_bound().filter(|_| group == self.learner.policy().group());
-        optimiser.clip = bound.unwrap_or(optimiser.clip);
+        optimiser.clip = match bound {
+            // The narrower of both acts.
+            Some(bound) if optimiser.clip > 0.0 => bound.min(optimiser.clip),
+            Some(bound) => bound,
+            None => optimiser.clip,
+        };
         self.t.train(name, role, group, &optimiser, loss);
     }
 

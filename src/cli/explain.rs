@@ -47,7 +47,7 @@ pub struct Explain {
     /// configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<std::path::PathBuf>,
-    /// set one option; may be repeated
+    /// set one option; may be repeated, and of two values of one option the later counts
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     sets: Vec<String>,
 }
@@ -294,6 +294,14 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
         let _ =
             write!(text, ", the first {} online ones with {}% of the mass", grouped(OPENING), 100.0 * share);
     }
+    if let Some(latest) = &sampling.latest {
+        let (share, rows, after) = (100.0 * latest.share, latest.rows, grouped(latest.after));
+        let _ = write!(
+            text,
+            ", {share}% of the batches of the latest {} online ones alone, once more than {after} are collected",
+            grouped(rows as u64)
+        );
+    }
     if let Some(exponent) = sampling.importance {
         let _ = write!(text, ", importance weights with exponent {exponent}");
     }
@@ -352,9 +360,11 @@ fn generated(agent: &Agent) -> Vec<String> {
     });
     let refresh = words.collect::<Vec<_>>().join("; ");
     let every = grouped(generator.every());
+    let others = if generator.rest(1).is_some() { "the others collected ones" } else { "the others as said" };
+    let begin = if generator.at_start() { "before the first update and " } else { "" };
     vec![
-        format!("of the rows, once there are such: {of_batch}; the others as said"),
-        format!("after each {every} environment steps a refresh: {refresh}"),
+        format!("of the rows, once there are such: {of_batch}; {others}"),
+        format!("{begin}after each {every} environment steps a refresh: {refresh}"),
     ]
 }
 

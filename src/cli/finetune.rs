@@ -244,7 +244,9 @@ pub fn over(
             config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
         config.clone().restrict(&others)?;
     }
-    config.put(trained.section::<OfflineConfig>());
+    if trained.has::<OfflineConfig>() {
+        config.put(trained.section::<OfflineConfig>());
+    }
     config.put(RunConfig { begin: Begin::Online, ..config.section() });
     Ok(config)
 }

@@ -136,7 +136,9 @@ pub fn begin(
     manner: Manner<'_>,
 ) -> Result<Ended, TrainError> {
     let stage = match &from.origin {
-        Some(origin) => effects::Stage::Online(origin.counters()?.round),
+        Some(origin) => {
+            effects::Stage::Online { before: origin.counters()?.round, collected: origin.collected_rows()? }
+        }
         None if starts_online(config) => effects::Stage::Scratch,
         None => effects::Stage::Offline,
     };
@@ -303,13 +305,20 @@ fn announce(config: &Config, dataset: &Dataset, last: Last, again: bool) {
         true => String::new(),
         false => format!(" on {} ({} transitions)", facts.name, HumanCount(facts.used)),
     };
-    let env = if run.env.is_empty() { "no environment".into() } else { run.env };
+    let env = if run.env.is_empty() { "no environment" } else { &run.env };
     let (offline, steps): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
-    let (work, every) = match last {
-        Last::Offline => (format!("{} updates", HumanCount(offline.updates)), offline.eval_every),
-        Last::Online { .. } => {
-            (format!("{} environment steps", HumanCount(steps.env_steps)), steps.eval_every)
+    let (work, every, episodes) = match last {
+        Last::Offline => {
+            (format!("{} updates", HumanCount(offline.updates)), offline.eval_every, offline.eval_episodes)
         }
+        Last::Online { .. } => {
+            let work = format!("{} environment steps", HumanCount(steps.env_steps));
+            (work, steps.eval_every, steps.eval_episodes)
+        }
+    };
+    let evaluated = match episodes > 0 && !run.env.is_empty() {
+        true => format!(", evaluated every {}", HumanCount(every)),
+        false => String::new(),
     };
     let seconds = cost::seconds(config, last, QUICK);
     // What stands against measuring stands against training, which says so itself.
@@ -321,7 +330,7 @@ fn announce(config: &Config, dataset: &Dataset, last: Last, again: bool) {
     };
     let on = if again { "going on: " } else { "" };
     let method = setup::config_method(config);
-    eprintln!("baq: {on}{method}{data}, {env}: {work} in all, evaluated every {}{time}", HumanCount(every));
+    eprintln!("baq: {on}{method}{data}, {env}: {work} in all{evaluated}{time}");
 }
 
 /// Seconds of each measurement of what a run will take.

@@ -33,7 +33,7 @@ pub struct RunArgs {
     /// configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// set one option; may be repeated
+    /// set one option; may be repeated, and of two values of one option the later counts
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE")]
     pub sets: Vec<String>,
     /// what makes up further transitions online: none, cfdg or edis (default: none)

@@ -65,17 +65,18 @@ impl Net {
     fn declare(params: &mut Params, name: &str, size: usize, labels: usize, spec: &NetSpec) -> Net {
         let group = params.group(name, false);
         let time_width = spec.hidden[0];
-        let plain = |hidden: &[usize], activation| NetSpec {
+        let of_time =
+            NetSpec { hidden: vec![time_width], activation: Activation::Silu, ..NetSpec::default() };
+        let plain = |hidden: &[usize]| NetSpec {
             hidden: hidden.to_vec(),
-            activation,
-            norm: if activation == Activation::Silu { Default::default() } else { spec.norm },
+            activation: spec.activation,
+            norm: spec.norm,
             ..NetSpec::default()
         };
-        let of_time = plain(&[time_width], Activation::Silu);
         let mut part = |prefix, sizes, net: &NetSpec| Mlp::part(params, (group, prefix), 1, sizes, net);
         let time = part("time.", (2 * FREQUENCIES + 1, time_width), &of_time);
-        let input = part("input.", (size, time_width), &plain(&[], spec.activation));
-        let body = part("body.", (time_width, size), &plain(&spec.hidden[1..], spec.activation)).residual();
+        let input = part("input.", (size, time_width), &plain(&[]));
+        let body = part("body.", (time_width, size), &plain(&spec.hidden[1..])).residual();
         let labels = (labels > 0).then(|| {
             let (weight, _) = init::layer(spec.init, labels, time_width, false);
             params.tensor(group, "labels", Shape::new(1, labels, time_width), weight)

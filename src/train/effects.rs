@@ -7,13 +7,14 @@ use super::agent::Agent;
 use super::cadence;
 use super::data::Dataset;
 use super::error::TrainError;
+use super::generation::Refreshes;
 use super::plan::{offline_phase, online_phase};
 use crate::adapt::generator::Task;
 use crate::adapt::{self, Method};
-use crate::algo::{Dims, Given};
+use crate::algo::{Dims, FitTo, Given};
 use crate::config::{
-    By, Config, DataConfig, DataMode, Exploration, Field, OfflineConfig, OfflineRows, OnlineConfig, PRESETS,
-    RewardScaling, RunConfig, Stated, value::render,
+    BufferMode, By, Config, DataConfig, DataMode, Exploration, Field, OfflineConfig, OfflineRows,
+    OnlineConfig, PRESETS, RewardScaling, RunConfig, Section as _, Stated, value::render,
 };
 use toml::Value;
 
@@ -24,8 +25,13 @@ pub enum Stage {
     Offline,
     /// learning in an environment from scratch
     Scratch,
-    /// fine-tuning after so many rounds
-    Online(u64),
+    /// fine-tuning
+    Online {
+        /// rounds before it
+        before: u64,
+        /// transitions that the run it starts from has collected
+        collected: u64,
+    },
 }
 
 /// An error for the first option that the user asked for and that has no effect.
@@ -33,7 +39,12 @@ pub fn check(config: &Config, dataset: &Dataset, stage: Stage) -> Result<(), Tra
     let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: BATCH };
     rows(config, dataset)?;
     check_method(config, dims, stage)?;
-    idle_steps(config, stage)
+    if stage == Stage::Offline {
+        return Ok(());
+    }
+    let agent = Agent::outline(config, dims)?;
+    never(config, &agent, stage)?;
+    idle_steps(config, &agent)
 }
 
 /// The same without data to look at.
@@ -103,8 +114,8 @@ fn preset_values(config: &Config, stated: &Stated) -> Vec<Option<Value>> {
 
 /// What an option outside the method would need; `None` if it has an effect, or if this is not known here.
 fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Option<String> {
-    let (data, offline, run): (DataConfig, OfflineConfig, RunConfig) =
-        (config.section(), config.section(), config.section());
+    let (data, offline, online, run): (DataConfig, OfflineConfig, OnlineConfig, RunConfig) =
+        (config.section(), config.section(), config.section(), config.section());
     let no_data = run.dataset.is_empty() && stage != Stage::Offline;
     let value = config.get(&asked.section, &asked.key);
     let off =
@@ -123,8 +134,17 @@ fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Optio
         ("online", "reset_optimisers" | "reset_targets" | "carry" | "actor_lr") if stage == Stage::Scratch => {
             "on learning from scratch, which has no switch; fine-tune a trained run".into()
         }
-        ("offline", _) if matches!(stage, Stage::Online(_)) && asked.by != By::File => {
+        ("offline", _) if matches!(stage, Stage::Online { .. }) && asked.by != By::File => {
             "on fine-tuning; set the option of [online]".into()
+        }
+        ("online", "buffer")
+            if online.offline_rows == OfflineRows::None
+                && matches!(online.buffer, BufferMode::Mix(_) | BufferMode::Proportional) =>
+        {
+            "with online.offline_rows = none, which leaves no offline transitions to mix; set online.offline_rows=all".into()
+        }
+        ("online", "buffer") if stage != Stage::Offline && draws_all(agent) => {
+            "beside a generator that refreshes before the first update and draws all rows itself; set its at_start=false".into()
         }
         ("offline", "validation_fraction" | "patience") if !off && agent.validation_trace(BATCH).is_none() => {
             format!("on {}, which clones no behaviour; give it to a method that does", run.algo)
@@ -132,7 +152,7 @@ fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Optio
         ("offline", "patience") if !off && offline.validation_fraction == 0.0 => {
             "with offline.validation_fraction = 0; hold some transitions out".into()
         }
-        ("offline", "eval_episodes") if !off && run.env.is_empty() => {
+        ("offline", "eval_every" | "eval_episodes") if !off && run.env.is_empty() => {
             "without an environment; name one with --env".into()
         }
         ("run", "q_bound") if agent.learner.critics().is_none() => {
@@ -146,20 +166,64 @@ fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Optio
     Some(needs)
 }
 
+/// Whether a generator composes every batch.
+fn draws_all(agent: &Agent) -> bool {
+    agent.generator.as_ref().is_some_and(|g| g.at_start() && g.rest(1).is_some())
+}
+
 fn no_spread(config: &Config, agent: &Agent) -> bool {
     let online: OnlineConfig = config.section();
     online.exploration == Exploration::Sample && !agent.learner.policy().has_density()
 }
 
 /// An error if nothing would be learnt. That a preset's opening covers a run that was made short is only said.
-fn idle_steps(config: &Config, stage: Stage) -> Result<(), TrainError> {
-    let Some((key, text)) = idle(config).filter(|_| stage != Stage::Offline) else { return Ok(()) };
+fn idle_steps(config: &Config, agent: &Agent) -> Result<(), TrainError> {
+    let online: OnlineConfig = config.section();
+    if online.learning_steps() > 0
+        && cadence::of(&online, agent.adaptation.as_ref()).rounds(online.learning_steps()) == 0
+    {
+        return Err(TrainError::Input(format!(
+            "online.updates_per_step: expected at least one update in the {} environment steps that learn, got none; raise it",
+            online.learning_steps()
+        )));
+    }
+    let Some((key, text)) = idle(config) else { return Ok(()) };
     match config.find_stated("online", key).is_some_and(|s| is_asked(config, s)) {
         true => Err(TrainError::Input(text)),
         false => {
             eprintln!("note: {text}");
             Ok(())
         }
+    }
+}
+
+/// An error if what the user asks for would come after the end of the run.
+fn never(config: &Config, agent: &Agent, stage: Stage) -> Result<(), TrainError> {
+    let online: OnlineConfig = config.section();
+    let steps = online.env_steps;
+    if let Some(generator) = agent.generator.as_ref() {
+        if Refreshes::new(generator.as_ref(), &online).before(steps) == 0 {
+            let (name, every) = (config.section::<RunConfig>().generator, generator.every());
+            return Err(TrainError::Input(format!(
+                "{name}.every: expected less than the {steps} environment steps of the run, got {every}: nothing would be generated; lower it, or raise online.env_steps"
+            )));
+        }
+    }
+    let Some(latest) = agent.adaptation.sampling().latest else { return Ok(()) };
+    let carried = match stage {
+        Stage::Online { collected, .. } if online.carry => collected,
+        _ => 0,
+    };
+    let adapt = config.section::<RunConfig>().adapt;
+    let asked = config.stated().iter().find(|s| {
+        s.section == adapt && ["latest_share", "latest_rows"].contains(&s.key.as_str()) && is_asked(config, s)
+    });
+    match asked {
+        Some(asked) if latest.after >= steps + carried => Err(TrainError::Input(format!(
+            "{}: has no effect in {steps} environment steps, as such batches come once {} transitions are collected; lower {adapt}.latest_after, or raise online.env_steps",
+            asked.place, latest.after
+        ))),
+        _ => Ok(()),
     }
 }
 
@@ -187,6 +251,9 @@ pub fn check_learns(config: &Config) -> Result<(), TrainError> {
 fn rows(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
     let online: OnlineConfig = config.section();
     match online.offline_rows {
+        OfflineRows::Subset(n) | OfflineRows::Best(n) if n.fract() != 0.0 => {
+            Err(TrainError::Input(format!("online.offline_rows: expected a whole number, got {n}")))
+        }
         OfflineRows::Subset(n) if n as usize > dataset.columns.len() && !dataset.is_absent() => {
             Err(TrainError::Input(format!(
                 "online.offline_rows: expected a subset of at most the {} transitions of the data, got {n}; lower it",
@@ -230,6 +297,7 @@ fn of_method(
         let switch = |f: &&Field| !f.choices.is_empty() || f.default.is_bool();
         s.fields().iter().filter(switch).map(move |f| place(s.name(), f.key))
     }));
+    switches.push(place(OnlineConfig::NAME, "actor_updates_per_step"));
     let may = |s: &&Stated| s.section == "online" || is_method(config, &s.section);
     for switch in switches.iter().filter(|s| !same(s) && may(s) && !s.key.ends_with("hidden")) {
         for other in alternatives(config, switch) {
@@ -291,18 +359,21 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
     let before = match stage {
         Stage::Offline => offline.updates,
         Stage::Scratch => 0,
-        Stage::Online(before) => before,
+        Stage::Online { before, .. } => before,
     };
     let later = online_phase(config, &agent, before);
     let mut text = format!("{:?} {cadence:?}\n", agent.adaptation.sampling());
     // Where training begins, from which fine-tuning goes on.
-    text += &if let Stage::Online(_) = stage { format!("{:?}", agent.table) } else { format!("{params:?}") };
+    text +=
+        &if let Stage::Online { .. } = stage { format!("{:?}", agent.table) } else { format!("{params:?}") };
     if stage == Stage::Offline {
         text += &agent.trace(&offline_phase(config)).essence();
         text += &format!("{:?}", agent.validation_trace(BATCH).map(|t| t.essence()));
     }
     let acting = [Exploration::Greedy, online.exploration].map(|how| agent.acting_trace(1, how, &online));
-    for (fit, trace) in agent.pretraining() {
+    // A run that is fine-tuned has fitted the models of its method.
+    let fitted = if matches!(stage, Stage::Online { .. }) { agent.learner.pretrain().len() } else { 0 };
+    for (fit, trace) in agent.pretraining().into_iter().skip(fitted) {
         text += &format!("{:?} {} {}", fit.to, fit.updates, trace.essence());
     }
     let beside =
@@ -331,7 +402,14 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
         }
     }
     let learner = &agent.learner;
-    text += &format!("{:?} {:?} {}", learner.return_to_go(), learner.delay(), learner.next_action());
+    text += &format!("{:?} {}", learner.return_to_go(), learner.next_action());
+    // Of no effect where the policy's updates have a rate of their own.
+    let delays = stage == Stage::Offline
+        || cadence.actor.is_none()
+        || agent.fits().iter().any(|fit| fit.to == FitTo::Collected);
+    if delays {
+        text += &format!(" {:?}", learner.delay());
+    }
     text += &format!(" {:?}", learner.nearest());
     Ok(text)
 }

@@ -108,6 +108,11 @@ pub fn online_phase(config: &Config, agent: &Agent, before: u64) -> Phase {
         online: true,
         rounds: cadence.rounds(options.learning_horizon()),
         before,
+        // A run that learnt from scratch has made rounds of no other kind.
+        offline: match config.has::<OfflineConfig>() {
+            true => config.section::<OfflineConfig>().horizon(),
+            false => before,
+        },
         // An untrained agent comes to no switch.
         actor_lr: if before == 0 { OnlineActorLr::Restart } else { options.actor_lr },
         own_pace: cadence.actor.is_some(),

@@ -244,10 +244,24 @@ pub fn check(config: &Config, agent: &Agent, dataset: &Dataset, from: &Sources) 
     if !from.goes_online(config) {
         return held_out::check(config, agent, dataset);
     }
+    if !offline_rows && is_calibrated(config, agent)? {
+        return Err(TrainError::Input(format!(
+            "online.offline_rows: expected some offline transitions, whose means fix the constants of {} that are `auto`; keep some of them, or name these constants",
+            config.section::<RunConfig>().adapt
+        )));
+    }
     if dataset.is_absent() {
         return check_without_data(config, agent, &options);
     }
     check_capacity(&options, from.first(&options, dataset)?)
+}
+
+/// Whether the adaptation has constants that are left to the data.
+fn is_calibrated(config: &Config, agent: &Agent) -> Result<bool, TrainError> {
+    let mut outline = Agent::outline(config, agent.dims)?;
+    let before = format!("{:?}", outline.adaptation);
+    outline.adaptation.calibrate(&[0.3, 0.7]);
+    Ok(format!("{:?}", outline.adaptation) != before)
 }
 
 /// An error if the buffer cannot hold the `kept` transitions that it begins with and all that are collected. Without data the

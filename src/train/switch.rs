@@ -15,6 +15,8 @@ use crate::config::{Config, DataConfig, RunConfig, Section};
 
 /// What critics estimate, although no tensor shows it.
 const ESTIMATED: [&str; 2] = ["discount", "entropy_backup"];
+/// Adaptations whose critics hold what is left of values without a part that moves with the run.
+const RESIDUAL: [&str; 1] = ["aca"];
 /// What acts before the first update only.
 const BEGINNING: [&str; 1] = ["init"];
 
@@ -34,6 +36,13 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
             &new.algo,
             "fine-tuning goes on with the algorithm: leave it out",
         );
+    }
+    if RESIDUAL.contains(&run.adapt.as_str()) && run.adapt != new.adapt {
+        let file = origin.file();
+        return Err(TrainError::Input(format!(
+            "run.adapt: {file} was fine-tuned with {}, whose critics hold values less a density whose weight moves with the run: expected --adapt {}, or a run from before it",
+            run.adapt, run.adapt
+        )));
     }
     if !run.env.is_empty() && task(&run.env) != task(&new.env) {
         return refuse("run.env", &run.env, &new.env, "fine-tuning goes on with the task: leave it out");

@@ -196,6 +196,10 @@ fn options_without_effect_are_refused() {
         ),
         ("--algo cql --set cql.multiplier_optimiser=1e-3", &["cql.multiplier_optimiser", "cql.lagrange"]),
         ("--algo td3 --set online.exploration=sample", &["online.exploration", "deterministic"]),
+        (
+            "--algo cql --set cql.difference_min=at(5) --set cql.difference_max=at(-5)",
+            &["cql.difference_min", "got at(5"],
+        ),
     ] {
         place.refused(&format!("{TRAIN} --out o --updates 5 {line}"), words);
     }
@@ -218,8 +222,27 @@ fn options_without_effect_are_refused() {
         ("baq --set baq.rows=q --set baq.priority_exponent=1", &["baq.priority_exponent", "baq.rows"]),
         ("baq --set baq.rows=s --set baq.k_q=1", &["baq.k_q", "baq.rows"]),
         ("plain --set online.offline_rows=subset(5000)", &["online.offline_rows", "at most"]),
+        ("plain --set online.offline_rows=best(1.5)", &["online.offline_rows", "whole number", "1.5"]),
+        (
+            "plain --set online.buffer=mix(0.5) --set online.offline_rows=none",
+            &["online.buffer", "online.offline_rows = none"],
+        ),
+        ("plain --set online.updates_per_step=0", &["online.updates_per_step", "at least one update"]),
+        ("plain --generator cfdg", &["cfdg.every", "nothing would be generated", "10000"]),
+        ("baq --set baq.k_q=auto --set online.offline_rows=none", &["online.offline_rows", "auto"]),
+        ("apl --set apl.latest_share=0.9", &["apl.latest_share", "apl.latest_after"]),
     ] {
         place.refused(&format!("{TUNE} --set online.batch=8 --adapt {line}"), words);
+    }
+    for (line, words) in [
+        ("audit report base --seed 3", &["--seed 3", "leave it out"] as &[&str]),
+        ("audit verify base --seed 3", &["--seed 3"]),
+        ("bench env --env toy --seconds 0.1 --seed 3", &["--seed 3", "same episodes"]),
+        ("bench train --data data.hdf5 --updates 1500", &["--updates 1500", "whole thousands"]),
+        ("bench train --data data.hdf5 --set offline.updates=7", &["--set offline.updates", "leave it out"]),
+        ("bench train --data data.hdf5 --set run.adapt=baq", &["run.adapt", "plain"]),
+    ] {
+        place.refused(&format!("{line} --threads 1"), words);
     }
     let alone = "train --algo sac --env toy --quiet --threads 1 --env-steps 30 --out o";
     for (line, words) in [

@@ -141,7 +141,10 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
         let Ok(env) = env::spec(&cell.config.section::<RunConfig>().env) else { continue };
         let stage = match (cell.kind, cell.origin) {
             (Kind::Offline | Kind::Model, _) => Stage::Offline,
-            (_, Some(origin)) => Stage::Online(graph.cells[origin].config.section::<OfflineConfig>().updates),
+            (_, Some(origin)) => {
+                let before = graph.cells[origin].config.section::<OfflineConfig>().updates;
+                Stage::Online { before, collected: 0 }
+            }
             (_, None) => Stage::Scratch,
         };
         let dims = Dims { s: env.obs_dim, a: env.act_dim, batch: 1 };
