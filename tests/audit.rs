@@ -561,10 +561,10 @@ fn every_step_of_a_round_is_compared() {
     place.succeed(&format!(
         "train --algo wsrl --data toy.hdf5 --env toy --updates 10 --set offline.eval_episodes=0 {nets} --out base"
     ));
-    place.succeed(&format!(
+    place.succeed(
         "finetune --from base --adapt plain --env-steps 60 --set online.warmup_steps=20 --set online.eval_episodes=0 \
          --set online.batch=32 --set wsrl.compat_idle_steps=true --probe reference:every=10 --quiet --threads 1 --out run"
-    ));
+    );
     let text = std::fs::read_to_string(place.path("run/roundoff.csv")).unwrap();
     for name in ["q", "q 4", "policy idle", "policy idle 4", "policy"] {
         let mine = text.lines().filter(|line| line.split(',').nth(2) == Some(name));

@@ -64,7 +64,10 @@ fn options_show_in_the_formulas() {
         ("baq.k_q=0.25", "w     = exp(-4 * d2)"),
         ("baq.relax=widen(1000)", "w     = exp(-d2 / k_q)"),
         ("baq.relax=follow(0.01)", "rule    bc <- (1 - rho) * bc + rho * pi"),
-        ("baq.normalise_weight=true", "loss    mean(w / mean(w) * expectile(min_j q^_j(s, a) - v(s), tau))"),
+        (
+            "baq.normalise_weight=true",
+            "loss    mean(w / max(mean(w), 1e-30) * expectile(min_j q^_j(s, a) - v(s), tau))",
+        ),
         ("baq.is_exponent=0.4", "loss    mean(w * importance * expectile(min_j q^_j(s, a) - v(s), tau))"),
         ("baq.rows=s", "loss    mean(expectile(min_j q^_j(s, a) - v(s), tau))"),
         ("baq.rows=q", "offline and online transitions in one buffer, uniform with replacement"),

@@ -236,6 +236,33 @@ fn a_run_outlives_its_program() {
     assert_eq!(read("whole"), read("run"));
 }
 
+/// The reset after the last step fails: the run is whole. So is one whose program dies in an earlier reset, and goes on.
+#[test]
+fn a_run_outlives_a_program_that_dies_in_a_reset() {
+    let place = folder("external-resets");
+    for (out, reset, code, steps) in [("last", 14, 0, 60), ("early", 9, 2, 35)] {
+        let marker = place.join(out.to_string() + "-licence");
+        let lives = format!("resets != {reset} or __import__('os').path.exists({marker:?})");
+        let id = program(
+            &place,
+            out,
+            &format!("0.25 if {lives} else exit('no licence')"),
+            "(steps, 0, 0, steps / 10)",
+        );
+        let whole = format!("{out}-whole");
+        let died = small(&place, &id, out).output().unwrap();
+        assert_eq!(died.status.code(), Some(code), "{out}: {}", String::from_utf8_lossy(&died.stderr));
+        let saved = baq::train::state::Saved::open(&place.join(out)).unwrap().counters().unwrap();
+        assert_eq!(saved.env_step, steps, "{out}");
+        fs::write(&marker, "").unwrap();
+        let ran = baq(&place, &format!("train --resume {out}"));
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(small(&place, &id, &whole).status().unwrap().success());
+        let read = |run: &str| fs::read_to_string(place.join(run).join("metrics.csv")).unwrap();
+        assert_eq!(read(&whole), read(out), "{out}");
+    }
+}
+
 /// A program that hangs is ended some time after a signal, and with a second Ctrl-C at once; what was learnt is kept.
 #[cfg(unix)]
 #[test]
@@ -254,11 +281,12 @@ fn a_program_that_hangs_keeps_nobody_from_stopping() {
         let mut ran = small(&place, &id, out).spawn().unwrap();
         let number = || fs::read_to_string(&pid).ok().and_then(|text| text.parse().ok());
         while number().is_none() {
+            assert!(ran.try_wait().unwrap().is_none(), "{out}: it ended");
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
         for signal in signals {
             kill_process(Pid::from_child(&ran), *signal).unwrap();
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            std::thread::sleep(std::time::Duration::from_millis(700));
         }
         assert_eq!(ran.wait().unwrap().code(), Some(code), "{out}");
         // Whoever takes over orphans may not have looked at it yet.
@@ -266,10 +294,12 @@ fn a_program_that_hangs_keeps_nobody_from_stopping() {
             let state = fs::read_to_string(format!("/proc/{}/stat", number().unwrap()));
             state.map_or(true, |state| state.contains(") Z "))
         };
-        assert!(
-            gone() || test_kill_process(Pid::from_raw(number().unwrap()).unwrap()).is_err(),
-            "{out}: it lives on"
-        );
+        let dead = || gone() || test_kill_process(Pid::from_raw(number().unwrap()).unwrap()).is_err();
+        let soon = (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            dead()
+        });
+        assert!(soon, "{out}: it lives on");
     }
     let saved = baq::train::state::Saved::open(&place.join("run")).unwrap().counters().unwrap();
     assert_eq!(saved.env_step, 35);

@@ -10,8 +10,8 @@
 //! ties the base to the data is dropped. Right after the switch R does not depend on the action: critics rank actions as the
 //! offline policy does.
 //!
-//! w follows its schedule from the first round on, of a run that is fine-tuned again once more; other adaptations refuse such a run,
-//! whose critics hold R. Published (w, β, `online.offline_rows`): medium-replay `linear(1, 0.5, 20000)`, 7,
+//! w follows its schedule from the first round; when a run is fine-tuned again, from the beginning. Other adaptations refuse such a
+//! run while w is not 0, whose critics hold R. Published (w, β, `online.offline_rows`): medium-replay `linear(1, 0.5, 20000)`, 7,
 //! `best(50)`, the defaults; medium the same with `none`; medium-expert and expert 1, 15, `best(50)`; random `linear(1, 0, 10000)`,
 //! 7, `none`; AntMaze 0.5, 3, `none`. With `none` a batch should be collected first: `online.warmup_steps = 256`.
 //!

@@ -30,7 +30,7 @@ impl Finite {
         let update = self.round + 1;
         self.found = Some(Error::NotFinite(format!(
             "not finite: {} is {x} at element {at} in update {update}; nothing before it was, look at it with \
-             `baq audit step`",
+             `baq audit step RUN --update {update}`",
             what()
         )));
         Flow::Stop

@@ -45,7 +45,7 @@ pub struct Collect {
 impl Collect {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
-        if self.out.extension().is_some() && Format::of(&self.out) != Some(Format::Hdf5) {
+        if matches!(Format::of(&self.out), Some(Format::Npz | Format::Csv)) {
             return Err(TrainError::Input(format!(
                 "--out {}: expected a name for an HDF5 file, as in data.hdf5; `baq data convert` writes the others from it",
                 self.out.display()

@@ -14,11 +14,12 @@ use super::notes;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, render, train};
 use crate::config::{Config, DEMO, OfflineConfig, OnlineConfig};
+use crate::report::summary::LAST;
 use crate::report::{self, Illustration};
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
 use crate::train::evaluate::Play;
-use crate::train::metrics::{Phase, read_dataset, read_evaluations};
+use crate::train::metrics::{Evaluation, Phase, read_dataset, read_evaluations};
 use crate::train::policy::Restored;
 use crate::train::progress::{Ended, Stop};
 use crate::train::rundir::{self, RunDir, RunError};
@@ -46,6 +47,11 @@ pub struct Demo {
 impl Demo {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
+        if self.env == "none" {
+            return Err(TrainError::Input(
+                "--env none: expected an environment to fine-tune in, as hopper-v4".into(),
+            ));
+        }
         let stop = Stop::on_signal()?;
         let manner = Manner::new(&stop, self.quiet || common.json);
         let folder = |name: &str| self.out.join(name);
@@ -104,7 +110,7 @@ impl Demo {
             println!("{}", json!({"report": page, "runs": rows.iter().map(Row::json).collect::<Vec<_>>()}));
             return Ok(Verdict::Done);
         }
-        println!("\n{:<22} {:>14} {:>8}", "", "mean return", "score");
+        println!("\n{:<22} {:>14} {:>8}", format!("last {LAST} evaluations"), "mean return", "score");
         for row in &rows {
             println!("{:<22} {:>14.0} {:>8.1}", row.label, row.mean, row.score.unwrap_or(f64::NAN));
         }
@@ -250,11 +256,12 @@ struct Row {
 }
 
 impl Row {
-    /// Mean over the last three evaluations of a phase.
+    /// Mean over the last evaluations of a phase, as reports have it.
     fn of(label: &str, run: &Path, phase: Phase) -> Result<Row, TrainError> {
         let all = read_evaluations(run)?;
-        let of_phase: Vec<_> = all.iter().filter(|e| e.stamp.phase == phase).collect();
-        let last = &of_phase[of_phase.len().saturating_sub(3)..];
+        let begun = |e: &&Evaluation| phase == Phase::Offline || e.stamp.env_step > 0;
+        let of_phase: Vec<_> = all.iter().filter(|e| e.stamp.phase == phase).filter(begun).collect();
+        let last = &of_phase[of_phase.len().saturating_sub(LAST)..];
         let n = last.len().max(1) as f64;
         let score: Option<f64> = last.iter().map(|e| e.score).sum::<Option<f64>>().map(|s| s / n);
         Ok(Row { label: label.into(), mean: last.iter().map(|e| e.mean()).sum::<f64>() / n, score })

@@ -110,7 +110,14 @@ impl Explain {
         };
         let mut config = args.resolve(common, self.algo.as_deref(), self.adapt.as_deref())?;
         let mut run: RunConfig = config.section();
-        let offline = Method::of(&config).is_plain() && run.begin != Begin::Online;
+        let plain = Method::of(&config).is_plain();
+        if self.phase == Some(Which::Offline) && !plain {
+            return Err(TrainError::Input(format!(
+                "--phase offline: expected --adapt plain, since training on data has no adaptation, got {}; leave one of them out",
+                run.adapt
+            )));
+        }
+        let offline = plain && !from_scratch(&config)?;
         let default = if offline { Which::Offline } else { Which::Online };
         if run.env.is_empty() && self.env.is_none() {
             run.env = env::spec("hopper")?.id.into();
@@ -152,6 +159,7 @@ impl Sheet {
         let dims = Dims { s: spec.obs_dim, a: spec.act_dim, batch };
         let agent = Agent::outline(config, dims)?;
         effects::check_method(config, dims, effects::Stage::Offline)?;
+        let alone = run.dataset.is_empty() && from_scratch(config)? && online.buffer == BufferMode::Append;
         let mut parts = Vec::new();
         let mut annotated = Vec::new();
         match which {
@@ -176,7 +184,8 @@ impl Sheet {
                 let before = if from_scratch(config)? { 0 } else { offline.updates };
                 let phase = online_phase(config, &agent, before);
                 let rounds = phase.rounds;
-                let mut about = vec![pace(&cadence), rows(online.buffer, &agent.adaptation.sampling())];
+                let mut about =
+                    vec![pace(&cadence), rows(online.buffer, alone, &agent.adaptation.sampling())];
                 about.extend(switch(&online));
                 about.extend(delay(&agent).filter(|_| cadence.actor.is_none()));
                 about.extend(generated(&agent));
@@ -199,7 +208,7 @@ impl Sheet {
             (false, true) => named.algo,
             (false, false) => named.adapt,
         };
-        let (plan, pools) = (plan(config, &agent, which)?, pools(which, &online));
+        let (plan, pools) = (plan(config, &agent, which)?, pools(which, alone, &online));
         Ok(Sheet {
             algo: run.algo,
             adapt: run.adapt,
@@ -257,9 +266,12 @@ fn from_scratch(config: &Config) -> Result<bool, TrainError> {
 }
 
 /// What batches are drawn from.
-fn pools(which: Which, online: &OnlineConfig) -> String {
+fn pools(which: Which, alone: bool, online: &OnlineConfig) -> String {
     match which {
         Which::Offline => "offline (the data set)".into(),
+        Which::Online if alone => {
+            format!("online (the latest {} collected transitions)", grouped(online.capacity as u64))
+        }
         Which::Online => format!(
             "offline ({} of the data set's transitions), online (collected ones); {} in both",
             online.offline_rows,
@@ -268,18 +280,24 @@ fn pools(which: Which, online: &OnlineConfig) -> String {
     }
 }
 
+/// A share in percent, without the digits of its rounding.
+fn percent(share: f64) -> f64 {
+    (1e6 * share).round() / 1e4
+}
+
 /// Where the rows of an online batch come from.
-fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
+fn rows(buffer: BufferMode, alone: bool, sampling: &Sampling) -> String {
     let mut text = match buffer {
+        BufferMode::Append if alone => "online transitions".to_string(),
         BufferMode::Append => "offline and online transitions in one buffer".to_string(),
         BufferMode::Mix(share) => {
-            format!("{}% of the rows offline transitions, the others online ones", 100.0 * share)
+            format!("{}% of the rows offline transitions, the others online ones", percent(share))
         }
         BufferMode::Proportional => {
             "as many of the rows offline transitions as of the buffer, the others online ones".to_string()
         }
         BufferMode::Concat(share) => {
-            format!("{}% of the rows online transitions, the others offline and online ones", 100.0 * share)
+            format!("{}% of the rows online transitions, the others offline and online ones", percent(share))
         }
     };
     text += match (sampling.prioritised, sampling.stratified) {
@@ -288,14 +306,14 @@ fn rows(buffer: BufferMode, sampling: &Sampling) -> String {
         (true, true) => ", by priority, stratified",
     };
     if let Some(share) = sampling.online_share {
-        let _ = write!(text, ", {}% of the mass online", 100.0 * share);
+        let _ = write!(text, ", {}% of the mass online", percent(share));
     }
     if let Some(share) = sampling.opening_share.filter(|share| *share > 0.0) {
         let _ =
-            write!(text, ", the first {} online ones with {}% of the mass", grouped(OPENING), 100.0 * share);
+            write!(text, ", the first {} online ones with {}% of the mass", grouped(OPENING), percent(share));
     }
     if let Some(latest) = &sampling.latest {
-        let (share, rows, after) = (100.0 * latest.share, latest.rows, grouped(latest.after));
+        let (share, rows, after) = (percent(latest.share), latest.rows, grouped(latest.after));
         let _ = write!(
             text,
             ", {share}% of the batches of the latest {} online ones alone, once more than {after} are collected",

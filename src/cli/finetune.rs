@@ -136,8 +136,7 @@ impl Finetune {
         common: Common,
     ) -> Result<(Config, Option<Given>), TrainError> {
         // As it will be read back: what was said of the training is not said of this run.
-        let trained = setup::from_text("the training", &trained.to_toml())?;
-        let mut config = over("the training", &trained, &self.run, common, self.adapt.as_deref())?;
+        let mut config = over("the training", &trained.to_toml(), &self.run, common, self.adapt.as_deref())?;
         self.arguments(&mut config)?;
         let env = config.section::<RunConfig>().env;
         if env.is_empty() {
@@ -181,7 +180,7 @@ impl Start {
     ) -> Result<Config, TrainError> {
         let origin = Saved::open(&self.from)?;
         let trained = setup::from_text(origin.file(), origin.config()?)?;
-        let mut config = over(origin.file(), &trained, args, common, adapt.into())?;
+        let mut config = over(origin.file(), origin.config()?, args, common, adapt.into())?;
         switch::check(&origin, &trained, &config)?;
         if let Some(path) = &self.model {
             let model = Saved::open(path)?;
@@ -220,14 +219,15 @@ impl Start {
     }
 }
 
-/// The configuration of a run that `origin` names, with arguments on top.
+/// The configuration of a run that `origin` names, from its text, with arguments on top.
 pub fn over(
     origin: &str,
-    trained: &Config,
+    text: &str,
     args: &RunArgs,
     common: Common,
     adapt: Option<&str>,
 ) -> Result<Config, TrainError> {
+    let trained = &setup::from_text(origin, text)?;
     let mut offline = trained.clone();
     // A trained policy does not begin anew with random actions, unless it is told to.
     let online: OnlineConfig = offline.section();
@@ -240,15 +240,21 @@ pub fn over(
     let mut config = args.resolve_from(offline, common, &run.algo, &adapt)?;
     // The offline phase is over: what is said about it is what it was.
     if config.stated().iter().any(|s| s.by == By::Set && s.section == OfflineConfig::NAME) {
-        let others: Vec<&str> =
-            config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
-        config.clone().restrict(&others)?;
+        without_offline(config.clone())?;
     }
-    if trained.has::<OfflineConfig>() {
-        config.put(trained.section::<OfflineConfig>());
+    match setup::of_text(origin, text)?.has::<OfflineConfig>() {
+        true => config.put(trained.section::<OfflineConfig>()),
+        // What learnt from scratch has made no updates on data alone.
+        false => config = without_offline(config)?,
     }
     config.put(RunConfig { begin: Begin::Online, ..config.section() });
     Ok(config)
+}
+
+fn without_offline(config: Config) -> Result<Config, TrainError> {
+    let names: Vec<&str> =
+        config.sections().map(|s| s.name()).filter(|n| *n != OfflineConfig::NAME).collect();
+    Ok(config.restrict(&names)?)
 }
 
 /// The model, fitted elsewhere, that a method takes.

@@ -170,7 +170,11 @@ pub fn earlier(from: &Path) -> Result<Vec<Evaluation>, TrainError> {
     if !from.is_dir() {
         return Ok(Vec::new());
     }
-    let mut all = read_evaluations(from)?;
+    // One that was stopped before its first update shows those of its own origin.
+    let mut all = match from.join(rundir::EVALUATIONS_CSV).exists() || !from.join(EARLIER).exists() {
+        true => read_evaluations(from)?,
+        false => read_evaluations(&from.join(EARLIER))?,
+    };
     // The curve counts environment steps of the new run.
     all.retain(|e| e.stamp.phase == Phase::Offline);
     Ok(all)

@@ -3,7 +3,7 @@
 //! | exit code | when |
 //! |---|---|
 //! | 0 | done; early stopping is done too |
-//! | 1 | a check failed, or training diverged |
+//! | 1 | a check failed, training diverged, or a simulation became unstable |
 //! | 2 | bad usage or input |
 //! | 3 | interrupted by Ctrl-C, TERM, HUP, USR1 or USR2: training has saved, and says how to go on |
 //! | 130 | ended at once by a second Ctrl-C; what was saved before can be resumed |

@@ -3,8 +3,6 @@
 use baq_kernels::{Isa, Numerics};
 use clap::Args;
 
-use crate::audit::Error;
-use crate::env::EnvError;
 use crate::train::TrainError;
 
 /// Options of every subcommand.
@@ -55,16 +53,9 @@ pub type Outcome = Result<Verdict, TrainError>;
 
 /// The exit code of a command that ended with this error.
 pub fn exit_code(e: &TrainError) -> u8 {
-    let diverged = matches!(
-        e,
-        TrainError::Diverged { .. }
-            | TrainError::Priority(_)
-            | TrainError::Audit(Error::NotFinite(_))
-            | TrainError::Env(EnvError::Unstable { .. })
-    );
     match e {
         TrainError::Interrupted(_) => 3,
-        _ if diverged => 1,
+        _ if e.is_divergence() => 1,
         _ => 2,
     }
 }

@@ -66,7 +66,12 @@ impl Report {
         let out = match (&self.out, runs) {
             (Some(out), _) => out.clone(),
             (None, [one]) if finished => one.clone(),
-            (None, runs) => runs[0].with_file_name("report"),
+            (None, runs) => {
+                // `.` has no name that another could stand for.
+                let named = runs[0].file_name().map(|_| runs[0].clone());
+                let first = named.or_else(|| runs[0].canonicalize().ok());
+                first.unwrap_or_default().with_file_name("report")
+            }
         };
         let own = matches!(runs, [one] if same(&out, one));
         if own && finished || !out.join(rundir::CONFIG).exists() {

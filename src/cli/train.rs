@@ -87,7 +87,9 @@ impl Train {
             return hints::interrupted(common, "train", &dir, self.moved());
         }
         let online = starts_online(&config);
-        let evaluations = read_evaluations(&dir)?;
+        let mut evaluations = read_evaluations(&dir)?;
+        let played = evaluations.len();
+        evaluations.retain(|e| !online || e.stamp.env_step > 0);
         let last = &evaluations[evaluations.len().saturating_sub(5)..];
         let mean = last.iter().map(|e| e.mean()).sum::<f64>() / last.len().max(1) as f64;
         let page = dir.join(rundir::REPORT);
@@ -104,7 +106,7 @@ impl Train {
                 "kept_update": stops_early.then_some(counters.best_round),
                 "validation_loss": counters.best_loss.filter(|_| stops_early),
                 "mean_return_last_5": if last.is_empty() { None } else { Some(mean) },
-                "evaluations": evaluations.len(),
+                "evaluations": played,
             });
             println!("{out}");
         } else {

@@ -180,11 +180,16 @@ pub trait Chart {
     fn caption(&self) -> &str {
         ""
     }
+    /// Height beyond the usual that it needs in a picture of this width.
+    fn extra(&self, _width: u32) -> u32 {
+        0
+    }
     /// Draws it on the whole canvas.
     fn draw(&self, canvas: &mut Canvas);
 
     /// As a complete SVG document on white.
     fn svg(&self, width: u32, height: u32) -> String {
+        let height = height + self.extra(width);
         let marks = self.marks((width, height), false);
         let label = legible(self.title());
         html! {
@@ -200,6 +205,7 @@ pub trait Chart {
     /// As SVG for a page, without title, caption, background or fixed size: the page has words
     /// and a style of its own.
     fn inline_svg(&self, width: u32, height: u32) -> Markup {
+        let height = height + self.extra(width);
         let marks = self.marks((width, height), true);
         let label = legible(self.title());
         html! {

@@ -170,6 +170,8 @@ fn x_pixel(value: f64, [from, to, left, right]: [f64; 4]) -> f64 {
 /// Space that stands for a legend's entry before its name, and behind the name.
 const KEY: f64 = 26.0;
 const BEHIND: f64 = 16.0;
+/// Height of a line of the caption or the legend.
+pub(super) const LEGEND_LINE: u32 = 19;
 
 /// Widths of the columns that a legend's entries stand in, row by row: of as many as fit.
 pub(super) fn legend_columns(legend: &[LegendEntry], right: f64) -> Vec<f64> {
@@ -196,7 +198,7 @@ impl Heading<'_> {
             let title = fitted(self.title, TITLE, right - MARGIN);
             canvas.text(&title, (MARGIN, top), TITLE, INK, Anchor::Left);
             for line in wrapped(self.caption, TEXT, right - MARGIN) {
-                top += 19.0;
+                top += f64::from(LEGEND_LINE);
                 canvas.text(&line, (MARGIN, top), TEXT, MUTED, Anchor::Left);
             }
         }
@@ -206,7 +208,7 @@ impl Heading<'_> {
             for (i, entry) in self.legend.iter().enumerate() {
                 let column = i % columns.len();
                 if i > 0 && column == 0 {
-                    top += 19.0;
+                    top += f64::from(LEGEND_LINE);
                 }
                 let x = MARGIN + columns[..column].iter().sum::<f64>();
                 let (_, colour, mark) = entry;

@@ -2,7 +2,10 @@
 
 use super::canvas::{Canvas, Chart, Colour, Dash, INK, MUTED, PALETTE};
 use super::font::text_width;
-use super::frame::{BAND, Frame, Heading, LegendEntry, Mark, Scale, TEXT, drawable, extent, padded};
+use super::frame::{
+    BAND, Frame, Heading, LEGEND_LINE, LegendEntry, Mark, Scale, TEXT, drawable, extent, legend_columns,
+    padded,
+};
 
 /// One line, with the band around it if it has one.
 #[derive(Debug, Clone, Default)]
@@ -239,6 +242,13 @@ impl Chart for Curves {
 
     fn caption(&self) -> &str {
         &self.caption
+    }
+
+    /// A long legend takes nothing from the plot.
+    fn extra(&self, width: u32) -> u32 {
+        let legend = self.legend();
+        let columns = legend_columns(&legend, f64::from(width) - 18.0).len();
+        LEGEND_LINE * legend.len().div_ceil(columns.max(1)).saturating_sub(2) as u32
     }
 
     fn draw(&self, canvas: &mut Canvas) {

@@ -140,6 +140,11 @@ impl Run {
             _ => self.data(),
         };
         all.push((DATA.into(), data));
+        // Runs from other origins are no seeds of one; where these stop early, theirs differ by themselves.
+        let early = !["", "0"].contains(&self.option("offline", "patience").as_str());
+        if let Some(first) = self.phase(Phase::Online).next().filter(|_| !early) {
+            all.push(("run.origin".into(), format!("update {}", first.stamp.update)));
+        }
         all
     }
 

@@ -60,17 +60,18 @@ fn labels(groups: &[Group]) -> Vec<String> {
     let bases: Vec<String> = groups.iter().map(|g| base(&g.runs[0], data, env) + suffix(g)).collect();
     let differing = differences(groups);
     let label = |i: usize| {
-        let twins: Vec<usize> = (0..bases.len()).filter(|j| *j != i && bases[*j] == bases[i]).collect();
-        // Two files of one name are told apart by their checksums.
-        let telling = differing.iter().filter(|(place, values)| {
-            (!IN_BASE.contains(&place.as_str()) || place == DATA)
-                && twins.iter().any(|j| values[*j] != values[i])
-        });
-        let words = telling.take(2).map(|(place, values)| {
-            let key = place.split_once('.').map_or(place.as_str(), |p| p.1);
-            format!("{key} {}", if values[i].is_empty() { "\u{2013}" } else { &values[i] })
-        });
-        std::iter::once(bases[i].clone()).chain(words).collect::<Vec<_>>().join(", ")
+        let mut twins: Vec<usize> = (0..bases.len()).filter(|j| *j != i && bases[*j] == bases[i]).collect();
+        let mut label = bases[i].clone();
+        // As many settings as tell it from all of them. Two files of one name are told apart by their checksums.
+        for (place, values) in differing.iter().filter(|(p, _)| !IN_BASE.contains(&p.as_str()) || p == DATA) {
+            let before = twins.len();
+            twins.retain(|j| values[*j] == values[i]);
+            if twins.len() < before {
+                let key = place.split_once('.').map_or(place.as_str(), |p| p.1);
+                label += &format!(", {key} {}", if values[i].is_empty() { "\u{2013}" } else { &values[i] });
+            }
+        }
+        label
     };
     (0..groups.len()).map(label).collect()
 }

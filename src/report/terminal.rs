@@ -4,7 +4,7 @@ use super::axis::value;
 use super::braille::{Plot, painted, sparkline};
 use super::run::{Run, count};
 use super::summary::{Group, LAST, place, scored};
-use crate::train::metrics::Phase;
+use crate::train::metrics::{Evaluation, Phase};
 use indicatif::HumanCount;
 
 /// What there is to write on.
@@ -86,7 +86,10 @@ fn short_time(seconds: f64) -> String {
 type Column = (&'static str, fn(&Run, &Group, bool) -> String, bool, u8);
 
 fn figure(run: &Run, by_score: bool, last: usize) -> String {
-    let values = run.evaluations.iter().filter(|e| e.stamp.phase == run.standing.phase);
+    let of_phase = run.evaluations.iter().filter(|e| e.stamp.phase == run.standing.phase);
+    // A mean of the online phase is of what comes after the switch.
+    let begun = |e: &&Evaluation| last == 1 || run.standing.phase == Phase::Offline || e.stamp.env_step > 0;
+    let values = of_phase.filter(begun);
     let values: Vec<f64> = values.map(|e| e.score.filter(|_| by_score).unwrap_or(e.mean())).collect();
     let last = &values[values.len().saturating_sub(last)..];
     match last.is_empty() {

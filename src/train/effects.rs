@@ -39,12 +39,8 @@ pub fn check(config: &Config, dataset: &Dataset, stage: Stage) -> Result<(), Tra
     let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: BATCH };
     rows(config, dataset)?;
     check_method(config, dims, stage)?;
-    if stage == Stage::Offline {
-        return Ok(());
-    }
-    let agent = Agent::outline(config, dims)?;
-    never(config, &agent, stage)?;
-    idle_steps(config, &agent)
+    check_reached(config, dims, stage)?;
+    idle_steps(config, stage)
 }
 
 /// The same without data to look at.
@@ -100,7 +96,7 @@ fn field(config: &Config, stated: &Stated) -> Option<Field> {
     section.fields().iter().find(|f| f.key == stated.key).cloned()
 }
 
-/// What the presets of the configured algorithm give an option.
+/// What the presets of the configured algorithm and the method's own defaults give an option.
 fn preset_values(config: &Config, stated: &Stated) -> Vec<Option<Value>> {
     let algo = config.section::<RunConfig>().algo;
     let apply = |name: &str| {
@@ -109,7 +105,17 @@ fn preset_values(config: &Config, stated: &Stated) -> Vec<Option<Value>> {
         with.find_stated(&stated.section, &stated.key)?;
         (with.section::<RunConfig>().algo == algo).then(|| with.get(&stated.section, &stated.key))
     };
-    PRESETS.iter().filter_map(|p| apply(p.name)).collect()
+    let method = Method::of(config);
+    let base = method.algorithm().map(|entry| (entry.name, entry.defaults));
+    let modifier = method.adaptation().map(|entry| (entry.name, entry.defaults));
+    let of_defaults = |(name, text): (&str, &str)| {
+        let mut with = Config::new(config.sections().map(|s| s.copy()).collect());
+        with.apply_text(name, text).ok()?;
+        with.find_stated(&stated.section, &stated.key)?;
+        Some(with.get(&stated.section, &stated.key))
+    };
+    let own = [base, modifier].into_iter().flatten().filter_map(of_defaults);
+    PRESETS.iter().filter_map(|p| apply(p.name)).chain(own).collect()
 }
 
 /// What an option outside the method would need; `None` if it has an effect, or if this is not known here.
@@ -152,7 +158,10 @@ fn common(config: &Config, agent: &Agent, asked: &Stated, stage: Stage) -> Optio
         ("offline", "patience") if !off && offline.validation_fraction == 0.0 => {
             "with offline.validation_fraction = 0; hold some transitions out".into()
         }
-        ("offline", "eval_every" | "eval_episodes") if !off && run.env.is_empty() => {
+        ("offline", "eval_every") if run.env.is_empty() && asked.by != By::File => {
+            "without an environment; name one with --env".into()
+        }
+        ("offline", "eval_episodes") if !off && run.env.is_empty() => {
             "without an environment; name one with --env".into()
         }
         ("run", "q_bound") if agent.learner.critics().is_none() => {
@@ -177,17 +186,8 @@ fn no_spread(config: &Config, agent: &Agent) -> bool {
 }
 
 /// An error if nothing would be learnt. That a preset's opening covers a run that was made short is only said.
-fn idle_steps(config: &Config, agent: &Agent) -> Result<(), TrainError> {
-    let online: OnlineConfig = config.section();
-    if online.learning_steps() > 0
-        && cadence::of(&online, agent.adaptation.as_ref()).rounds(online.learning_steps()) == 0
-    {
-        return Err(TrainError::Input(format!(
-            "online.updates_per_step: expected at least one update in the {} environment steps that learn, got none; raise it",
-            online.learning_steps()
-        )));
-    }
-    let Some((key, text)) = idle(config) else { return Ok(()) };
+fn idle_steps(config: &Config, stage: Stage) -> Result<(), TrainError> {
+    let Some((key, text)) = idle(config).filter(|_| stage != Stage::Offline) else { return Ok(()) };
     match config.find_stated("online", key).is_some_and(|s| is_asked(config, s)) {
         true => Err(TrainError::Input(text)),
         false => {
@@ -198,16 +198,24 @@ fn idle_steps(config: &Config, agent: &Agent) -> Result<(), TrainError> {
 }
 
 /// An error if what the user asks for would come after the end of the run.
-fn never(config: &Config, agent: &Agent, stage: Stage) -> Result<(), TrainError> {
-    let online: OnlineConfig = config.section();
-    let steps = online.env_steps;
-    if let Some(generator) = agent.generator.as_ref() {
-        if Refreshes::new(generator.as_ref(), &online).before(steps) == 0 {
-            let (name, every) = (config.section::<RunConfig>().generator, generator.every());
-            return Err(TrainError::Input(format!(
-                "{name}.every: expected less than the {steps} environment steps of the run, got {every}: nothing would be generated; lower it, or raise online.env_steps"
-            )));
-        }
+pub fn check_reached(config: &Config, dims: Dims, stage: Stage) -> Result<(), TrainError> {
+    if stage == Stage::Offline {
+        return Ok(());
+    }
+    let (agent, online) = (Agent::outline(config, dims)?, config.section::<OnlineConfig>());
+    let (steps, learning) = (online.env_steps, online.learning_steps());
+    if learning > 0 && cadence::of(&online, agent.adaptation.as_ref()).rounds(learning) == 0 {
+        return Err(TrainError::Input(format!(
+            "online.updates_per_step: expected at least one update in the {learning} environment steps that learn, got none; raise it"
+        )));
+    }
+    if let Some(generator) = &agent.generator
+        && Refreshes::new(generator.as_ref(), &online).before(steps) == 0
+    {
+        let (name, every) = (config.section::<RunConfig>().generator, generator.every());
+        return Err(TrainError::Input(format!(
+            "{name}.every: expected a refresh before the updates of some environment step up to {steps}, got none with {every}: nothing would be generated; lower it, or raise online.env_steps"
+        )));
     }
     let Some(latest) = agent.adaptation.sampling().latest else { return Ok(()) };
     let carried = match stage {

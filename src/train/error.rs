@@ -54,3 +54,16 @@ pub enum TrainError {
     #[error("{0}")]
     Input(String),
 }
+
+impl TrainError {
+    /// Whether it is what a run has come to, not what was asked of it.
+    pub fn is_divergence(&self) -> bool {
+        matches!(
+            self,
+            TrainError::Diverged { .. }
+                | TrainError::Priority(_)
+                | TrainError::Audit(crate::audit::Error::NotFinite(_))
+                | TrainError::Env(crate::env::EnvError::Unstable { .. })
+        )
+    }
+}

@@ -100,6 +100,10 @@ impl Interaction {
     ) -> Result<(), TrainError> {
         self.env.set_state(env)?;
         self.observation = observation;
+        if counters.episode_step == 0 && counters.episode > 0 {
+            // A program may have died instead of beginning the episode.
+            self.env.reset(self.env_seed, counters.episode - 1, &mut self.observation);
+        }
         self.due = Due::left(&self.cadence, self.learning(counters), counters);
         Ok(())
     }
@@ -112,11 +116,6 @@ impl Interaction {
     /// State of the environment, and its last observation.
     pub fn state(&self) -> (Vec<f64>, Vec<f64>) {
         (self.env.state(), self.observation.clone())
-    }
-
-    /// Whether an episode is under way from which a saved run can go on; not after a reset that failed.
-    pub fn is_whole(&self) -> bool {
-        self.observation.iter().all(|x| x.is_finite())
     }
 
     /// Rounds that are still to be made for the last step.

@@ -21,6 +21,8 @@ use crate::env::process;
 /// Time that programs have to answer once a signal has come, and between two looks at them.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
+/// Time within which a second Ctrl-C is the first one.
+const TWICE: Duration = Duration::from_millis(500);
 
 /// A flag that a signal raises, or a place at which to stop. The training loops look at it after every round, save and
 /// return.
@@ -42,9 +44,13 @@ impl Stop {
         let listen = || -> std::io::Result<()> {
             let mut presses = Signals::new([SIGINT])?;
             thread::spawn(move || {
-                if presses.forever().nth(1).is_some() {
-                    process::end_all();
-                    low_level::exit(130);
+                let mut first: Option<Instant> = None;
+                for _ in presses.forever() {
+                    // Launchers send one Ctrl-C twice: to the program, and to the group that it is in.
+                    if first.get_or_insert_with(Instant::now).elapsed() > TWICE {
+                        process::end_all();
+                        low_level::exit(130);
+                    }
                 }
             });
             for signal in [SIGINT, SIGTERM] {
@@ -62,10 +68,11 @@ impl Stop {
         let asked = stop.clone();
         // An environment in a program that hangs keeps nobody from stopping.
         thread::spawn(move || {
+            let mut signal = None;
             loop {
                 thread::sleep(LOOK);
                 if asked.requested() {
-                    process::end_silent(PATIENCE);
+                    process::end_silent(*signal.get_or_insert_with(Instant::now), PATIENCE);
                 }
             }
         });

@@ -244,14 +244,14 @@ pub fn check(config: &Config, agent: &Agent, dataset: &Dataset, from: &Sources) 
     if !from.goes_online(config) {
         return held_out::check(config, agent, dataset);
     }
+    if dataset.is_absent() {
+        return check_without_data(config, agent, &options);
+    }
     if !offline_rows && is_calibrated(config, agent)? {
         return Err(TrainError::Input(format!(
             "online.offline_rows: expected some offline transitions, whose means fix the constants of {} that are `auto`; keep some of them, or name these constants",
             config.section::<RunConfig>().adapt
         )));
-    }
-    if dataset.is_absent() {
-        return check_without_data(config, agent, &options);
     }
     check_capacity(&options, from.first(&options, dataset)?)
 }
@@ -314,7 +314,7 @@ impl<'a> Run<'a, '_> {
     pub fn learn<R: Recorder>(self, dir: &RunDir, probe: &mut R) -> Result<Ended, TrainError> {
         dir.remove(rundir::DIVERGED)?;
         let ended = self.finish(dir, probe);
-        if let Err(e @ TrainError::Diverged { .. }) = &ended {
+        if let Some(e) = ended.as_ref().err().filter(|e| e.is_divergence()) {
             // That it diverged is what the user must hear, even on a full disk.
             let _ = dir.write(rundir::DIVERGED, format!("{e}\n").as_bytes());
         }

@@ -639,9 +639,6 @@ impl<'a> Training<'a> {
                 let TrainError::Env(EnvError::Program { .. }) = e else {
                     return Err(desk.watch.priority(e, self.counters.round));
                 };
-                if !self.is_whole() {
-                    return Err(e);
-                }
                 // The step that failed has left no trace.
                 self.save(desk, probe, false)?;
                 if stop.requested() {
@@ -683,11 +680,6 @@ impl<'a> Training<'a> {
         Ok(ended.expect("invariant: the loop ends when the phase has ended"))
     }
 
-    /// Whether a checkpoint would lead on.
-    fn is_whole(&self) -> bool {
-        self.interaction.as_ref().is_none_or(Interaction::is_whole)
-    }
-
     /// An error if metrics show divergence.
     fn check(&self, watch: &Watch, values: &[(&'static Metric, f64)]) -> Result<(), TrainError> {
         match self.work {
@@ -705,8 +697,7 @@ impl<'a> Training<'a> {
     ) -> Result<(), TrainError> {
         let done = self.done();
         let evaluates = self.periods.evaluates(done) || self.over().is_some();
-        // After a reset that failed, the step that comes says so.
-        let saves = (self.periods.saves(done) || last) && self.is_whole();
+        let saves = self.periods.saves(done) || last;
         if saves || evaluates {
             self.examine(&desk.watch)?;
         }

@@ -283,7 +283,7 @@ fn crafted_checkpoints_are_refused_or_obeyed() {
 
 /// However steep priorities are, they are numbers.
 #[test]
-fn off2on_nan_priority() {
+fn off2on_steep_priorities_are_numbers() {
     let place = Place::new();
     for temperature in ["0.01", "0.002"] {
         let line = format!(

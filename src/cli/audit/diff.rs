@@ -128,7 +128,7 @@ impl Diff {
             println!(
                 "{}",
                 json!({
-                    "a": self.a, "b": self.b, "notes": notes, "equal": first.is_none(),
+                    "a": self.a, "b": self.b, "notes": notes, "updates_equal": first.is_none(),
                     "record": first.map(|f| f.record), "update": first.and_then(|f| f.round).map(|r| r + 1),
                     "verdict": verdict,
                 })

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::gradients::{Gradients, MOVED, SMALL, about, small};
+use super::gradients::{Gradients, MOVED, SMALL, about, check_numerics, small};
 use crate::adapt::{ADAPTATIONS, GENERATORS, PLAIN};
 use crate::algo::ALGORITHMS;
 use crate::audit::f32_check::TOLERANCE_F32;
@@ -13,6 +13,7 @@ use crate::train::agent::Agent;
 
 /// One line per method that the registries allow.
 pub(super) fn run(args: &Gradients, common: Common) -> Outcome {
+    check_numerics()?;
     let (mut methods, mut refused, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     let mut moved = false;
     let pairs = ALGORITHMS.iter().flat_map(|base| ADAPTATIONS.iter().map(move |m| (base.name, m.name, None)));

@@ -177,14 +177,19 @@ pub(super) fn about(dims: Dims) -> String {
     )
 }
 
+/// An error for numerics that tolerances of f32 are not made for.
+pub(super) fn check_numerics() -> Result<(), TrainError> {
+    match baq_kernels::active().numerics {
+        Numerics::F32 => Ok(()),
+        other => {
+            Err(TrainError::Input(format!("--numerics {other}: gradients are compared in f32; leave it out")))
+        }
+    }
+}
+
 impl Gradients {
     pub(super) fn run(self, common: Common) -> Outcome {
-        let numerics = baq_kernels::active().numerics;
-        if numerics != Numerics::F32 {
-            return Err(TrainError::Input(format!(
-                "--numerics {numerics}: gradients are compared in f32; leave it out"
-            )));
-        }
+        check_numerics()?;
         let names = (self.algo.as_deref(), self.adapt.as_deref(), self.generator.as_deref());
         let method = self.method(common, names)?;
         let passed = method.failed() == 0;

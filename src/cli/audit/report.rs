@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use crate::audit::ledger::{Kind, Ledger, Record};
+use crate::audit::ledger::{Entry, Kind, Ledger, Record};
 use crate::audit::roundoff::{self, Row};
 use crate::audit::worse;
 use crate::cli::{Common, Outcome, Verdict};
@@ -132,7 +132,7 @@ fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
     points.chunks(stretch).map(largest).collect()
 }
 
-/// Zeros have none: where nothing else is, they leave a gap.
+/// Zero has no logarithm; a stretch of zeros alone is a gap in the line.
 fn log10(x: f64) -> f64 {
     if x == 0.0 { f64::NEG_INFINITY } else { x.log10() }
 }
@@ -144,7 +144,8 @@ fn norms(ledger: &Ledger) -> Vec<Section> {
         kinds.extend(phase.updates.into_iter().map(|k| (phase.phase.clone(), k)));
     }
     let mut records: Vec<Vec<Record>> = vec![Vec::new(); kinds.len()];
-    for (_, record) in ledger.updates() {
+    for entry in (0..ledger.len()).filter_map(|i| ledger.entry(i)) {
+        let Entry::Update(record) = entry else { continue };
         if let Some(place) = records.get_mut(record.kind) {
             place.push(record);
         }

@@ -36,7 +36,7 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
         section.dataset = data.into();
         config.put(section);
     }
-    let dataset = setup::load(&config)?;
+    let dataset = setup::load_again(&config, None)?;
     dataset.check(&config)?;
     let saved = rerun::start(run, update - 1)?;
     if let Some(saved) = &saved {

@@ -36,7 +36,7 @@ use super::findings::Findings;
 use super::stated::{chain, checkpoints, closing, header, rows};
 use crate::audit::ledger::Ledger;
 use crate::cli::contents::{self, Content};
-use crate::cli::{Common, Outcome, Verdict, rerun, setup};
+use crate::cli::{Common, Outcome, Verdict, hints, rerun, setup};
 use crate::config::{AuditConfig, Config, RunConfig};
 use crate::train::conditions;
 use crate::train::counters::Counters;
@@ -98,7 +98,7 @@ impl Verify {
             ));
         }
         match self.prepare(&config, &ledger, &mut found) {
-            Ok(dataset) => self.replay(&config, dataset, ledger, last, &mut found)?,
+            Ok(dataset) => self.replay(&config, dataset, (ledger, last), common, &mut found)?,
             Err(e) => {
                 // Beside the object, stderr has the reason.
                 found.lacks(if common.json { e.to_string() } else { "nothing was replayed".into() });
@@ -195,8 +195,8 @@ impl Verify {
         &self,
         config: &Config,
         dataset: Dataset,
-        ledger: Ledger,
-        last: Option<Counters>,
+        (ledger, last): (Ledger, Option<Counters>),
+        common: Common,
         found: &mut Findings,
     ) -> Result<(), TrainError> {
         let Some(last) = last else {
@@ -207,9 +207,11 @@ impl Verify {
             return Ok(());
         };
         let to = self.to.unwrap_or(last.round).min(last.round);
-        if self.from > to {
+        let first =
+            last.offline_rounds.min(last.round) * u64::from(self.run.join(rundir::ORIGIN).exists()) + 1;
+        if self.from > to || (self.to.is_some() && to < first) {
             found.lacks(format!(
-                "updates {} to {to}: the range is empty, the run has {}",
+                "updates {} to {to}: the range is empty, the run has {first} to {}",
                 self.from, last.round
             ));
             return Ok(());
@@ -243,7 +245,7 @@ impl Verify {
         self.records(&again, saved.as_ref(), to < last.round, seconds, found);
         self.compare(&again, whole, saved.as_ref(), &last, found)?;
         if whole && again.ended.is_some() {
-            self.end(&again, closed, &last, config, found);
+            self.end((&again, closed, &last), config, common, found);
         }
         Ok(())
     }
@@ -315,13 +317,19 @@ impl Verify {
     }
 
     /// Whether the run has ended, and the ledger with it.
-    fn end(&self, again: &Again, closed: bool, last: &Counters, config: &Config, found: &mut Findings) {
+    fn end(
+        &self,
+        (again, closed, last): (&Again, bool, &Counters),
+        config: &Config,
+        common: Common,
+        found: &mut Findings,
+    ) {
         let rest = again.records.rest() - usize::from(closed);
         let command = match self.run.join(rundir::ORIGIN).exists() {
             true => "finetune",
             false => "train",
         };
-        let resume = format!("baq {command} --resume {}", self.run.display());
+        let resume = hints::command(common, &[command, "--resume", &hints::path(&self.run)]);
         if again.complete() {
             if rest > 0 {
                 found.bad(format!("{rest} records after the last update are of nothing that this run does"));

@@ -148,7 +148,9 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
             (_, None) => Stage::Scratch,
         };
         let dims = Dims { s: env.obs_dim, a: env.act_dim, batch: 1 };
-        effects::check_method(&cell.config, dims, stage).map_err(|e| {
+        let checked = effects::check_method(&cell.config, dims, stage)
+            .and_then(|()| effects::check_reached(&cell.config, dims, stage));
+        checked.map_err(|e| {
             let method = spec.methods.iter().find(|m| m.label == cell.label && stage != Stage::Offline);
             let place = match method {
                 Some(method) => format!(", line {}: method", method.line),

@@ -240,8 +240,8 @@ impl Env for Process {
         assert_eq!(obs.len(), self.spec.obs_dim, "invariant: an observation has S numbers");
         self.broken = self.begin(reset_seed(seed, episode), obs).err();
         if self.broken.is_some() {
-            // No episode has begun.
-            obs.fill(f64::NAN);
+            // No episode has begun; finite, as checkpoints ask.
+            obs.fill(0.0);
         }
     }
 

@@ -35,10 +35,10 @@ pub(crate) fn end_all() {
     living().keys().for_each(|id| kill_group(*id));
 }
 
-/// Ends those that have not answered for so long.
-pub(crate) fn end_silent(patience: Duration) {
+/// Ends those that have not answered for so long after a signal.
+pub(crate) fn end_silent(signal: Instant, patience: Duration) {
     for (id, program) in living().iter_mut() {
-        if program.awaited.is_some_and(|since| since.elapsed() >= patience) {
+        if program.awaited.is_some_and(|since| since.max(signal).elapsed() >= patience) {
             program.silent = true;
             kill_group(*id);
         }
@@ -97,14 +97,19 @@ impl Running {
 
     /// Ends it with all that it has started, unless it has ended.
     fn kill(&mut self) {
-        let mut living = living();
+        let mut all = living();
         // Not waited for yet, so that no other process can have its number.
-        if let Ok(None) = self.0.try_wait() {
+        let lives = matches!(self.0.try_wait(), Ok(None));
+        if lives {
             kill_group(self.0.id());
+        }
+        all.remove(&self.0.id());
+        // Its end may take a while, for which nobody is to wait.
+        drop(all);
+        if lives {
             let _ = self.0.kill();
             let _ = self.0.wait();
         }
-        living.remove(&self.0.id());
     }
 }
 
