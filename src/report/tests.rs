@@ -456,6 +456,57 @@ fn seeds_of_other_data_or_environments_are_not_averaged() {
     assert!(page("t", &both, &[]).contains("hopper-v4, walker2d-v4"));
 }
 
+/// As many settings are named as tell a group from all that look like it.
+#[test]
+fn no_two_groups_have_one_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |k: usize, [a, b, c]: [u32; 3]| {
+        let text = format!("{}[iql]\na = {a}\nb = {b}\nc = {c}\n", settings(0, "hopper-v4", ""));
+        small(&folder.path().join(k.to_string()), &text, &[1.0])
+    };
+    let all = [[1, 1, 1], [1, 1, 2], [2, 1, 1], [1, 2, 1]];
+    let mut labels = labels((0..).zip(all).map(|(k, x)| run(k, x)).collect());
+    assert_eq!(labels[2], "iql, a 2 x1", "one is enough");
+    labels.sort();
+    labels.dedup();
+    assert_eq!(labels.len(), all.len(), "{labels:?}");
+}
+
+/// A run and its own continuation are no seeds of one method.
+#[test]
+fn runs_from_other_origins_are_not_averaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |seed: u64, update: u64| {
+        let dir = folder.path().join(seed.to_string());
+        let text = format!("{}[online]\nenv_steps = 300\n", settings(seed, "hopper-v4", ""));
+        small(&dir, &text, &[]);
+        let mut log = EvaluationLog::create(&dir, &[]).unwrap();
+        for k in 0..4 {
+            let stamp = Stamp { phase: Phase::Online, update: update + 100 * k, env_step: 100 * k };
+            let e = Evaluation { stamp, score: None, success: None, returns: vec![1.0], lengths: vec![1] };
+            log.record(&e).unwrap();
+        }
+        log.flush().unwrap();
+        Run::load(&dir).unwrap()
+    };
+    let labels = labels(vec![run(0, 300), run(1, 300), run(2, 600)]);
+    assert_eq!(labels, ["iql, origin update 300 x2", "iql, origin update 600 x1"]);
+}
+
+/// Many methods make a picture higher, not its plot lower.
+#[test]
+fn a_picture_grows_with_its_legend() {
+    let with = |n: usize| {
+        let line = |k: usize| {
+            Series::new(format!("a method with a long name, {k}"), k, vec![(0.0, 1.0), (1.0, 2.0)])
+        };
+        Curves { series: (0..n).map(line).collect(), ..Curves::default() }
+    };
+    assert_eq!(with(2).extra(480), 0);
+    assert!(with(14).extra(480) > 150);
+    assert!(with(14).svg(480, 300).contains(&format!("height=\"{}\"", 300 + with(14).extra(480))));
+}
+
 #[test]
 fn bookkeeping_makes_no_other_method() {
     let folder = tempfile::tempdir().unwrap();
