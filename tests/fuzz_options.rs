@@ -16,6 +16,7 @@ use baq::cli::setup::{RunArgs, known_sections};
 use baq::config::{AnySection, Begin, Config, Field, OfflineConfig, OnlineConfig, RunConfig};
 use baq::train::counters::Counters;
 use baq::train::effects::{self, Stage};
+use baq::train::reach;
 use baq::train::run::{self, Sources};
 use baq::train::training::{Beginning, Training};
 use baq::train::{TrainError, data, memory};
@@ -232,6 +233,7 @@ fn online(config: &Config) -> Result<(), TrainError> {
 fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<(), TrainError> {
     let dataset = data::load(config)?;
     effects::check(config, &dataset, stage)?;
+    reach::check_run(config, &dataset, stage)?;
     match stage {
         Stage::Offline => memory::check(config, &dataset)?,
         _ => memory::check_online(config, &dataset)?,

@@ -123,6 +123,11 @@ impl Adaptation for Aca {
         of(own) + self.aligned(b, b.s, a)
     }
 
+    /// Nothing is left of the density once its weight has come to 0.
+    fn critics_are_values(&self, rounds: u64) -> bool {
+        self.config.weight.at(rounds) == 0.0
+    }
+
     fn gradient_bound(&self) -> Option<f64> {
         Some(self.config.gradient_bound)
     }

@@ -17,6 +17,7 @@
 //! | `finish_round` | the trace of a round, after the base | further updates and metrics |
 //! | `act` | whoever acts, evaluates, measures | the action in a state |
 //! | `adopt` | the switch | which saved network fills which of ours |
+//! | `critics_are_values` | the switch | whether another adaptation can go on with its critics |
 //! | `pretrain` | the switch | what must be fitted before the first environment step, or before the first round |
 //! | `cadence`, `sampling` | loops | updates per environment step; how batches are drawn |
 //! | `annotate`, `priority`, `calibrate` | loops | columns of a frozen model, and priorities from them |
@@ -410,6 +411,11 @@ pub trait Adaptation: Debug + Send + Sync {
     /// What critics regress on, of a target y `[B, 1]`: all of it unless something else values (s, a) too.
     fn residual<'t>(&self, _b: &Round<'t>, y: Var<'t>) -> Var<'t> {
         y
+    }
+
+    /// Whether critics are values after so many rounds of its own; if not, no other adaptation can go on with them.
+    fn critics_are_values(&self, _rounds: u64) -> bool {
+        true
     }
 
     /// The largest norm of the gradient on which the base's policy moves; a longer one is made so short.

@@ -22,7 +22,7 @@ use crate::train::run::{Run, Sources};
 use crate::train::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
 use crate::train::shelf::Shelf;
 use crate::train::state::Saved;
-use crate::train::{TrainError, memory};
+use crate::train::{TrainError, memory, reach};
 
 /// Options of a command that trains which change nothing of what the run computes.
 #[derive(Clone, Debug, Default, Args)]
@@ -143,6 +143,7 @@ pub fn begin(
         None => effects::Stage::Offline,
     };
     effects::check(config, &dataset, stage)?;
+    reach::check_run(config, &dataset, stage)?;
     let config = &from.with_room(config, &dataset)?;
     check_memory(config, from, &dataset)?;
     let config = &dataset.pin(config);

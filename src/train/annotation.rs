@@ -1,10 +1,12 @@
 //! Columns that an adaptation computes from (s, a) of every transition: when it is loaded, collected, or drawn.
 
 use super::agent::Agent;
+use super::error::TrainError;
 use super::gather::gather;
 use crate::adapt;
 use crate::algo::Dims;
 use crate::autodiff::{Clock, Noise, Program, Select, Store, Workspace};
+use crate::config::Config;
 use crate::replay::{self, Pools};
 
 /// Rows per call while whole pools are annotated.
@@ -75,4 +77,12 @@ impl Annotator {
 /// Names of the columns that the agent's adaptation annotates.
 pub fn columns(agent: &Agent) -> Vec<&'static str> {
     Annotator::new(agent, 1).map(|a| a.columns).unwrap_or_default()
+}
+
+/// Whether the adaptation leaves constants to the means of the data.
+pub fn fixes_constants(config: &Config, dims: Dims) -> Result<bool, TrainError> {
+    let mut outline = Agent::outline(config, dims)?;
+    let before = format!("{:?}", outline.adaptation);
+    outline.adaptation.calibrate(&[0.3, 0.7]);
+    Ok(format!("{:?}", outline.adaptation) != before)
 }

@@ -39,6 +39,7 @@ pub mod plan;
 pub mod policy;
 pub mod progress;
 pub mod provenance;
+pub mod reach;
 pub mod reprioritiser;
 mod resumable_csv;
 pub mod rounds;

@@ -247,21 +247,13 @@ pub fn check(config: &Config, agent: &Agent, dataset: &Dataset, from: &Sources) 
     if dataset.is_absent() {
         return check_without_data(config, agent, &options);
     }
-    if !offline_rows && is_calibrated(config, agent)? {
+    if !offline_rows && annotation::fixes_constants(config, agent.dims)? {
         return Err(TrainError::Input(format!(
             "online.offline_rows: expected some offline transitions, whose means fix the constants of {} that are `auto`; keep some of them, or name these constants",
             config.section::<RunConfig>().adapt
         )));
     }
     check_capacity(&options, from.first(&options, dataset)?)
-}
-
-/// Whether the adaptation has constants that are left to the data.
-fn is_calibrated(config: &Config, agent: &Agent) -> Result<bool, TrainError> {
-    let mut outline = Agent::outline(config, agent.dims)?;
-    let before = format!("{:?}", outline.adaptation);
-    outline.adaptation.calibrate(&[0.3, 0.7]);
-    Ok(format!("{:?}", outline.adaptation) != before)
 }
 
 /// An error if the buffer cannot hold the `kept` transitions that it begins with and all that are collected. Without data the

@@ -9,15 +9,12 @@ use super::data::Scales;
 use super::error::TrainError;
 use super::state::Saved;
 use crate::adapt::Method;
-use crate::adapt::aca::AcaConfig;
 use crate::autodiff::ParamTable;
 use crate::config::value::render;
 use crate::config::{Config, DataConfig, RunConfig, Section};
 
 /// What critics estimate, although no tensor shows it.
 const ESTIMATED: [&str; 2] = ["discount", "entropy_backup"];
-/// The adaptation whose critics hold what is left of values without a density.
-const ACA: &str = "aca";
 /// What acts before the first update only.
 const BEGINNING: [&str; 1] = ["init"];
 
@@ -40,11 +37,13 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
     }
     let counters = origin.counters()?;
     let rounds = counters.round - counters.offline_rounds;
-    // Nothing is left of the density once its weight has come to 0.
-    if run.adapt == ACA && run.adapt != new.adapt && trained.section::<AcaConfig>().weight.at(rounds) != 0.0 {
+    let values = || {
+        Ok::<_, TrainError>(Agent::outline(trained, origin.dims(1)?)?.adaptation.critics_are_values(rounds))
+    };
+    if run.adapt != new.adapt && !values()? {
         let file = origin.file();
         return Err(TrainError::Input(format!(
-            "run.adapt: {file} was fine-tuned with {}, whose critics hold values less a density whose weight moves with the run: expected --adapt {}, or a run from before it",
+            "run.adapt: {file} was fine-tuned with {}, whose critics are no values by themselves: expected --adapt {}, or a run from before it",
             run.adapt, run.adapt
         )));
     }

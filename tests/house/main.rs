@@ -318,6 +318,7 @@ const ONLY: &[(&str, &[&str])] = &[
             "kernels/src/pace.rs",
             "src/cli/",
             "src/study/local.rs",
+            "src/env/process/running.rs",
         ],
     ),
 ];

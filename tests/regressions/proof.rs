@@ -243,7 +243,7 @@ fn a_ledger_never_says_how_long_the_check_is() {
 #[test]
 fn an_empty_range_is_not_verified() {
     let place = Place::new();
-    place.not_verified("run --from 61", &["the range is empty, the run has 60"]);
+    place.not_verified("run --from 61", &["the range is empty, the run has 1 to 60"]);
     place.refused("audit verify run --from 30 --to 20", &["--to 20: expected at least 30"]);
     let (passed, json) = place.verify("run --from 30 --to 50");
     assert!(

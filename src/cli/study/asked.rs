@@ -18,6 +18,7 @@ use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
 use crate::train::effects::{self, Stage};
+use crate::train::reach;
 
 /// Which study.
 #[derive(Clone, Debug, Args)]
@@ -149,7 +150,7 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
         };
         let dims = Dims { s: env.obs_dim, a: env.act_dim, batch: 1 };
         let checked = effects::check_method(&cell.config, dims, stage)
-            .and_then(|()| effects::check_reached(&cell.config, dims, stage));
+            .and_then(|()| reach::check(&cell.config, dims, stage));
         checked.map_err(|e| {
             let method = spec.methods.iter().find(|m| m.label == cell.label && stage != Stage::Offline);
             let place = match method {

@@ -9,7 +9,7 @@ use crate::algo::Given;
 use crate::config::{Begin, Config, RunConfig};
 use crate::study::Resolve;
 use crate::train::TrainError;
-use crate::train::effects;
+use crate::train::reach;
 use crate::train::shelf::Shelf;
 
 #[derive(Debug, Parser)]
@@ -51,7 +51,7 @@ impl Resolve for Commands {
         let (command, common) = parse::<Train>(words, self.0)?;
         let config = command.planned(common)?;
         if config.section::<RunConfig>().begin == Begin::Online {
-            effects::check_learns(&config)?;
+            reach::check_learns(&config)?;
         }
         Ok(config)
     }
@@ -67,7 +67,7 @@ impl Resolve for Commands {
             ["--from", "-"].into_iter().map(String::from).chain(words.iter().cloned()).collect();
         let (command, common) = parse::<Finetune>(&words, self.0)?;
         let (config, given) = command.planned(trained, model, common)?;
-        effects::check_learns(&config)?;
+        reach::check_learns(&config)?;
         Ok((config, given))
     }
 }
