@@ -140,12 +140,13 @@ impl Run {
             _ => self.data(),
         };
         all.push((DATA.into(), data));
-        // Runs from other origins are no seeds of one; where these stop early, theirs differ by themselves.
-        let early = !["", "0"].contains(&self.option("offline", "patience").as_str());
-        if let Some(first) = self.phase(Phase::Online).next().filter(|_| !early) {
-            all.push(("run.origin".into(), format!("update {}", first.stamp.update)));
-        }
         all
+    }
+
+    /// Where it went online, as text; empty offline.
+    pub(super) fn origin(&self) -> String {
+        let first = self.phase(Phase::Online).next();
+        first.map(|e| format!("update {}", e.stamp.update)).unwrap_or_default()
     }
 
     /// A short name of its data: the file without folders and ending; empty without data.

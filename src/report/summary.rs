@@ -39,12 +39,31 @@ pub fn group(runs: Vec<Run>) -> Vec<Group> {
             None => groups.push(Group { label: String::new(), runs: vec![run] }),
         }
     }
+    let mut groups: Vec<Group> = groups.into_iter().flat_map(by_origin).collect();
     let labels = labels(&groups);
     for (group, label) in groups.iter_mut().zip(labels) {
         group.label = label;
         group.runs.sort_by_key(|r| r.option("run", "seed").parse::<u64>().unwrap_or(u64::MAX));
     }
     groups
+}
+
+/// One group of runs for each origin, where a seed has several of them, as a run and its own continuation. Origins of other
+/// seeds may have stopped where they had learnt enough.
+fn by_origin(group: Group) -> Vec<Group> {
+    let place = |run: &Run| (run.option("run", "seed"), run.origin());
+    let again = |a: &Run, b: &Run| place(a).0 == place(b).0 && place(a).1 != place(b).1;
+    if !group.runs.iter().any(|a| group.runs.iter().any(|b| again(a, b))) {
+        return vec![group];
+    }
+    let mut parts: Vec<Group> = Vec::new();
+    for run in group.runs {
+        match parts.iter_mut().find(|part| part.runs[0].origin() == run.origin()) {
+            Some(part) => part.runs.push(run),
+            None => parts.push(Group { label: String::new(), runs: vec![run] }),
+        }
+    }
+    parts
 }
 
 /// Names of the groups: algorithm and adaptation, data and environment where there are several, and what else tells them
@@ -95,7 +114,8 @@ fn base(run: &Run, with_data: bool, with_env: bool) -> String {
 
 /// Settings in which the groups differ: `section.key` and each group's value.
 pub fn differences(groups: &[Group]) -> Vec<(String, Vec<String>)> {
-    let all: Vec<Vec<(String, String)>> = groups.iter().map(|g| g.runs[0].settings()).collect();
+    let of = |run: &Run| [run.settings(), vec![("run.origin".into(), run.origin())]].concat();
+    let all: Vec<Vec<(String, String)>> = groups.iter().map(|g| of(&g.runs[0])).collect();
     let mut places: Vec<&String> = all.iter().flatten().map(|(place, _)| place).collect();
     places.sort();
     places.dedup();
