@@ -289,6 +289,52 @@ fn other_settings_are_other_directories_and_nothing_is_overwritten() {
     place.refused("study run s.toml --scale half --out s --redo", &["a.hdf5", "has changed", "sha256"]);
 }
 
+/// What a study leaves out for a while is to be the same when it comes back. Cells that another study has changed say so.
+#[test]
+fn data_that_were_left_out_are_still_known() {
+    let both = STUDY.replacen("[\"a.hdf5\"]", "[\"b.hdf5\", \"a.hdf5\"]", 1);
+    let place = Place::new(&both);
+    let other = |seed| {
+        let _ = std::fs::remove_file(place.path("b.hdf5"));
+        write::d4rl(&place.path("b.hdf5"), &synthetic::point(seed, 300, 3, 1), &write::Options::default())
+            .unwrap();
+    };
+    other(6);
+    let write = "study run s.toml --out s --on slurm --dry-run";
+    place.run(write, 0);
+    std::fs::write(place.path("s.toml"), STUDY).unwrap();
+    place.run(write, 0);
+    other(7);
+    place.run(write, 0);
+    std::fs::write(place.path("s.toml"), &both).unwrap();
+    place.refused(write, &["b.hdf5", "has changed", "sha256"]);
+    other(6);
+    place.run(write, 0);
+    place.run("study cell s 0", 0);
+    let changed = both.replace("updates = 400", "updates = 300");
+    std::fs::write(place.path("s/study.toml"), changed).unwrap();
+    let status = place.run("study status s", 0);
+    assert!(status.contains("1 of those that wait are there with another configuration"), "{status}");
+}
+
+/// Cells are those of the study that this process was given, or none.
+#[test]
+fn a_study_that_is_changed_while_it_runs_is_left() {
+    let place = Place::new(STUDY);
+    let mut run = place.command("study run s.toml --out s --jobs 1 --quiet");
+    let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !place.path("s/cells").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::fs::write(place.path("s/study.toml"), STUDY.replace("updates = 400", "updates = 300")).unwrap();
+    let ended = run.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(2), "{}", said(&ended));
+    assert!(said(&ended).contains("was changed while it ran"), "{}", said(&ended));
+    place.run("study run s.toml --out s --jobs 2 --quiet", 0);
+    let status = place.json("study status s --json");
+    assert_eq!((status["done"].as_u64(), status["failed"].as_u64()), (Some(9), Some(0)), "{status}");
+}
+
 /// Of a folder there is no file to sum; it is known all the same.
 #[test]
 fn a_folder_that_has_changed_is_other_data() {
@@ -424,6 +470,17 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             ["line 22: method `SAC`", "nothing would be learnt"],
         ),
         ("a.hdf5", "empty/", ["empty", ""]),
+        (
+            "adapt = \"plain\"",
+            "adapt = \"plain\"\nset = [\"run.seed=7\"]",
+            ["line 14: method `IQL`", "run.seed"],
+        ),
+        (
+            "adapt = \"plain\"",
+            "adapt = \"plain\"\nset = [\"run.dataset=embedded\"]",
+            ["line 14: method `IQL`", "run.dataset"],
+        ),
+        ("eval_episodes = 1\n", "eval_episodes = 0\n", ["line 14: method `IQL`", "by which a study judges"]),
     ] {
         std::fs::write(place.path("bad.toml"), STUDY.replacen(from, to, 1)).unwrap();
         let line = "study run bad.toml --out out";
@@ -432,7 +489,15 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
     }
     place.refused("study run s.toml --data none", &["--data none", "expected a folder"]);
     place.refused("study run s.toml --scale tiny", &["--scale tiny", "expected half"]);
-    place.refused("study plan s.toml --seed 1", &["--seed", "seeds of its own"]);
+    for command in ["plan s.toml", "status s", "table s", "figures s", "cell s 0"] {
+        place.refused(&format!("study {command} --seed 1"), &["--seed", "seeds of its own"]);
+    }
+    place.refused("study run s.toml --data empty", &["--data", "names paths"]);
+    for (option, words) in
+        [("--sbatch=time=1", "expected an option, as in --time"), ("--quiet", "belongs to --on local")]
+    {
+        place.refused(&format!("study run s.toml --on slurm --dry-run {option}"), &[words]);
+    }
     place.refused("study run none.toml", &["none.toml", "cannot read"]);
     place.refused("study run s.toml --dry-run", &["--dry-run", "--on slurm"]);
     place.refused("study status .", &["expected the directory of a study"]);
@@ -509,17 +574,20 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
         command.arg(script).current_dir(place.path("s/slurm")).env("SLURM_ARRAY_TASK_ID", k);
         command.output().unwrap()
     };
-    let early = task("iql.job", "1");
-    assert!(
-        !early.status.success() && said(&early).contains("expected it to be done before"),
-        "{}",
-        said(&early)
-    );
+    let status = || place.json("study status s --json");
+    let log = status()["cells"].as_array().unwrap().iter().find_map(|cell| {
+        let own = cell["label"] == "IQL" && cell["seed"] == 1;
+        own.then(|| place.path(cell["log"].as_str().unwrap()))
+    });
+    assert!(!task("iql.job", "1").status.success());
+    let early = std::fs::read_to_string(log.unwrap()).unwrap();
+    assert!(early.contains("expected it to be done before"), "{early}");
+    assert_eq!(status()["failed"], 0, "what cannot begin yet has not failed");
     for script in ["train.iql.job", "iql.job"] {
         let done = task(script, "1");
         assert!(done.status.success(), "{}", said(&done));
     }
-    let status = place.json("study status s --json");
+    let status = status();
     assert_eq!((status["done"].as_u64(), status["failed"].as_u64()), (Some(2), Some(0)), "{status}");
 }
 
@@ -562,8 +630,16 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
     }
     let dir = place.path("studies/toys");
     let first = files(&dir);
-    for name in ["table.csv", "table.md", "table.tex", "table.html", "table-dip.csv", "runs.csv", "hours.csv"]
-    {
+    for name in [
+        "table.csv",
+        "table.md",
+        "table.tex",
+        "table.html",
+        "table-dip.csv",
+        "runs.csv",
+        "absent.csv",
+        "hours.csv",
+    ] {
         assert!(first.contains_key(name), "{name} in {:?}", first.keys());
     }
     place.run("study figures toys", 0);
@@ -594,6 +670,8 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
         (Some(12.0), Some(1.0), Some(2.0))
     );
     assert_eq!(row(&table, "SAC").get("mean"), None);
+    let absent = std::fs::read_to_string(dir.join("absent.csv")).unwrap();
+    assert!(absent.contains("a.hdf5,IQL + BAQ,1,true,failed: diverged at update 500"), "{absent}");
     let notes = table["notes"].to_string();
     for words in [
         "SAC on a.hdf5: unfinished, 100 % done (seed 0)",

@@ -9,6 +9,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -75,6 +77,17 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut draft = Draft::of(path)?;
     draft.file().write_all(bytes)?;
     draft.replace()
+}
+
+/// Writes a file that another process may be writing too, and is done with soon: after it.
+pub fn write_after_others(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    for _ in 0..100 {
+        match write_atomic(path, bytes) {
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => thread::sleep(Duration::from_millis(50)),
+            done => return done,
+        }
+    }
+    write_atomic(path, bytes)
 }
 
 /// Makes a directory and those above it, durably.

@@ -2,7 +2,7 @@
 
 use super::axis::value;
 use super::font::typefaces;
-use crate::checkpoint::atomic::write_atomic;
+use crate::checkpoint::atomic::write_after_others;
 use crate::train::rundir::RunError;
 use maud::{Markup, PreEscaped, html};
 use resvg::tiny_skia::{Pixmap, Transform};
@@ -237,7 +237,7 @@ pub trait Chart {
     /// As a PNG file with two dots per pixel.
     fn png(&self, path: &Path, width: u32, height: u32) -> Result<(), RunError> {
         let encoded = self.pixels(width, height, 2).and_then(|p| p.encode_png().map_err(io::Error::other));
-        let written = encoded.and_then(|bytes| write_atomic(path, &bytes));
+        let written = encoded.and_then(|bytes| write_after_others(path, &bytes));
         written.map_err(RunError::io(path, "write the picture"))
     }
 }

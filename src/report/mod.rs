@@ -61,15 +61,23 @@ pub fn write_illustrated(
     refuse_foreign(&report)?;
     let curves = learning_curves(&groups);
     let (svg, png) = (out.join(rundir::CURVES_SVG), out.join(rundir::CURVES_PNG));
-    if !report.exists() && !out.join(rundir::CONFIG).exists() {
-        // The page comes first, so that pictures without it are somebody else's.
+    let of_run = out.join(rundir::CONFIG).exists();
+    if !report.exists() && !of_run {
+        // Elsewhere the page comes first, so that pictures without it are somebody else's.
         [&svg, &png].into_iter().try_for_each(|picture| refuse_existing(picture))?;
     }
     create_directories(out).map_err(RunError::io(out, "create the directory"))?;
-    write_page(&report, &illustrated_page(title, &groups, notes, shown))?;
+    let page = || write_page(&report, &illustrated_page(title, &groups, notes, shown));
+    // In a run's directory it comes last: it says that all is there.
+    if !of_run {
+        page()?;
+    }
     let (width, height) = html::WIDE;
     write_atomic(&svg, curves.svg(width, height).as_bytes()).map_err(RunError::io(&svg, "write the file"))?;
     curves.png(&png, width, height)?;
+    if of_run {
+        page()?;
+    }
     Ok(report)
 }
 

@@ -4,14 +4,17 @@
 use super::directory::{State, Study};
 use super::figures::{self, COLUMNS, LEAST_WIDTH, MOST_WIDTH};
 use super::graph::Cell;
-use super::results::Results;
+use super::results::{Results, named, range};
 use super::statistics as st;
-use crate::checkpoint::atomic::write_atomic;
-use crate::config::{Config, DataConfig, Exploration, ObservationScaling, OnlineConfig, RewardScaling};
+use crate::checkpoint::atomic::write_after_others;
+use crate::config::{
+    Config, DataConfig, Exploration, ObservationScaling, OfflineConfig, OnlineConfig, RewardScaling,
+};
 use crate::report::{Bar, Bars, Panels, Scatter};
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::data::Dataset;
+use crate::train::provenance;
 use crate::train::rundir::RunError;
 use crate::train::state::Saved;
 use std::collections::BTreeSet;
@@ -44,6 +47,10 @@ pub struct Actions {
     pub model: Vec<f32>,
     /// What the model is called: it reads the data as the training does.
     pub model_name: String,
+    /// Updates of the training.
+    pub updates: u64,
+    /// The commits of the programs that made both.
+    pub commits: Vec<String>,
 }
 
 /// Compares every trained policy with the behaviour model of its data set and seed, as far as both are there; `notes` says
@@ -100,7 +107,7 @@ pub fn write(dir: &Path, results: &Results, compared: &[Actions]) -> Result<Vec<
         return Ok(Vec::new());
     }
     let path = dir.join("actions.csv");
-    write_atomic(&path, csv(compared).as_bytes()).map_err(RunError::io(&path, "write the numbers"))?;
+    write_after_others(&path, csv(compared).as_bytes()).map_err(RunError::io(&path, "write the numbers"))?;
     let mut paths = vec![path];
     paths.extend(figures::write_figure(dir, "actions", &errors(results, compared))?);
     let mut drawn: Vec<(&str, &str)> = Vec::new();
@@ -130,6 +137,13 @@ fn csv(compared: &[Actions]) -> String {
         }
     }
     String::from_utf8_lossy(&out.into_inner().expect("invariant: memory takes all")).into_owned()
+}
+
+/// What a figure says of the policies in it.
+fn facts(results: &Results, compared: &[Actions]) -> String {
+    let updates = format!("{} offline updates", range(compared.iter().map(|a| a.updates)));
+    let commits = compared.iter().flat_map(|a| a.commits.clone()).collect();
+    results.facts_of(&updates, compared.iter().map(|a| a.seed), &named(commits))
 }
 
 /// The errors of all, one panel per data set.
@@ -173,7 +187,7 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
         title: format!("{}: distance from the data's actions", results.name),
         caption: format!(
             "{}. Bar: mean over seeds of the mean squared error per component, dots: seeds. {}",
-            results.facts(),
+            facts(results, compared),
             figures::band("Line")
         ),
         legend: Vec::new(),
@@ -199,6 +213,11 @@ impl Actions {
             policy: greedy(study, policy, &states, n)?,
             model: greedy(study, model, &states, n)?,
             model_name: model.label.clone(),
+            updates: policy.config.section::<OfflineConfig>().updates,
+            commits: [policy, model]
+                .into_iter()
+                .flat_map(|c| provenance::commits(&study.folder(c)))
+                .collect(),
             taken,
         })
     }
@@ -254,7 +273,7 @@ impl Actions {
         );
         Panels {
             title: format!("{}: actions of {} on {}", results.name, self.training, self.data),
-            caption: format!("{}. {about}", results.facts()),
+            caption: format!("{}. {about}", facts(results, std::slice::from_ref(self))),
             band: String::new(),
             legend: vec![("offline-trained policy".into(), POLICY), ("behaviour model".into(), MODEL)],
             columns: COLUMNS,

@@ -2,8 +2,9 @@
 
 use super::metric::{Metric, Value};
 use super::published::{Published, published};
-use super::results::{Method, Outcome, Results, Why};
+use super::results::{Method, Outcome, Results, Why, range};
 use super::statistics::{self as st, Difference, Estimate, Interval};
+use crate::report::summary::LAST;
 
 /// The score of D4RL's expert, short of which the optimality gap counts.
 const EXPERT: f64 = 100.0;
@@ -270,6 +271,13 @@ impl<'a> Answers<'a> {
 
     fn note_what_does_not_compare(&mut self, comparable: bool) {
         let results = self.results;
+        let few = results.outcomes.iter().map(|o| o.curve.online.iter().filter(|p| p.step > 0).count());
+        let few = range(few.filter(|n| (1..LAST).contains(n)).map(|n| n as u64));
+        if self.metric == Metric::Final && few != "no" {
+            self.notes.push(format!(
+                "of runs with {few} evaluations behind the switch, final is the mean of these"
+            ));
+        }
         let raw = |row: &usize| self.metric != Metric::Recovery && self.has_runs(*row) && !self.scored(*row);
         let raw: Vec<&str> =
             (0..self.cells.len()).filter(raw).map(|row| results.data[row].as_str()).collect();
@@ -367,6 +375,7 @@ fn absent(results: &Results) -> Vec<String> {
     let count = |of: fn(&Why) -> bool| results.absent.iter().filter(|a| of(&a.why)).count();
     let counts = [
         (count(|why| *why == Why::NotBegun), "not begun"),
+        (count(|why| *why == Why::Changed), "not begun, while there are runs with another configuration"),
         (count(|why| matches!(why, Why::Unfinished(_))), "unfinished"),
         (count(Why::is_failure), "failed"),
     ];

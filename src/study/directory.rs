@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +32,7 @@ use crate::train::state::Saved;
 const STUDY: &str = "study.toml";
 const PLACE: &str = "place.toml";
 const CELLS: &str = "cells";
-const LOGS: &str = "logs";
+pub(super) const LOGS: &str = "logs";
 const SHARED: &str = "shared";
 
 /// What a study is run with, beside its file.
@@ -132,9 +131,13 @@ impl Study {
         redo: bool,
     ) -> Result<Study, TrainError> {
         let graph = Graph::new(&spec, &place.data, resolve)?;
-        let study = Study { dir: dir.to_path_buf(), spec, place, graph, text };
+        let mut study = Study { dir: dir.to_path_buf(), spec, place, graph, text };
         if study.dir.join(STUDY).exists() {
-            study.check_earlier()?;
+            let earlier = study.check_earlier()?;
+            // What the study leaves out now may come back, and is to be the same then.
+            for (name, data) in earlier.data {
+                study.place.data.entry(name).or_insert(data);
+            }
             let changed = study.changed();
             if !changed.is_empty() && !redo {
                 let shown: Vec<String> = changed.iter().take(5).cloned().collect();
@@ -171,10 +174,16 @@ impl Study {
             TrainError::Input(format!("{}: {what}", dir.join(PLACE).display()))
         })?;
         let origin = dir.join(STUDY).display().to_string();
-        let spec = Spec::parse(&origin, &text, place.scale.as_deref())
+        let spec = Spec::read_back(&origin, &text, place.scale.as_deref())
             .map_err(|e| TrainError::Input(e.to_string()))?;
         let graph = Graph::new(&spec, &place.data, resolve)?;
-        Ok(Study { dir: dir.to_path_buf(), spec, place, graph, text })
+        let cells = dir.join(CELLS);
+        match std::fs::read_dir(&cells) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                Err(TrainError::Input(format!("{}: cannot read the runs: {e}", cells.display())))
+            }
+            _ => Ok(Study { dir: dir.to_path_buf(), spec, place, graph, text }),
+        }
     }
 
     /// Writes the study to its directory.
@@ -183,11 +192,21 @@ impl Study {
         // Last what makes the directory that of a study.
         for (name, text) in [(PLACE, place.as_str()), (STUDY, &self.text)] {
             let path = self.dir.join(name);
-            let write =
-                create_directories(&self.dir).and_then(|()| write_after_others(&path, text.as_bytes()));
+            let write = create_directories(&self.dir)
+                .and_then(|()| atomic::write_after_others(&path, text.as_bytes()));
             write.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))?;
         }
         Ok(())
+    }
+
+    /// Where the data sets of the study are. The place knows those too that it names no longer.
+    pub fn data(&self) -> impl Iterator<Item = &Data> {
+        self.spec.data.iter().map(|name| &self.place.data[name])
+    }
+
+    /// Whether the directory holds the study as it is here: another process may change it.
+    pub fn is_current(&self) -> bool {
+        crate::files::read_to_string(&self.dir.join(STUDY)).is_ok_and(|text| text == self.text)
     }
 
     /// The run of a cell.
@@ -260,8 +279,8 @@ impl Study {
         toml::from_str(&crate::files::read_to_string(&self.dir.join(PLACE)).ok()?).ok()
     }
 
-    /// An error unless the directory holds this very study, on the same data and arithmetic.
-    fn check_earlier(&self) -> Result<(), TrainError> {
+    /// What the study in the directory is run with; an error unless it is this very study, on the same data and arithmetic.
+    fn check_earlier(&self) -> Result<Place, TrainError> {
         let path = self.dir.join(PLACE);
         let refuse = |what: String| Err(TrainError::Input(format!("{}: {what}", self.dir.display())));
         let Some(earlier) = self.earlier() else {
@@ -286,21 +305,27 @@ impl Study {
                 data.file, before.sha256, data.sha256
             ));
         }
-        Ok(())
+        Ok(earlier)
     }
 
     /// The cells whose directory is there under another hash only.
     fn changed(&self) -> Vec<String> {
-        let stale = |cell: &&Cell| {
-            let run = self.folder(cell);
-            let begin = format!("s{}-", cell.seed);
-            let others = run.parent().and_then(|parent| std::fs::read_dir(parent).ok());
-            let another = others.into_iter().flatten().flatten().any(|entry| {
-                entry.file_name().to_string_lossy().starts_with(&begin) && entry.path().is_dir()
-            });
-            !run.exists() && another
-        };
-        self.graph.cells.iter().filter(stale).map(Cell::name).collect()
+        self.graph.cells.iter().filter(|cell| self.is_changed(cell)).map(Cell::name).collect()
+    }
+
+    /// Whether a cell is not there, but one with another configuration is.
+    pub fn is_changed(&self, cell: &Cell) -> bool {
+        let run = self.folder(cell);
+        if run.exists() {
+            return false;
+        }
+        let begin = format!("s{}-", cell.seed);
+        let others = run.parent().and_then(|parent| std::fs::read_dir(parent).ok());
+        others
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| entry.file_name().to_string_lossy().starts_with(&begin) && entry.path().is_dir())
     }
 }
 
@@ -311,17 +336,6 @@ fn is_new(dir: &Path) -> bool {
         Ok(mut entries) => entries.all(|entry| entry.is_ok_and(|entry| own(&entry.file_name()))),
         Err(e) => e.kind() == ErrorKind::NotFound,
     }
-}
-
-/// Writes a file that another process, which is given the same study, may be writing too.
-fn write_after_others(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    for _ in 0..100 {
-        match write_atomic(path, bytes) {
-            Err(e) if e.kind() == ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(50)),
-            done => return done,
-        }
-    }
-    write_atomic(path, bytes)
 }
 
 /// The share of a run that is done: what it has noted while a process is at work on it, what it has saved otherwise.

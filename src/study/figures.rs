@@ -4,7 +4,7 @@ use super::answers::{Answers, Bounds, Cell, Overall, RAW, scored};
 use super::metric::Metric;
 use super::results::{Curve, Outcome, Point, Results};
 use super::statistics::{self as st, Interval};
-use crate::checkpoint::atomic::{create_directories, write_atomic};
+use crate::checkpoint::atomic::{create_directories, write_after_others};
 use crate::report::{Bar, Bars, Chart, Curves, Panels, Series, XAxis};
 use crate::train::rundir::RunError;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError
 pub fn write_figure(dir: &Path, name: &str, figure: &Panels) -> Result<[PathBuf; 2], RunError> {
     let (width, height) = figure.whole();
     let (svg, png) = (dir.join(format!("{name}.svg")), dir.join(format!("{name}.png")));
-    write_atomic(&svg, figure.svg(width, height).as_bytes())
+    write_after_others(&svg, figure.svg(width, height).as_bytes())
         .map_err(RunError::io(&svg, "write the picture"))?;
     figure.png(&png, width, height)?;
     Ok([svg, png])

@@ -62,8 +62,8 @@ use crate::config::presets;
 #[serde(deny_unknown_fields)]
 struct File {
     name: Spanned<String>,
-    #[serde(default)]
-    about: String,
+    #[serde(default = "nothing")]
+    about: Spanned<String>,
     seeds: Spanned<u64>,
     data: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
@@ -76,6 +76,10 @@ struct File {
     online: Interaction,
     #[serde(default)]
     scale: BTreeMap<String, Spanned<Scale>>,
+}
+
+fn nothing() -> Spanned<String> {
+    Spanned::new(0..0, String::new())
 }
 
 #[derive(Deserialize)]
@@ -125,8 +129,20 @@ struct Scale {
 }
 
 impl Spec {
-    /// Reads a study; `origin` names the text in errors, `scale` chooses one of its reductions.
+    /// Reads a study; `origin` names the text in errors, `scale` chooses one of its reductions. What would have no effect is
+    /// refused.
     pub fn parse(origin: &str, text: &str, scale: Option<&str>) -> Result<Spec, SpecError> {
+        let (file, spec) = Spec::read(origin, text, scale)?;
+        file.check_effects(&Source { origin, text })?;
+        Ok(spec)
+    }
+
+    /// Reads the study of a directory, which an earlier version may have made.
+    pub fn read_back(origin: &str, text: &str, scale: Option<&str>) -> Result<Spec, SpecError> {
+        Ok(Spec::read(origin, text, scale)?.1)
+    }
+
+    fn read(origin: &str, text: &str, scale: Option<&str>) -> Result<(File, Spec), SpecError> {
         let source = Source { origin, text };
         let file: File = match toml::from_str(text) {
             Ok(file) => file,
@@ -178,11 +194,56 @@ impl Spec {
         if let (Some(name), Some(reduction)) = (scale, chosen) {
             spec = reduction.get_ref().apply(name, &source, &spec)?;
         }
-        Ok(spec)
+        Ok((file, spec))
     }
 }
 
 impl File {
+    /// An error for what would have no effect: trainings that no method begins from, more seeds of a method than there are,
+    /// what a scale says of methods that it leaves out.
+    fn check_effects(&self, source: &Source<'_>) -> Result<(), SpecError> {
+        let about = &self.about;
+        if about.get_ref().contains(char::is_control) {
+            let what = format!("about: expected text in one line, got {:?}", about.get_ref());
+            return source.error(about.span(), what);
+        }
+        let methods = || self.method.iter().map(Spanned::get_ref);
+        for (name, table) in &self.offline {
+            if !methods().any(|m| m.from.as_ref().is_some_and(|from| from.get_ref() == name)) {
+                let what =
+                    format!("offline: expected a method that begins from `{name}`, got none; leave it out");
+                return source.error(table.span(), what);
+            }
+        }
+        let at_most = |key: &str, n: &Spanned<u64>, all: u64| match *n.get_ref() <= all {
+            true => Ok(()),
+            false => {
+                let what =
+                    format!("{key}: expected at most {all}, as many as others have, got {}", n.get_ref());
+                source.error(n.span(), what)
+            }
+        };
+        methods().flat_map(|m| &m.seeds).try_for_each(|n| at_most("seeds", n, *self.seeds.get_ref()))?;
+        for scale in self.scale.values().map(Spanned::get_ref) {
+            let all = *scale.seeds.as_ref().unwrap_or(&self.seeds).get_ref();
+            scale.seeds_of.values().try_for_each(|n| at_most("seeds_of", n, all))?;
+            let Some(kept) = &scale.methods else { continue };
+            let kept = |label: &str| kept.get_ref().iter().any(|kept| kept.get_ref() == label);
+            let said = scale.seeds_of.keys().map(|label| ("seeds_of", label));
+            let said = said.chain(scale.set_of.keys().map(|label| ("set_of", label)));
+            for (key, label) in said.filter(|(_, label)| !self.offline.contains_key(label.get_ref())) {
+                if !kept(label.get_ref()) {
+                    let what = format!(
+                        "{key}: `{}` is left out by the scale's methods; leave it out here too",
+                        label.get_ref()
+                    );
+                    return source.error(label.span(), what);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// All but its methods.
     fn base(&self, source: &Source<'_>) -> Result<Spec, SpecError> {
         let name = self.name.get_ref();
@@ -199,7 +260,7 @@ impl File {
         Ok(Spec {
             origin: source.origin.into(),
             name: name.clone(),
-            about: self.about.clone(),
+            about: self.about.get_ref().clone(),
             scale: None,
             seeds: seeds(source, &self.seeds)?,
             data: data(source, &self.data)?,
@@ -443,7 +504,8 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
     fn a_method_may_name_what_it_is_compared_with() {
         let text = SHORT
             .replace("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"")
-            .replace("methods = [\"IQL\", ", "methods = [\"IQL + BAQ\", ");
+            .replace("methods = [\"IQL\", ", "methods = [\"IQL + BAQ\", ")
+            .replace("set_of = { IQL", "set_of = { RLPD");
         let spec = Spec::parse("x.toml", &text, None).unwrap();
         assert_eq!(spec.base_of(&spec.methods[2]).map(|m| m.label.as_str()), Some("IQL + BAQ"));
         let itself = text.replace("against = \"IQL + BAQ\"", "against = \"RLPD\"");
@@ -478,6 +540,21 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
             ("iql.expectile=0.8", "iql.expectile=8", 29, "iql.expectile"),
             ("online.warmup_steps=9", "online.warmup_steps", 29, "expected section.key=value"),
             ("name = \"short\"", "name = \"a/b\"", 2, "name: expected letters"),
+            ("seeds = 3\n", "seeds = 3\nabout = \"a\\u001bb\"\n", 4, "about: expected text in one line"),
+            ("seeds = 2\n", "seeds = 4\n", 16, "seeds: expected at most 3, as many"),
+            (
+                "seeds_of = { RLPD = 1 }",
+                "seeds_of = { RLPD = 2 }",
+                27,
+                "seeds_of: expected at most 1, as many",
+            ),
+            (
+                "seeds_of = { RLPD = 1 }",
+                "seeds_of = { \"IQL + BAQ\" = 1 }",
+                27,
+                "seeds_of: `IQL + BAQ` is left out",
+            ),
+            ("[online]", "[offline.cql]\nalgo = \"cql\"\n[online]", 20, "begins from `cql`, got none"),
             ("algo = \"rlpd\"", "algo = \"rlpd\"\nagainst = \"IQL + BAQ\"", 27, "expected `IQL + BAQ` too"),
         ] {
             assert!(SHORT.contains(from), "{from}");
@@ -485,6 +562,9 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
             let e = Spec::parse("x.toml", &text, None).unwrap_err().to_string();
             assert!(e.starts_with(&format!("x.toml, line {line}: ")) && e.contains(words), "{to}: {e}");
         }
+        // A directory may hold what is refused now.
+        let unused = SHORT.replace("[online]", "[offline.cql]\nalgo = \"cql\"\n[online]");
+        assert!(Spec::read_back("x.toml", &unused, None).is_ok());
         let e = Spec::parse("x.toml", SHORT, Some("huge")).unwrap_err().to_string();
         assert!(e.contains("--scale huge: expected tiny"), "{e}");
     }

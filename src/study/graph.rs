@@ -232,14 +232,16 @@ impl Graph {
 
 /// An error if a name makes no folder, or two names the same one.
 fn check_folders(spec: &Spec) -> Result<(), TrainError> {
-    let refuse = |what: String| Err(TrainError::Input(format!("{}: {what}", spec.origin)));
     let of = |kind, word: &'static str, name: &String| (folder(kind, name), format!("{word} `{name}`"));
-    let data = spec.data.iter().map(|name| (folder_name(name), format!("data `{name}`")));
-    let trained = spec.offline.keys().map(|name| of(Kind::Offline, "offline", name));
-    let compared = spec.methods.iter().map(|m| of(Kind::Finetune, "method", &m.label));
-    let beside: [Vec<(String, String)>; 2] = [data.collect(), trained.chain(compared).collect()];
+    let data = spec.data.iter().map(|name| (None, (folder_name(name), format!("data `{name}`"))));
+    let trained = spec.offline.keys().map(|name| (None, of(Kind::Offline, "offline", name)));
+    let compared = spec.methods.iter().map(|m| (Some(m.line), of(Kind::Finetune, "method", &m.label)));
+    let beside: [Vec<_>; 2] = [data.collect(), trained.chain(compared).collect()];
     for names in beside {
+        let (lines, names): (Vec<Option<usize>>, Vec<(String, String)>) = names.into_iter().unzip();
         for (i, (folder, what)) in names.iter().enumerate() {
+            let line = lines[i].map(|line| format!(", line {line}")).unwrap_or_default();
+            let refuse = |what: String| Err(TrainError::Input(format!("{}{line}: {what}", spec.origin)));
             if folder.len() > LONGEST_FOLDER {
                 let got = folder.len();
                 return refuse(format!(
@@ -278,7 +280,7 @@ impl<R: Resolve> Expansion<'_, R> {
                     let [trained, fitted] = [origin, model].map(|i| &self.cells[i].config);
                     config = self.resolve.finetune(trained, Some(fitted), &words)?.0;
                 }
-                self.add(Kind::Finetune, (data, &method.label, seed), words, config, [Some(origin), model]);
+                self.add(Kind::Finetune, (data, &method.label, seed), words, config, [Some(origin), model])?;
             }
             Begin::Scratch { algo, preset } => {
                 let mut words = self.words(data, seed, algo, preset.as_deref());
@@ -286,7 +288,7 @@ impl<R: Resolve> Expansion<'_, R> {
                 words.extend(sets(&["run.begin=online".to_string()]));
                 words.extend(sets(&method.set));
                 let config = self.resolve.train(&words)?;
-                self.add(Kind::Scratch, (data, &method.label, seed), words, config, [None, None]);
+                self.add(Kind::Scratch, (data, &method.label, seed), words, config, [None, None])?;
             }
         }
         Ok(())
@@ -322,7 +324,7 @@ impl<R: Resolve> Expansion<'_, R> {
         }
         let words = self.training(data, seed, base);
         let config = self.resolve.train(&words)?;
-        Ok(self.add(kind, (data, label, seed), words, config, [None, None]))
+        self.add(kind, (data, label, seed), words, config, [None, None])
     }
 
     /// What the command of a training is given.
@@ -353,17 +355,21 @@ impl<R: Resolve> Expansion<'_, R> {
         words: Vec<String>,
         config: Config,
         [origin, model]: [Option<usize>; 2],
-    ) -> usize {
+    ) -> Result<usize, TrainError> {
+        let (run, Data { file, sha256 }): (RunConfig, &Data) = (config.section(), &self.data[data]);
+        if run.seed != seed || run.dataset != *file || run.dataset_sha256 != *sha256 {
+            let what = "set: expected neither run.seed nor run.dataset, which the study says for all its runs; leave it out";
+            return Err(TrainError::Input(what.into()));
+        }
         // The same data may be elsewhere tomorrow; what they are is checked when they are read.
         let mut parts = vec![data.to_string(), config.hash(&["run.dataset", "run.dataset_sha256"])];
         parts.extend([origin, model].into_iter().flatten().map(|i| self.cells[i].hash.clone()));
         let digest = Sha256::digest(parts.join(" ").as_bytes());
         let hash = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         let (data, label) = (data.to_string(), label.to_string());
-        debug_assert!(config.section::<RunConfig>().seed == seed);
         self.known.insert(place(kind, &data, &label, seed), self.cells.len());
         self.cells.push(Cell { kind, data, label, seed, words, origin, model, config, hash });
-        self.cells.len() - 1
+        Ok(self.cells.len() - 1)
     }
 }
 
@@ -382,18 +388,4 @@ fn interaction(online: &Interaction) -> Vec<String> {
     }
     words.extend(sets(&online.set));
     words
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_are_plain_words() {
-        let name = |s| folder_name(s);
-        assert_eq!(name("IQL + BAQ"), "iql-baq");
-        assert_eq!(name("../data/hopper-medium-v2.hdf5"), "hopper-medium-v2");
-        assert_eq!(name("suite:hopper-medium"), "suite-hopper-medium");
-        assert_eq!(name("..."), "x");
-    }
 }

@@ -96,6 +96,13 @@ pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks)
         }
         while work.running.len() < manner.jobs {
             let Some(index) = work.next() else { break };
+            if !study.is_current() {
+                work.end()?;
+                let dir = study.dir.display();
+                return Err(TrainError::Input(format!(
+                    "{dir}: the study was changed while it ran; what was at work is saved; run it again"
+                )));
+            }
             work.start(index)?;
         }
         if work.running.is_empty() && !work.waits_for_others() {
@@ -202,7 +209,9 @@ impl Work<'_> {
             OpenOptions::new().create(true).append(true).open(&log).map_err(|e| fail(e.to_string()))?;
         let copy = file.try_clone().map_err(|e| fail(e.to_string()))?;
         let mut command = Command::new(&self.manner.program);
-        command.args(["study", "cell"]).arg(&self.study.dir).arg(index.to_string());
+        command.args(["study", "cell"]).arg(&self.study.dir);
+        // By what it is, not by its place: another process may change the study meanwhile.
+        command.arg(cell.folder());
         command.args(["--parent", &std::process::id().to_string()]).args(&self.manner.options);
         command.stdin(Stdio::null()).stdout(file).stderr(copy);
         // Signals of the terminal come by way of this process, once.

@@ -4,11 +4,12 @@ use super::directory::{State, Study};
 use super::graph::{Cell, Data, Kind};
 use crate::config::OfflineConfig;
 use crate::train::TrainError;
-use crate::train::metrics::{Evaluation, Phase, read_evaluations, read_timing};
+use crate::train::metrics::{Evaluation, Phase, Timing, read_evaluations, read_timing};
 use crate::train::provenance;
 use crate::train::rundir::{self, RunError};
 use crate::train::state::Saved;
 use baq_datasets::checksums;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// The results of a study, as far as it has come.
@@ -83,6 +84,8 @@ pub struct Absent {
 pub enum Why {
     /// Nobody has begun it.
     NotBegun,
+    /// The same, while there is one with another configuration.
+    Changed,
     /// The share of it that is done.
     Unfinished(f64),
     /// It, or what it starts from, failed or cannot be read: how, in a few words.
@@ -100,6 +103,7 @@ impl std::fmt::Display for Why {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Why::NotBegun => f.write_str("not begun"),
+            Why::Changed => f.write_str("not begun; there is a run with another configuration"),
             Why::Unfinished(share) => write!(f, "unfinished, {:.0} % done", 100.0 * share),
             Why::Failure(how) => f.write_str(how),
         }
@@ -157,7 +161,7 @@ impl Results {
             scale: spec.scale.clone(),
             commit: String::new(),
             data: spec.data.clone(),
-            files: study.place.data.iter().map(|(name, data)| file(name, data)).collect(),
+            files: spec.data.iter().map(|name| file(name, &study.place.data[name])).collect(),
             methods: Vec::new(),
             outcomes: Vec::new(),
             absent: Vec::new(),
@@ -179,9 +183,7 @@ impl Results {
                 Err(why) => results.absent.push(Absent { data, method, seed, why }),
             }
         }
-        commits.sort_unstable();
-        commits.dedup();
-        results.commit = if commits.is_empty() { "unknown".into() } else { commits.join(", ") };
+        results.commit = named(commits);
         results
     }
 
@@ -195,16 +197,19 @@ impl Results {
 
     /// What every table and figure says of its runs: scale, steps, seeds, commit.
     pub fn facts(&self) -> String {
-        let scale = self.scale.as_ref().map_or("full size".into(), |scale| format!("scale {scale}"));
         let updates = range(self.outcomes.iter().map(|o| o.offline_updates));
         let steps = range(self.outcomes.iter().map(|o| o.env_steps));
-        let mut seeds: Vec<u64> = self.outcomes.iter().map(|o| o.seed).collect();
-        seeds.sort_unstable();
-        seeds.dedup();
+        let lengths = format!("{updates} offline updates, {steps} online steps");
+        self.facts_of(&lengths, self.outcomes.iter().map(|o| o.seed), &self.commit)
+    }
+
+    /// The same of runs of other lengths, seeds and commits.
+    pub fn facts_of(&self, lengths: &str, seeds: impl Iterator<Item = u64>, commit: &str) -> String {
+        let scale = self.scale.as_ref().map_or("full size".into(), |scale| format!("scale {scale}"));
+        let seeds: BTreeSet<u64> = seeds.collect();
         let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
         let seeds = if seeds.is_empty() { "no runs".into() } else { format!("seeds {}", seeds.join(", ")) };
-        let commit = &self.commit;
-        format!("{scale}; {updates} offline updates, {steps} online steps; {seeds}; commit {commit}")
+        format!("{scale}; {lengths}; {seeds}; commit {commit}")
     }
 
     /// How many runs a method should have on a data set.
@@ -212,6 +217,13 @@ impl Results {
         let absent = self.absent.iter().filter(|a| a.data == data && a.method == method);
         self.runs(data, method).len() + absent.count()
     }
+}
+
+/// Commits, each once.
+pub fn named(mut commits: Vec<String>) -> String {
+    commits.sort_unstable();
+    commits.dedup();
+    if commits.is_empty() { "unknown".into() } else { commits.join(", ") }
 }
 
 /// The result of a cell, or why there is none.
@@ -234,7 +246,7 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
             offline_updates: trained.map_or(0, |offline| offline.updates),
             updates: at.offline_rounds + at.critic_updates,
             env_steps: at.env_step,
-            hours: hours(&run),
+            hours: read_timing(&run).ok().and_then(|rows| hours(&rows, at.env_step)),
         })
     };
     read().map_err(|e| Why::Failure(format!("cannot be read: {e}")))
@@ -247,14 +259,29 @@ fn waiting(study: &Study, cell: &Cell) -> Why {
             return Why::Failure(format!("not begun, as {} failed: {}", need.name(), failure.reason));
         }
     }
-    Why::NotBegun
+    if study.is_changed(cell) { Why::Changed } else { Why::NotBegun }
 }
 
-/// The clock of a run counts from 0 in every phase, and whenever it goes on.
-fn hours(run: &Path) -> Option<f64> {
-    let seconds: Vec<f64> = read_timing(run).ok()?.iter().map(|t| t.seconds).collect();
-    let ends = seconds.iter().zip(seconds.iter().skip(1).chain([&0.0])).filter(|(now, next)| next < now);
-    Some(ends.map(|(now, _)| now).sum::<f64>() / 3600.0)
+/// Hours of a run of so many environment steps, of all processes that worked on it. The clock counts from 0 in each, and is
+/// written down with the rate since then, which tells where the process began. `None` of a run that kept none.
+fn hours(rows: &[Timing], env_steps: u64) -> Option<f64> {
+    let began = |t: &Timing| t.stamp.env_step as f64 - t.seconds * t.steps_per_second;
+    let took = |steps: f64, t: &Timing| steps.max(0.0) / t.steps_per_second.max(1e-9);
+    let first = rows.first()?;
+    // Before the first row there may have been other processes, about as fast.
+    let mut seconds = if began(first) < 0.5 { 0.0 } else { took(began(first), first) };
+    for (k, row) in rows.iter().enumerate() {
+        let done = row.stamp.env_step as f64;
+        let until = match rows.get(k + 1).map(began) {
+            // The next row is the same process's.
+            Some(next) if next < done - 0.5 => continue,
+            Some(next) => next,
+            None => env_steps as f64,
+        };
+        // What came behind its last row took as long as what came before.
+        seconds += row.seconds + took(until - done, row);
+    }
+    Some(seconds / 3600.0)
 }
 
 /// Which file a data set is.
@@ -302,6 +329,27 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(whole), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(range([30_000, 200].into_iter()), "200 to 30,000");
         assert_eq!((range([7, 7].into_iter()), range([].into_iter())), ("7".into(), "no".into()));
+    }
+
+    #[test]
+    fn every_process_of_a_run_counts() {
+        let row = |env_step, seconds, steps_per_second| {
+            let stamp = Stamp { phase: Phase::Online, update: 7, env_step };
+            Timing { stamp, seconds, steps_per_second }
+        };
+        // 10 steps a second; saved at step 250, gone on with at 20, saved at 405, gone on with at 10 to step 500.
+        let first = [row(100, 10.0, 10.0), row(200, 20.0, 10.0)];
+        let second = [row(300, 2.5, 20.0), row(400, 7.5, 20.0)];
+        let third = [row(500, 9.5, 10.0)];
+        let all = [&first[..], &second, &third].concat();
+        let seconds = |rows, env_steps| 3600.0 * hours(rows, env_steps).unwrap();
+        assert!((seconds(&all, 500) - (25.0 + 7.75 + 9.5)).abs() < 1e-6);
+        // Its clock never fell.
+        let rising = [row(100, 10.0, 10.0), row(200, 11.0, 100.0 / 11.0)];
+        assert!((seconds(&rising, 200) - 21.0).abs() < 1e-6);
+        assert!((seconds(&first, 250) - 25.0).abs() < 1e-6);
+        // The first process ended before its first row, at step 95.
+        assert!((seconds(&third, 500) - (40.5 + 9.5)).abs() < 1e-6 && hours(&[], 500).is_none());
     }
 
     #[test]

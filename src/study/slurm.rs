@@ -2,15 +2,16 @@
 //!
 //! One array for each training, each model and each method, a task for each (data set, seed). A method's array waits for its
 //! training's, task by task (`aftercorr`). Every task is `baq study cell`, which begins, goes on, or finds that nothing is
-//! left; so a study may be submitted again at any time. Two minutes before its time is up a task gets USR1, saves, and puts
+//! left; so a study may be submitted again at any time. What a cell says is in its log, as anywhere; `slurm/logs` has what
+//! Slurm says. Two minutes before its time is up a task gets USR1, saves, and puts
 //! itself back into the queue.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::directory::Study;
+use super::directory::{LOGS, Study};
 use super::graph::{Cell, Kind, folder};
-use crate::checkpoint::atomic::{create_directories, write_atomic};
+use crate::checkpoint::atomic::{create_directories, write_after_others};
 use crate::files::shell_word;
 use crate::train::TrainError;
 
@@ -44,7 +45,7 @@ pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainErr
     let folder = study.dir.join("slurm");
     let folder = std::path::absolute(&folder).unwrap_or(folder);
     let save = |path: &Path, text: &str| {
-        let saved = create_directories(&folder).and_then(|()| write_atomic(path, text.as_bytes()));
+        let saved = create_directories(&folder).and_then(|()| write_after_others(path, text.as_bytes()));
         saved.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))
     };
     let mut submit =
@@ -60,7 +61,9 @@ pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainErr
             true => String::new(),
             false => format!("--dependency=aftercorr{} --kill-on-invalid-dep=yes ", after.concat()),
         };
-        let _ = writeln!(submit, "job_{i}=$(sbatch --parsable {dependency}{script})");
+        // Where there are several clusters, the name of one stands behind the number.
+        let _ =
+            writeln!(submit, "job_{i}=$(sbatch --parsable {dependency}{script}); job_{i}=${{job_{i}%%;*}}");
         let _ = writeln!(submit, "echo \"$job_{i} {}: {} tasks\"", array.name, array.tasks.len());
     }
     let path = folder.join("submit.sh");
@@ -114,8 +117,8 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
         "--open-mode=append".into(),
         format!("--output=logs/{}-%a.log", array.name),
     ]
-    .iter()
-    .chain(&submission.sbatch)
+    .into_iter()
+    .chain(submission.sbatch.iter().map(|option| quoted(option)))
     {
         let _ = writeln!(out, "#SBATCH {option}");
     }
@@ -126,7 +129,9 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
         out,
         r#"
 cells=({})
-{} "${{cells[$SLURM_ARRAY_TASK_ID]}}" --threads "${{SLURM_CPUS_PER_TASK:-{}}}" {} &
+log={}/"${{cells[$SLURM_ARRAY_TASK_ID]}}".log
+mkdir -p "${{log%/*}}"
+{} "${{cells[$SLURM_ARRAY_TASK_ID]}}" --threads "${{SLURM_CPUS_PER_TASK:-{}}}" {} >> "$log" 2>&1 &
 run=$!
 late=
 trap 'late=1; kill -USR1 $run' USR1
@@ -137,6 +142,11 @@ while true; do
   code=$?
   kill -0 $run 2>/dev/null || break
 done
+# It may have ended between the two.
+if [ $code -gt 128 ]; then
+  wait $run
+  code=$?
+fi
 # Saved because its time was up: on with it, later.
 if [ $code = 3 ] && [ -n "$late" ]; then
   scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
@@ -144,9 +154,41 @@ fi
 exit $code
 "#,
         cells.join(" "),
+        shell_word(&dir.join(LOGS).display().to_string()),
         words.join(" "),
         submission.threads,
         options.join(" "),
     );
     out
+}
+
+/// An option as a line of `#SBATCH` has it: a value with blanks, or with what begins a comment, in quotes.
+fn quoted(option: &str) -> String {
+    match option.split_once('=') {
+        Some((key, value))
+            if key.starts_with("--") && value.contains([' ', '#']) && !value.contains(['"', '\'']) =>
+        {
+            format!("{key}=\"{value}\"")
+        }
+        _ => option.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_with_blanks_stand_in_quotes() {
+        for (given, line) in [
+            ("--time=04:00:00", "--time=04:00:00"),
+            ("--comment=two words", "--comment=\"two words\""),
+            ("--comment=\"two words\"", "--comment=\"two words\""),
+            ("--comment='two words'", "--comment='two words'"),
+            ("--comment=a#b", "--comment=\"a#b\""),
+            ("-p gpu", "-p gpu"),
+        ] {
+            assert_eq!(quoted(given), line);
+        }
+    }
 }

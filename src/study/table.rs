@@ -6,7 +6,7 @@ use super::results::{Outcome, Results, range, whole};
 use super::sheet::{Block, Table};
 use super::statistics::{CONFIDENCE, Difference, Estimate, Interval, LEAST_SEEDS, RESAMPLES};
 use super::values;
-use crate::checkpoint::atomic::write_atomic;
+use crate::checkpoint::atomic::write_after_others;
 use crate::report::axis;
 use crate::train::rundir::RunError;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ pub fn table(answers: &Answers<'_>) -> Table {
 }
 
 /// Writes the table of a metric into a directory, as `table.csv`, `.md`, `.tex` and `.html`, or `table-dip.csv` and so on
-/// for others than the final score; every run by every metric as `runs.csv`; and `hours.csv`, which alone differs between
+/// for others than the final score; every run by every metric as `runs.csv`, and those
+/// without a result as `absent.csv`; and `hours.csv`, which alone differs between
 /// two equal studies. Gives the paths back.
 pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError> {
     let table = table(answers);
@@ -45,11 +46,12 @@ pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError
         (format!("{name}.tex"), table.tex()),
         (format!("{name}.html"), table.html()),
         ("runs.csv".into(), values::runs(answers.results)),
+        ("absent.csv".into(), values::absent(answers.results)),
         ("hours.csv".into(), values::hours(answers.results)),
     ];
     let write = |(name, text): (String, String)| {
         let path = dir.join(name);
-        write_atomic(&path, text.as_bytes()).map_err(RunError::io(&path, "write the table"))?;
+        write_after_others(&path, text.as_bytes()).map_err(RunError::io(&path, "write the table"))?;
         Ok(path)
     };
     files.into_iter().map(write).collect()

@@ -319,6 +319,7 @@ fn failures_are_named_however_much_is_missing() {
         [
             "no result: New on b: failed: diverged (seed 0)",
             "no result: 21 of 33 runs: 8 not begun, 12 unfinished, 1 failed",
+            "of runs with 2 evaluations behind the switch, final is the mean of these",
         ]
     );
 }
@@ -458,6 +459,8 @@ fn actions_are_compared_component_by_component() {
         policy: near(1 << 40, 0.9),
         model: taken.clone(),
         model_name: "bc".into(),
+        updates: 50_000,
+        commits: vec!["0123abc".into()],
         taken: taken.clone(),
     };
     assert!(actions.squared_errors().iter().all(|(policy, model)| *policy > 0.01 && *model == 0.0));
@@ -469,8 +472,23 @@ fn actions_are_compared_component_by_component() {
     let csv = std::fs::read_to_string(dir.join("actions.csv")).unwrap();
     assert!(csv.lines().count() == 7 && csv.contains("hopper-medium-expert,iql,0,1,3000,0."), "{csv}");
     let svg = std::fs::read_to_string(dir.join("actions-hopper-medium-expert-iql.svg")).unwrap();
-    for words in ["component 3", "offline-trained policy", "behaviour model", "laptop"] {
+    for words in [
+        "component 3",
+        "offline-trained policy",
+        "behaviour model",
+        "laptop",
+        "50,000 offline updates; seeds 0; commit 0123abc",
+    ] {
         assert!(svg.contains(words), "{words}");
     }
     assert!(actions::write(&dir, &invented(2, 2), &[]).unwrap().is_empty());
+}
+
+#[test]
+fn folders_are_plain_words() {
+    let name = super::graph::folder_name;
+    assert_eq!(name("IQL + BAQ"), "iql-baq");
+    assert_eq!(name("../data/hopper-medium-v2.hdf5"), "hopper-medium-v2");
+    assert_eq!(name("suite:hopper-medium"), "suite-hopper-medium");
+    assert_eq!(name("..."), "x");
 }

@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, Bounds, Cell, Overall};
 use super::metric::Metric;
-use super::results::{Outcome, Results};
+use super::results::{Absent, Outcome, Results};
 use super::statistics::{Difference, Interval};
 
 const HEADS: [&str; 41] = [
@@ -89,6 +89,16 @@ pub fn runs(results: &Results) -> String {
         row
     };
     written(std::iter::once(heads).chain(results.outcomes.iter().map(run)).collect())
+}
+
+/// Every run without a result, and why.
+pub fn absent(results: &Results) -> String {
+    let heads = ["data", "method", "seed", "failed", "why"].map(String::from).to_vec();
+    let run = |a: &Absent| {
+        let [seed, failed, why] = [a.seed.to_string(), a.why.is_failure().to_string(), a.why.to_string()];
+        vec![a.data.clone(), a.method.clone(), seed, failed, why]
+    };
+    written(std::iter::once(heads).chain(results.absent.iter().map(run)).collect())
 }
 
 /// How long every run took. Only these numbers differ between two equal studies.

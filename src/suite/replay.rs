@@ -104,7 +104,7 @@ pub fn columns(saved: &Saved, spec: &Spec) -> Result<Columns, TrainError> {
     })
 }
 
-/// How the rows end: where m is 0 the task did; after so many rows the time was up, which wins.
+/// How the rows end: where m is 0 the task did, also in the row at which the time was up.
 fn endings(masks: &[f32], limit: usize) -> Vec<Ending> {
     let mut steps = 0;
     let of = |m: &f32| {

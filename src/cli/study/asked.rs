@@ -10,9 +10,10 @@ use super::folder;
 use super::held::STUDIES;
 use super::resolve::Commands;
 use crate::algo::Dims;
-use crate::config::{OfflineConfig, RunConfig};
+use crate::config::{OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
 use crate::study::graph::Data;
+use crate::study::spec::{Begin, Method};
 use crate::study::{Kind, Place, Spec, Study, paper};
 use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;
@@ -34,7 +35,7 @@ pub struct Asked {
     /// directory of the study (default: studies/NAME or studies/NAME-SCALE)
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// run cells whose configuration has changed anew, beside what is there
+    /// take cells whose configuration has changed for new ones, beside what is there
     #[arg(long)]
     redo: bool,
 }
@@ -42,9 +43,6 @@ pub struct Asked {
 impl Asked {
     /// The study in its directory; nothing is written.
     pub fn study(&self, common: Common) -> Result<Study, TrainError> {
-        if common.seed.is_some() {
-            return Err(TrainError::Input("--seed: a study has seeds of its own; leave it out".into()));
-        }
         let (origin, text) = self.text()?;
         let spec = Spec::parse(&origin, &text, self.scale.as_deref())
             .map_err(|e| TrainError::Input(e.to_string()))?;
@@ -53,9 +51,14 @@ impl Asked {
             let what = "expected a folder with the data sets of the study, found none";
             return Err(TrainError::Input(format!("--data {}: {what}", folder.display())));
         }
+        if self.data.is_some() && !spec.data.iter().any(|name| is_name(name)) {
+            let what = "--data: the study names paths or what the program has itself; leave it out";
+            return Err(TrainError::Input(what.into()));
+        }
         let (mut data, mut widths) = (BTreeMap::new(), BTreeMap::new());
         for name in &spec.data {
-            let (found, width) = self.data(name, beside)?;
+            let found = self.data(name, beside);
+            let (found, width) = found.map_err(|e| TrainError::Input(format!("{}: {e}", spec.origin)))?;
             data.insert(name.clone(), found);
             widths.extend(width.map(|width| (name.clone(), width)));
         }
@@ -93,7 +96,7 @@ impl Asked {
     /// The text of the study and what errors call it; a file comes before a study of the program of the same name.
     fn text(&self) -> Result<(String, String), TrainError> {
         let path = Path::new(&self.study);
-        let own = paper::find(&self.study).filter(|_| !path.exists());
+        let own = paper::find(&self.study).filter(|_| !path.is_file());
         if let Some(text) = own {
             return Ok((self.study.clone(), text.into()));
         }
@@ -112,8 +115,8 @@ impl Asked {
     fn data(&self, name: &str, beside: &Path) -> Result<(Data, Option<(usize, usize)>), TrainError> {
         let path = match &self.data {
             _ if name == EMBEDDED => return Ok((Data::embedded(), None)),
-            _ if name.contains('/') || name.ends_with(".hdf5") => beside.join(name),
-            Some(folder) if !name.starts_with(PREFIX) => folder::find(folder, name)?,
+            Some(folder) if is_name(name) => folder::find(folder, name)?,
+            _ if is_path(name) => beside.join(name),
             _ => return Ok((of_suite(name)?, None)),
         };
         if !path.exists() {
@@ -128,6 +131,15 @@ impl Asked {
         let widths = (recording.obs_dim(), recording.act_dim());
         Ok((Data { file, sha256: recording.source.sha256 }, Some(widths)))
     }
+}
+
+fn is_path(name: &str) -> bool {
+    name.contains('/') || name.ends_with(".hdf5")
+}
+
+/// Whether data are named by what they are, and may lie in any folder.
+fn is_name(name: &str) -> bool {
+    name != EMBEDDED && !is_path(name) && !name.starts_with(PREFIX)
 }
 
 /// Threads of every cell, which its results do not depend on.
@@ -149,12 +161,28 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
             (_, None) => Stage::Scratch,
         };
         let dims = Dims { s: env.obs_dim, a: env.act_dim, batch: 1 };
-        let checked = effects::check_method(&cell.config, dims, stage)
+        let evaluated =
+            match stage != Stage::Offline && cell.config.section::<OnlineConfig>().eval_episodes == 0 {
+                true => Err(TrainError::Input(
+                    "online.eval_episodes: expected at least 1, by which a study judges, got 0; leave it out"
+                        .into(),
+                )),
+                false => Ok(()),
+            };
+        let checked = evaluated
+            .and_then(|()| effects::check_method(&cell.config, dims, stage))
             .and_then(|()| reach::check(&cell.config, dims, stage));
         checked.map_err(|e| {
-            let method = spec.methods.iter().find(|m| m.label == cell.label && stage != Stage::Offline);
-            let place = match method {
-                Some(method) => format!(", line {}: method", method.line),
+            let begins = |m: &&Method| match &m.begin {
+                _ if stage != Stage::Offline => m.label == cell.label,
+                Begin::From { offline, .. } => cell.kind == Kind::Offline && *offline == cell.label,
+                Begin::Scratch { .. } => false,
+            };
+            let place = match spec.methods.iter().find(begins) {
+                Some(m) if stage == Stage::Offline => {
+                    format!(", line {}: method `{}`: offline", m.line, m.label)
+                }
+                Some(m) => format!(", line {}: method", m.line),
                 None => format!(": {}", cell.kind.name()),
             };
             TrainError::Input(format!("{}{place} `{}`: {e}", spec.origin, cell.label))

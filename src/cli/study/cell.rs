@@ -38,12 +38,16 @@ impl Cell {
             local::die_with(parent)?;
         }
         let study = Study::open(&self.dir, &Commands(common))?;
+        let here = baq_kernels::active();
+        let arithmetic = study.place.check_arithmetic(&study.dir, (here.isa.name(), here.numerics.name()));
         let cells = &study.graph.cells;
         let found = match self.cell.parse::<usize>() {
             Ok(index) => cells.get(index),
             Err(_) => cells.iter().find(|cell| cell.folder() == self.cell),
         };
         let Some(cell) = found else {
+            // Another arithmetic is another folder.
+            arithmetic?;
             return Err(TrainError::Input(format!(
                 "{}: expected a cell from 0 to {} or the folder of one, got {}; baq study status --all lists them",
                 self.dir.display(),
@@ -54,14 +58,14 @@ impl Cell {
         if study.state(cell) == State::Done {
             return Ok(Verdict::Done);
         }
-        let here = baq_kernels::active();
-        study.place.check_arithmetic(&study.dir, (here.isa.name(), here.numerics.name()))?;
+        arithmetic?;
+        // What cannot begin yet has not failed.
+        let words = words(&study, cell)?;
         study.note_failure(cell, None)?;
         let beside = if self.evaluate_beside.holds() { "on" } else { "off" };
         let beside = ["--evaluate-beside", beside].map(String::from);
         let shelf = Shelf::new(study.shared());
-        let outcome = words(&study, cell)
-            .and_then(|words| resolve::run(cell.kind.verb(), &[&beside[..], &words].concat(), common, shelf));
+        let outcome = resolve::run(cell.kind.verb(), &[&beside[..], &words].concat(), common, shelf);
         if let Err(e) = &outcome {
             if is_made_elsewhere(&study, cell, e) {
                 eprintln!("baq: {}: {e}; left to it", cell.name());
@@ -103,11 +107,15 @@ fn words(study: &Study, cell: &crate::study::Cell) -> Result<Vec<String>, TrainE
     for (option, need) in [("--from", cell.origin), ("--model", cell.model)] {
         let Some(need) = need else { continue };
         let origin = &study.graph.cells[need];
-        if study.state(origin) != State::Done {
+        let got = match study.state(origin) {
+            State::Done => None,
+            State::Failed(failure) => Some(format!("failed: {}", failure.reason)),
+            _ => Some(format!("unfinished; run cell {need} first")),
+        };
+        if let Some(got) = got {
+            let (origin, cell) = (origin.name(), cell.name());
             return Err(TrainError::Input(format!(
-                "{}: expected it to be done before {}, got it unfinished; run cell {need} first",
-                origin.name(),
-                cell.name()
+                "{origin}: expected it to be done before {cell}, got it {got}"
             )));
         }
         let origin = study.folder(origin);

@@ -14,6 +14,7 @@ mod table;
 use clap::Subcommand;
 
 use super::{Common, Outcome};
+use crate::train::TrainError;
 
 /// Questions as files, answered by paired runs.
 #[derive(Debug, Subcommand)]
@@ -40,6 +41,9 @@ impl StudyCommand {
 
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
+        if common.seed.is_some() {
+            return Err(TrainError::Input("--seed: a study has seeds of its own; leave it out".into()));
+        }
         match self {
             StudyCommand::Plan(c) => c.run(common),
             StudyCommand::Run(c) => c.run(common),

@@ -46,7 +46,8 @@ impl Plan {
         let costs = cost::measure(&study.graph)?;
         let mut rows: Vec<Row> = Vec::new();
         let states: Vec<State> = study.graph.cells.iter().map(|cell| study.state(cell)).collect();
-        for ((cell, cost), state) in study.graph.cells.iter().zip(&costs).zip(&states) {
+        let shares = left(&study, &states);
+        for (i, (cell, cost)) in study.graph.cells.iter().zip(&costs).enumerate() {
             let same = |row: &&mut Row| (row.kind, &row.label) == (cell.kind, &cell.label);
             let row = match rows.iter_mut().find(same) {
                 Some(row) => row,
@@ -55,7 +56,7 @@ impl Plan {
                     rows.last_mut().expect("invariant: it was just put there")
                 }
             };
-            row.add(*cost, state);
+            row.add(*cost, shares[i], states[i] == State::Done);
         }
         let threads = cell_threads(common);
         let of_cores = |seconds: f64| seconds * f64::from(threads);
@@ -63,8 +64,7 @@ impl Plan {
         let shared = shared(&study)?;
         let bytes: f64 = rows.iter().map(|row| row.left.bytes).sum::<f64>() + shared;
         let needs: Vec<Vec<usize>> = study.graph.cells.iter().map(|cell| cell.needs().collect()).collect();
-        let left: Vec<f64> =
-            costs.iter().zip(&states).map(|(cost, state)| (1.0 - state.share()) * cost.seconds).collect();
+        let left: Vec<f64> = costs.iter().zip(&shares).map(|(cost, share)| share * cost.seconds).collect();
         let times = self.cores.iter().map(|cores| {
             let at_once = (cores / u32::from(threads)).max(1);
             // Threads that share a core take turns.
@@ -128,9 +128,20 @@ impl Plan {
     }
 }
 
+/// The share of every cell that is still to be made: nothing of those that diverged, and of what needs them.
+fn left(study: &Study, states: &[State]) -> Vec<f64> {
+    let mut lost: Vec<bool> = Vec::new();
+    for (cell, state) in study.graph.cells.iter().zip(states) {
+        let own = matches!(state, State::Failed(failure) if failure.is_final());
+        let held_up = cell.needs().any(|need| lost[need]);
+        lost.push(own || held_up);
+    }
+    lost.iter().zip(states).map(|(lost, state)| if *lost { 0.0 } else { 1.0 - state.share() }).collect()
+}
+
 /// Bytes of its data in the suite that are not there yet.
 fn unbuilt(study: &Study) -> Result<u64, TrainError> {
-    let data = study.place.data.values().filter(|data| data.file.starts_with(PREFIX));
+    let data = study.data().filter(|data| data.file.starts_with(PREFIX));
     data.map(|data| Ok(suite::unbuilt(&data.file)?.unwrap_or(0))).sum()
 }
 
@@ -173,10 +184,9 @@ impl Row {
         Row { kind, label, cells: 0, done: 0, each: 0.0, left: Cost::default() }
     }
 
-    fn add(&mut self, cost: Cost, state: &State) {
-        let left = 1.0 - state.share();
+    fn add(&mut self, cost: Cost, left: f64, done: bool) {
         self.cells += 1;
-        self.done += usize::from(*state == State::Done);
+        self.done += usize::from(done);
         self.each = self.each.max(cost.seconds);
         self.left.seconds += left * cost.seconds;
         self.left.bytes += left * cost.bytes;

@@ -67,7 +67,14 @@ impl Run {
                     "--jobs: belongs to --on local; an array is bounded by --sbatch and by the cluster",
                 );
             }
+            On::Slurm if self.quiet => return refuse("--quiet: belongs to --on local; tasks have logs"),
             _ => {}
+        }
+        if let Some(option) = self.sbatch.iter().find(|o| !o.starts_with('-') || o.contains(char::is_control))
+        {
+            return Err(TrainError::Input(format!(
+                "--sbatch: expected an option, as in --time=04:00:00, got {option:?}"
+            )));
         }
         let study = self.asked.study(common)?;
         let left = study.graph.cells.iter().filter(|cell| study.state(cell) == State::Waiting);
@@ -76,7 +83,7 @@ impl Run {
         study.write()?;
         if !self.dry_run {
             // Once and here, with its progress, rather than in the first cell that needs it.
-            for data in study.place.data.values().filter(|data| data.file.starts_with(PREFIX)) {
+            for data in study.data().filter(|data| data.file.starts_with(PREFIX)) {
                 ready(&data.file)?;
             }
         }
@@ -142,16 +149,31 @@ impl Run {
         };
         let script = slurm::write(study, &submission)?;
         if self.dry_run {
-            println!("scripts: {0}; submit them with: bash {0}", shell_word(&script.display().to_string()));
+            match common.json {
+                true => println!("{}", json!({ "study": study.dir, "script": script, "submitted": false })),
+                false => println!(
+                    "scripts: {0}; submit them with: bash {0}",
+                    shell_word(&script.display().to_string())
+                ),
+            }
             return Ok(Verdict::Done);
         }
-        let status = Command::new("bash").arg(&script).status();
+        let mut command = Command::new("bash");
+        if common.json {
+            // Numbers of jobs are for people.
+            command.stdout(std::io::stderr());
+        }
+        let status = command.arg(&script).status();
         let status = status.map_err(|e| TrainError::Input(format!("bash {}: {e}", script.display())))?;
         if !status.success() {
             return Err(TrainError::Input(format!(
                 "{}: ended with {status}; is Slurm's sbatch there? --dry-run writes the scripts only",
                 script.display()
             )));
+        }
+        if common.json {
+            println!("{}", json!({ "study": study.dir, "script": script, "submitted": true }));
+            return Ok(Verdict::Done);
         }
         let dir = hints::path(&study.dir);
         println!("next: {}", hints::command(common, &["study", "status", &dir]));

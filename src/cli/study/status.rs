@@ -6,7 +6,7 @@ use serde_json::json;
 use super::super::{Common, Outcome, Verdict};
 use super::held::Held;
 use crate::files::shell_word;
-use crate::study::State;
+use crate::study::{Cell, State};
 
 /// Look at a study.
 #[derive(Debug, Args)]
@@ -29,6 +29,9 @@ impl Status {
         let begun = count(|s| matches!(s, State::Begun(..)));
         let waiting = count(|s| *s == State::Waiting);
         let cells = || study.graph.cells.iter().zip(&states).enumerate();
+        let waits =
+            |(_, (cell, state)): &(_, (&Cell, &State))| **state == State::Waiting && study.is_changed(cell);
+        let changed = cells().filter(waits).count();
         if common.json {
             let cells: Vec<_> = cells()
                 .map(|(i, (cell, state))| {
@@ -47,11 +50,14 @@ impl Status {
                 .collect();
             println!(
                 "{}",
-                json!({ "study": study.spec.title(), "done": done, "failed": failed, "begun": begun, "waiting": waiting, "cells": cells })
+                json!({ "study": study.spec.title(), "done": done, "failed": failed, "begun": begun, "waiting": waiting, "changed": changed, "cells": cells })
             );
             return Ok(Verdict::Done);
         }
         println!("{}: {done} done, {begun} begun, {waiting} waiting, {failed} failed", study.spec.title());
+        if changed > 0 {
+            println!("{changed} of those that wait are there with another configuration");
+        }
         for (i, (cell, state)) in cells() {
             let said = match state {
                 State::Begun(share, Some(by)) => format!("{:.0} %, process {by} works on it", 100.0 * share),

@@ -110,6 +110,8 @@ fn named(suite: &Suite, names: &[String], rows: Option<u64>) -> Result<Vec<Name>
             continue;
         }
         let name = suite.find(text)?;
+        // A length that the recipe does not have is refused, also where the name has none.
+        suite.of_task(&name.task, rows)?;
         if let (Some(rows), true) = (rows, name.rows.is_some() && name.rows != rows) {
             return Err(TrainError::Input(format!(
                 "--rows {rows}: {text} is the name of other rollouts; give the task {} instead",
@@ -189,10 +191,11 @@ impl Check {
             let path = folder.join(suite.file(&name));
             let (state, why) = match suite.recorded(&name) {
                 None => ("not trained", String::new()),
-                Some(recorded) => match place::look(&path, recorded)? {
-                    Found::Whole => ("whole", String::new()),
-                    Found::Missing => ("not built", String::new()),
-                    Found::Damaged(why) => ("damaged", why),
+                Some(recorded) => match place::look(&path, recorded) {
+                    Ok(Found::Whole) => ("whole", String::new()),
+                    Ok(Found::Missing) => ("not built", String::new()),
+                    Ok(Found::Damaged(why)) => ("damaged", why),
+                    Err(e) => ("damaged", e.to_string()),
                 },
             };
             lines.push(Line { name: name.text, file: path.display().to_string(), state, why });
