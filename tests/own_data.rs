@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use baq::env;
 use baq::train::action_map::ActionMap;
+use baq::train::state::Saved;
 use baq_datasets::scale::ActionBounds;
 use baq_datasets::{Options, read_recording};
 use common::place::folder;
@@ -268,4 +269,35 @@ fn rescaled_actions_are_undone_wherever_the_policy_acts() {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let collected = read_recording(&place.join("collected.hdf5"), &Options::default()).unwrap();
     assert_eq!(collected.action_bounds.map(|b| b.to_string()).as_deref(), Some("-2:2"));
+}
+
+/// Minari's actions are in the task's own unit, whatever that is: a policy that learns from them acts in it.
+#[test]
+fn actions_of_another_space_keep_their_unit() {
+    let place = folder("own-space");
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/tests/fixtures/minari/toy/fixture-v0/data");
+    for (name, high) in [("unit", "1.0"), ("wide", "3.0")] {
+        let data = place.join(name).join("data");
+        fs::create_dir_all(&data).unwrap();
+        fs::copy(fixture.join("main_data.hdf5"), data.join("main_data.hdf5")).unwrap();
+        let space = fs::read_to_string(fixture.join("metadata.json")).unwrap();
+        let space = space
+            .replace("[-1.0, -1.0]", &format!("[-{high}, -{high}]"))
+            .replace("[1.0, 1.0]", &format!("[{high}, {high}]"));
+        fs::write(data.join("metadata.json"), space).unwrap();
+        let train = format!(
+            "train --algo bc --data {name} --out {name}-run --updates 20 --set bc.hidden=[8] --set offline.batch=16 --quiet"
+        );
+        let ran = baq(&place, &train, "");
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert!(
+            ran.status.success() && said.contains("unit of their space, -3:3") == (name == "wide"),
+            "{said}"
+        );
+    }
+    let of = |run: &str| Saved::open(&place.join(run)).unwrap().scales().unwrap().action;
+    assert_eq!((of("unit-run"), of("wide-run")), (None, Some(ActionBounds::unit(2))));
+    let act = |run: &str| baq(&place, &format!("act {run}"), "0.1 0.2 0.3\n").stdout;
+    assert!(act("unit-run") == act("wide-run") && !act("unit-run").is_empty());
 }

@@ -38,6 +38,9 @@ pub struct Reading {
     pub(crate) note_unread: bool,
 }
 
+/// What others call `timeouts`.
+const TRUNCATIONS: [&str; 5] = ["truncations", "truncation", "truncated", "truncateds", "time_outs"];
+
 /// Reads all rows of a file with the default backend. `clip_actions` as in [`crate::Options`].
 /// Errors: every one of [`Error`] that concerns reading.
 pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
@@ -88,6 +91,9 @@ fn from_backend<B: Backend>(
         return Err(layout.missing("terminals", "(N,) flags"));
     }
     let has_timeouts = layout.vector("timeouts", n, true)?;
+    if !has_timeouts {
+        layout.refuse_other_timeouts()?;
+    }
     let has_masks = ogbench && layout.vector("masks", n, true)?;
     let next = layout.next_observations(n, &observations)?;
     let action_bounds = layout.action_bounds(act_dim)?;
@@ -239,6 +245,15 @@ impl<B: Backend> Reader<'_, B> {
             (false, false, false, true) if has("qpos") => Err(Error::Ambiguous { file: self.label.clone() }),
             (false, false, false, true) => Ok(false),
         }
+    }
+
+    /// An error if a file without `timeouts` has a column that marks the same by another name.
+    fn refuse_other_timeouts(&self) -> Result<()> {
+        let found = self.names("").into_iter().find(|name| TRUNCATIONS.contains(&name.as_str()));
+        found.map_or(Ok(()), |other| {
+            let (file, key) = (self.label.clone(), "timeouts".into());
+            Err(Error::Uncertain { file, key, reason: format!("a file with `{other}`, which may be it") })
+        })
     }
 
     /// What [-1, 1] stands for in the columns of actions, where they have been rescaled.

@@ -145,7 +145,9 @@ impl Bounds {
         let timed_out = (0..n)
             .map(|i| {
                 steps += 1;
-                let timed_out = r.timeouts.as_ref().is_some_and(|t| t[i]) || Some(steps) == limit;
+                // By count nothing ends that ends of itself.
+                let counted = Some(steps) == limit && !r.terminals[i];
+                let timed_out = r.timeouts.as_ref().is_some_and(|t| t[i]) || counted;
                 if timed_out || r.terminals[i] || breaks[i] {
                     steps = 0;
                 }

@@ -54,6 +54,16 @@ impl ActionBounds {
         Self::new(file, bound(f32::INFINITY, f32::min), bound(f32::NEG_INFINITY, f32::max))
     }
 
+    /// From -1 to 1 in all of A components: actions as they are.
+    pub fn unit(a: usize) -> Self {
+        ActionBounds { low: vec![-1.0; a], high: vec![1.0; a] }
+    }
+
+    /// Whether they are those of [`ActionBounds::unit`].
+    pub fn is_unit(&self) -> bool {
+        *self == Self::unit(self.low.len())
+    }
+
     /// Lower bounds, A.
     pub fn low(&self) -> &[f32] {
         &self.low

@@ -121,6 +121,18 @@ fn a_row_with_both_flags_and_rows_that_all_end() {
     assert!(text.contains("got none from 4 rows"), "{text}");
 }
 
+/// A limit that is counted ends nothing that ends of itself.
+#[test]
+fn a_failure_where_the_count_ends_is_one() {
+    let mut rec = recording(&[(20, 'T'), (20, 'T'), (20, '-')]);
+    rec.timeouts = None;
+    let limit = TimeLimit::Asked(20);
+    let columns =
+        rec.clone().into_columns(&Options { time_limit: limit, ..Options::default() }).expect("rows");
+    assert_eq!((lengths(&columns), columns.masks().sum()), (vec![20, 20, 19], 57.0));
+    assert_eq!(rec.episodes(limit).len(), 3);
+}
+
 #[test]
 fn a_file_without_timeouts_reads_as_if_the_limit_had_been_flagged() {
     let parts = [(1000, 'L'), (400, 'T'), (1000, 'L'), (1000, 'L'), (70, '-')];

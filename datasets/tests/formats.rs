@@ -6,8 +6,9 @@ use baq_datasets::backend::Backend;
 use baq_datasets::{Mode, Options, Recording, d4rl, minari};
 use common::{check_formulas, fixture};
 
-const D4RL: [&str; 14] = [
+const D4RL: [&str; 15] = [
     "plain",
+    "room",
     "gzip",
     "lzf",
     "shuffle-fletcher32",

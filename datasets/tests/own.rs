@@ -131,6 +131,8 @@ fn what_is_wrong_with_an_archive_is_named() {
     );
     let misspelt = with(without(small(), "terminals"), ("terminal", "|b1", "(4,)", vec![0; 4]));
     refused(read(&misspelt), &["`terminals`", "`terminal`", "rename"]);
+    let gymnasium = with(without(small(), "timeouts"), ("truncations", "|b1", "(4,)", vec![0; 4]));
+    refused(read(&gymnasium), &["`timeouts`", "`truncations`, which may be it", "rename"]);
     let short = ("rewards", "<f4", "(3,)", floats(&[0.0; 3]));
     refused(read(&with(small(), short)), &["`rewards`", "(4,) or (4, 1)", "got (3,)"]);
     let deep = ("observations", "<f4", "(4, 2, 1)", floats(&[0.0; 8]));

@@ -34,7 +34,7 @@ pub struct Scales {
     pub observation: ObservationScale,
     /// of rewards
     pub reward: RewardScale,
-    /// what the ends of [-1, 1] stand for in the actions of data that have been rescaled
+    /// what the ends of [-1, 1] stand for in the actions of data that have been rescaled, or whose space is another one
     pub action: Option<ActionBounds>,
 }
 
@@ -69,7 +69,14 @@ pub fn of_recording(config: &Config, recording: Recording) -> Result<Dataset, Tr
     let (summary, options) = summarise(&recording, Path::new(&run.dataset), spec, &data)?;
     let mut facts = DatasetFacts::of(&summary);
     facts.notes.extend(unusual(&summary, &run, data.mode));
-    let action = recording.action_bounds.clone();
+    let mut action = recording.action_bounds.clone();
+    if let Some(space) = recording.action_space.as_ref().filter(|space| action.is_none() && !space.is_unit())
+    {
+        facts.notes.push(format!(
+            "actions are in the unit of their space, {space}, of which policies reach [-1, 1]; baq data convert --rescale-actions makes all of it theirs"
+        ));
+        action = Some(ActionBounds::unit(recording.act_dim()));
+    }
     scaled(config, recording.into_columns(&options)?, facts, action)
 }
 

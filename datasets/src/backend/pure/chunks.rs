@@ -48,7 +48,9 @@ pub(super) fn list(image: &Image, dataset: &Dataset, chunk: &[u64], index: &Inde
             if count.saturating_mul(nominal) > image.end() {
                 return Err(damaged("more chunks than the file has room for"));
             }
-            for number in 0..count {
+            // There is room for the largest extents, of which the present ones are a part.
+            let within = |at: Vec<u64>| at.iter().zip(&dataset.extents.shape).all(|(o, n)| o < n);
+            for number in (0..count).filter(|number| within(grid.offset(*number, None))).collect::<Vec<_>>() {
                 let address = address.checked_add(number.saturating_mul(nominal));
                 grid.numbered(number, address, nominal, 0, None)?;
             }
@@ -85,9 +87,12 @@ impl Grid<'_> {
         mask: u32,
         slowest: Option<usize>,
     ) -> Found<()> {
-        let Some(address) = address else {
-            return Ok(());
-        };
+        let Some(address) = address else { return Ok(()) };
+        self.push(self.offset(number, slowest), address, bytes, mask)
+    }
+
+    /// Where chunk `number` of that grid begins.
+    fn offset(&self, number: u64, slowest: Option<usize>) -> Vec<u64> {
         let mut rest = number;
         let mut offset = vec![0; self.chunk.len()];
         for axis in (0..self.chunk.len()).rev().filter(|a| Some(*a) != slowest) {
@@ -98,7 +103,7 @@ impl Grid<'_> {
         if let Some(axis) = slowest {
             offset[axis] = rest.saturating_mul(self.chunk[axis]);
         }
-        self.push(offset, address, bytes, mask)
+        offset
     }
 
     fn push(&mut self, offset: Vec<u64>, address: u64, bytes: u64, mask: u32) -> Found<()> {
