@@ -124,13 +124,32 @@ fn runs_are_verified_in_another_process_with_other_threads() {
     place
         .baq("audit verify tuned --threads 1")
         .says(0, &["replayed updates 101 to 150: 172 records agree", "tuned/checkpoint.safetensors: equal"]);
+    place
+        .baq("audit verify tuned --to 100")
+        .says(1, &["updates 1 to 100: the range is empty, the run has 101 to 150"]);
     place.baq("audit verify tuned --from 145").says(0, &["replayed updates 141 to 150: 30 records agree"]);
+
+    // A file that is gone is the run's fault, and keeps nothing else from being said.
+    place.copy("tuned", "lacking");
+    std::fs::remove_file(place.path("lacking/metrics.csv")).unwrap();
+    place.flip("lacking/evaluations.csv", 100, 1);
+    place
+        .baq("audit verify lacking")
+        .says(1, &["lacking/metrics.csv: missing", "lacking/evaluations.csv: line", "NOT verified"]);
+    place.baq("audit verify lacking --from 145").says(1, &["it cannot be computed again", "NOT verified"]);
+    // Files of the replay cannot grow, as on a disk that is full: the run is not to blame.
+    let full = format!("ulimit -f 20; exec {} audit verify run", env!("CARGO_BIN_EXE_baq"));
+    let full = Command::new("sh").current_dir(place.0.path()).args(["-c", &full]).output().unwrap();
+    let said = String::from_utf8_lossy(&full.stderr);
+    assert!(full.status.code() == Some(2) && said.contains("; the replay needs as much room"), "{said}");
 
     let json: Value = serde_json::from_str(&place.succeed("audit verify run --json").out).unwrap();
     assert_eq!((&json["passed"], &json["compared"]), (&Value::from(true), &Value::from(301)));
     place.succeed("audit report tuned").says(0, &["every link of the chain holds"]);
     let page = std::fs::read_to_string(place.path("tuned/audit.html")).unwrap();
-    for words in ["Norms of gradients", "Weights and priorities", "Update policy, online"] {
+    for words in
+        ["Norms of gradients", "Weights and priorities", "Update policy, online", "Update policy, model"]
+    {
         assert!(page.contains(words), "{words}");
     }
     // A kept checkpoint begins nowhere else than the run did.

@@ -203,6 +203,28 @@ fn programs_that_cannot_answer_are_ended() {
     assert!(said.starts_with("expected a line of JSON in UTF-8 with its sizes, got bytes"), "{said}");
 }
 
+/// What a program writes on standard error takes no more room the longer it runs, and its last words are still told.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_program_that_writes_on_and_on_fills_no_disk() {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = folder("external-chatty");
+    let chatty = "print('x' * 3_000_000, file=__import__('sys').stderr) or 0.25";
+    let mut env = env::make(&program(&place, "chatty", chatty, "exit('no licence')")).unwrap();
+    for episode in 0..12 {
+        env.reset(0, episode, &mut [0.0]);
+    }
+    let files = fs::read_dir("/proc/self/fd").unwrap().filter_map(|file| {
+        let file = file.unwrap().path();
+        let gone = fs::read_link(&file).is_ok_and(|name| name.to_string_lossy().ends_with("(deleted)"));
+        gone.then(|| fs::metadata(&file).unwrap().blocks() * 512)
+    });
+    let room: u64 = files.sum();
+    assert!((3_000_000..9_000_000).contains(&room), "{room} bytes");
+    let died = env.step(&[0.0], &mut [0.0]).unwrap_err().to_string();
+    assert!(died.ends_with("(exit status: 1): no licence"), "{died}");
+}
+
 /// Options of a small run.
 const SMALL: &str = "--set sac.hidden=[8] --set online.batch=8 --set online.random_steps=10 --set online.warmup_steps=10 \
      --set online.eval_episodes=0 --set online.log_every=20 --set online.capacity=2000";

@@ -92,6 +92,14 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     let place = Place::new();
     place.run(&format!("train {TRAIN} --out offline"));
     place.start_and_end(&format!("train {TRAIN} --out killed"), "killed", "-KILL");
+    // What starts from it is told that it is not all there.
+    let early = "finetune --from killed --adapt plain --quiet --threads 1 --env-steps 20 --set online.eval_episodes=1 --out early";
+    let said = String::from_utf8(place.baq(early).output().unwrap().stderr).unwrap();
+    assert!(
+        said.starts_with("note: killed: stopped, ")
+            && said.contains(" of 4,000 updates; this run starts from what it saved after "),
+        "{said}"
+    );
     // What a kill in the middle of writing a record leaves besides: its first bytes.
     let ledger = place.path("killed/ledger.bin");
     let torn = std::fs::read(&ledger).unwrap();

@@ -17,10 +17,10 @@ use crate::config::{
     Begin, By, Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig, Section as _, Stated,
 };
 use crate::env;
-use crate::report::OnlineFigures;
+use crate::report::{OnlineFigures, Run};
 use crate::train::agent::Agent;
 use crate::train::data::Dataset;
-use crate::train::metrics::read_evaluations;
+use crate::train::metrics::{Phase, read_evaluations};
 use crate::train::progress::{Ended, Stop};
 use crate::train::run::Sources;
 use crate::train::rundir;
@@ -77,6 +77,7 @@ impl Finetune {
             None => {
                 let from = self.from.clone().expect("invariant: clap asks for --from or --resume");
                 let start = Start { from, model: self.model.clone() };
+                start.say_unfinished();
                 let mut config = start.configuration(&self.run, common, self.adapt.as_deref())?;
                 self.arguments(&mut config)?;
                 let config = setup::note_simulator(config, true, self.again.accept_mujoco)?;
@@ -190,6 +191,21 @@ impl Start {
         }
         Ok(config)
     }
+
+    /// Says of runs to start from that more of them was planned. A checkpoint that was kept on the way is meant.
+    fn say_unfinished(&self) {
+        for path in [Some(&self.from), self.model.as_ref()].into_iter().flatten() {
+            let last = path.ends_with(rundir::CHECKPOINT);
+            let dir = if last { path.parent().unwrap_or(path) } else { path };
+            let unfinished = Run::load(dir).ok().map(|run| run.standing).filter(|s| !s.is_finished());
+            let at = Saved::open(dir).and_then(|saved| saved.counters());
+            let (Some(standing), Ok(at)) = (unfinished, at) else { continue };
+            let at = if standing.phase == Phase::Online { at.env_step } else { at.round };
+            let (path, word, progress) = (path.display(), standing.state.word(), standing.progress());
+            eprintln!("note: {path}: {word}, {progress}; this run starts from what it saved after {at}");
+        }
+    }
+
     /// The folder of a run that was given no name.
     pub fn default_out(&self, config: &Config, preset: Option<&str>) -> Result<PathBuf, TrainError> {
         let file = |path: &PathBuf| Ok(PathBuf::from(Saved::open(path)?.file()));

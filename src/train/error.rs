@@ -56,6 +56,18 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// Whether there was no room to write a file.
+    pub fn lacks_room(&self) -> bool {
+        use std::io::ErrorKind;
+        let source = match self {
+            TrainError::Run(super::run_error::RunError::Io { source, .. }) => source,
+            TrainError::Audit(crate::audit::Error::Io { source, .. }) => source,
+            TrainError::Checkpoint(crate::checkpoint::container::Error::Io { error, .. }) => error,
+            _ => return false,
+        };
+        matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+    }
+
     /// Whether it is what a run has come to, not what was asked of it.
     pub fn is_divergence(&self) -> bool {
         matches!(

@@ -120,6 +120,11 @@ impl Tracer {
 
     /// An effect at this point of the trace.
     fn effect(&self, role: Role, effect: Effect) {
+        if let Effect::Train { name, .. } = &effect {
+            let same =
+                |item: &Item| matches!(&item.effect, Effect::Train { name: other, .. } if other == name);
+            assert!(!self.effects.borrow().items.iter().any(same), "two updates {name}");
+        }
         let mut recording = self.recording.borrow_mut();
         recording.moved(effect.moves());
         let after = recording.graph.nodes().len();

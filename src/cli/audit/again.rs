@@ -82,17 +82,16 @@ impl Sink for Watcher {
 }
 
 impl Again {
-    /// Computes the run in the directory `run` again, from its beginning or from a checkpoint that it has kept, to its
-    /// end or to where `stop` says.
+    /// Computes the run in the directory `run` again, in another one, from its beginning or from a checkpoint that it has kept,
+    /// to its end or to where `stop` says.
     pub fn compute(
         config: &Config,
         run: &Path,
         dataset: Dataset,
         saved: Option<&Saved>,
         stop: &Stop,
-        ledger: Ledger,
+        (ledger, folder): (Ledger, TempDir),
     ) -> Result<Again, TrainError> {
-        let folder = tempfile::tempdir()?;
         let dir = RunDir::create(folder.path())?;
         copy(run, &dir, saved.is_some())?;
         let audit: AuditConfig = config.section();
@@ -117,6 +116,7 @@ impl Again {
         let ended = match ended {
             Ok(ended) => Some(ended),
             Err(_) if watcher.records.mismatch.is_some() => None,
+            Err(e) if e.lacks_room() => return Err(e),
             Err(e) => {
                 // The directory of the replay is none that anybody knows.
                 let (here, there) = (folder.path().display().to_string(), run.display().to_string());

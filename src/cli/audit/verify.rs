@@ -97,14 +97,15 @@ impl Verify {
                 change.simulator
             ));
         }
-        match self.prepare(&config, &ledger, &mut found) {
-            Ok(dataset) => self.replay(&config, dataset, (ledger, last), common, &mut found)?,
-            Err(e) => {
-                // Beside the object, stderr has the reason.
-                found.lacks(if common.json { e.to_string() } else { "nothing was replayed".into() });
-                self.conclude(common, &found)?;
-                return Err(e);
-            }
+        let replayed = match self.prepare(&config, &ledger, &mut found) {
+            Ok(dataset) => self.replay(&config, dataset, (ledger, last), common, &mut found),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = replayed {
+            // Beside the object, stderr has the reason.
+            found.lacks(if common.json { e.to_string() } else { "nothing was replayed".into() });
+            self.conclude(common, &found)?;
+            return Err(e);
         }
         self.conclude(common, &found)
     }
@@ -234,8 +235,13 @@ impl Verify {
         let whole = change.is_none() && to == last.round;
         let closed = ledger.closing().is_some();
         let start = Instant::now();
-        let again = match Again::compute(config, &self.run, dataset, saved.as_ref(), &stop, ledger) {
+        let room = "the replay needs as much room as the run, in the directory that TMPDIR names";
+        let folder = tempfile::tempdir().map_err(|e| TrainError::Input(format!("{e}; {room}")))?;
+        let again = match Again::compute(config, &self.run, dataset, saved.as_ref(), &stop, (ledger, folder))
+        {
             Ok(again) => again,
+            // The run is not to blame for it.
+            Err(e) if e.lacks_room() => return Err(TrainError::Input(format!("{e}; {room}"))),
             Err(e) => {
                 found.bad(format!("it cannot be computed again: {e}"));
                 return Ok(());

@@ -12,6 +12,9 @@ use crate::env::{EnvError, Step};
 /// Longest text of an error that is read, and most of the end of what stands on standard error.
 const LONGEST: u32 = 1 << 16;
 
+/// Most that stands on standard error when an episode begins.
+const KEPT: u64 = 1 << 20;
+
 /// A running program.
 pub(super) struct Child {
     id: String,
@@ -21,6 +24,8 @@ pub(super) struct Child {
     answers: BufReader<ChildStdout>,
     /// what it writes on standard error
     said: File,
+    /// bytes at its beginning that were given back
+    dropped: u64,
     pub(super) sizes: Sizes,
     numbers: u32,
     buffer: Vec<u8>,
@@ -63,6 +68,7 @@ impl Child {
             requests: Some(requests),
             answers: BufReader::new(answers),
             said,
+            dropped: 0,
             sizes: Sizes::default(),
             numbers: 0,
             buffer: Vec::new(),
@@ -89,6 +95,7 @@ impl Child {
     }
 
     pub(super) fn reset(&mut self, number: u32, seed: u64, obs: &mut [f64]) -> Result<(), EnvError> {
+        self.drop_old_words();
         self.ask(b'R', number, &seed.to_le_bytes())?;
         self.read(8 * obs.len())?;
         numbers(&self.buffer, obs);
@@ -161,6 +168,15 @@ impl Child {
         }
     }
 
+    /// Empties the file of what a program writes on standard error, if that has become long. It writes on where it was:
+    /// before that the file has a hole, which takes no room.
+    fn drop_old_words(&mut self) {
+        let length = self.said.metadata().map_or(0, |m| m.len());
+        if length > self.dropped + KEPT && self.said.set_len(0).is_ok() {
+            self.dropped = length;
+        }
+    }
+
     /// Says how a program ended that does not answer; it has ended then.
     fn gone(&mut self) -> EnvError {
         self.requests = None;
@@ -172,7 +188,9 @@ impl Child {
         let mut said = Vec::new();
         let from = self.said.metadata().map_or(0, |m| m.len()).saturating_sub(u64::from(LONGEST));
         let read = self.said.seek(SeekFrom::Start(from)).and_then(|_| self.said.read_to_end(&mut said));
-        match read {
+        // The hole.
+        said.retain(|byte| *byte != 0);
+        match read.map(|_| said.len()) {
             Ok(1..) => failed(&self.id, format!("{how}: {}", shortened(&last_line(&said)))),
             _ => failed(&self.id, how),
         }
