@@ -322,8 +322,9 @@ fn data_that_were_left_out_are_still_known() {
 fn a_study_that_is_changed_while_it_runs_is_left() {
     let place = Place::new(STUDY);
     let mut run = place.command("study run s.toml --out s --jobs 1 --quiet");
-    let run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     while !place.path("s/cells").exists() {
+        assert!(run.try_wait().unwrap().is_none(), "it ended before its first cell");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     std::fs::write(place.path("s/study.toml"), STUDY.replace("updates = 400", "updates = 300")).unwrap();

@@ -48,11 +48,12 @@ pub(super) fn list(image: &Image, dataset: &Dataset, chunk: &[u64], index: &Inde
             if count.saturating_mul(nominal) > image.end() {
                 return Err(damaged("more chunks than the file has room for"));
             }
-            // There is room for the largest extents, of which the present ones are a part.
-            let within = |at: Vec<u64>| at.iter().zip(&dataset.extents.shape).all(|(o, n)| o < n);
-            for number in (0..count).filter(|number| within(grid.offset(*number, None))).collect::<Vec<_>>() {
-                let address = address.checked_add(number.saturating_mul(nominal));
-                grid.numbered(number, address, nominal, 0, None)?;
+            for number in 0..count {
+                let offset = grid.offset(number, None);
+                // There is room for the largest extents, of which the present ones are a part.
+                if offset.iter().zip(&dataset.extents.shape).all(|(o, n)| o < n) {
+                    grid.push(offset, address.saturating_add(number.saturating_mul(nominal)), nominal, 0)?;
+                }
             }
         }
         Index::FixedArray { header, wide } => grid.fixed(*header, *wide)?,
