@@ -47,6 +47,30 @@ pub enum Stream {
     Opening = 17,
 }
 
+impl Stream {
+    /// All of them.
+    pub const ALL: [Stream; 18] = [
+        Stream::Init,
+        Stream::Batch,
+        Stream::Validation,
+        Stream::Explore,
+        Stream::TrainReset,
+        Stream::EvalReset,
+        Stream::Collect,
+        Stream::Check,
+        Stream::Model,
+        Stream::Subset,
+        Stream::RandomAction,
+        Stream::Balance,
+        Stream::Resample,
+        Stream::Flip,
+        Stream::Generator,
+        Stream::GeneratorBatch,
+        Stream::Generated,
+        Stream::Opening,
+    ];
+}
+
 /// A generator for `rand` and `rand_distr` at one position of one stream.
 #[derive(Clone, Debug)]
 pub struct Rng {

@@ -403,6 +403,9 @@ fn instruction_sets_part_at_an_operation_and_stay_close() {
         let small = SMALL.replace("[8,8]", "[20,20]");
         place.succeed(&format!("train --out {isa} --updates 40 --isa {isa} {small}"));
     }
+    if all.len() < 2 {
+        common::say("SKIPPED: this processor has one instruction set, nothing to compare");
+    }
     for pair in all.windows(2) {
         let [a, b] = pair else { unreachable!("windows of two") };
         let ran = place.baq(&format!("audit diff {a} {b}"));
@@ -519,6 +522,21 @@ fn two_runs_part_at_an_operation() {
     ran.says(1, &["the offline phases are different programs or have different constants"])
         .says(1, &["the ledgers part at record 2: offline update 1, policy: loss is"])
         .says(1, &["different in update 1, first in op/", ".policy", "temperature", "elements differ"]);
+    // Data that were moved, and others, which name no update of these runs.
+    std::fs::rename(place.path("toy.hdf5"), place.path("moved.hdf5")).unwrap();
+    place
+        .baq("audit diff a c")
+        .says(2, &["toy.hdf5", "if the data were moved, say where they are with --data FILE"]);
+    place.baq("audit diff a c --data moved.hdf5").says(1, &["different in update 1, first in op/"]);
+    place.data("toy.hdf5", &synthetic::point(6, 900, 3, 1));
+    for line in ["audit diff a c", "audit step a --update 1", "audit step a --update 1 --data toy.hdf5"] {
+        place.baq(line).says(2, &["toy.hdf5: the run was configured for data with sha256"]);
+    }
+    place.succeed(&format!("train --out of_others --updates 60 {SMALL}"));
+    place
+        .baq("audit diff a of_others --data moved.hdf5")
+        .says(2, &["--data moved.hdf5: expected runs on the same data"]);
+    std::fs::rename(place.path("moved.hdf5"), place.path("toy.hdf5")).unwrap();
     // Another seed: other parameters from the beginning.
     place.succeed(&format!("train --out d --updates 60 --seed 3 {SMALL}"));
     place.baq("audit diff a d").says(1, &["seeds differ: 0 and 3", "the batches are drawn differently"]);

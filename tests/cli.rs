@@ -317,7 +317,8 @@ fn numerics_belong_to_a_run() {
 #[test]
 fn what_needs_data_is_refused_without() {
     let place = Place::new();
-    for algo in ["bc", "iql", "awac", "cql", "cal_ql", "td3_bc", "sac_n", "edac", "pbrl", "rorl"] {
+    let learns_alone = ["sac", "td3"];
+    for algo in baq::algo::ALGORITHMS.iter().map(|a| a.name).filter(|name| !learns_alone.contains(name)) {
         let words = ["no dataset", algo, "recorded transitions", "--data", "sac, td3"];
         place.refused_line(&format!("train --algo {algo} --env toy --out run"), &words);
     }
@@ -418,6 +419,8 @@ fn bad_usage_is_one_line() {
         ("train --updates many", &["--updates", "many"]),
         ("train --updats 5", &["--updats", "--updates"]),
         ("train --threads 0 --data embedded", &["--threads", "0"]),
+        ("train --seed -1 --data embedded", &["'-1'", "--seed <N>", "invalid digit"]),
+        ("evaluate --from x --episodes -5", &["'-5'", "--episodes <"]),
         ("evaluate", &["--from"]),
         ("evaluate --from x --episodes 0", &["--episodes", "0"]),
         ("collect --steps 5 --out x.hdf5", &["--from"]),
@@ -482,7 +485,7 @@ fn bad_data_files_are_refused() {
         (fixture("bad-integer-observations.hdf5"), &["`observations`", "type"]),
         (fixture("bad-nan.hdf5"), &["expected finite numbers", "NaN"]),
         (fixture("bad-overflow.hdf5"), &["expected finite numbers", "inf"]),
-        (fixture("bad-nan-flags.hdf5"), &["expected"]),
+        (fixture("bad-nan-flags.hdf5"), &["`terminals`", "expected flags of 0 or 1", "NaN in row 5"]),
         (fixture("bad-action-range.hdf5"), &["`actions`", "[-1, 1]", "--clip-actions"]),
         (fixture("bad-zero-rows.hdf5"), &["expected at least 1", "got 0"]),
         (fixture("bad-absurd.hdf5"), &["declared size"]),
@@ -545,12 +548,12 @@ fn wrong_checkpoints_are_refused() {
     std::fs::create_dir(place.path("folder")).unwrap();
     let golden = root("tests/golden/iql-hopper.safetensors");
     for (from, words) in [
-        ("nowhere", &["nowhere", "No such file"] as &[&str]),
-        ("folder", &["folder/checkpoint.safetensors", "No such file"]),
-        ("cut.safetensors", &["cut.safetensors"]),
-        ("head.safetensors", &["head.safetensors"]),
-        ("text.safetensors", &["text.safetensors"]),
-        ("flipped.safetensors", &["flipped.safetensors"]),
+        ("nowhere", &["nowhere: expected the directory of a run", "got nothing of that name"] as &[&str]),
+        ("folder", &["folder: expected the directory of a run", "got a folder without one"]),
+        ("cut.safetensors", &["cut.safetensors", "not whole", "not fully covered"]),
+        ("head.safetensors", &["head.safetensors", "not whole", "header length"]),
+        ("text.safetensors", &["text.safetensors", "not a checkpoint", "header too large"]),
+        ("flipped.safetensors", &["flipped.safetensors", "does not match its checksum"]),
         (&golden, &["expected a checkpoint of format", "another safetensors file"]),
     ] {
         place.refused_line(&format!("evaluate --from {from}"), words);

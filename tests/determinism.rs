@@ -13,7 +13,7 @@ use baq::train::progress::Stop;
 use baq::train::rundir::RunDir;
 use baq::train::training::{Beginning, Training};
 use baq::train::{agent::Agent, data};
-use baq_kernels::philox;
+use baq_kernels::{WORTH_A_TEAM, philox};
 use common::{Learning, agent, assert_same, bits, config, methods, online, with_threads};
 use rand::RngExt;
 
@@ -74,6 +74,8 @@ fn any_number_of_threads_for_every_method() {
         let learn = |threads: usize| {
             with_threads(threads, || {
                 let mut learning = Learning::new(agent(algo, adapt, dims, &sets), &online(100), Select::ALL);
+                let flops = learning.program.flops();
+                assert!(flops >= WORTH_A_TEAM, "{algo} + {adapt}: one thread does {flops} operations");
                 let before = bits(&learning.agent.store);
                 for _ in 0..3 {
                     learning.round();
@@ -226,22 +228,8 @@ fn every_noise_has_a_stream_of_its_own() {
 
 #[test]
 fn streams_seeds_and_positions_are_told_apart() {
-    const STREAMS: [Stream; 12] = [
-        Stream::Init,
-        Stream::Batch,
-        Stream::Validation,
-        Stream::Explore,
-        Stream::TrainReset,
-        Stream::EvalReset,
-        Stream::Collect,
-        Stream::Check,
-        Stream::Model,
-        Stream::Subset,
-        Stream::RandomAction,
-        Stream::Balance,
-    ];
     let mut firsts = HashSet::new();
-    for stream in STREAMS {
+    for stream in Stream::ALL {
         assert!((stream as u32) < NOISE_STREAMS, "{stream:?} is among the noise nodes'");
         for seed in [0, 1, 1 << 32] {
             assert!(firsts.insert(derive(seed, stream)), "{stream:?}, seed {seed}: a derived seed twice");

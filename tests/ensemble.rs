@@ -8,6 +8,7 @@ use baq::audit::gradcheck;
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Clock, Program, Select, Tracer, Workspace};
 use baq::train::agent::Agent;
+use baq_kernels::WORTH_A_TEAM;
 use common::{Learning, Numbers, SMALL, agent, assert_same, bits, online, with_threads};
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 8 };
@@ -141,7 +142,7 @@ fn gradients() {
 #[test]
 fn blocks_and_threads() {
     let dims = Dims { s: 5, a: 2, batch: 128 };
-    let sets = ["cql.policy_hidden=[16]", "cql.critic_hidden=[16, 16]", "cql.samples=4", "cql.ensemble=2"];
+    let sets = ["cql.policy_hidden=[64]", "cql.critic_hidden=[64, 64]", "cql.samples=4", "cql.ensemble=2"];
     let agent = || agent("cql", "off2on", dims, &[&SMALL[..], &sets].concat());
     let (offline, mut store) = (agent(), ReferenceStore::from(&agent().store));
     let trace = offline.trace(&Phase::offline(100));
@@ -155,6 +156,7 @@ fn blocks_and_threads() {
         let learn = |threads| {
             with_threads(threads, || {
                 let mut learning = Learning::new(agent(), &phase, Select::ALL);
+                assert!(learning.program.flops() >= WORTH_A_TEAM, "one thread does it");
                 (0..3).for_each(|_| learning.round());
                 bits(&learning.agent.store)
             })

@@ -6,23 +6,17 @@
 mod common;
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use baq::env::recording::{self, Report};
 use baq::env::{self, Env, EnvError, mujoco};
 use baq_datasets::{Ending, Flags};
-
-/// Past the test harness, which would swallow what a passing test prints.
-fn say(line: &str) {
-    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
-}
+use common::{say, without_mujoco};
 
 /// MuJoCo, or `None` when its absence is wanted.
 fn simulator(test: &str) -> Option<&'static mujoco::MuJoCo> {
-    if mujoco::flag("BAQ_NO_MUJOCO") {
-        say(&format!("SKIPPED {test}: BAQ_NO_MUJOCO is set"));
+    if without_mujoco(test) {
         return None;
     }
     match mujoco::library() {

@@ -14,7 +14,7 @@ use baq::autodiff::{
     Adam, Axis, Blocking, Clock, Cost, Effect, GroupId, Metric, NOISE_STREAMS, Noise, NoiseKind, ParamId,
     ParamTable, Program, Role, Schedule, Select, Shape, Store, Trace, Tracer, Var, Workspace,
 };
-use baq_kernels::{Kernels, available, philox};
+use baq_kernels::{Kernels, WORTH_A_TEAM, available, philox};
 use common::{Numbers, bits, with_threads};
 
 static METRICS: [Metric; 6] = [
@@ -529,6 +529,11 @@ fn check(name: &str, case: &Case, threads: &[usize], tolerance: f64) -> f64 {
 
 fn check_blocked(name: &str, case: &Case, threads: &[usize], tolerance: f64, blocking: Blocking) -> f64 {
     let replay = |case: &Case, select, kernels| replay_blocked(case, select, kernels, blocking);
+    if threads.len() > 1 {
+        // A smaller one is left to a single thread.
+        let flops = Program::compile_blocked(&case.trace, PLAIN, blocking).flops();
+        assert!(flops >= WORTH_A_TEAM, "{name}: {flops} operations");
+    }
     let mut worst = 0.0f64;
     for select in [Select::ALL, PLAIN, CRITIC, ACTOR] {
         let exact = exact(case, select);
@@ -592,7 +597,7 @@ fn random_programs_in_blocks_agree_with_the_interpreter() {
 
 /// Two critics that value several actions of every state, with a penalty like that of CQL.
 fn samples_of_a_state(states: usize, each: usize) -> Case {
-    let (s_dim, a_dim, hidden) = (5, 3, 40);
+    let (s_dim, a_dim, hidden) = (5, 3, 72);
     let mut table = ParamTable::default();
     let q = table.add_group("q", true);
     let widths = [s_dim + a_dim, hidden, hidden, 1];
@@ -657,7 +662,7 @@ fn what_blocks_cannot_keep_apart_stays_whole() {
         let case = Case::new(t.finish(), &mut Numbers(3));
         let blocking = Blocking { wide: 16, most: 16 };
         assert_eq!(Program::compile_blocked(&case.trace, PLAIN, blocking).regions().count(), 0);
-        check_blocked("mixed", &case, &[1, 2], 2e-5, blocking);
+        check_blocked("mixed", &case, &[1], 2e-5, blocking);
     }
 }
 
@@ -814,7 +819,7 @@ fn normalised_critics(rows: usize, heads: usize, hidden: usize, drawn: bool) -> 
 
 #[test]
 fn normalised_critics_share_kernels_and_run_in_blocks() {
-    let case = normalised_critics(40, 5, 24, true);
+    let case = normalised_critics(64, 5, 80, true);
     let program = Program::compile(&case.trace, PLAIN);
     let kinds: Vec<&str> = program.costs().iter().map(|cost| cost.kind).collect();
     let count = |kind: &str| kinds.iter().filter(|k| **k == kind).count();
@@ -827,7 +832,7 @@ fn normalised_critics_share_kernels_and_run_in_blocks() {
     assert!(layers.contains(&2) && layers.contains(&5), "{layers:?}");
     check("drawn critics", &case, &[1, 2, 3], 5e-5);
     for (rows, blocks) in [(128, 2), (192, 3)] {
-        let case = normalised_critics(rows, 3, 16, false);
+        let case = normalised_critics(rows, 3, 72, false);
         let blocking = Blocking { wide: rows, most: rows / blocks };
         let program = Program::compile_blocked(&case.trace, PLAIN, blocking);
         assert_eq!(program.regions().collect::<Vec<_>>(), [(3, blocks)]);

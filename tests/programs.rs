@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -11,9 +12,13 @@ use baq::algo::Dims;
 use baq::train::agent::Agent;
 use common::{agent, methods};
 
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
 fn golden(name: &str, text: &str) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("BAQ_BLESS").is_some() {
+    let path = folder().join(name);
+    if std::env::var_os("BAQ_BLESS").is_some_and(|v| v == "1") {
         std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     }
     let expected = std::fs::read_to_string(&path)
@@ -37,6 +42,7 @@ fn parameter_paths() {
         let name = if modifier == "plain" { base.to_string() } else { format!("{base}-{modifier}") };
         (name, agent(base, modifier, dims, &[]))
     });
+    let mut seen = BTreeSet::new();
     for (name, agent) in pairs.chain(generators) {
         let mut text = String::new();
         for id in agent.table.ids() {
@@ -46,6 +52,12 @@ fn parameter_paths() {
                 let _ = writeln!(text, "{path} [{}, {}]", shape.rows, shape.cols);
             }
         }
-        golden(&format!("paths-{name}.txt"), &text);
+        let file = format!("paths-{name}.txt");
+        golden(&file, &text);
+        seen.insert(file);
     }
+    // A method that is refused by mistake would be missed by every suite that goes through all of them.
+    let names = std::fs::read_dir(folder()).expect("the folder");
+    let names = names.map(|f| f.expect("an entry").file_name().to_string_lossy().into_owned());
+    assert_eq!(seen, names.filter(|name| name.starts_with("paths-")).collect(), "methods and their lists");
 }

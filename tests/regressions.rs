@@ -1,5 +1,7 @@
 //! Faults that were found, each mended with its kind; never deleted.
 
+mod common;
+
 #[path = "regressions/boundaries.rs"]
 mod boundaries;
 #[path = "regressions/continuing.rs"]

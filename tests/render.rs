@@ -7,10 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use baq::env::mujoco;
 use baq::env::scene::{Scene, Shape, Solid};
 use baq::render::{Picture, View, paint};
 use common::place::folder;
+use common::without_mujoco;
 use serde_json::Value;
 
 const UPRIGHT: [f64; 9] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
@@ -25,10 +25,6 @@ fn json(at: &Path, line: &str) -> Value {
     let out = baq(at, line);
     assert!(out.status.success(), "baq {line}: {}", String::from_utf8_lossy(&out.stderr));
     serde_json::from_slice(&out.stdout).expect("one JSON object")
-}
-
-fn without_mujoco() -> bool {
-    mujoco::flag("BAQ_NO_MUJOCO")
 }
 
 /// A policy that lies in the program's own suite.
@@ -78,8 +74,7 @@ fn what_is_nearer_hides_what_is_farther_in_any_order() {
 
 #[test]
 fn a_film_shows_the_episode_that_evaluate_measures() {
-    if without_mujoco() {
-        eprintln!("SKIPPED: BAQ_NO_MUJOCO is set");
+    if without_mujoco("a_film_shows_the_episode_that_evaluate_measures") {
         return;
     }
     let at = folder("render");
@@ -114,8 +109,7 @@ fn a_film_shows_the_episode_that_evaluate_measures() {
 
 #[test]
 fn a_strip_has_as_many_pictures_as_asked_for_at_most_one_a_step() {
-    if without_mujoco() {
-        eprintln!("SKIPPED: BAQ_NO_MUJOCO is set");
+    if without_mujoco("a_strip_has_as_many_pictures_as_asked_for_at_most_one_a_step") {
         return;
     }
     let (at, policy) = (folder("render_strip"), walker().display().to_string());

@@ -141,7 +141,7 @@ fn a_kill_while_a_model_is_fitted() {
     let place = Place::new();
     place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
     let long = FINETUNE
-        .replace("model_updates=200", "model_updates=4000")
+        .replace("model_updates=200", "model_updates=20000")
         .replace("--env-steps 3000", "--env-steps 200");
     place.run(&format!("finetune {long} --out online"));
     place.start_and_end(&format!("finetune {long} --out killed"), "killed", "-KILL");
@@ -157,7 +157,7 @@ fn a_kill_while_a_model_is_fitted() {
 fn a_kill_while_a_learner_fits_a_model() {
     let place = Place::new();
     let train = "train --algo spot --data toy.hdf5 --env toy --quiet --threads 1 --updates 200 --ledger --set td3.hidden=[16] \
-        --set spot.vae_hidden=[16] --set spot.vae_updates=4000 --set offline.checkpoint_every=250 \
+        --set spot.vae_hidden=[16] --set spot.vae_updates=20000 --set offline.checkpoint_every=250 \
         --set offline.eval_every=100 --set offline.log_every=50 --set offline.eval_episodes=2";
     place.run(&format!("{train} --out whole"));
     place.start_and_end(&format!("{train} --out killed"), "killed", "-KILL");

@@ -1,5 +1,7 @@
 //! The whole way of the suite on the toy task: train, pick, policies, build, check, load; and what goes wrong on it.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -342,6 +344,9 @@ fn what_this_machine_does_not_compute_is_refused() {
         &["data: needs 3725290298.5 GiB on the disk", "BAQ_SUITE_DATA"],
     );
     // Another simulator, and a policy of another environment.
+    if common::without_mujoco("what_this_machine_does_not_compute_is_refused") {
+        return;
+    }
     place.edit("env = \"toy\"", "env = \"hopper-v4\"");
     place.edit("[config.run]", "[config.mujoco]\nrelease = \"3.1.6\"\n[config.run]");
     place.refused("suite build toy-medium-250", &["holds for MuJoCo 3.1.6, this process has", "MUJOCO_PATH"]);
@@ -557,7 +562,7 @@ set = ["online.batch=8", "online.warmup_steps=10"]
 /// The beginnings of the suite's rollouts: to the bit on every machine, and whoever else in the program compresses.
 #[test]
 fn rollouts_have_their_bytes_on_every_machine() {
-    if baq::env::mujoco::flag("BAQ_NO_MUJOCO") {
+    if common::without_mujoco("rollouts_have_their_bytes_on_every_machine") {
         return;
     }
     let place = Place::new(0.0);

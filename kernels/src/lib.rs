@@ -57,7 +57,7 @@ pub use linear::bf16::amx::assume_amx;
 pub use numerics::{Numerics, Unit};
 pub use peak::{layer_gflops, peak_gflops, probe_gflops};
 pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa, units};
-pub use team::Team;
+pub use team::{Team, WORTH_A_TEAM};
 pub use tile::{for_each, for_each_unflushed, threads};
 
 pub mod gather;

@@ -18,8 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::pace::Pace;
 
-/// Below this many floating point operations a program is not worth waking threads for.
-const WORTH_A_TEAM: u64 = 1 << 23;
+/// Below this many floating point operations a program is not worth waking threads for: [`Team::run`] leaves it to the
+/// calling thread.
+pub const WORTH_A_TEAM: u64 = 1 << 23;
 /// Floating point operations of a part; a post of more is cut into several for each thread, so that they end together.
 const LARGE: usize = 1 << 26;
 /// Most parts of a post for each thread.

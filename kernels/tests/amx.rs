@@ -27,9 +27,9 @@ fn pairs() -> Vec<(&'static Kernels, &'static Kernels)> {
     let of = |unit| modes.iter().filter_map(move |&n| units(Isa::Avx512, n).find(|k| k.unit == Some(unit)));
     let pairs: Vec<_> = of(Unit::Amx).zip(of(Unit::Emulated)).collect();
     match (pairs.is_empty(), real) {
-        (true, _) => eprintln!("SKIPPED: amx needs avx512, which is not available on this processor"),
-        (_, true) => eprintln!("amx: by the processor"),
-        (_, false) => eprintln!("amx: its machine code, done in software"),
+        (true, _) => common::say("SKIPPED: amx needs avx512, which is not available on this processor"),
+        (_, true) => common::say("amx: by the processor"),
+        (_, false) => common::say("amx: its machine code, done in software"),
     }
     pairs
 }

@@ -30,9 +30,9 @@ pub mod statistics;
 pub mod table;
 pub mod values;
 
-#[cfg(test)]
-mod tests;
-
 pub use directory::{Place, State, Study};
 pub use graph::{Cell, Graph, Kind, Resolve};
 pub use spec::Spec;
+
+#[cfg(test)]
+mod tests;

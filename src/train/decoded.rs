@@ -36,7 +36,7 @@ struct Header {
 }
 
 /// What [`data::load`] gives, read from the shelf if it is there. A run with a ledger, which sums rows as they were before
-/// scaling, decodes its data itself; so does one on a file that links lead out of.
+/// scaling, decodes its data itself; so does one on a file that links lead out of. Errors: those of [`data::load`].
 pub fn load(config: &Config, shelf: &Shelf) -> Result<Dataset, TrainError> {
     let ledger = config.section::<AuditConfig>().ledger;
     let known = if ledger { None } else { Known::of(config) };
@@ -255,7 +255,7 @@ mod tests {
         for (dataset, env) in [
             (EMBEDDED, "hopper-v4"),
             (toy.to_str().unwrap(), "toy"),
-            (&fixture("minari"), ""),
+            (&fixture("minari/hopper/cut-v0"), ""),
             (&fixture("linked"), ""),
         ] {
             for mode in [DataMode::Episodes, DataMode::NextObservations, DataMode::D4rl] {

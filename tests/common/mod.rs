@@ -4,6 +4,7 @@
 pub mod place;
 pub mod python;
 
+use std::io::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use baq::adapt::ADAPTATIONS;
@@ -204,10 +205,24 @@ pub fn bits(store: &Store) -> Vec<(String, Vec<u32>)> {
 pub fn assert_same(what: &str, a: &[(String, Vec<u32>)], b: &[(String, Vec<u32>)]) {
     assert_eq!(a.len(), b.len(), "{what}: number of tensors");
     for ((path, x), (other, y)) in a.iter().zip(b) {
-        assert_eq!(path, other, "{what}");
+        assert_eq!((path, x.len()), (other, y.len()), "{what}");
         let differing = x.iter().zip(y).filter(|(x, y)| x != y).count();
         assert_eq!(differing, 0, "{what}: {path} differs in {differing} of {} elements", x.len());
     }
+}
+
+/// Says a line past the test harness, which would swallow what a passing test prints.
+pub fn say(line: &str) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// Whether a test that needs MuJoCo is to be left out, which is said.
+pub fn without_mujoco(test: &str) -> bool {
+    let without = baq::env::mujoco::flag("BAQ_NO_MUJOCO");
+    if without {
+        say(&format!("SKIPPED {test}: BAQ_NO_MUJOCO is set"));
+    }
+    without
 }
 
 /// Runs inside a pool of so many threads.

@@ -72,8 +72,12 @@ impl Place {
             }
             std::thread::sleep(Duration::from_millis(2));
         }
-        let kill = format!("kill -{signal} {}", child.id());
-        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        if signal == "KILL" {
+            child.kill().unwrap(); // at once, without a shell between
+        } else {
+            let kill = format!("kill -{signal} {}", child.id());
+            assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+        }
         let out = child.wait_with_output().unwrap();
         (out.status.code(), String::from_utf8(out.stdout).unwrap())
     }
@@ -286,8 +290,9 @@ fn interrupted_is_not_done() {
         let mut command = Command::new("env");
         command.current_dir(place.0.path()).args(["--default-signal", env!("CARGO_BIN_EXE_baq")]);
         command.args(line.split_whitespace()).args(["--out", &out, "--isa", "portable"]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         while !checkpoint.exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before its first checkpoint");
             std::thread::sleep(Duration::from_millis(2));
         }
         // What batch systems repeat does no harm.

@@ -281,6 +281,24 @@ fn crafted_checkpoints_are_refused_or_obeyed() {
     );
 }
 
+/// What entries say together is believed no more than what each says.
+#[test]
+fn states_of_no_phase_are_refused() {
+    let place = Place::new();
+    let file = middle(&place.at("off2on"));
+    let bytes =
+        changed(&file, "replay.priorities", Change::Every(Number::Whole(0))).expect("it has priorities");
+    copy(&place.at("off2on"), &place.at("massless"));
+    std::fs::write(place.at("massless/checkpoint.safetensors"), bytes).unwrap();
+    let out = place
+        .start("finetune --resume massless --quiet --threads 1", Stdio::piped())
+        .wait_with_output()
+        .unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(said.contains("expected priorities that are not all 0") && said.lines().count() == 1, "{said}");
+}
+
 /// However steep priorities are, they are numbers.
 #[test]
 fn off2on_steep_priorities_are_numbers() {

@@ -12,6 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::common::without_mujoco;
+
 const SMALL: &str = "--env toy --quiet --threads 1 --ledger --set offline.batch=16 --set offline.eval_every=20 \
     --set offline.eval_episodes=1 --set offline.log_every=10 --set iql.hidden=[8,8] --set audit.keep_every=20";
 
@@ -463,6 +465,9 @@ fn a_run_goes_on_only_as_what_it_was() {
 /// The simulator's release was in no file: a run went on under another without a word.
 #[test]
 fn another_simulator_is_refused_or_accepted_and_named() {
+    if without_mujoco("another_simulator_is_refused_or_accepted_and_named") {
+        return;
+    }
     let place = Place(tempfile::tempdir().unwrap());
     place.succeed(
         "train --algo td3 --env halfcheetah --out run --env-steps 60 --quiet --threads 1 --ledger --set td3.hidden=[8,8] \

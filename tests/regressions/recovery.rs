@@ -13,6 +13,8 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::common::without_mujoco;
+
 const DATA: &str = "collect --random --env toy --steps 300 --out data.hdf5 --quiet --threads 1";
 const OFFLINE: &str =
     "--data data.hdf5 --env toy --quiet --threads 1 --set offline.batch=8 --set offline.eval_episodes=1";
@@ -269,6 +271,9 @@ fn temp_litter() {
 /// A demo that was killed goes on with the same command, and with no other.
 #[test]
 fn a_demo_goes_on() {
+    if without_mujoco("a_demo_goes_on") {
+        return;
+    }
     let place = Place::new();
     let demo = "demo --updates 100 --env-steps 100 --quiet --threads 1 --out demo";
     place.run(demo, Some(Fault("kill", 450)));

@@ -75,7 +75,7 @@ fn a_run_whose_terminal_is_closed_is_interrupted_and_saved() {
         assert!(gone, "the terminal is still there");
         let pid = run.0.id().to_string();
         // As HUP, which a process under `nohup` ignores.
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
         assert_eq!(run.0.wait().unwrap().code(), Some(3), "{out}");
         assert!(folder.path().join(out).join("checkpoint.safetensors").exists());
     }
