@@ -14,10 +14,12 @@ use baq_kernels::{
     Activation, AdamStep, Binary, Broadcast, Buffer, Isa, Kernels, Linear, Norm, NormGradients, Numerics,
     Scratch, Team, Unary, Unit, available, best, for_isa, peak_gflops, units,
 };
+use common::Arguments;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+mod common;
 #[allow(unsafe_code)] // confined to the kernels crate's folder
 #[path = "../kernels/benches/foreign/mod.rs"]
 mod foreign;
@@ -371,9 +373,8 @@ fn optimisers(c: &mut Criterion) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let word = arguments.iter().find(|a| !a.starts_with('-')).map(String::as_str);
-    let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    let arguments = Arguments::of_process();
+    let (word, has) = (arguments.word(), |switch| arguments.has(switch));
     if !has("--test") && !has("--list") {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         pool.expect("invariant: a thread can be started").install(|| table(word));

@@ -1,13 +1,14 @@
 //! What a batch of 256 costs: choosing the rows, and bringing them from memory.
 //!
 //! Hopper-sized records (S 11, A 3, one annotated column), one thread. Every batch is drawn for another
-//! update, so the rows are cold; the upper levels of the tree are warm.
+//! update, so the rows are cold; the upper levels of the tree are warm. Elements
+//! are rows.
 
 use std::hint::black_box;
 
 use baq::replay::pools::OFFLINE;
 use baq::replay::{D2, Draw, Layout, Part, Pools, Recipe, SumTree};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const B: usize = 256;
 
@@ -52,6 +53,7 @@ fn replay(c: &mut Criterion) {
         let mut batch = Batch::new(&pools);
 
         let mut group = c.benchmark_group(format!("replay/{n}"));
+        group.throughput(Throughput::Elements(B as u64));
         let mut update = 0;
         for (name, recipe) in [
             ("uniform", Recipe::Uniform { stratified: false }),
@@ -81,16 +83,17 @@ fn replay(c: &mut Criterion) {
                     batch.rows.clone()
                 })
                 .collect();
+            let masses: Vec<[f64; B]> =
+                (0..512).map(|k| std::array::from_fn(|i| 1.0 + ((i + k) % 97) as f64 * 0.01)).collect();
             let mut k = 0;
             group.bench_function(format!("update/{name}"), |b| {
                 b.iter(|| {
                     k += 1;
-                    let rows = &rows[k % 512];
-                    let masses: [f64; B] = std::array::from_fn(|i| 1.0 + ((i + k) % 97) as f64 * 0.01);
-                    tree.update(rows, &masses);
+                    tree.update(&rows[k % 512], &masses[k % 512]);
                 });
             });
         }
+        group.throughput(Throughput::Elements(n as u64));
         group.bench_function("build", |b| b.iter(|| tree.assign(0, &masses)));
         group.finish();
     }

@@ -2,22 +2,28 @@
 //!
 //! `cargo bench --bench update` first prints a table: all contestants in turn, round after round, each with one thread and
 //! then with two, with the probe of the limit before; least and median time, the share of the limit, and the factor to one
-//! thread. Ratios within the table hold even on a busy machine. Then criterion measures the same one after the other.
-//! `-- --table` stops after the table; `--busy` has a process's worth of work pinned to one core meanwhile; a word
-//! restricts all of it to the names that contain it.
+//! thread. Ratios within the table hold even on a busy machine. Then criterion measures the same one after the other; its
+//! elements are floating-point operations.
+//! `-- --table` stops after the table, and so does `--busy`, which has a process's worth of work pinned to one core
+//! meanwhile; a word restricts all of it to the names that contain it.
 //!
-//! Batch 256, networks of 256 x 256, states and actions of Hopper (11, 3) and HalfCheetah (17, 6), one and
-//! two threads. `mlp` is one network 14-256-256-1: forward, backward, Adam.
+//! Batches and networks of each method's preset (for most batch 256, 256 x 256), states and actions of Hopper (11, 3) and
+//! HalfCheetah (17, 6), one and two threads. An adaptation that refuses IQL stands over the first base that it takes. `mlp`
+//! is one network 14-256-256-1, batch 256: forward, backward, Adam.
+
+mod common;
 
 use std::time::{Duration, Instant};
 
 use baq::adapt::ADAPTATIONS;
-use baq::algo::ALGORITHMS;
+use baq::algo::{ALGORITHMS, Dims};
 use baq::autodiff::{Adam, Clock, Noise, Program, Role, Select, Store, Tracer, Workspace};
 use baq::cli::setup::known_sections;
 use baq::config::{Config, RunConfig, presets, resolve};
 use baq::nn::{Mlp, Params};
+use baq::train::agent::Agent;
 use baq::train::bench::{Round, Samples};
+use common::Arguments;
 use criterion::{Criterion, Throughput};
 
 const SIZES: [(&str, (usize, usize)); 2] = [("hopper", (11, 3)), ("halfcheetah", (17, 6))];
@@ -91,8 +97,13 @@ fn contestants(word: Option<&str>) -> Vec<Contestant> {
     }
     for (size, dims) in SIZES {
         let bases = ALGORITHMS.iter().map(|e| (e.name.to_string(), e.name, "plain", None));
-        let adapted = ADAPTATIONS.iter().filter(|e| e.name != "plain");
-        let adapted = adapted.map(|e| (format!("iql+{}", e.name), "iql", e.name, None));
+        let adapted = ADAPTATIONS.iter().filter(|e| e.name != "plain").map(|e| {
+            let small = Dims { s: 1, a: 1, batch: 1 };
+            let mut bases = std::iter::once("iql").chain(ALGORITHMS.iter().map(|e| e.name));
+            let base = bases.find(|base| Agent::new(&config(base, e.name, None), small).is_ok());
+            let base = base.expect("invariant: an adaptation takes a base");
+            (format!("{base}+{}", e.name), base, e.name, None)
+        });
         let corl = [("iql corl".to_string(), "iql", "plain", Some("iql_corl"))];
         for (name, algo, adapt, preset) in bases.chain(adapted).chain(corl) {
             let name = format!("{name} {size}");
@@ -176,9 +187,8 @@ fn occupy() {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let word = arguments.iter().find(|a| !a.starts_with('-')).map(String::as_str);
-    let has = |flag: &str| arguments.iter().any(|a| a == flag);
+    let arguments = Arguments::of_process();
+    let (word, has) = (arguments.word(), |switch| arguments.has(switch));
     let pools = [1, 2].map(|threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         pool.expect("invariant: threads can be started")
@@ -189,7 +199,8 @@ fn main() {
     if !has("--test") && !has("--list") {
         table(word, &pools);
     }
-    if has("--table") {
+    // Criterion knows neither.
+    if has("--table") || has("--busy") {
         return;
     }
     let mut criterion = Criterion::default()
@@ -199,13 +210,13 @@ fn main() {
         .configure_from_args();
     for mut c in contestants(word) {
         let mut group = criterion.benchmark_group(&c.name);
-        group.throughput(Throughput::Elements(c.flops));
+        group.throughput(Throughput::Elements((c.flops as f64 / c.updates) as u64));
         for (threads, pool) in (1..).zip(&pools) {
             let run = &mut c.run;
             let mut timed = |n: u64| {
                 let start = Instant::now();
                 (0..n).for_each(|_| run());
-                start.elapsed()
+                start.elapsed().div_f64(c.updates)
             };
             group.bench_function(format!("{threads} threads"), |b| {
                 b.iter_custom(|n| pool.install(|| timed(n)));

@@ -6,7 +6,8 @@
 use std::path::Path;
 use std::process::Command;
 
-const SOURCES: [&str; 5] = ["src", "kernels/src", "datasets", "Cargo.toml", "Cargo.lock"];
+const SOURCES: [&str; 6] =
+    ["src", "kernels/src", "kernels/Cargo.toml", "datasets", "Cargo.toml", "Cargo.lock"];
 
 fn main() {
     println!("cargo:rerun-if-env-changed=BAQ_COMMIT");
@@ -20,6 +21,11 @@ fn main() {
 }
 
 fn here() -> String {
+    // Inside another repository its commit would be no name of these sources.
+    let top = git(&["rev-parse", "--show-toplevel"]).and_then(|top| Path::new(&top).canonicalize().ok());
+    if top != Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().ok() {
+        return format!("unknown (version {})", env!("CARGO_PKG_VERSION"));
+    }
     // The log of HEAD grows whenever HEAD moves. What is not there would count as changed always.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).exists());
     for path in log.iter().map(String::as_str).chain(SOURCES) {
