@@ -31,9 +31,13 @@
 //! | an environment of your own | [`env::register`] has a whole program, [`mod@env::process`] one in another language |
 //! | a method of your own | [`algo::register`] has a whole program, the head of [`algo`] the rest |
 //! | a run to go on with in an environment | [`Trainer::fine_tune`] |
+//! | a run that was cut off | [`Trainer::resume`] |
 //! | a run or a policy file | [`Policy::open`], [`Policy::act`], [`Policy::evaluate`]; [`export`] for other programs |
 //! | an option to set | [`mod@config`]; `baq options` lists the sections, `baq options SECTION` its options |
 //! | a question why a number is what it is | [`audit`], `baq explain` |
+//!
+//! A build for development is unusably slow unless the program's own `Cargo.toml` says `[profile.dev.package."*"]` and
+//! `opt-level = 3`: profiles of dependencies do not count.
 //!
 //! The rooms, from the bottom up; each may use only the ones before it (`tests/house` checks):
 //!

@@ -10,7 +10,7 @@ use baq_datasets::Arrays;
 use crate::cli::Common;
 use crate::cli::evaluate::evaluate;
 use crate::cli::finetune::Start;
-use crate::cli::learn::{self, Manner};
+use crate::cli::learn::{self, Again, Manner};
 use crate::cli::setup::{self, RunArgs};
 use crate::cli::train::{self, Train};
 use crate::config::{Config, DataConfig, Exploration};
@@ -72,7 +72,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The environment to evaluate in, and to learn in where the run goes online: by default the one that the data name; arrays name
-    /// none, and without one nothing is evaluated. See [`crate::env::register`] for one's own.
+    /// none, and without one, or with `none`, nothing is evaluated. See [`crate::env::register`] for one's own.
     pub fn env(mut self, id: &str) -> Trainer<'a> {
         self.args.env = Some(id.into());
         self
@@ -95,7 +95,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// What is wrong with options, data or environment, and an `out` that holds something, before anything is created;
-    /// [`TrainError::Diverged`]; a disk that is full. A run that was cut off goes on with `baq train --resume`, if its data are a file.
+    /// [`TrainError::Diverged`]; a disk that is full. A run that was cut off goes on with [`resume`](Trainer::resume).
     pub fn run(self, out: impl AsRef<Path>) -> Result<Policy, TrainError> {
         let (out, stop) = (out.as_ref(), Stop::default());
         let manner = Manner::new(&stop, true);
@@ -116,6 +116,18 @@ impl<'a> Trainer<'a> {
             }
         }
         Policy::open(out)
+    }
+
+    /// Goes on with a run that was cut off, of this program or the command line, to its end, and reads the policy back: the same
+    /// bits as if it had never been. Everything comes from its directory; own environments and methods are registered before.
+    ///
+    /// # Errors
+    /// No run, or one that another program works on or made otherwise (instruction set, simulator); data that have changed or were
+    /// arrays in memory; those of [`run`](Trainer::run) behind its beginning.
+    pub fn resume(run: impl AsRef<Path>) -> Result<Policy, TrainError> {
+        let (run, stop) = (run.as_ref(), Stop::default());
+        learn::go_on(run, &Again::default(), None, Manner::new(&stop, true))?;
+        Policy::open(run)
     }
 
     fn dataset(&self, config: &Config) -> Result<Dataset, TrainError> {
@@ -145,24 +157,27 @@ impl Policy {
     /// The action `[A]` that it thinks best in this state `[S]`, both as the data or the environment have them.
     ///
     /// # Errors
-    /// A state of another length.
+    /// A state of another length, or with numbers that are not finite.
     pub fn act(&mut self, observation: &[f32]) -> Result<&[f32], TrainError> {
         let s = self.0.policy.agent.dims.s;
-        match observation.len() == s {
-            true => Ok(self.0.act(observation, 0, 0)),
-            false => Err(TrainError::Input(format!(
-                "{}: expected a state of {s} numbers, got {}",
-                self.0.policy.file,
-                observation.len()
-            ))),
+        let refuse = |what| Err(TrainError::Input(format!("{}: expected {what}", self.0.policy.file)));
+        if observation.len() != s {
+            return refuse(format!("a state of {s} numbers, got {}", observation.len()));
         }
+        if let Some(x) = observation.iter().find(|x| !x.is_finite()) {
+            return refuse(format!("a state of finite numbers, got {x}"));
+        }
+        Ok(self.0.act(observation, 0, 0))
     }
 
     /// Returns of so many episodes in the environment of its run; their starts depend on the seed.
     ///
     /// # Errors
-    /// The run had no environment, or it does not answer.
+    /// The run had no environment, or it does not answer; no episodes.
     pub fn evaluate(&mut self, episodes: usize, seed: u64) -> Result<Evaluation, TrainError> {
+        if episodes == 0 {
+            return Err(TrainError::Input("episodes of an evaluation: expected one or more, got 0".into()));
+        }
         Ok(evaluate(&mut self.0.policy, None, episodes, seed)?.1)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use baq::adapt::{ADAPTATIONS, GENERATORS};
 use baq::algo::{self, Entry};
 use baq::env::{self, Spec};
 use baq::{Arrays, Ending, Policy, Trainer};
@@ -91,6 +92,42 @@ fn a_policy_is_learnt_from_arrays_and_tuned_further() {
     assert!(other.contains("sha256"), "{other}");
 }
 
+/// A run that was cut off, here by an earlier checkpoint in the place of its last, goes on to the same bytes.
+#[test]
+fn a_run_goes_on() {
+    let place = tempfile::tempdir().expect("a directory");
+    let out = place.path().join("run");
+    let options = ["iql.hidden=[8]", "offline.batch=16", "offline.updates=100", "audit.keep_every=40"];
+    let mut policy = run(Trainer::new("iql").data("embedded").env("none").options(&options), &out);
+    let last = out.join("checkpoint.safetensors");
+    let read = || std::fs::read(&last).expect("a checkpoint");
+    let whole = read();
+    std::fs::copy(out.join("checkpoints/update-0000000040.safetensors"), &last).expect("it was kept");
+    assert!(read() != whole);
+    let mut resumed = Trainer::resume(&out).unwrap_or_else(|e| panic!("{e}"));
+    assert!(read() == whole);
+    let state = [0.5; 11];
+    assert_eq!(policy.act(&state).expect("an action"), resumed.act(&state).expect("an action"));
+    assert!(error(Trainer::resume(place.path().join("none"))).contains("none"));
+}
+
+#[test]
+fn a_policy_refuses_what_it_cannot_answer() {
+    let (recorded, place) = (Recorded::new(), tempfile::tempdir().expect("a directory"));
+    let options = ["bc.hidden=[4]", "offline.updates=1"];
+    let trainer = Trainer::new("bc").arrays(recorded.arrays()).env("toy").options(&options);
+    let mut policy = run(trainer, &place.path().join("run"));
+    for (state, what) in [
+        (&[0.0, 1.0][..], "expected a state of 3 numbers, got 2"),
+        (&[0.0, f32::NAN, 0.0], "expected a state of finite numbers, got NaN"),
+        (&[f32::NEG_INFINITY, 0.0, 0.0], "expected a state of finite numbers, got -inf"),
+    ] {
+        let error = error(policy.act(state));
+        assert!(error.contains(what) && error.contains("checkpoint.safetensors"), "{error}");
+    }
+    assert!(error(policy.evaluate(0, 0)).contains("expected one or more, got 0"));
+}
+
 #[test]
 fn what_is_wrong_is_said_before_anything_is_made() {
     let (recorded, place) = (Recorded::new(), tempfile::tempdir().expect("a directory"));
@@ -116,10 +153,16 @@ fn names_are_registered_once() {
         let error = error(env::register(spec, || env::make("toy")));
         assert!(error.contains(what), "{error}");
     }
-    for name in ["iql", "offline", ""] {
+    let modifiers = ADAPTATIONS.iter().map(|e| e.name).chain(GENERATORS.iter().map(|e| e.name));
+    for name in modifiers.chain(["iql", "offline", "iql_corl"]) {
         let entry = Entry::new(name, "", None, algo::find("bc").expect("there").build);
         let error = error(algo::register(entry));
-        assert!(error.contains("expected a name that is not taken"), "{error}");
+        assert!(error.contains("expected a name that is not taken"), "{name}: {error}");
+    }
+    for name in ["", "my.own", "my+own", "Mine"] {
+        let entry = Entry::new(name, "", None, algo::find("bc").expect("there").build);
+        let error = error(algo::register(entry));
+        assert!(error.contains("expected a name of a to z"), "{name}: {error}");
     }
     let section = algo::find("bc").expect("there").section;
     let error =

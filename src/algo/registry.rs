@@ -8,7 +8,7 @@ use super::{
     Dims, Learner, awac, bc, brac, cal_ql, cql, edac, emaq, famo2o, famo2o_cql, fql, iql, pbrl, prdc, rebrac,
     rlpd, rorl, sac, sac_ml, sac_n, spot, td3, td3_bc, wpc, wsrl,
 };
-use crate::config::{AnySection, Config, ConfigError, SHARED, section};
+use crate::config::{AnySection, Config, ConfigError, SHARED, presets, section};
 use crate::nn::Params;
 
 /// One line of a registry: of an algorithm or of an adaptation, which differ in how they are built.
@@ -290,6 +290,10 @@ pub const ALGORITHMS: &[Entry<Build>] = &[
 /// Those of the program that uses the library. Looked at when something begins, never in a round.
 static OWN: RwLock<Vec<&'static Entry<Build>>> = RwLock::new(Vec::new());
 
+/// Names of adaptations and generators, whose sections stand beside those of algorithms.
+const MODIFIERS: [&str; 13] =
+    ["plain", "baq", "suf", "so2", "off2on", "apl", "opt", "aca", "e2o", "pex", "none", "cfdg", "edis"];
+
 /// All base algorithms: the program's own after [`ALGORITHMS`].
 pub fn all() -> impl Iterator<Item = &'static Entry<Build>> {
     let own = OWN.read().unwrap_or_else(PoisonError::into_inner).clone();
@@ -358,7 +362,8 @@ pub fn find(name: &str) -> Option<&'static Entry<Build>> {
 /// ```
 ///
 /// # Errors
-/// A name that is taken, by an algorithm or a section that every run has; a section of another name.
+/// A name that is taken, by an algorithm, an adaptation, a generator, a preset or a section that every run has; one that is no
+/// key of a configuration; a section of another name.
 pub fn register(entry: Entry<Build>) -> Result<(), ConfigError> {
     let name = entry.name;
     let refuse = |what: String| Err(ConfigError::Other(format!("algorithm `{name}`: expected {what}")));
@@ -366,8 +371,12 @@ pub fn register(entry: Entry<Build>) -> Result<(), ConfigError> {
         return refuse(format!("its options in the section `{name}`, got `{section}`; name both alike"));
     }
     let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+    if name.is_empty() || !name.bytes().all(plain) {
+        return refuse("a name of a to z, 0 to 9 and _, as keys of a configuration are".into());
+    }
     let taken = ALGORITHMS.iter().chain(own.iter().copied()).any(|e| e.name == name);
-    if taken || SHARED.contains(&name) || name.is_empty() {
+    if taken || SHARED.contains(&name) || MODIFIERS.contains(&name) || presets::find(name).is_ok() {
         return refuse("a name that is not taken; give it another".into());
     }
     own.push(Box::leak(Box::new(entry)));

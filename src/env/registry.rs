@@ -92,6 +92,9 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 ///         obs[0] = self.x;
 ///     }
 ///     fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
+///         if !action[0].is_finite() {
+///             return Err(EnvError::Action { id: SPEC.id, index: 0, value: f64::from(action[0]) });
+///         }
 ///         self.x += 0.1 * f64::from(action[0].clamp(-1.0, 1.0));
 ///         self.steps += 1;
 ///         obs[0] = self.x;
@@ -125,9 +128,13 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 /// [`EnvError::Register`] for an id that is taken, or means another program, and for lengths of 0.
 pub fn register(spec: &'static Spec, build: Build) -> Result<(), EnvError> {
     let refuse = |expected, got: String| Err(EnvError::Register { id: spec.id, expected, got });
-    if spec.id.is_empty() || process::is_external(spec.id) || spec.id.contains(char::is_whitespace) {
+    if spec.id.is_empty()
+        || spec.id == "none"
+        || process::is_external(spec.id)
+        || spec.id.contains(char::is_whitespace)
+    {
         return refuse(
-            "an id of one word that does not begin with `gym:` or `process:`",
+            "an id of one word other than `none`, that does not begin with `gym:` or `process:`",
             format!("{:?}", spec.id),
         );
     }

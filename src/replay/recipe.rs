@@ -115,14 +115,16 @@ pub enum Recipe {
 }
 
 impl Recipe {
-    /// floor(share B) offline rows, then online ones.
+    /// floor(share B) offline rows, then online ones. Panics on a share outside [0, 1].
     pub fn mix(share: f64, batch: usize) -> Recipe {
+        assert!((0.0..=1.0).contains(&share), "a share of {share}");
         let offline = (share * batch as f64) as usize;
         Recipe::Parts(vec![(Source::Pool(OFFLINE), offline), (Source::Pool(ONLINE), batch - offline)])
     }
 
-    /// So many online rows, then rows from everything.
+    /// So many online rows, then rows from everything. Panics on more online rows than the batch has.
     pub fn concat(online: usize, batch: usize) -> Recipe {
+        assert!(online <= batch, "{online} rows of a batch of {batch}");
         Recipe::Parts(vec![(Source::Pool(ONLINE), online), (Source::All, batch - online)])
     }
 

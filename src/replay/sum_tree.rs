@@ -193,8 +193,12 @@ impl SumTree {
         }
     }
 
-    /// Sum of the leaves before `row`: O(log n).
+    /// Sum of the leaves before `row`, all of them before the capacity: O(log n).
     pub fn prefix(&self, row: usize) -> f64 {
+        assert!(row <= self.capacity, "row {row} of {}", self.capacity);
+        if row == self.capacity {
+            return self.total();
+        }
         let mut at = row;
         let mut sum = 0.0;
         for level in 0..self.levels {
@@ -510,6 +514,9 @@ mod tests {
             let total: f64 = naive.iter().sum();
             prop_assert_eq!(tree.total(), total);
             prop_assert!(tree == rebuilt(&tree));
+            for row in [0, n / 2, n] {
+                prop_assert_eq!(tree.prefix(row), naive[..row].iter().sum::<f64>());
+            }
             let n_positive = naive.iter().filter(|&&p| p > 0.0).count();
             let flat = n_positive > 0
                 && naive[..n_positive].iter().all(|&p| p == naive[0] && p > 0.0);
