@@ -165,8 +165,12 @@ pub static RHO_ONLINE: Metric =
 const WEIGHT: &str = "weight w";
 /// From the spread of behaviour policies at their entropy targets: offline there is room on both sides, online it still
 /// learns from new transitions.
-const RANGES: &[Range] =
-    &[Range { quantity: WEIGHT, offline: (0.8, 0.98), online: (0.4, 0.9), advice: "--set baq.k_q=auto" }];
+const RANGE: Range =
+    Range { quantity: WEIGHT, offline: (0.8, 0.98), online: (0.4, 0.9), advice: "--set baq.k_q=auto" };
+const RANGES: &[Range] = &[RANGE];
+/// The same where that is set.
+const RANGES_OF_AUTO: &[Range] =
+    &[Range { advice: "a number for baq.k_q instead of auto, a greater one for greater weights", ..RANGE }];
 
 /// BAQ over some base.
 #[derive(Debug)]
@@ -179,7 +183,9 @@ pub struct Baq {
 }
 
 impl Baq {
-    /// Declares π_BC as the group `bc`, after the networks of the base.
+    /// Declares π_BC as the group `bc`, after the networks of the base. Errors: a base without critics; options that do
+    /// not go together: `is_exponent` with `mean_match`, `relax = follow` over an ensemble or a policy that reads more
+    /// than the state, `mahalanobis` with a model that has no spread.
     pub fn declare(
         config: &BaqConfig,
         dims: Dims,
@@ -392,7 +398,10 @@ impl Adaptation for Baq {
     }
 
     fn ranges(&self) -> &'static [Range] {
-        RANGES
+        match self.config.k_q {
+            AutoOr::Auto => RANGES_OF_AUTO,
+            AutoOr::Value(_) => RANGES,
+        }
     }
 
     fn calibrate(&mut self, offline_means: &[f64]) {

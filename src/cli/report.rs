@@ -26,7 +26,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs the command.
+    /// Runs the command. Errors: nothing under a name, or no run among them; a run that cannot be read; a place for the
+    /// report that is a file, is the directory of another run or of one that goes on, or holds files of others.
     pub fn run(self, common: Common) -> Outcome {
         let Named { runs: dirs, left_out } = named_runs::sort(&self.runs)?;
         let runs = dirs.iter().map(|dir| Ok(Run::load(dir)?)).collect::<Result<Vec<_>, TrainError>>()?;
@@ -38,6 +39,12 @@ impl Report {
         let out = self.out(&dirs, open.is_empty())?;
         let title = self.title.clone().unwrap_or_else(|| labels.join(", "));
         let mut notes = if open.is_empty() { notes::notes(&dirs) } else { Vec::new() };
+        for (group, run) in groups.iter().flat_map(|g| g.runs.iter().map(move |r| (g, r))) {
+            let how = run.diverged.iter().map(|how| how.trim());
+            notes.extend(
+                how.map(|how| format!("{}, seed {}: {how}.", group.label, run.option("run", "seed"))),
+            );
+        }
         notes.extend((!open.is_empty()).then(|| format!("Partial: {}.", open.join("; "))));
         notes.extend(left_out.iter().map(|dir| format!("{}: no run, left out", dir.display())));
         let page = report::write(&out, &title, &dirs, &notes)?;
@@ -73,6 +80,12 @@ impl Report {
                 first.unwrap_or_default().with_file_name("report")
             }
         };
+        if out.exists() && !out.is_dir() {
+            return Err(TrainError::Input(format!(
+                "{}: expected a directory for the report, got a file; choose another --out",
+                out.display()
+            )));
+        }
         let own = matches!(runs, [one] if same(&out, one));
         if own && finished || !out.join(rundir::CONFIG).exists() {
             return Ok(out);

@@ -32,7 +32,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Runs the command.
+    /// Runs the command. Errors: nothing under a name, or no run among them; a run that cannot be read.
     pub fn run(self, common: Common) -> Outcome {
         let dirs = named_runs::sort(&self.runs)?.runs;
         let groups = load(&dirs)?;
@@ -93,7 +93,7 @@ fn runs(groups: &[Group]) -> impl Iterator<Item = &Run> {
 
 /// What standard output is, and how wide where it is no terminal.
 fn screen() -> Screen {
-    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|n| (1..=1000).contains(n));
     let size = terminal();
     let colour = size.is_some() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     Screen { width: size.map(|s| s.0).or_else(columns).unwrap_or(80), height: size.map(|s| s.1), colour }

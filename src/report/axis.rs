@@ -45,7 +45,15 @@ pub fn label(value: f64, step: f64, largest: f64) -> String {
     if value.abs() <= step * 1e-6 {
         "0".into()
     } else if !(1e-3..1e9).contains(&largest) {
-        format!("{value:.1e}").replace(".0e", "e")
+        let power = 10f64.powf(value.abs().log10().floor());
+        let digits = decimals(step / power);
+        let text = format!("{value:.digits$e}");
+        match text.split_once('e') {
+            Some((mantissa, power)) if mantissa.contains('.') => {
+                format!("{}e{power}", mantissa.trim_end_matches('0').trim_end_matches('.'))
+            }
+            _ => text,
+        }
     } else if largest >= 1e6 {
         scaled(1e6, "M")
     } else if largest >= 1e4 {
@@ -100,6 +108,11 @@ mod tests {
         assert_eq!(labels(-3.0, 107.0, 5), "0 20 40 60 80 100");
         assert_eq!(labels(0.0, 1.0, 4), "0 0.25 0.50 0.75 1.00");
         assert_eq!(labels(0.0, 4e-5, 2), "0 2e\u{2212}5 4e\u{2212}5");
+        assert_eq!(
+            labels(0.0, 1.28e-4, 5),
+            "0 2.5e\u{2212}5 5e\u{2212}5 7.5e\u{2212}5 1e\u{2212}4 1.25e\u{2212}4"
+        );
+        assert_eq!(labels(1.00e9, 1.01e9, 3), "1e9 1.005e9 1.01e9");
         assert_eq!(labels(0.0, 30_000.0, 1), "0 20k");
         assert_eq!(labels(5.0, 5.0, 3), "5.0");
         for (l, h) in [(0.0, 1e-323), (0.0, 5e-320), (-1e308, 1e308), (f64::NAN, 1.0), (2.0, 1.0)] {

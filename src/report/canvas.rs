@@ -35,6 +35,8 @@ pub enum Dash {
     Dashed,
     /// Short strokes.
     Dotted,
+    /// Both in turn.
+    DashDotted,
 }
 
 impl Dash {
@@ -44,6 +46,7 @@ impl Dash {
             Self::Solid => None,
             Self::Dashed => Some("7 4"),
             Self::Dotted => Some("2 3"),
+            Self::DashDotted => Some("7 3 2 3"),
         }
     }
 }
@@ -222,7 +225,7 @@ pub trait Chart {
         PreEscaped(canvas.marks)
     }
 
-    /// As pixels, so many dots per unit of length.
+    /// As pixels, so many dots per unit of length. Errors: a picture without area, or with too many pixels.
     fn pixels(&self, width: u32, height: u32, dots: u32) -> io::Result<Pixmap> {
         let options = usvg::Options { fontdb: typefaces(), ..usvg::Options::default() };
         let tree = usvg::Tree::from_str(&self.svg(width, height), &options).map_err(io::Error::other)?;
@@ -234,7 +237,7 @@ pub trait Chart {
         Ok(picture)
     }
 
-    /// As a PNG file with two dots per pixel.
+    /// As a PNG file with two dots per pixel. Errors: those of [`Chart::pixels`]; the file cannot be written.
     fn png(&self, path: &Path, width: u32, height: u32) -> Result<(), RunError> {
         let encoded = self.pixels(width, height, 2).and_then(|p| p.encode_png().map_err(io::Error::other));
         let written = encoded.and_then(|bytes| write_after_others(path, &bytes));

@@ -2,16 +2,16 @@
 
 use super::plot::{Curves, Series, XAxis};
 use super::run::Run;
-use super::summary::{Group, datasets, place, scored};
+use super::summary::{Group, common_data, place, scored};
 use crate::train::metrics::{Evaluation, Metric, MetricAbout, Phase, Stamp};
 
 /// Learning curves of all groups, as normalised scores where there are such, else as returns.
 /// Groups that start from the same offline training share one grey line for it.
 pub fn learning_curves(groups: &[Group]) -> Curves {
     let by_score = scored(groups);
-    let evaluations = || groups.iter().flat_map(|g| &g.runs).flat_map(|r| &r.evaluations);
-    let offline = groups.iter().flat_map(|g| &g.runs).map(Run::offline_end).max();
-    let online = evaluations().any(|e| e.stamp.phase == Phase::Online);
+    let evaluations = || runs(groups).flat_map(|r| &r.evaluations);
+    let offline = runs(groups).map(Run::offline_end).max();
+    let online = runs(groups).any(is_online);
     let mut curves = Curves {
         title: format!("{}{}", if by_score { "Normalised score" } else { "Return" }, place(groups)),
         series: series(groups, |e| if by_score { e.score } else { Some(e.mean()) }),
@@ -21,6 +21,9 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
     };
     if !online {
         from_zero(&mut curves, groups);
+    } else if !evaluations().any(|e| e.stamp.phase == Phase::Online) {
+        let planned = runs(groups).filter(|r| is_online(r)).map(|r| r.standing.planned).max();
+        curves.x_to = planned.map(|steps| steps as f64);
     }
     if curves.series.iter().any(|s| !s.band.is_empty()) {
         curves.band = "lowest to highest seed".into();
@@ -33,19 +36,26 @@ pub fn learning_curves(groups: &[Group]) -> Curves {
     curves
 }
 
+fn runs(groups: &[Group]) -> impl Iterator<Item = &Run> {
+    groups.iter().flat_map(|g| &g.runs)
+}
+
+fn is_online(run: &Run) -> bool {
+    run.standing.phase == Phase::Online
+}
+
 /// What a point and a line are.
 fn caption(groups: &[Group], episodes: Option<(usize, usize)>) -> String {
     let several = groups.iter().filter(|g| g.runs.len() > 1);
     let partial = several.clone().any(|g| g.unfinished().is_some());
     let mut caption = match episodes {
         None => {
-            let run = groups.first().and_then(|g| g.runs.first());
-            return format!("No evaluation yet: {}.", run.map(Run::first_evaluation).unwrap_or_default());
+            return runs(groups).next().map(Run::without_evaluation).unwrap_or_default();
         }
-        Some((1, 1)) => "Each point: one episode of the deterministic policy.".into(),
+        Some((1, 1)) => "Each point: an evaluation of one episode.".into(),
         Some((least, most)) => {
             let n = if least == most { most.to_string() } else { format!("{least} to {most}") };
-            format!("Each point: mean of {n} episodes of the deterministic policy.")
+            format!("Each point: an evaluation, the mean of {n} episodes.")
         }
     };
     caption += match (several.clone().count(), partial) {
@@ -53,6 +63,9 @@ fn caption(groups: &[Group], episodes: Option<(usize, usize)>) -> String {
         (_, false) => " Line: mean over seeds.",
         (_, true) => " Line: mean over seeds, up to where the shortest one is.",
     };
+    if groups.iter().any(|g| g.evaluated() < g.runs.len()) {
+        caption += " Runs without an evaluation are in no mean.";
+    }
     if (1..groups.len()).contains(&several.count()) {
         caption += " Lines without a band: one seed.";
     }
@@ -61,7 +74,7 @@ fn caption(groups: &[Group], episodes: Option<(usize, usize)>) -> String {
 
 /// Offline training alone: its axis counts from its beginning.
 fn from_zero(curves: &mut Curves, groups: &[Group]) {
-    let end = groups.iter().flat_map(|g| &g.runs).map(Run::offline_end).max().unwrap_or(0) as f64;
+    let end = runs(groups).map(Run::offline_end).max().unwrap_or(0) as f64;
     curves.x = XAxis::Plain("offline updates".into());
     curves.x_from = 0.0;
     curves.x_to = groups.iter().any(|g| g.unfinished().is_some()).then_some(end);
@@ -72,7 +85,7 @@ type Points = Vec<(f64, f64)>;
 
 /// A line per group, and one per offline training that several share; behind them the seeds of a group beyond its shortest one.
 fn series(groups: &[Group], value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<Series> {
-    let offline = groups.iter().flat_map(|g| &g.runs).all(|r| r.standing.phase == Phase::Offline);
+    let offline = !runs(groups).any(is_online);
     let curves = |g: &Group| -> Vec<Points> {
         let begun = g.runs.iter().filter(|r| !r.evaluations.is_empty());
         let x = |x: f64, run: &Run| if offline { x + run.offline_end() as f64 } else { x };
@@ -82,22 +95,26 @@ fn series(groups: &[Group], value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<S
     let part = |curves: &[Points], of: fn(f64) -> bool| -> Vec<Points> {
         curves.iter().map(|c| c.iter().copied().filter(|p| of(p.0)).collect()).collect()
     };
-    let before = |curves: &[Points]| part(curves, |x| x < 0.0);
+    // Of the offline training alone: the evaluation at the switch may be one of another policy.
+    let trained: Vec<Vec<(String, Points)>> = groups
+        .iter()
+        .map(|g| g.runs.iter().map(|r| (r.origin(), r.offline_curve(&value))).collect())
+        .collect();
     let goes_on = |curves: &[Points]| curves.iter().flatten().any(|p| p.0 > 0.0);
     let mut series: Vec<Series> = Vec::new();
-    let mut shared: Vec<Vec<Points>> = Vec::new();
+    let mut shared: Vec<&Vec<(String, Points)>> = Vec::new();
     for (i, (group, curves)) in groups.iter().zip(&all).enumerate() {
-        let mine = before(curves);
-        let trained = mine.iter().any(|c| !c.is_empty()) && goes_on(curves);
-        let twin = |(j, other): (usize, &Vec<Points>)| j != i && goes_on(other) && before(other) == mine;
-        if offline || !(trained && all.iter().enumerate().any(twin)) {
+        let mine = &trained[i];
+        let learnt = mine.iter().any(|(_, c)| c.len() > 1) && goes_on(curves);
+        let twin = |(j, other): (usize, &Vec<Points>)| j != i && goes_on(other) && trained[j] == *mine;
+        if offline || !(learnt && all.iter().enumerate().any(twin)) {
             series.extend(lines(group.legend(), i, curves));
             continue;
         }
         if !shared.contains(&mine) {
             let label = format!("{} offline (shared)", group.runs[0].option("run", "algo"));
-            // The line ends where the online ones begin.
-            let line = Series::over_runs(label, 0, &part(curves, |x| x <= 0.0));
+            let curves: Vec<Points> = mine.iter().map(|(_, curve)| curve.clone()).collect();
+            let line = Series::over_runs(label, 0, &curves);
             series.push(Series { colour: None, ..line });
             shared.push(mine);
         }
@@ -116,9 +133,9 @@ fn lines(label: String, colour: usize, curves: &[Points]) -> Vec<Series> {
     std::iter::once(mean).chain(beyond).collect()
 }
 
-/// What the data themselves reach. Of several data sets nothing would say whose line is whose; the table has them.
+/// What the data themselves reach. Of several data sets or tasks nothing would say whose line is whose; the table has them.
 fn references(groups: &[Group], by_score: bool) -> Vec<(String, f64)> {
-    let [facts] = datasets(groups)[..] else { return Vec::new() };
+    let Some(facts) = common_data(groups) else { return Vec::new() };
     let (mean, best) = match by_score {
         true => (facts.score_mean, facts.score_best_tenth),
         false => (facts.return_mean, facts.return_best_tenth),
@@ -145,15 +162,14 @@ pub fn metric_charts(groups: &[Group]) -> Vec<Curves> {
             all.push(about);
         }
     }
-    let place = place(groups);
     let mut charts = Vec::new();
     for phase in [Phase::Offline, Phase::Online] {
-        charts.extend(all.iter().filter_map(|about| metric_chart(groups, about, phase, &place)));
+        charts.extend(all.iter().filter_map(|about| metric_chart(groups, about, phase)));
     }
     charts
 }
 
-fn metric_chart(groups: &[Group], about: &MetricAbout, phase: Phase, place: &str) -> Option<Curves> {
+fn metric_chart(groups: &[Group], about: &MetricAbout, phase: Phase) -> Option<Curves> {
     let x = |s: &Stamp| match phase {
         Phase::Offline => s.update as f64,
         Phase::Online => s.env_step as f64,
@@ -165,12 +181,13 @@ fn metric_chart(groups: &[Group], about: &MetricAbout, phase: Phase, place: &str
         let points = of_phase.map(|rows| rows.map(|(s, v)| (x(&s), v)).collect::<Points>());
         points.filter(|points| !points.is_empty()).collect()
     };
-    let mut series = Vec::new();
+    let (mut series, mut there) = (Vec::new(), Vec::new());
     for (i, group) in groups.iter().enumerate() {
         let seeds = rows(group);
         if seeds.is_empty() {
             continue;
         }
+        there.push(group);
         let label = if groups.len() > 1 { group.legend() } else { String::new() };
         let mean = Series::over_runs(label, i, &seeds);
         let smooth = smoothed(&mean.points);
@@ -180,7 +197,7 @@ fn metric_chart(groups: &[Group], about: &MetricAbout, phase: Phase, place: &str
         series.push(Series { points: thinned(&smooth), band: Vec::new(), ..mean });
     }
     (!series.is_empty()).then(|| Curves {
-        title: format!("{}, {}{place}", about.name, phase.word()),
+        title: format!("{}, {}{}", about.name, phase.word(), place(there)),
         caption: format!("{}: {}", about.section, about.formula),
         y_label: about.unit.clone(),
         x: XAxis::Plain(if phase == Phase::Offline { "updates" } else { "environment steps" }.into()),

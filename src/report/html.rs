@@ -86,10 +86,12 @@ fn results_table(groups: &[Group], by_score: bool) -> Markup {
 }
 
 fn results_row(group: &Group, figures: Figures, online: bool) -> Markup {
+    let (n, all) = (group.evaluated(), group.runs.len());
     let Figures { offline, switch, lowest, online: tuned, window, last, best } = figures;
     html! {
         tr {
-            th { (group.label) } td { (group.runs.len()) } (spread(&offline, None))
+            th { (group.label) }
+            td { @if (1..all).contains(&n) { (n) " of " } (all) } (spread(&offline, None))
             @if online { @for figure in [switch, lowest, tuned, window] { (spread(&figure, None)) } }
             (spread(&last, None)) (spread(&best, Some("aside")))
         }
@@ -97,7 +99,8 @@ fn results_row(group: &Group, figures: Figures, online: bool) -> Markup {
 }
 
 /// What the data themselves reach.
-fn results_of_data(datasets: &[&DatasetFacts], by_score: bool) -> Markup {
+fn results_of_data(groups: &[Group], by_score: bool) -> Markup {
+    let (datasets, common) = (summary::datasets(groups), summary::common_data(groups).is_some());
     let reached = |facts: &DatasetFacts| match by_score {
         true => facts.score_mean.zip(facts.score_best_tenth),
         false => facts.return_mean.zip(facts.return_best_tenth),
@@ -106,7 +109,7 @@ fn results_of_data(datasets: &[&DatasetFacts], by_score: bool) -> Markup {
         @for facts in datasets {
             @if let Some((mean, best)) = reached(facts) {
                 p.hint {
-                    @if datasets.len() == 1 { "The data themselves" } @else { (facts.name) }
+                    @if common { "The data themselves" } @else { (facts.name) }
                     ": mean " (value(mean)) ", best tenth of the episodes " (value(best)) "."
                 }
             }
@@ -193,9 +196,8 @@ fn options_table(groups: &[Group], options: &[(String, Vec<String>)]) -> Markup 
 /// Metrics of all runs, then histograms of each.
 fn diagnostics(groups: &[Group]) -> Markup {
     let charts = curves::metric_charts(groups);
-    let place = summary::place(groups);
-    let titled = |run: &Run| -> Vec<Distribution> {
-        let title = |of: &Distribution| format!("{}{place}", of.title);
+    let titled = |group: &Group, run: &Run| -> Vec<Distribution> {
+        let title = |of: &Distribution| format!("{}{}", of.title, summary::place([group]));
         run.distributions.iter().map(|of| Distribution { title: title(of), ..of.clone() }).collect()
     };
     let spread: Vec<(&Group, &Run)> =
@@ -211,7 +213,7 @@ fn diagnostics(groups: &[Group]) -> Markup {
         @for (i, (group, run)) in spread.iter().enumerate() {
             details open[i == 0] {
                 summary { (group.label) ", seed " (run.option("run", "seed")) }
-                div.charts { @for of in titled(run) { (small_figure(&Histogram { of: &of })) } }
+                div.charts { @for of in titled(group, run) { (small_figure(&Histogram { of: &of })) } }
             }
         }
     }
@@ -366,14 +368,15 @@ pub fn illustrated_page(title: &str, groups: &[Group], notes: &[String], shown: 
         h2 { "Results" }
         @if summary::scored(groups) {
             h3 { "Normalised score" }
-            (results_table(groups, true)) (results_of_data(&datasets, true))
+            (results_table(groups, true)) (results_of_data(groups, true))
             h3 { "Return" }
         }
-        (results_table(groups, false)) (results_of_data(&datasets, false))
+        (results_table(groups, false)) (results_of_data(groups, false))
         p.hint {
             "Headline: mean of the last " (LAST) " evaluations of a phase. The best one is given for the record; "
             "choosing it afterwards would flatter."
             @if groups.iter().any(|g| g.runs.len() > 1) { " Small figures: lowest and highest seed." }
+            @if groups.iter().any(|g| g.evaluated() < g.runs.len()) { " Runs without an evaluation are in no mean." }
             @if groups.iter().any(|g| g.runs.len() > 1 && g.unfinished().is_some()) {
                 " Where seeds are not equally far, all of them are taken up to the last evaluation that they have in common."
             }

@@ -42,12 +42,13 @@ use std::path::{Path, PathBuf};
 
 /// Reads the runs and writes `report.html`, `curves.svg` and `curves.png` into `out`, replacing
 /// older ones of this program and nothing else. Runs that differ only by their seed are drawn as one line with a band.
-/// Gives back the page's path.
+/// Gives back the page's path. Errors: those of [`write_illustrated`].
 pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Result<PathBuf, RunError> {
     write_illustrated(out, title, runs, notes, &[])
 }
 
-/// The same with moving pictures on the page.
+/// The same with moving pictures on the page. Errors: those of [`Run::load`]; a page or pictures of others are there; a
+/// file cannot be written.
 pub fn write_illustrated(
     out: &Path,
     title: &str,
@@ -81,7 +82,8 @@ pub fn write_illustrated(
     Ok(report)
 }
 
-/// Writes a page, replacing an older one of this program and nothing else.
+/// Writes a page, replacing an older one of this program and nothing else. Errors: something else is at `path`; the
+/// file cannot be written.
 pub fn write_page(path: &Path, page: &str) -> Result<(), RunError> {
     refuse_foreign(path)?;
     write_atomic(path, page.as_bytes()).map_err(RunError::io(path, "write the file"))

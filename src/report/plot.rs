@@ -112,12 +112,13 @@ pub(super) fn colour(index: Option<usize>) -> Colour {
     index.map_or(MUTED, |i| PALETTE[i % PALETTE.len()])
 }
 
-/// Beyond the palette's length colours repeat, but dashed, then dotted.
+/// Beyond the palette's length colours repeat, but dashed, then dotted, then both.
 pub(super) fn dash(index: Option<usize>) -> Dash {
     match index.map_or(0, |i| i / PALETTE.len()) {
         0 => Dash::Solid,
         1 => Dash::Dashed,
-        _ => Dash::Dotted,
+        2 => Dash::Dotted,
+        _ => Dash::DashDotted,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::train::rundir::{self, RunError};
 use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 
-/// One run as its directory tells it. Only the configuration and the evaluations must be there.
+/// One run as its directory tells it. Only the configuration must be there.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// Its directory.
@@ -29,6 +29,8 @@ pub struct Run {
     pub distributions: Vec<Distribution>,
     /// How far it has come.
     pub standing: Standing,
+    /// How it diverged, if it did.
+    pub diverged: Option<String>,
 }
 
 /// `None` for a file that is not there; an error for one that is not understood.
@@ -41,7 +43,8 @@ fn if_there<T>(
 }
 
 impl Run {
-    /// Reads a run directory; a run that is still being written may be read too.
+    /// Reads a run directory; a run that is still being written may be read too. Errors: no configuration that can be
+    /// read as TOML; another file that is there and is not understood.
     pub fn load(dir: &Path) -> Result<Self, RunError> {
         // Before its rows are read: those of a run that nobody writes to are the last ones.
         let written = standing::is_written(dir);
@@ -72,10 +75,14 @@ impl Run {
                 planned: 0,
                 rate: None,
             },
+            diverged: None,
         };
         let rate = if_there(dir, rundir::TIMING, metrics::read_timing)?;
         run.standing.rate = rate.and_then(|rows| Some(rows.last()?.steps_per_second));
         run.stand(written);
+        if run.standing.state == State::Diverged {
+            run.diverged = crate::files::read_to_string(&dir.join(rundir::DIVERGED)).ok();
+        }
         Ok(run)
     }
 
@@ -168,16 +175,21 @@ impl Run {
         self.evaluations.last().map(|e| (count(e.stamp), e.mean(), e.score))
     }
 
-    /// When its first evaluation comes, of a run that has none in its phase.
-    pub(super) fn first_evaluation(&self) -> String {
-        let phase = self.standing.phase;
+    /// Why a run has no evaluation in its phase, as a sentence.
+    pub(super) fn without_evaluation(&self) -> String {
+        let Standing { phase, state, .. } = self.standing;
         match (self.option(phase.word(), "eval_episodes").as_str(), phase) {
-            ("0", _) => format!("{}.eval_episodes = 0", phase.word()),
-            _ if self.option("run", "env").is_empty() => "it is trained for no environment (run.env)".into(),
-            (_, Phase::Online) => "the first comes before the first environment step".into(),
+            ("0", _) => format!("No evaluation: {}.eval_episodes = 0.", phase.word()),
+            _ if self.option("run", "env").is_empty() => {
+                "No evaluation: it is trained for no environment (run.env).".into()
+            }
+            _ if state == State::Diverged => "No evaluation: it diverged before the first.".into(),
+            (_, Phase::Online) => {
+                "No evaluation yet: the first comes before the first environment step.".into()
+            }
             (_, Phase::Offline) => {
                 let every = self.option(phase.word(), "eval_every").parse().unwrap_or(0);
-                format!("the first comes after {} updates", HumanCount(every))
+                format!("No evaluation yet: the first comes after {} updates.", HumanCount(every))
             }
         }
     }
@@ -186,9 +198,17 @@ impl Run {
     pub(super) fn offline_end(&self) -> u64 {
         let last = self.phase(Phase::Offline).map(|e| e.stamp.update).max().unwrap_or(0);
         match self.standing.phase {
+            // Early stopping ends it before.
+            Phase::Offline if self.standing.is_finished() => last.max(self.standing.done),
             Phase::Offline => last.max(self.standing.planned),
             Phase::Online => last,
         }
+    }
+
+    /// Evaluations of its training on data alone, as a curve that ends at 0.
+    pub(super) fn offline_curve(&self, value: impl Fn(&Evaluation) -> Option<f64>) -> Vec<(f64, f64)> {
+        let end = self.offline_end() as f64;
+        self.phase(Phase::Offline).filter_map(|e| Some((e.stamp.update as f64 - end, value(e)?))).collect()
     }
 
     /// Evaluations as a curve: offline updates below zero, environment steps from zero on.

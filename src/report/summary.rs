@@ -142,16 +142,25 @@ pub fn datasets(groups: &[Group]) -> Vec<&DatasetFacts> {
     all
 }
 
+/// The data that all runs may be compared with: the only ones there are, of the only task.
+pub(super) fn common_data(groups: &[Group]) -> Option<&DatasetFacts> {
+    let [facts] = datasets(groups)[..] else { return None };
+    let mut tasks = groups.iter().flat_map(|g| &g.runs).map(|run| run.option("run", "env"));
+    let first = tasks.next()?;
+    tasks.all(|task| task == first).then_some(facts)
+}
+
 /// The data and environments of all groups as the end of a title: `: hopper-medium, hopper-v4`; empty if nothing is known.
-pub(super) fn place(groups: &[Group]) -> String {
-    let runs = || groups.iter().flat_map(|g| &g.runs);
-    let mut all: Vec<String> = Vec::new();
+pub(super) fn place<'a>(groups: impl IntoIterator<Item = &'a Group>) -> String {
+    let all: Vec<&Run> = groups.into_iter().flat_map(|g| &g.runs).collect();
+    let runs = || all.iter().copied();
+    let mut names: Vec<String> = Vec::new();
     for name in runs().map(Run::data).chain(runs().map(|run| run.option("run", "env"))) {
-        if !name.is_empty() && !all.contains(&name) {
-            all.push(name);
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
         }
     }
-    if all.is_empty() { String::new() } else { format!(": {}", all.join(", ")) }
+    if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) }
 }
 
 /// Mean and smallest and largest over seeds of one figure.
@@ -281,6 +290,11 @@ impl Group {
         };
         let more: Vec<String> = seeds.into_iter().chain(self.unfinished()).collect();
         if more.is_empty() { self.label.clone() } else { format!("{} ({})", self.label, more.join("; ")) }
+    }
+
+    /// How many of its runs take part in means.
+    pub fn evaluated(&self) -> usize {
+        self.runs.iter().filter(|r| !r.evaluations.is_empty()).count()
     }
 
     /// The runs that take part in means: those with an evaluation. Where one goes on or was stopped, all of them up to the last

@@ -40,6 +40,10 @@ pub fn frame(groups: &[Group], screen: Screen) -> Vec<String> {
     if most < runs.len() {
         lines.push(format!("   and {} more", runs.len() - most));
     }
+    for (_, run) in &runs {
+        let name = run.dir.file_name().unwrap_or(run.dir.as_os_str()).to_string_lossy();
+        lines.extend(run.diverged.iter().map(|how| fitted(&format!("{name}: {}", how.trim()), width)));
+    }
     let phases: Vec<Phase> = [Phase::Offline, Phase::Online]
         .into_iter()
         .filter(|phase| runs.iter().any(|(_, run)| run.standing.phase == *phase))
@@ -60,7 +64,24 @@ pub fn frame(groups: &[Group], screen: Screen) -> Vec<String> {
     if let Some(height) = screen.height {
         lines.truncate(height.saturating_sub(2));
     }
+    if screen.width < NARROWEST {
+        lines.iter_mut().for_each(|line| *line = cut(line, screen.width));
+    }
     lines
+}
+
+/// A line cut to a width, in which colours take no room.
+fn cut(line: &str, width: usize) -> String {
+    let (mut out, mut room, mut escape) = (String::new(), width, false);
+    for c in line.chars() {
+        escape |= c == '\u{1b}';
+        if escape || room > 0 {
+            out.push(c);
+        }
+        room = if escape { room } else { room.saturating_sub(1) };
+        escape &= c != 'm';
+    }
+    out
 }
 
 /// Text without control characters, cut to a width.
@@ -194,8 +215,8 @@ fn plot(
         .collect();
     let of_phase = || runs.iter().map(|(_, run)| *run).filter(|run| here(run));
     if lines.iter().all(|(_, points)| points.is_empty()) {
-        let first = of_phase().next().map(Run::first_evaluation).unwrap_or_default();
-        return vec![fitted(&format!("No evaluation yet: {first}."), size.0)];
+        let why = of_phase().next().map(Run::without_evaluation).unwrap_or_default();
+        return vec![fitted(&why, size.0)];
     }
     let x_to = of_phase().map(|run| run.standing.planned.max(run.standing.done)).max().unwrap_or(1) as f64;
     let x_label = if phase == Phase::Offline { "updates" } else { "environment steps" };
@@ -233,5 +254,12 @@ mod tests {
     #[test]
     fn text_of_a_file_moves_no_cursor() {
         assert_eq!(fitted("a\u{1b}[2J", 3), "a\u{fffd}\u{2026}");
+    }
+
+    #[test]
+    fn colours_take_no_room() {
+        let line = "ab\u{1b}[31mcd\u{1b}[0mef";
+        assert_eq!(cut(line, 3), "ab\u{1b}[31mc\u{1b}[0m");
+        assert_eq!((cut(line, 6), cut("ab", 1), cut("", 3)), (line.into(), "a".into(), String::new()));
     }
 }

@@ -347,11 +347,79 @@ fn seeds_at_different_progress_are_not_averaged() {
     let beyond: Vec<_> = curves.series.iter().filter(|s| s.thin).map(|s| s.points.clone()).collect();
     assert_eq!(beyond, [[(200.0, 2.0), (300.0, 3.0)], [(200.0, 6.0), (300.0, 7.0)]]);
     assert!(curves.caption.contains("up to where the shortest one is"), "{}", curves.caption);
+    assert!(curves.caption.contains("Runs without an evaluation are in no mean."), "{}", curves.caption);
     // Neither does the table compare the third evaluation of one with the second of another.
     assert_eq!(groups[0].result(|e| Some(e.mean())).last.unwrap().mean, 4.0);
     let text = page("t", &groups, &[]);
     assert!(
         text.contains("<h2>Progress</h2>") && text.contains("<td>stopped</td><td>200 of 300 updates</td>")
+    );
+    assert!(text.contains("<th>iql</th><td>3 of 4</td>"), "{text}");
+}
+
+/// Methods begin with one training; where their first evaluation stands is their own.
+#[test]
+fn what_is_shared_ends_where_training_on_data_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs: Vec<Run> = ["baq", "plain"]
+        .map(|adapt| {
+            let dir = folder.path().join(adapt);
+            invent(&dir, "iql", adapt, 0, true, 1.0);
+            Run::load(&dir).unwrap()
+        })
+        .into();
+    let end = runs[0].phase(Phase::Offline).last().unwrap().score.unwrap();
+    let switches: Vec<f64> =
+        runs.iter().map(|r| r.phase(Phase::Online).next().unwrap().score.unwrap()).collect();
+    assert!(switches[0] != switches[1] && !switches.contains(&end));
+    for _ in 0..2 {
+        let curves = learning_curves(&group(runs.clone()));
+        let shared = curves.series.iter().find(|s| s.label == "iql offline (shared)").unwrap();
+        assert_eq!(shared.points.last(), Some(&(0.0, end)));
+        runs.reverse();
+    }
+    // What went online before began elsewhere.
+    for e in runs[0].evaluations.iter_mut().filter(|e| e.stamp.phase == Phase::Online) {
+        e.stamp.update += 1000;
+    }
+    assert!(!learning_curves(&group(runs)).series.iter().any(|s| s.label.contains("shared")));
+}
+
+#[test]
+fn axes_are_those_of_the_phase() {
+    let folder = tempfile::tempdir().unwrap();
+    let online = "[run]\nbegin = \"online\"\nenv = \"toy\"\n[online]\nenv_steps = 120\neval_episodes = 0\n";
+    let run = small(folder.path(), online, &[]);
+    let curves = learning_curves(&group(vec![run]));
+    assert!(matches!(curves.x, XAxis::Switch) && curves.x_to == Some(120.0));
+    assert_eq!(curves.caption, "No evaluation: online.eval_episodes = 0.");
+    // Early stopping ends before what was planned.
+    let mut run = small(folder.path(), &settings(0, "hopper-v4", ""), &[1.0, 2.0]);
+    assert_eq!(run.offline_end(), 300);
+    run.standing = Standing { state: State::Finished, ..run.standing };
+    assert_eq!(
+        (run.offline_end(), run.offline_curve(|e| Some(e.mean()))),
+        (200, vec![(-100.0, 1.0), (0.0, 2.0)])
+    );
+}
+
+/// Another task has other returns, and metrics of its own.
+#[test]
+fn what_is_of_one_task_is_not_said_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let [hopper, ant] = ["hopper", "ant"].map(|name| folder.path().join(name));
+    invent(&hopper, "iql", "baq", 0, true, 1.0);
+    let alone = group(vec![Run::load(&hopper).unwrap()]);
+    assert_eq!(learning_curves(&alone).references.len(), 2);
+    let other =
+        small(&ant, "[run]\nalgo = \"td3\"\nenv = \"ant-v4\"\n[offline]\nupdates = 200\n", &[1.0, 2.0]);
+    let both = group(vec![Run::load(&hopper).unwrap(), other]);
+    assert!(learning_curves(&both).references.is_empty());
+    assert!(metric_charts(&both).iter().all(|chart| !chart.title.contains("ant-v4")));
+    let text = page("t", &both, &[]);
+    assert!(
+        !text.contains("The data themselves")
+            && !text.contains("Weights w at the end: hopper-mixed &lt;demo&gt;, hopper-v4, ant")
     );
 }
 
@@ -370,6 +438,8 @@ fn a_run_that_has_just_begun_is_said_to_run() {
     std::fs::write(folder.path().join(rundir::DIVERGED), "diverged: after update 2").unwrap();
     let groups = group(vec![Run::load(folder.path()).unwrap()]);
     assert_eq!(groups[0].legend(), "iql (diverged, 0 of 300 updates)");
+    assert_eq!(groups[0].runs[0].diverged.as_deref(), Some("diverged: after update 2"));
+    assert_eq!(learning_curves(&groups).caption, "No evaluation: it diverged before the first.");
 }
 
 /// Without an environment there is no evaluation at the end to wait for.
@@ -384,7 +454,7 @@ fn a_run_for_no_environment_is_finished_when_its_metrics_are() {
         let run = Run::load(folder.path()).unwrap();
         assert_eq!(run.standing.state, state);
         assert!(
-            page("t", &group(vec![run]), &[]).contains("No evaluation yet: it is trained for no environment")
+            page("t", &group(vec![run]), &[]).contains("No evaluation: it is trained for no environment")
         );
     }
 }

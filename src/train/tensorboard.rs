@@ -53,8 +53,9 @@ struct Summary {
 struct Scalar {
     #[prost(string, tag = "1")]
     tag: String,
-    #[prost(float, tag = "2")]
-    simple_value: f32,
+    // Of a oneof: a 0 is written too.
+    #[prost(float, optional, tag = "2")]
+    simple_value: Option<f32>,
 }
 
 /// An event file to write to.
@@ -109,7 +110,7 @@ fn event(wall_time: f64, step: i64, value: Vec<Scalar>) -> Event {
 }
 
 fn scalar(tag: String, x: f64) -> Scalar {
-    Scalar { tag, simple_value: x as f32 }
+    Scalar { tag, simple_value: Some(x as f32) }
 }
 
 fn metrics<'a>(values: impl Iterator<Item = (&'a str, f64)>) -> Vec<Scalar> {
@@ -185,6 +186,13 @@ mod tests {
     fn checksums_are_tensorflows() {
         // Of the first record that TensorFlow 2 writes to any event file: 24 bytes follow.
         assert_eq!(masked(&24u64.to_le_bytes()), [0xa3, 0x7f, 0x4b, 0x22]);
+    }
+
+    #[test]
+    fn a_zero_is_a_value() {
+        // Field 2, four bytes.
+        let bytes = event(5.0, 1, vec![scalar("t".into(), 0.0)]).encode_to_vec();
+        assert!(bytes.ends_with(&[0x15, 0, 0, 0, 0]), "{bytes:?}");
     }
 
     #[test]
