@@ -9,10 +9,7 @@
 //! | `squashed` | whether the policy's mode is put through a tanh |
 //! | `simba` | whether its layers are blocks of [`crate::nn::simba`] |
 
-use std::io::Cursor;
-
-use ndarray::{Array2, ArrayView1, arr0};
-use ndarray_npy::{NpzWriter, WriteNpzError};
+use baq_datasets::write::Npz;
 
 use super::onnx;
 use crate::config::{Activation, Norm};
@@ -49,28 +46,26 @@ fn beyond(policy: &Restored) -> Option<&'static str> {
     }
 }
 
-fn arrays(policy: &Restored) -> Result<Vec<u8>, WriteNpzError> {
+fn arrays(policy: &Restored) -> std::io::Result<Vec<u8>> {
     let agent = &policy.agent;
-    let mut npz = NpzWriter::new(Cursor::new(Vec::new()));
+    let mut npz = Npz::default();
     for id in agent.acting_parameters() {
         let shape = agent.table.param(id).shape;
         for (path, range) in agent.table.paths(id) {
-            let values = agent.store.values[id.index()][range].to_vec();
-            let array = Array2::from_shape_vec((shape.rows, shape.cols), values);
-            npz.add_array(path, &array.expect("invariant: a tensor has the length of its shape"))?;
+            npz.floats(&path, &[shape.rows, shape.cols], agent.store.values[id.index()][range].iter())?;
         }
     }
     let scale = &policy.scales.observation;
-    npz.add_array("scale.observation.mean", &ArrayView1::from(&scale.mean))?;
-    npz.add_array("scale.observation.std", &ArrayView1::from(&scale.std))?;
+    npz.floats("scale.observation.mean", &[scale.mean.len()], scale.mean.iter())?;
+    npz.floats("scale.observation.std", &[scale.std.len()], scale.std.iter())?;
     if let Some(bounds) = &policy.scales.action {
-        npz.add_array("scale.action.low", &ArrayView1::from(bounds.low()))?;
-        npz.add_array("scale.action.high", &ArrayView1::from(bounds.high()))?;
+        npz.floats("scale.action.low", &[bounds.low().len()], bounds.low().iter())?;
+        npz.floats("scale.action.high", &[bounds.high().len()], bounds.high().iter())?;
     }
-    npz.add_array("actions", &arr0(agent.dims.a as i64))?;
+    npz.array("actions", "<i8", &[], &(agent.dims.a as i64).to_le_bytes())?;
     let pi = agent.learner.policy();
     let linear = matches!(pi.head(), Head::Clipped | Head::Gaussian { mean: Mean::Linear, .. });
-    npz.add_array("squashed", &arr0(!linear))?;
-    npz.add_array("simba", &arr0(pi.spec().simba))?;
-    Ok(npz.finish()?.into_inner())
+    npz.array("squashed", "|b1", &[], &[u8::from(!linear)])?;
+    npz.array("simba", "|b1", &[], &[u8::from(pi.spec().simba)])?;
+    npz.finish()
 }

@@ -7,6 +7,8 @@
 mod csv;
 mod npz;
 
+pub use npz::Npz;
+
 use crate::columns::{Columns, Ending};
 use crate::d4rl::ACTION_BOUNDS;
 use crate::error::{Error, Result, one_line};

@@ -1,4 +1,4 @@
-//! A recording as NumPy's archive, not compressed. Flags are of type bool, numbers float32.
+//! NumPy's archive (`.npz`), not compressed, and a recording as one: flags are of type bool, numbers float32.
 
 use super::{Rows, bounds};
 use crate::recording::Recording;
@@ -11,7 +11,7 @@ const PLAIN: usize = u32::MAX as usize - (1 << 16);
 
 pub(super) fn write(recording: &Recording, mut out: impl Write) -> Result<()> {
     // In memory, where nothing fails: a writer of archives that is dropped after an error tries once more, and says so.
-    let mut npz = Npz(ZipWriter::new(Cursor::new(Vec::new())));
+    let mut npz = Npz::default();
     let rows = Rows::of_recording(recording);
     for (key, array) in &rows.matrices {
         npz.floats(key, &[array.nrows(), array.ncols()], array.iter())?;
@@ -30,13 +30,32 @@ pub(super) fn write(recording: &Recording, mut out: impl Write) -> Result<()> {
     for (key, values) in recording.action_bounds.iter().flat_map(bounds) {
         npz.floats(key, &[values.len()], values.iter())?;
     }
-    out.write_all(npz.0.finish()?.get_ref())
+    out.write_all(&npz.finish()?)
 }
 
-struct Npz(ZipWriter<Cursor<Vec<u8>>>);
+/// An archive that is being written.
+pub struct Npz(ZipWriter<Cursor<Vec<u8>>>);
+
+impl Default for Npz {
+    fn default() -> Npz {
+        Npz(ZipWriter::new(Cursor::new(Vec::new())))
+    }
+}
 
 impl Npz {
-    fn floats<'a>(
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// More than an archive holds.
+    pub fn finish(self) -> Result<Vec<u8>> {
+        Ok(self.0.finish()?.into_inner())
+    }
+
+    /// An array of float32 of this shape, row after row.
+    ///
+    /// # Errors
+    /// A key that is there already; more than an archive holds.
+    pub fn floats<'a>(
         &mut self,
         key: &str,
         shape: &[usize],
@@ -46,8 +65,12 @@ impl Npz {
         self.array(key, "<f4", shape, &bytes)
     }
 
-    /// One entry: the header of format 1.0, padded so that the elements begin at a multiple of 64, and the elements.
-    fn array(&mut self, key: &str, descr: &str, shape: &[usize], bytes: &[u8]) -> Result<()> {
+    /// An array whose elements are these bytes, of the type that NumPy calls `descr`, as `<i8`: one entry, the header of format 1.0,
+    /// padded so that the elements begin at a multiple of 64, and the elements.
+    ///
+    /// # Errors
+    /// As [`floats`](Npz::floats).
+    pub fn array(&mut self, key: &str, descr: &str, shape: &[usize], bytes: &[u8]) -> Result<()> {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .large_file(bytes.len() > PLAIN);
