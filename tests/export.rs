@@ -238,6 +238,7 @@ fn what_is_no_state_is_named() {
         ("0.5".to_string(), format!("expected a state of {s} numbers, got 1")),
         (good.replacen("0.5", "abc", 1), "expected finite numbers, got `abc`".into()),
         (good.replacen("0.5", "nan", 1), "expected finite numbers, got `nan`".into()),
+        (good.replacen("0.5 ", "0.5,,", 1), "expected finite numbers, got nothing beside a comma".into()),
     ] {
         let out = baq(&place, "act run", &format!("{good}\n\n{bad}\n"));
         let said = String::from_utf8_lossy(&out.stderr);

@@ -92,7 +92,8 @@ pub fn read(path: &Path, options: &Options) -> Result<Converted> {
     finish(recording?, skipped, options)
 }
 
-/// The same of the embedded slice.
+/// The same of the embedded slice. Errors: bounds to rescale actions from that leave no room between them, are not as
+/// many as components, or do not hold all actions.
 pub fn read_embedded(options: &Options) -> Result<Converted> {
     fn bytes<B: Backend>(reading: Reading) -> Result<Recording> {
         d4rl::recorded_bytes::<B>(EMBEDDED_HOPPER, embedded_hopper(), reading)

@@ -47,17 +47,18 @@ pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
     read_with::<DefaultBackend>(path, clip_actions)
 }
 
-/// As [`read`], through a chosen backend.
+/// As [`read`], through a chosen backend. Errors: as [`read`].
 pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recording> {
     recorded::<B>(path, Reading::default())?.checked(clip_actions)
 }
 
 /// As [`read`], from bytes in memory; `label` stands for the path in messages.
+/// Errors: as [`read`]; a key that is a link into another file.
 pub fn read_bytes(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recording> {
     read_bytes_with::<DefaultBackend>(label, bytes, clip_actions)
 }
 
-/// As [`read_bytes`], through a chosen backend.
+/// As [`read_bytes`], through a chosen backend. Errors: as [`read_bytes`].
 pub fn read_bytes_with<B: Backend>(label: &str, bytes: &[u8], clip_actions: bool) -> Result<Recording> {
     recorded_bytes::<B>(label, bytes, Reading::default())?.checked(clip_actions)
 }

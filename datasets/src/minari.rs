@@ -28,7 +28,7 @@ pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
     read_with::<DefaultBackend>(path, clip_actions)
 }
 
-/// As [`read`], through a chosen backend.
+/// As [`read`], through a chosen backend. Errors: as [`read`].
 pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recording> {
     recorded::<B>(path, None)?.checked(clip_actions)
 }

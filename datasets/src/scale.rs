@@ -6,10 +6,7 @@ use crate::error::{Error, Result};
 use crate::returns;
 use ndarray::{Array2, ArrayView2, Axis};
 
-/// Bound of data actions in training, 1 - 1e-5: log pi of a tanh policy is finite up to it.
-pub const ACTION_LIMIT: f32 = 1.0 - 1e-5;
-
-/// Clips every component to [-limit, limit].
+/// Clips every component to [-limit, limit]. Panics on a limit below 0, or NaN.
 pub fn clip_actions(actions: &mut Array2<f32>, limit: f32) {
     actions.mapv_inplace(|a| a.clamp(-limit, limit));
 }

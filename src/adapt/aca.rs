@@ -68,7 +68,7 @@ pub struct Aca {
 }
 
 impl Aca {
-    /// Declares the frozen policy.
+    /// Declares the frozen policy. Errors: a base without critics, or without baselines of the policy's density.
     pub fn declare(
         config: &AcaConfig,
         dims: Dims,

@@ -50,7 +50,7 @@ pub struct Apl {
 }
 
 impl Apl {
-    /// Over a base with critics.
+    /// Over a base with critics. Errors: one without.
     pub fn new(config: &AplConfig, base: &dyn Learner) -> Result<Apl, ConfigError> {
         critics(base, "lets critics take the place of what ties a policy to the data")?;
         Ok(Apl { config: config.clone() })

@@ -65,7 +65,7 @@ pub struct Cfdg {
 }
 
 impl Cfdg {
-    /// Declares the denoiser.
+    /// Declares the denoiser. Errors: `hidden` without any width, or with simba.
     pub fn declare(config: &CfdgConfig, dims: Dims, params: &mut Params) -> Result<Cfdg, ConfigError> {
         let c = config;
         let rows = Rows { s: dims.s, a: dims.a, terminals: c.terminals };

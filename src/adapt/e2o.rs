@@ -90,7 +90,7 @@ pub struct E2o {
 }
 
 impl E2o {
-    /// Over a base whose targets take the least of several critics.
+    /// Over a base whose targets take the least of several critics. Errors: another base; an ensemble of policies.
     pub fn new(config: &E2oConfig, base: &dyn Learner) -> Result<E2o, ConfigError> {
         let refuse = |why: &str| Err(ConfigError::Other(why.into()));
         let Some(critics) = base.target_critics() else {

@@ -123,7 +123,7 @@ pub struct Edis {
 }
 
 impl Edis {
-    /// Declares the denoiser and the energies.
+    /// Declares the denoiser and the energies. Errors: `hidden` without any width, or with simba.
     pub fn declare(config: &EdisConfig, dims: Dims, params: &mut Params) -> Result<Edis, ConfigError> {
         let c = config;
         let rows = Rows { s: dims.s, a: dims.a, terminals: false };

@@ -62,7 +62,7 @@ impl Method {
         line("adaptation", ADAPTATIONS.iter().collect(), &self.adapt)
     }
 
-    /// The sections of a configuration that it reads.
+    /// The sections of a configuration that it reads. Errors: a name that its registry does not have.
     pub fn sections(&self) -> Result<Vec<&'static str>, ConfigError> {
         let (base, modifier) = (self.algorithm()?, self.adaptation()?);
         let mut all = base.sections();

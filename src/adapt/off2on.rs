@@ -71,7 +71,8 @@ pub struct Off2On {
 }
 
 impl Off2On {
-    /// Declares w as the group `density`, after the networks of the base.
+    /// Declares w as the group `density`, after the networks of the base. Errors: a base without critics, or with a
+    /// deterministic policy; a schedule of `density` without a length of its own.
     pub fn declare(
         config: &Off2OnConfig,
         dims: Dims,

@@ -88,7 +88,8 @@ struct New {
 }
 
 impl Opt {
-    /// Declares w, and new critics of the form of the base's.
+    /// Declares w, and new critics of the form of the base's. Errors: a base without critics, or whose target is of its
+    /// own critics alone; with balanced replay, a schedule of `density` without a length of its own.
     pub fn declare(
         config: &OptConfig,
         dims: Dims,

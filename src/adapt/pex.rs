@@ -72,7 +72,8 @@ struct Proposals<'t> {
 }
 
 impl Pex {
-    /// Declares the frozen policy after the networks of the base.
+    /// Declares the frozen policy after the networks of the base. Errors: a base without critics, that clones no
+    /// actions, or whose policy is deterministic or an ensemble.
     pub fn declare(
         config: &PexConfig,
         dims: Dims,

@@ -58,7 +58,7 @@ pub struct So2 {
 }
 
 impl So2 {
-    /// Over a base with critics.
+    /// Over a base with critics. Errors: one without.
     pub fn new(config: &So2Config, base: &dyn Learner) -> Result<So2, ConfigError> {
         critics(base, "perturbs the actions that the targets of critics value")?;
         Ok(So2 { config: config.clone() })

@@ -42,7 +42,7 @@ pub struct Suf {
 }
 
 impl Suf {
-    /// Over a base with critics.
+    /// Over a base with critics. Errors: one without.
     pub fn new(config: &SufConfig, base: &dyn Learner) -> Result<Suf, ConfigError> {
         critics(base, "updates critics more often than the policy")?;
         Ok(Suf { config: config.clone() })

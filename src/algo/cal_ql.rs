@@ -51,7 +51,7 @@ pub struct CalQl {
 }
 
 impl CalQl {
-    /// Declares the networks of CQL.
+    /// Declares the networks of CQL. Errors: those of [`Cql::declare`].
     pub fn declare(
         config: &CalQlConfig,
         base: &CqlConfig,

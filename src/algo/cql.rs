@@ -195,7 +195,9 @@ impl CqlConfig {
 }
 
 impl Cql {
-    /// Declares the networks of a soft actor-critic and the multiplier.
+    /// Declares the networks of a soft actor-critic and the multiplier. Errors: `difference_min` not below
+    /// `difference_max`; more `target_critics` than `critics`; with an ensemble, fewer `target_critics`, or a
+    /// `policy_value` other than least.
     pub fn declare(config: &CqlConfig, dims: Dims, params: &mut Params) -> Result<Cql, ConfigError> {
         Cql::of(config, &Cql::spec(config), dims, params)
     }

@@ -50,7 +50,7 @@ pub struct Edac {
 }
 
 impl Edac {
-    /// Declares the networks of SAC-N, of which two critics must be.
+    /// Declares the networks of SAC-N, of which two critics must be. Errors: `sac_n.critics` below 2.
     pub fn declare(
         config: &EdacConfig,
         base: &SacNConfig,

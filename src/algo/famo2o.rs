@@ -133,6 +133,7 @@ pub struct Famo2o {
 
 impl Famo2o {
     /// Declares IQL's values, the policy of the family, the balance policy and its temperature.
+    /// Errors: `balance_min` above `balance_max`.
     pub fn declare(config: &Famo2oConfig, dims: Dims, params: &mut Params) -> Result<Famo2o, ConfigError> {
         let c = config;
         let range = range("famo2o", (c.balance_min, c.balance_max))?;

@@ -48,7 +48,8 @@ pub struct Famo2oCql {
 }
 
 impl Famo2oCql {
-    /// Declares the networks of CQL, whose policy reads enc(β) too, and the balance policy.
+    /// Declares the networks of CQL, whose policy reads enc(β) too, and the balance policy. Errors: `balance_min` above
+    /// `balance_max`; `cql.ensemble` above 1; those of [`Cql::declare`].
     pub fn declare(
         config: &Famo2oCqlConfig,
         shared: &CqlConfig,

@@ -99,15 +99,15 @@ const RATES: (f64, f64) = (0.0, 1e3);
 
 /// A trace while its options are read: `meta.KEY` of its JSON, and the sizes of its networks. `None` is what is not there.
 pub trait Reading {
-    /// A number inside a range.
+    /// A number inside a range. Errors: the value of the key is no number, or one outside.
     fn number(&self, key: &str, range: (f64, f64)) -> Result<Option<f64>, Wrong>;
-    /// A whole number from 1 to `most`.
+    /// A whole number from 1 to `most`. Errors: the value of the key is anything else.
     fn whole(&self, key: &str, most: u64) -> Result<Option<u64>, Wrong>;
-    /// A truth value.
+    /// A truth value. Errors: the value of the key is neither true nor false.
     fn flag(&self, key: &str) -> Result<Option<bool>, Wrong>;
-    /// A string.
+    /// A string. Errors: the value of the key is no string.
     fn text(&self, key: &str) -> Result<Option<&str>, Wrong>;
-    /// Numbers.
+    /// Numbers. Errors: the value of the key is no list of numbers.
     fn list(&self, key: &str) -> Result<Option<Vec<f64>>, Wrong>;
     /// An error about `meta.KEY`, or about another key of either file.
     fn wrong(&self, key: &str, expected: &str, got: &str) -> Wrong;
@@ -134,25 +134,25 @@ impl dyn Reading + '_ {
         })
     }
 
-    /// A number; what is assumed without one is noted.
+    /// A number; what is assumed without one is noted. Errors: as [`Reading::number`].
     pub fn number_or(&mut self, key: &str, range: (f64, f64), default: f64) -> Result<f64, Wrong> {
         let given = self.number(key, range)?;
         Ok(self.or(key, given, default))
     }
 
-    /// A whole number, likewise.
+    /// A whole number, likewise. Errors: as [`Reading::whole`].
     pub fn whole_or(&mut self, key: &str, most: u64, default: u64) -> Result<u64, Wrong> {
         let given = self.whole(key, most)?;
         Ok(self.or(key, given, default))
     }
 
-    /// A truth value, likewise.
+    /// A truth value, likewise. Errors: as [`Reading::flag`].
     pub fn flag_or(&mut self, key: &str, default: bool) -> Result<bool, Wrong> {
         let given = self.flag(key)?;
         Ok(self.or(key, given, default))
     }
 
-    /// One of some words.
+    /// One of some words. Errors: the value of the key is no string, or none of them.
     pub fn word(&self, key: &str, words: &[&'static str]) -> Result<Option<&'static str>, Wrong> {
         let Some(text) = self.text(key)? else { return Ok(None) };
         let found = words.iter().find(|word| **word == text).copied();
@@ -161,23 +161,24 @@ impl dyn Reading + '_ {
         found.map(Some).ok_or_else(error)
     }
 
-    /// One of some words; the first is assumed without one, and noted.
+    /// One of some words; the first is assumed without one, and noted. Errors: as `word`.
     pub fn word_or(&mut self, key: &str, words: &[&'static str]) -> Result<&'static str, Wrong> {
         let given = self.word(key, words)?;
         Ok(self.or(key, given, words[0]))
     }
 
-    /// A number that does not change, likewise.
+    /// A number that does not change, likewise. Errors: as [`Reading::number`].
     pub fn constant_or(&mut self, key: &str, range: (f64, f64), default: f64) -> Result<Schedule, Wrong> {
         self.number_or(key, range, default).map(Schedule::Constant)
     }
 
-    /// The optimiser whose learning rate stands under a key.
+    /// The optimiser whose learning rate stands under a key. Errors: the value is no number from 0 to 1000.
     pub fn adam(&self, key: &str) -> Result<Option<AdamConfig>, Wrong> {
         Ok(self.number(key, RATES)?.map(|rate| AdamConfig::new(Schedule::Constant(rate))))
     }
 
-    /// The optimiser whose learning rate stands under one of these keys, the first that is there.
+    /// The optimiser whose learning rate stands under one of these keys, the first that is there. Errors: its value is
+    /// no number from 0 to 1000.
     pub fn adam_or(&mut self, keys: &[&str], default: f64) -> Result<AdamConfig, Wrong> {
         for key in keys {
             if let Some(adam) = self.adam(key)? {
@@ -187,7 +188,8 @@ impl dyn Reading + '_ {
         self.constant_or(keys[0], RATES, default).map(AdamConfig::new)
     }
 
-    /// The lower bound of log σ, whose upper one must be 2.
+    /// The lower bound of log σ, whose upper one must be 2. Errors: `log_std_max` is there and is not 2; `log_std_min`
+    /// is there and no number from -1000 to 2.
     pub fn log_std_min_or(&mut self, default: f64) -> Result<f64, Wrong> {
         self.number("log_std_max", (2.0, 2.0))?;
         self.number_or("log_std_min", (-1e3, 2.0), default)

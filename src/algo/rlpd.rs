@@ -57,7 +57,7 @@ pub struct Rlpd {
 }
 
 impl Rlpd {
-    /// Declares policy, critics, targets and temperature.
+    /// Declares policy, critics, targets and temperature. Errors: more `target_critics` than `critics`.
     pub fn declare(config: &RlpdConfig, dims: Dims, params: &mut Params) -> Result<Rlpd, ConfigError> {
         let c = config;
         if c.target_critics > c.critics {

@@ -109,7 +109,7 @@ pub struct Sac {
 }
 
 impl Sac {
-    /// Declares policy, critics, targets and temperature.
+    /// Declares policy, critics, targets and temperature. Errors: `actor_updates` above 1 under the order rlkit.
     pub fn declare(config: &SacConfig, dims: Dims, params: &mut Params) -> Result<Sac, ConfigError> {
         let c = config;
         if c.order == Order::Rlkit && c.actor_updates > 1 {

@@ -86,7 +86,8 @@ pub struct Wsrl {
 }
 
 impl Wsrl {
-    /// Declares the networks of CQL.
+    /// Declares the networks of CQL. Errors: `cql.ensemble` above 1; `compat_shared_head` over critics without a hidden
+    /// layer; those of [`Cql::declare`].
     pub fn declare(
         config: &WsrlConfig,
         shared: &CqlConfig,

@@ -67,7 +67,8 @@ impl Capture {
     }
 
     /// Writes a new safetensors file. In its metadata: `note`, the texts of all operations, and the names in order of time,
-    /// which the layout does not keep, one per line.
+    /// which the layout does not keep, one per line. Errors: something is at `path` already, another process is writing
+    /// it, or it cannot be written.
     pub fn export(&self, path: &Path, note: &str) -> Result<(), Error> {
         let mut w = Writer::new();
         w.text("about", note);
@@ -87,11 +88,19 @@ impl Capture {
         create().map_err(Error::io(path, "write the file"))
     }
 
-    /// Reads such a file.
+    /// Reads such a file. Errors: it cannot be read, is no safetensors file or a damaged one, or lacks the rows, the
+    /// order or a tensor that the order names, or has one of another element type.
     pub fn import(path: &Path) -> Result<Capture, container::Error> {
         let file = Reader::open(path)?;
         let rows = file.tensor::<u64>("rows", file.shape("rows")?)?;
-        let mut found = Capture { rows: rows.into_iter().map(|r| r as u32).collect(), ..Capture::default() };
+        let wrong = |row: u64| container::Error::Entry {
+            file: path.into(),
+            key: "rows".into(),
+            expected: "numbers below 2^32".into(),
+            got: row.to_string(),
+        };
+        let rows = rows.into_iter().map(|row| u32::try_from(row).map_err(|_| wrong(row)));
+        let mut found = Capture { rows: rows.collect::<Result<_, _>>()?, ..Capture::default() };
         for name in file.text(ORDER)?.lines() {
             let shape = file.shape(name)?;
             let text = file.find_text(name).unwrap_or_default();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// A probe as the training loops want it: it keeps up with checkpoints, and gives its reasons.
 pub trait Recorder: Probe {
     /// A checkpoint is about to be written: everything seen so far is on the disk when this returns. Where the
-    /// ledger stands, if there is one.
+    /// ledger stands, if there is one. Errors: a file of a probe cannot be written.
     fn flush(&mut self) -> Result<Option<Mark>, Error> {
         Ok(None)
     }

@@ -59,7 +59,8 @@ impl Row {
     }
 }
 
-/// Reads `roundoff.csv`; a torn last line is left out.
+/// Reads `roundoff.csv`; a torn last line is left out. Errors: the file cannot be read, begins with another line, or
+/// has a whole line that is no row.
 pub fn read(path: &Path) -> Result<Vec<Row>, Error> {
     let text = crate::files::read_to_string(path).map_err(Error::io(path, "read the file"))?;
     let fail = |n: usize| Error::Ledger {
@@ -131,7 +132,8 @@ impl RoundOff {
         RoundOff { every, path: None, present: Vec::new(), seen: None, rows: Vec::new(), failed: None }
     }
 
-    /// Writes to a file. Of an older one only the rows up to a checkpoint remain.
+    /// Writes to a file. Of an older one only the rows up to a checkpoint remain. Errors: with a checkpoint, the older
+    /// one is refused by [`read`]; the file cannot be written.
     pub fn to_file(every: u64, path: &Path, kept: Option<Reach>) -> Result<RoundOff, Error> {
         let mut text = format!("{HEADER}\n");
         if let Some(reach) = kept
@@ -143,7 +145,7 @@ impl RoundOff {
         Ok(RoundOff { path: Some(path.into()), ..RoundOff::new(every) })
     }
 
-    /// Everything so far is in the file when this returns.
+    /// Everything so far is in the file when this returns. Errors: the file is gone or cannot be written.
     pub fn flush(&mut self) -> Result<(), Error> {
         let Some(path) = &self.path else { return Ok(()) };
         let text: String = self.rows.drain(..).map(|row| row.line()).collect();

@@ -56,7 +56,9 @@ impl Draft {
         self.temporary.as_file_mut()
     }
 
-    /// Puts the file in its place, instead of an older one.
+    /// Puts the file in its place, instead of an older one. Errors: what was written does not reach the disk, or the
+    /// name cannot be given, as that of a directory; where only the directory cannot be flushed, the file is in its
+    /// place all the same.
     pub fn replace(self) -> io::Result<()> {
         self.temporary.as_file().sync_all()?;
         self.temporary.persist(&self.path)?;
@@ -79,7 +81,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     draft.replace()
 }
 
-/// Writes a file that another process may be writing too, and is done with soon: after it.
+/// Writes a file that another process may be writing too, and is done with soon: after it. Errors: as [`write_atomic`];
+/// it is still being written after five seconds.
 pub fn write_after_others(path: &Path, bytes: &[u8]) -> io::Result<()> {
     for _ in 0..100 {
         match write_atomic(path, bytes) {
@@ -90,16 +93,23 @@ pub fn write_after_others(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_atomic(path, bytes)
 }
 
-/// Makes a directory and those above it, durably.
+/// Makes a directory and those above it, durably. Errors: something on the way is no directory, or does not let one be
+/// made; the one above it cannot be flushed.
 pub fn create_directories(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(path)?;
-    sync(directory(path))
+    let above = directory(path);
+    create_directories(above)?;
+    match fs::create_dir(path) {
+        // Another process was first.
+        Err(_) if path.is_dir() => Ok(()),
+        made => made.and_then(|()| sync(above)),
+    }
 }
 
-/// Removes temporary files that killed processes have left in a directory; there need not be one.
+/// Removes temporary files that killed processes have left in a directory; there need not be one. Errors: it is no
+/// directory or cannot be read; a file that nobody is writing cannot be opened or removed.
 pub fn sweep(directory: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -118,12 +128,13 @@ pub fn sweep(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what a killed writer of the file at `path` has left beside it.
+/// Removes what a killed writer of the file at `path` has left beside it. Errors: `path` ends in no name; another
+/// process is writing the file (`ResourceBusy`); what is left cannot be opened or removed.
 pub fn sweep_file(path: &Path) -> io::Result<()> {
     discard(&directory(path).join(temporary_name(path)?))
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, if it is there. Errors: it is a directory, or may not be removed.
 pub fn remove(path: &Path) -> io::Result<()> {
     unless_gone(fs::remove_file(path))
 }

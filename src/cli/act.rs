@@ -13,7 +13,7 @@ use crate::train::policy::{Answering, Restored};
 /// Answer states on standard input with a policy's actions
 ///
 /// A line is a state as the environment gives it: S numbers between blanks or commas, or a JSON array. The answer is one line of
-/// A numbers in the same form, at once, so that a script may talk to it through a pipe. They are in [-1, 1], or between the bounds from
+/// A numbers in the same form, at once (with `--json` a JSON array a line), so that a script may talk to it through a pipe. They are in [-1, 1], or between the bounds from
 /// which the data were rescaled.
 #[derive(Debug, Args)]
 pub struct Act {
@@ -25,7 +25,8 @@ pub struct Act {
 }
 
 impl Act {
-    /// Runs the command.
+    /// Runs the command. Errors: nothing at the path to take a policy from; a line that is not as many finite numbers
+    /// as a state has; an action that is not finite; standard input or output that fails.
     pub fn run(self, common: Common) -> Outcome {
         let policy = Restored::open(&self.run)?;
         let how = if self.explore { policy.options.exploration } else { Exploration::Greedy };
@@ -34,14 +35,19 @@ impl Act {
         let mut state = Vec::new();
         let mut out = io::stdout().lock();
         for (k, line) in io::stdin().lock().lines().enumerate() {
-            let line = line.map_err(|e| TrainError::Input(format!("standard input: cannot read: {e}")))?;
+            let fail = |what: String| TrainError::Input(format!("standard input, line {}: {what}", k + 1));
+            let line = line.map_err(|e| fail(format!("cannot read: {e}")))?;
             let text = line.trim();
             if text.is_empty() {
                 continue;
             }
-            read(text, s, &mut state)
-                .map_err(|what| TrainError::Input(format!("standard input, line {}: {what}", k + 1)))?;
+            read(text, s, &mut state).map_err(fail)?;
             let action = policy.act(&state, seed, k as u64);
+            if let Some(x) = action.iter().find(|x| !x.is_finite()) {
+                return Err(fail(format!(
+                    "expected a state that the policy can compute with, got an action of {x}; its numbers are far from those of the data"
+                )));
+            }
             let numbers: Vec<String> = action.iter().map(f32::to_string).collect();
             let answer = match common.json || text.starts_with('[') {
                 true => format!("[{}]", numbers.join(", ")),
@@ -63,11 +69,17 @@ impl Act {
 fn read(text: &str, s: usize, state: &mut Vec<f32>) -> Result<(), String> {
     let inside = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     state.clear();
-    for word in inside.split([',', ' ', '\t']).filter(|word| !word.is_empty()) {
-        match word.parse::<f32>() {
-            Ok(x) if x.is_finite() => state.push(x),
-            _ => return Err(format!("expected finite numbers, got `{word}`")),
+    let mut take = |word: &str| match word.parse::<f32>() {
+        Ok(x) if x.is_finite() => {
+            state.push(x);
+            Ok(())
         }
+        _ if word.is_empty() => Err("expected finite numbers, got nothing beside a comma".into()),
+        _ => Err(format!("expected finite numbers, got `{word}`")),
+    };
+    match inside.contains(',') {
+        true => inside.split(',').map(str::trim).try_for_each(&mut take)?,
+        false => inside.split_whitespace().try_for_each(&mut take)?,
     }
     match state.len() == s {
         true => Ok(()),

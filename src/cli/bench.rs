@@ -83,7 +83,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 }
 
 impl Bench {
-    /// Runs the command.
+    /// Runs the command. Errors: an argument of no use for what is measured; options that are refused or have no
+    /// effect; data or an environment that cannot be had; what does not fit in memory; of `train`, `--updates` that are
+    /// no whole thousands, and a signal.
     pub fn run(self, common: Common) -> Outcome {
         self.check(common)?;
         let report = match self.what {

@@ -43,7 +43,8 @@ pub struct Collect {
 }
 
 impl Collect {
-    /// Runs the command.
+    /// Runs the command. Errors: an `--out` that is there already, lies in no folder, or ends in .npz or .csv; no
+    /// policy, or one that the environment does not fit; no environment; too many steps for the memory.
     pub fn run(self, common: Common) -> Outcome {
         if matches!(Format::of(&self.out), Some(Format::Npz | Format::Csv)) {
             return Err(TrainError::Input(format!(

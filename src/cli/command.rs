@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use baq_datasets::plain;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use super::outcome::{Common, Verdict, exit_code};
 use super::{
@@ -24,7 +24,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed, training diverged or a simulation became unstable, 2 bad usage or input, 3 interrupted (Ctrl-C, TERM, HUP, USR1, USR2) and saved, 130 ended by a second Ctrl-C";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed, training diverged or a simulation became unstable, 2 bad usage or input, 3 interrupted (Ctrl-C, TERM, HUP, USR1, USR2) and saved, 130 ended at once: by a second Ctrl-C, or by the first where there is nothing to save";
 
 /// Those without a line here have theirs, and more, at what they run.
 #[derive(Debug, Subcommand)]
@@ -68,7 +68,7 @@ enum Command {
 
 /// Parses the arguments, runs the subcommand and gives the exit code.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match arguments() {
         Ok(cli) => cli,
         Err(e) => {
             return usage(&e);
@@ -125,8 +125,25 @@ pub fn main() -> ExitCode {
         Ok(Verdict::Done) => ExitCode::SUCCESS,
         Ok(Verdict::CheckFailed) => ExitCode::from(1),
         Ok(Verdict::Interrupted) => ExitCode::from(3),
-        Err(e) => fail(&e),
+        Err(e) => {
+            if cli.common.json && e.is_divergence() {
+                println!("{}", serde_json::json!({ "ended": "diverged", "why": e.to_string() }));
+            }
+            fail(&e)
+        }
     }
+}
+
+/// A negative number is a value, refused by the option that it is given to, and no option of its own.
+fn arguments() -> Result<Cli, clap::Error> {
+    fn numbers_are_values(command: clap::Command) -> clap::Command {
+        let valued = |arg: clap::Arg| {
+            let takes_values = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_values)
+        };
+        command.mut_args(valued).mut_subcommands(numbers_are_values)
+    }
+    Cli::from_arg_matches(&numbers_are_values(Cli::command()).try_get_matches()?)
 }
 
 /// What multiplies in numerics other than f32, and how fast it is beside f32 on this processor now.

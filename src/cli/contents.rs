@@ -55,7 +55,8 @@ pub fn is_kept(name: &str) -> bool {
     name.split_once('/').is_some_and(|(folder, _)| folder == rundir::KEPT)
 }
 
-/// Names of all files of a directory and of the folders in it, sorted; with `/` between folder and file.
+/// Names of all files of a directory and of the folders in it, sorted; with `/` between folder and file. Errors: the
+/// directory, or a folder in it, cannot be read.
 pub fn files(run: &Path) -> Result<Vec<String>, RunError> {
     let list = |folder: &Path| -> Result<Vec<PathBuf>, RunError> {
         let entries = std::fs::read_dir(folder).map_err(RunError::io(folder, "read the directory"))?;
@@ -74,12 +75,12 @@ pub fn files(run: &Path) -> Result<Vec<String>, RunError> {
     Ok(names)
 }
 
-/// The bytes of a regular file.
+/// The bytes of a regular file. Errors: there is none, it cannot be read, or it does not fit in memory.
 pub fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     crate::files::read(path).map_err(RunError::io(path, "read the file"))
 }
 
-/// SHA-256 of every file that is given or computed.
+/// SHA-256 of every file that is given or computed. Errors: those of [`files`]; one of these files cannot be read.
 pub fn digests(run: &Path) -> Result<BTreeMap<String, String>, RunError> {
     let names = files(run)?.into_iter();
     let known = names.filter(|n| matches!(content(n), Content::Given | Content::Computed));

@@ -66,7 +66,8 @@ fn bounds(text: &str) -> Result<Bounds, String> {
 }
 
 impl Convert {
-    /// Runs the command.
+    /// Runs the command. Errors: an output whose name tells no format, that is there already, or that lies in no
+    /// folder; an input that cannot be read or converted; what the output's format cannot hold.
     pub fn run(self, common: Common) -> Outcome {
         let format = Format::to_write(&self.output)?;
         new_file::check(&self.output)?;

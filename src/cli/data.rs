@@ -46,7 +46,8 @@ pub struct Inspect {
 }
 
 impl Data {
-    /// Runs the command.
+    /// Runs the command. Errors: data that cannot be read or converted; an `--env` that is unknown or that they do not
+    /// fit; an output that is there already.
     pub fn run(self, common: Common) -> Outcome {
         match self {
             Data::Inspect(c) => c.run(common),

@@ -45,7 +45,8 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Runs the command.
+    /// Runs the command. Errors: an `--env` that is none, unknown, or not one that the data fit; an `--out` that holds
+    /// anything but a demo of the same options; no MuJoCo; a run that diverges.
     pub fn run(self, common: Common) -> Outcome {
         if self.env == "none" {
             return Err(TrainError::Input(

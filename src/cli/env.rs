@@ -25,7 +25,8 @@ pub struct Replay {
 }
 
 impl Env {
-    /// Runs the command.
+    /// Runs the command. Errors: of `replay` a recording that is missing or malformed, no MuJoCo, or actions that it
+    /// cannot simulate; of `list` none.
     pub fn run(self, common: Common) -> Outcome {
         match self {
             Env::List => {

@@ -28,6 +28,9 @@ pub struct Evaluate {
 
 impl Evaluate {
     /// Runs the command.
+    ///
+    /// # Errors
+    /// Nothing at `--from` to take a policy from; those of [`evaluate`].
     pub fn run(self, common: Common) -> Outcome {
         let mut policy = Restored::open(&self.from)?;
         let seed = common.seed.unwrap_or(0);

@@ -98,7 +98,8 @@ fn mflop(flops: u64) -> String {
 }
 
 impl Explain {
-    /// Runs the command.
+    /// Runs the command. Errors: options that are refused or have no effect; `--phase offline` with an adaptation; an
+    /// environment that is none or unknown.
     pub fn run(self, common: Common) -> Outcome {
         let args = RunArgs {
             preset: self.preset.clone(),

@@ -74,11 +74,12 @@ impl Format {
 }
 
 impl Export {
-    /// Runs the command.
+    /// Runs the command. Errors: nothing at the path to take a policy from; no `--out` where that is no directory; an
+    /// output that is there already or lies in no folder; a policy that the format cannot express.
     pub fn run(self, common: Common) -> Outcome {
+        let saved = Saved::acting(&self.run)?;
         let out = self.out()?;
         new_file::check(&out)?;
-        let saved = Saved::acting(&self.run)?;
         let policy = Restored::of(&saved)?;
         let bytes = match self.format {
             Format::Onnx => onnx::file(&policy)?,

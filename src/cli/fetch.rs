@@ -14,7 +14,7 @@ use crate::env::mujoco;
 pub struct Fetch {}
 
 impl Fetch {
-    /// Runs the command.
+    /// Runs the command. Errors: there is no cache folder; MuJoCo cannot be downloaded, or not be opened.
     pub fn run(self, common: Common) -> Outcome {
         let (library, downloaded) = mujoco::fetched()?;
         if common.json {

@@ -63,7 +63,9 @@ pub struct Finetune {
 }
 
 impl Finetune {
-    /// Runs the command.
+    /// Runs the command. Errors: a `--from` or `--model` without a checkpoint; a `--resume` that is no run of
+    /// `baq finetune`; options that are refused, contradict the run or have no effect; other data or another simulator
+    /// than the run's; an `--out` that is taken; what does not fit in memory; a run that diverges.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
         let manner = self.conduct.manner(&stop, common);
@@ -129,7 +131,8 @@ impl Finetune {
 
 impl Finetune {
     /// What fine-tuning a run of the configuration `trained` comes to, and the model that it takes; `fitted` is the
-    /// configuration of one that it is given. Nothing needs to be there yet.
+    /// configuration of one that it is given. Nothing needs to be there yet. Errors: no environment, or an unknown one;
+    /// options that are refused or do not go together; a model that the method does not take.
     pub fn planned(
         &self,
         trained: &Config,
@@ -172,7 +175,9 @@ pub struct Start {
 }
 
 impl Start {
-    /// The offline run's configuration, with arguments on top; `adapt` is that of `--adapt`.
+    /// The offline run's configuration, with arguments on top; `adapt` is that of `--adapt`. Errors: `from` or `model`
+    /// has no checkpoint that can be read; arguments that are refused or contradict the run; a model that the method
+    /// does not take.
     pub fn configuration<'a>(
         &self,
         args: &RunArgs,
@@ -206,19 +211,21 @@ impl Start {
         }
     }
 
-    /// The folder of a run that was given no name.
+    /// The folder of a run that was given no name. Errors: `from` or `model` has no checkpoint that can be read.
     pub fn default_out(&self, config: &Config, preset: Option<&str>) -> Result<PathBuf, TrainError> {
         let file = |path: &PathBuf| Ok(PathBuf::from(Saved::open(path)?.file()));
         let origins = [Some(&self.from), self.model.as_ref()].into_iter().flatten().map(file);
         Ok(names::default_out(config, preset, &origins.collect::<Result<Vec<_>, TrainError>>()?))
     }
 
-    /// Fine-tunes from the beginning in a new run directory.
+    /// Fine-tunes from the beginning in a new run directory. Errors: those of [`setup::load_again`] and of
+    /// [`Start::run_on`].
     pub fn run(&self, config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
         self.run_on(setup::load_again(config, manner.shelf)?, config, out, manner)
     }
 
-    /// The same on data that are already read.
+    /// The same on data that are already read. Errors: `from` or `model` has no checkpoint that can be read; those of
+    /// [`learn::earlier`] and of [`learn::begin`].
     pub fn run_on(
         &self,
         dataset: Dataset,
@@ -235,7 +242,9 @@ impl Start {
     }
 }
 
-/// The configuration of a run that `origin` names, from its text, with arguments on top.
+/// The configuration of a run that `origin` names, from its text, with arguments on top. Errors: a text that is no
+/// configuration; arguments that are refused, name another algorithm than the run's, or set an option of the offline
+/// phase.
 pub fn over(
     origin: &str,
     text: &str,
@@ -273,12 +282,14 @@ fn without_offline(config: Config) -> Result<Config, TrainError> {
     Ok(config.restrict(&names)?)
 }
 
-/// The model, fitted elsewhere, that a method takes.
+/// The model, fitted elsewhere, that a method takes. Errors: a method that there is not, or options of it that do not
+/// go together.
 pub fn takes(config: &Config, dims: Dims) -> Result<Option<Given>, TrainError> {
     Ok(Agent::outline(config, dims)?.adaptation.pretrain().into_iter().find_map(|fit| fit.given))
 }
 
-/// Gives the options that describe a network fitted elsewhere the values of the run that fitted it.
+/// Gives the options that describe a network fitted elsewhere the values of the run that fitted it. Errors: the method
+/// takes no model, or one of another algorithm; `--set` gives an option of the fitting, which is done.
 pub fn take_form(
     config: &mut Config,
     model: &str,

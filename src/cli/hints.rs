@@ -49,6 +49,7 @@ pub fn free(first: &Path) -> PathBuf {
 }
 
 /// Ends an interrupted run of `baq train` or `baq finetune`: says how to go on, with its data at `moved` if they are.
+/// Errors: with `--json` a checkpoint that is there and cannot be read.
 pub fn interrupted(common: Common, verb: &str, run: &Path, moved: Option<&str>) -> Outcome {
     let dir = path(run);
     let mut words = vec![verb, "--resume", &dir];

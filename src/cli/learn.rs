@@ -126,7 +126,9 @@ fn online(config: &Config, from: &Sources) -> bool {
 }
 
 /// Begins a run in a new directory. What can be wrong with the input is found before anything is created. `earlier` are the
-/// evaluations of the origin.
+/// evaluations of the origin. Errors: options without effect; a run that would learn nothing, or not fit in memory;
+/// data, options and checkpoints that do not go together; an `out` that holds anything; files that cannot be written; a
+/// run that diverges.
 pub fn begin(
     config: &Config,
     out: &Path,
@@ -166,7 +168,8 @@ pub fn begin(
     learn(config, &dir, dataset, None, manner)
 }
 
-/// The evaluations that a run which starts from the one at `from` shows before its own.
+/// The evaluations that a run which starts from the one at `from` shows before its own. Errors: a run whose table of
+/// evaluations is missing or not understood.
 pub fn earlier(from: &Path) -> Result<Vec<Evaluation>, TrainError> {
     if !from.is_dir() {
         return Ok(Vec::new());
@@ -182,6 +185,9 @@ pub fn earlier(from: &Path) -> Result<Vec<Evaluation>, TrainError> {
 }
 
 /// Goes on with an interrupted run, or a longer one; everything comes from its directory, the data perhaps from `moved`.
+/// Errors: no run, or one that another process writes; an extension that it cannot have; another configuration,
+/// arithmetic, simulator or data than its own; what does not fit in memory; files that cannot be read or written; a run
+/// that diverges.
 pub fn go_on(
     path: &Path,
     again: &Again,
@@ -341,7 +347,8 @@ fn announce(config: &Config, dataset: &Dataset, last: Last, again: bool) {
 /// Seconds of each measurement of what a run will take.
 const QUICK: f64 = 0.03;
 
-/// Whether a command that goes on with a run says nothing that the run knows itself.
+/// Whether a command that goes on with a run says nothing that the run knows itself. Errors: the path is no run of
+/// `baq VERB`, or there is a `--seed`.
 pub fn check_resumed(path: &Path, verb: &str, common: Common) -> Result<(), TrainError> {
     super::hints::check_resume(path, verb)?;
     resume::refuse_seed(common)

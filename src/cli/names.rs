@@ -30,7 +30,8 @@ fn data_name(run: &RunConfig) -> String {
     if name.to_lowercase().contains(task) { name } else { format!("{task}-{name}") }
 }
 
-/// The folder that was asked for, or the default one, which must not hold a run yet.
+/// The folder that was asked for, or the default one, which must not hold a run yet. Errors: none is asked for, and the
+/// default one holds a run already.
 pub fn out(asked: Option<&Path>, default: PathBuf, verb: &str) -> Result<PathBuf, TrainError> {
     match asked {
         Some(out) => Ok(out.to_path_buf()),

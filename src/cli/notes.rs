@@ -24,6 +24,7 @@ pub fn notes(runs: &[PathBuf]) -> Vec<String> {
 }
 
 /// How many transitions that its origin collected the run in `dir` began with; 0 unless it came from an online run.
+/// Errors: the run has no checkpoint that can be read. An origin that cannot be read counts as none.
 pub fn carried_rows(dir: &Path) -> Result<u64, TrainError> {
     let saved = Saved::open(dir)?;
     let config = setup::from_text(saved.file(), saved.config()?)?;
@@ -46,7 +47,7 @@ pub fn carried(dir: &Path) -> Option<String> {
     })
 }
 
-/// The calibration of a fine-tuned run.
+/// The calibration of a fine-tuned run. Errors: `calibration.json` is missing, cannot be read, or is no JSON.
 pub fn read_calibration(run: &Path) -> Result<Value, TrainError> {
     let file = run.join(rundir::CALIBRATION);
     let fail = |e: String| TrainError::Input(format!("{}: {e}", file.display()));
@@ -54,7 +55,7 @@ pub fn read_calibration(run: &Path) -> Result<Value, TrainError> {
     serde_json::from_str(&text).map_err(|e| fail(e.to_string()))
 }
 
-/// The verdict on a finished run's calibration.
+/// The verdict on a finished run's calibration. Errors: those of [`read_calibration`].
 pub fn calibration_verdict(run: &Path) -> Result<String, TrainError> {
     Ok(calibration::lines(&read_calibration(run)?).pop().unwrap_or_default())
 }

@@ -15,7 +15,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Runs the command.
+    /// Runs the command. Errors: there is no such section.
     pub fn run(self, common: Common) -> Outcome {
         let known = known_sections();
         match &self.section {

@@ -30,7 +30,8 @@ pub struct ProbeArgs {
 }
 
 impl ProbeArgs {
-    /// Writes the arguments into the configuration.
+    /// Writes the arguments into the configuration. Errors: a `--probe` that is neither `finite` nor
+    /// `reference:every=N` with N from 1 up; `--set` gives the same option another value.
     pub fn apply(&self, config: &mut Config) -> Result<(), TrainError> {
         if self.ledger {
             config.apply_argument("--ledger", ("audit", "ledger"), &true.to_toml())?;
@@ -55,7 +56,8 @@ impl ProbeArgs {
     }
 }
 
-/// What the ledger of the run in `dir` belongs to; `dataset` is the name of the data and their SHA-256.
+/// What the ledger of the run in `dir` belongs to; `dataset` is the name of the data and their SHA-256. Errors: one of
+/// the run's files that it names by their checksums is there and cannot be read.
 pub fn header(config: &Config, dir: &Path, dataset: (&str, &str)) -> Result<Header, TrainError> {
     let sum = |name: &str| -> Result<Option<String>, RunError> {
         let path = dir.join(name);
@@ -80,7 +82,9 @@ pub fn header(config: &Config, dir: &Path, dataset: (&str, &str)) -> Result<Head
     })
 }
 
-/// The probes that the configuration asks for: new ones, or those of a run that goes on from `saved`.
+/// The probes that the configuration asks for: new ones, or those of a run that goes on from `saved`. Errors: a ledger
+/// is asked for, and `saved` does not know one, or the file is of another run or was changed; files that cannot be read
+/// or written.
 pub fn probes(
     config: &Config,
     dir: &RunDir,
@@ -119,18 +123,19 @@ pub fn probes(
     Ok(all)
 }
 
-/// How far a checkpoint reaches in the file of round-offs.
+/// How far a checkpoint reaches in the file of round-offs. Errors: the checkpoint lacks its counters or its phase.
 pub fn reach(saved: &Saved) -> Result<Reach, TrainError> {
     Ok(Reach { updates: saved.counters()?.round, fitting: saved.fitting()? })
 }
 
-/// Writes the checksums of all transitions.
+/// Writes the checksums of all transitions. Errors: the file cannot be written.
 pub fn write_rows(dir: &RunDir, dataset: &Dataset) -> Result<(), TrainError> {
     let rows: Vec<u8> = dataset.rows.iter().flat_map(|sum| sum.to_le_bytes()).collect();
     Ok(dir.write(rundir::LEDGER_ROWS, &rows)?)
 }
 
-/// Ends the ledger of a run that has ended, if it has one.
+/// Ends the ledger of a run that has ended, if it has one. Errors: a file of the run cannot be read, or the ledger not
+/// be written.
 pub fn close(dir: &RunDir, probes: &mut Probes) -> Result<(), TrainError> {
     if let Some(ledger) = &mut probes.ledger {
         ledger.sink.close(Closing { files: contents::digests(dir.path())? })?;

@@ -66,7 +66,9 @@ const FRAMES: u32 = 6;
 const LASTS: f64 = 10.0;
 
 impl Render {
-    /// Runs the command.
+    /// Runs the command. Errors: an `--out` that ends in neither .gif nor .png, is there already, or lies in no folder;
+    /// `--frames` of a GIF, `--fps` of a PNG; nothing to take a policy from; an environment that it does not fit, or
+    /// that is not simulated here.
     pub fn run(self, common: Common) -> Outcome {
         let moving = self.moving()?;
         new_file::check(&self.out)?;

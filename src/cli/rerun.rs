@@ -14,7 +14,8 @@ use crate::train::rundir;
 use crate::train::state::Saved;
 use crate::train::training::Training;
 
-/// The configuration of a run, as its directory states it.
+/// The configuration of a run, as its directory states it. Errors: it has no configuration that can be read, or one
+/// with unknown options or values.
 pub fn configuration(run: &Path) -> Result<Config, TrainError> {
     let path = run.join(rundir::CONFIG);
     let text = crate::files::read_to_string(&path).map_err(|e| {
@@ -40,6 +41,8 @@ pub fn checkpoints(run: &Path) -> Vec<(PathBuf, Result<Saved, TrainError>)> {
 }
 
 /// The last phase of a run, at its beginning or where it was saved. Phases before it are done first, seen by the probe.
+/// Errors: another simulator or other data than the run's; origin, model or checkpoint that cannot be read or do not
+/// fit the configuration; a phase that diverges.
 pub fn last_phase<'a, R: Recorder>(
     config: &'a Config,
     run: &Path,

@@ -51,7 +51,8 @@ pub fn open(dir: &RunDir, accept_mujoco: bool) -> Result<(Config, Option<Saved>)
 }
 
 /// The data of a run that goes on, from where it read them or, if they were moved, from `moved`; they must be the same.
-/// Nothing that the run writes tells of the move: its files are those of a run that was never interrupted.
+/// Nothing that the run writes tells of the move: its files are those of a run that was never interrupted. Errors: data
+/// that cannot be read, or are others; `moved` of a run without data, or of one that does not say what they were.
 pub fn data(
     dir: &RunDir,
     config: &Config,
@@ -79,7 +80,8 @@ pub fn data(
     Ok(dataset)
 }
 
-/// Says so if the run that has just gone on from a checkpoint had no update left to make.
+/// Says so if the run that has just gone on from a checkpoint had no update left to make. Errors: a checkpoint is
+/// missing or cannot be read.
 pub fn say_if_over(dir: &RunDir, before: Option<&Saved>) -> Result<(), TrainError> {
     let Some(before) = before else { return Ok(()) };
     if Saved::open(dir.path())?.counters()? == before.counters()? {

@@ -54,13 +54,13 @@ pub struct RunArgs {
     pub max_episode_steps: Option<u64>,
 }
 
-/// A number of updates or steps, for arguments: 20000, 20k or 2M.
+/// A number of updates or steps, for arguments: 20000, 20k or 2M. Errors: anything else, 2^64 and more too.
 pub fn count(text: &str) -> Result<u64, String> {
     parse_count(text).ok_or_else(|| "expected a whole number, as in 20000, 20k or 2M".into())
 }
 
 /// The configuration of an interrupted run, exactly as its directory states it. Refused in a process of other
-/// numerics than the run's.
+/// numerics than the run's. Errors: a configuration that is missing, empty, or has unknown options or values.
 pub fn of_run(dir: &RunDir) -> Result<Config, TrainError> {
     let file = dir.file(rundir::CONFIG).display().to_string();
     let config = of_text(&file, &dir.read(rundir::CONFIG)?)?;
@@ -107,7 +107,9 @@ pub fn note_simulator(config: Config, acts: bool, accept: bool) -> Result<Config
 
 impl RunArgs {
     /// Resolves presets, file, `--set` and these arguments; `algo` and `adapt` are those of `--algo` and `--adapt`.
-    /// Whoever names a method decides it, and all who do must agree.
+    /// Whoever names a method decides it, and all who do must agree. Errors: a method, preset, environment, option or
+    /// value that there is not; a file that cannot be read; two different methods; an option of a section that the
+    /// method does not have; other numerics than the process's.
     pub fn resolve(
         &self,
         common: Common,
@@ -169,7 +171,8 @@ impl RunArgs {
         with_data.or_else(|| find(algo))
     }
 
-    /// The same on top of an existing configuration, as that of the run one starts from.
+    /// The same on top of an existing configuration, as that of the run one starts from. Errors: those of
+    /// [`RunArgs::resolve`], but who names a method is not compared.
     pub fn resolve_from(
         &self,
         mut config: Config,
@@ -267,12 +270,14 @@ pub(super) fn task(dataset: &str) -> Result<Task, TrainError> {
     Ok(Task::Known(env::spec(&suite.recipe(&suite.find(dataset)?).env)?))
 }
 
-/// Reads the data of a configuration; those of the suite are built if they are not there.
+/// Reads the data of a configuration; those of the suite are built if they are not there. Errors: those of
+/// [`load_from`].
 pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     load_from(None, config)
 }
 
-/// The same by way of a shelf, if there is one.
+/// The same by way of a shelf, if there is one. Errors: data that cannot be read or do not fit the environment; none,
+/// where the algorithm needs some; a data set of the suite that cannot be built.
 pub fn load_from(shelf: Option<&Shelf>, config: &Config) -> Result<Dataset, TrainError> {
     let read = |config: &Config| match shelf {
         Some(shelf) => decoded::load(config, shelf),
@@ -291,7 +296,7 @@ pub fn load_from(shelf: Option<&Shelf>, config: &Config) -> Result<Dataset, Trai
     Ok(dataset)
 }
 
-/// The same for a run that exists; where the data are gone, says what to do.
+/// The same for a run that exists; where the data are gone, says what to do. Errors: those of [`load_from`].
 pub fn load_again(config: &Config, shelf: Option<&Shelf>) -> Result<Dataset, TrainError> {
     load_from(shelf, config).map_err(|e| {
         let name = config.section::<RunConfig>().dataset;

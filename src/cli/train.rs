@@ -62,7 +62,9 @@ impl Train {
         Train { algo: Some(algo.into()), run, ..Train::default() }
     }
 
-    /// Runs the command.
+    /// Runs the command. Errors: options that are refused or have no effect; data that cannot be read; a `--resume`
+    /// that is no run of `baq train`; another simulator than the configuration's; an `--out` that is taken; what does
+    /// not fit in memory; a run that diverges.
     pub fn run(self, common: Common) -> Outcome {
         let stop = Stop::on_signal()?;
         let manner = self.conduct.manner(&stop, common);
@@ -125,7 +127,8 @@ impl Train {
         self.run.data.as_deref().filter(|_| self.resume.is_some())
     }
 
-    /// What the arguments come to.
+    /// What the arguments come to. Errors: those of [`RunArgs::resolve`]; an adaptation or a generator for training on
+    /// data; `--updates` of a run that learns in an environment, `--env-steps` of one that does not.
     pub fn planned(&self, common: Common) -> Result<Config, TrainError> {
         let mut config = self.run.resolve(common, self.algo.as_deref(), None)?;
         let run: RunConfig = config.section();
@@ -226,7 +229,8 @@ pub fn acts(config: &Config) -> bool {
     starts_online(config) || config.section::<OfflineConfig>().eval_episodes > 0
 }
 
-/// Trains from the beginning in a new run directory.
+/// Trains from the beginning in a new run directory. Errors: those of [`setup::load_from`]; other data than the
+/// configuration's checksum says; those of [`learn::begin`].
 pub fn begin(config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
     let dataset = setup::load_from(manner.shelf, config)?;
     dataset.check(config)?;

@@ -93,7 +93,8 @@ pub trait Section: Default + Clone + PartialEq + 'static {
     fn set(&mut self, key: &str, value: &Value) -> Result<(), ConfigError>;
 }
 
-/// Reads and checks one value; used by [`config!`](crate::config!).
+/// Reads and checks one value; used by [`config!`](crate::config!). Errors: a value of another type, outside the range,
+/// or not among the words.
 pub fn parse<T: FieldValue>(section: &str, field: &Field, value: &Value) -> Result<T, ConfigError> {
     T::from_toml(value).filter(|v| v.within(&field.limits)).ok_or_else(|| ConfigError::Value {
         place: format!("{section}.{}", field.key),

@@ -23,7 +23,7 @@ pub trait AnySection {
     fn fields(&self) -> &'static [Field];
     /// See [`Section::get`].
     fn get(&self, key: &str) -> Option<Value>;
-    /// See [`Section::set`].
+    /// See [`Section::set`]. Errors: no such option; a value that it does not accept.
     fn set(&mut self, key: &str, value: &Value) -> Result<(), ConfigError>;
     /// For the way back to the concrete type.
     fn as_any(&self) -> &dyn Any;
@@ -102,6 +102,8 @@ impl std::fmt::Debug for Config {
 /// Layers, later ones win: declared defaults; `preset` or the file's `inherit`; `file`;
 /// `sets` (`section.key=value`). `known` lists every section there is, with its defaults;
 /// see [`Config::restrict`] for keeping only those of one run.
+/// Errors: `file` cannot be read or is no TOML; it inherits, and `preset` is given too; a preset, section or option
+/// that there is not; a value that its option does not accept; one of `sets` in another form.
 pub fn resolve(
     known: Vec<Box<dyn AnySection>>,
     preset: Option<&str>,
@@ -159,7 +161,7 @@ impl Config {
         Self { sections, stated: Vec::new() }
     }
 
-    /// Applies an embedded preset and what it inherits.
+    /// Applies an embedded preset and what it inherits. Errors: no such preset, or one of a section that is not here.
     pub fn apply_preset(&mut self, name: &str) -> Result<(), ConfigError> {
         self.apply_preset_at(name, 0)
     }
@@ -178,7 +180,8 @@ impl Config {
         self.apply_table(origin, &table, By::Preset, 0)
     }
 
-    /// Applies a configuration file that the user names.
+    /// Applies a configuration file that the user names. Errors: it cannot be read or is no TOML; a preset, section or
+    /// option in it that there is not; a value that its option does not accept.
     pub fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         self.apply_file_over(path, ("", ""))
     }
@@ -271,7 +274,8 @@ impl Config {
         Ok(())
     }
 
-    /// Gives an option a value that follows from somewhere else: nobody has asked for it.
+    /// Gives an option a value that follows from somewhere else: nobody has asked for it. Errors: no such section or
+    /// option; a value that it does not accept.
     pub fn follow(&mut self, (section, key): (&str, &str), value: &Value) -> Result<(), ConfigError> {
         self.find(section)?.set(key, value)
     }
@@ -281,7 +285,8 @@ impl Config {
         self.sections.iter().find(|s| s.name() == section)?.get(key)
     }
 
-    /// Applies one `section.key=value`. The value is read as TOML, or else as bare text.
+    /// Applies one `section.key=value`. The value is read as TOML, or else as bare text. Errors: a text of another
+    /// form; no such section or option; a value that it does not accept.
     pub fn apply_set(&mut self, set: &str) -> Result<(), ConfigError> {
         let malformed = || ConfigError::Other(format!("--set {set}: expected section.key=value"));
         let (place, text) = set.split_once('=').ok_or_else(malformed)?;

@@ -284,7 +284,7 @@ impl Demo {
     }
 }
 
-/// The preset called `name`.
+/// The preset called `name`. Errors: there is none; the nearest is named.
 pub fn find(name: &str) -> Result<&'static Preset, ConfigError> {
     PRESETS.iter().find(|p| p.name == name).ok_or_else(|| ConfigError::UnknownPreset {
         name: name.to_string(),

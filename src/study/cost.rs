@@ -32,7 +32,7 @@ pub struct Cost {
 }
 
 /// Measures what each cell takes, with one measurement for each (kind, label): seeds and data sets of one task cost alike.
-/// An estimate: episodes are taken to last as long as they can.
+/// An estimate: episodes are taken to last as long as they can. Errors: those of [`seconds`].
 pub fn measure(graph: &Graph) -> Result<Vec<Cost>, TrainError> {
     let mut known: BTreeMap<(Kind, String, String), Cost> = BTreeMap::new();
     let mut costs = Vec::new();
@@ -57,7 +57,9 @@ fn of(cell: &Cell) -> Result<Cost, TrainError> {
 }
 
 /// Seconds, on the threads of this process, that the last stage of a run of this configuration will take here, from measurements of `each` seconds; 0
-/// without an environment. Models that are fitted before it and refreshes of a generator are counted at the rate of its rounds.
+/// without an environment that is known here. Models that are fitted before it and refreshes of a generator are counted at the rate of its rounds.
+/// Errors: options that do not go together; what does not fit in memory; an environment that cannot be had or becomes
+/// unstable.
 pub fn seconds(config: &Config, last: Last, each: f64) -> Result<f64, TrainError> {
     let run: RunConfig = config.section();
     let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());

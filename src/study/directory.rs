@@ -122,7 +122,8 @@ impl Place {
 impl Study {
     /// A study for the directory `dir`, which may hold it already. Nothing is written. Refused: the directory of another
     /// study, data that have changed, another arithmetic, and cells that are there with another configuration unless
-    /// `redo`.
+    /// `redo`. Errors: what is refused; a study with a method that cannot be run; a directory that is neither new nor a
+    /// study's.
     pub fn new<R: Resolve>(
         dir: &Path,
         (text, spec): (String, Spec),
@@ -158,7 +159,8 @@ impl Study {
         Ok(study)
     }
 
-    /// The study that a directory holds.
+    /// The study that a directory holds. Errors: its files are missing or not understood; a method cannot be run; the
+    /// folder of runs cannot be read.
     pub fn open<R: Resolve>(dir: &Path, resolve: &R) -> Result<Study, TrainError> {
         let read = |name: &str| {
             crate::files::read_to_string(&dir.join(name)).map_err(|e| {
@@ -186,7 +188,7 @@ impl Study {
         }
     }
 
-    /// Writes the study to its directory.
+    /// Writes the study to its directory. Errors: the directory cannot be made, or a file not be written.
     pub fn write(&self) -> Result<(), TrainError> {
         let place = toml::to_string(&self.place).expect("invariant: a place is a table");
         // Last what makes the directory that of a study.
@@ -260,7 +262,7 @@ impl Study {
         }
     }
 
-    /// Notes that a cell ended without a result, or takes the note back.
+    /// Notes that a cell ended without a result, or takes the note back. Errors: the note cannot be written or removed.
     pub fn note_failure(&self, cell: &Cell, failure: Option<&Failure>) -> Result<(), TrainError> {
         let path = self.failure(cell);
         let done = match failure {

@@ -22,7 +22,8 @@ const THRESHOLDS: usize = 121;
 pub const FOLDER: &str = "figures";
 
 /// Writes all figures there are into a directory, as SVG and PNG: `curves`, and of the metric `scores`, `differences` and
-/// `profiles`, or `scores-dip` and so on for others than the final score. Gives the paths back.
+/// `profiles`, or `scores-dip` and so on for others than the final score. Gives the paths back. Errors: the directory
+/// cannot be made; those of [`write_figure`].
 pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError> {
     let name = |figure: &str| match answers.metric {
         Metric::Final => figure.to_string(),
@@ -39,7 +40,7 @@ pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError
     Ok(paths)
 }
 
-/// Writes a figure as `name.svg` and `name.png`.
+/// Writes a figure as `name.svg` and `name.png`. Errors: it is too large, or a file cannot be written.
 pub fn write_figure(dir: &Path, name: &str, figure: &Panels) -> Result<[PathBuf; 2], RunError> {
     let (width, height) = figure.whole();
     let (svg, png) = (dir.join(format!("{name}.svg")), dir.join(format!("{name}.png")));

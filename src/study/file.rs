@@ -137,7 +137,8 @@ impl Spec {
         Ok(spec)
     }
 
-    /// Reads the study of a directory, which an earlier version may have made.
+    /// Reads the study of a directory, which an earlier version may have made. Errors: a text that is no study, a scale
+    /// that it does not have.
     pub fn read_back(origin: &str, text: &str, scale: Option<&str>) -> Result<Spec, SpecError> {
         Ok(Spec::read(origin, text, scale)?.1)
     }

@@ -161,9 +161,10 @@ impl Data {
 
 /// Makes configurations of the options of commands, as the commands do.
 pub trait Resolve {
-    /// That of `baq train` with these options.
+    /// That of `baq train` with these options. Errors: options that it refuses; nothing would be learnt.
     fn train(&self, words: &[String]) -> Result<Config, TrainError>;
     /// That of `baq finetune` with these options from a run of that configuration, and what model it can be given.
+    /// Errors: the same; no environment.
     fn finetune(
         &self,
         trained: &Config,

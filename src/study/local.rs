@@ -68,7 +68,8 @@ struct Running {
     bar: ProgressBar,
 }
 
-/// Runs what is missing of a study until nothing is left that can be, or until `stop`.
+/// Runs what is missing of a study until nothing is left that can be, or until `stop`. Errors: the study is changed
+/// meanwhile; a cell cannot be started, its log or a note not be written.
 pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks), TrainError> {
     let cells = &study.graph.cells;
     for cell in cells {

@@ -132,6 +132,7 @@ pub struct Curve {
 
 impl Curve {
     /// Reads the evaluations of a run directory. A run that was fine-tuned has those of its offline training too.
+    /// Errors: its table of evaluations is missing or not understood.
     pub fn read(dir: &Path) -> Result<Self, RunError> {
         read_evaluations(dir).map(|evaluations| Self::of(&evaluations))
     }

@@ -40,7 +40,7 @@ struct Array {
     after: Vec<String>,
 }
 
-/// Writes the scripts of a study to its directory; the path of the one that submits them.
+/// Writes the scripts of a study to its directory; the path of the one that submits them. Errors: one cannot be saved.
 pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainError> {
     let folder = study.dir.join("slurm");
     let folder = std::path::absolute(&folder).unwrap_or(folder);

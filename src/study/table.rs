@@ -33,7 +33,7 @@ pub fn table(answers: &Answers<'_>) -> Table {
 /// Writes the table of a metric into a directory, as `table.csv`, `.md`, `.tex` and `.html`, or `table-dip.csv` and so on
 /// for others than the final score; every run by every metric as `runs.csv`, and those
 /// without a result as `absent.csv`; and `hours.csv`, which alone differs between
-/// two equal studies. Gives the paths back.
+/// two equal studies. Gives the paths back. Errors: the directory is not there, or a file cannot be written.
 pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError> {
     let table = table(answers);
     let name = match answers.metric {

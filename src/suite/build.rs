@@ -93,7 +93,8 @@ impl Builder<'_> {
     }
 
     /// Builds a file of a new recipe and gives what is to be recorded of it. A replay is taken from `replay`, the medium
-    /// checkpoint.
+    /// checkpoint. Errors: the recipe lacks the policy, or it is another one; the folder cannot be written to;
+    /// [`TrainError::Interrupted`].
     pub fn first(&self, name: &Name, replay: &Saved) -> Result<Recorded, TrainError> {
         place::make(&self.folder)?;
         let path = self.path(name);
@@ -352,7 +353,7 @@ pub fn unbuilt(name: &str) -> Result<Option<u64>, TrainError> {
 }
 
 /// Instruction set and numerics of the training that a data set `suite:NAME` comes from, if it is still to be built and this
-/// process has others.
+/// process has others. Errors: no such data set, nothing recorded of it, or no folder for it.
 pub fn trained_otherwise(name: &str) -> Result<Option<(String, String)>, TrainError> {
     if unbuilt(name)?.is_none() {
         return Ok(None);
@@ -367,7 +368,7 @@ pub fn trained_otherwise(name: &str) -> Result<Option<(String, String)>, TrainEr
     Ok(then.filter(|(isa, numerics)| (&**isa, &**numerics) != (here.isa.name(), here.numerics.name())))
 }
 
-/// Bytes of the file of a data set `suite:NAME`, there or not.
+/// Bytes of the file of a data set `suite:NAME`, there or not. Errors: no such data set, or nothing recorded of it.
 pub fn bytes(name: &str) -> Result<u64, TrainError> {
     let suite = Suite::here()?;
     Ok(suite.record(&suite.find(name)?)?.bytes)

@@ -57,6 +57,9 @@ impl Name {
 
 impl Suite {
     /// That of this process.
+    ///
+    /// # Errors
+    /// A recipe that cannot be read or is refused; those of [`Suite::of_folder`] where [`RECIPES`] names a folder.
     pub fn here() -> Result<Suite, TrainError> {
         if let Some(folder) = std::env::var_os(RECIPES).filter(|v| !v.is_empty()) {
             return Suite::of_folder(Path::new(&folder));
@@ -71,6 +74,9 @@ impl Suite {
     }
 
     /// That of a folder.
+    ///
+    /// # Errors
+    /// The folder or a recipe in it cannot be read, a recipe is refused, or there is none.
     pub fn of_folder(folder: &Path) -> Result<Suite, TrainError> {
         let fail = |e: std::io::Error| {
             TrainError::Input(format!("{}: cannot read the folder of recipes: {e}", folder.display()))
@@ -155,6 +161,9 @@ impl Suite {
     }
 
     /// The data set of this name, with or without [`PREFIX`].
+    ///
+    /// # Errors
+    /// There is none of this name.
     pub fn find(&self, text: &str) -> Result<Name, TrainError> {
         let bare = text.strip_prefix(PREFIX).unwrap_or(text);
         self.names().into_iter().find(|name| name.text == bare).ok_or_else(|| self.unknown(text))
@@ -198,6 +207,9 @@ impl Suite {
     }
 
     /// Label and content of the file of the policy `role` (medium, expert) of a task.
+    ///
+    /// # Errors
+    /// There is none of this name inside the program, or the file in the folder cannot be read.
     pub fn policy_file(&self, task: &str, role: Kind) -> Result<(String, Vec<u8>), TrainError> {
         let name = format!("{task}-{role}.safetensors");
         match &self.folder {
@@ -217,6 +229,9 @@ impl Suite {
     }
 
     /// A policy, the one that was recorded.
+    ///
+    /// # Errors
+    /// Those of [`Suite::policy_file`]; another SHA-256 than the recorded one; a file that is no policy.
     pub fn policy(&self, task: &str, role: Kind, picked: &Picked) -> Result<Saved, TrainError> {
         let (label, bytes) = self.policy_file(task, role)?;
         let got = Source::of_bytes(&label, &bytes).sha256;

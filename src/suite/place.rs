@@ -14,7 +14,7 @@ use crate::train::progress::Stop;
 /// Names the folder.
 pub const DATA: &str = "BAQ_SUITE_DATA";
 
-/// The folder: [`DATA`], else `suite` in this program's cache.
+/// The folder: [`DATA`], else `suite` in this program's cache. Errors: no [`DATA`], `XDG_CACHE_HOME` or `HOME`.
 pub fn folder() -> Result<PathBuf, TrainError> {
     let named = std::env::var_os(DATA).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = || crate::files::cache().map(|cache| cache.join("suite"));
@@ -36,7 +36,7 @@ pub enum Found {
     Damaged(String),
 }
 
-/// Looks at a file, all of it if its length is right.
+/// Looks at a file, all of it if its length is right. Errors: what is there cannot be read, such as a directory.
 pub fn look(path: &Path, recorded: &Recorded) -> Result<Found, TrainError> {
     let fail = |e: std::io::Error| {
         TrainError::Input(format!("{}: cannot read: {e}; {DATA} names another folder", path.display()))
@@ -79,7 +79,7 @@ pub fn size(bytes: u64) -> String {
     if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }
 
-/// Makes the folder.
+/// Makes the folder. Errors: it is not there and cannot be made.
 pub fn make(folder: &Path) -> Result<(), TrainError> {
     atomic::create_directories(folder).map_err(|e| {
         let folder = folder.display();

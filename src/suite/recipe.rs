@@ -223,13 +223,14 @@ impl Recipe {
         Ok(())
     }
 
-    /// The configuration of the training.
+    /// The configuration of the training. Errors: a section, option or value that there is not.
     pub fn config(&self, origin: &str) -> Result<Config, TrainError> {
         let text = toml::to_string(&self.config).expect("invariant: a table that was read can be written");
         sections::of_text(&format!("{origin}: config"), &text)
     }
 
-    /// The simulator that the bits hold for; empty strings where the environment needs none.
+    /// The simulator that the bits hold for; empty strings where the environment needs none. Errors: those of
+    /// [`Recipe::config`].
     pub fn simulator(&self, origin: &str) -> Result<MujocoConfig, TrainError> {
         Ok(self.config(origin)?.section())
     }

@@ -42,7 +42,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Declares and initialises what the configuration's `run` section names, if it fits into memory.
+    /// Declares and initialises what the configuration's `run` section names, if it fits into memory. Errors: names of
+    /// the method that are not known, parts or options that refuse each other, networks larger than the free memory.
     pub fn new(config: &Config, dims: Dims) -> Result<Agent, TrainError> {
         let (mut agent, params) = Agent::declare(config, dims)?;
         needs::check_networks(config, &agent.table)?;
@@ -50,7 +51,8 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Declarations alone, of any size. They can be traced; the store has no numbers.
+    /// Declarations alone, of any size. They can be traced; the store has no numbers. Errors: those of [`Agent::new`]
+    /// but for memory.
     pub fn outline(config: &Config, dims: Dims) -> Result<Agent, TrainError> {
         Agent::declare(config, dims).map(|(agent, _)| agent)
     }

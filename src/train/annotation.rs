@@ -79,7 +79,7 @@ pub fn columns(agent: &Agent) -> Vec<&'static str> {
     Annotator::new(agent, 1).map(|a| a.columns).unwrap_or_default()
 }
 
-/// Whether the adaptation leaves constants to the means of the data.
+/// Whether the adaptation leaves constants to the means of the data. Errors: those of [`Agent::outline`].
 pub fn fixes_constants(config: &Config, dims: Dims) -> Result<bool, TrainError> {
     let mut outline = Agent::outline(config, dims)?;
     let before = format!("{:?}", outline.adaptation);

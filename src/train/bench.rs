@@ -33,7 +33,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// `rows` transitions of the agent's sizes.
+    /// `rows` transitions of the agent's sizes. Errors: a buffer or a generator that the adaptation's sampling refuses,
+    /// priorities that no tree takes.
     pub fn new(agent: &Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
         let options: OnlineConfig = config.section();
         let annotated = annotation::columns(agent);
@@ -129,8 +130,14 @@ impl Probe for Stopwatch<'_> {
 
 impl Round {
     /// Compiles the round of the configuration's method for states of `s` and actions of `a` numbers: the
-    /// offline one without an adaptation, the online one with it. Batches come from `rows` transitions.
+    /// offline one without an adaptation, the online one with it. Batches come from `rows` transitions. Errors: no
+    /// `rows`, more than fit into memory; those of [`Agent::new`] and [`Memory::new`].
     pub fn new(config: &Config, (s, a): (usize, usize), rows: usize) -> Result<Round, TrainError> {
+        if rows == 0 {
+            return Err(TrainError::Input(
+                "transitions of a measurement: expected one or more, got 0".into(),
+            ));
+        }
         let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
         let (phase, batch) = if Method::of(config).is_plain() {
             (Phase::offline(ROUNDS), offline.batch)
@@ -246,7 +253,7 @@ pub struct Acting {
 }
 
 impl Acting {
-    /// The policy of the configuration's method.
+    /// The policy of the configuration's method. Errors: those of [`Agent::new`].
     pub fn new(config: &Config, (s, a): (usize, usize)) -> Result<Acting, TrainError> {
         let options: OnlineConfig = config.section();
         let agent = Agent::new(config, Dims { s, a, batch: 1 })?;
@@ -283,7 +290,7 @@ pub struct ReplayCost {
     pub allocations: Option<u64>,
 }
 
-/// Draws batches of a method from `rows` transitions for about so many seconds.
+/// Draws batches of a method from `rows` transitions for about so many seconds. Errors: those of [`Round::new`].
 pub fn replay(
     config: &Config,
     dims: (usize, usize),

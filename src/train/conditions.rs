@@ -8,7 +8,7 @@ use crate::env::mujoco;
 /// The commit that this program was built from.
 pub const COMMIT: &str = env!("BAQ_COMMIT");
 
-/// The simulator of this process.
+/// The simulator of this process. Errors: MuJoCo cannot be found, fetched or used.
 pub fn simulator() -> Result<MujocoConfig, TrainError> {
     let library = mujoco::library()?;
     Ok(MujocoConfig { release: library.release().into(), sha256: library.sha256().into() })
@@ -36,7 +36,7 @@ pub struct Simulators(Vec<(u64, MujocoConfig)>);
 
 impl Simulators {
     /// Those of a run that stands at `round`: the configuration's, or after a checkpoint its own and, if that is
-    /// another, the one of this process.
+    /// another, the one of this process. Errors: those of [`simulator`], after a checkpoint of a run that uses one.
     pub fn of(config: &Config, saved: Option<Simulators>, round: u64) -> Result<Simulators, TrainError> {
         let begun: MujocoConfig = config.section();
         if begun.release.is_empty() {

@@ -62,7 +62,9 @@ pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     }
 }
 
-/// Scales data that are already read as a configuration says.
+/// Scales data that are already read as a configuration says. Errors: an environment that is not known or does not
+/// answer; those of [`summarise`]; no transition left, timeouts to be kept without next observations, `return_range` of
+/// returns that are all equal.
 pub fn of_recording(config: &Config, recording: Recording) -> Result<Dataset, TrainError> {
     let (run, data): (RunConfig, DataConfig) = (config.section(), config.section());
     let spec = if run.env.is_empty() { None } else { Some(env::spec(&run.env)?) };
@@ -173,7 +175,9 @@ fn nothing(run: &RunConfig, data: &DataConfig) -> Result<Columns, TrainError> {
     })
 }
 
-/// All rows of a file, of a Minari folder, or of the slice inside the program.
+/// All rows of a file, of a Minari folder, or of the slice inside the program. Errors: [`ARRAYS`], which cannot be read
+/// again; a file that cannot be read, lacks a column, or has numbers that are not finite or, unless they are clipped,
+/// actions outside [-1, 1].
 pub fn read(file: &Path, clip_actions: bool) -> Result<Recording, TrainError> {
     if file == Path::new(ARRAYS) {
         return Err(TrainError::Input(format!(
@@ -187,7 +191,8 @@ pub fn read(file: &Path, clip_actions: bool) -> Result<Recording, TrainError> {
 }
 
 /// What is in a recording, and how its rows become transitions. `asked` is the environment that it must fit; without
-/// one the file's own counts, if it fits. The one place where a data file's numbers come from.
+/// one the file's own counts, if it fits. The one place where a data file's numbers come from. Errors: widths that are
+/// not those of `asked`, a next state that training needs and that is not finite.
 pub fn summarise(
     recording: &Recording,
     file: &Path,
@@ -383,6 +388,7 @@ impl Dataset {
     }
 
     /// The transitions `rows`, and room for collected ones, `capacity` together if that is more; with these further columns.
+    /// Errors: those of [`Dataset::pools_beside`].
     pub fn pools(
         &self,
         rows: &[usize],
@@ -394,7 +400,8 @@ impl Dataset {
     }
 
     /// The same with empty pools (name, capacity) for generated rows. All rows are shared where the data are, unless the run
-    /// writes columns of them; a part of them is drawn with the run's seed, so that no other run would read it.
+    /// writes columns of them; a part of them is drawn with the run's seed, so that no other run would read it. Errors:
+    /// none today, the offline pool has room for all `rows`.
     pub fn pools_beside(
         &self,
         rows: &[usize],

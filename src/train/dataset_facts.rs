@@ -83,12 +83,12 @@ impl DatasetFacts {
     }
 }
 
-/// Writes `dataset.json` of a run.
+/// Writes `dataset.json` of a run. Errors: it cannot be written.
 pub fn write_dataset(dir: &Path, facts: &DatasetFacts) -> Result<(), RunError> {
     rundir::write_json(&dir.join(rundir::DATASET), facts)
 }
 
-/// Reads `dataset.json` of a run.
+/// Reads `dataset.json` of a run. Errors: it cannot be read, or is not the JSON that [`write_dataset`] writes.
 pub fn read_dataset(dir: &Path) -> Result<DatasetFacts, RunError> {
     rundir::read_json(&dir.join(rundir::DATASET))
 }

@@ -55,12 +55,13 @@ impl Distribution {
     }
 }
 
-/// Writes `distributions.json` of a run.
+/// Writes `distributions.json` of a run. Errors: it cannot be written.
 pub fn write_distributions(dir: &Path, distributions: &[Distribution]) -> Result<(), RunError> {
     rundir::write_json(&dir.join(rundir::DISTRIBUTIONS), distributions)
 }
 
-/// Reads `distributions.json` of a run.
+/// Reads `distributions.json` of a run. Errors: it cannot be read, or is not the JSON that [`write_distributions`]
+/// writes.
 pub fn read_distributions(dir: &Path) -> Result<Vec<Distribution>, RunError> {
     rundir::read_json(&dir.join(rundir::DISTRIBUTIONS))
 }

@@ -96,7 +96,8 @@ pub fn check_priorities(masses: &[f64]) -> Result<(), TrainError> {
     }
 }
 
-/// Gives rows new priorities, unless no row could be drawn with them. Allocates nothing.
+/// Gives rows new priorities, unless no row could be drawn with them. Allocates nothing. Errors: a priority that is
+/// NaN, negative or above 1e200, and nothing is changed then; a tree without any mass.
 pub fn reprioritise(tree: &mut SumTree, rows: &[u32], masses: &[f64]) -> Result<(), TrainError> {
     check_priorities(masses)?;
     tree.update(rows, masses);

@@ -40,7 +40,8 @@ pub fn check(config: &Config, dataset: &Dataset, stage: Stage) -> Result<(), Tra
     check_method(config, dims, stage)
 }
 
-/// The same without data to look at.
+/// The same without data to look at. Errors: an option without effect that the user asked for, unless it is the form of
+/// a behaviour model; those of [`Agent::outline`].
 pub fn check_method(config: &Config, dims: Dims, stage: Stage) -> Result<(), TrainError> {
     let agent = Agent::outline(config, dims)?;
     for asked in config.stated().iter().filter(|s| is_asked(config, s)) {

@@ -91,13 +91,15 @@ pub struct Played {
 }
 
 impl Play {
-    /// The environment that it is played in.
+    /// The environment that it is played in. Errors: those of [`env::make`]: its simulator or its program cannot be
+    /// had.
     pub fn begin(&self) -> Result<Box<dyn Env>, TrainError> {
         Ok(env::make(self.spec.id)?)
     }
 
     /// Plays it by the greedy policy to its end, but for no more than `most` steps; `look` sees the start and what
     /// comes of every step. The evaluation's own episode, unless the policy acts with noise, which it draws anew.
+    /// Errors: an action that is not finite, a simulation that becomes unstable, a program that does not answer.
     pub fn run(
         &self,
         env: &mut dyn Env,
@@ -142,7 +144,7 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// `episodes` environments `id` for the agent's greedy policy.
+    /// `episodes` environments `id` for the agent's greedy policy. Errors: those of [`env::make`], for that `id`.
     pub fn new(agent: &Agent, id: &str, episodes: usize, seed: u64) -> Result<Evaluator, TrainError> {
         let spec = env::spec(id)?;
         let lanes = (0..episodes).map(|_| Lane::new(spec)).collect::<Result<Vec<_>, _>>()?;
@@ -160,7 +162,8 @@ impl Evaluator {
         self.spec.success
     }
 
-    /// Plays one episode in each environment; `number` counts the evaluations of a run.
+    /// Plays one episode in each environment; `number` counts the evaluations of a run. Errors: a step that fails in
+    /// one of them, as in [`Play::run`].
     pub fn run(
         &mut self,
         store: &mut Store,

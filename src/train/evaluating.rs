@@ -36,6 +36,9 @@ struct Player {
 
 impl Evaluating {
     /// Evaluations of the agent in the environment of its run, for which training waits.
+    ///
+    /// # Errors
+    /// Those of [`Evaluator::new`].
     pub fn new(
         agent: &Agent,
         run: &RunConfig,

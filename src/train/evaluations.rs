@@ -53,11 +53,12 @@ pub struct EvaluationLog {
 impl EvaluationLog {
     /// New files in `dir`, beginning with `earlier`: a fine-tuning run keeps the evaluations of
     /// the offline run it starts from, so that its curve is whole. A column of successes is there if those have it.
+    /// Errors: those of [`Self::create_for`].
     pub fn create(dir: &Path, earlier: &[Evaluation]) -> Result<Self, RunError> {
         Self::create_for(dir, earlier, false)
     }
 
-    /// [`Self::create`] for an environment that says whether goals are reached.
+    /// [`Self::create`] for an environment that says whether goals are reached. Errors: a file cannot be written.
     pub fn create_for(dir: &Path, earlier: &[Evaluation], success: bool) -> Result<Self, RunError> {
         let success = success || earlier.iter().any(|e| e.success.is_some());
         let (csv, jsonl) = (dir.join(rundir::EVALUATIONS_CSV), dir.join(rundir::EVALUATIONS_JSONL));
@@ -69,7 +70,8 @@ impl EvaluationLog {
         Ok(log)
     }
 
-    /// The files of an interrupted run, cut back to the checkpoint's counters.
+    /// The files of an interrupted run, cut back to the checkpoint's counters. Errors: a file cannot be read or
+    /// written, has other columns, or a row that is none of a run.
     pub fn resume(dir: &Path, checkpoint: Stamp) -> Result<Self, RunError> {
         let (csv, jsonl) = (dir.join(rundir::EVALUATIONS_CSV), dir.join(rundir::EVALUATIONS_JSONL));
         let success = says_success(dir)?;
@@ -77,7 +79,7 @@ impl EvaluationLog {
         Ok(Self { file, success })
     }
 
-    /// Appends one evaluation.
+    /// Appends one evaluation. Errors: a file cannot be written.
     pub fn record(&mut self, e: &Evaluation) -> Result<(), RunError> {
         let number = |x: Option<f64>| x.map_or(Cell::Absent, |x| Cell::Number(Number(x)));
         let mut cells = vec![
@@ -94,7 +96,7 @@ impl EvaluationLog {
         self.file.push(e.stamp, &cells)
     }
 
-    /// Everything recorded so far is on the disk when this returns.
+    /// Everything recorded so far is on the disk when this returns. Errors: a file cannot be written.
     pub fn flush(&mut self) -> Result<(), RunError> {
         self.file.flush()
     }
@@ -115,7 +117,8 @@ type Cells = (u64, f64, f64, Option<f64>, List<f64>, List<u64>);
 /// In that of [`WITH_SUCCESS`].
 type CellsWithSuccess = (u64, f64, f64, Option<f64>, List<f64>, List<u64>, Option<f64>);
 
-/// Reads `evaluations.csv` of a run; a torn last line is left out.
+/// Reads `evaluations.csv` of a run; a torn last line is left out. Errors: it cannot be read, has other columns, or a
+/// row with other cells than [`EvaluationLog`] writes.
 pub fn read_evaluations(dir: &Path) -> Result<Vec<Evaluation>, RunError> {
     let path = dir.join(rundir::EVALUATIONS_CSV);
     let evaluation =

@@ -22,7 +22,7 @@ pub enum Last {
 }
 
 /// Useful floating-point operations of models that are fitted before the last stage and of the refreshes within it, for states of
-/// `s` and actions of `a` numbers.
+/// `s` and actions of `a` numbers. Errors: those of [`Agent::outline`].
 pub fn flops(config: &Config, (s, a): (usize, usize), last: Last) -> Result<u64, TrainError> {
     let (offline, online): (OfflineConfig, OnlineConfig) = (config.section(), config.section());
     let batch = if last == Last::Offline { offline.batch } else { online.rows() };

@@ -102,6 +102,11 @@ impl Generation {
         (refreshes * self.rounds).saturating_sub(counters.generator_rounds)
     }
 
+    /// Whether it stands within a refresh without what rows were normalised by at its beginning.
+    pub fn lacks_scales(&self, counters: &Counters) -> bool {
+        self.scales.is_none() && counters.generator_rounds.checked_rem(self.rounds).is_some_and(|at| at > 0)
+    }
+
     /// One round, number `done` of all, counted from 0.
     ///
     /// # Errors

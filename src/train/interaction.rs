@@ -142,6 +142,9 @@ impl Interaction {
     }
 
     /// An environment step, unless the last one still has rounds due.
+    ///
+    /// # Errors
+    /// The environment refuses the action or fails; a priority that no tree takes.
     pub fn advance(&mut self, around: &mut Surroundings<'_>) -> Result<(), TrainError> {
         if self.due.rounds() > 0 {
             return Ok(());

@@ -25,7 +25,8 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Locks a directory for this process.
+    /// Locks a directory for this process. Errors: another process holds the lock, or may hold it; its files cannot be
+    /// made, read, written or removed.
     pub fn of(directory: &Path) -> Result<Lock, RunError> {
         Lock::with(directory, File::try_lock)
     }

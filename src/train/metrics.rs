@@ -50,7 +50,7 @@ impl From<&Metric> for MetricAbout {
 
 impl MetricLog {
     /// New files in `dir` with one column per metric. Two metrics of one name are a mistake of
-    /// the program and panic.
+    /// the program and panic. Errors: a file cannot be written.
     pub fn create(dir: &Path, metrics: &[&Metric]) -> Result<Self, RunError> {
         let columns = unique(metrics);
         let about: Vec<MetricAbout> = metrics.iter().map(|m| MetricAbout::from(*m)).collect();
@@ -60,7 +60,8 @@ impl MetricLog {
         Ok(Self { columns, file })
     }
 
-    /// The files of an interrupted run, cut back to the checkpoint's counters.
+    /// The files of an interrupted run, cut back to the checkpoint's counters. Errors: a file cannot be read or
+    /// written, has other columns, or a row that is none of a run.
     pub fn resume(dir: &Path, metrics: &[&Metric], checkpoint: Stamp) -> Result<Self, RunError> {
         let columns = unique(metrics);
         let (csv, jsonl) = (dir.join(rundir::METRICS_CSV), dir.join(rundir::METRICS_JSONL));
@@ -68,7 +69,8 @@ impl MetricLog {
         Ok(Self { columns, file })
     }
 
-    /// Appends one row; metrics not given stay empty. Panics on a metric without a column.
+    /// Appends one row; metrics not given stay empty. Panics on a metric without a column. Errors: a file cannot be
+    /// written.
     pub fn record(&mut self, stamp: Stamp, values: &[(&Metric, f64)]) -> Result<(), RunError> {
         let mut cells: Vec<Cell> = self.columns.iter().map(|_| Cell::Absent).collect();
         for (metric, value) in values {
@@ -81,7 +83,7 @@ impl MetricLog {
         self.file.push(stamp, &cells)
     }
 
-    /// Everything recorded so far is on the disk when this returns.
+    /// Everything recorded so far is on the disk when this returns. Errors: a file cannot be written.
     pub fn flush(&mut self) -> Result<(), RunError> {
         self.file.flush()
     }
@@ -110,7 +112,8 @@ pub struct MetricTable {
 }
 
 impl MetricTable {
-    /// Reads `metrics.csv` of a run; a torn last line is left out.
+    /// Reads `metrics.csv` of a run; a torn last line is left out. Errors: it cannot be read, does not begin with the
+    /// counters' columns, or has a row of another number of cells or with one that is no number.
     pub fn read(dir: &Path) -> Result<Self, RunError> {
         let Table { columns, rows } = Table::read(&dir.join(rundir::METRICS_CSV), None)?;
         Ok(Self { columns, rows })
@@ -125,7 +128,8 @@ impl MetricTable {
     }
 }
 
-/// Reads the declarations that [`MetricLog::create`] stored in `dir`.
+/// Reads the declarations that [`MetricLog::create`] stored in `dir`. Errors: the file cannot be read, or is not that
+/// JSON.
 pub fn read_about(dir: &Path) -> Result<Vec<MetricAbout>, RunError> {
     rundir::read_json(&dir.join(rundir::METRICS_ABOUT))
 }

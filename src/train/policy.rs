@@ -73,11 +73,18 @@ pub struct Restored {
 
 impl Restored {
     /// Opens a run directory, a checkpoint, or a policy file.
+    ///
+    /// # Errors
+    /// Those of [`Saved::acting`] and [`Restored::of`].
     pub fn open(path: &Path) -> Result<Restored, TrainError> {
         Restored::of(&Saved::acting(path)?)
     }
 
     /// The policy of a checkpoint or a policy file.
+    ///
+    /// # Errors
+    /// A checkpoint that lacks what its own configuration says it has; a configuration that this program does not know;
+    /// networks larger than the free memory.
     pub fn of(saved: &Saved) -> Result<Restored, TrainError> {
         let config = from_text(&format!("{}: configuration", saved.file()), saved.config()?)?;
         let run: RunConfig = config.section();
@@ -105,6 +112,10 @@ impl Restored {
 
     /// The environment asked for, or the run's; its dimensions fit the policy. Another simulator than the run's is named:
     /// returns differ from those of the run.
+    ///
+    /// # Errors
+    /// None is named, or one that is not known or has other dimensions; MuJoCo cannot be had, where both the
+    /// environment and the run use it.
     pub fn environment(&self, asked: Option<&str>) -> Result<&'static Spec, TrainError> {
         let name = asked.unwrap_or(&self.env);
         if name.is_empty() {

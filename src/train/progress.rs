@@ -38,7 +38,8 @@ pub struct Stop {
 
 impl Stop {
     /// Raised by signals. A second Ctrl-C ends the process at once, with code 130; the others may come as often as they
-    /// like, since a batch system repeats them while a run is saving.
+    /// like, since a batch system repeats them while a run is saving. Errors: the system does not let this process
+    /// listen for signals.
     pub fn on_signal() -> Result<Stop, TrainError> {
         let stop = Stop::default();
         let listen = || -> std::io::Result<()> {

@@ -82,7 +82,7 @@ impl Rounds {
         values(&self.observer)
     }
 
-    /// Tells a probe which rounds come.
+    /// Tells a probe which rounds come. Errors: its reason, if it stops the run.
     pub fn begin<R: Recorder>(&self, phase: &'static str, probe: &mut R) -> Result<(), TrainError> {
         match probe.phase(phase, &self.trace) {
             Flow::Continue => Ok(()),

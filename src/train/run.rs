@@ -41,7 +41,7 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Those of a run directory.
+    /// Those of a run directory. Errors: those of [`Saved::open`], for a file that is there.
     pub fn of(dir: &Path) -> Result<Sources, TrainError> {
         let open = |name: &str| match dir.join(name).exists() {
             true => Saved::open(&dir.join(name)).map(Some),
@@ -56,6 +56,7 @@ impl Sources {
     }
 
     /// The configuration with room in the buffer for all that it will hold, unless the user has said how much there is.
+    /// Errors: an origin of the online phase without collected transitions.
     pub fn with_room(&self, config: &Config, dataset: &Dataset) -> Result<Config, TrainError> {
         let (mut config, options): (Config, OnlineConfig) = (config.clone(), config.section());
         let asked = config.find_stated("online", "capacity").is_some_and(|s| effects::is_asked(&config, s));
@@ -75,7 +76,7 @@ impl Sources {
         Ok(kept(dataset, options) as u64 + carried)
     }
 
-    /// The phases of the run.
+    /// The phases of the run. Errors: an origin that does not name its networks.
     pub fn plan(&self, config: &Config, agent: &Agent) -> Result<Plan, TrainError> {
         match self.goes_online(config) {
             true => Ok(Plan::online(config, self.fits(&agent.fits(), FitTo::Data, agent)?)),
@@ -196,7 +197,8 @@ fn of_best(dataset: &Dataset, episodes: usize) -> Vec<usize> {
     best.into_iter().flat_map(|k| all[k].rows.clone()).collect()
 }
 
-/// The offline transitions that the online phase begins with, and room for those that are collected.
+/// The offline transitions that the online phase begins with, and room for those that are collected. Errors: those of
+/// [`Dataset::pools_beside`].
 pub fn pools(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Pools, TrainError> {
     let (run, options): (RunConfig, OnlineConfig) = (config.section(), config.section());
     let mut rows: Vec<usize> = (0..dataset.columns.len()).collect();
@@ -214,6 +216,7 @@ pub fn pools(dataset: &Dataset, agent: &Agent, config: &Config) -> Result<Pools,
 }
 
 /// Puts carried transitions into their pool. What an adaptation annotated is left behind: another one may go on.
+/// Errors: fewer numbers in a row than the pools have without annotated columns.
 pub fn carry(pools: &mut Pools, agent: &Agent, (width, rows): &(usize, Vec<f32>)) -> Result<(), TrainError> {
     let annotated = annotation::columns(agent).len();
     let base = pools.layout().width() - annotated;
@@ -303,6 +306,7 @@ pub struct Run<'a, 'b> {
 
 impl<'a> Run<'a, '_> {
     /// Does what is left of the run and writes everything into its directory that the run determines; if it diverges, also why.
+    /// Errors: checkpoints, data and options that cannot go together; those of [`Training::run`] and of its files.
     pub fn learn<R: Recorder>(self, dir: &RunDir, probe: &mut R) -> Result<Ended, TrainError> {
         dir.remove(rundir::DIVERGED)?;
         let ended = self.finish(dir, probe);

@@ -79,12 +79,14 @@ pub struct RunDir {
 
 impl RunDir {
     /// A new, empty run directory. Refuses one that holds anything, and changes nothing then; but what a run has left
-    /// that was killed before it began is removed.
+    /// that was killed before it began is removed. Errors: such a directory, a file, one that another process writes
+    /// to; what cannot be made, read or removed.
     pub fn create(path: &Path) -> Result<Self, RunError> {
         Self::claim(path, &[])
     }
 
-    /// The same, for a directory that may hold these already.
+    /// The same, for a directory that may hold these already. Errors: those of [`RunDir::create`], but for what is
+    /// allowed.
     pub fn claim(path: &Path, allowed: &[&str]) -> Result<Self, RunError> {
         if path.exists() {
             refuse_occupied(path, allowed)?;
@@ -102,7 +104,8 @@ impl RunDir {
         Ok(dir)
     }
 
-    /// The directory of an interrupted run: it must have a configuration and no living writer.
+    /// The directory of an interrupted run: it must have a configuration and no living writer. Errors: one without
+    /// [`CONFIG`] or that another process writes to; temporary files that cannot be removed.
     pub fn resume(path: &Path) -> Result<Self, RunError> {
         if !path.join(CONFIG).is_file() {
             let begun = path.join(LOCK).exists() && refuse_occupied(path, &[]).is_ok();
@@ -131,26 +134,27 @@ impl RunDir {
         self.path.join(name)
     }
 
-    /// Writes one of its files, whole or not at all.
+    /// Writes one of its files, whole or not at all. Errors: it cannot be written.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), RunError> {
         let path = self.file(name);
         write_atomic(&path, bytes).map_err(RunError::io(&path, "write the file"))
     }
 
-    /// Removes one of its files, if it is there.
+    /// Removes one of its files, if it is there. Errors: it is there and cannot be removed.
     pub fn remove(&self, name: &str) -> Result<(), RunError> {
         let path = self.file(name);
         atomic::remove(&path).map_err(RunError::io(&path, "remove the file"))
     }
 
-    /// Makes a directory in it.
+    /// Makes a directory in it. Errors: it cannot be made.
     pub fn folder(&self, name: &str) -> Result<PathBuf, RunError> {
         let path = self.file(name);
         atomic::create_directories(&path).map_err(RunError::io(&path, "create the directory"))?;
         Ok(path)
     }
 
-    /// Replaces the checkpoint; with updates and environment steps it is also kept as that after so many.
+    /// Replaces the checkpoint; with updates and environment steps it is also kept as that after so many. Errors: a
+    /// file cannot be written, or the folder of kept ones not be made.
     pub fn save(&self, bytes: &[u8], keep: Option<(u64, u64)>) -> Result<(), RunError> {
         if let Some(at) = keep {
             self.folder(KEPT)?;
@@ -159,7 +163,7 @@ impl RunDir {
         self.write(CHECKPOINT, bytes)
     }
 
-    /// The last of the checkpoints that are kept.
+    /// The last of the checkpoints that are kept. Errors: their folder is there and cannot be read.
     pub fn last_kept(&self) -> Result<Option<PathBuf>, RunError> {
         let folder = self.file(KEPT);
         let entries = match fs::read_dir(&folder) {
@@ -174,7 +178,7 @@ impl RunDir {
         Ok(last.map(|(_, path)| path))
     }
 
-    /// Text of one of its files.
+    /// Text of one of its files. Errors: it cannot be read, or is not UTF-8.
     pub fn read(&self, name: &str) -> Result<String, RunError> {
         let path = self.file(name);
         crate::files::read_to_string(&path).map_err(RunError::io(&path, "read the file"))

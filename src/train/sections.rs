@@ -24,7 +24,7 @@ pub fn known_sections() -> Vec<Box<dyn AnySection>> {
     all
 }
 
-/// The configuration in the file of a run: the sections that are in it, and no others.
+/// The configuration in the file of a run: the sections that are in it, and no others. Errors: those of [`from_text`].
 pub fn of_text(origin: &str, text: &str) -> Result<Config, TrainError> {
     let config = from_text(origin, text)?;
     let table: toml::Table = text.parse().map_err(|e| TrainError::Input(format!("{origin}: {e}")))?;
@@ -32,7 +32,8 @@ pub fn of_text(origin: &str, text: &str) -> Result<Config, TrainError> {
     Ok(config.restrict(&active)?)
 }
 
-/// A configuration read back from text that `origin` names, with the defaults of all other sections.
+/// A configuration read back from text that `origin` names, with the defaults of all other sections. Errors: text that
+/// is no TOML; a section or an option that is not known, a value that an option cannot have.
 pub fn from_text(origin: &str, text: &str) -> Result<Config, TrainError> {
     let mut config = Config::new(known_sections());
     config.apply_text(origin, text)?;

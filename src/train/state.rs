@@ -120,7 +120,8 @@ pub struct State<'a> {
 }
 
 impl State<'_> {
-    /// Replaces the run's checkpoint, or leaves the old one whole; with `keep` there is one more that stays.
+    /// Replaces the run's checkpoint, or leaves the old one whole; with `keep` there is one more that stays. Errors: a
+    /// file cannot be written.
     pub fn save(&self, dir: &RunDir, keep: bool) -> Result<(), TrainError> {
         Ok(dir.save(&self.to_bytes(), keep.then_some((self.counters.round, self.counters.env_step)))?)
     }
@@ -218,14 +219,14 @@ fn write_state(w: &mut Writer, c: &Counters, scales: &Scales, (s, a): (usize, us
     w.tensor("dims", &[2], vec![s as u64, a as u64]);
 }
 
-/// A saved state.
+/// A saved state. Errors of its readers: an entry that is absent, or of another shape or type than is read.
 pub struct Saved {
     reader: Reader,
     file: String,
 }
 
 impl Saved {
-    /// Opens a checkpoint, or that of a run directory.
+    /// Opens a checkpoint, or that of a run directory. Errors: those of [`Saved::acting`]; a policy by itself.
     pub fn open(path: &Path) -> Result<Saved, TrainError> {
         let saved = Saved::acting(path)?;
         if !saved.is_policy() {
@@ -237,13 +238,27 @@ impl Saved {
         )))
     }
 
-    /// Opens what a policy can be taken from: a checkpoint, that of a run directory, or a policy file.
+    /// Opens what a policy can be taken from: a checkpoint, that of a run directory, or a policy file. Errors: no file
+    /// there, or one that cannot be read, is damaged or of another format, or has entries that no run of this program
+    /// has.
     pub fn acting(path: &Path) -> Result<Saved, TrainError> {
         let file = if path.is_dir() { path.join(rundir::CHECKPOINT) } else { path.to_path_buf() };
+        if let Ok(false) = file.try_exists() {
+            let got = match (path.is_dir(), path.join(rundir::CONFIG).exists()) {
+                (true, true) => {
+                    "a run that has written none yet; its first one comes after offline.checkpoint_every or online.checkpoint_every"
+                }
+                (true, false) => "a folder without one",
+                (false, _) => "nothing of that name",
+            };
+            let what = "the directory of a run with a checkpoint, a checkpoint or a policy file";
+            return Err(TrainError::Input(format!("{}: expected {what}, got {got}", path.display())));
+        }
         Saved::of(Reader::open(&file)?, &file)
     }
 
-    /// The same from bytes in memory; `label` stands for the path in messages.
+    /// The same from bytes in memory; `label` stands for the path in messages. Errors: bytes that are damaged or of
+    /// another format, or have entries that no run of this program has.
     pub fn acting_bytes(label: &str, bytes: &[u8]) -> Result<Saved, TrainError> {
         Saved::of(Reader::from_bytes(Path::new(label), bytes.to_vec())?, Path::new(label))
     }
@@ -269,7 +284,8 @@ impl Saved {
     }
 
     /// Where an interrupted run goes on: its checkpoint, if it has one. A kept one that goes further was the first half of
-    /// a step that a kill has interrupted; the second is made good.
+    /// a step that a kill has interrupted; the second is made good. Errors: those of [`Saved::open`]; a folder of kept
+    /// ones that cannot be read, a checkpoint that cannot be replaced.
     pub fn last(dir: &RunDir) -> Result<Option<Saved>, TrainError> {
         let saved = match dir.file(rundir::CHECKPOINT).exists() {
             true => Some(Saved::open(dir.path())?),
@@ -287,12 +303,14 @@ impl Saved {
         }
     }
 
-    /// Opens a checkpoint whose content does not match its checksum, to find out where it was changed.
+    /// Opens a checkpoint whose content does not match its checksum, to find out where it was changed. Errors: it
+    /// cannot be read, or has not the layout of a checkpoint.
     pub fn open_unchecked(path: &Path) -> Result<Saved, TrainError> {
         Ok(Saved { reader: Reader::open_unchecked(path)?, file: path.display().to_string() })
     }
 
-    /// The first string, or tensor and element, in which a file differs from that of a replay.
+    /// The first string, or tensor and element, in which a file differs from that of a replay. Errors: one of them
+    /// cannot be read or has not the layout of a checkpoint; that of the replay is damaged.
     pub fn difference(file: &Path, replay: &Path) -> Result<Option<String>, TrainError> {
         let (ours, theirs) = (Reader::open(replay)?, Reader::open_unchecked(file)?);
         let tensors = ours.names().find_map(|name| {
@@ -339,12 +357,13 @@ impl Saved {
         Ok(self.reader.text(name)?)
     }
 
-    /// The resolved configuration text.
+    /// The resolved configuration text. Errors: a checkpoint without it.
     pub fn config(&self) -> Result<&str, TrainError> {
         Ok(self.reader.text("config")?)
     }
 
-    /// The length that a phase had when it was made, as its configuration has it.
+    /// The length that a phase had when it was made, as its configuration has it. Errors: a checkpoint without a
+    /// configuration, or with one that is no TOML.
     pub fn planned(&self, section: &str, key: &str) -> Result<Option<u64>, TrainError> {
         let config = self.config()?.parse::<toml::Table>();
         let config = config.map_err(|e| TrainError::Input(format!("{}: configuration: {e}", self.file)))?;
@@ -352,12 +371,13 @@ impl Saved {
         Ok(value.and_then(|n| u64::try_from(n).ok()))
     }
 
-    /// Instruction set and numerics under which it was made.
+    /// Instruction set and numerics under which it was made. Errors: a checkpoint without them.
     pub fn arithmetic(&self) -> Result<(&str, &str), TrainError> {
         Ok((self.reader.text("isa")?, self.reader.text("numerics")?))
     }
 
-    /// The simulators under which it was made.
+    /// The simulators under which it was made. Errors: a checkpoint without them, or with a text that is none of
+    /// [`Simulators::text`].
     pub fn simulators(&self) -> Result<Simulators, TrainError> {
         let text = self.reader.text("mujoco")?;
         Simulators::parse(text).ok_or_else(|| {
@@ -369,23 +389,24 @@ impl Saved {
         })
     }
 
-    /// Within the fitting of a model, how many were fitted before it and how far it is.
+    /// Within the fitting of a model, how many were fitted before it and how far it is. Errors: a checkpoint without
+    /// phase or counters.
     pub fn fitting(&self) -> Result<Option<(u64, u64)>, TrainError> {
         let counters = self.counters()?;
         Ok((self.reader.text("phase")? == Work::FIT).then_some((counters.phase, counters.fitted)))
     }
 
-    /// Whether the online phase had begun.
+    /// Whether the online phase had begun. Errors: a checkpoint without its phase.
     pub fn is_online(&self) -> Result<bool, TrainError> {
         Ok(self.reader.text("phase")? == Work::ONLINE)
     }
 
-    /// SHA-256 of the data it was trained on.
+    /// SHA-256 of the data it was trained on. Errors: a checkpoint without it.
     pub fn dataset_hash(&self) -> Result<&str, TrainError> {
         Ok(self.reader.text("dataset.sha256")?)
     }
 
-    /// Name of the data it was trained on.
+    /// Name of the data it was trained on. Errors: a checkpoint without it.
     pub fn dataset(&self) -> Result<&str, TrainError> {
         Ok(self.reader.text("dataset")?)
     }
@@ -414,13 +435,13 @@ impl Saved {
         )))
     }
 
-    /// (S, A) with a batch of `batch` rows.
+    /// (S, A) with a batch of `batch` rows. Errors: a checkpoint without them.
     pub fn dims(&self, batch: usize) -> Result<Dims, TrainError> {
         let d = self.reader.tensor::<u64>("dims", &[2])?;
         Ok(Dims { s: d[0] as usize, a: d[1] as usize, batch })
     }
 
-    /// The transforms.
+    /// The transforms. Errors: a checkpoint without them, or with bounds of actions that have no room between them.
     pub fn scales(&self) -> Result<Scales, TrainError> {
         let Dims { s: n, a, .. } = self.dims(1)?;
         let reward = self.reader.tensor::<f32>("scale.reward", &[2])?;
@@ -441,7 +462,7 @@ impl Saved {
         })
     }
 
-    /// Where the run stood.
+    /// Where the run stood. Errors: a checkpoint without them.
     pub fn counters(&self) -> Result<Counters, TrainError> {
         let w = self.reader.tensor::<u64>("counters", &[9])?;
         let r = self.reader.tensor::<f64>("credit", &[4])?;
@@ -472,7 +493,7 @@ impl Saved {
         })
     }
 
-    /// Where the ledger stood, if there was one.
+    /// Where the ledger stood, if there was one. Errors: a checkpoint with a part of it alone.
     pub fn mark(&self) -> Result<Option<Mark>, TrainError> {
         if !self.reader.contains("ledger.position") {
             return Ok(None);
@@ -483,12 +504,13 @@ impl Saved {
         Ok(Some(mark))
     }
 
-    /// Names of the parameter groups.
+    /// Names of the parameter groups. Errors: a checkpoint without them.
     pub fn groups(&self) -> Result<Vec<&str>, TrainError> {
         Ok(self.reader.text("groups")?.split(' ').collect())
     }
 
-    /// Fills every group of the agent, moments included, and gives the counters.
+    /// Fills every group of the agent, moments included, and gives the counters. Errors: those of
+    /// [`Saved::restore_group`], and a checkpoint without counters.
     pub fn restore(&self, agent: &mut Agent) -> Result<Counters, TrainError> {
         let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
         for name in &groups {
@@ -497,7 +519,8 @@ impl Saved {
         self.counters()
     }
 
-    /// Fills what the agent acts with, and gives the counters: all that a policy file has.
+    /// Fills what the agent acts with, and gives the counters: all that a policy file has. Errors: a checkpoint without
+    /// one of these parameters, or without counters.
     pub fn restore_acting(&self, agent: &mut Agent) -> Result<Counters, TrainError> {
         let table = agent.table.clone();
         for id in agent.acting_parameters() {
@@ -517,7 +540,8 @@ impl Saved {
         Ok(())
     }
 
-    /// What early stopping goes back to, if that is not what [`Saved::restore`] gives.
+    /// What early stopping goes back to, if that is not what [`Saved::restore`] gives. Errors: a checkpoint with a part
+    /// of it alone, or of other networks than the agent's.
     pub fn best(&self, agent: &Agent) -> Result<Option<Store>, TrainError> {
         if !self.reader.contains(&format!("{BEST}adam.steps")) {
             return Ok(None);
@@ -546,7 +570,8 @@ impl Saved {
         Ok(Some(store))
     }
 
-    /// The update whose parameters these are: early stopping ends with older ones than the last.
+    /// The update whose parameters these are: early stopping ends with older ones than the last. Errors: a checkpoint
+    /// without phase or counters.
     pub fn update_of_parameters(&self) -> Result<u64, TrainError> {
         let c = self.counters()?;
         let stopped = c.best_loss.is_some()
@@ -555,7 +580,8 @@ impl Saved {
         Ok(if stopped { c.best_round } else { c.round })
     }
 
-    /// How many transitions collected online are in it.
+    /// How many transitions collected online are in it. Errors: a checkpoint without its phase, or online without
+    /// these.
     pub fn collected_rows(&self) -> Result<u64, TrainError> {
         match self.is_online()? {
             true => Ok(self.reader.shape("replay.records")?.first().map_or(0, |n| *n as u64)),
@@ -576,7 +602,8 @@ impl Saved {
         Ok(Some((width, by_age(&records, width, capacity, p[2]))))
     }
 
-    /// Fills one group of the agent from the saved group `from`, moments included.
+    /// Fills one group of the agent from the saved group `from`, moments included. Errors: a checkpoint without that
+    /// group, or with more, fewer or other tensors in it than the agent has; some may be filled by then.
     pub fn restore_group(&self, agent: &mut Agent, from: &str, to: &str) -> Result<(), TrainError> {
         let saved = self.groups()?;
         let Some(position) = saved.iter().position(|g| *g == from) else {
@@ -621,6 +648,7 @@ impl Saved {
     }
 
     /// What a generator has made: of these pools (name, capacity), records of so many floats, scales of so many numbers.
+    /// Errors: a checkpoint without a part of it, or of other pools or sizes.
     pub fn generated(
         &self,
         pools: &[(&'static str, usize)],
@@ -646,7 +674,7 @@ impl Saved {
     }
 
     /// The online part; `width` is that of a record, `annotated` the columns that were saved for offline
-    /// rows, `priorities` whether those were saved.
+    /// rows, `priorities` whether those were saved. Errors: a checkpoint without a part of it, or of other sizes.
     pub fn online(
         &self,
         width: usize,

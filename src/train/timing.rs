@@ -24,28 +24,30 @@ pub struct Timing {
 }
 
 impl TimingLog {
-    /// A new file in `dir`.
+    /// A new file in `dir`. Errors: it cannot be written.
     pub fn create(dir: &Path) -> Result<Self, RunError> {
         Ok(Self { file: ResumableCsv::create(&dir.join(rundir::TIMING), None, &COLUMNS)? })
     }
 
-    /// The file of an interrupted run, cut back to the checkpoint's counters.
+    /// The file of an interrupted run, cut back to the checkpoint's counters. Errors: it cannot be read or written, has
+    /// other columns, or a row that is none of a run.
     pub fn resume(dir: &Path, checkpoint: Stamp) -> Result<Self, RunError> {
         Ok(Self { file: ResumableCsv::resume(&dir.join(rundir::TIMING), None, &COLUMNS, checkpoint)? })
     }
 
-    /// Appends one row.
+    /// Appends one row. Errors: the file cannot be written.
     pub fn record(&mut self, t: Timing) -> Result<(), RunError> {
         self.file.push(t.stamp, &[t.seconds, t.steps_per_second].map(|x| Cell::Number(Number(x))))
     }
 
-    /// Everything recorded so far is on the disk when this returns.
+    /// Everything recorded so far is on the disk when this returns. Errors: the file cannot be written.
     pub fn flush(&mut self) -> Result<(), RunError> {
         self.file.flush()
     }
 }
 
-/// Reads `timing.csv` of a run.
+/// Reads `timing.csv` of a run. Errors: it cannot be read, has other columns, or a row with other cells than
+/// [`TimingLog`] writes.
 pub fn read_timing(dir: &Path) -> Result<Vec<Timing>, RunError> {
     let table = Table::<(f64, f64)>::read(&dir.join(rundir::TIMING), Some(&COLUMNS))?;
     let timing = |(stamp, (seconds, steps_per_second))| Timing { stamp, seconds, steps_per_second };

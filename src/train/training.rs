@@ -44,7 +44,7 @@ use crate::config::{AuditConfig, BufferMode, Config, OfflineConfig, OnlineConfig
 use crate::env::EnvError;
 use crate::replay::pools::{OFFLINE as OFFLINE_POOL, ONLINE as ONLINE_POOL};
 use crate::replay::stats::Summary;
-use crate::replay::{Pools, Recipe};
+use crate::replay::{Pools, Recipe, SumTree};
 use crate::rng::Stream;
 use serde_json::Value;
 
@@ -92,7 +92,9 @@ pub struct Beginning<'a, 'b> {
 }
 
 impl<'a> Training<'a> {
-    /// Training on the data.
+    /// Training on the data. Errors: nothing held out to stop early by; losses that read a column which the data lack;
+    /// a saved state beyond `offline.updates` or without what it goes back to; an environment or a simulator that
+    /// cannot be had.
     pub fn offline(start: Beginning<'a, '_>) -> Result<Training<'a>, TrainError> {
         let Beginning { config, agent, dataset, mut counters, saved } = start;
         let (run, options): (RunConfig, OfflineConfig) = (config.section(), config.section());
@@ -148,7 +150,8 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// Fitting, on all of the data, the model of this name that the adaptation needs before it goes online.
+    /// Fitting, on all of the data, the model of this name that the adaptation needs before it goes online. Errors:
+    /// losses that read a column which the data lack; a saved state beyond its updates; a simulator that cannot be had.
     pub fn fit(start: Beginning<'a, '_>, name: &'static str) -> Result<Training<'a>, TrainError> {
         let Beginning { config, agent, dataset, counters, saved } = start;
         let run: RunConfig = config.section();
@@ -190,6 +193,9 @@ impl<'a> Training<'a> {
 
     /// Learning in the environment, `pools` holding what there is at its beginning: annotates it, fixes the adaptation's
     /// constants, compiles. `collected` is what is to be fitted to collected transitions, by its name in [`Agent::fits`].
+    /// Errors: an environment that is not named, cannot be had or does not fit the data; a saved state beyond
+    /// `online.env_steps` or of another buffer; sampling that the options, the adaptation or the generator exclude;
+    /// losses that read a column which the pools lack; priorities that no tree takes.
     pub fn online(
         start: Beginning<'a, '_>,
         mut pools: Pools,
@@ -215,6 +221,9 @@ impl<'a> Training<'a> {
         let reprioritiser = Reprioritiser::new(&agent, run.seed, offline, newest)?;
         let scales = online.as_ref().and_then(|o| o.generated.scales.clone());
         let generation = Generation::new(&agent, &options, run.seed, batches.pools(), scales);
+        if let Some(saved) = saved {
+            believe(saved, &counters, &batches, generation.as_ref())?;
+        }
         // Of no transition at all nothing can be learnt.
         let after = options.idle_steps().max(1);
         let opening = collected
@@ -447,6 +456,8 @@ impl<'a> Training<'a> {
     }
 
     /// Goes on until there have been so many rounds (where a model is fitted: of it) and environment steps, and leaves no trace in the run's directory.
+    /// Errors: an environment that fails, priorities that no tree takes, generated rows that are not finite, the
+    /// probe's reason to stop.
     pub fn rerun<R: Recorder>(
         &mut self,
         rounds: u64,
@@ -483,7 +494,8 @@ impl<'a> Training<'a> {
         watch.metrics(&self.rounds.observed(), round)
     }
 
-    /// From now on training does not wait for evaluations where it need not, see [`super::evaluating`].
+    /// From now on training does not wait for evaluations where it need not, see [`super::evaluating`]. Errors: the
+    /// system gives no thread.
     pub fn evaluate_beside(&mut self) -> Result<(), TrainError> {
         self.evaluating.as_mut().map_or(Ok(()), Evaluating::beside)
     }
@@ -579,7 +591,8 @@ impl<'a> Training<'a> {
     }
 
     /// Runs to the end, writing metrics, evaluations and checkpoints; `stop` is looked at after every round. `earlier` are
-    /// the evaluations of the run that this one starts from, for the whole curve.
+    /// the evaluations of the run that this one starts from, for the whole curve. Errors: those of [`Training::rerun`];
+    /// numbers that show divergence; an evaluation that fails; files that cannot be read or written.
     pub fn run<R: Recorder>(
         &mut self,
         dir: &RunDir,
@@ -906,6 +919,32 @@ fn restore(saved: &Saved, agent: &Agent, pools: &mut Pools) -> Result<OnlineStat
         }
     }
     Ok(state)
+}
+
+/// An error if a checkpoint is no state of an online phase of this configuration.
+fn believe(
+    saved: &Saved,
+    counters: &Counters,
+    batches: &Batches,
+    generation: Option<&Generation>,
+) -> Result<(), TrainError> {
+    let (c, massless) = (counters, |tree: &SumTree| tree.total() <= 0.0);
+    let what = match () {
+        () if c.offline_rounds.saturating_add(c.fitted) > c.round => {
+            "rounds of a model within those of the phase"
+        }
+        () if generation.is_some_and(|generation| generation.lacks_scales(c)) => {
+            "generator.scales within a refresh"
+        }
+        () if !batches.pools().is_empty() && batches.tree().is_some_and(massless) => {
+            "priorities that are not all 0"
+        }
+        () => return Ok(()),
+    };
+    Err(TrainError::Input(format!(
+        "{}: expected {what}, got others; no run has this, take another checkpoint",
+        saved.file()
+    )))
 }
 
 /// An error if a checkpoint lies beyond the end of its phase.

@@ -83,23 +83,26 @@ pub trait Backend: Sized {
     /// The files beyond this one that links have led to so far.
     fn linked_files(&self) -> Vec<PathBuf>;
 
-    /// Sorted names of the datasets and groups directly inside `group` (`""` is the root).
+    /// Sorted names of the datasets and groups directly inside `group` (`""` is the root). Errors: there is no such
+    /// group, or a link on the way to it leads nowhere.
     fn children(&self, group: &str) -> Result<Vec<String>>;
 
     /// Shape and type of a dataset, or `None` if there is none of this name. Its storage has passed `Storage::check`, so
     /// the shape can be believed; and so can `None`: where damage may have hidden the name, that is an error.
     fn info(&self, key: &str) -> Result<Option<Info>>;
 
-    /// Whole column of a float dataset as f32 (f64 is rounded).
+    /// Whole column of a float dataset as f32 (f64 is rounded). Errors: no such dataset; not one of floats; damaged, or
+    /// stored in a way that is not read.
     fn read_f32(&self, key: &str) -> Result<Vec<f32>>;
 
-    /// Whole column of a float dataset as f64.
+    /// Whole column of a float dataset as f64. Errors: as [`Backend::read_f32`].
     fn read_f64(&self, key: &str) -> Result<Vec<f64>>;
 
     /// Whole column of flags (bool, integer or float), each 0 or 1; any other value is refused with its row.
     fn read_flags(&self, key: &str) -> Result<Vec<bool>>;
 
-    /// A scalar (or one-element) string.
+    /// A scalar (or one-element) string. Errors: no such dataset; not one string, as always in CSV, Arrow and Parquet;
+    /// too long, damaged, or stored in a way that is not read.
     fn read_string(&self, key: &str) -> Result<String>;
 
     /// An attribute of the file's root that is one string or one integer, as text; `None` for any other, or if it is

@@ -15,7 +15,9 @@ use crate::algo::foreign::{Precision, Wrong};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Effect, Noise, Program, Role, Select, Store, Workspace};
 
-/// Replays a trace, given by either of its two files, with both executors.
+/// Replays a trace, given by either of its two files, with both executors. Errors: one of them cannot be read or
+/// decoded; no method has the name; a tensor or an option is missing or not as expected; the method refuses the
+/// options.
 pub fn compare(path: &Path) -> Result<Report, GoldenError> {
     let files = Files::read(path)?;
     let name = name(&files)?;

@@ -54,7 +54,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Reads a file and finds its records. Links are not checked yet.
+    /// Reads a file and finds its records. Links are not checked yet. Errors: the file cannot be read, is no ledger of
+    /// version 2, or has a header that is cut off or cannot be read.
     pub fn read(path: &Path) -> Result<Ledger, Error> {
         let bytes = crate::files::read(path).map_err(Error::io(path, "read the file"))?;
         let fail = |what: String| Error::Ledger { path: path.into(), what };

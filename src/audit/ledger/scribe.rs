@@ -12,7 +12,8 @@ pub trait Sink: Send {
     fn take(&mut self, body: &[u8]) -> Flow;
     /// The phase that begins is not the one that was declared before.
     fn refuse(&mut self, phase: &str) -> Flow;
-    /// Everything so far is where it belongs when this returns; where the ledger stands.
+    /// Everything so far is where it belongs when this returns; where the ledger stands. Errors: it cannot be put
+    /// there.
     fn flush(&mut self) -> Result<Mark, Error>;
     /// Why it has stopped the run, if it has.
     fn reason(&mut self) -> Option<Error>;

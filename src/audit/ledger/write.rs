@@ -28,7 +28,7 @@ pub fn text(header: &Header) -> Vec<u8> {
 }
 
 impl Scribe<Writer> {
-    /// A new ledger, in the place of an old one.
+    /// A new ledger, in the place of an old one. Errors: the file cannot be written.
     pub fn create(path: &Path, header: &Header) -> Result<Scribe<Writer>, Error> {
         let text = text(header);
         let create = || -> io::Result<File> {
@@ -41,7 +41,8 @@ impl Scribe<Writer> {
     }
 
     /// The ledger of an interrupted run, cut back to the checkpoint's mark (to nothing without one). Its header must be
-    /// this one, and every link up to the mark must hold.
+    /// this one, and every link up to the mark must hold. Errors: either fails; the file is no ledger, ends before the
+    /// mark, or cannot be read or written.
     pub fn resume(path: &Path, header: &Header, mark: Option<Mark>) -> Result<Scribe<Writer>, Error> {
         let Some(mark) = mark else { return Scribe::create(path, header) };
         let ledger = Ledger::read(path)?;
@@ -70,12 +71,12 @@ impl Writer {
         Ok(())
     }
 
-    /// The updates that follow are simulated with another release.
+    /// The updates that follow are simulated with another release. Errors: what waits cannot be written to the file.
     pub fn change(&mut self, change: Change) -> Result<(), Error> {
         self.note(&Note::Change(change))
     }
 
-    /// Ends the ledger.
+    /// Ends the ledger. Errors: what waits cannot be written to the file.
     pub fn close(&mut self, closing: Closing) -> Result<(), Error> {
         self.note(&Note::Closing(closing))?;
         self.flush().map(|_| ())

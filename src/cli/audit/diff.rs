@@ -27,6 +27,9 @@ pub struct Diff {
     a: PathBuf,
     /// directory of another one
     b: PathBuf,
+    /// where the data of both are now, if not where the runs read them
+    #[arg(long, value_name = "FILE")]
+    data: Option<String>,
 }
 
 /// The first records of two ledgers that differ.
@@ -73,6 +76,12 @@ impl Diff {
             notes.push(format!("simulators differ: {a} and {b}"));
         }
         if a.header.dataset_sha256 != b.header.dataset_sha256 {
+            if let Some(data) = &self.data {
+                return Err(TrainError::Input(format!(
+                    "--data {data}: expected runs on the same data, got {} and {}; leave it out, and put the data where the runs read them",
+                    a.header.dataset, b.header.dataset
+                )));
+            }
             notes.push(format!("data differ: {} and {}", a.header.dataset, b.header.dataset));
         }
         if a.header.seed != b.header.seed {
@@ -96,14 +105,14 @@ impl Diff {
         let mine = |l: &Ledger| l.header.isa == here.isa.name() && l.header.numerics == here.arithmetic();
         let verdict = match first.round {
             Some(round) if mine(&a) && mine(&b) => {
-                let of = |run: &Path| capture(run, None, round + 1).map(|(_, c)| c);
+                let of = |run: &Path| capture(run, self.data.as_deref(), round + 1).map(|(_, c)| c);
                 parting(round, &of(&self.a)?, &of(&self.b)?)
             }
             Some(round) => {
                 check_unit(&a)?;
                 check_unit(&b)?;
                 notes.extend(drift(&a, &b));
-                let of = |run: &Path, l: &Ledger| elsewhere(run, &l.header, round + 1, common);
+                let of = |run: &Path, l: &Ledger| self.elsewhere(run, &l.header, round + 1, common);
                 let (x, y) = (of(&self.a, &a)?, of(&self.b, &b)?);
                 let alike = a.header.numerics == b.header.numerics && a.header.isa != b.header.isa;
                 let gradients = widest_gradient(&x, &y).map_or(String::new(), |(gap, name)| {
@@ -138,6 +147,39 @@ impl Diff {
         notes.iter().for_each(|note| println!("{note}"));
         println!("{verdict}");
     }
+
+    /// A capture by a process of its own: instruction set and numerics are chosen once in the life of one.
+    fn elsewhere(
+        &self,
+        run: &Path,
+        header: &Header,
+        update: u64,
+        common: Common,
+    ) -> Result<Capture, TrainError> {
+        let (isa, numerics) = (header.isa.as_str(), header.mode());
+        let file = std::env::temp_dir().join(format!("baq-diff-{}-{isa}.safetensors", std::process::id()));
+        let fail = |what: String| TrainError::Input(format!("{}: {what}", run.display()));
+        let program = std::env::current_exe().map_err(|e| fail(format!("cannot find this program ({e})")))?;
+        let mut command = Command::new(program);
+        command.args(["audit", "step", "--isa", isa, "--numerics", numerics]);
+        command.args(["--update", &update.to_string(), "--export"]);
+        command.arg(&file).arg(run);
+        if let Some(data) = &self.data {
+            command.args(["--data", data]);
+        }
+        if let Some(threads) = common.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
+        let ran = command.output();
+        let ran = ran.map_err(|e| fail(format!("cannot start this program again ({e})")))?;
+        if !ran.status.success() {
+            let why = String::from_utf8_lossy(&ran.stderr);
+            return Err(fail(format!("cannot be replayed with {isa} and {numerics}: {}", why.trim())));
+        }
+        let found = Capture::import(&file).map_err(|e| fail(e.to_string()));
+        let _ = std::fs::remove_file(&file); // of no further use; nothing depends on its absence
+        found
+    }
 }
 
 /// An error if a process with the instruction set and the mode of a run would multiply with another unit: it takes the
@@ -155,30 +197,6 @@ fn check_unit(ledger: &Ledger) -> Result<(), TrainError> {
         // Without the instruction set the process says what there is.
         _ => Ok(()),
     }
-}
-
-/// A capture by a process of its own: instruction set and numerics are chosen once in the life of one.
-fn elsewhere(run: &Path, header: &Header, update: u64, common: Common) -> Result<Capture, TrainError> {
-    let (isa, numerics) = (header.isa.as_str(), header.mode());
-    let file = std::env::temp_dir().join(format!("baq-diff-{}-{isa}.safetensors", std::process::id()));
-    let fail = |what: String| TrainError::Input(format!("{}: {what}", run.display()));
-    let program = std::env::current_exe().map_err(|e| fail(format!("cannot find this program ({e})")))?;
-    let mut command = Command::new(program);
-    command.args(["audit", "step", "--isa", isa, "--numerics", numerics]);
-    command.args(["--update", &update.to_string(), "--export"]);
-    command.arg(&file).arg(run);
-    if let Some(threads) = common.threads {
-        command.args(["--threads", &threads.to_string()]);
-    }
-    let ran = command.output();
-    let ran = ran.map_err(|e| fail(format!("cannot start this program again ({e})")))?;
-    if !ran.status.success() {
-        let why = String::from_utf8_lossy(&ran.stderr);
-        return Err(fail(format!("cannot be replayed with {isa} and {numerics}: {}", why.trim())));
-    }
-    let found = Capture::import(&file).map_err(|e| fail(e.to_string()));
-    let _ = std::fs::remove_file(&file); // of no further use; nothing depends on its absence
-    found
 }
 
 /// How far two runs have gone from each other at the end of what both have done.

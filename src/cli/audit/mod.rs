@@ -44,7 +44,8 @@ pub struct TraceArgs {
 }
 
 impl Audit {
-    /// Runs the command.
+    /// Runs the command. Errors: `--seed`, except with `gradients`; runs and files that cannot be read; what the check
+    /// that is asked for refuses.
     pub fn run(self, common: Common) -> Outcome {
         if let (Some(seed), false) = (common.seed, matches!(self, Audit::Gradients(_))) {
             return Err(TrainError::Input(format!(

@@ -39,7 +39,8 @@ impl StudyCommand {
         matches!(self, StudyCommand::Plan(_)).then(|| asked::cell_threads(common))
     }
 
-    /// Runs the command.
+    /// Runs the command. Errors: `--seed`; a file that is no study, or a directory that holds none; what the subcommand
+    /// refuses.
     pub fn run(self, common: Common) -> Outcome {
         if common.seed.is_some() {
             return Err(TrainError::Input("--seed: a study has seeds of its own; leave it out".into()));

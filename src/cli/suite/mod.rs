@@ -70,7 +70,8 @@ pub struct Check {
 }
 
 impl SuiteCommand {
-    /// Runs the command.
+    /// Runs the command. Errors: a task, data set or length that there is not; recipes that cannot be read; no folder
+    /// for the files; a build or a training that fails.
     pub fn run(self, common: Common) -> Outcome {
         match self {
             SuiteCommand::Build(c) => c.run(common),

@@ -13,7 +13,8 @@ use crate::train::progress::Stop;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The file of a data set `suite:NAME`. A replay comes from training again; a process of its own does so where this one
-/// computes otherwise than the training that is recorded.
+/// computes otherwise than the training that is recorded. Errors: no such data set, or nothing recorded of it; a build
+/// that fails or is interrupted.
 pub fn ready(name: &str) -> Result<PathBuf, TrainError> {
     if let Some((isa, numerics)) = suite::trained_otherwise(name)? {
         let text = name.strip_prefix(PREFIX).unwrap_or(name);
