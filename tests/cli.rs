@@ -272,6 +272,10 @@ fn divergence_stops_a_run_and_spares_its_checkpoint() {
         let before = std::fs::read(place.path(out).join("checkpoint.safetensors")).unwrap();
         diverges(&place, &format!("train --resume {out} --quiet"), &[&good]);
         assert!(before == std::fs::read(place.path(out).join("checkpoint.safetensors")).unwrap());
+        let ran = place.line(&format!("train --resume {out} --quiet --json"));
+        let json: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!((ran.code, json["ended"].as_str()), (Some(1), Some("diverged")), "{ran}");
+        assert!(json["why"].as_str().unwrap().contains(&good), "{json}");
         let why = std::fs::read_to_string(place.path(out).join("diverged.txt")).unwrap();
         assert!(why.starts_with("diverged: after update 2") && why.lines().count() == 1, "{why}");
         assert_eq!(place.succeed(&format!("evaluate --from {out} --episodes 1 --json")).json()["update"], 20);

@@ -8,6 +8,7 @@ use baq::algo::Dims;
 use baq::autodiff::{NOISE_STREAMS, NoProbe, NoiseKind, Select, Shape, Tracer};
 use baq::config::{Exploration, OfflineConfig, OnlineConfig, RunConfig};
 use baq::rng::{Rng, Stream, derive};
+use baq::train::conditions::Simulators;
 use baq::train::counters::Counters;
 use baq::train::progress::Stop;
 use baq::train::rundir::RunDir;
@@ -182,7 +183,14 @@ fn evaluation_changes_nothing() {
         let path = dir.path().join(name);
         let folder = RunDir::create(&path).unwrap_or_else(|e| panic!("{e}"));
         let counters = Counters::default();
-        let start = Beginning { config: &config, agent, dataset: &dataset, counters, saved: None };
+        let start = Beginning {
+            config: &config,
+            agent,
+            dataset: &dataset,
+            counters,
+            saved: None,
+            simulators: Simulators::default(),
+        };
         let mut offline = Training::offline(start).unwrap_or_else(|e| panic!("{e}"));
         offline
             .run(&folder, &[], false, (&Stop::default(), true), &mut NoProbe)

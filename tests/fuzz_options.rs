@@ -14,6 +14,7 @@ use baq::autodiff::NoProbe;
 use baq::cli::Common;
 use baq::cli::setup::{RunArgs, known_sections};
 use baq::config::{AnySection, Begin, Config, Field, OfflineConfig, OnlineConfig, RunConfig};
+use baq::train::conditions::Simulators;
 use baq::train::counters::Counters;
 use baq::train::effects::{self, Stage};
 use baq::train::reach;
@@ -251,7 +252,14 @@ fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<()
     let (of_data, collected) = (fits(FitTo::Data), fits(FitTo::Collected));
     for fit in of_data {
         if stage != Stage::Offline {
-            let start = Beginning { config, agent, dataset: &dataset, counters, saved: None };
+            let start = Beginning {
+                config,
+                agent,
+                dataset: &dataset,
+                counters,
+                saved: None,
+                simulators: Simulators::default(),
+            };
             let mut training = Training::fit(start, fit)?;
             training.rerun(2, 0, &mut NoProbe)?;
             agent = training.into_parts().0;
@@ -260,13 +268,26 @@ fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<()
     let counters = Counters { round: 3, offline_rounds: 3, ..counters };
     let mut training = match stage {
         Stage::Offline => {
-            let start =
-                Beginning { config, agent, dataset: &dataset, counters: Counters::default(), saved: None };
+            let start = Beginning {
+                config,
+                agent,
+                dataset: &dataset,
+                counters: Counters::default(),
+                saved: None,
+                simulators: Simulators::default(),
+            };
             Training::offline(start)?
         }
         _ => {
             let pools = run::pools(&dataset, &agent, config)?;
-            let start = Beginning { config, agent, dataset: &dataset, counters, saved: None };
+            let start = Beginning {
+                config,
+                agent,
+                dataset: &dataset,
+                counters,
+                saved: None,
+                simulators: Simulators::default(),
+            };
             Training::online(start, pools, collected.first().copied())?
         }
     };

@@ -287,6 +287,40 @@ fn a_kill_while_a_generator_is_refreshed() {
     assert_eq!(rows, [240, 960]);
 }
 
+/// In a step that makes no other rounds: its row and its evaluation are still to come, after a kill behind them and in a longer
+/// plan too.
+#[test]
+fn a_refresh_that_is_cut_short_leaves_its_step_to_come() {
+    let place = Place::new();
+    place.run("train --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 --set iql.hidden=[16] --out offline");
+    let tune = "--from offline --adapt plain --quiet --threads 1 --generator cfdg --set cfdg.every=20 --set cfdg.updates=4000 \
+        --set cfdg.rows=50 --set cfdg.steps=3 --set cfdg.hidden=[8,16,16] --set online.updates_per_step=0.5 \
+        --set online.log_every=1 --set online.eval_every=15 --set online.eval_episodes=2 --set online.batch=16 \
+        --set online.checkpoint_every=20 --set online.capacity=9000 --set online.schedule_steps=21";
+    place.run(&format!("finetune {tune} --env-steps 32 --out whole"));
+    for (name, steps, resume) in [
+        ("killed", 32, "finetune --resume killed --threads 1 --quiet"),
+        ("longer", 21, "finetune --resume longer --threads 1 --quiet --extend online=32"),
+    ] {
+        place.start_and_end(&format!("finetune {tune} --env-steps {steps} --out {name}"), name, "-TERM");
+        let checkpoint = place.path(name).join("checkpoint.safetensors");
+        let within = std::fs::read(&checkpoint).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&within).unwrap();
+        let number = |tensor: &str, at: usize| {
+            let data = file.tensor(tensor).unwrap().data()[8 * at..][..8].to_vec();
+            u64::from_le_bytes(data.try_into().unwrap())
+        };
+        let done = number("generator.rounds", 0);
+        assert!(number("counters", 2) == 21 && (1..4000).contains(&done), "interrupted after {done} rounds");
+        place.run(resume);
+        place.assert_equal("whole", name);
+        // As after a kill at the end, before the next checkpoint.
+        std::fs::write(&checkpoint, &within).unwrap();
+        place.run(&format!("finetune --resume {name} --threads 1 --quiet"));
+        place.assert_equal("whole", name);
+    }
+}
+
 /// Under the methods of the paper.
 #[test]
 fn a_generator_under_other_adaptations() {

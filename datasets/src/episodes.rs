@@ -53,10 +53,10 @@ pub(crate) fn continues(observations: ArrayView2<f32>, next: ArrayView2<f32>, i:
     gap.sum::<f64>() <= CONTINUITY * CONTINUITY
 }
 
-/// Trajectories of training columns, in order, covering all rows.
+/// Trajectories of training columns, in order, covering all rows: by their endings, which say where rows were cut, whatever
+/// scale the states have by now.
 pub fn of(columns: &Columns) -> Vec<Episode> {
-    let (s, next) = (columns.observations.view(), columns.next_observations.view());
-    split(columns.len(), |i| columns.endings[i], |i| !continues(s, next, i))
+    split(columns.len(), |i| columns.endings[i], |_| false)
 }
 
 /// Splits `n` rows by how they ended, and where a row that is not the last is `broken` off from the next.

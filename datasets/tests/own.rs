@@ -427,6 +427,10 @@ fn rescaled_actions_know_their_bounds() {
     for ending in ["npz", "hdf5", "csv"] {
         let path = folder.path().join(format!("out.{ending}"));
         let format = Format::to_write(&path).expect("known");
+        let mut short = given.clone();
+        short.terminals.pop();
+        let text = write::recording(format, &path, &short, Cursor::new(Vec::new())).expect_err("it is short");
+        assert!(text.to_string().contains("`terminals`"), "{text}");
         let written = write::recording(format, &path, &given, Cursor::new(Vec::new()));
         if ending == "csv" {
             let text = written.expect_err("no place").to_string();

@@ -225,6 +225,39 @@ fn return_scale_survives_dropped_timeouts() {
     assert_eq!(returns::episode_returns(&rec.into_columns(&keep).expect("rows")), [6.0, 4.0, -4.5]);
 }
 
+/// States that differ by rounding continue, and still do once they are standardised, where rounding is far more.
+#[test]
+fn episodes_do_not_depend_on_the_scale_of_states() {
+    let n = 200;
+    let s = Array2::from_shape_fn((n, 1), |(i, _)| 1900.0 + 0.05 * ((i * 37 % 101) as f32 / 50.0 - 1.0));
+    let next = Array2::from_shape_fn((n, 1), |(i, _)| f32::from_bits(s[[(i + 1) % n, 0]].to_bits() + 1));
+    let rec = Recording {
+        observations: s,
+        actions: Array2::zeros((n, 1)),
+        rewards: Array1::ones(n),
+        next_observations: Some(next),
+        terminals: vec![false; n],
+        timeouts: Some((0..n).map(|i| i % 50 == 49).collect()),
+        group_ends: None,
+        action_log_probs: None,
+        algorithm: None,
+        env: None,
+        action_bounds: None,
+        action_space: None,
+        notes: Vec::new(),
+        source: Source::in_memory("<rounded>"),
+    };
+    for mode in [Mode::Episodes, Mode::NextObservations, Mode::D4rl] {
+        let mut columns = rec.clone().into_columns(&Options { mode, ..Options::default() }).expect("rows");
+        let scale = ObservationScale::fit(columns.observations.view());
+        for states in [&mut columns.observations, &mut columns.next_observations] {
+            scale.apply(states.as_slice_mut().expect("dense"));
+        }
+        assert_eq!(returns::episode_returns(&columns), [49.0; 4], "{mode:?}");
+        assert_eq!(returns::returns_to_go(&columns, 1.0)[0], 49.0, "{mode:?}");
+    }
+}
+
 #[test]
 fn observation_scale_by_hand() {
     let data = array![[1.0f32, 5.0], [3.0, 5.0]];

@@ -233,11 +233,10 @@ impl Start {
         out: &Path,
         manner: Manner<'_>,
     ) -> Result<Ended, TrainError> {
-        let from = Sources {
-            origin: Some(Saved::open(&self.from)?),
-            model: self.model.as_deref().map(Saved::open).transpose()?,
-        };
-        let earlier = learn::earlier(&self.from)?;
+        let origin = Saved::open(&self.from)?;
+        let earlier = learn::earlier(&self.from, &origin)?;
+        let model = self.model.as_deref().map(Saved::open).transpose()?;
+        let from = Sources { origin: Some(origin), model };
         learn::begin(config, out, dataset, &from, &earlier, manner)
     }
 }

@@ -168,19 +168,22 @@ pub fn begin(
     learn(config, &dir, dataset, None, manner)
 }
 
-/// The evaluations that a run which starts from the one at `from` shows before its own. Errors: a run whose table of
-/// evaluations is missing or not understood.
-pub fn earlier(from: &Path) -> Result<Vec<Evaluation>, TrainError> {
-    if !from.is_dir() {
+/// The evaluations that a run which starts from the checkpoint `origin`, of the run at `from`, shows before its own: those
+/// that came before it. Errors: a run whose table of evaluations is missing or not understood.
+pub fn earlier(from: &Path, origin: &Saved) -> Result<Vec<Evaluation>, TrainError> {
+    let from = if from.ends_with(rundir::CHECKPOINT) { from.parent().unwrap_or(from) } else { from };
+    if !from.join(rundir::CONFIG).exists() {
         return Ok(Vec::new());
     }
+    let counters = origin.counters()?;
+    let end = if origin.is_online()? { counters.offline_rounds } else { counters.round };
     // One that was stopped before its first update shows those of its own origin.
     let mut all = match from.join(rundir::EVALUATIONS_CSV).exists() || !from.join(EARLIER).exists() {
         true => read_evaluations(from)?,
         false => read_evaluations(&from.join(EARLIER))?,
     };
     // The curve counts environment steps of the new run.
-    all.retain(|e| e.stamp.phase == Phase::Offline);
+    all.retain(|e| e.stamp.phase == Phase::Offline && e.stamp.update <= end);
     Ok(all)
 }
 

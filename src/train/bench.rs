@@ -27,7 +27,7 @@ use crate::rng::Stream;
 const ROUNDS: u64 = 1_000_000;
 
 /// Batches of noise for transitions, with priorities where the method wants them.
-pub struct Memory {
+struct Memory {
     batches: Batches,
     draws: u64,
 }
@@ -35,7 +35,7 @@ pub struct Memory {
 impl Memory {
     /// `rows` transitions of the agent's sizes. Errors: a buffer or a generator that the adaptation's sampling refuses,
     /// priorities that no tree takes.
-    pub fn new(agent: &Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
+    fn new(agent: &Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
         let options: OnlineConfig = config.section();
         let annotated = annotation::columns(agent);
         let mut extra = Recorded::offline(agent.learner.as_ref()).columns(agent.dims.a);
@@ -97,11 +97,6 @@ impl Memory {
             self.batches.reprioritise(masses).expect("invariant: they are numbers");
         }
     }
-
-    /// Transitions in it.
-    pub fn rows(&self) -> usize {
-        self.batches.pools().len()
-    }
 }
 
 /// One method's rounds, on noise for data. Where the policy has its turn in every k-th only, so it is here.
@@ -131,7 +126,7 @@ impl Probe for Stopwatch<'_> {
 impl Round {
     /// Compiles the round of the configuration's method for states of `s` and actions of `a` numbers: the
     /// offline one without an adaptation, the online one with it. Batches come from `rows` transitions. Errors: no
-    /// `rows`, more than fit into memory; those of [`Agent::new`] and [`Memory::new`].
+    /// `rows`, more than fit into memory; those of [`Agent::new`]; a buffer or a generator that the sampling refuses.
     pub fn new(config: &Config, (s, a): (usize, usize), rows: usize) -> Result<Round, TrainError> {
         if rows == 0 {
             return Err(TrainError::Input(

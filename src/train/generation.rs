@@ -38,7 +38,12 @@ impl Refreshes {
     /// How many there have been before the rounds of this environment step.
     pub fn before(&self, step: u64) -> u64 {
         let whole = |steps: u64| steps.saturating_sub(1) / self.every;
-        if step > self.idle { whole(step) - whole(self.idle) + u64::from(self.at_start) } else { 0 }
+        if step <= self.idle {
+            return 0;
+        }
+        // The first step that learns may be one of the whole ones too.
+        let first = self.idle + 1;
+        u64::from(self.at_start).max(whole(first) - whole(self.idle)) + whole(step) - whole(first)
     }
 }
 
@@ -368,5 +373,26 @@ impl Drawer {
     /// Useful floating-point operations of a step that is not the last.
     pub fn step_flops(&self) -> u64 {
         self.programs[1].0.flops()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refresh_is_due_once_in_a_step() {
+        let at_start =
+            [(50, 0), (50, 49), (50, 50), (50, 51), (1, 7)].map(|(every, idle)| (every, idle, true, 1));
+        let later = [(50, 50, false, 1), (50, 49, false, 0), (50, 0, false, 0)];
+        for (every, idle, at_start, first) in at_start.into_iter().chain(later) {
+            let refreshes = Refreshes { every, idle, at_start };
+            let what = format!("every {every}, idle {idle}, at the start {at_start}");
+            assert_eq!((refreshes.before(idle), refreshes.before(idle + 1)), (0, first), "{what}");
+            for step in idle + 1..idle + 300 {
+                let more = refreshes.before(step + 1) - refreshes.before(step);
+                assert_eq!(more, u64::from(step % every == 0), "{what}, step {}", step + 1);
+            }
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Stop {
         let stop = Stop::default();
         let listen = || -> std::io::Result<()> {
             let mut presses = Signals::new([SIGINT])?;
-            thread::spawn(move || {
+            thread::Builder::new().spawn(move || {
                 let mut first: Option<Instant> = None;
                 for _ in presses.forever() {
                     // Launchers send one Ctrl-C twice: to the program, and to the group that it is in.
@@ -53,7 +53,7 @@ impl Stop {
                         low_level::exit(130);
                     }
                 }
-            });
+            })?;
             for signal in [SIGINT, SIGTERM] {
                 flag::register(signal, stop.signal.clone())?;
             }
@@ -63,20 +63,20 @@ impl Stop {
                     flag::register(signal, stop.signal.clone())?;
                 }
             }
+            // An environment in a program that hangs keeps nobody from stopping.
+            let asked = stop.clone();
+            thread::Builder::new().spawn(move || {
+                let mut signal = None;
+                loop {
+                    thread::sleep(LOOK);
+                    if asked.requested() {
+                        process::end_silent(*signal.get_or_insert_with(Instant::now), PATIENCE);
+                    }
+                }
+            })?;
             Ok(())
         };
         listen().map_err(|e| TrainError::Input(format!("cannot listen for signals: {e}")))?;
-        let asked = stop.clone();
-        // An environment in a program that hangs keeps nobody from stopping.
-        thread::spawn(move || {
-            let mut signal = None;
-            loop {
-                thread::sleep(LOOK);
-                if asked.requested() {
-                    process::end_silent(*signal.get_or_insert_with(Instant::now), PATIENCE);
-                }
-            }
-        });
         Ok(stop)
     }
 

@@ -10,6 +10,7 @@ use rand::seq::SliceRandom;
 
 use super::agent::Agent;
 use super::annotation;
+use super::conditions::Simulators;
 use super::counters::Counters;
 use super::data::{Dataset, Recorded};
 use super::dataset_facts::write_dataset;
@@ -358,12 +359,13 @@ impl<'a> Run<'a, '_> {
             }
             None => sources.counters()?,
         };
-        let at = counters.phase as usize;
+        let then = saved.map(Saved::simulators).transpose()?;
+        let (at, mut simulators) = (counters.phase as usize, Simulators::of(config, then, counters.round)?);
         for (k, stage) in stages.iter().enumerate().skip(at) {
             // A state of an earlier phase is none of this one.
             let saved = saved.filter(|_| k == at);
             counters.phase = k as u64;
-            let start = Beginning { config, agent, dataset: &dataset, counters, saved };
+            let start = Beginning { config, agent, dataset: &dataset, counters, saved, simulators };
             let mut training = match stage.work {
                 Work::Offline => Training::offline(start)?,
                 Work::Fit(name) => Training::fit(start, name)?,
@@ -386,7 +388,7 @@ impl<'a> Run<'a, '_> {
             if ended == Ended::Interrupted {
                 return Ok(None);
             }
-            (agent, counters) = training.into_parts();
+            (agent, counters, simulators) = training.into_parts();
             counters.fitted = 0;
         }
         Err(TrainError::Input(format!(

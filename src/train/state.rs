@@ -533,10 +533,12 @@ impl Saved {
         self.counters()
     }
 
-    /// Writes where the run stood, the transforms and the widths into another file.
+    /// Writes where the run stood, the transforms and the widths into a file that has these parameters alone.
     pub(super) fn copy_state(&self, w: &mut Writer) -> Result<(), TrainError> {
         let dims = self.dims(1)?;
-        write_state(w, &self.counters()?, &self.scales()?, dims.sa());
+        // By which [`Saved::update_of_parameters`] tells it.
+        let counters = Counters { best_round: self.update_of_parameters()?, ..self.counters()? };
+        write_state(w, &counters, &self.scales()?, dims.sa());
         Ok(())
     }
 

@@ -13,7 +13,7 @@
 //! Format: records of (length, checksum, an `Event` message, checksum), as TensorFlow's `RecordWriter` writes them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -74,7 +74,10 @@ impl TensorBoard {
             return Ok(None);
         }
         let path = folder.join(FILE);
-        let known = fs::read(&path).unwrap_or_default();
+        let known = match fs::read(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            known => known.map_err(RunError::io(&path, "read the file"))?,
+        };
         let rows = rows(dir, phase)?;
         write_atomic(&path, &rewritten(&known, &rows)).map_err(RunError::io(&path, "write the file"))?;
         let file =

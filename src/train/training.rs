@@ -89,6 +89,8 @@ pub struct Beginning<'a, 'b> {
     pub counters: Counters,
     /// a state of this phase to go on from
     pub saved: Option<&'b Saved>,
+    /// what the run is simulated with
+    pub simulators: Simulators,
 }
 
 impl<'a> Training<'a> {
@@ -96,7 +98,7 @@ impl<'a> Training<'a> {
     /// a saved state beyond `offline.updates` or without what it goes back to; an environment or a simulator that
     /// cannot be had.
     pub fn offline(start: Beginning<'a, '_>) -> Result<Training<'a>, TrainError> {
-        let Beginning { config, agent, dataset, mut counters, saved } = start;
+        let Beginning { config, agent, dataset, mut counters, saved, simulators } = start;
         let (run, options): (RunConfig, OfflineConfig) = (config.section(), config.section());
         held_out::check(config, &agent, dataset)?;
         let (train, held) = held_out::split_of(config, &agent, dataset);
@@ -131,7 +133,7 @@ impl<'a> Training<'a> {
             work: Work::Offline,
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
-            simulators: simulators(config, saved, &counters)?,
+            simulators,
             before: 0,
             extended,
             interaction: None,
@@ -153,7 +155,7 @@ impl<'a> Training<'a> {
     /// Fitting, on all of the data, the model of this name that the adaptation needs before it goes online. Errors:
     /// losses that read a column which the data lack; a saved state beyond its updates; a simulator that cannot be had.
     pub fn fit(start: Beginning<'a, '_>, name: &'static str) -> Result<Training<'a>, TrainError> {
-        let Beginning { config, agent, dataset, counters, saved } = start;
+        let Beginning { config, agent, dataset, counters, saved, simulators } = start;
         let run: RunConfig = config.section();
         let all: Vec<usize> = (0..dataset.columns.len()).collect();
         let pools = dataset.pools(&all, 0, &[], Recorded::default())?;
@@ -172,7 +174,7 @@ impl<'a> Training<'a> {
             work: Work::Fit(name),
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
-            simulators: simulators(config, saved, &counters)?,
+            simulators,
             before: counters.round,
             extended: false,
             interaction: None,
@@ -201,7 +203,7 @@ impl<'a> Training<'a> {
         mut pools: Pools,
         collected: Option<&str>,
     ) -> Result<Training<'a>, TrainError> {
-        let Beginning { config, mut agent, dataset, mut counters, saved } = start;
+        let Beginning { config, mut agent, dataset, mut counters, saved, simulators } = start;
         let (run, options): (RunConfig, OnlineConfig) = (config.section(), config.section());
         let env = environment(&run, dataset)?;
         let online = saved.map(|saved| restore(saved, &agent, &mut pools)).transpose()?;
@@ -235,7 +237,10 @@ impl<'a> Training<'a> {
             None => interaction.begin_episode(&mut counters),
         }
         // Within its last step it had not been evaluated yet.
-        let extended = ended && interaction.due() == 0;
+        let due = interaction.due()
+            + opening.as_ref().map_or(0, |opening| opening.due(&counters))
+            + generation.as_ref().map_or(0, |generation| generation.due(&counters));
+        let extended = ended && due == 0;
         let evaluating = match options.eval_episodes {
             0 => None,
             n => Some(Evaluating::new(&agent, &run, n, &dataset.scales)?),
@@ -252,7 +257,7 @@ impl<'a> Training<'a> {
             work: Work::Online,
             scales: dataset.scales.clone(),
             facts: dataset.facts.clone(),
-            simulators: simulators(config, saved, &counters)?,
+            simulators,
             before: counters.offline_rounds,
             extended,
             interaction: Some(interaction),
@@ -271,9 +276,9 @@ impl<'a> Training<'a> {
         })
     }
 
-    /// The agent, and how far the run has come, for the next phase.
-    pub fn into_parts(self) -> (Agent, Counters) {
-        (self.agent, self.counters)
+    /// The agent, how far the run has come, and what it was simulated with, for the next phase.
+    pub fn into_parts(self) -> (Agent, Counters, Simulators) {
+        (self.agent, self.counters, self.simulators)
     }
 
     fn stamp(&self) -> Stamp {
@@ -286,11 +291,11 @@ impl<'a> Training<'a> {
         }
     }
 
-    /// The last row that a log keeps: that of the present state, unless it is there only because a shorter plan ended with
-    /// it, and the longer one has none there.
+    /// The last row that a log keeps: that of the present state, unless it is still to come, within a step, or is there only
+    /// because a shorter plan ended with it, and the longer one has none there.
     fn last_row(&self, planned: bool) -> Stamp {
         let stamp = self.stamp();
-        match (self.extended && !planned, self.work) {
+        match (self.due() > 0 || self.extended && !planned, self.work) {
             (false, _) => stamp,
             (true, Work::Online) => Stamp { env_step: stamp.env_step - 1, ..stamp },
             (true, _) => Stamp { update: stamp.update - 1, ..stamp },
@@ -968,8 +973,4 @@ fn was_the_end(
     let Some(saved) = saved.filter(|_| done < planned) else { return Ok(false) };
     let then = saved.planned(section, key)?;
     Ok(then == Some(done))
-}
-
-fn simulators(config: &Config, saved: Option<&Saved>, c: &Counters) -> Result<Simulators, TrainError> {
-    Simulators::of(config, saved.map(Saved::simulators).transpose()?, c.round)
 }

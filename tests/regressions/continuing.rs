@@ -185,6 +185,18 @@ fn bc_keeps_last() {
     assert_eq!(json["validation_loss"].as_f64(), losses.reduce(f64::min));
     let said = format!("weights of update {kept} are kept");
     assert!(std::fs::read_to_string(place.path("a/report.html")).unwrap().contains(&said));
+    // A policy file names the update that it is of, before and after the best.
+    for update in [kept - 10, kept + 20] {
+        let from = format!("a/checkpoints/update-{update:010}.safetensors");
+        place.run(&format!("export {from} --format safetensors --out p{update}.safetensors"));
+        for file in [from, format!("p{update}.safetensors")] {
+            assert_eq!(
+                place.json(&format!("evaluate --from {file} --episodes 1"))["update"],
+                update,
+                "{file}"
+            );
+        }
+    }
     place.run("report a");
     assert!(std::fs::read_to_string(place.path("a/report.html")).unwrap().contains(&said));
     assert_eq!(place.json("evaluate --from a --episodes 1")["update"], kept);
@@ -211,6 +223,29 @@ fn bc_keeps_last() {
     assert_eq!(json["kept_update"], Value::Null);
     let end = format!("d/checkpoints/update-{:010}.safetensors", end - 20);
     assert!(place.tensors("d/checkpoint.safetensors", networks) == place.tensors(&end, networks));
+}
+
+/// Evaluations behind the last checkpoint of a killed run are of parameters that a run which starts from it never had.
+#[test]
+fn a_run_begins_with_the_evaluations_of_its_origin() {
+    let place = Place::new(600);
+    place.run(
+        "train --algo iql --data toy.hdf5 --env toy --quiet --threads 1 --updates 60 --set iql.hidden=[4] --out a \
+         --set offline.batch=8 --set offline.eval_episodes=1 --set offline.eval_every=10 --set audit.keep_every=20",
+    );
+    // As if it had been killed there.
+    let kept = place.path("a/checkpoints/update-0000000020.safetensors");
+    std::fs::copy(kept, place.path("a/checkpoint.safetensors")).unwrap();
+    for (from, out) in [("a", "b"), ("a/checkpoint.safetensors", "c")] {
+        place.run(&format!(
+            "finetune --from {from} --adapt plain --quiet --threads 1 --env-steps 5 --set online.batch=8 \
+             --set online.eval_episodes=1 --out {out}"
+        ));
+        let text = std::fs::read_to_string(place.path(out).join("evaluations.csv")).unwrap();
+        let offline: Vec<&str> = text.lines().filter_map(|l| l.strip_prefix("offline,")).collect();
+        let updates: Vec<&str> = offline.iter().map(|l| l.split(',').next().unwrap()).collect();
+        assert_eq!(updates, ["10", "20"], "{out}");
+    }
 }
 
 #[test]

@@ -108,8 +108,27 @@ fn check(path: &Path, columns: &Columns) -> Result<()> {
 /// All rows of a recording, in a format. What it has of metadata goes with them, as far as the format has a place for it.
 /// Messages call `out` by the name `path`.
 ///
-/// Errors: bounds of rescaled actions, for which a table has no place; those of `out`.
+/// Errors: columns of different length; bounds of rescaled actions, for which a table has no place; those of `out`.
 pub fn recording(format: Format, path: &Path, recording: &Recording, out: impl Write + Seek) -> Result<()> {
+    let n = recording.len();
+    for (key, rows) in [
+        ("observations", Some(recording.observations.nrows())),
+        ("actions", Some(recording.actions.nrows())),
+        ("next_observations", recording.next_observations.as_ref().map(Array2::nrows)),
+        ("terminals", Some(recording.terminals.len())),
+        ("timeouts", recording.timeouts.as_ref().map(Vec::len)),
+        ("action_log_probs", recording.action_log_probs.as_ref().map(Array1::len)),
+    ] {
+        if let Some(rows) = rows.filter(|rows| *rows != n) {
+            let (file, key) = (path.display().to_string(), key.into());
+            return Err(Error::Unwritable {
+                file,
+                key,
+                expected: format!("{n} rows"),
+                got: rows.to_string(),
+            });
+        }
+    }
     let fail = |e: std::io::Error| Error::io(path, "cannot write", &e);
     match format {
         Format::Npz => npz::write(recording, out).map_err(fail),
