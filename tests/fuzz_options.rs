@@ -244,7 +244,10 @@ fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<()
     if length.is_none() {
         return Ok(());
     }
-    let counters = Counters::default();
+    let begin = |agent, counters| {
+        let simulators = Simulators::default();
+        Beginning { config, agent, dataset: &dataset, counters, saved: None, simulators }
+    };
     let fits = |to| {
         let all = agent.adaptation.pretrain();
         all.iter().filter(|fit| fit.to == to).map(|fit| fit.name).collect::<Vec<&'static str>>()
@@ -252,43 +255,17 @@ fn learn(config: &Config, stage: Stage, length: Option<(u64, u64)>) -> Result<()
     let (of_data, collected) = (fits(FitTo::Data), fits(FitTo::Collected));
     for fit in of_data {
         if stage != Stage::Offline {
-            let start = Beginning {
-                config,
-                agent,
-                dataset: &dataset,
-                counters,
-                saved: None,
-                simulators: Simulators::default(),
-            };
-            let mut training = Training::fit(start, fit)?;
+            let mut training = Training::fit(begin(agent, Counters::default()), fit)?;
             training.rerun(2, 0, &mut NoProbe)?;
             agent = training.into_parts().0;
         }
     }
-    let counters = Counters { round: 3, offline_rounds: 3, ..counters };
+    let counters = Counters { round: 3, offline_rounds: 3, ..Counters::default() };
     let mut training = match stage {
-        Stage::Offline => {
-            let start = Beginning {
-                config,
-                agent,
-                dataset: &dataset,
-                counters: Counters::default(),
-                saved: None,
-                simulators: Simulators::default(),
-            };
-            Training::offline(start)?
-        }
+        Stage::Offline => Training::offline(begin(agent, Counters::default()))?,
         _ => {
             let pools = run::pools(&dataset, &agent, config)?;
-            let start = Beginning {
-                config,
-                agent,
-                dataset: &dataset,
-                counters,
-                saved: None,
-                simulators: Simulators::default(),
-            };
-            Training::online(start, pools, collected.first().copied())?
+            Training::online(begin(agent, counters), pools, collected.first().copied())?
         }
     };
     let (rounds, env_steps) = length.unwrap_or_default();

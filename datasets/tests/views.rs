@@ -231,21 +231,11 @@ fn episodes_do_not_depend_on_the_scale_of_states() {
     let n = 200;
     let s = Array2::from_shape_fn((n, 1), |(i, _)| 1900.0 + 0.05 * ((i * 37 % 101) as f32 / 50.0 - 1.0));
     let next = Array2::from_shape_fn((n, 1), |(i, _)| f32::from_bits(s[[(i + 1) % n, 0]].to_bits() + 1));
+    let timeouts = (0..n).map(|i| i % 50 == 49).collect();
     let rec = Recording {
         observations: s,
-        actions: Array2::zeros((n, 1)),
-        rewards: Array1::ones(n),
         next_observations: Some(next),
-        terminals: vec![false; n],
-        timeouts: Some((0..n).map(|i| i % 50 == 49).collect()),
-        group_ends: None,
-        action_log_probs: None,
-        algorithm: None,
-        env: None,
-        action_bounds: None,
-        action_space: None,
-        notes: Vec::new(),
-        source: Source::in_memory("<rounded>"),
+        ..recording(vec![false; n], timeouts, None)
     };
     for mode in [Mode::Episodes, Mode::NextObservations, Mode::D4rl] {
         let mut columns = rec.clone().into_columns(&Options { mode, ..Options::default() }).expect("rows");
