@@ -1,5 +1,6 @@
 //! From the files that people have to the layout that training reads: what `baq data convert` does between reading and
-//! writing. Nothing is changed that was not asked for, and what is left out is counted.
+//! writing. Nothing is changed that was not asked for, except ends of episodes that only a file's structure knows, for which
+//! D4RL's layout has no place. They are counted, and so is what is left out.
 
 use crate::backend::csv::CsvFile;
 use crate::backend::npz::NpzFile;
@@ -77,6 +78,10 @@ pub struct Converted {
     pub clipped: usize,
     /// Episodes that the time limit ended.
     pub timed_out: usize,
+    /// Episodes that the file's structure ended and no flag: they are unfinished from now on.
+    pub unfinished: usize,
+    /// Episodes whose end next observations would not show either: it is a timeout from now on, and its row no transition.
+    pub marked: usize,
 }
 
 /// Reads a file or a Minari folder. Errors: those of reading; what is odd and not asked to be left out.
@@ -84,7 +89,7 @@ pub fn read(path: &Path, options: &Options) -> Result<Converted> {
     let mut skipped = Skipped::default();
     let reading = reading(options);
     let recording = match (minari::is_minari(path), Format::of(path)) {
-        (true, _) => minari::recorded::<DefaultBackend>(path, options.skip_bad.then_some(&mut skipped)),
+        (true, _) => minari::recorded::<DefaultBackend>(path, options.skip_bad.then_some(&mut skipped), true),
         (_, Some(Format::Npz)) => d4rl::recorded::<NpzFile>(path, reading),
         (_, Some(Format::Csv)) => d4rl::recorded::<CsvFile>(path, reading),
         _ => d4rl::recorded::<DefaultBackend>(path, reading),
@@ -107,16 +112,18 @@ fn reading(options: &Options) -> Reading {
 
 fn finish(mut recording: Recording, mut skipped: Skipped, options: &Options) -> Result<Converted> {
     let (episodes, limited) = trajectories(&recording, options.max_episode_steps);
-    let timed_out = limited.len();
-    if !limited.is_empty() {
+    if options.max_episode_steps.is_some() {
         let n = recording.len();
         let timeouts = recording.timeouts.get_or_insert_with(|| vec![false; n]);
-        limited.into_iter().for_each(|i| timeouts[i] = true);
+        limited.iter().for_each(|i| timeouts[*i] = true);
     }
-    flag_hidden_ends(&mut recording);
+    let mut timed_out = limited.len();
     if options.skip_bad {
-        recording = without_bad(recording, &episodes, &mut skipped)?;
+        let keep = without_bad(&recording, &episodes, &mut skipped)?;
+        timed_out = limited.iter().filter(|i| keep[**i]).count();
+        recording = recording.select(&keep);
     }
+    let (unfinished, marked) = flag_hidden_ends(&mut recording);
     let mut clipped = 0;
     match &options.actions {
         Actions::Keep => {}
@@ -127,11 +134,11 @@ fn finish(mut recording: Recording, mut skipped: Skipped, options: &Options) -> 
     }
     let recording = recording.checked(options.actions == Actions::Clip)?;
     recording.check_next_states(&Transitions::default())?;
-    Ok(Converted { recording, skipped, clipped, timed_out })
+    Ok(Converted { recording, skipped, clipped, timed_out, unfinished, marked })
 }
 
 /// Trajectories as they were recorded, and the rows that the limit ends. A number that is not finite ends nothing, so that
-/// an odd episode is odd as a whole; and the limit ends nothing that ends of itself.
+/// an odd episode is odd as a whole; and the limit ends nothing that a flag ends.
 fn trajectories(r: &Recording, limit: Option<usize>) -> (Vec<Range<usize>>, Vec<usize>) {
     let (mut episodes, mut limited, mut start) = (Vec::new(), Vec::new(), 0);
     for i in 0..r.len() {
@@ -139,7 +146,7 @@ fn trajectories(r: &Recording, limit: Option<usize>) -> (Vec<Range<usize>>, Vec<
         let known = marked || r.group_ends.as_ref().is_some_and(|ends| ends[i]);
         let ends = known || i + 1 == r.len() || is_seam(r, i);
         let at_limit = limit == Some(i + 1 - start);
-        if at_limit && !known {
+        if at_limit && !marked {
             limited.push(i);
         }
         if ends || at_limit {
@@ -162,20 +169,23 @@ fn is_seam(r: &Recording, i: usize) -> bool {
 }
 
 /// Ends that only the file's structure knows are seen by next observations; where these happen to be the beginning of the next
-/// episode, the flag says so.
-fn flag_hidden_ends(r: &mut Recording) {
-    let Some(ends) = r.group_ends.take() else { return };
+/// episode, the flag says so. How many there are of either kind.
+fn flag_hidden_ends(r: &mut Recording) -> (usize, usize) {
+    let Some(ends) = r.group_ends.take() else { return (0, 0) };
     let n = r.len();
-    for i in (0..n.saturating_sub(1)).filter(|i| ends[*i] && !r.terminals[*i]) {
-        let hidden =
-            r.next_observations.as_ref().is_none_or(|next| continues(r.observations.view(), next.view(), i));
-        if hidden {
-            r.timeouts.get_or_insert_with(|| vec![false; n])[i] = true;
-        }
-    }
+    // A file without the column would be cut at its task's time limit.
+    let mut timeouts = r.timeouts.take().unwrap_or_else(|| vec![false; n]);
+    let continues =
+        |i| r.next_observations.as_ref().is_none_or(|next| continues(r.observations.view(), next.view(), i));
+    let unflagged = (0..n).filter(|i| ends[*i] && !r.terminals[*i] && !timeouts[*i]);
+    let (hidden, seen): (Vec<usize>, Vec<usize>) = unflagged.partition(|i| i + 1 < n && continues(*i));
+    hidden.iter().for_each(|i| timeouts[*i] = true);
+    r.timeouts = Some(timeouts);
+    (seen.len(), hidden.len())
 }
 
-fn without_bad(r: Recording, episodes: &[Range<usize>], skipped: &mut Skipped) -> Result<Recording> {
+/// Which rows belong to no odd episode, `[N]`. Error: none does.
+fn without_bad(r: &Recording, episodes: &[Range<usize>], skipped: &mut Skipped) -> Result<Vec<bool>> {
     let mut keep = vec![true; r.len()];
     for rows in episodes {
         let odd = |row: ndarray::ArrayView1<f32>| row.iter().any(|x| !x.is_finite());
@@ -199,7 +209,7 @@ fn without_bad(r: Recording, episodes: &[Range<usize>], skipped: &mut Skipped) -
     }
     let (file, key) = (r.source.path.clone(), "rewards".into());
     match keep.contains(&true) {
-        true => Ok(r.select(&keep)),
+        true => Ok(keep),
         false => Err(Error::TooFewRows { file, key, expected: 1, got: 0 }),
     }
 }

@@ -6,11 +6,13 @@
 //! Chunks of D4RL's files are strips of one or two columns, so a column is always read whole. Every shape and type is
 //! looked at before the first byte of data.
 
+mod unused;
+
 use crate::backend::{Backend, DefaultBackend, Dtype};
 use crate::columns::Source;
-use crate::error::{Error, Result, one_line, plain};
+use crate::error::{Error, Result, one_line};
 use crate::flatten;
-use crate::recording::{Recording, check_finite};
+use crate::recording::Recording;
 use crate::scale::ActionBounds;
 use ndarray::{Array1, Array2};
 use std::path::{Path, PathBuf};
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// Whose layout a file has, which decides what its `terminals` mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Layout {
-    /// By its keys: OGBench's if it has `masks`, or neither `rewards` nor `next_observations` nor `timeouts`.
+    /// By its keys: OGBench's if it has no `timeouts`, and `masks` or neither `rewards` nor `next_observations`.
     #[default]
     Auto,
     /// 1 where the task ended.
@@ -99,10 +101,10 @@ fn from_backend<B: Backend>(
     let next = layout.next_observations(n, &observations)?;
     let action_bounds = layout.action_bounds(act_dim)?;
     let mut notes = Vec::new();
-    let mut unused = |e: Error| notes.push(layout.left_out(&e));
+    let mut unused = |e: Error| notes.push(layout.as_note(&e));
     let action_log_probs = layout.log_probs(n).map_err(&mut unused).unwrap_or_default();
     let algorithm = layout.algorithm().map_err(&mut unused).unwrap_or_default();
-    notes.extend(reading.note_unread.then(|| layout.unread()).flatten());
+    notes.extend(reading.note_unread.then(|| layout.unread(ogbench)).flatten());
     let mut recording = Recording {
         observations: layout.array(&observations, n)?,
         actions: layout.array(&[("actions".into(), act_dim)], n)?,
@@ -271,23 +273,6 @@ impl<B: Backend> Reader<'_, B> {
         ActionBounds::new(&self.label, self.file.read_f32(low)?, self.file.read_f32(high)?).map(Some)
     }
 
-    /// A note of the keys that are not read, if there are any.
-    fn unread(&self) -> Option<String> {
-        let mut found = self.names("");
-        found.retain(|key| !KNOWN.contains(&key.as_str()));
-        for (group, read) in
-            [("infos", &["action_log_probs"][..]), ("metadata", &["algorithm", "action_low", "action_high"])]
-        {
-            if let Some(at) = found.iter().position(|key| key == group) {
-                let rest = self.names(group).into_iter().filter(|name| !read.contains(&name.as_str()));
-                found.splice(at..at + 1, rest.map(|name| format!("{group}/{name}")));
-            }
-        }
-        found.iter_mut().filter(|key| key.is_empty()).for_each(|key| *key = "a column without a name".into());
-        let keys = one_line(&found.join(", "));
-        (!found.is_empty()).then(|| format!("left out, as training does not use it: {keys}"))
-    }
-
     fn names(&self, group: &str) -> Vec<String> {
         self.file.children(group).unwrap_or_default()
     }
@@ -311,35 +296,6 @@ impl<B: Backend> Reader<'_, B> {
                 got: got.to_string(),
             }),
         }
-    }
-
-    /// A column that training does not use.
-    fn log_probs(&self, n: usize) -> Result<Option<Array1<f32>>> {
-        let key = "infos/action_log_probs";
-        if !self.vector(key, n, false)? {
-            return Ok(None);
-        }
-        let values = self.file.read_f32(key)?;
-        check_finite(&self.label, key, &values, 1)?;
-        Ok(Some(Array1::from_vec(values)))
-    }
-
-    fn algorithm(&self) -> Result<Option<String>> {
-        let key = "metadata/algorithm";
-        match self.file.info(key)? {
-            Some(info) if info.dtype == Dtype::Text && info.shape.is_empty() => {
-                Ok(Some(plain(&self.file.read_string(key)?).into_owned()))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// An error as a note: without the file's name, and without advice on what need not be mended.
-    fn left_out(&self, error: &Error) -> String {
-        let text = error.to_string();
-        let text = text.strip_prefix(&format!("{}: ", self.label)).unwrap_or(&text);
-        let what = text.rsplit_once("; ").map_or(text, |(what, _)| what);
-        format!("left out, as training does not use it: {what}")
     }
 
     fn float(&self, key: &str, got: &Dtype) -> Result<()> {

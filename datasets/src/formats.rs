@@ -13,7 +13,7 @@
 //! | `timeouts` (optional) | as `terminals` | as `terminals` | the recording was cut after this row, the task had not ended |
 //! | `next_observations` (optional) | (N, S) | f32 or f64 | s', what was seen after that; without it the next row's |
 //! | `infos/action_log_probs` (optional) | (N,) | f32 or f64 | log pi(a given s) of whoever acted |
-//! | `metadata/algorithm` (optional) | () | text | who acted |
+//! | `metadata/algorithm` (optional) | () or (1,) | text | who acted |
 //! | `metadata/action_low`, `metadata/action_high` (optional) | (A,) | f32 or f64 | what -1 and 1 stand for in actions that have been rescaled |
 //!
 //! In NumPy:
@@ -38,8 +38,8 @@
 //!
 //! OGBench's `.npz` files have `observations`, `actions` and `terminals`, where a 1 is the last row of a trajectory, whose action
 //! leads nowhere: such rows are read as `timeouts`; with `next_observations` they stay transitions and only end the trajectory.
-//! `masks` (0 where the task ended) are read as `terminals`. A file is taken for OGBench's if it has `masks`, or neither `rewards`
-//! nor `next_observations` nor `timeouts`; `--layout` decides otherwise. Rewards are not in the files as they are published,
+//! `masks` (0 where the task ended) are read as `terminals`. A file is taken for OGBench's if it has no `timeouts`, and `masks` or
+//! neither `rewards` nor `next_observations`; `--layout` decides otherwise, and in D4RL's layout `masks` are left out. Rewards are not in the files as they are published,
 //! OGBench computes them by the task (`relabel_dataset`); `--zero-rewards` writes 0, from which cloning learns.
 //!
 //! # Minari
@@ -55,6 +55,10 @@
 //! refused. `--max-episode-steps` writes
 //! `timeouts`. `--skip-bad` leaves out episodes with numbers that are not finite or columns of other lengths; otherwise the first of them
 //! is an error.
+//!
+//! D4RL's layout knows ends of episodes by flags alone. One that the file's structure says without a flag (Minari's groups, OGBench's
+//! trajectories with `next_observations`) is seen by `next_observations` from then on, and its episode counts as unfinished; where they
+//! would not show it, the row becomes one with `timeouts`. The command says how many there are of either kind.
 
 use crate::error::{Error, Result};
 use std::path::Path;

@@ -16,10 +16,11 @@ use crate::columns::Source;
 use crate::convert::Skipped;
 use crate::error::{Error, Result, one_line};
 use crate::flatten;
-use crate::recording::Recording;
+use crate::recording::{Recording, left_out};
 use crate::scale::ActionBounds;
 use metadata::{DATA, Folder, METADATA, Metadata, Stored};
 use ndarray::{Array1, Array2};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Reads all episodes of a Minari dataset, HDF5 with the default backend. `path` is the dataset's folder, its `data` folder,
@@ -30,12 +31,16 @@ pub fn read(path: &Path, clip_actions: bool) -> Result<Recording> {
 
 /// As [`read`], through a chosen backend. Errors: as [`read`].
 pub fn read_with<B: Backend>(path: &Path, clip_actions: bool) -> Result<Recording> {
-    recorded::<B>(path, None)?.checked(clip_actions)
+    recorded::<B>(path, None, false)?.checked(clip_actions)
 }
 
 /// All rows as they stand in the files. Episodes whose columns do not fit together are left out and counted in `skipped`;
-/// without it they are errors.
-pub(crate) fn recorded<B: Backend>(path: &Path, skipped: Option<&mut Skipped>) -> Result<Recording> {
+/// without it they are errors. `note_unread`: what else there is gets a note.
+pub(crate) fn recorded<B: Backend>(
+    path: &Path,
+    skipped: Option<&mut Skipped>,
+    note_unread: bool,
+) -> Result<Recording> {
     let folder = Folder::find(path)?;
     let mut rows = Rows { skipped, ..Rows::default() };
     // What the metadata say comes first: they know how a dataset is stored.
@@ -52,7 +57,10 @@ pub(crate) fn recorded<B: Backend>(path: &Path, skipped: Option<&mut Skipped>) -
     if rows.skipped.as_ref().is_none_or(|skipped| skipped.is_empty()) {
         meta.check("total_steps", meta.total_steps, rows.rewards.len(), "rows in its episodes")?;
     }
-    rows.into_recording(meta, source)
+    let unread: Vec<String> = std::mem::take(&mut rows.unread).into_iter().collect();
+    let mut recording = rows.into_recording(meta, source)?;
+    recording.notes.extend(left_out(&unread).filter(|_| note_unread));
+    Ok(recording)
 }
 
 /// The groups of one HDF5 file, with its metadata if they are not known yet.
@@ -66,6 +74,7 @@ fn all_groups<B: Backend>(
     let meta = meta.map_or_else(|| Metadata::of_attributes(&file, &label), Ok)?;
     let groups = episode_groups(&file)?;
     meta.check("total_episodes", meta.total_episodes, groups.len(), "episode groups in main_data.hdf5")?;
+    rows.unread.extend(file.children("")?.into_iter().filter(|name| number(name).is_none()));
     for group in &groups {
         let episode = Episode::read(&file, &Place { label: &label, group, padding: 0 });
         rows.add(&label, episode)?;
@@ -78,13 +87,15 @@ pub fn is_minari(path: &Path) -> bool {
     path.is_dir() || (path.ends_with(DATA) && path.with_file_name(METADATA).is_file())
 }
 
+/// The number of a group that is an episode.
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix("episode_")?.parse().ok()
+}
+
 /// Groups `episode_i` in numeric order.
 fn episode_groups<B: Backend>(file: &B) -> Result<Vec<String>> {
-    let mut numbered: Vec<(u64, String)> = file
-        .children("")?
-        .into_iter()
-        .filter_map(|name| Some((name.strip_prefix("episode_")?.parse().ok()?, name)))
-        .collect();
+    let names = file.children("")?.into_iter();
+    let mut numbered: Vec<(u64, String)> = names.filter_map(|name| Some((number(&name)?, name))).collect();
     numbered.sort();
     Ok(numbered.into_iter().map(|(_, name)| name).collect())
 }
@@ -94,6 +105,8 @@ fn episode_groups<B: Backend>(file: &B) -> Result<Vec<String>> {
 struct Rows<'a> {
     /// Where episodes that are left out are counted.
     skipped: Option<&'a mut Skipped>,
+    /// What the files hold beside the columns that are read.
+    unread: BTreeSet<String>,
     dims: Option<(usize, usize)>,
     observations: Vec<f32>,
     next_observations: Vec<f32>,
@@ -134,7 +147,12 @@ struct Episode {
     rewards: Vec<f32>,
     terminals: Vec<bool>,
     timeouts: Vec<bool>,
+    /// What else it has.
+    unread: Vec<String>,
 }
+
+/// What is read of an episode.
+const COLUMNS: [&str; 5] = ["observations", "actions", "rewards", "terminations", "truncations"];
 
 impl Episode {
     fn read<B: Backend>(file: &B, place: &Place) -> Result<Episode> {
@@ -179,6 +197,7 @@ impl Episode {
             terminals: file.read_flags(&key("terminations"))?,
             timeouts: file.read_flags(&key("truncations"))?,
             keys: [key("actions"), key("observations")],
+            unread: unread(file, place),
         };
         episode.cut(usize::try_from(steps).unwrap_or(usize::MAX));
         Ok(episode)
@@ -191,6 +210,15 @@ impl Episode {
         self.terminals.truncate(steps);
         self.timeouts.truncate(steps);
     }
+}
+
+/// The names in an episode that are not read; `infos` by their own.
+fn unread<B: Backend>(file: &B, place: &Place) -> Vec<String> {
+    let names = |group: &str| file.children(group).unwrap_or_default();
+    let mut found = names(place.group);
+    found.retain(|name| name != "infos" && !COLUMNS.contains(&name.as_str()));
+    found.extend(names(&place.key("infos")).iter().map(|name| format!("infos/{name}")));
+    found
 }
 
 fn plus_one(steps: u64) -> usize {
@@ -259,6 +287,7 @@ impl Rows<'_> {
             };
             return Err(bad_shape(label, key, expected, &got));
         }
+        self.unread.extend(episode.unread);
         let all = episode.observations;
         self.observations.extend_from_slice(&all[..all.len() - s]);
         self.next_observations.extend_from_slice(&all[s..]);

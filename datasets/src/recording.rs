@@ -2,7 +2,7 @@
 
 use crate::columns::{Ending, Flags, Source, check_dims};
 use crate::episodes::{self, Episode};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use crate::scale::ActionBounds;
 use crate::transitions::TimeLimit;
 use ndarray::{Array1, Array2};
@@ -162,6 +162,12 @@ impl Bounds {
         let ends_group = r.group_ends.as_ref().is_some_and(|ends| ends[i]);
         Ending::of(r.terminals[i], self.timed_out[i] || ends_group, Flags::Recorded)
     }
+}
+
+/// The note of keys that are not read, if there are any.
+pub(crate) fn left_out(keys: &[String]) -> Option<String> {
+    let named = one_line(&keys.join(", "));
+    (!keys.is_empty()).then(|| format!("left out, as training does not use it: {named}"))
 }
 
 pub(crate) fn check_finite(file: &str, key: &str, values: &[f32], width: usize) -> Result<()> {

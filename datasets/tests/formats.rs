@@ -6,9 +6,10 @@ use baq_datasets::backend::Backend;
 use baq_datasets::{Mode, Options, Recording, d4rl, minari};
 use common::{check_formulas, fixture};
 
-const D4RL: [&str; 15] = [
+const D4RL: [&str; 16] = [
     "plain",
     "room",
+    "shrunk",
     "gzip",
     "lzf",
     "shuffle-fletcher32",
@@ -80,6 +81,29 @@ fn bytes_equal_file<B: Backend>() {
 #[test]
 fn memory_and_disk_give_the_same() {
     every_backend!(bytes_equal_file);
+}
+
+fn user_blocks<B: Backend>() {
+    let plain = std::fs::read(fixture("plain.hdf5")).expect("fixture");
+    let folder = tempfile::tempdir().expect("temporary folder");
+    for block in [512, 1 << 16, 1 << 20] {
+        let mut bytes = [&vec![0; block][..], &plain].concat();
+        // The superblock says where it lies, and where the file ends.
+        let end = bytes.len() as u64;
+        bytes[block + 24..block + 32].copy_from_slice(&(block as u64).to_le_bytes());
+        bytes[block + 40..block + 48].copy_from_slice(&end.to_le_bytes());
+        let path = folder.path().join(format!("{block}.hdf5"));
+        std::fs::write(&path, &bytes).expect("write");
+        let read = [d4rl::read_with::<B>(&path, false), d4rl::read_bytes_with::<B>("memory", &bytes, false)];
+        for rec in read {
+            check_formulas(&block.to_string(), &rec.unwrap_or_else(|e| panic!("{block}: {e}")));
+        }
+    }
+}
+
+#[test]
+fn the_superblock_is_found_behind_any_user_block() {
+    every_backend!(user_blocks);
 }
 
 fn structure<B: Backend>() {

@@ -3,6 +3,7 @@
 mod common;
 
 use baq_datasets::backend::Backend;
+use baq_datasets::backend::pure::PureFile;
 use baq_datasets::{Error, Options, d4rl, minari};
 use common::fixture;
 use std::path::Path;
@@ -92,6 +93,19 @@ fn cut_file<B: Backend>() {
 #[test]
 fn a_cut_file_is_called_so() {
     every_backend!(cut_file);
+}
+
+/// Such a superblock is shorter, so its checksum lies elsewhere.
+#[test]
+fn narrow_addresses_are_no_damage() {
+    for version in [2, 3] {
+        let mut bytes = b"\x89HDF\r\n\x1a\n".to_vec();
+        bytes.extend([version, 4, 4, 0]);
+        bytes.resize(100, 0);
+        let error = d4rl::read_bytes_with::<PureFile>("narrow", &bytes, false).expect_err("not read");
+        let pieces = ["addresses of 4 and lengths of 4 bytes"];
+        check("narrow", &error, "Unsupported", &pieces, Path::new("narrow"));
+    }
 }
 
 fn absent<B: Backend>() {

@@ -4,7 +4,7 @@ mod common;
 
 use baq_datasets::backend::Backend;
 use baq_datasets::{Options, Recording, d4rl, minari, plain};
-use common::fixture;
+use common::{check_formulas, fixture};
 use std::path::Path;
 
 fn links_are_followed<B: Backend>() {
@@ -39,6 +39,39 @@ fn links_are_followed<B: Backend>() {
 #[test]
 fn links_called_damage() {
     every_backend!(links_are_followed);
+}
+
+fn links_of_linked_files<B: Backend>() {
+    let rec = d4rl::read_with::<B>(&fixture("nested/main.hdf5"), false).expect("external links");
+    check_formulas("nested", &rec);
+    let names = ["main.hdf5", "inner/middle.hdf5", "inner/values.hdf5"];
+    let bytes = |name: &str| std::fs::metadata(fixture("nested").join(name)).expect("fixture").len();
+    assert_eq!(rec.source.bytes, names.map(bytes).iter().sum::<u64>());
+
+    // Without a file beside the link, the one beside the main file is meant; the C library looks nowhere else.
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let home = folder.path().join("home");
+    std::fs::create_dir_all(home.join("inner")).expect("create");
+    for name in ["main.hdf5", "inner/middle.hdf5", "values.hdf5"] {
+        std::fs::copy(fixture("nested").join(name), home.join(name)).expect("copy");
+    }
+    let read = || d4rl::read_with::<B>(&home.join("main.hdf5"), false);
+    if B::NAME == "pure" {
+        assert!(read().expect("beside the main file").rewards.iter().all(|r| *r == 1.0));
+    }
+    #[cfg(unix)]
+    {
+        let outside = folder.path().join("outside.hdf5");
+        std::fs::copy(fixture("nested/values.hdf5"), &outside).expect("copy");
+        std::os::unix::fs::symlink(&outside, home.join("inner/values.hdf5")).expect("symlink");
+        let text = read().expect_err("outside").to_string();
+        assert!(text.contains("lies outside of the file's folder and is not followed"), "{text}");
+    }
+}
+
+#[test]
+fn links_mean_the_files_beside_them() {
+    every_backend!(links_of_linked_files);
 }
 
 fn loops_end<B: Backend>() {

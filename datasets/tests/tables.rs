@@ -82,6 +82,16 @@ fn dictionaries_are_flattened_as_in_hdf5_and_episodes_follow_their_numbers() {
 }
 
 #[test]
+fn what_is_left_out_of_episodes_is_noted() {
+    let note = "left out, as training does not use it: infos/inner, infos/name, infos/qpos";
+    for name in ["goals-hdf5-v0", "goals-arrow-v0", "goals-parquet-v0"] {
+        let notes = |got: Recording| got.notes.iter().filter(|n| *n == note).count();
+        let got = convert::read(&dataset(name), &convert::Options::default()).expect("good").recording;
+        assert_eq!((notes(got), notes(read(&dataset(name)))), (1, 0), "{name}");
+    }
+}
+
+#[test]
 fn conversions_and_checksums() {
     for kind in KINDS {
         let folder = copy(&format!("goals-{kind}-v0"));

@@ -213,7 +213,9 @@ impl Backend for CsvFile {
     }
 
     fn read_string(&self, key: &str) -> Result<String> {
-        Err(super::string_dtype(&self.label, key, &Dtype::F32, self.rows))
+        let text = self.key(key)?.columns.iter().any(|c| c.text.is_some());
+        let dtype = if text { Dtype::Text } else { Dtype::F32 };
+        Err(super::string_dtype(&self.label, key, &dtype, self.rows))
     }
 
     fn attribute(&self, _: &str) -> Result<Option<String>> {

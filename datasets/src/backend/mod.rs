@@ -8,7 +8,7 @@
 use crate::error::{Error, Result, one_line};
 use foreign::foreign;
 use std::fmt;
-use std::io::Read as _;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 pub mod arrow;
@@ -255,9 +255,7 @@ fn open(path: &Path, label: &str) -> Result<(std::fs::File, u64, u64)> {
     let fail = |e| Error::io(path, "cannot open", &e);
     let mut file = crate::files::open(path).map_err(fail)?;
     let bytes = file.metadata().map_err(fail)?.len();
-    let mut head = Vec::new();
-    (&mut file).take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(fail)?;
-    let base = look_at_signature(label, &head)?;
+    let base = find_superblock(label, &mut file, bytes)?;
     Ok((file, bytes, base))
 }
 
@@ -277,22 +275,23 @@ pub(crate) fn resembles(other: &str, name: &str) -> bool {
     other != name && (differing <= allowed || (alike && other.contains(strange)))
 }
 
-/// Tells a foreign file from an HDF5 file by its first bytes, naming the usual mistakes; returns where the superblock
-/// lies.
-fn look_at_signature(file: &str, head: &[u8]) -> Result<u64> {
-    let mut at = 0;
-    while at + 8 <= head.len() {
-        if head[at..at + 8] == SIGNATURE {
-            return Ok(at as u64);
+/// Where the superblock lies: before it there may be a user block of any length. Errors: unreadable; there is none, with
+/// the usual mistakes named by the first bytes.
+fn find_superblock(file: &str, bytes: &mut (impl Read + Seek), length: u64) -> Result<u64> {
+    let fail = |e| Error::io(Path::new(file), "cannot read", &e);
+    let (mut at, mut found) = (0, [0; 8]);
+    while at + 8 <= length {
+        bytes.seek(SeekFrom::Start(at)).and_then(|_| bytes.read_exact(&mut found)).map_err(fail)?;
+        if found == SIGNATURE {
+            return Ok(at);
         }
         at = if at == 0 { 512 } else { at * 2 };
     }
-    let (got, advice) = foreign(&head[..head.len().min(64)]);
+    let mut head = Vec::new();
+    bytes.rewind().and_then(|()| bytes.take(64).read_to_end(&mut head)).map_err(fail)?;
+    let (got, advice) = foreign(&head);
     Err(Error::NotHdf5 { file: file.into(), got, advice })
 }
-
-/// How many leading bytes `look_at_signature` wants to see.
-const HEAD_BYTES: usize = 64 * 1024;
 
 /// Numbers to flags. Only 0 and 1 have a truth value: 255 may mean true, unset or damage, and nobody can tell which.
 fn flags_of<T: Copy + Into<f64>>(file: &str, key: &str, values: &[T]) -> Result<Vec<bool>> {

@@ -1,8 +1,7 @@
-//! Writes columns as a D4RL-layout HDF5 file: gzip 4, flags as HDF5 booleans, every chunk written. Recordings are also
-//! written as NumPy's archive and as a table ([`recording`]).
+//! Columns as the bytes of a D4RL-layout HDF5 file ([`encode`]): gzip 4, flags as HDF5 booleans, every chunk written.
+//! Recordings are also written as NumPy's archive and as a table ([`recording`]).
 //!
-//! The file appears whole or not at all: it is written under a temporary name beside its target, synchronised, renamed.
-//! The same columns give the same bytes.
+//! The same columns give the same bytes. That a file of them appears whole or not at all is up to whoever has it made.
 
 mod csv;
 mod npz;
@@ -20,7 +19,7 @@ use ndarray::{Array1, Array2};
 use std::io::{Seek, Write};
 use std::path::Path;
 
-/// What goes beside the columns, and how.
+/// What goes beside the columns.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// `metadata/algorithm`, e.g. the policy's name.
@@ -29,38 +28,14 @@ pub struct Options {
     pub metadata: Vec<(String, String)>,
     /// What the ends of [-1, 1] stand for, where actions have been rescaled.
     pub action_bounds: Option<ActionBounds>,
-    /// Replace an existing file; otherwise that is an error.
-    pub overwrite: bool,
 }
 
 const GZIP: u32 = 4;
 /// Rows per chunk: long enough to compress well, short enough to be decoded piece by piece.
 const CHUNK_ROWS: u64 = 4096;
 
-/// Writes all rows of `columns` to `path`; `Terminated` becomes `terminals`, `Truncated` becomes `timeouts`.
-///
-/// Errors: target exists and `overwrite` is off; those of [`encode`].
-pub fn d4rl(path: &Path, columns: &Columns, options: &Options) -> Result<()> {
-    if !options.overwrite && path.exists() {
-        return Err(Error::Exists { file: path.display().to_string() });
-    }
-    // What is refused makes no file, not even one that goes again.
-    check(path, columns)?;
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.baq-tmp"));
-    let fail = |e: &std::io::Error| Error::io(path, "cannot write", e);
-    let written = std::fs::File::create(&temporary).map_err(|e| fail(&e)).and_then(|file| {
-        encode(path, columns, options, &file)?;
-        file.sync_all().and_then(|()| std::fs::rename(&temporary, path)).map_err(|e| fail(&e))
-    });
-    if written.is_err() {
-        // Best effort: the error that is reported is the first one.
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written
-}
-
-/// Writes the bytes of such a file to `out`; messages call it `path`.
+/// Writes all rows of `columns` to `out`, which messages call `path`; `Terminated` becomes `terminals`, `Truncated` becomes
+/// `timeouts`.
 ///
 /// Errors: columns of different length, empty, not finite or with actions outside [-1, 1] (such a file would be refused
 /// by the reader); those of `out`. Nothing is written before the columns have been checked.

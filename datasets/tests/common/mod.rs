@@ -1,6 +1,8 @@
 //! Shared by the tests: paths, and the formulas of the fixtures (60 rows, S = 3, A = 2).
 #![allow(dead_code)]
 
+pub mod archive;
+
 use baq_datasets::Recording;
 use std::path::PathBuf;
 

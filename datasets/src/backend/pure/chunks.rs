@@ -35,7 +35,8 @@ pub(super) fn list(image: &Image, dataset: &Dataset, chunk: &[u64], index: &Inde
         Index::TreeV1 { root } => grid.tree_v1(*root, None, &mut Vec::new())?,
         Index::Single { address, filtered } => {
             let (bytes, mask) = filtered.unwrap_or((nominal, 0));
-            if filtered.is_some() == dataset.filters.is_empty() || dataset.extents.shape != chunk {
+            let beyond = dataset.extents.shape.iter().zip(chunk).any(|(n, c)| n > c);
+            if filtered.is_some() == dataset.filters.is_empty() || beyond {
                 return Err(damaged("a single chunk that is not the whole"));
             }
             grid.found.push(Stored { offset: vec![0; chunk.len()], address: *address, bytes, mask });
@@ -60,12 +61,11 @@ pub(super) fn list(image: &Image, dataset: &Dataset, chunk: &[u64], index: &Inde
         Index::ExtensibleArray { header, wide } => grid.extensible(*header, *wide)?,
         Index::TreeV2 { header, wide } => grid.tree_v2(*header, *wide)?,
     }
-    let found = grid.found;
-    for stored in &found {
+    for stored in &grid.found {
         image.claim(stored.address, stored.bytes)?;
         super::filters::check_mask(&dataset.filters, stored.mask)?;
     }
-    Ok(found)
+    Ok(grid.found)
 }
 
 impl Grid<'_> {

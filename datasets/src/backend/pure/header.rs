@@ -218,12 +218,13 @@ impl Superblock {
     }
 
     fn read_new(image: &Image, base: u64) -> Found<Superblock> {
+        // Its length depends on them, and so does the place of its checksum.
+        widths(&mut Cursor::new(&image.read(0, 11)?[9..]))?;
         let bytes = image.block(0, 48)?;
         if lookup3(&bytes[..44]).to_le_bytes() != bytes[44..] {
             return Err(damaged("the checksum of the superblock does not fit"));
         }
-        let mut fields = Cursor::new(&bytes[9..44]);
-        widths(&mut fields)?;
+        let mut fields = Cursor::new(&bytes[11..44]);
         if fields.u8()? & 5 != 0 {
             return Err(unsupported(
                 "the mark of a writer that did not close it (`h5clear -s` takes it away)",

@@ -284,7 +284,7 @@ fn read_place(body: &[u8], extents: &Extents, element: u64) -> Found<(Place, boo
             Ok((chunked(dims, index, extents, element)?, false))
         }
         2 => read_chunked(&mut fields, version, extents, element),
-        3 => Err(unsupported("a virtual dataset (its values are in other files)")),
+        3 => Err(unsupported("a virtual dataset (its values are those of other datasets)")),
         other => Err(damaged(format!("storage of kind {other}"))),
     }
 }
@@ -325,4 +325,16 @@ fn chunked(mut dims: Vec<u64>, index: Index, extents: &Extents, element: u64) ->
         return Err(damaged(format!("chunks of {dims:?} for extents {:?}", extents.shape)));
     }
     Ok(Place::Chunked { chunk: dims, index })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fault::Fault;
+    use super::*;
+
+    #[test]
+    fn a_virtual_dataset_may_have_its_values_in_the_same_file() {
+        let fault = read_place(&[4, 3], &Extents { shape: vec![1], most: vec![1] }, 4).unwrap_err();
+        assert!(matches!(fault, Fault::Unsupported(what) if what.contains("those of other datasets")));
+    }
 }

@@ -21,7 +21,7 @@ mod tables;
 mod tree;
 mod values;
 
-use super::{Backend, Chunk, Dtype, Info, Layout, Storage, look_at_signature};
+use super::{Backend, Chunk, Dtype, Info, Layout, Storage, find_superblock};
 use crate::error::{Error, Result, one_line};
 use fault::Fault;
 use group::Link;
@@ -32,11 +32,9 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tree::{Column, Cut, Object, Tree};
 
-/// An HDF5 file read by this crate itself, with the files in the same folder that its external links name.
+/// An HDF5 file read by this crate itself, with the files in or below its folder that external links name.
 pub struct PureFile {
     main: Rc<Part>,
-    /// Where external links may lead; `None` for bytes in memory.
-    folder: Option<PathBuf>,
     others: RefCell<BTreeMap<PathBuf, Rc<Part>>>,
 }
 
@@ -46,6 +44,8 @@ struct Part {
     label: String,
     /// Length of the file.
     bytes: u64,
+    /// Where it lies; `None` for bytes in memory.
+    folder: Option<PathBuf>,
 }
 
 /// What a path leads to.
@@ -65,14 +65,16 @@ impl Part {
     fn open(path: &Path) -> Result<Part> {
         let label = path.display().to_string();
         let (file, bytes, base) = super::open(path, &label)?;
-        Self::new(image::Source::File(file), base, bytes, label)
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let part = Self::new(image::Source::File(file), base, bytes, label)?;
+        Ok(Part { folder: Some(folder.into()), ..part })
     }
 
     fn new(source: image::Source, base: u64, bytes: u64, label: String) -> Result<Part> {
         match Tree::open(source, base, bytes) {
             Err(Cut { expected }) => Err(Error::Truncated { file: label, expected, got: bytes }),
             Ok(Err((key, fault))) => Err(explain(&label, &key, fault)),
-            Ok(Ok(tree)) => Ok(Part { tree, label, bytes }),
+            Ok(Ok(tree)) => Ok(Part { tree, label, bytes, folder: None }),
         }
     }
 
@@ -155,14 +157,16 @@ impl PureFile {
         Error::BrokenLink { file: part.label.clone(), key: key.into(), reason: one_line(&reason) }
     }
 
-    /// The file that an external link names; it must lie in the folder of the main file.
+    /// The file that an external link names: beside the one that holds the link, where HDF5 looks first, or beside the main
+    /// file. It must lie in the folder of the latter.
     fn other(&self, part: &Part, key: &str, name: &str) -> Result<Rc<Part>> {
         let broken = |why: &str| Err(self.broken(part, key, format!("a link into {name}, {why}")));
-        let Some(folder) = &self.folder else {
+        let (Some(beside), Some(home)) = (&part.folder, &self.main.folder) else {
             return broken("and files in memory have no neighbours");
         };
-        let path = folder.join(name);
-        let (Ok(real), Ok(home)) = (path.canonicalize(), folder.canonicalize()) else {
+        let places = [beside, home].map(|folder| folder.join(name));
+        let found = places.into_iter().find_map(|path| Some((path.canonicalize().ok()?, path)));
+        let (Some((real, path)), Ok(home)) = (found, home.canonicalize()) else {
             return broken("which is not beside the file");
         };
         if !real.starts_with(&home) {
@@ -234,16 +238,14 @@ impl Backend for PureFile {
     const NAME: &'static str = "pure";
 
     fn open(path: &Path) -> Result<Self> {
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let main = Rc::new(Part::open(path)?);
-        Ok(PureFile { main, folder: Some(folder.into()), others: RefCell::default() })
+        Ok(PureFile { main: Rc::new(Part::open(path)?), others: RefCell::default() })
     }
 
     fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self> {
-        let base = look_at_signature(label, &bytes[..bytes.len().min(super::HEAD_BYTES)])?;
+        let base = find_superblock(label, &mut std::io::Cursor::new(bytes), bytes.len() as u64)?;
         let source = image::Source::Memory(bytes.to_vec());
         let main = Rc::new(Part::new(source, base, bytes.len() as u64, label.into())?);
-        Ok(PureFile { main, folder: None, others: RefCell::default() })
+        Ok(PureFile { main, others: RefCell::default() })
     }
 
     fn linked_files(&self) -> Vec<PathBuf> {
@@ -308,7 +310,7 @@ impl Backend for PureFile {
 
     /// Through the library, once this reader has found the file's structure sound; in memory there are no metadata.
     fn attribute(&self, name: &str) -> Result<Option<String>> {
-        if self.folder.is_none() {
+        if self.main.folder.is_none() {
             return Ok(None);
         }
         let fail = |e: hdf5_pure::Error| explain(&self.main.label, "/", Fault::Damaged(e.to_string()));

@@ -1,9 +1,10 @@
 //! From stored bytes to numbers, chunk by chunk.
 
+use super::chunks::Stored;
 use super::fault::{Found, damaged, unsupported};
-use super::filters;
+use super::filters::{self, Filter};
 use super::image::{Cursor, Image};
-use super::messages::{Place, Type};
+use super::messages::{Dataset, Place, Type};
 use super::tree::Column;
 use crate::backend::Dtype;
 
@@ -66,7 +67,7 @@ pub(super) fn read_string(image: &Image, column: &Column) -> Found<String> {
             let nominal = chunk.iter().product::<u64>() * size;
             let first = column.chunks.first().ok_or_else(|| damaged("a string without its chunk"))?;
             let stored = image.read(first.address, first.bytes)?;
-            let filters = if column.dataset.plain_edges { &[][..] } else { &column.dataset.filters };
+            let filters = filters_of(&column.dataset, chunk, first);
             let mut bytes = filters::decode(filters, first.mask, stored, nominal as usize, size as usize)?;
             bytes.truncate(size as usize);
             bytes
@@ -141,6 +142,12 @@ fn read<T: Copy + Default, const W: usize>(
     Ok(out)
 }
 
+/// The filters that a chunk went through.
+fn filters_of<'a>(dataset: &'a Dataset, chunk: &[u64], stored: &Stored) -> &'a [Filter] {
+    let edge = (0..chunk.len()).any(|k| chunk[k] > dataset.extents.shape[k] - stored.offset[k]);
+    if dataset.plain_edges && edge { &[] } else { &dataset.filters }
+}
+
 fn read_chunks<T: Copy, const W: usize>(
     image: &Image,
     column: &Column,
@@ -154,8 +161,7 @@ fn read_chunks<T: Copy, const W: usize>(
         // How much of the chunk lies inside.
         let kept: Vec<usize> =
             (0..chunk.len()).map(|k| chunk[k].min(shape[k] - stored.offset[k]) as usize).collect();
-        let edge = kept.iter().zip(chunk).any(|(k, c)| *k as u64 != *c);
-        let filters = if dataset.plain_edges && edge { &[][..] } else { &dataset.filters };
+        let filters = filters_of(dataset, chunk, stored);
         let bytes = image.read(stored.address, stored.bytes)?;
         let bytes = filters::decode(filters, stored.mask, bytes, nominal, W)?;
         let values = bytes.as_chunks::<W>().0;
@@ -180,4 +186,35 @@ fn read_chunks<T: Copy, const W: usize>(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::image::Source;
+    use super::super::messages::{Extents, Index};
+    use super::*;
+    use std::io::Write as _;
+
+    /// A string alone in a chunk that has room for so many, in a dataset whose chunks at the edge are not compressed.
+    fn string(room: u64, stored: Vec<u8>) -> Found<String> {
+        let bytes = stored.len() as u64;
+        let deflate = [2, 1, 1, 0, 0, 0, 1, 0, 4, 0, 0, 0];
+        let dataset = Dataset {
+            extents: Extents { shape: vec![1], most: vec![u64::MAX] },
+            kind: Type { dtype: Dtype::Text, size: 8, big_endian: false, signed: false, in_heap: false },
+            place: Place::Chunked { chunk: vec![room], index: Index::Empty },
+            filters: filters::read_filters(&deflate, 8)?,
+            plain_edges: true,
+        };
+        let chunks = vec![Stored { offset: vec![0], address: 0, bytes, mask: 0 }];
+        read_string(&Image::new(Source::Memory(stored), 0, bytes), &Column { dataset, chunks })
+    }
+
+    #[test]
+    fn only_chunks_at_the_edge_go_without_filters() {
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(b"whole\0\0\0").unwrap();
+        assert_eq!(string(1, zlib.finish().unwrap()).unwrap(), "whole");
+        assert_eq!(string(2, b"edge\0\0\0\0\0\0\0\0\0\0\0\0".to_vec()).unwrap(), "edge");
+    }
 }
