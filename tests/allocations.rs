@@ -79,9 +79,16 @@ fn a_hundred_rounds_allocate_nothing() {
             ("iql", "baq", &["baq.is_exponent=0.4"][..]),
             ("iql", "baq", &["baq.offline_priority=mean_match(0.5)"][..]),
             ("iql", "baq", &["iql.hidden=64x64 simba", "baq.model_hidden=64 simba"][..]),
+            // Layers of 1536 rows, which run in blocks.
+            (
+                "cql",
+                "plain",
+                &["cql.samples=2", "cql.policy_hidden=[32, 32]", "cql.critic_hidden=[32, 32]"][..],
+            ),
         ] {
             let mut learning = Learning::new(agent(algo, adapt, dims, sets), &online(1000), select);
             assert_eq!(learning.batches.tree().is_some(), adapt == "baq");
+            assert_eq!(learning.program.regions().count() > 0, algo == "cql", "{algo} in blocks");
             for pool in &pools {
                 let n = allocations(pool, &mut learning, 100);
                 let threads = pool.current_num_threads();

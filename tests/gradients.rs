@@ -351,6 +351,39 @@ fn nothing_passes_a_detach() {
     }
 }
 
+/// Where there is no derivative: ties send it to the first, bounds lie inside, and at 0 it is 0.
+#[test]
+fn kinks_have_the_documented_slopes() {
+    type Formula = for<'t> fn(&'t Tracer, Var<'t>) -> Var<'t>;
+    let cases: [(&str, [f64; 2], Formula, [f64; 2]); 9] = [
+        ("minimum", [1.0, 1.0], |_, p| p.slice(0, 1).minimum(p.slice(1, 1)), [1.0, 0.0]),
+        ("maximum", [1.0, 1.0], |_, p| p.slice(0, 1).maximum(p.slice(1, 1)), [1.0, 0.0]),
+        ("min over", [1.0, 1.0], |_, p| p.min(Axis::Cols), [1.0, 0.0]),
+        ("max over", [1.0, 1.0], |_, p| p.max(Axis::Cols), [1.0, 0.0]),
+        ("clamp", [-1.0, 1.0], |_, p| p.clamp(-1.0, 1.0), [1.0, 1.0]),
+        ("inside", [-1.0, 1.0], |_, p| p * p.inside(-1.0, 1.0), [1.0, 1.0]),
+        ("relu", [0.0, -0.0], |_, p| p.relu(), [0.0, 0.0]),
+        ("abs", [0.0, -0.0], |_, p| p.abs(), [0.0, 0.0]),
+        ("expectile", [0.0, -0.0], |t, p| p.expectile(t.constant(0.7)), [0.0, 0.0]),
+    ];
+    for (name, at, f, slopes) in cases {
+        let (trace, mut store, inputs) =
+            traced(&[Shape::new(1, 1, 2)], WIDE, Close::Mean, &|t, p| f(t, p[0]).total());
+        store.values[0] = at.to_vec();
+        let checker = Checker::new(&trace, &store, &inputs, Clock::default());
+        assert_eq!(checker.tensors()[0].gradient, slopes, "{name} in f64");
+
+        let program = Program::compile(&trace, Select::ALL);
+        for kernels in baq_kernels::available() {
+            let mut narrow = Store::zeros(trace.table.clone());
+            narrow.values[0].copy_from_slice(&at.map(|x| x as f32));
+            let mut workspace = Workspace::with_kernels(&program, kernels);
+            program.run(&mut workspace, &mut narrow, Clock::default(), Noise::Seed(1));
+            assert_eq!(narrow.gradients[0][..], slopes.map(|x| x as f32), "{name}, {}", kernels.isa);
+        }
+    }
+}
+
 #[test]
 #[should_panic(expected = "does not depend on p.0")]
 fn a_loss_behind_steps_only_is_refused() {

@@ -191,11 +191,15 @@ impl Team {
         unsafe { *post.job.get() = Some(job) };
         post.left.store(job.parts, Ordering::Relaxed);
         post.parts.store(job.parts, Ordering::Relaxed);
-        // Nobody may use `f` after this function, however it is left.
+        let done = || post.left.load(Ordering::Acquire) == 0;
+        // Nobody may use `f` after this function, also where a part panics: one of these, or of another post in `help`.
         let _complete = OnDrop(|| {
             let dropped = post.open.swap(0, Ordering::Relaxed).count_ones() as usize;
             post.left.fetch_sub(dropped, Ordering::Relaxed);
-            self.help(index, depth + 1, || post.left.load(Ordering::Acquire) == 0);
+            // No help, in which a second panic would abort: who has begun a part needs nobody else to end it.
+            while !done() {
+                std::thread::yield_now();
+            }
         });
         post.open.store(u64::MAX >> (MOST_PARTS - job.parts), Ordering::Release);
         self.seated(index, depth + 1, || {
@@ -203,6 +207,7 @@ impl Team {
                 post.run(part, OnDrop(|| {}));
             }
         });
+        self.help(index, depth + 1, done);
     }
 }
 
@@ -270,102 +275,4 @@ impl<F: FnMut()> Drop for OnDrop<F> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Barrier;
-    use std::sync::atomic::AtomicU32;
-
-    fn pool(threads: usize) -> rayon::ThreadPool {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads")
-    }
-
-    /// How often each tile of a post in a post was done.
-    fn nested(outer: usize, inner: usize) -> Vec<u32> {
-        let seen: Vec<AtomicU32> = (0..outer * inner).map(|_| AtomicU32::new(0)).collect();
-        share(outer, usize::MAX, &|range| {
-            for i in range {
-                share(inner, LARGE, &|range| {
-                    // A third depth has no posts: direct.
-                    share(range.len(), LARGE, &|part| {
-                        for k in part {
-                            seen[i * inner + range.start + k].fetch_add(1, Ordering::Relaxed);
-                        }
-                    });
-                });
-            }
-        });
-        seen.into_iter().map(AtomicU32::into_inner).collect()
-    }
-
-    #[test]
-    fn every_tile_is_done_once_by_teams_of_any_size() {
-        for threads in [1, 2, 3, 5, 70] {
-            let pool = pool(threads);
-            let mut team = Team::default();
-            for (outer, inner) in [(0, 1), (1, 9), (2, 4), (3, 1), (7, 5), (130, 3)] {
-                let seen = pool.install(|| team.run(u64::MAX, || nested(outer, inner)));
-                assert!(seen.iter().all(|&n| n == 1), "{threads} threads, {outer} of {inner}: {seen:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn both_threads_take_their_own_parts() {
-        // Each part waits for the other, so that one thread cannot do both; a hundred posts in one team.
-        let who = |part: usize| (part, rayon::current_thread_index().expect("in the pool"));
-        pool(2).install(|| {
-            Team::default().run(u64::MAX, || {
-                let seat = SEAT.get().expect("a seat");
-                // SAFETY: the team is this thread's.
-                let team = unsafe { seat.team.as_ref() };
-                for _ in 0..100 {
-                    while team.idle.load(Ordering::Relaxed) == 0 {
-                        std::thread::yield_now();
-                    }
-                    let (barrier, done) = (Barrier::new(2), std::sync::Mutex::new(Vec::new()));
-                    share(2, LARGE, &|range| {
-                        assert_eq!(range.len(), 1);
-                        barrier.wait();
-                        done.lock().expect("no panic").push(who(range.start));
-                    });
-                    let mut done = done.into_inner().expect("no panic");
-                    done.sort_unstable();
-                    assert_eq!(done, [(0, 0), (1, 1)]);
-                }
-            });
-        });
-    }
-
-    #[test]
-    fn a_panic_in_any_part_ends_the_program_with_it() {
-        for bad in 0..4 {
-            let outcome = std::panic::catch_unwind(|| {
-                pool(2).install(|| {
-                    Team::default().run(u64::MAX, || {
-                        for _ in 0..50 {
-                            share(4, usize::MAX, &|range| assert!(!range.contains(&bad), "tile {bad}"));
-                        }
-                    });
-                });
-            });
-            let text = outcome.expect_err("it panics");
-            assert_eq!(text.downcast_ref::<String>().map(String::as_str), Some(&*format!("tile {bad}")));
-            assert!(SEAT.get().is_none());
-        }
-    }
-
-    #[test]
-    fn parts_have_owners_side_by_side() {
-        for threads in 1..9 {
-            for parts in 1..=MOST_PARTS {
-                let all: Vec<u64> = (0..threads).map(|i| owned(parts, i, threads)).collect();
-                assert_eq!(all.iter().fold(0, |a, b| a | b), u64::MAX >> (MOST_PARTS - parts));
-                assert_eq!(all.iter().map(|m| m.count_ones() as usize).sum::<usize>(), parts, "disjoint");
-                let (least, most) = (parts / threads, parts.div_ceil(threads));
-                assert!(all.iter().all(|m| (least..=most).contains(&(m.count_ones() as usize))));
-                let firsts = all.iter().filter(|m| **m != 0).map(|m| m.trailing_zeros());
-                assert!(firsts.is_sorted());
-            }
-        }
-    }
-}
+mod tests;

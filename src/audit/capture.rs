@@ -1,4 +1,5 @@
-//! One round with everything in it: batch, noise, results of all kernels, gradients, parameters before and after.
+//! One round with everything in it: batch, noise, results of all kernels (where operations run in blocks of rows, what
+//! leaves their region), gradients, parameters before and after.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -218,7 +219,8 @@ impl Probe for Capture {
     }
 
     fn op(&mut self, view: &OpView<'_>) -> Flow {
-        if self.open {
+        // A region itself has no numbers; its results come after it.
+        if self.open && !view.values.is_empty() {
             let Shape { heads, rows, cols } = view.shape;
             let name = format!("op/{:03}.{}", view.step, view.stage);
             self.push(name, view.text, &[heads, rows, cols], view.values.to_vec());

@@ -3,13 +3,17 @@
 use super::Error;
 use crate::autodiff::{Flow, OpView, Probe, RoundView, UpdateView};
 
-/// Looks at every batch column, kernel and parameter. Infinities that a column brings along (returns to go that are not
-/// known yet) are no finding; NaN always is.
+/// Looks at every batch column, parameter and result of a kernel; where operations run in blocks of rows, at what leaves
+/// their region. Infinities that a column brings along (returns to go that are not known yet) are no finding; NaN always is.
 #[derive(Debug, Default)]
 pub struct Finite {
     round: u64,
     found: Option<Error>,
 }
+
+/// What is known of where a number comes from.
+const HERE: &str = "nothing before it was";
+const IN_BLOCKS: &str = "it became so in one of the operations that run in blocks before it";
 
 impl Finite {
     /// Why it has stopped the run.
@@ -21,6 +25,7 @@ impl Finite {
         &mut self,
         values: impl IntoIterator<Item = &'a f32>,
         infinite: bool,
+        origin: &str,
         what: impl FnOnce() -> String,
     ) -> Flow {
         let bad = |x: &f32| if infinite { x.is_nan() } else { !x.is_finite() };
@@ -29,7 +34,7 @@ impl Finite {
         };
         let update = self.round + 1;
         self.found = Some(Error::NotFinite(format!(
-            "not finite: {} is {x} at element {at} in update {update}; nothing before it was, look at it with \
+            "not finite: {} is {x} at element {at} in update {update}; {origin}, look at it with \
              `baq audit step RUN --update {update}`",
             what()
         )));
@@ -41,14 +46,14 @@ impl Probe for Finite {
     fn round(&mut self, view: &RoundView<'_>) -> Flow {
         self.round = view.pass.clock.round;
         for (name, values) in view.columns() {
-            if self.look(values, true, || format!("column {name} of the batch")) == Flow::Stop {
+            if self.look(values, true, HERE, || format!("column {name} of the batch")) == Flow::Stop {
                 return Flow::Stop;
             }
         }
         let table = view.store.table();
         for id in table.ids() {
             let what = || format!("parameter {}", table.paths(id)[0].0);
-            if self.look(view.store.values[id.index()].iter(), false, what) == Flow::Stop {
+            if self.look(view.store.values[id.index()].iter(), false, HERE, what) == Flow::Stop {
                 return Flow::Stop;
             }
         }
@@ -56,13 +61,14 @@ impl Probe for Finite {
     }
 
     fn op(&mut self, view: &OpView<'_>) -> Flow {
-        self.look(view.values, view.moves, || format!("`{}` of the update {}", view.text, view.stage))
+        let origin = if view.region { IN_BLOCKS } else { HERE };
+        self.look(view.values, view.moves, origin, || format!("`{}` of the update {}", view.text, view.stage))
     }
 
     /// Gradients that share a kernel with others are seen here.
     fn update(&mut self, view: &UpdateView<'_>) -> Flow {
         for (path, values) in view.gradients() {
-            if self.look(values, false, || format!("gradient of {path}")) == Flow::Stop {
+            if self.look(values, false, HERE, || format!("gradient of {path}")) == Flow::Stop {
                 return Flow::Stop;
             }
         }
@@ -71,7 +77,7 @@ impl Probe for Finite {
 
     fn applied(&mut self, view: &UpdateView<'_>) -> Flow {
         for (path, values) in view.parameters() {
-            if self.look(values, false, || format!("parameter {path} after adam")) == Flow::Stop {
+            if self.look(values, false, HERE, || format!("parameter {path} after adam")) == Flow::Stop {
                 return Flow::Stop;
             }
         }

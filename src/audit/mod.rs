@@ -13,8 +13,8 @@
 //! within twice that of each other; where a unit of a ReLU layer is at 0 to within rounding, within it of the one in f64
 //! at parameters moved by rounding, see [`f32_check`]. The tests check it for every method on every instruction set of the
 //! machine. Over many updates such differences grow, as they do from one seed to the next. A ledger therefore names its
-//! instruction set, `verify` asks for it, and `diff` of two such runs names the first operation in which they part, the
-//! distance of their gradients there, and that of their parameters at the end.
+//! instruction set, `verify` asks for it, and `diff` of two such runs names the first operation in which they part (or the
+//! first result of a region, see below), the distance of their gradients there, and that of their parameters at the end.
 //!
 //! # What there is to look at
 //!
@@ -31,6 +31,10 @@
 //!
 //! All of it is built on [`Probe`](crate::autodiff::Probe), who is told everything a program does and changes nothing; no algorithm
 //! contains a word about it. The [`ledger`] is one such probe.
+//!
+//! Layers of at least 1024 rows and what lies between them run in blocks of rows
+//! ([`Blocking::USUAL`](crate::autodiff::Blocking::USUAL)). What such a *region* computes on its way is nowhere whole, so probes
+//! see its results alone: there `diff`, `step` and `--probe finite` name `region_result_0(..)`, not an operation within.
 //!
 //! # How a change is found
 //!
@@ -65,7 +69,7 @@
 //! | a ledger on the disk | about 110 bytes a record: 6.6 MB for 20,000 rounds of IQL, three updates each |
 //! | writing it | 0.5 % of a round with one thread, 0.9 % with two (IQL, batch 256, 2x256; median of the ratios to the round just before without a probe; a second contestant without one: -0.2 and -1.0 %) |
 //! | a probe that is not there | nothing: it compiles to the same program |
-//! | `--probe finite` | as much as the round itself, since it reads every intermediate result |
+//! | `--probe finite` | as much as the round itself, since it reads every intermediate result outside regions |
 //! | `verify` | what the training cost, evaluations included; without any: 20,000 updates of IQL were trained in 66 s with one thread, and verified with two, in another process, in 62 s of processor time: 60,001 records and the checkpoint equal |
 //!
 //! `cargo bench --bench probes` measures the second to the fourth.
@@ -150,3 +154,6 @@ fn rms(x: &[f64]) -> f64 {
 pub fn worse(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,13 +148,15 @@ impl RoundOff {
     /// Everything so far is in the file when this returns. Errors: the file is gone or cannot be written.
     pub fn flush(&mut self) -> Result<(), Error> {
         let Some(path) = &self.path else { return Ok(()) };
-        let text: String = self.rows.drain(..).map(|row| row.line()).collect();
+        let text: String = self.rows.iter().map(Row::line).collect();
         let append = || {
             let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
             file.write_all(text.as_bytes())?;
             file.sync_data()
         };
-        append().map_err(Error::io(path, "write the file"))
+        append().map_err(Error::io(path, "write the file"))?;
+        self.rows.clear();
+        Ok(())
     }
 
     /// Why it has stopped the run.

@@ -62,7 +62,7 @@ impl Beside {
         };
         let values = reference::run(&self.trace, stores.exact, &inputs, clock, |_| true);
 
-        let loss = files.log(update, "density_loss")?.map(|expected| LossRow {
+        let loss = files.log(update, &["density_loss"])?.map(|expected| LossRow {
             update,
             name: "density".into(),
             expected,

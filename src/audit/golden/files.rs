@@ -1,7 +1,8 @@
 //! The two files of a trace: tensors as f64, method and hyper-parameters as JSON. Nothing in them is
 //! trusted: every answer is a value of the kind asked for or an error that names file, key, expected and got.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
@@ -27,6 +28,8 @@ pub struct Files {
     /// by name
     pub tensors: BTreeMap<String, Tensor>,
     json: Value,
+    /// keys of tensors and logged values that were read
+    read: RefCell<BTreeSet<String>>,
 }
 
 impl Files {
@@ -65,10 +68,21 @@ impl Files {
             )
         })?;
         let json = serde_json::from_str(&text).map_err(|e| fail(&json_path, format!("is not JSON ({e})")))?;
-        Ok(Files { name, json_name: json_path.display().to_string(), tensors, json })
+        let (json_name, read) = (json_path.display().to_string(), RefCell::default());
+        Ok(Files { name, json_name, tensors, json, read })
     }
 
-    /// A tensor of one of these shapes.
+    /// Remembers that a tensor or a logged value was read.
+    pub fn mark(&self, key: &str) {
+        self.read.borrow_mut().insert(key.into());
+    }
+
+    /// Whether it was.
+    pub fn was_read(&self, key: &str) -> bool {
+        self.read.borrow().contains(key)
+    }
+
+    /// A tensor of one of these shapes, which is read.
     pub fn tensor(&self, key: &str, shapes: &[&[usize]]) -> Result<&[f64], Wrong> {
         let error = |got: String| Wrong {
             file: self.name.clone(),
@@ -79,7 +93,10 @@ impl Files {
         match self.tensors.get(key) {
             None => Err(error("no such tensor".into())),
             Some(t) if !shapes.contains(&&t.shape[..]) => Err(error(format!("shape {:?}", t.shape))),
-            Some(t) => Ok(&t.values),
+            Some(t) => {
+                self.mark(key);
+                Ok(&t.values)
+            }
         }
     }
 
@@ -154,14 +171,29 @@ impl Files {
         numbers.map(Some).ok_or_else(|| self.wrong(&format!("meta.{key}"), "a list of numbers", value))
     }
 
-    /// The number `logs[UPDATE].KEY`; `None` if it is not there.
-    pub fn log(&self, update: usize, key: &str) -> Result<Option<f64>, Wrong> {
-        let Some(value) = self.json.get("logs").and_then(|l| l.get(update)?.get(key)) else {
-            return Ok(None);
-        };
-        let place = || format!("logs[{update}].{key}");
-        value.as_f64().map(Some).ok_or_else(|| self.wrong(&place(), "a number", value))
+    /// The sum of the numbers `logs[UPDATE].KEY`, which are read; `None` if one of them is not there.
+    pub fn log(&self, update: usize, keys: &[impl AsRef<str>]) -> Result<Option<f64>, Wrong> {
+        let entry = self.json.get("logs").and_then(|logs| logs.get(update));
+        let mut sum = 0.0;
+        for key in keys {
+            let key = key.as_ref();
+            let Some(value) = entry.and_then(|entry| entry.get(key)) else { return Ok(None) };
+            sum += value.as_f64().ok_or_else(|| self.wrong(&log_key(update, key), "a number", value))?;
+        }
+        keys.iter().for_each(|key| self.mark(&log_key(update, key.as_ref())));
+        Ok(Some(sum))
     }
+
+    /// The keys of all logged values.
+    pub fn logged(&self) -> Vec<String> {
+        let updates = self.json.get("logs").and_then(Value::as_array).into_iter().flatten().enumerate();
+        let entries = updates.filter_map(|(update, entry)| Some((update, entry.as_object()?)));
+        entries.flat_map(|(update, entry)| entry.keys().map(move |key| log_key(update, key))).collect()
+    }
+}
+
+fn log_key(update: usize, key: &str) -> String {
+    format!("logs[{update}].{key}")
 }
 
 /// Both files of the pair that either names.

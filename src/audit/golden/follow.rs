@@ -7,10 +7,11 @@ use super::acting;
 use super::beside::{Beside, Stores};
 use super::error::GoldenError;
 use super::files::Files;
-use super::inputs::{annotate, annotate_exact, batch, draws, unread};
+use super::inputs::{annotate, annotate_exact, batch, draws};
 use super::networks::parameters;
 use super::report::{Difference, LossRow, Report, TOLERANCE_F32, TOLERANCE_F64, relate, rounding};
 use super::setup::{Setup, name, setup};
+use super::unread::unread;
 use crate::algo::foreign::{Precision, Wrong};
 use crate::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use crate::autodiff::{Clock, Effect, Noise, Program, Role, Select, Store, Workspace};
@@ -61,19 +62,15 @@ struct Follow<'a> {
     frozen: BTreeSet<String>,
     tensors: Vec<Difference>,
     losses: Vec<LossRow>,
-    /// names of theirs that are none of ours
-    unknown: BTreeSet<String>,
 }
 
 impl<'a> Follow<'a> {
     /// Before the first update.
     fn new(files: &'a Files, mut setup: Setup) -> Result<Follow<'a>, GoldenError> {
-        check_after(files, setup.updates)?;
-        let mut unknown = BTreeSet::new();
+        check_updates(files, setup.updates)?;
         let mut exact = ReferenceStore::zeros(&setup.table);
         let mut narrow = Store::zeros(setup.table.clone());
-        let unread = setup.unread();
-        let initial = parameters(files, &setup.networks, &setup.table, "init.", &unread, &mut unknown)?;
+        let initial = parameters(files, &setup.networks, &setup.table, "init.", &setup.unread())?;
         for (id, values) in setup.table.ids().zip(initial) {
             let Some(values) = values else { continue };
             for (to, from) in narrow.values[id.index()].iter_mut().zip(&values) {
@@ -89,19 +86,7 @@ impl<'a> Follow<'a> {
         let frozen = setup.frozen();
         let beside = setup.beside.take().map(Beside::new);
         let (tensors, losses) = (Vec::new(), Vec::new());
-        Ok(Follow {
-            files,
-            setup,
-            exact,
-            narrow,
-            programs,
-            beside,
-            round: 0,
-            frozen,
-            tensors,
-            losses,
-            unknown,
-        })
+        Ok(Follow { files, setup, exact, narrow, programs, beside, round: 0, frozen, tensors, losses })
     }
 
     /// Whether the actor's role runs in round number `round`, from 0.
@@ -131,18 +116,10 @@ impl<'a> Follow<'a> {
 
         let mut notes = std::mem::take(&mut self.setup.notes);
         notes.extend(rounding(&self.tensors));
-        let slices = self.setup.slices as u64;
-        let roles = |update: usize| {
-            (0..slices).map(|slice| self.acts(update as u64 * slices + slice)).collect::<Vec<bool>>()
-        };
-        notes.extend(unread(self.files, &self.setup.trace, self.setup.updates, roles));
         if self.losses.is_empty() {
             notes.push("the JSON logs no losses".into());
         }
-        if !self.unknown.is_empty() {
-            let names: Vec<&str> = self.unknown.iter().map(String::as_str).collect();
-            notes.push(format!("not compared, unknown to {method}: {}", names.join(", ")));
-        }
+        notes.extend(unread(self.files));
         Ok(Report {
             method: method.into(),
             updates: self.setup.updates,
@@ -226,10 +203,7 @@ impl<'a> Follow<'a> {
         for key in self.files.tensors.keys().filter(|key| key.starts_with(&prefix)) {
             let name = &key[prefix.len()..];
             let output = self.setup.trace.outputs.iter().find(|(output, _)| *output == name);
-            let Some((output, node)) = output else {
-                self.unknown.insert(format!("extra.I.{name}"));
-                continue;
-            };
+            let Some((output, node)) = output else { continue };
             let wide = values[node.index()].as_ref().expect("invariant: an output is computed");
             let shape = self.setup.trace.graph.node(*node).shape;
             let (rows, cols) = (shape.heads * shape.rows, shape.cols);
@@ -249,7 +223,7 @@ impl<'a> Follow<'a> {
             return Ok(());
         }
         let Setup { networks, table, .. } = &self.setup;
-        let after = parameters(self.files, networks, table, &prefix, &self.frozen, &mut self.unknown)?;
+        let after = parameters(self.files, networks, table, &prefix, &self.frozen)?;
         for (id, expected) in table.ids().zip(after) {
             let Some(expected) = expected else { continue };
             for (path, range) in table.paths(id) {
@@ -270,22 +244,22 @@ fn of_members(logged: f64, members: usize, ours: f64) -> f64 {
     if (logged - ours).abs() < (sum - ours).abs() { logged } else { sum }
 }
 
-/// Something must be there to compare, and nothing may be recorded after more updates than there are.
-fn check_after(files: &Files, updates: usize) -> Result<(), Wrong> {
-    let recorded: BTreeSet<&str> = files
-        .tensors
-        .keys()
-        .filter_map(|key| key.strip_prefix("after.")?.split_once('.').map(|(u, _)| u))
-        .collect();
+/// Something must be there to compare, and nothing may be recorded of an update that is not followed.
+fn check_updates(files: &Files, updates: usize) -> Result<(), Wrong> {
     let error = |key: String, expected: String, got: &str| {
         Err(Wrong { file: files.name.clone(), key, expected, got: got.into() })
     };
-    if recorded.is_empty() {
+    if !files.tensors.keys().any(|key| key.starts_with("after.")) {
         return error("after.U.NET.PARAM".into(), "parameters after some update U".into(), "none");
     }
-    for u in recorded {
-        if !u.parse().is_ok_and(|k: usize| (1..=updates).contains(&k) && k.to_string() == u) {
-            return error(format!("after.{u}"), format!("an update from 1 to {updates}"), u);
+    // Updates that are done are counted from 1.
+    for (prefix, first) in [("after.", 1), ("extra.", 0), ("priority.", 0)] {
+        let (keys, last) = (files.tensors.keys(), updates - 1 + first);
+        for update in keys.filter_map(|key| key.strip_prefix(prefix)?.split('.').next()) {
+            if !update.parse().is_ok_and(|k: usize| (first..=last).contains(&k) && k.to_string() == update) {
+                let expected = format!("an update from {first} to {last}");
+                return error(format!("{prefix}{update}"), expected, update);
+            }
         }
     }
     Ok(())
@@ -306,13 +280,13 @@ const LOSSES: &[(&str, &[&str])] = &[
 fn logged(files: &Files, update: usize, name: &str, own: &[(&str, &[&str])]) -> Result<Option<f64>, Wrong> {
     let (name, turn) = name.split_once(' ').unwrap_or((name, "1"));
     for (_, keys) in own.iter().chain(LOSSES).filter(|(ours, _)| *ours == name) {
-        let term = |key: &&str| match files.log(update, &format!("{key}_{turn}"))? {
-            None if turn == "1" => files.log(update, key),
-            numbered => Ok(numbered),
+        let numbered: Vec<String> = keys.iter().map(|key| format!("{key}_{turn}")).collect();
+        let found = match files.log(update, &numbered)? {
+            None if turn == "1" => files.log(update, keys)?,
+            found => found,
         };
-        let terms: Option<Vec<f64>> = keys.iter().map(term).collect::<Result<_, Wrong>>()?;
-        if let Some(terms) = terms {
-            return Ok(Some(terms.iter().sum()));
+        if found.is_some() {
+            return Ok(found);
         }
     }
     Ok(None)

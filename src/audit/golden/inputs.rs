@@ -84,34 +84,6 @@ pub fn draw(files: &Files, key: &str, kind: NoiseKind, shapes: &[&[usize]]) -> R
     }
 }
 
-/// Draws of the trace that no update here reads, in one note; `roles` gives whether the actor's role runs in each round of
-/// an update.
-pub fn unread(
-    files: &Files,
-    trace: &Trace,
-    updates: usize,
-    roles: impl Fn(usize) -> Vec<bool>,
-) -> Option<String> {
-    let count = |actor: bool| {
-        needed(trace, |role| actor || role == Role::Critic).into_iter().filter(|n| *n).count() as u64
-    };
-    let read = [count(false), count(true)];
-    let unread: BTreeSet<&str> = files
-        .tensors
-        .keys()
-        .filter(|key| {
-            let mut parts = key.strip_prefix("noise.").unwrap_or_default().split('.').map(str::parse::<u64>);
-            let (Some(Ok(update)), Some(Ok(j))) = (parts.next(), parts.next()) else { return false };
-            let all =
-                || roles(update as usize).into_iter().map(|actor| read[usize::from(actor)]).sum::<u64>();
-            update < updates as u64 && j >= all()
-        })
-        .map(String::as_str)
-        .collect();
-    let first = unread.first()?;
-    Some(format!("draws that no loss here reads: {}, the first {first}", unread.len()))
-}
-
 /// The columns of a batch that the trace reads: those of update `update`, of its equal slices number `slice`.
 pub fn batch(
     files: &Files,

@@ -167,24 +167,20 @@ impl Networks {
 }
 
 /// Parameters of the trace under `prefix` in our layout, by tensor; `None` for a network that is not there at
-/// all and need not be, because nothing moves it. Names that are none of ours go to `unknown`.
+/// all and need not be, because nothing moves it. Tensors that are none of ours stay unread.
 pub fn parameters(
     files: &Files,
     networks: &Networks,
     table: &ParamTable,
     prefix: &str,
     frozen: &BTreeSet<String>,
-    unknown: &mut BTreeSet<String>,
 ) -> Result<Vec<Option<Vec<f64>>>, Wrong> {
     // Of every path, what stands side by side in it.
     let mut found: BTreeMap<String, BTreeMap<usize, (&str, &Tensor)>> = BTreeMap::new();
     let paths: BTreeSet<String> = table.ids().flat_map(|id| table.paths(id)).map(|(path, _)| path).collect();
     for (key, tensor) in &files.tensors {
         let Some(foreign) = key.strip_prefix(prefix) else { continue };
-        let Some((path, column)) = networks.our_path(foreign) else {
-            unknown.insert(foreign.to_string());
-            continue;
-        };
+        let Some((path, column)) = networks.our_path(foreign) else { continue };
         // One scalar of theirs is one of each member here.
         let (group, value) = path.split_once('.').unwrap_or((&path, ""));
         let of_member =
@@ -193,9 +189,6 @@ pub fn parameters(
             Some(path) => vec![path],
             None => paths.iter().filter(of_member).collect(),
         };
-        if ours.is_empty() {
-            unknown.insert(foreign.to_string());
-        }
         for path in ours {
             found.entry(path.clone()).or_default().insert(column, (key, tensor));
         }
@@ -232,6 +225,7 @@ pub fn parameters(
                     let expected = format!("shape {:?} (our {path})", stored(end.saturating_sub(column)));
                     return wrong(key, expected, format!("shape {:?}", tensor.shape));
                 }
+                files.mark(key);
                 for (i, x) in tensor.values.iter().enumerate() {
                     whole[i % k * n + column + i / k] = *x;
                 }

@@ -77,7 +77,7 @@ pub struct Report {
     pub tolerance_f64: f64,
     /// allowed in f32
     pub tolerance_f32: f64,
-    /// what the trace left open, and tensors that are not compared
+    /// what the trace left open, and what is in it and was not compared
     pub notes: Vec<String>,
 }
 

@@ -73,8 +73,9 @@ fn labels(trace: &Trace, steps: &[Step], nodes: &[Option<NodeId>], updates: &[Up
             }
             (Step::Run { out, .. }, None) => ("copy of a gradient".into(), Shape::new(1, 1, out.len)),
         };
-        let moves = |id: &NodeId| trace.graph.node(*id).op.moves();
-        let label = Label { stage, text, moves: node.as_ref().is_none_or(moves), shape };
+        let op = node.map(|id| trace.graph.node(id).op);
+        let (moves, region) = (op.is_none_or(Op::moves), matches!(op, Some(Op::RegionResult(_))));
+        let label = Label { stage, text, moves, region, shape };
         if let Step::Train { .. } = step {
             stage = stages.next().unwrap_or(stage);
         }

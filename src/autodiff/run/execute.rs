@@ -10,7 +10,7 @@ use baq_kernels::{AdamStep, Buffer, Kernels, Scratch};
 use super::call::{Target, call};
 use super::clock::{Clock, Noise, fill_noise};
 use super::probe::{Flow, NoProbe, OpView, Pass, Probe, RoundView, UpdateView};
-use super::program::{Kernel, Loc, Program, Slot, Step};
+use super::program::{Kernel, Label, Loc, Program, Slot, Step};
 use super::store::Store;
 use super::workspace::Workspace;
 use crate::autodiff::trace::parameters::{GroupId, ParamId};
@@ -138,7 +138,8 @@ impl Program {
             Loc::Param(_) | Loc::View(_) => unreachable!("invariant: kernels never write parameters"),
         };
         let label = &self.labels[step];
-        OpView { step, stage: label.stage, text: &label.text, moves: label.moves, shape: label.shape, values }
+        let Label { stage, moves, region, shape, .. } = *label;
+        OpView { step, stage, text: &label.text, moves, region, shape, values }
     }
 }
 

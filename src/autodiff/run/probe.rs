@@ -1,9 +1,10 @@
 //! Probes: who looks on while a program runs.
 //!
 //! [`Program::run_with`] is generic over its probe and tells it what happens, in this order: [`Probe::round`] once;
-//! [`Probe::op`] after every kernel; [`Probe::update`] when the gradients of an update are complete and nothing has moved;
-//! [`Probe::applied`] when the optimiser has; [`Probe::step`] after everything that takes time; [`Probe::done`] at the
-//! end. All of it does nothing by default, so that [`NoProbe`] compiles to nothing.
+//! [`Probe::op`] after every kernel, where operations run in blocks after each of their results; [`Probe::update`] when
+//! the gradients of an update are complete and nothing has moved; [`Probe::applied`] when the optimiser has;
+//! [`Probe::step`] after everything that takes time; [`Probe::done`] at the end. All of it does nothing by default, so that
+//! [`NoProbe`] compiles to nothing.
 //!
 //! A probe sees everything and changes nothing. It may ask the program to stop, at once and before anything moves.
 
@@ -56,7 +57,7 @@ pub trait Probe: Send {
     fn round(&mut self, _: &RoundView<'_>) -> Flow {
         Flow::Continue
     }
-    /// A kernel has run.
+    /// A kernel has run. Of operations that run in blocks only the results are told.
     fn op(&mut self, _: &OpView<'_>) -> Flow {
         Flow::Continue
     }
@@ -131,6 +132,8 @@ pub struct OpView<'a> {
     pub text: &'a str,
     /// it only moves or repeats numbers
     pub moves: bool,
+    /// it is a result of operations that ran in blocks and that no probe has seen
+    pub region: bool,
     /// extents of the result
     pub shape: Shape,
     /// the result, row-major

@@ -151,6 +151,8 @@ pub(in crate::autodiff) struct Label {
     pub(in crate::autodiff) text: String,
     /// it only moves or repeats numbers
     pub(in crate::autodiff) moves: bool,
+    /// it is a result of a region
+    pub(in crate::autodiff) region: bool,
     /// extents of the result
     pub(in crate::autodiff) shape: Shape,
 }

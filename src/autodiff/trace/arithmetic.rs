@@ -44,7 +44,7 @@ impl<'t> Var<'t> {
         self.push(Op::Sum(axis), &[self.id], self.reduced(axis))
     }
 
-    /// min over an axis
+    /// min over an axis; ties send their gradient to the first
     pub fn min(self, axis: Axis) -> Var<'t> {
         if self.shape().dims()[axis.index()] == 1 {
             return self;
@@ -52,7 +52,7 @@ impl<'t> Var<'t> {
         self.push(Op::Min(axis), &[self.id], self.reduced(axis))
     }
 
-    /// max over an axis
+    /// max over an axis; ties likewise
     pub fn max(self, axis: Axis) -> Var<'t> {
         -(-self).min(axis)
     }

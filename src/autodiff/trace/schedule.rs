@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 /// A number, constant or moving with a counter of updates (or whatever its owner counts).
 ///
-/// Text form: `0.0003`, `linear(0.4, 1, 30000)`, `cosine(0.0003, 0, 1000000)`. The last argument
-/// may be `auto` or be left out: the length of the phase, filled in by [`Schedule::over`].
+/// Text form: `0.0003`, `linear(0.4, 1, 30000)`, `cosine(0.0003, 0, 1000000)`, `step(1.0, 0.0, 40000)`. The last argument
+/// may be `auto` or be left out: the length of the phase, filled in by [`Schedule::over`]. Without the second it goes to 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Schedule {
     /// The same value always.

@@ -21,7 +21,7 @@ impl<'t> Var<'t> {
     pub fn tanh(self) -> Var<'t> {
         self.unary(Unary::Tanh)
     }
-    /// max(x, 0)
+    /// max(x, 0); its slope at 0 is 0
     pub fn relu(self) -> Var<'t> {
         self.unary(Unary::Relu)
     }
@@ -57,7 +57,7 @@ impl<'t> Var<'t> {
     pub fn sqrt(self) -> Var<'t> {
         self.unary(Unary::Sqrt)
     }
-    /// |x|
+    /// |x|; its slope at 0 is 0
     pub fn abs(self) -> Var<'t> {
         self.unary(Unary::Abs)
     }
@@ -65,7 +65,7 @@ impl<'t> Var<'t> {
     pub fn affine(self, scale: f64, shift: f64) -> Var<'t> {
         self.unary(Unary::Affine { scale: scale.into(), shift: shift.into() })
     }
-    /// min(max(x, lo), hi); the gradient is 0 outside
+    /// min(max(x, lo), hi); the gradient is 0 outside, and passes at the bounds
     pub fn clamp(self, lo: f64, hi: f64) -> Var<'t> {
         self.unary(Unary::Clamp { lo: lo.into(), hi: hi.into() })
     }
