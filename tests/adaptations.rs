@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use baq::algo::{self, Dims, Phase};
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
-use baq::autodiff::{Clock, Flow, NoProbe, Select};
+use baq::autodiff::{Clock, Effect, Flow, NoProbe, Select};
 use baq::cli::finetune::Start;
 use baq::cli::learn::{self, Again, Manner};
 use baq::cli::setup::RunArgs;
@@ -605,4 +605,68 @@ fn the_density_ratio_begins_as_its_authors_do() {
     }
     assert!(all["density.layer0.bias"].iter().chain(&all["density.layer1.bias"]).all(|b| *b == 0.0));
     assert_eq!(all["density.layer2.bias"], [1.0]);
+}
+
+/// What is not trained before the switch begins its schedule there.
+#[test]
+fn schedules_of_new_critics_begin_with_their_phase() {
+    let phase = Phase { before: 100, offline: 100, ..online(40) };
+    for (algo, adapt, option, update) in
+        [("wsrl", "plain", "wsrl.critic", "q"), ("td3", "opt", "opt.critic", "q_new")]
+    {
+        let agent = small(algo, adapt, &[&format!("{option}=linear(3e-4,0,auto)")]);
+        let rates = agent.trace(&phase).items.into_iter().find_map(|item| match item.effect {
+            Effect::Train { name, optimiser, .. } if name == update => {
+                Some([0, 20, 40].map(|k| optimiser.lr_at(k)))
+            }
+            _ => None,
+        });
+        assert_eq!(rates, Some([3e-4, 1.5e-4, 0.0]), "{option}");
+    }
+}
+
+/// γ rises while critics learn on data, and is not put back at the switch.
+#[test]
+fn a_discount_goes_on_as_training_left_it() {
+    let phase = Phase { before: 100, offline: 100, ..online(40) };
+    let of_td3 = ["td3_bc", "spot", "wpc", "prdc"].map(|algo| (algo, "td3"));
+    let own = [
+        "iql", "awac", "cql", "sac", "td3", "sac_n", "sac_ml", "pbrl", "rebrac", "fql", "brac", "emaq",
+        "rlpd",
+    ];
+    for (algo, section) in
+        own.map(|algo| (algo, algo)).into_iter().chain(of_td3).chain([("edac", "sac_n"), ("rorl", "sac_n")])
+    {
+        let agent = small(algo, "plain", &[&format!("{section}.discount=linear(0.5,0.75,auto)")]);
+        let discounts = |phase: &Phase| {
+            let trace = agent.trace(phase);
+            let all = trace.hypers.iter().filter(|h| h.name.ends_with(".discount"));
+            all.map(|h| [h.schedule.at(0), h.schedule.at(50)]).collect::<Vec<_>>()
+        };
+        for (phase, expected) in [(Phase::offline(100), [0.5, 0.625]), (phase, [0.75, 0.75])] {
+            let found = discounts(&phase);
+            assert!(!found.is_empty() && found.iter().all(|d| *d == expected), "{algo}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn options_that_would_say_nothing_are_refused() {
+    for (algo, adapt, sets, words) in [
+        ("iql", "baq", &["iql.critics=1", "baq.relax=gate"][..], "baq.relax = gate asks"),
+        ("iql", "baq", &["baq.relax=fade(1.5)"], "expected whole rounds, got 1.5"),
+        ("cal_ql", "plain", &["cql.discount=linear(0.5,0.99,auto)"], "cql.discount: expected a constant"),
+        (
+            "wsrl",
+            "plain",
+            &["wsrl.calibrated=true", "cql.discount=linear(0.5,0.99,auto)"],
+            "expected a constant",
+        ),
+        ("iql", "plain", &["run.generator=cfdg", "cfdg.unlabelled=0"], "cfdg.unlabelled: expected a number"),
+        ("iql", "plain", &["run.generator=cfdg", "cfdg.unlabelled=1", "cfdg.guidance=0"], "got 1"),
+    ] {
+        let config = common::config(algo, adapt, 1, &[&SMALL[..], sets].concat());
+        let Err(error) = Agent::new(&config, DIMS) else { panic!("{sets:?} are not refused") };
+        assert!(error.to_string().contains(words), "{sets:?}: {error}");
+    }
 }

@@ -592,6 +592,10 @@ fn combinations_without_sense_are_refused() {
         ("--from iql --adapt baq --set online.buffer=proportional", &["online.buffer", "proportional"]),
         ("--from iql --adapt off2on --set online.buffer=concat(0.1)", &["online.buffer", "concat(0.1)"]),
         ("--from iql --adapt off2on --set online.offline_rows=none", &["online.offline_rows", "got none"]),
+        (
+            "--from iql --adapt plain --generator cfdg --set cfdg.share=0",
+            &["run.generator", "a share of generated rows"],
+        ),
         ("--from iql --adapt suf --set so2.sigma=0.1", &["so2.sigma", "not used by this run"]),
     ] {
         place.refused_line(&format!("finetune {line} --out x"), words);

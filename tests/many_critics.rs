@@ -303,6 +303,7 @@ fn e2o_is_refused_where_no_target_takes_a_least() {
         ("fql", &[], "the least of several target critics"),
         ("sac", &["sac.target=own"], "the least of several target critics"),
         ("cql", &["cql.ensemble=2"], "cql.ensemble = 1"),
+        ("td3", &["td3.critics=1"], "raise their number"),
     ] {
         let config = common::config(algo, "e2o", 1, sets);
         let Err(error) = Agent::new(&config, DIMS) else { panic!("{algo} is not refused") };

@@ -119,8 +119,7 @@ fn policies_of_a_constant_rate_keep_it_online() {
         let below = (entry.name, entry.defaults);
         let config = resolve_over(known(), below, preset, ("", ""), None, &[]);
         let online: OnlineConfig = config.unwrap_or_else(|error| panic!("{error}")).section();
-        // The third has no offline phase.
-        let falls = ["bc", "iql", "rlpd"].contains(&entry.name);
+        let falls = ["bc", "iql"].contains(&entry.name);
         assert_eq!(online.actor_lr, OnlineActorLr::Constant(if falls { 0.1 } else { 1.0 }), "{}", entry.name);
     }
 }

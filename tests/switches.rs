@@ -350,6 +350,22 @@ fn aca_aligns_the_critics_with_the_policy() {
     assert!(refused.contains("run.adapt: ") && refused.contains("--adapt aca"), "{refused}");
 }
 
+/// A weight that is spread over the phase comes to 0 with it.
+#[test]
+fn aca_can_be_left_when_its_weight_is_gone() {
+    let place = Place::new();
+    let from = place.offline("sac_ml", &["sac_ml.hidden=[9, 8]"]);
+    for (weight, may) in [("linear(1,0,auto)", true), ("linear(1,0.5,auto)", false)] {
+        let sets = ["online.env_steps=4", "online.warmup_steps=2", &format!("aca.weight={weight}")];
+        let (start, config) = place.start(&from, "aca", &sets);
+        let out = place.path(weight);
+        start.run(&config, &out, Manner::new(&Stop::default(), true)).unwrap_or_else(|e| panic!("{e}"));
+        let next = Start { from: out, model: None };
+        let config = next.configuration(&RunArgs::default(), Common::of_library(), "plain");
+        assert_eq!(config.is_ok(), may, "{weight}");
+    }
+}
+
 /// ℓ is never below w c, is w log π_0 where that is far above c, and its gradient in the action is that of differences; the
 /// weight comes to its floor when it should.
 #[test]

@@ -124,8 +124,8 @@ impl Adaptation for Aca {
     }
 
     /// Nothing is left of the density once its weight has come to 0.
-    fn critics_are_values(&self, rounds: u64) -> bool {
-        self.config.weight.at(rounds) == 0.0
+    fn critics_are_values(&self, rounds: u64, planned: u64) -> bool {
+        self.config.weight.over(planned).at(rounds) == 0.0
     }
 
     fn gradient_bound(&self) -> Option<f64> {

@@ -74,7 +74,7 @@ crate::choices! {
     /// What relaxes the weights during fine-tuning.
     Relax {
         None = "none",   "nothing: weights relax only as online data fills the buffer";
-        Widen(rounds: f64 = 1.0..=1e12) = "widen",  "k_q grows as 1 + t / rounds";
+        Widen(rounds: f64 = 1.0..=1e12) = "widen",  "k_q grows as 1 + t / rounds, to the planned end of the phase";
         Fade(rounds: f64 = 1.0..=1e12)  = "fade",   "1 / k_q falls to 0 over so many rounds: then w = 1";
         Follow(rate: f64 = 0.0..=1.0) = "follow", "the model drifts towards the policy at this rate per round";
         Gate               = "gate",   "distances are scaled by the disagreement of the critics";
@@ -184,7 +184,7 @@ pub struct Baq {
 
 impl Baq {
     /// Declares π_BC as the group `bc`, after the networks of the base. Errors: a base without critics; options that do
-    /// not go together: `is_exponent` with `mean_match`, `relax = follow` over an ensemble or a policy that reads more
+    /// not go together: `relax = gate` over one critic, `is_exponent` with `mean_match`, `relax = follow` over an ensemble or a policy that reads more
     /// than the state, `mahalanobis` with a model that has no spread.
     pub fn declare(
         config: &BaqConfig,
@@ -193,7 +193,19 @@ impl Baq {
         params: &mut Params,
     ) -> Result<Baq, ConfigError> {
         let c = config;
-        critics(base, "weighs the losses of critics")?;
+        let heads = critics(base, "weighs the losses of critics")?.heads();
+        if c.relax == Relax::Gate && heads < 2 {
+            return Err(ConfigError::Other(
+                "baq.relax = gate asks how far several critics disagree, and this base has one, so that all weights would be 1; raise their number, or choose another relax".into(),
+            ));
+        }
+        if let Relax::Fade(rounds) = c.relax
+            && rounds.fract() != 0.0
+        {
+            return Err(ConfigError::Other(format!(
+                "baq.relax = fade: expected whole rounds, got {rounds}; round it"
+            )));
+        }
         if let (OfflinePriority::MeanMatch(_), true) =
             (c.offline_priority, c.is_exponent != Schedule::Constant(0.0))
         {
@@ -371,7 +383,7 @@ impl Adaptation for Baq {
         };
         Sampling {
             prioritised: c.rows.prioritises(),
-            stratified: c.stratified,
+            stratified: c.stratified && c.rows.prioritises(),
             online_share: online_share.filter(|_| c.rows.prioritises()),
             importance,
             refresh: matches!(c.relax, Relax::Follow(_)),

@@ -65,9 +65,15 @@ pub struct Cfdg {
 }
 
 impl Cfdg {
-    /// Declares the denoiser. Errors: `hidden` without any width, or with simba.
+    /// Declares the denoiser. Errors: `hidden` without any width, or with simba; labels that it does not learn.
     pub fn declare(config: &CfdgConfig, dims: Dims, params: &mut Params) -> Result<Cfdg, ConfigError> {
         let c = config;
+        if c.unlabelled == 1.0 || c.unlabelled == 0.0 && c.guidance > 0.0 {
+            return Err(ConfigError::Other(format!(
+                "cfdg.unlabelled: expected a number below 1, and above 0 unless cfdg.guidance = 0, got {}: draws with a label and without one would come from one that is not learnt",
+                c.unlabelled
+            )));
+        }
         let rows = Rows { s: dims.s, a: dims.a, terminals: c.terminals };
         let denoiser = Denoiser::declare(params, "denoiser", (rows.size(), LABELS), &c.hidden)?;
         Ok(Cfdg { config: c.clone(), rows, denoiser })

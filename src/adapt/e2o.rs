@@ -98,6 +98,11 @@ impl E2o {
                 "it puts another value in the place of the least of several target critics, and this base's target has no such place; choose a base as cql, sac_n or td3_bc, or --adapt plain",
             );
         };
+        if critics.heads() < 2 {
+            return refuse(
+                "it asks how far several critics disagree, and this base has one; raise their number",
+            );
+        }
         if base.policy().size() > 1 {
             return refuse("it is for one agent of many critics; raise cql.critics and set cql.ensemble = 1");
         }

@@ -174,7 +174,7 @@ impl Adaptation for Opt {
         let loss = new.loss(b, &psi);
         b.metric(&NEW_LOSS, loss);
         b.metric(&Q_NEW, new.q.min(b.s, b.a).mean());
-        b.train("q_new", CRITIC, new.q.group(), &self.config.critic, loss);
+        b.train_anew("q_new", CRITIC, new.q.group(), &self.config.critic, loss);
         let with = if b.phase().own_pace { CRITIC } else { ACTOR };
         b.polyak(with, new.q.group(), new.target.group(), "opt.polyak", &self.config.polyak);
     }

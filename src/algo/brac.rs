@@ -227,7 +227,7 @@ impl Brac {
         if let Some(divergence) = self.divergence_next(b) {
             value = value - b.tied(self.weight(b) * divergence);
         }
-        b.r + b.hyper("brac.discount", &c.discount) * b.m * value
+        b.r + b.discount("brac.discount", &c.discount) * b.m * value
     }
 
     fn train_critics(&self, b: &Round<'_>) {
@@ -247,7 +247,12 @@ impl Brac {
         let q = self.mixed(self.q.all(b.s, a));
         let left = c.cloning_rounds.saturating_sub(b.phase().before);
         let mut loss = match left > 0 && !b.unconstrained() {
-            true => -(b.hyper("u", &Schedule::Step { from: 0.0, to: 1.0, steps: left }) * q),
+            true => {
+                // Cloning is a tie to the data too: where none of it counts, all of the value does.
+                let u = b.hyper("u", &Schedule::Step { from: 0.0, to: 1.0, steps: left });
+                let u = if b.tie().is_some() { 1.0 - b.tied(1.0 - u) } else { u };
+                -(u * q)
+            }
             false => -q,
         };
         if self.has_entropy() {

@@ -27,7 +27,7 @@ use super::foreign::{Foreign, Ours, Reading, Wrong};
 pub use super::returns::Failed;
 use super::returns::ReturnToGo;
 use super::{Dims, Learner, Round};
-use crate::autodiff::Metric;
+use crate::autodiff::{Metric, Schedule};
 use crate::config::ConfigError;
 use crate::nn::{Critics, Params, Policy};
 use crate::replay;
@@ -51,14 +51,25 @@ pub struct CalQl {
 }
 
 impl CalQl {
-    /// Declares the networks of CQL. Errors: those of [`Cql::declare`].
+    /// Declares the networks of CQL. Errors: a schedule of `cql.discount`; those of [`Cql::declare`].
     pub fn declare(
         config: &CalQlConfig,
         base: &CqlConfig,
         dims: Dims,
         params: &mut Params,
     ) -> Result<CalQl, ConfigError> {
+        check_discount(base)?;
         Ok(CalQl { config: config.clone(), base: Cql::declare(base, dims, params)? })
+    }
+}
+
+/// An error if returns to go, which are summed once, would be those of another discount.
+pub(super) fn check_discount(base: &CqlConfig) -> Result<(), ConfigError> {
+    match base.discount {
+        Schedule::Constant(_) => Ok(()),
+        schedule => Err(ConfigError::Other(format!(
+            "cql.discount: expected a constant, with which recorded returns are summed once, got {schedule}; choose one"
+        ))),
     }
 }
 

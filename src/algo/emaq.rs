@@ -13,8 +13,8 @@
 //! w is 1 unless an adaptation supplies it. Order: Q, Q̂; online then μ. No gradient passes the largest term that is taken out of
 //! log μ before its exponentials, which does not change it.
 //!
-//! Metrics: those of [`super::measure`], of the action that it takes; `policy_std` is that of the mixture taken for one
-//! Gaussian; `behaviour_loss` = L_μ; `backup_gain` = E[ max_i Q~^(s', a_i) - mean_i Q~^(s', a_i) ].
+//! Metrics: those of [`super::measure`], of the action that it takes; `policy_std` is that of the components together,
+//! with equal weights and before their tanh; `behaviour_loss` = L_μ; `backup_gain` = E[ max_i Q~^(s', a_i) - mean_i Q~^(s', a_i) ].
 //!
 //! Declared differences. There is no public program. The text fixes y, ζ, N as the one important number, acting by the best of
 //! the draws, and a behaviour whose family matters. Ours are: the mixture, where the paper has an autoregressive model; every
@@ -68,8 +68,8 @@ pub struct Emaq {
     config: EmaqConfig,
     /// the components, each a policy
     parts: Policy,
-    /// log c_k up to a constant `[K, B, 1]`
-    mixture: Mlp,
+    /// log c_k up to a constant `[K, B, 1]`; of one component there is nothing to choose
+    mixture: Option<Mlp>,
     q: Critics,
     q_target: Critics,
 }
@@ -80,8 +80,10 @@ impl Emaq {
         let (c, k) = (config, config.components);
         let head = Head::tanh_gaussian((-5.0, 2.0));
         let parts = Policy::ensemble(params, "pi", k, dims.sa(), head, &c.behaviour_hidden);
-        let group = params.group("mixture", k > 1);
-        let mixture = Mlp::declare(params, group, k, (dims.s, 1), &c.mixture_hidden);
+        let mixture = (k > 1).then(|| {
+            let group = params.group("mixture", true);
+            Mlp::declare(params, group, k, (dims.s, 1), &c.mixture_hidden)
+        });
         let q = Critics::declare(params, "q", c.critics, dims.sa(), &c.critic_hidden);
         let q_target = q.target(params);
         Emaq { config: config.clone(), parts, mixture, q, q_target }
@@ -89,7 +91,10 @@ impl Emaq {
 
     /// log c_k `[K, B, 1]`.
     fn log_weights<'t>(&self, s: Var<'t>) -> Var<'t> {
-        let x = self.mixture.forward(s);
+        let Some(mixture) = &self.mixture else {
+            return s.constant(0.0).expand(Shape::new(1, s.shape().rows, 1));
+        };
+        let x = mixture.forward(s);
         x - log_sum_exp(x)
     }
 
@@ -125,7 +130,7 @@ impl Emaq {
         let values = self.values(&self.q_target, b.s2, a2);
         let best = values.max(Axis::Cols);
         b.metric(&GAIN, (best - values.mean_over(Axis::Cols)).mean());
-        let y = b.r + b.hyper("emaq.discount", &c.discount) * b.m * best;
+        let y = b.r + b.discount("emaq.discount", &c.discount) * b.m * best;
         let (q, squares) = squared_errors(b, &self.q, y);
         squares.sum(Axis::Heads).weighted_mean(b.weight(q))
     }
@@ -134,8 +139,8 @@ impl Emaq {
         let loss = -self.log_prob(b.s, b.a).mean();
         b.metric(&BEHAVIOUR, loss);
         b.train("behaviour", ACTOR, self.parts.group(), &self.config.behaviour, loss);
-        if self.config.components > 1 {
-            b.train("mixture", ACTOR, self.mixture.group(), &self.config.behaviour, loss);
+        if let Some(mixture) = &self.mixture {
+            b.train("mixture", ACTOR, mixture.group(), &self.config.behaviour, loss);
         }
     }
 }

@@ -47,7 +47,7 @@ crate::config! {
 }
 
 /// Outside its own section: from scratch, half of each batch from the data, twenty critic updates per step.
-pub const DEFAULTS: &str = "[run]\nbegin = \"online\"\n[online]\nbuffer = \"mix(0.5)\"\nupdates_per_step = 20.0\nactor_updates_per_step = 1.0\nrandom_steps = 5_000\n";
+pub const DEFAULTS: &str = "[run]\nbegin = \"online\"\n[online]\nbuffer = \"mix(0.5)\"\nupdates_per_step = 20.0\nactor_updates_per_step = 1.0\nrandom_steps = 5_000\nactor_lr = \"constant(1)\"\n";
 
 /// Networks of RLPD.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ impl Rlpd {
         let (a2, log_pi) = n.pi.draw(b.s2, 1);
         let least = n.q_target.min_of_drawn(b.s2, b.perturb(a2), c.target_critics);
         let value = if c.entropy_backup { least - n.alpha(b) * log_pi } else { least };
-        b.r + b.hyper("rlpd.discount", &c.discount) * b.m * value
+        b.r + b.discount("rlpd.discount", &c.discount) * b.m * value
     }
 
     fn train_critics(&self, b: &Round<'_>) {

@@ -30,7 +30,9 @@ use std::sync::Arc;
 use super::pace::{Cadence, Delay, Sampling};
 use super::phase::Phase;
 use super::returns::ReturnToGo;
-use crate::autodiff::{GroupId, Metric, NoiseKind, ParamTable, Role, Schedule, Shape, Trace, Tracer, Var};
+use crate::autodiff::{
+    Adam, GroupId, Metric, NoiseKind, ParamTable, Role, Schedule, Shape, Trace, Tracer, Var,
+};
 use crate::config::AdamConfig;
 use crate::nn::{Acting, Critics, Policy};
 use crate::replay;
@@ -174,6 +176,11 @@ impl<'t> Round<'t> {
         self.t.hyper(name, &schedule.over(self.phase.rounds))
     }
 
+    /// γ: over the phase in which critics begin to learn, and what they have learnt with behind it.
+    pub fn discount(&self, name: &str, schedule: &Schedule) -> Var<'t> {
+        self.t.hyper(name, &self.phase.fixed(schedule))
+    }
+
     /// Fresh random numbers; every call is a stream of its own.
     pub fn noise(&self, name: &str, kind: NoiseKind, shape: Shape) -> Var<'t> {
         self.t.noise(name, kind, shape)
@@ -201,7 +208,22 @@ impl<'t> Round<'t> {
         optimiser: &AdamConfig,
         loss: Var<'t>,
     ) {
-        let mut optimiser = self.phase.adam(role, optimiser);
+        self.train_by(name, role, group, self.phase.adam(role, optimiser), loss);
+    }
+
+    /// The same where the schedule is of this phase alone, as of networks that are not trained before it.
+    pub fn train_anew(
+        &self,
+        name: &'static str,
+        role: Role,
+        group: GroupId,
+        optimiser: &AdamConfig,
+        loss: Var<'t>,
+    ) {
+        self.train_by(name, role, group, self.phase.adam_of_its_own(optimiser), loss);
+    }
+
+    fn train_by(&self, name: &'static str, role: Role, group: GroupId, mut optimiser: Adam, loss: Var<'t>) {
         let bound = self.adaptation.gradient_bound().filter(|_| group == self.learner.policy().group());
         optimiser.clip = match bound {
             // The narrower of both acts.
@@ -215,6 +237,11 @@ impl<'t> Round<'t> {
     /// One Adam step of a group without a loss, on gradients of zero.
     pub fn idle(&self, name: &'static str, role: Role, group: GroupId, optimiser: &AdamConfig) {
         self.t.idle(name, role, group, &self.phase.adam(role, optimiser));
+    }
+
+    /// The same with the schedule of [`Round::train_anew`].
+    pub fn idle_anew(&self, name: &'static str, role: Role, group: GroupId, optimiser: &AdamConfig) {
+        self.t.idle(name, role, group, &self.phase.adam_of_its_own(optimiser));
     }
 
     /// target ← (1-ρ) target + ρ source
@@ -413,8 +440,9 @@ pub trait Adaptation: Debug + Send + Sync {
         y
     }
 
-    /// Whether critics are values after so many rounds of its own; if not, no other adaptation can go on with them.
-    fn critics_are_values(&self, _rounds: u64) -> bool {
+    /// Whether critics are values after so many rounds of its own phase, of `planned` ones; if not, no other adaptation can go on
+    /// with them.
+    fn critics_are_values(&self, _rounds: u64, _planned: u64) -> bool {
         true
     }
 

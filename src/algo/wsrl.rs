@@ -29,7 +29,7 @@
 //!
 //! Cost per round (1,024 rows, 2x256, J = 10, Z = 2, G = 4): 8.0 GFLOP, one round per environment step.
 
-use super::cal_ql::{Failed, calibrated};
+use super::cal_ql::{Failed, calibrated, check_discount};
 use super::cql::{Cql, CqlConfig};
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
 use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
@@ -86,7 +86,7 @@ pub struct Wsrl {
 }
 
 impl Wsrl {
-    /// Declares the networks of CQL. Errors: `cql.ensemble` above 1; `compat_shared_head` over critics without a hidden
+    /// Declares the networks of CQL. Errors: `cql.ensemble` above 1; `calibrated` with a schedule of `cql.discount`; `compat_shared_head` over critics without a hidden
     /// layer; those of [`Cql::declare`].
     pub fn declare(
         config: &WsrlConfig,
@@ -99,6 +99,9 @@ impl Wsrl {
                 "cql.ensemble: expected 1, got {}; one agent is fine-tuned",
                 shared.ensemble
             )));
+        }
+        if config.calibrated {
+            check_discount(shared)?;
         }
         if config.compat_shared_head && shared.critic_hidden.hidden.is_empty() {
             return Err(ConfigError::Other(
@@ -132,14 +135,14 @@ impl Wsrl {
         let (a2, _) = n.pi.draw(b.s2, k);
         let least = n.q_target.min_of_chosen(b.s2, b.perturb(a2), c.target_critics);
         let least = least.reshape(Shape::new(1, b.s2.shape().rows, k)).max(Axis::Cols);
-        let y = b.r + b.hyper("cql.discount", &self.shared.discount) * b.m * least;
+        let y = b.r + b.discount("cql.discount", &self.shared.discount) * b.m * least;
         let q = n.q.all(b.s, b.a);
         let squares = (q - y).square();
         let loss = squares.mean_over(Axis::Heads).weighted_mean(b.weight(q));
         value_metrics(b, &n.q, q);
         error_metrics(b, squares);
         b.metric(&CRITIC_LOSS, loss);
-        b.train(name, CRITIC, n.q.group(), &c.critic, loss);
+        b.train_anew(name, CRITIC, n.q.group(), &c.critic, loss);
         n.move_target(b, ("cql.polyak", &self.shared.polyak));
         if c.compat_idle_steps {
             b.idle(of_policy, ACTOR, n.pi.group(), &c.actor);
@@ -167,7 +170,7 @@ impl Wsrl {
             b.train("temperature", ACTOR, group, &c.temperature, loss);
         }
         if c.compat_idle_steps {
-            b.idle("q idle", CRITIC, n.q.group(), &c.critic);
+            b.idle_anew("q idle", CRITIC, n.q.group(), &c.critic);
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::agent::Agent;
 use super::data::Scales;
 use super::error::TrainError;
+use super::plan;
 use super::state::Saved;
 use crate::adapt::Method;
 use crate::autodiff::ParamTable;
@@ -38,7 +39,9 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
     let counters = origin.counters()?;
     let rounds = counters.round - counters.offline_rounds;
     let values = || {
-        Ok::<_, TrainError>(Agent::outline(trained, origin.dims(1)?)?.adaptation.critics_are_values(rounds))
+        let agent = Agent::outline(trained, origin.dims(1)?)?;
+        let planned = plan::online_phase(trained, &agent, counters.offline_rounds).rounds;
+        Ok::<_, TrainError>(agent.adaptation.critics_are_values(rounds, planned))
     };
     if run.adapt != new.adapt && !values()? {
         let file = origin.file();

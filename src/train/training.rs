@@ -31,7 +31,7 @@ use super::plan::{Work, offline_phase, online_phase};
 use super::progress::{Ended, Progress, Stop};
 use super::reprioritiser::Reprioritiser;
 use super::rounds::Rounds;
-use super::rundir::RunDir;
+use super::rundir::{self, RunDir};
 use super::stamp::{self, Stamp};
 use super::state::{OnlineState, Priorities, Saved, State};
 use super::tensorboard::TensorBoard;
@@ -628,8 +628,15 @@ impl<'a> Training<'a> {
         let mut desk = Desk { dir, logs, watch, progress };
         let ended = self.go_on(&mut desk, resumed, stop, probe);
         // Whatever ended it came later.
-        self.evaluated(&mut desk, true)?;
-        let ended = ended?;
+        let ended = self.evaluated(&mut desk, true).and(ended).map_err(|e| match e {
+            // Later evaluations come after this one: the run goes back to where it was saved, and plays it again.
+            TrainError::Env(EnvError::Program { .. }) if dir.file(rundir::CHECKPOINT).exists() => {
+                TrainError::Input(format!(
+                    "{e}; it played an evaluation: mend the program and go on from the last checkpoint with --resume"
+                ))
+            }
+            e => e,
+        })?;
         desk.progress.finish();
         if self.interaction.is_some() && ended == Ended::Complete {
             write_distributions(dir.path(), &self.distributions())?;
@@ -857,6 +864,11 @@ pub fn recipe(options: &OnlineConfig, agent: &Agent) -> Result<Recipe, TrainErro
     let Some(generator) = &agent.generator else { return Ok(whole) };
     let parts = generator.parts(batch);
     let left = batch - parts.iter().map(|(_, n)| n).sum::<usize>();
+    if left == batch {
+        return Err(TrainError::Input(format!(
+            "run.generator: expected a share of generated rows of at least one in a batch of {batch}, got none, for which nothing need be generated; raise its share, or leave the generator out"
+        )));
+    }
     let real = match generator.rest(left) {
         Some(_) if whole.is_prioritised() || agent.adaptation.sampling().latest.is_some() => {
             return Err(TrainError::Input(
