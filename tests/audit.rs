@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use baq::adapt::GENERATORS;
-use baq_datasets::{Columns, synthetic, write};
+use baq_datasets::{Columns, synthetic};
+use common::place::write_d4rl;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -57,7 +58,7 @@ impl Place {
     fn data(&self, name: &str, columns: &Columns) {
         let path = self.path(name);
         let _ = std::fs::remove_file(&path);
-        write::d4rl(&path, columns, &write::Options::default()).unwrap();
+        write_d4rl(&path, columns);
     }
 
     fn baq(&self, line: &str) -> Ran {

@@ -23,7 +23,8 @@ use baq::train::data::{self, Recorded, Scales};
 use baq::train::evaluate::Evaluator;
 use baq::train::metrics::{self, Stamp};
 use baq_datasets::scale::{ObservationScale, RewardScale};
-use baq_datasets::{synthetic, write};
+use baq_datasets::synthetic;
+use common::place::write_d4rl;
 use common::{Learning, SMALL, agent, assert_same, bits, config, online, pools};
 use tempfile::TempDir;
 
@@ -515,7 +516,7 @@ impl Place {
         let dir = tempfile::tempdir().expect("a folder");
         // The toy task has states of 3 and actions of 1.
         let columns = synthetic::point(5, 1_000, 3, 1);
-        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default()).expect("a file");
+        write_d4rl(&dir.path().join("toy.hdf5"), &columns);
         Place(dir)
     }
 

@@ -22,8 +22,9 @@ use baq::train::run::{self, Sources};
 use baq::train::training::{Beginning, Training};
 use baq::train::{TrainError, data, memory};
 use baq::{adapt, env};
-use baq_datasets::{synthetic, write};
+use baq_datasets::synthetic;
 use baq_kernels::Numerics;
+use common::place::write_d4rl;
 
 /// Whatever the type, somebody will try it.
 const VALUES: &[&str] = &[
@@ -307,7 +308,7 @@ fn every_option_is_refused_or_runs() {
     };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("toy.hdf5");
-    write::d4rl(&file, &synthetic::point(5, 300, 3, 1), &write::Options::default()).unwrap();
+    write_d4rl(&file, &synthetic::point(5, 300, 3, 1));
     assert!(env::spec("toy").is_ok());
     let (mut tried, mut ran, mut failed) = (0, 0, Vec::new());
     let mut k = 0;

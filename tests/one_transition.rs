@@ -9,11 +9,14 @@
 //! | ledger | loss, norm of the gradient and of the parameters of that update |
 //! | checkpoint | the parameters after it |
 
+mod common;
+
 use std::path::Path;
 use std::process::Command;
 
 use baq::audit::ledger::Ledger;
-use baq_datasets::{Columns, Ending, synthetic, write};
+use baq_datasets::{Columns, Ending, synthetic};
+use common::place::write_d4rl;
 use safetensors::SafeTensors;
 
 const N: usize = 500;
@@ -94,7 +97,7 @@ fn from_the_file_to_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap_or_else(|e| panic!("{e}"));
     let at = |name: &str| folder.path().join(name);
     let raw = rows();
-    write::d4rl(&at("rows.hdf5"), &raw, &write::Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    write_d4rl(&at("rows.hdf5"), &raw);
     baq(
         folder.path(),
         &format!(

@@ -1,12 +1,15 @@
 //! A killed run, resumed, ends with the very bytes of an uninterrupted one; so do runs with other thread
 //! counts.
 
+mod common;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use baq_datasets::{synthetic, write};
+use baq_datasets::synthetic;
+use common::place::write_d4rl;
 use tempfile::TempDir;
 
 /// Files that two equal runs have in common, to the byte.
@@ -22,7 +25,7 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         // The toy task has states of 3 and actions of 1.
         let columns = synthetic::point(5, 4_000, 3, 1);
-        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default()).unwrap();
+        write_d4rl(&dir.path().join("toy.hdf5"), &columns);
         Place(dir)
     }
 

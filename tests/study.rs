@@ -2,13 +2,17 @@
 //!
 //! The toy environment and networks of a few units, so that cells take moments.
 
+mod common;
+
 use std::collections::BTreeMap;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use baq::train::metrics::{Evaluation, EvaluationLog, Phase, Stamp};
-use baq_datasets::{synthetic, write};
+use baq_datasets::synthetic;
+use common::place::write_d4rl;
 use tempfile::TempDir;
 
 const STUDY: &str = r#"
@@ -53,8 +57,7 @@ struct Place(TempDir);
 impl Place {
     fn new(study: &str) -> Place {
         let place = Place(tempfile::tempdir().unwrap());
-        write::d4rl(&place.path("a.hdf5"), &synthetic::point(5, 300, 3, 1), &write::Options::default())
-            .unwrap();
+        write_d4rl(&place.path("a.hdf5"), &synthetic::point(5, 300, 3, 1));
         std::fs::write(place.path("s.toml"), study).unwrap();
         place
     }
@@ -261,6 +264,66 @@ fn a_cell_that_diverges_is_a_row_with_its_reason_and_the_rest_goes_on() {
         status.contains("8 done, 0 begun, 0 waiting, 1 failed") && status.contains("log: tail s/logs/"),
         "{status}"
     );
+    // Nothing is left that reads them.
+    assert!(!place.path("s/shared").exists());
+    let absent = |out: &str| {
+        place.run(&format!("study table {out}"), 0);
+        std::fs::read_to_string(place.path(out).join("absent.csv")).unwrap()
+    };
+    place.run("study run s.toml --out other/t --jobs 2 --quiet", 1);
+    assert_eq!(absent("s"), absent("other/t"), "wherever a study is");
+}
+
+/// A cell that has just been started does not listen to signals yet.
+#[test]
+fn a_cell_that_is_interrupted_at_once_has_not_failed() {
+    let place = Place::new(STUDY);
+    for k in 0..6 {
+        let out = format!("s{k}");
+        let mut run = place.command(&format!("study run s.toml --out {out} --jobs 2 --quiet"));
+        let mut run = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while !place.path(&out).join("logs").exists() {
+            assert!(run.try_wait().unwrap().is_none(), "it ended before its first cell");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        terminate(&run);
+        let ended = run.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(3), "{}", said(&ended));
+        assert_eq!(place.json(&format!("study status {out} --json"))["failed"], 0, "{}", said(&ended));
+    }
+}
+
+/// Nobody but a person knows whether a process on another machine has ended.
+#[test]
+fn a_study_that_waits_says_for_whom() {
+    let scratch =
+        &STUDY[STUDY.find("[[method]]\nlabel = \"SAC\"").unwrap()..STUDY.find("[scale.half]").unwrap()];
+    let head = &STUDY[..STUDY.find("[offline.iql]").unwrap()];
+    let place = Place::new(&format!("{head}{scratch}"));
+    place.run("study run s.toml --out s --jobs 1 --quiet", 0);
+    let status = place.json("study status s --json");
+    let run = place.path(status["cells"][0]["run"].as_str().unwrap());
+    std::fs::remove_file(run.join("report.html")).unwrap();
+    std::fs::write(run.join(".lock.owner"), "7\n1\nelsewhere\nmachine\n").unwrap();
+    let mut waits = place.command("study run s.toml --out s --jobs 1 --quiet");
+    let mut waits = waits.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(waits.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    terminate(&waits);
+    waits.wait().unwrap();
+    for words in [
+        "waiting for SAC on a.hdf5, seed 0: process 7 on elsewhere works on it",
+        "remove s/cells/",
+        ".lock.owner",
+    ] {
+        assert!(line.contains(words), "{words} in {line}");
+    }
+}
+
+/// As a cluster does.
+fn terminate(process: &Child) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", process.id())]).status();
+    assert!(sent.unwrap().success());
 }
 
 #[test]
@@ -285,7 +348,7 @@ fn other_settings_are_other_directories_and_nothing_is_overwritten() {
     assert_eq!(new.count(), 2);
     // Data that are no longer what they were.
     std::fs::remove_file(place.path("a.hdf5")).unwrap();
-    write::d4rl(&place.path("a.hdf5"), &synthetic::point(6, 300, 3, 1), &write::Options::default()).unwrap();
+    write_d4rl(&place.path("a.hdf5"), &synthetic::point(6, 300, 3, 1));
     place.refused("study run s.toml --scale half --out s --redo", &["a.hdf5", "has changed", "sha256"]);
 }
 
@@ -296,8 +359,7 @@ fn data_that_were_left_out_are_still_known() {
     let place = Place::new(&both);
     let other = |seed| {
         let _ = std::fs::remove_file(place.path("b.hdf5"));
-        write::d4rl(&place.path("b.hdf5"), &synthetic::point(seed, 300, 3, 1), &write::Options::default())
-            .unwrap();
+        write_d4rl(&place.path("b.hdf5"), &synthetic::point(seed, 300, 3, 1));
     };
     other(6);
     let write = "study run s.toml --out s --on slurm --dry-run";
@@ -363,7 +425,7 @@ fn a_cell_takes_the_data_and_the_arithmetic_of_its_study() {
     assert!(place.run("study cell s 0 --numerics bf16", 2).contains("--numerics f32"));
     let right = std::fs::read(place.path("a.hdf5")).unwrap();
     std::fs::remove_file(place.path("a.hdf5")).unwrap();
-    write::d4rl(&place.path("a.hdf5"), &synthetic::point(6, 300, 3, 1), &write::Options::default()).unwrap();
+    write_d4rl(&place.path("a.hdf5"), &synthetic::point(6, 300, 3, 1));
     let said = place.run("study cell s 0", 2);
     assert!(said.contains("a.hdf5") && said.contains("sha256"), "{said}");
     std::fs::write(place.path("a.hdf5"), right).unwrap();
@@ -404,8 +466,7 @@ fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
         std::thread::sleep(Duration::from_millis(50));
         share()
     });
-    let pid = child.id().to_string();
-    assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
+    terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(3));
     assert!(share.is_some_and(|share| share < 1.0), "{share:?}");
 }
@@ -482,6 +543,17 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             ["line 14: method `IQL`", "run.dataset"],
         ),
         ("eval_episodes = 1\n", "eval_episodes = 0\n", ["line 14: method `IQL`", "by which a study judges"]),
+        ("adapt = \"baq\"", "adapt = \"so2\"", ["s.toml: model", "expected a method with a behaviour model"]),
+        (
+            "offline = { updates = 200 }",
+            "methods = [\"SAC\"]\noffline = { updates = 200 }",
+            ["line 31: offline", "begins from data"],
+        ),
+        (
+            "offline = { updates = 200 }",
+            "methods = [\"SAC\"]\nset_of = { iql = [\"iql.expectile=0.8\"] }",
+            ["line 33: set_of", "left out by the scale"],
+        ),
     ] {
         std::fs::write(place.path("bad.toml"), STUDY.replacen(from, to, 1)).unwrap();
         let line = "study run bad.toml --out out";
@@ -494,9 +566,11 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
         place.refused(&format!("study {command} --seed 1"), &["--seed", "seeds of its own"]);
     }
     place.refused("study run s.toml --data empty", &["--data", "names paths"]);
-    for (option, words) in
-        [("--sbatch=time=1", "expected an option, as in --time"), ("--quiet", "belongs to --on local")]
-    {
+    for (option, words) in [
+        ("--sbatch=time=1", "expected an option, as in --time"),
+        ("--quiet", "belongs to --on local"),
+        ("--sbatch=--array=0-1%1", "--jobs N"),
+    ] {
         place.refused(&format!("study run s.toml --on slurm --dry-run {option}"), &[words]);
     }
     place.refused("study run none.toml", &["none.toml", "cannot read"]);
@@ -538,8 +612,10 @@ fn one_data_set_is_finished_before_the_next_is_begun() {
 #[test]
 fn arrays_wait_for_what_they_start_from_task_by_task() {
     let place = Place::new(STUDY);
-    let out =
-        place.run("study run s.toml --out s --on slurm --dry-run --sbatch=--time=01:00:00 --threads 2", 0);
+    let out = place.run(
+        "study run s.toml --out s --on slurm --dry-run --sbatch=--time=01:00:00 --threads 2 --jobs 4",
+        0,
+    );
     assert!(out.contains("submit.sh"), "{out}");
     let read = |name: &str| std::fs::read_to_string(place.path("s/slurm").join(name)).unwrap();
     let submit = read("submit.sh");
@@ -561,7 +637,7 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
     // Cells by their folders: places change when the study grows.
     assert!(script.contains("cells=([0]=a/iql-baq/s0-"), "{script}");
     for words in [
-        "#SBATCH --array=0,1",
+        "#SBATCH --array=0,1%4",
         "#SBATCH --signal=B:USR1@120",
         "#SBATCH --cpus-per-task=2",
         "#SBATCH --time=01:00:00",
@@ -569,6 +645,8 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
     ] {
         assert!(script.contains(words), "{words} in {script}");
     }
+    let here = format!("\ncd {}\n", place.0.path().canonicalize().unwrap().display());
+    assert!(script.contains(&here), "{script}");
     // What a task does, without Slurm: its training is not there yet, then it is.
     let task = |script: &str, k: &str| {
         let mut command = Command::new("bash");

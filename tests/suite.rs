@@ -3,6 +3,7 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
@@ -542,6 +543,20 @@ set = ["online.batch=8", "online.warmup_steps=10"]
     fs::write(&file, study).unwrap();
     let plan = place.succeed("study plan few.toml");
     assert!(plan.contains("data to be built before: 0.00 GB") && !place.data.exists(), "{plan}");
+    // A cell that is interrupted while its data are built has not failed.
+    place.succeed("study run few.toml --on slurm --dry-run");
+    fs::create_dir_all(&place.data).unwrap();
+    let other = fs::File::create(place.file("toy-medium-250").with_extension("lock")).unwrap();
+    other.lock().unwrap();
+    let mut cell = place.command("study cell studies/few 0").stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(cell.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("another process is building it"), "{line}");
+    assert!(Command::new("kill").arg(cell.id().to_string()).status().unwrap().success());
+    assert_eq!(cell.wait().unwrap().code(), Some(3));
+    drop(other);
+    let status = place.succeed("study status few");
+    assert!(status.contains("0 done, 0 begun, 4 waiting, 0 failed"), "{status}");
     let said = place.succeed("study run few.toml --jobs 1 --quiet");
     assert!(
         said.contains("4 of 4 cells done") && said.contains("suite:toy-expert-250: collecting 250 steps"),

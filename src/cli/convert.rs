@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use baq_datasets::convert::{self, Actions, Converted, Options};
-use baq_datasets::{Format, Layout, TimeLimit, write};
+use baq_datasets::{Format, Layout, TimeLimit, minari, write};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -43,7 +43,7 @@ pub struct Convert {
     clip_actions: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Meaning {
     /// by the keys of the file
     Auto,
@@ -67,16 +67,30 @@ fn bounds(text: &str) -> Result<Bounds, String> {
 
 impl Convert {
     /// Runs the command. Errors: an output whose name tells no format, that is there already, or that lies in no
-    /// folder; an input that cannot be read or converted; what the output's format cannot hold.
+    /// folder; an option that is not for such an input; an input that cannot be read or converted; what the output's format
+    /// cannot hold.
     pub fn run(self, common: Common) -> Outcome {
         let format = Format::to_write(&self.output)?;
         new_file::check(&self.output)?;
+        self.check_options()?;
         let converted = self.read()?;
         new_file::create(&self.output, |file| {
             Ok(write::recording(format, &self.output, &converted.recording, file)?)
         })?;
         self.say(common, format, &converted);
         Ok(Verdict::Done)
+    }
+
+    /// Error: an option that a Minari dataset has no use for.
+    fn check_options(&self) -> Result<(), TrainError> {
+        let given = [("--layout", self.layout != Meaning::Auto), ("--zero-rewards", self.zero_rewards)];
+        match given.iter().find(|(_, given)| *given && minari::is_minari(&self.input)) {
+            None => Ok(()),
+            Some((option, _)) => Err(TrainError::Input(format!(
+                "{}: option `{option}`: expected a file in D4RL's or OGBench's layout, got a Minari dataset, which has rewards and flags of one meaning; leave the option out",
+                self.input.display()
+            ))),
+        }
     }
 
     fn read(&self) -> Result<Converted, TrainError> {
@@ -104,12 +118,18 @@ impl Convert {
     }
 
     fn say(&self, common: Common, format: Format, converted: &Converted) {
-        let Converted { recording: r, skipped, clipped, timed_out } = converted;
+        let Converted { recording: r, skipped, clipped, timed_out, unfinished, marked } = converted;
         let episodes = r.episodes(TimeLimit::Unknown).len();
         let mut notes = r.notes.clone();
         if format == Format::Csv && r.algorithm.is_some() {
             notes.push("left out, as a table has no place for it: metadata/algorithm".into());
         }
+        notes.extend((*unfinished > 0).then(|| {
+            format!("{unfinished} episodes end without a flag, and D4RL's layout has nothing else to say so: they count as unfinished from now on")
+        }));
+        notes.extend((*marked > 0).then(|| {
+            format!("{marked} ends without a flag are timeouts from now on, as next_observations do not show them: their rows are no transitions")
+        }));
         notes.extend(
             r.env.as_ref().map(|env| format!("recorded in {env}, which --env has to name from now on")),
         );
@@ -151,5 +171,39 @@ impl Convert {
         }
         notes.iter().for_each(|note| println!("note: {note}"));
         println!("next: {}", hints::command(common, &["data", "inspect", &file]));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::outcome::exit_code;
+
+    #[derive(Debug, Parser)]
+    #[command(no_binary_name = true)]
+    struct Line {
+        #[command(flatten)]
+        convert: Convert,
+    }
+
+    #[test]
+    fn options_of_files_are_refused_for_minari() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/tests/fixtures/minari/toy/fixture-v0");
+        let out = folder.path().join("out.npz");
+        let convert = |more: &[&str]| {
+            let words = [&[data, out.to_str().unwrap()][..], more].concat();
+            Line::parse_from(words).convert.run(Common::of_library())
+        };
+        for more in [&["--layout", "d4rl"][..], &["--layout", "ogbench"], &["--zero-rewards"]] {
+            let error = convert(more).unwrap_err();
+            let text = error.to_string();
+            assert!(text.starts_with(data) && text.contains(more[0]) && !text.contains('\n'), "{text}");
+            assert!(exit_code(&error) == 2 && !out.exists(), "{text}");
+        }
+        convert(&["--layout", "auto"]).unwrap();
+        assert!(out.exists());
     }
 }

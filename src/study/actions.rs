@@ -7,15 +7,13 @@ use super::graph::Cell;
 use super::results::{Results, named, range};
 use super::statistics as st;
 use crate::checkpoint::atomic::write_after_others;
-use crate::config::{
-    Config, DataConfig, Exploration, ObservationScaling, OfflineConfig, OnlineConfig, RewardScaling,
-};
+use crate::config::{Config, DataConfig, Exploration, ObservationScaling, OnlineConfig, RewardScaling};
 use crate::report::{Bar, Bars, Panels, Scatter};
 use crate::train::TrainError;
 use crate::train::agent::Agent;
 use crate::train::data::Dataset;
 use crate::train::provenance;
-use crate::train::rundir::RunError;
+use crate::train::rundir::{self, RunError};
 use crate::train::state::Saved;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -213,7 +211,9 @@ impl Actions {
             policy: greedy(study, policy, &states, n)?,
             model: greedy(study, model, &states, n)?,
             model_name: model.label.clone(),
-            updates: policy.config.section::<OfflineConfig>().updates,
+            updates: Saved::open_unchecked(&study.folder(policy).join(rundir::CHECKPOINT))?
+                .counters()?
+                .offline_rounds,
             commits: [policy, model]
                 .into_iter()
                 .flat_map(|c| provenance::commits(&study.folder(c)))

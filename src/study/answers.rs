@@ -164,6 +164,14 @@ impl<'a> Answers<'a> {
         self.results.methods.iter().position(|m| m.label == *base).filter(|b| *b != column)
     }
 
+    /// The unit of the metric on a data set, or over all; nothing where there are no runs.
+    pub fn unit(&self, data: Option<&str>) -> &'static str {
+        match self.metric {
+            Metric::Recovery => "environment steps",
+            _ => self.results.unit(data),
+        }
+    }
+
     /// Whether scores on this data set are D4RL-normalised.
     pub fn scored(&self, row: usize) -> bool {
         scored(self.results, &self.results.data[row])
@@ -337,9 +345,7 @@ pub(super) fn scored(results: &Results, data: &str) -> bool {
 
 /// The value of a run in the unit of its data set, or why there is none.
 fn value(run: &Outcome, metric: Metric, scored: bool) -> Result<Value, String> {
-    let value = metric
-        .of(&run.curve, run.env_steps)
-        .ok_or_else(|| format!("its evaluations do not tell `{metric}`"))?;
+    let value = metric.of(&run.curve).ok_or_else(|| format!("its evaluations do not tell `{metric}`"))?;
     if run.curve.scored != scored {
         return Err(RAW.into());
     }

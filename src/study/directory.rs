@@ -7,7 +7,7 @@
 //! | `cells/DATA/METHOD/sSEED-HASH/` | the run of a cell |
 //! | `cells/DATA/METHOD/sSEED-HASH.failed` | why it ended without a result, as JSON |
 //! | `logs/DATA/METHOD/sSEED-HASH.log` | what it said |
-//! | `shared/` | data as cells read them, see [`shelf`](crate::train::shelf); it goes when all cells are done |
+//! | `shared/` | data as cells read them, see [`shelf`](crate::train::shelf); it goes when no cell is left |
 //!
 //! Everything that is known of a cell is read from there, never from a database: a study can be looked at while other
 //! machines work on it.
@@ -31,7 +31,7 @@ use crate::train::state::Saved;
 
 const STUDY: &str = "study.toml";
 const PLACE: &str = "place.toml";
-const CELLS: &str = "cells";
+pub(super) const CELLS: &str = "cells";
 pub(super) const LOGS: &str = "logs";
 const SHARED: &str = "shared";
 
@@ -221,14 +221,22 @@ impl Study {
         self.dir.join(SHARED)
     }
 
-    /// Whether every cell has its result.
-    pub fn is_done(&self) -> bool {
-        self.graph.cells.iter().all(|cell| self.state(cell) == State::Done)
+    /// Of every cell whether it can still be made, and how far it is: not those that are done or diverged, and none that
+    /// needs one that diverged.
+    pub fn left(&self) -> Vec<Option<f64>> {
+        let mut lost: Vec<bool> = Vec::new();
+        let share = |cell: &Cell| {
+            let state = self.state(cell);
+            let own = matches!(&state, State::Failed(failure) if failure.is_final());
+            lost.push(own || cell.needs().any(|need| lost[need]));
+            (state != State::Done && !lost[lost.len() - 1]).then(|| state.share())
+        };
+        self.graph.cells.iter().map(share).collect()
     }
 
     /// Removes what cells share once no cell is left to read it. What cannot be removed does no harm.
     pub fn tidy(&self) {
-        if self.is_done() {
+        if self.left().iter().all(Option::is_none) {
             let _ = std::fs::remove_dir_all(self.shared());
         }
     }

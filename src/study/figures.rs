@@ -2,7 +2,7 @@
 
 use super::answers::{Answers, Bounds, Cell, Overall, RAW, scored};
 use super::metric::Metric;
-use super::results::{Curve, Outcome, Point, Results};
+use super::results::{Curve, Outcome, Point, RETURN, Results, SCORE};
 use super::statistics::{self as st, Interval};
 use crate::checkpoint::atomic::{create_directories, write_after_others};
 use crate::report::{Bar, Bars, Chart, Curves, Panels, Series, XAxis};
@@ -114,19 +114,6 @@ fn interval(results: &Results) -> String {
     }
 }
 
-/// Units of curves and bars.
-const SCORE: &str = "normalised score";
-const RETURN: &str = "return";
-
-/// What values on a data set are; nothing where there are none.
-fn unit(results: &Results, data: &str) -> &'static str {
-    match scored(results, data) {
-        true => SCORE,
-        false if results.outcomes.iter().any(|o| o.data == data) => RETURN,
-        false => "",
-    }
-}
-
 /// Whether a run's curve is in the unit of its data set.
 fn drawn(results: &Results, run: &Outcome) -> bool {
     run.curve.scored == scored(results, &run.data)
@@ -181,12 +168,15 @@ fn panel(results: &Results, data: &str, colours: &[usize]) -> Curves {
         series.push(line(&runs, *colour, !shared));
         known.extend(offline);
     }
-    Curves { title: data.into(), y_label: unit(results, data).into(), series, ..Curves::default() }
+    Curves { title: data.into(), y_label: results.unit(Some(data)).into(), series, ..Curves::default() }
 }
 
 /// The mean over runs at every x that all of them have, in its interval.
-fn line(runs: &[&Outcome], colour: usize, with_offline: bool) -> Series {
-    let curves: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run, with_offline)).collect();
+pub(super) fn line(runs: &[&Outcome], colour: usize, with_offline: bool) -> Series {
+    let ends = |run: &&Outcome| run.offline_updates.max(run.curve.offline.last().map_or(0, |p| p.step));
+    // Those that stopped early end before the switch, and begin together.
+    let end = runs.iter().map(ends).max().unwrap_or(0) as f64;
+    let curves: Vec<Vec<(f64, f64)>> = runs.iter().map(|run| points(run, end, with_offline)).collect();
     let mut series = Series::new("", colour, Vec::new());
     let Some((first, others)) = curves.split_first() else { return series };
     let at = |curve: &[(f64, f64)], x: f64| curve.iter().find(|p| p.0 == x).map(|p| p.1);
@@ -206,9 +196,8 @@ fn line(runs: &[&Outcome], colour: usize, with_offline: bool) -> Series {
     series
 }
 
-/// A run by x: updates before the switch below zero, environment steps from zero on.
-fn points(run: &Outcome, with_offline: bool) -> Vec<(f64, f64)> {
-    let end = run.offline_updates.max(run.curve.offline.last().map_or(0, |p| p.step)) as f64;
+/// A run by x: updates before the `end` of the offline training below zero, environment steps from zero on.
+fn points(run: &Outcome, end: f64, with_offline: bool) -> Vec<(f64, f64)> {
     let online = run.curve.online.iter().map(|p| (p.step as f64, p.score));
     let offline = run.curve.offline.iter().filter(|_| with_offline).map(|p| (p.step as f64 - end, p.score));
     // Where both stand at the switch, the online one measures it.
@@ -311,17 +300,9 @@ fn bars(
     if comparable && named.len() > 1 {
         named.push((over.to_string(), all));
     }
-    // Where there is a panel over all, they are all in one unit.
-    let over_all =
-        |row: usize| row >= results.data.len() && (0..results.data.len()).any(|r| answers.scored(r));
-    let x_label = |row: usize| match answers.metric {
-        Metric::Recovery => "environment steps",
-        _ if over_all(row) || row < results.data.len() && answers.scored(row) => SCORE,
-        _ => RETURN,
-    };
     let panel = |(row, (title, bars)): (usize, (String, Vec<Bar>))| Bars {
         title,
-        x_label: x_label(row).into(),
+        x_label: answers.unit(results.data.get(row).map(String::as_str)).into(),
         bars,
         range: None,
     };

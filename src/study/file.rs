@@ -225,20 +225,32 @@ impl File {
             }
         };
         methods().flat_map(|m| &m.seeds).try_for_each(|n| at_most("seeds", n, *self.seeds.get_ref()))?;
-        for scale in self.scale.values().map(Spanned::get_ref) {
+        for table in self.scale.values() {
+            let scale = table.get_ref();
             let all = *scale.seeds.as_ref().unwrap_or(&self.seeds).get_ref();
             scale.seeds_of.values().try_for_each(|n| at_most("seeds_of", n, all))?;
             let Some(kept) = &scale.methods else { continue };
-            let kept = |label: &str| kept.get_ref().iter().any(|kept| kept.get_ref() == label);
+            let kept =
+                |m: &&MethodTable| kept.get_ref().iter().any(|kept| kept.get_ref() == m.label.get_ref());
+            let begins: Vec<&str> =
+                methods().filter(kept).flat_map(|m| &m.from).map(|from| from.get_ref().as_str()).collect();
+            let is_used = |name: &str| {
+                begins.contains(&name) || methods().filter(kept).any(|m| m.label.get_ref() == name)
+            };
             let said = scale.seeds_of.keys().map(|label| ("seeds_of", label));
             let said = said.chain(scale.set_of.keys().map(|label| ("set_of", label)));
-            for (key, label) in said.filter(|(_, label)| !self.offline.contains_key(label.get_ref())) {
-                if !kept(label.get_ref()) {
-                    let what = format!(
-                        "{key}: `{}` is left out by the scale's methods; leave it out here too",
-                        label.get_ref()
-                    );
-                    return source.error(label.span(), what);
+            let mut said = said.chain(scale.preset_of.keys().map(|label| ("preset_of", label)));
+            if let Some((key, label)) = said.find(|(_, label)| !is_used(label.get_ref())) {
+                let what = format!(
+                    "{key}: `{}` is left out by the scale's methods; leave it out here too",
+                    label.get_ref()
+                );
+                return source.error(label.span(), what);
+            }
+            for (key, training) in [("offline", &scale.offline), ("model", &scale.model)] {
+                if begins.is_empty() && training.is_stated() {
+                    let what = format!("{key}: none of the scale's methods begins from data; leave it out");
+                    return source.error(table.span(), what);
                 }
             }
         }

@@ -12,14 +12,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-#[cfg(unix)]
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::directory::{Failure, State, Study};
 use super::graph::{Cell, Kind};
 use super::memory::{self, Memory};
+use super::signals::{interrupt, is_killed};
 use crate::checkpoint::atomic::create_directories;
 use crate::train::TrainError;
+use crate::train::lock;
 use crate::train::progress::Stop;
 
 /// Between two looks at the processes.
@@ -65,6 +65,8 @@ struct Running {
     began: Instant,
     /// share that was done when it began
     first: f64,
+    /// whether it was asked to save and end
+    asked: bool,
     bar: ProgressBar,
 }
 
@@ -88,7 +90,7 @@ pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks)
         shown: BTreeSet::new(),
         table: Table::new(cells.len(), manner.quiet),
     };
-    let mut looks = 0;
+    let (mut looks, mut waits) = (0, false);
     loop {
         work.reap()?;
         if stop.requested() {
@@ -106,8 +108,12 @@ pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks)
             }
             work.start(index)?;
         }
-        if work.running.is_empty() && !work.waits_for_others() {
-            break;
+        if work.running.is_empty() {
+            let Some(other) = work.waits_for() else { break };
+            if !waits {
+                work.say_waits(other);
+            }
+            waits = true;
         }
         work.measure();
         if looks % DRAW == 0 {
@@ -161,14 +167,25 @@ impl Work<'_> {
         matches!(self.states[index], State::Begun(_, Some(_)))
     }
 
-    /// Whether something that is left is being made by another process.
-    fn waits_for_others(&mut self) -> bool {
+    /// A cell that is being made by another process.
+    fn waits_for(&mut self) -> Option<usize> {
         for index in 0..self.states.len() {
             if self.is_held(index) {
                 self.states[index] = self.study.state(self.cell(index));
             }
         }
-        (0..self.states.len()).any(|index| self.is_held(index))
+        (0..self.states.len()).find(|index| self.is_held(*index))
+    }
+
+    /// One that ended on another machine, without locks, would be waited for for ever.
+    fn say_waits(&self, index: usize) {
+        let State::Begun(_, Some(holder)) = &self.states[index] else { return };
+        let (cell, owner) = (self.cell(index), self.study.folder(self.cell(index)).join(lock::OWNER));
+        let hint = match owner.exists() {
+            true => format!("; if that process has ended, remove {}", owner.display()),
+            false => String::new(),
+        };
+        self.table.say(&format!("waiting for {}: process {holder} works on it{hint}", cell.name()));
     }
 
     /// Whether what is free is enough for it beside what the others may still take. The first of a kind shows what one
@@ -223,7 +240,7 @@ impl Work<'_> {
         })?;
         let first = if let State::Begun(share, _) = self.states[index] { share } else { 0.0 };
         let bar = self.table.add(cell);
-        self.running.push(Running { index, child, began: Instant::now(), first, bar });
+        self.running.push(Running { index, child, began: Instant::now(), first, asked: false, bar });
         Ok(())
     }
 
@@ -238,14 +255,16 @@ impl Work<'_> {
                 k += 1;
                 continue;
             };
-            let Running { index, bar, .. } = self.running.swap_remove(k);
+            let Running { index, asked, bar, .. } = self.running.swap_remove(k);
             let cell = self.cell(index);
             let code = status.code();
             let mut state = self.study.state(cell);
-            // Interrupted, by whom ever, is no failure; ended without a word is.
-            if !matches!(state, State::Done | State::Failed(_)) && code != Some(3) {
+            // Interrupted, by whom ever, is no failure; ended without a word is, unless it was asked to before it listened.
+            let interrupted = code == Some(3) || asked && code.is_none();
+            if !matches!(state, State::Done | State::Failed(_)) && !interrupted {
                 let reason = match code {
-                    None => format!("killed ({status}), perhaps for want of memory"),
+                    None if is_killed(status) => format!("killed ({status}), perhaps for want of memory"),
+                    None => format!("ended by a signal ({status})"),
                     Some(code) => format!("ended with code {code}; see its log"),
                 };
                 let failure = Failure { code: None, reason };
@@ -263,8 +282,9 @@ impl Work<'_> {
 
     /// Asks all that run to save, and waits for them.
     fn end(&mut self) -> Result<(), TrainError> {
-        for r in &self.running {
+        for r in &mut self.running {
             interrupt(r.child.id());
+            r.asked = true;
         }
         while !self.running.is_empty() {
             sleep(LOOK);
@@ -349,9 +369,13 @@ impl Table {
             }
             _ => format!("saved: {}", cell.name()),
         };
+        self.say(&said);
+    }
+
+    fn say(&self, line: &str) {
         match self.all.is_hidden() {
-            true => eprintln!("{said}"),
-            false => drop(self.all.println(said)),
+            true => eprintln!("{line}"),
+            false => drop(self.all.println(line)),
         }
     }
 }
@@ -364,31 +388,4 @@ pub fn duration(seconds: f64) -> String {
         s if s < 5400.0 => format!("{:.0} min", s / 60.0),
         s => format!("{} h {:02} min", (s / 3600.0) as u64, (s / 60.0) as u64 % 60),
     }
-}
-
-/// Asks a process to save and end.
-#[cfg(unix)]
-pub fn interrupt(process: u32) {
-    // One that has ended already needs no signal.
-    if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-}
-
-/// Asks a process to save and end.
-#[cfg(not(unix))]
-pub fn interrupt(_: u32) {}
-
-/// From now on this process is asked to save when the one that started it ends; an error if it has ended already.
-pub fn die_with(parent: u32) -> Result<(), TrainError> {
-    #[cfg(target_os = "linux")]
-    {
-        let done = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
-        done.map_err(|e| TrainError::Input(format!("cannot listen for the end of process {parent}: {e}")))?;
-        if std::os::unix::process::parent_id() != parent {
-            return Err(TrainError::Input(format!("process {parent}, which started this one, has ended")));
-        }
-    }
-    let _ = parent;
-    Ok(())
 }

@@ -59,8 +59,7 @@ impl Metric {
     pub fn definition(self) -> String {
         match self {
             Self::Final => format!(
-                "final: mean of the last {LAST} evaluations behind the switch (of the last offline ones where there is no \
-                 online phase); higher is better"
+                "final: mean of the last {LAST} evaluations behind the switch; higher is better"
             ),
             Self::Auc => "auc: area under the online curve from the switch on, divided by its steps; higher is better".into(),
             Self::Dip => "dip: score at the switch minus the lowest evaluation behind it, below 0 where none is as low; \
@@ -84,9 +83,9 @@ impl Metric {
         matches!(self, Self::Final | Self::Auc | Self::Best)
     }
 
-    /// Of a run with so many steps in the environment; `None` where its evaluations do not tell, as of a dip without
-    /// evaluations behind the switch; NaN where one that it needs is not a number.
-    pub fn of(self, curve: &Curve, env_steps: u64) -> Option<Value> {
+    /// Of a run; `None` where its evaluations do not tell, as of a dip without evaluations behind the switch; NaN where one
+    /// that it needs is not a number.
+    pub fn of(self, curve: &Curve) -> Option<Value> {
         let known = |value| Value { value, censored: false };
         // The least and the greatest of numbers do not show that one of them was none.
         if self != Self::Final && curve.online.iter().any(|p| p.score.is_nan()) {
@@ -94,8 +93,6 @@ impl Metric {
         }
         let (switch, after) = split(&curve.online);
         match self {
-            // What it was before its online steps is not how it ends.
-            Self::Final if curve.online.is_empty() && env_steps == 0 => last_mean(&curve.offline).map(known),
             Self::Final => last_mean(after).map(known),
             Self::Auc => area(&curve.online).map(known),
             Self::Dip => Some(known(switch?.score - lowest(after)?.score)),
@@ -164,8 +161,7 @@ mod tests {
     fn of(metric: Metric, online: &[(u64, f64)]) -> Option<(f64, bool)> {
         let points = |all: &[(u64, f64)]| all.iter().map(|&(step, score)| Point { step, score }).collect();
         let curve = Curve { scored: true, offline: points(&[(1, 5.0), (2, 7.0)]), online: points(online) };
-        let env_steps = online.last().map_or(0, |point| point.0);
-        metric.of(&curve, env_steps).map(|v| (v.value, v.censored))
+        metric.of(&curve).map(|v| (v.value, v.censored))
     }
 
     #[test]
@@ -205,8 +201,7 @@ mod tests {
     #[test]
     fn too_little_says_nothing() {
         for metric in Metric::ALL {
-            let offline = (metric == Metric::Final).then_some((6.0, false));
-            assert_eq!(of(metric, &[]), offline, "without an online phase: {metric}");
+            assert_eq!(of(metric, &[]), None, "without an online phase: {metric}");
             let switch = (metric == Metric::Best).then_some((3.0, false));
             assert_eq!(of(metric, &[(0, 3.0)]), switch, "the switch alone: {metric}");
             assert_eq!(metric.word().parse(), Ok(metric));

@@ -23,6 +23,7 @@ pub mod paper;
 pub mod published;
 pub mod results;
 pub mod sheet;
+pub mod signals;
 pub mod slurm;
 pub mod source;
 pub mod spec;

@@ -1,8 +1,7 @@
 //! What the runs of a study have come to: all that tables and figures are made from.
 
-use super::directory::{State, Study};
+use super::directory::{CELLS, Failure, State, Study};
 use super::graph::{Cell, Data, Kind};
-use crate::config::OfflineConfig;
 use crate::train::TrainError;
 use crate::train::metrics::{Evaluation, Phase, Timing, read_evaluations, read_timing};
 use crate::train::provenance;
@@ -11,6 +10,10 @@ use crate::train::state::Saved;
 use baq_datasets::checksums;
 use std::collections::BTreeSet;
 use std::path::Path;
+
+/// Units of scores.
+pub(super) const SCORE: &str = "normalised score";
+pub(super) const RETURN: &str = "return";
 
 /// The results of a study, as far as it has come.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,7 +58,7 @@ pub struct Outcome {
     pub seed: u64,
     /// Its evaluations.
     pub curve: Curve,
-    /// Updates of its offline training.
+    /// Updates of its offline training, which may have stopped early.
     pub offline_updates: u64,
     /// Its updates in all, offline and online.
     pub updates: u64,
@@ -196,6 +199,16 @@ impl Results {
         runs
     }
 
+    /// The unit of scores on a data set or, without one, on all of them; nothing where there are no runs.
+    pub fn unit(&self, data: Option<&str>) -> &'static str {
+        let mut runs = self.outcomes.iter().filter(|o| data.is_none_or(|data| o.data == data)).peekable();
+        match (runs.peek().is_some(), runs.any(|o| o.curve.scored)) {
+            (_, true) => SCORE,
+            (true, false) => RETURN,
+            (false, false) => "",
+        }
+    }
+
     /// What every table and figure says of its runs: scale, steps, seeds, commit.
     pub fn facts(&self) -> String {
         let updates = range(self.outcomes.iter().map(|o| o.offline_updates));
@@ -231,20 +244,21 @@ pub fn named(mut commits: Vec<String>) -> String {
 fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
     match study.state(cell) {
         State::Done => {}
-        State::Failed(failure) => return Err(Why::Failure(format!("failed: {}", failure.reason))),
+        State::Failed(failure) => {
+            return Err(Why::Failure(format!("failed: {}", reason(study, &failure))));
+        }
         State::Begun(share, _) => return Err(Why::Unfinished(share)),
         State::Waiting => return Err(waiting(study, cell)),
     }
     let read = || -> Result<Outcome, TrainError> {
         let run = study.folder(cell);
         let at = Saved::open_unchecked(&run.join(rundir::CHECKPOINT))?.counters()?;
-        let trained = cell.origin.map(|origin| study.graph.cells[origin].config.section::<OfflineConfig>());
         Ok(Outcome {
             data: cell.data.clone(),
             method: cell.label.clone(),
             seed: cell.seed,
             curve: Curve::read(&run)?,
-            offline_updates: trained.map_or(0, |offline| offline.updates),
+            offline_updates: at.offline_rounds,
             updates: at.offline_rounds + at.critic_updates,
             env_steps: at.env_step,
             hours: read_timing(&run).ok().and_then(|rows| hours(&rows, at.env_step)),
@@ -253,11 +267,17 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
     read().map_err(|e| Why::Failure(format!("cannot be read: {e}")))
 }
 
+/// Why a cell has failed, wherever the study is: equal studies have equal tables.
+fn reason(study: &Study, failure: &Failure) -> String {
+    failure.reason.replace(&format!("{}/{CELLS}/", study.dir.display()), &format!("{CELLS}/"))
+}
+
 /// Why a cell is not begun.
 fn waiting(study: &Study, cell: &Cell) -> Why {
     for need in cell.needs().map(|need| &study.graph.cells[need]) {
         if let State::Failed(failure) = study.state(need) {
-            return Why::Failure(format!("not begun, as {} failed: {}", need.name(), failure.reason));
+            let why = reason(study, &failure);
+            return Why::Failure(format!("not begun, as {} failed: {why}", need.name()));
         }
     }
     if study.is_changed(cell) { Why::Changed } else { Why::NotBegun }

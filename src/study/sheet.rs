@@ -74,7 +74,7 @@ impl Table {
         out + "\n" + &notes.collect::<String>()
     }
 
-    /// As LaTeX that needs no package: a `table` each, or several where it is wide; how to read them stands below the last.
+    /// As LaTeX that needs no package (but for labels in other scripts than Latin and Greek): a `table` each, or several where it is wide; how to read them stands below the last.
     pub fn tex(&self) -> String {
         let mut out = String::new();
         for block in self.blocks.iter().flat_map(|block| block.parts(TEX_COLUMNS)) {
@@ -242,6 +242,35 @@ const GREEK: [&str; 25] = [
     "omega",
 ];
 
+/// Greek capitals from Alpha on, with one that does not exist.
+const CAPITALS: [&str; 25] = [
+    "A",
+    "B",
+    "$\\Gamma$",
+    "$\\Delta$",
+    "E",
+    "Z",
+    "H",
+    "$\\Theta$",
+    "I",
+    "K",
+    "$\\Lambda$",
+    "M",
+    "N",
+    "$\\Xi$",
+    "O",
+    "$\\Pi$",
+    "P",
+    "",
+    "$\\Sigma$",
+    "T",
+    "$\\Upsilon$",
+    "$\\Phi$",
+    "X",
+    "$\\Psi$",
+    "$\\Omega$",
+];
+
 fn tex_escaped(text: &str) -> String {
     let escaped = |c: char| match c {
         '\\' => "\\textbackslash{}".to_string(),
@@ -260,8 +289,11 @@ fn tex_escaped(text: &str) -> String {
         '\u{2265}' => "$\\geq$".into(),
         '\u{2264}' => "$\\leq$".into(),
         '\u{2013}' => "\\textendash{}".into(),
-        // Greek, of which capitals that look like Latin ones have no command.
+        '\u{2248}' => "$\\approx$".into(),
+        '\u{d7}' => "$\\times$".into(),
         '\u{3b1}'..='\u{3c9}' => format!("$\\{}$", GREEK[c as usize - 0x3b1]),
+        // The others look like Latin ones.
+        '\u{391}'..='\u{3a9}' => CAPITALS[c as usize - 0x391].to_string(),
         '\n' => " ".into(),
         other => other.to_string(),
     };
@@ -288,9 +320,19 @@ mod tests {
 
     #[test]
     fn latex_prints_names_as_they_are() {
-        let tex =
-            table(&["plain", "*BAQ", "[z]", "a|b", "\"q\"", "a--b", "``c''", "\u{2264} 3", "\u{3b1}, 50 %"])
-                .tex();
+        let tex = table(&[
+            "plain",
+            "*BAQ",
+            "[z]",
+            "a|b",
+            "\"q\"",
+            "a--b",
+            "``c''",
+            "\u{2264} 3",
+            "\u{3b1}, 50 %",
+            "\u{394}Q \u{391}",
+        ])
+        .tex();
         for row in [
             "\\\\\n{*}BAQ &",
             "\\\\\n{[}z] &",
@@ -300,6 +342,7 @@ mod tests {
             "{`}{`}c{'}{'} &",
             "$\\leq$ 3 &",
             "$\\alpha$, 50 \\% &",
+            "$\\Delta$Q A &",
         ] {
             assert!(tex.contains(row), "{row} in\n{tex}");
         }

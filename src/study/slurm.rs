@@ -27,6 +27,8 @@ pub struct Submission {
     pub options: Vec<String>,
     /// cores of a task
     pub threads: usize,
+    /// tasks of an array that run at once; `None` leaves it to the cluster
+    pub at_once: Option<usize>,
     /// of `sbatch`, as `--time=04:00:00`
     pub sbatch: Vec<String>,
 }
@@ -106,11 +108,12 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
         .map(|(task, index)| format!("[{task}]={}", shell_word(&study.graph.cells[*index].folder())));
     let cells: Vec<String> = cells.collect();
     let dir = std::path::absolute(&study.dir).unwrap_or_else(|_| study.dir.clone());
+    let bound = submission.at_once.map(|n| format!("%{n}")).unwrap_or_default();
     let mut out = String::from("#!/bin/bash\n");
     let title = format!("{}/{}", study.spec.title(), array.name);
     for option in [
         format!("--job-name={title}"),
-        format!("--array={}", numbers.join(",")),
+        format!("--array={}{bound}", numbers.join(",")),
         format!("--cpus-per-task={}", submission.threads),
         "--requeue".into(),
         "--signal=B:USR1@120".into(),
@@ -128,6 +131,8 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
     let _ = write!(
         out,
         r#"
+# Relative paths in the environment mean what they meant where it was submitted.
+cd {}
 cells=({})
 log={}/"${{cells[$SLURM_ARRAY_TASK_ID]}}".log
 mkdir -p "${{log%/*}}"
@@ -153,6 +158,7 @@ if [ $code = 3 ] && [ -n "$late" ]; then
 fi
 exit $code
 "#,
+        shell_word(&std::env::current_dir().unwrap_or_default().display().to_string()),
         cells.join(" "),
         shell_word(&dir.join(LOGS).display().to_string()),
         words.join(" "),

@@ -53,6 +53,13 @@ pub struct Training {
     pub set: Vec<String>,
 }
 
+impl Training {
+    /// Whether it says anything.
+    pub fn is_stated(&self) -> bool {
+        self.updates.is_some() || !self.set.is_empty()
+    }
+}
+
 /// The phase in an environment.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -360,9 +360,6 @@ fn a_run_that_was_not_evaluated_online_has_no_final_score() {
     }
     assert_eq!(answers.cells[0][0].values(), [30.0]);
     assert!(values::runs(&results).lines().nth(1).unwrap().contains(",true,,,,"));
-    // Without steps in the environment the offline evaluations are its end.
-    results.outcomes[0].env_steps = 0;
-    assert_eq!(Answers::of(&results, Metric::Final).cells[0][0].values(), [10.0, 30.0]);
 }
 
 #[test]
@@ -387,6 +384,35 @@ fn panels_of_curves_name_their_units() {
     let (title, text) = drawn(&results);
     assert_eq!((title.as_str(), counted(&text)), ("small: learning curves, normalised scores", [2, 0]));
     assert!(text.contains("1 run left out: raw returns beside normalised scores."), "{text}");
+}
+
+#[test]
+fn data_without_runs_have_no_unit() {
+    let mut results = small();
+    results.outcomes.retain(|o| o.data == "a");
+    let answers = Answers::of(&results, Metric::Final);
+    let units: Vec<String> =
+        values::rows(&answers)[1..].iter().map(|row| format!("{} {}", row[5], row[2])).collect();
+    let score = |data| format!("{data} normalised score");
+    assert_eq!(units, [score("a"), score("a"), "b ".into(), "b ".into(), score(""), score("")]);
+    for figure in [figures::scores(&answers), figures::differences(&answers).expect("there is a base")] {
+        let (width, height) = figure.whole();
+        let text = words_of(&figure.svg(width, height));
+        assert!(text.contains("normalised score") && !text.contains(" return "), "{text}");
+    }
+}
+
+/// Seeds of one training that end at different updates begin together, and meet at the switch.
+#[test]
+fn curves_of_seeds_that_stop_early_are_laid_over_each_other() {
+    let mut results = small();
+    for (outcome, updates) in results.outcomes.iter_mut().zip([300, 200, 300]) {
+        outcome.offline_updates = updates;
+        outcome.curve.offline =
+            (1..=updates / 100).map(|i| Point { step: i * 100, score: i as f64 }).collect();
+    }
+    let line = figures::line(&results.runs("a", "Base"), 0, true);
+    assert_eq!(line.points, [(-200.0, 1.0), (-100.0, 2.0), (0.0, 20.0), (500.0, 20.0), (1000.0, 20.0)]);
 }
 
 #[test]

@@ -82,9 +82,9 @@ pub fn runs(results: &Results) -> String {
         let mut row = vec![o.data.clone(), o.method.clone()];
         row.extend([o.seed, o.offline_updates, o.updates, o.env_steps].map(|n| n.to_string()));
         row.push(o.curve.scored.to_string());
-        let values = Metric::ALL.map(|metric| metric.of(&o.curve, o.env_steps));
+        let values = Metric::ALL.map(|metric| metric.of(&o.curve));
         row.extend(values.map(|value| text(value.map(|v| v.value))));
-        let recovery = Metric::Recovery.of(&o.curve, o.env_steps).filter(|v| !v.value.is_nan());
+        let recovery = Metric::Recovery.of(&o.curve).filter(|v| !v.value.is_nan());
         row.push(text(recovery.map(|v| !v.censored)));
         row
     };
@@ -124,7 +124,7 @@ fn text<T: ToString>(value: Option<T>) -> String {
 }
 
 /// The columns that say which runs a row is about.
-fn place(answers: &Answers<'_>, data: Option<&str>, column: usize, unit: &str) -> Vec<String> {
+fn place(answers: &Answers<'_>, data: Option<&str>, column: usize) -> Vec<String> {
     let results = answers.results;
     let method = &results.methods[column];
     let of = |o: &&Outcome| o.method == method.label && data.is_none_or(|data| o.data == data);
@@ -136,7 +136,7 @@ fn place(answers: &Answers<'_>, data: Option<&str>, column: usize, unit: &str) -
     vec![
         results.name.clone(),
         answers.metric.to_string(),
-        unit.into(),
+        answers.unit(data).into(),
         text(results.scale.clone()),
         results.commit.clone(),
         text(data),
@@ -145,14 +145,6 @@ fn place(answers: &Answers<'_>, data: Option<&str>, column: usize, unit: &str) -
         range(|o| o.offline_updates),
         range(|o| o.env_steps),
     ]
-}
-
-fn unit(answers: &Answers<'_>, scored: bool) -> &'static str {
-    match (answers.metric, scored) {
-        (Metric::Recovery, _) => "environment steps",
-        (_, true) => "normalised score",
-        (_, false) => "return",
-    }
 }
 
 fn difference_cells(difference: Option<Difference>, bounds: Bounds) -> Vec<String> {
@@ -164,8 +156,7 @@ fn difference_cells(difference: Option<Difference>, bounds: Bounds) -> Vec<Strin
 }
 
 fn cell_row(answers: &Answers<'_>, data: &str, column: usize, cell: &Cell) -> Vec<String> {
-    let scored = answers.results.data.iter().position(|d| d == data).is_some_and(|row| answers.scored(row));
-    let mut row = place(answers, Some(data), column, unit(answers, scored));
+    let mut row = place(answers, Some(data), column);
     row.extend([cell.runs.len().to_string(), cell.planned.to_string()]);
     row.extend([text(cell.summary.map(|s| s.censored)), text(cell.summary.map(|s| s.mean))]);
     row.push(text(cell.summary.map(|s| s.std)));
@@ -178,8 +169,7 @@ fn cell_row(answers: &Answers<'_>, data: &str, column: usize, cell: &Cell) -> Ve
 
 fn overall_row(answers: &Answers<'_>, column: usize, overall: &Overall) -> Vec<String> {
     let cells = || answers.cells.iter().map(|row| &row[column]);
-    let scored = (0..answers.cells.len()).any(|row| answers.scored(row));
-    let mut row = place(answers, None, column, unit(answers, scored));
+    let mut row = place(answers, None, column);
     row.push(overall.runs.to_string());
     row.push(cells().map(|cell| cell.planned).sum::<usize>().to_string());
     row.push(overall.censored.to_string());

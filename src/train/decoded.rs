@@ -198,6 +198,12 @@ mod tests {
         config
     }
 
+    fn put(path: &Path, seed: u64) {
+        let _ = std::fs::remove_file(path);
+        let file = std::fs::File::create(path).unwrap();
+        write::encode(path, &synthetic::point(seed, 300, 3, 1), &write::Options::default(), file).unwrap();
+    }
+
     fn bits<'a>(floats: impl IntoIterator<Item = &'a f32>) -> Vec<u32> {
         floats.into_iter().map(|x| x.to_bits()).collect()
     }
@@ -249,7 +255,7 @@ mod tests {
     fn shared_data_are_those_that_are_decoded() {
         let folder = tempfile::tempdir().unwrap();
         let toy = folder.path().join("toy.hdf5");
-        write::d4rl(&toy, &synthetic::point(5, 300, 3, 1), &write::Options::default()).unwrap();
+        put(&toy, 5);
         let fixture = |name: &str| format!("{}/datasets/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
         let mut files = 0;
         for (dataset, env) in [
@@ -314,16 +320,12 @@ mod tests {
     fn data_that_change_are_told_from_what_they_were() {
         let folder = tempfile::tempdir().unwrap();
         let toy = folder.path().join("toy.hdf5");
-        let put = |seed| {
-            let _ = std::fs::remove_file(&toy);
-            write::d4rl(&toy, &synthetic::point(seed, 300, 3, 1), &write::Options::default()).unwrap();
-        };
-        put(5);
+        put(&toy, 5);
         let shelf = Shelf::new(folder.path().join("shared"));
         let config = config(toy.to_str().unwrap(), "toy", DataConfig::default());
         let before = load(&config, &shelf).unwrap();
         let pinned = before.pin(&config);
-        put(6);
+        put(&toy, 6);
         let after = load(&pinned, &shelf).unwrap();
         assert_same(&data::load(&config).unwrap(), &after);
         let refused = after.check(&pinned).unwrap_err().to_string();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use baq::cli::Common;
-use baq_datasets::{synthetic, write};
+use baq_datasets::{Columns, synthetic, write};
 use baq_kernels::Numerics;
 use tempfile::TempDir;
 
@@ -19,14 +19,19 @@ impl Place {
     pub fn new() -> Place {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let columns = synthetic::point(5, 300, 3, 1);
-        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default())
-            .unwrap_or_else(|e| panic!("{e}"));
+        write_d4rl(&dir.path().join("toy.hdf5"), &columns);
         Place(dir)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
+}
+
+/// A file in D4RL's layout.
+pub fn write_d4rl(path: &Path, columns: &Columns) {
+    let file = fs::File::create(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    write::encode(path, columns, &write::Options::default(), file).unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// An empty folder of this name in the target directory, which stays for whoever looks at what a test has left.

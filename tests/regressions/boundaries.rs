@@ -7,9 +7,11 @@ use baq::cli::names::default_out;
 use baq::cli::setup::known_sections;
 use baq::config::{AutoOr, Config, DataConfig, DataMode, RewardScaling, RunConfig};
 use baq::train::data::{self, Dataset, Task};
-use baq_datasets::{Columns, Ending, Source, returns, write};
+use baq_datasets::{Columns, Ending, Source, returns};
 use ndarray::{Array1, Array2};
 use serde_json::Value;
+
+use crate::common::place::write_d4rl;
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/tests/fixtures").join(name)
@@ -41,7 +43,7 @@ fn file(folder: &Path, name: &str, flagged: fn(usize) -> bool) -> PathBuf {
         observations,
     };
     let path = folder.join(name);
-    write::d4rl(&path, &columns, &write::Options::default()).expect("written");
+    write_d4rl(&path, &columns);
     path
 }
 

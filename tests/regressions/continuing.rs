@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use baq_datasets::{synthetic, write};
+use baq_datasets::synthetic;
 use safetensors::SafeTensors;
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::common::place::write_d4rl;
 
 struct Place(TempDir);
 
@@ -16,7 +18,7 @@ impl Place {
     fn new(rows: usize) -> Place {
         let dir = tempfile::tempdir().unwrap();
         let columns = synthetic::point(5, rows, 3, 1);
-        write::d4rl(&dir.path().join("toy.hdf5"), &columns, &write::Options::default()).unwrap();
+        write_d4rl(&dir.path().join("toy.hdf5"), &columns);
         Place(dir)
     }
 
@@ -568,7 +570,7 @@ fn resume_of_the_wrong_kind() {
 fn moved_data() {
     let place = Place::new(600);
     let columns = synthetic::point(6, 600, 3, 1);
-    write::d4rl(&place.path("other.hdf5"), &columns, &write::Options::default()).unwrap();
+    write_d4rl(&place.path("other.hdf5"), &columns);
     let line = format!("train {IQL} --ledger --set offline.checkpoint_every=20 --updates 2000")
         .replace("--updates 40 ", "");
     place.run(&format!("{line} --out a"));

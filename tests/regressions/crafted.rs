@@ -8,8 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use baq::checkpoint::container::{Dtype, Reader, Writer};
-use baq_datasets::{synthetic, write};
+use baq_datasets::synthetic;
 use tempfile::TempDir;
+
+use crate::common::place::write_d4rl;
 
 const OFFLINE: &str = "train --data toy.hdf5 --env toy --quiet --threads 1 --updates 40 --set offline.batch=8 \
     --set offline.eval_episodes=1 --set offline.log_every=5 --set audit.keep_every=20";
@@ -42,8 +44,7 @@ struct Place(TempDir);
 impl Place {
     fn new() -> Place {
         let place = Place(tempfile::tempdir().unwrap());
-        write::d4rl(&place.at("toy.hdf5"), &synthetic::point(5, 600, 3, 1), &write::Options::default())
-            .unwrap();
+        write_d4rl(&place.at("toy.hdf5"), &synthetic::point(5, 600, 3, 1));
         for (name, _, options) in RUNS {
             let line = match name {
                 "iql" | "bc" => format!("{OFFLINE} {options} --out {name}"),

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use baq::train::rundir::RunDir;
-use baq_datasets::{synthetic, write};
+use baq_datasets::synthetic;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::common::place::write_d4rl;
 use crate::common::without_mujoco;
 
 const SMALL: &str = "--env toy --quiet --threads 1 --ledger --set offline.batch=16 --set offline.eval_every=20 \
@@ -23,8 +24,7 @@ impl Place {
     /// With a run of 60 updates that keeps three checkpoints.
     fn new() -> Place {
         let place = Place(tempfile::tempdir().unwrap());
-        write::d4rl(&place.path("toy.hdf5"), &synthetic::point(5, 900, 3, 1), &write::Options::default())
-            .unwrap();
+        write_d4rl(&place.path("toy.hdf5"), &synthetic::point(5, 900, 3, 1));
         place.succeed(&format!("train --data toy.hdf5 --out run --updates 60 {SMALL}"));
         place
     }

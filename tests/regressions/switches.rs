@@ -9,8 +9,10 @@ use baq::cli::setup::{RunArgs, known_sections};
 use baq::config::{Config, DataConfig, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig, resolve};
 use baq::replay;
 use baq::train::data::{self, Dataset, Recorded};
-use baq_datasets::{Ending, synthetic, write};
+use baq_datasets::{Ending, synthetic};
 use baq_kernels::Numerics;
+
+use crate::common::place::write_d4rl;
 
 fn config(sets: &[&str]) -> Config {
     let sets: Vec<String> = sets.iter().map(|s| (*s).to_string()).collect();
@@ -34,7 +36,7 @@ fn maze(path: &Path, reward: impl Fn(usize) -> f32, terminal: bool) {
         columns.observations.row_mut(i + 1).assign(&next);
     }
     let _ = std::fs::remove_file(path);
-    write::d4rl(path, &columns, &write::Options::default()).unwrap_or_else(|e| panic!("{e}"));
+    write_d4rl(path, &columns);
 }
 
 fn dataset(path: &Path, bias: f64) -> Dataset {

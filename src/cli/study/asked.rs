@@ -71,6 +71,16 @@ impl Asked {
         };
         let out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));
         let study = Study::new(&out, (text, spec), place, &Commands(common), self.redo)?;
+        // A scale may leave out the methods that it is for.
+        if study.spec.scale.is_none()
+            && study.spec.model.is_stated()
+            && study.graph.cells.iter().all(|cell| cell.kind != Kind::Model)
+        {
+            return Err(TrainError::Input(format!(
+                "{}: model: expected a method with a behaviour model, got none; leave it out",
+                study.spec.origin
+            )));
+        }
         check_options(&study)?;
         for cell in &study.graph.cells {
             let run: RunConfig = cell.config.section();

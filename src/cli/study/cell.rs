@@ -10,7 +10,7 @@ use super::super::{Common, Outcome, Verdict};
 use super::resolve::{self, Commands};
 use crate::config::RunConfig;
 use crate::study::directory::Failure;
-use crate::study::{State, Study, local};
+use crate::study::{State, Study, signals};
 use crate::train::TrainError;
 use crate::train::lock;
 use crate::train::rundir::{self, RunError};
@@ -35,7 +35,7 @@ impl Cell {
     /// Runs the command.
     pub fn run(self, common: Common) -> Outcome {
         if let Some(parent) = self.parent {
-            local::die_with(parent)?;
+            signals::die_with(parent)?;
         }
         let study = Study::open(&self.dir, &Commands(common))?;
         let here = baq_kernels::active();
@@ -66,7 +66,8 @@ impl Cell {
         let beside = ["--evaluate-beside", beside].map(String::from);
         let shelf = Shelf::new(study.shared());
         let outcome = resolve::run(cell.kind.verb(), &[&beside[..], &words].concat(), common, shelf);
-        if let Err(e) = &outcome {
+        // What is interrupted, its data while they are built as well, goes on.
+        if let Some(e) = outcome.as_ref().err().filter(|e| !matches!(e, TrainError::Interrupted(_))) {
             if is_made_elsewhere(&study, cell, e) {
                 eprintln!("baq: {}: {e}; left to it", cell.name());
                 return Ok(Verdict::Interrupted);

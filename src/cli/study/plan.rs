@@ -45,8 +45,8 @@ impl Plan {
         let study = self.asked.study(common)?;
         let costs = cost::measure(&study.graph)?;
         let mut rows: Vec<Row> = Vec::new();
-        let states: Vec<State> = study.graph.cells.iter().map(|cell| study.state(cell)).collect();
-        let shares = left(&study, &states);
+        // The share of every cell that is still to be made.
+        let shares: Vec<f64> = study.left().iter().map(|done| done.map_or(0.0, |done| 1.0 - done)).collect();
         for (i, (cell, cost)) in study.graph.cells.iter().zip(&costs).enumerate() {
             let same = |row: &&mut Row| (row.kind, &row.label) == (cell.kind, &cell.label);
             let row = match rows.iter_mut().find(same) {
@@ -56,7 +56,7 @@ impl Plan {
                     rows.last_mut().expect("invariant: it was just put there")
                 }
             };
-            row.add(*cost, shares[i], states[i] == State::Done);
+            row.add(*cost, shares[i], study.state(cell) == State::Done);
         }
         let threads = cell_threads(common);
         let of_cores = |seconds: f64| seconds * f64::from(threads);
@@ -128,17 +128,6 @@ impl Plan {
     }
 }
 
-/// The share of every cell that is still to be made: nothing of those that diverged, and of what needs them.
-fn left(study: &Study, states: &[State]) -> Vec<f64> {
-    let mut lost: Vec<bool> = Vec::new();
-    for (cell, state) in study.graph.cells.iter().zip(states) {
-        let own = matches!(state, State::Failed(failure) if failure.is_final());
-        let held_up = cell.needs().any(|need| lost[need]);
-        lost.push(own || held_up);
-    }
-    lost.iter().zip(states).map(|(lost, state)| if *lost { 0.0 } else { 1.0 - state.share() }).collect()
-}
-
 /// Bytes of its data in the suite that are not there yet.
 fn unbuilt(study: &Study) -> Result<u64, TrainError> {
     let data = study.data().filter(|data| data.file.starts_with(PREFIX));
@@ -150,11 +139,11 @@ fn unbuilt(study: &Study) -> Result<u64, TrainError> {
 pub(super) fn shared(study: &Study) -> Result<f64, TrainError> {
     // Of what the files take, which hold some further columns and most states once.
     const TIMES: f64 = 3.0;
-    let reads = |cell: &&Cell| {
-        study.state(cell) != State::Done && !cell.config.section::<RunConfig>().dataset.is_empty()
-    };
+    let left = study.left();
+    let cells = study.graph.cells.iter().zip(left).filter(|(_, left)| left.is_some()).map(|(cell, _)| cell);
+    let reads = |cell: &&Cell| !cell.config.section::<RunConfig>().dataset.is_empty();
     let way = |cell: &Cell| (cell.data.clone(), format!("{:?}", cell.config.section::<DataConfig>()));
-    let ways: BTreeSet<_> = study.graph.cells.iter().filter(reads).map(way).collect();
+    let ways: BTreeSet<_> = cells.filter(reads).map(way).collect();
     let mut bytes = 0;
     for data in ways.iter().filter_map(|(name, _)| study.place.data.get(name)) {
         bytes += match data.file.as_str() {

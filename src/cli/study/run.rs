@@ -37,7 +37,7 @@ pub struct Run {
     /// where
     #[arg(long, value_enum, default_value = "local")]
     on: On,
-    /// cells at once on this machine (default: cores divided by the threads of a cell)
+    /// cells at once on this machine (default: cores divided by the threads of a cell); on Slurm tasks of every array
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
     /// with --on slurm: an option of sbatch, as in --time=04:00:00; may be repeated
@@ -62,11 +62,6 @@ impl Run {
                 );
             }
             On::Local if !self.sbatch.is_empty() => return refuse("--sbatch: belongs to --on slurm"),
-            On::Slurm if self.jobs.is_some() => {
-                return refuse(
-                    "--jobs: belongs to --on local; an array is bounded by --sbatch and by the cluster",
-                );
-            }
             On::Slurm if self.quiet => return refuse("--quiet: belongs to --on local; tasks have logs"),
             _ => {}
         }
@@ -74,6 +69,12 @@ impl Run {
         {
             return Err(TrainError::Input(format!(
                 "--sbatch: expected an option, as in --time=04:00:00, got {option:?}"
+            )));
+        }
+        let is_array = |o: &&String| o.starts_with("--array") || o.starts_with("-a");
+        if let Some(option) = self.sbatch.iter().find(is_array) {
+            return Err(TrainError::Input(format!(
+                "--sbatch {option}: every array has the tasks of its cells; --jobs N bounds how many of them run at once"
             )));
         }
         let study = self.asked.study(common)?;
@@ -145,6 +146,7 @@ impl Run {
             program: program()?,
             options: arithmetic(study),
             threads: usize::from(cell_threads(common)),
+            at_once: self.jobs.map(NonZeroUsize::get),
             sbatch: self.sbatch.clone(),
         };
         let script = slurm::write(study, &submission)?;

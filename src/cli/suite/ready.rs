@@ -40,7 +40,7 @@ fn build(words: &[&str]) -> Result<(), TrainError> {
             Some(_) => return Err(TrainError::Input(format!("{said}: it has said why it did not succeed"))),
         }
         if stop.requested() && !asked {
-            crate::study::local::interrupt(child.id());
+            crate::study::signals::interrupt(child.id());
             asked = true;
         }
         sleep(LOOK);
