@@ -15,7 +15,7 @@ pub enum Stream {
     Batch = 1,
     /// held-out rows; position = 0
     Validation = 2,
-    /// exploration of the training environment; position = environment step
+    /// exploration of the training environment; position = transitions collected so far, also before this run
     Explore = 3,
     /// resets of the training environment; position = episode
     TrainReset = 4,
@@ -29,7 +29,7 @@ pub enum Stream {
     Model = 8,
     /// the offline rows that an online buffer begins with; position = 0
     Subset = 9,
-    /// uniform random actions at the beginning of training; position = environment step
+    /// uniform random actions at the beginning of training; position = transitions collected so far, also before this run
     RandomAction = 10,
     /// rows that a density ratio is trained on; position = round
     Balance = 11,

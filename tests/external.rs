@@ -41,9 +41,14 @@ fn bits(x: f64) -> String {
 
 /// A task of Gymnasium by the embedded script, but as a program of one's own.
 fn gymnasium(task: &str) -> String {
+    gymnasium_with(&common::python::path(PACKAGES), task)
+}
+
+/// The same with the modules of a folder, as in `module:Task-v0`.
+fn gymnasium_with(modules: &Path, task: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/env/process/gymnasium_tasks.py");
-    let packages = common::python::path(PACKAGES);
-    format!("process:env PYTHONPATH={} python3 {} {task}", packages.display(), script.display())
+    let (packages, modules) = (common::python::path(PACKAGES), modules.display());
+    format!("process:env PYTHONPATH={}:{modules} python3 {} {task}", packages.display(), script.display())
 }
 
 /// Random episodes through the protocol and by Gymnasium itself; some end by the time limit.
@@ -106,6 +111,29 @@ fn a_saved_state_goes_on() {
     let refused = b.set_state(&other).unwrap_err().to_string();
     assert!(refused.contains("was made by other versions than gymnasium"), "{refused}");
     assert!(b.set_state(&state[..1]).is_err());
+}
+
+/// An episode of a saved state that cannot be acted again to its end is not gone on with.
+#[test]
+fn a_state_that_is_restored_by_half_takes_no_step() {
+    let place = folder("external-half");
+    let step = "(1.0, 0, 0, nan if resets == 3 and steps == 2 else 0.0)";
+    let mut env = env::make(&program(&place, "half", "0.0", step)).unwrap_or_else(|e| panic!("{e}"));
+    let mut obs = [0.0];
+    env.reset(0, 0, &mut obs);
+    for _ in 0..3 {
+        env.step(&[0.5], &mut obs).unwrap();
+    }
+    let state = env.state();
+    let failed = env.set_state(&state).unwrap_err().to_string();
+    assert!(failed.ends_with("got observation[0] = NaN at step 2 of an episode"), "{failed}");
+    for _ in 0..2 {
+        assert_eq!(env.step(&[0.5], &mut obs).unwrap_err().to_string(), failed);
+    }
+    env.reset(0, 0, &mut obs);
+    env.step(&[0.5], &mut obs).unwrap();
+    env.set_state(&state).unwrap();
+    env.step(&[0.5], &mut obs).unwrap();
 }
 
 /// Why an environment cannot be made.
@@ -203,6 +231,88 @@ fn programs_that_cannot_answer_are_ended() {
     assert!(said.starts_with("expected a line of JSON in UTF-8 with its sizes, got bytes"), "{said}");
 }
 
+/// A program that dies leaves nobody waiting, although another one that it has started holds its output open.
+#[cfg(unix)]
+#[test]
+fn what_a_program_leaves_behind_is_ended() {
+    let place = folder("external-orphan");
+    let pid = place.join("pid");
+    let starts = "__import__('subprocess').Popen(['sleep', '100000']).pid";
+    let dies = format!("open({pid:?}, 'w').write(str({starts})) and exit('no licence')");
+    let id = program(&place, "dies", &format!("0.25 if resets == 1 else {dies}"), "(1.0, 0, 0, 0.0)");
+    let mut env = env::make(&id).unwrap_or_else(|e| panic!("{e}"));
+    env.reset(0, 0, &mut [0.0]);
+    let died = env.step(&[0.0], &mut [0.0]).unwrap_err().to_string();
+    assert!(died.ends_with("(exit status: 1): no licence"), "{died}");
+    assert!(ends(number(&pid).unwrap()), "it lives on");
+}
+
+/// Of a program whose answers can no longer be told apart nothing is taken any more.
+#[test]
+fn a_program_that_is_out_of_step_is_ended() {
+    let place = folder("external-step");
+    let text = r#"
+import struct
+from sys import stdin, stdout
+print('{"protocol": 1, "observation": 1, "action": 1, "limit": 5}', flush=True)
+while stdin.buffer.read(1) == b"R":
+    stdin.buffer.read(12)
+    stdout.buffer.write(ANSWER)
+    stdout.buffer.flush()
+"#;
+    // What comes of the first reset, of another one, and of a step after that.
+    let told = |id: &str| match env::make(id) {
+        Err(e) => e.to_string(),
+        Ok(mut env) => {
+            env.reset(0, 0, &mut [0.0]);
+            env.step(&[0.0], &mut [0.0]).unwrap_err().to_string()
+        }
+    };
+    for (name, answer, problem) in [
+        ("long", r#"b"\0" + struct.pack("<dd", 0.5, 0.25)"#, "nothing beyond its answers, got 8 bytes; "),
+        ("status", r#"b"\7" + bytes(8)"#, "an answer that begins with 0 or 1, got 7"),
+        (
+            "text",
+            r#"b"\1" + struct.pack("<I", 70000) + bytes(70000)"#,
+            "the text of an error of at most 65536 bytes, got 70000: ",
+        ),
+    ] {
+        let id = script(&place, name, &text.replace("ANSWER", answer));
+        let first = told(&id);
+        assert!(first.starts_with(&format!("{id}: expected {problem}")), "{first}");
+        assert_eq!(told(&id), first, "{name}: it answers on");
+    }
+}
+
+/// Tasks of Gymnasium that do not keep to what they say of themselves.
+#[test]
+fn tasks_that_break_their_word_are_named() {
+    let place = folder("external-word");
+    let tasks = r#"
+import gymnasium as gym, numpy as np
+
+class Task(gym.Env):
+    observation_space = gym.spaces.Box(-1, 1, (3,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+    def __init__(self, length):
+        self.zeros = np.zeros(length, dtype=np.float32)
+    def reset(self, seed=None, options=None):
+        return self.zeros, {}
+    def step(self, action):
+        return self.zeros, 0.0, False, False, {}
+
+for name, length in [("Long", 4), ("Short", 2)]:
+    gym.register(f"{name}-v0", Task, max_episode_steps=5, disable_env_checker=True, kwargs=dict(length=length))
+"#;
+    fs::write(place.join("tasks.py"), tasks).unwrap();
+    let id = |name: &str| gymnasium_with(&place, &format!("tasks:{name}-v0"));
+    for (name, length) in [("Long", 4), ("Short", 2)] {
+        let problem = refused(&id(name));
+        assert!(problem.starts_with("ValueError: expected an observation of 3 numbers, "), "{problem}");
+        assert!(problem.ends_with(&format!(" says, got {length}")), "{problem}");
+    }
+}
+
 /// What a program writes on standard error takes no more room the longer it runs, and its last words are still told.
 #[test]
 #[cfg(target_os = "linux")]
@@ -257,6 +367,21 @@ fn a_run_outlives_its_program() {
     assert!(start("whole").status.success());
     let read = |run: &str| fs::read_to_string(place.join(run).join("metrics.csv")).unwrap();
     assert_eq!(read("whole"), read("run"));
+    // One that dies in an evaluation takes the run back to where it was saved.
+    let id = program(
+        &place,
+        "evaluated",
+        "0.25",
+        "(steps, 0, 0, steps / 10) if resets != 23 else exit('no licence')",
+    );
+    let evaluated =
+        small(&place, &id, "evaluated").args(["--set", "online.eval_episodes=3"]).output().unwrap();
+    let said = String::from_utf8_lossy(&evaluated.stderr).into_owned();
+    assert_eq!(evaluated.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("no licence; it played an evaluation: mend the program and go on from the last"),
+        "{said}"
+    );
 }
 
 /// The reset after the last step fails: the run is whole. So is one whose program dies in an earlier reset, and goes on.
@@ -286,15 +411,117 @@ fn a_run_outlives_a_program_that_dies_in_a_reset() {
     }
 }
 
+/// What a program evaluates that writes its number into a file and hangs.
+#[cfg(unix)]
+fn hangs(pid: &Path) -> String {
+    format!("open({pid:?}, 'w').write(str(__import__('os').getpid())), __import__('time').sleep(100000)")
+}
+
+/// The number of a process in a file, if it is there yet.
+#[cfg(unix)]
+fn number(pid: &Path) -> Option<rustix::process::Pid> {
+    rustix::process::Pid::from_raw(fs::read_to_string(pid).ok()?.parse().ok()?)
+}
+
+/// The same once a command has come so far.
+#[cfg(unix)]
+fn awaited(ran: &mut std::process::Child, pid: &Path) -> rustix::process::Pid {
+    loop {
+        if let Some(number) = number(pid) {
+            return number;
+        }
+        assert!(ran.try_wait().unwrap().is_none(), "{}: it ended", pid.display());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Whether a process ends soon.
+#[cfg(unix)]
+fn ends(process: rustix::process::Pid) -> bool {
+    // Whoever takes over orphans may not have looked at it yet.
+    let gone = || {
+        let state = fs::read_to_string(format!("/proc/{}/stat", process.as_raw_pid()));
+        state.map_or(true, |state| state.contains(") Z "))
+    };
+    (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        gone() || rustix::process::test_kill_process(process).is_err()
+    })
+}
+
+/// Commands that have nothing to save end by a signal at once, and a program that hangs ends with them.
+#[cfg(unix)]
+#[test]
+fn a_program_that_hangs_outlives_no_command() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::os::unix::process::ExitStatusExt as _;
+    let place = folder("external-outlives");
+    let trains = program(&place, "trains", "0.25", "(steps, 0, 0, steps / 10)");
+    assert!(small(&place, &trains, "run").output().unwrap().status.success());
+    let pid = place.join("pid");
+    let id = program(&place, "hangs", &hangs(&pid), "(1.0, 0, 0, 0.0)");
+    for line in ["evaluate --from run", "render run --out walk.gif", "bench env"] {
+        let _ = fs::remove_file(&pid);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+        command.args(line.split_whitespace()).args(["--threads", "1", "--env", &id]).current_dir(&place);
+        let mut ran = command.spawn().unwrap();
+        let process = awaited(&mut ran, &pid);
+        kill_process(Pid::from_child(&ran), Signal::TERM).unwrap();
+        assert_eq!(ran.wait().unwrap().signal(), Some(Signal::TERM.as_raw()), "{line}");
+        assert!(ends(process), "{line}: it lives on");
+    }
+}
+
+/// What was collected before a program died or a signal came is kept: what fewer steps would have given.
+#[cfg(unix)]
+#[test]
+fn collected_steps_are_kept() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let place = folder("external-collected");
+    let collect = |id: &str, steps: u64, out: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+        command.args(["collect", "--random", "--json", "--threads", "1", "--env", id, "--out", out]);
+        command.args(["--steps", &steps.to_string()]).current_dir(&place);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+    };
+    let same = |id: &str, steps: u64, out: &str| {
+        let whole = format!("whole-{out}");
+        assert!(collect(id, steps, &whole).output().unwrap().status.success());
+        assert!(fs::read(place.join(out)).unwrap() == fs::read(place.join(whole)).unwrap(), "{out}");
+    };
+    // Episodes of five steps; the first reset is that of making.
+    let dies = "(steps, 0, 0, steps / 10) if (resets, steps) != (4, 3) else exit('no licence')";
+    let id = program(&place, "dies", "0.25", dies);
+    let died = collect(&id, 100, "died.hdf5").output().unwrap();
+    let said = String::from_utf8_lossy(&died.stderr).into_owned();
+    assert_eq!(died.status.code(), Some(2), "{said}");
+    assert!(said.contains("died.hdf5 holds the first 12 of 100 steps"), "{said}");
+    assert!(said.contains("no licence"), "{said}");
+    same(&id, 12, "died.hdf5");
+
+    let pid = place.join("pid");
+    let notes = format!("open({pid:?}, 'w').write(str(__import__('os').getpid())) and 0.25");
+    let step = "(__import__('time').sleep(0.005) or steps, 0, 0, steps / 10)";
+    let slow = program(&place, "slow", &format!("{notes} if resets == 3 else 0.25"), step);
+    let mut ran = collect(&slow, 100_000, "stopped.hdf5").spawn().unwrap();
+    awaited(&mut ran, &pid);
+    kill_process(Pid::from_child(&ran), Signal::TERM).unwrap();
+    let stopped = ran.wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(3));
+    let json: serde_json::Value = serde_json::from_slice(&stopped.stdout).unwrap();
+    assert!(json["ended"] == "interrupted" && json["again"].as_str().unwrap().contains("stopped-2.hdf5"));
+    same(&slow, json["n_transitions"].as_u64().unwrap(), "stopped.hdf5");
+}
+
 /// A program that hangs is ended some time after a signal, and with a second Ctrl-C at once; what was learnt is kept.
 #[cfg(unix)]
 #[test]
 fn a_program_that_hangs_keeps_nobody_from_stopping() {
-    use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+    use rustix::process::{Pid, Signal, kill_process};
     let place = folder("external-hangs");
     let pid = place.join("pid");
-    let hangs =
-        format!("open({pid:?}, 'w').write(str(__import__('os').getpid())), __import__('time').sleep(100000)");
+    let hangs = hangs(&pid);
     let hangs = format!("({hangs}) if resets == 9 else (steps, 0, 0, steps / 10)");
     let id = program(&place, "hangs", "0.25", &hangs);
     for (out, signals, code) in
@@ -302,27 +529,13 @@ fn a_program_that_hangs_keeps_nobody_from_stopping() {
     {
         let _ = fs::remove_file(&pid);
         let mut ran = small(&place, &id, out).spawn().unwrap();
-        let number = || fs::read_to_string(&pid).ok().and_then(|text| text.parse().ok());
-        while number().is_none() {
-            assert!(ran.try_wait().unwrap().is_none(), "{out}: it ended");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        let process = awaited(&mut ran, &pid);
         for signal in signals {
             kill_process(Pid::from_child(&ran), *signal).unwrap();
             std::thread::sleep(std::time::Duration::from_millis(700));
         }
         assert_eq!(ran.wait().unwrap().code(), Some(code), "{out}");
-        // Whoever takes over orphans may not have looked at it yet.
-        let gone = || {
-            let state = fs::read_to_string(format!("/proc/{}/stat", number().unwrap()));
-            state.map_or(true, |state| state.contains(") Z "))
-        };
-        let dead = || gone() || test_kill_process(Pid::from_raw(number().unwrap()).unwrap()).is_err();
-        let soon = (0..500).any(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-            dead()
-        });
-        assert!(soon, "{out}: it lives on");
+        assert!(ends(process), "{out}: it lives on");
     }
     let saved = baq::train::state::Saved::open(&place.join("run")).unwrap().counters().unwrap();
     assert_eq!(saved.env_step, 35);
@@ -355,6 +568,16 @@ fn numbers_that_are_not_finite_are_the_programs() {
         let problem = (0..5).find_map(|_| env.step(&[0.5], &mut obs).err());
         assert_eq!(problem.unwrap().to_string(), format!("{id}: {}", expected(got)), "{name}");
     }
+}
+
+/// Without a simulator there is nothing to compare with, and no other environment is made.
+#[test]
+fn the_cost_of_a_program_is_measured_alone() {
+    let place = folder("external-cost");
+    // Made, begun, begun again after its five steps, which nobody looks at any more.
+    let id = program(&place, "alone", "0.25 if resets < 3 else nan", "(1.0, 0, 0, 0.0)");
+    let cost = env::cost::measure(&id, 0.0).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((cost.steps, cost.raw.len()), (5, 0));
 }
 
 #[test]
@@ -410,7 +633,7 @@ fn programs_that_go_wrong_are_named() {
     assert!(refused(&program(r#"import sys; sys.exit("no licence")"#)).ends_with(": no licence"));
     assert_eq!(
         refused(&program(&format!(
-            "{hello}\nimport sys; sys.stdout.buffer.write(b'\\x01\\x04\\0\\0\\0oops'); sys.stdout.flush(); sys.stdin.read()"
+            "{hello}\nimport sys; sys.stdin.buffer.read(13); sys.stdout.buffer.write(b'\\x01\\x04\\0\\0\\0oops'); sys.stdout.flush(); sys.stdin.read()"
         ))),
         "oops"
     );

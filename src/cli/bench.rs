@@ -13,7 +13,7 @@ use crate::adapt::Method;
 use crate::algo::Dims;
 use crate::autodiff::Cost;
 use crate::config::{Begin, By, Config, OfflineConfig, RunConfig};
-use crate::env::{self, cost};
+use crate::env::{self, cost, process};
 use crate::train::TrainError;
 use crate::train::bench::{self, Acting, Measured, Round, Samples};
 use crate::train::data::EMBEDDED;
@@ -302,6 +302,7 @@ impl Bench {
     }
 
     fn environment(&self) -> Result<Report, TrainError> {
+        process::end_with_this_process()?;
         let spec = env::spec(self.env.as_deref().unwrap_or("hopper-v4"))?;
         let cost = cost::measure(spec.id, self.seconds)?;
         let of = |list: &[f64]| {

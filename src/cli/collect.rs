@@ -1,10 +1,10 @@
 //! `baq collect`: a policy's transitions as a D4RL file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use baq_datasets::formats::Format;
 use baq_datasets::scale::ActionBounds;
-use baq_datasets::write;
+use baq_datasets::{plain, write};
 use clap::Args;
 use serde_json::json;
 
@@ -12,7 +12,7 @@ use super::{Common, Outcome, Verdict, hints, new_file};
 use crate::config::Exploration;
 use crate::env;
 use crate::train::TrainError;
-use crate::train::collect::{Behaviour, Collected, collect};
+use crate::train::collect::{Behaviour, Collected, Cut, record};
 use crate::train::policy::Restored;
 use crate::train::progress::Stop;
 
@@ -34,7 +34,7 @@ pub struct Collect {
     /// environment steps to record
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     steps: u64,
-    /// file to create, D4RL layout (HDF5)
+    /// file to create, .hdf5 or .h5, in D4RL's layout
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// no progress bar
@@ -43,15 +43,11 @@ pub struct Collect {
 }
 
 impl Collect {
-    /// Runs the command. Errors: an `--out` that is there already, lies in no folder, or ends in .npz or .csv; no
-    /// policy, or one that the environment does not fit; no environment; too many steps for the memory.
+    /// Runs the command. Errors: an `--out` that is there already, lies in no folder, or has the name of another kind of
+    /// file; no policy, or one that the environment does not fit; no environment; too many steps for the memory; a step
+    /// that fails, after which the rows before it are written.
     pub fn run(self, common: Common) -> Outcome {
-        if matches!(Format::of(&self.out), Some(Format::Npz | Format::Csv)) {
-            return Err(TrainError::Input(format!(
-                "--out {}: expected a name for an HDF5 file, as in data.hdf5; `baq data convert` writes the others from it",
-                self.out.display()
-            )));
-        }
+        check_name(&self.out)?;
         new_file::check(&self.out)?;
         // Before a program is started, which is ended with this one then.
         let stop = Stop::on_signal()?;
@@ -69,9 +65,7 @@ impl Collect {
         };
         let seed = common.seed.unwrap_or(0);
         let quiet = self.quiet || common.json;
-        let Some(columns) = collect(env.as_mut(), behaviour, self.steps, seed, &stop, quiet)? else {
-            return Ok(self.interrupted(common));
-        };
+        let (columns, cut) = record(env.as_mut(), behaviour, self.steps, seed, &stop, quiet)?;
         let how = match how {
             None => "random",
             Some(Exploration::Greedy) => "greedy",
@@ -89,7 +83,28 @@ impl Collect {
             action_bounds: bounds,
             ..write::Options::default()
         };
-        new_file::create(&self.out, |file| Ok(write::encode(&self.out, &columns, &options, file)?))?;
+        let save =
+            || new_file::create(&self.out, |file| Ok(write::encode(&self.out, &columns, &options, file)?));
+        let (rows, steps) = (columns.len(), self.steps);
+        match cut {
+            None => save()?,
+            Some(Cut::Signal) => {
+                if rows > 0 {
+                    save()?;
+                }
+                return Ok(self.interrupted(common, rows));
+            }
+            Some(Cut::Failure(e)) => {
+                if rows > 0 {
+                    let said = match save() {
+                        Ok(()) => format!("{} holds the first {rows} of {steps} steps", self.out.display()),
+                        Err(e) => format!("the first {rows} of {steps} steps were not written: {e}"),
+                    };
+                    eprintln!("baq: note: {}", plain(&said));
+                }
+                return Err(e.into());
+            }
+        }
         let c = Collected::of(&columns, spec);
         if common.json {
             let returns = c
@@ -119,9 +134,9 @@ impl Collect {
         Ok(Verdict::Done)
     }
 
-    /// Nothing was written; says how to begin again.
-    fn interrupted(&self, common: Common) -> Verdict {
-        let (steps, out) = (self.steps.to_string(), hints::path(&self.out));
+    /// Says what was written, and how to begin again beside it.
+    fn interrupted(&self, common: Common, rows: usize) -> Verdict {
+        let (steps, out) = (self.steps.to_string(), hints::path(&hints::free(&self.out)));
         let mut words = vec!["collect", "--steps", &steps, "--out", &out];
         let from = self.from.as_deref().map(hints::path);
         words.extend(from.iter().flat_map(|from| ["--from", from]));
@@ -132,10 +147,45 @@ impl Collect {
         let seed = common.seed.map(|s| s.to_string());
         words.extend(seed.iter().flat_map(|seed| ["--seed", seed]));
         let again = hints::command(common, &words);
-        match common.json {
-            true => println!("{}", json!({ "file": self.out, "ended": "interrupted", "again": again })),
-            false => println!("interrupted; {out} was not written; start over with: {again}"),
+        let file = self.out.display();
+        match (common.json, rows) {
+            (true, _) => println!(
+                "{}",
+                json!({ "file": self.out, "ended": "interrupted", "n_transitions": rows, "again": again })
+            ),
+            (_, 0) => println!("interrupted; {file} was not written; start over with: {again}"),
+            _ => println!(
+                "interrupted; {file} holds the first {rows} of {steps} steps; start over with: {again}"
+            ),
         }
         Verdict::Interrupted
+    }
+}
+
+/// An error for the name of a file that is no HDF5; one without an end may be anything.
+fn check_name(out: &Path) -> Result<(), TrainError> {
+    if out.extension().is_none() || Format::of(out) == Some(Format::Hdf5) {
+        return Ok(());
+    }
+    Err(TrainError::Input(format!(
+        "--out {}: expected a name for an HDF5 file, as in data.hdf5; `baq data convert` writes .npz and .csv from it",
+        out.display()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_other_files_are_refused() {
+        for name in ["x.hdf5", "x.H5", "folder.v2/x"] {
+            assert!(check_name(Path::new(name)).is_ok(), "{name}");
+        }
+        for name in ["x.txt", "x.parquet", "x.hdf5.gz", "x.npz", "x.csv"] {
+            let refused = check_name(Path::new(name)).expect_err(name).to_string();
+            let expected = format!("--out {name}: expected a name for an HDF5 file");
+            assert!(refused.starts_with(&expected), "{refused}");
+        }
     }
 }

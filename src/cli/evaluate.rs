@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, Outcome, Verdict};
-use crate::env::Spec;
+use crate::env::{Spec, process};
 use crate::train::evaluate::Evaluator;
 use crate::train::metrics::{Evaluation, Phase, Stamp};
 use crate::train::policy::Restored;
@@ -32,6 +32,7 @@ impl Evaluate {
     /// # Errors
     /// Nothing at `--from` to take a policy from; those of [`evaluate`].
     pub fn run(self, common: Common) -> Outcome {
+        process::end_with_this_process()?;
         let mut policy = Restored::open(&self.from)?;
         let seed = common.seed.unwrap_or(0);
         let (spec, e) = evaluate(&mut policy, self.env.as_deref(), self.episodes as usize, seed)?;

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, Outcome, Verdict, new_file};
-use crate::env::{Simulated, Spec};
+use crate::env::{Simulated, Spec, process};
 use crate::render::{Film, Moment};
 use crate::train::TrainError;
 use crate::train::evaluate::Play;
@@ -72,6 +72,7 @@ impl Render {
     pub fn run(self, common: Common) -> Outcome {
         let moving = self.moving()?;
         new_file::check(&self.out)?;
+        process::end_with_this_process()?;
         let mut policy = Restored::open(&self.run)?;
         let spec = policy.environment(self.env.as_deref())?;
         let size = (self.size.0, self.size.1);

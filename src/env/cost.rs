@@ -30,7 +30,8 @@ pub struct StepCost {
 pub fn measure(id: &str, seconds: f64) -> Result<StepCost, EnvError> {
     let spec = spec(id)?;
     let mut env = make(spec.id)?;
-    let mut bare = make(spec.id)?;
+    // For nothing else: of a program it would be another one.
+    let mut bare = env.simulated().is_some().then(|| make(spec.id)).transpose()?;
     let mut obs = vec![0.0; spec.obs_dim];
     let mut actions = vec![0.0_f32; BLOCK * spec.act_dim];
     let mut cost = StepCost::default();
@@ -53,7 +54,7 @@ pub fn measure(id: &str, seconds: f64) -> Result<StepCost, EnvError> {
         }
         cost.step.push(clock.elapsed().as_secs_f64() / steps as f64);
         cost.steps += steps as u64;
-        if let Some(bare) = bare.simulated() {
+        if let Some(bare) = bare.as_mut().and_then(|bare| bare.simulated()) {
             bare.set_state(&start)?;
             let clock = Instant::now();
             for action in actions.chunks_exact(spec.act_dim).take(steps) {

@@ -124,6 +124,7 @@ pub trait Env: Send {
     /// # Errors
     /// [`EnvError::Action`] for a component that is not finite: nothing has happened then.
     /// [`EnvError::Unstable`] when the simulation blew up: reset before going on.
+    /// [`EnvError::Program`] when another program does not answer, or not as it should.
     ///
     /// # Panics
     /// When `action` is not `[A]` or `obs` not `[S]`.
@@ -136,7 +137,8 @@ pub trait Env: Send {
     /// Continues exactly where [`Env::state`] was taken, in this or in another instance.
     ///
     /// # Errors
-    /// [`EnvError::State`] for another length or a number that is not finite: nothing changed.
+    /// [`EnvError::State`] for another length or a number that is not finite: nothing changed. [`EnvError::Program`] when
+    /// another program fails while it acts the episode again: every step is that error until a reset.
     fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError>;
 
     /// What more can be asked of it, where it runs on a simulator.

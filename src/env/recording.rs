@@ -145,8 +145,8 @@ impl std::fmt::Display for Report {
 /// Replays a recording, given by either of its two files.
 ///
 /// # Errors
-/// [`EnvError::Recording`] for a missing or malformed file, [`EnvError::MuJoCo`], and
-/// [`EnvError::Action`] or [`EnvError::Unstable`] when the recorded actions cannot be simulated.
+/// [`EnvError::Recording`] for a missing or malformed file, also for poses and actions that are not finite,
+/// [`EnvError::MuJoCo`], and [`EnvError::Unstable`] when the recorded actions cannot be simulated.
 pub fn replay(path: &Path) -> Result<Report, EnvError> {
     let recording = Recording::read(path)?;
     let spec = recording.env;
@@ -201,7 +201,8 @@ impl Report {
         task.start_from(&segment.qpos, &segment.qvel, &mut ours);
         compare(&mut self.quantities, &ours, 0);
         for (t, action) in segment.actions.chunks_exact(task.act_dim()).enumerate() {
-            let step = task.step_controls(action, segment.single, &mut ours)?;
+            let step =
+                task.step_controls(action, segment.single, &mut ours).map_err(|e| placed(e, k, t + 1))?;
             compare(&mut self.quantities, &ours, t + 1);
             let (_, rewards) = self.quantities.0.last_mut().expect("invariant: rewards stand last");
             rewards.compare(&[step.reward], &[segment.rewards[t]], k, t + 1);
@@ -212,6 +213,17 @@ impl Report {
         }
         self.steps += segment.rewards.len();
         Ok(())
+    }
+}
+
+/// An unstable simulation with where in the recording it is.
+fn placed(e: EnvError, segment: usize, step: usize) -> EnvError {
+    match e {
+        EnvError::Unstable { time, warning } => EnvError::Unstable {
+            time,
+            warning: format!("segment {segment}, step {step} of the recording: {warning}"),
+        },
+        e => e,
     }
 }
 
@@ -321,6 +333,20 @@ fn segment(
     (nq, nv): (usize, usize),
 ) -> Result<Segment, EnvError> {
     let read = |name, shape: &[usize]| floats(file, tensors, &format!("segment.{k}.{name}"), shape);
+    // What is simulated; of what is compared, any number shows as a difference.
+    let finite = |name, shape: &[usize]| {
+        let numbers = read(name, shape)?;
+        match numbers.iter().position(|x| !x.is_finite()) {
+            None => Ok(numbers),
+            Some(index) => Err(wrong(
+                file,
+                format!(
+                    "key segment.{k}.{name} holds {} at index {index}, expected finite numbers",
+                    numbers[index]
+                ),
+            )),
+        }
+    };
     let rewards = tensors
         .tensor(&format!("segment.{k}.rewards"))
         .map_err(|_| wrong(file, format!("key segment.{k}.rewards is missing")))?;
@@ -328,9 +354,9 @@ fn segment(
     let actions = format!("segment.{k}.actions");
     Ok(Segment {
         single: tensors.tensor(&actions).is_ok_and(|actions| actions.dtype() == Dtype::F32),
-        qpos: read("qpos", &[nq])?,
-        qvel: read("qvel", &[nv])?,
-        actions: read("actions", &[t, spec.act_dim])?,
+        qpos: finite("qpos", &[nq])?,
+        qvel: finite("qvel", &[nv])?,
+        actions: finite("actions", &[t, spec.act_dim])?,
         observations: read("observations", &[t + 1, spec.obs_dim])?,
         rewards: read("rewards", &[t])?,
         terminated: read("terminated", &[t])?.into_iter().map(|flag| flag != 0.0).collect(),

@@ -16,7 +16,7 @@ use super::needs::Needs;
 use super::policy::Restored;
 use super::progress::{Progress, Stop};
 use crate::config::Exploration;
-use crate::env::{Env, Spec};
+use crate::env::{Env, EnvError, Spec};
 use crate::rng::{Stream, derive, uniform_action};
 
 /// Who acts.
@@ -59,16 +59,42 @@ fn check_room((s_dim, a_dim): (usize, usize), steps: u64) -> Result<(), TrainErr
     needs.check()
 }
 
-/// Steps an environment `steps` times, beginning new episodes as old ones end. `None` if a signal
-/// stopped it. Rows end as [`Ending::of`] says; a tail that is cut short has no flag.
+/// What ended a recording before its last step.
+#[derive(Debug)]
+pub enum Cut {
+    /// it was asked to stop
+    Signal,
+    /// the environment's next step failed
+    Failure(EnvError),
+}
+
+/// All rows of a recording, or `None` if a signal stopped it. Errors: those of [`record`]; a step that failed.
 pub fn collect(
+    env: &mut dyn Env,
+    behaviour: Behaviour<'_>,
+    steps: u64,
+    seed: u64,
+    stop: &Stop,
+    quiet: bool,
+) -> Result<Option<Columns>, TrainError> {
+    match record(env, behaviour, steps, seed, stop, quiet)? {
+        (columns, None) => Ok(Some(columns)),
+        (_, Some(Cut::Signal)) => Ok(None),
+        (_, Some(Cut::Failure(e))) => Err(e.into()),
+    }
+}
+
+/// Steps an environment `steps` times, beginning new episodes as old ones end. Rows end as [`Ending::of`] says; a tail
+/// that is cut short has no flag. If something ended it early, that and the rows until then, maybe none. Errors: more
+/// steps than fit in memory.
+pub fn record(
     env: &mut dyn Env,
     mut behaviour: Behaviour<'_>,
     steps: u64,
     seed: u64,
     stop: &Stop,
     quiet: bool,
-) -> Result<Option<Columns>, TrainError> {
+) -> Result<(Columns, Option<Cut>), TrainError> {
     let seed = derive(seed, Stream::Collect);
     let (s_dim, a_dim) = (env.obs_dim(), env.act_dim());
     let mut progress = Progress::new("collect", steps, 0, quiet);
@@ -82,7 +108,12 @@ pub fn collect(
     check_room((s_dim, a_dim), steps)?;
     let mut episode = 0;
     env.reset(seed, episode, &mut observation);
+    let mut cut = None;
     for step in 0..steps {
+        if stop.requested() {
+            cut = Some(Cut::Signal);
+            break;
+        }
         match &mut behaviour {
             Behaviour::Random => uniform_action(seed, Stream::Collect, step, &mut action),
             Behaviour::Policy { agent, scales, actor } => {
@@ -93,7 +124,15 @@ pub fn collect(
             }
         }
         observations.extend(observation.iter().map(|x| *x as f32));
-        let answer = env.step(&action, &mut observation)?;
+        let answer = match env.step(&action, &mut observation) {
+            Ok(answer) => answer,
+            Err(e) => {
+                observations.truncate(rewards.len() * s_dim);
+                // Some time after a signal a program that does not answer is ended.
+                cut = Some(if stop.requested() { Cut::Signal } else { Cut::Failure(e) });
+                break;
+            }
+        };
         actions.extend_from_slice(&action);
         rewards.push(answer.reward as f32);
         next.extend(observation.iter().map(|x| *x as f32));
@@ -103,15 +142,12 @@ pub fn collect(
             env.reset(seed, episode, &mut observation);
         }
         progress.advance(1);
-        if stop.requested() {
-            return Ok(None);
-        }
     }
     progress.finish();
     let matrix = |data, width| {
         Array2::from_shape_vec((rewards.len(), width), data).expect("invariant: one row per step")
     };
-    Ok(Some(Columns {
+    let columns = Columns {
         observations: matrix(observations, s_dim),
         actions: matrix(actions, a_dim),
         next_observations: matrix(next, s_dim),
@@ -119,7 +155,8 @@ pub fn collect(
         endings,
         action_log_probs: None,
         source: Source::in_memory("<collected>"),
-    }))
+    };
+    Ok((columns, cut))
 }
 
 /// What was recorded.

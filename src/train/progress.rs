@@ -59,7 +59,7 @@ impl Stop {
             }
             #[cfg(unix)]
             for signal in [SIGUSR1, SIGUSR2, SIGHUP] {
-                if !(signal == SIGHUP && ignored(SIGHUP)) {
+                if !(signal == SIGHUP && process::ignored(SIGHUP)) {
                     flag::register(signal, stop.signal.clone())?;
                 }
             }
@@ -108,14 +108,6 @@ impl Stop {
     pub fn requested(&self) -> bool {
         self.signal.load(Ordering::Relaxed)
     }
-}
-
-/// Whether the process was started with a signal ignored, as `nohup` does. Unknown is no.
-#[cfg(unix)]
-fn ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
-    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).is_some_and(|m| m >> (signal - 1) & 1 == 1)
 }
 
 /// How a phase ended.

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Common, Outcome, Verdict};
 use crate::audit::golden::{self, Report};
+use crate::env::process;
 use crate::train::TrainError;
 
 /// Checks of gradients and updates.
@@ -52,6 +53,7 @@ impl Audit {
                 "--seed {seed}: expected none, since what is looked at has a seed of its own; leave it out"
             )));
         }
+        process::end_with_this_process()?;
         match self {
             Audit::Trace(c) => c.run(common),
             Audit::Gradients(c) if c.all => every::run(&c, common),

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::process::{ChildStdin, ChildStdout, Command};
+use std::process::{ChildStdin, Command};
 
 use super::hello::{self, Sizes, shortened};
 use super::running::Running;
 use crate::env::mujoco::command::last_line;
 use crate::env::{EnvError, Step};
 
-/// Longest text of an error that is read, and most of the end of what stands on standard error.
+/// Longest text of an error, and most of the end of what stands on standard error.
 const LONGEST: u32 = 1 << 16;
 
 /// Most that stands on standard error when an episode begins.
@@ -18,10 +18,11 @@ const KEPT: u64 = 1 << 20;
 /// A running program.
 pub(super) struct Child {
     id: String,
-    running: Running,
     /// until it is found to have gone
     requests: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    answers: BufReader<Running>,
+    /// why it is asked nothing any more
+    ended: Option<EnvError>,
     /// what it writes on standard error
     said: File,
     /// bytes at its beginning that were given back
@@ -61,12 +62,12 @@ impl Child {
         let cannot = |e: std::io::Error| failed(id, format!("cannot start {program}: {e}"));
         let said = tempfile::tempfile().map_err(cannot)?;
         command.stderr(said.try_clone().map_err(cannot)?);
-        let (running, requests, answers) = Running::start(&mut command).map_err(cannot)?;
+        let (running, requests) = Running::start(&mut command).map_err(cannot)?;
         let mut child = Child {
             id: id.into(),
-            running,
             requests: Some(requests),
-            answers: BufReader::new(answers),
+            answers: BufReader::new(running),
+            ended: None,
             said,
             dropped: 0,
             sizes: Sizes::default(),
@@ -79,9 +80,7 @@ impl Child {
 
     fn hello(&mut self) -> Result<Sizes, EnvError> {
         let mut line = Vec::new();
-        self.running.awaits(true);
         let read = (&mut self.answers).take(hello::LONGEST as u64 + 1).read_until(b'\n', &mut line);
-        self.running.awaits(false);
         if read.is_err() || line.is_empty() {
             return Err(self.gone());
         }
@@ -133,6 +132,15 @@ impl Child {
 
     /// Sends a request and reads how its answer begins.
     fn ask(&mut self, request: u8, number: u32, rest: &[u8]) -> Result<(), EnvError> {
+        if let Some(e) = &self.ended {
+            return Err(e.clone());
+        }
+        let more = self.answers.buffer().len() as u64 + self.answers.get_ref().unread();
+        if more > 0 {
+            return Err(self.out_of_step(format!(
+                "expected nothing beyond its answers, got {more} bytes; are `observation` and `success` those of its first line, and does it print nothing?"
+            )));
+        }
         if self.send(request, number, rest).is_err() {
             return Err(self.gone());
         }
@@ -143,26 +151,23 @@ impl Child {
                 self.read(4)?;
                 let length = u32::from_le_bytes(self.buffer[..4].try_into().expect("invariant: 4 bytes"));
                 self.read(length.min(LONGEST) as usize)?;
-                Err(failed(&self.id, shortened(&String::from_utf8_lossy(&self.buffer))))
+                let text = shortened(&String::from_utf8_lossy(&self.buffer));
+                match length {
+                    ..=LONGEST => Err(failed(&self.id, text)),
+                    _ => Err(self.out_of_step(format!(
+                        "expected the text of an error of at most {LONGEST} bytes, got {length}: {text}"
+                    ))),
+                }
             }
             other => {
-                Err(failed(&self.id, format!("expected an answer that begins with 0 or 1, got {other}")))
+                Err(self.out_of_step(format!("expected an answer that begins with 0 or 1, got {other}")))
             }
         }
     }
 
     fn read(&mut self, bytes: usize) -> Result<(), EnvError> {
         self.buffer.resize(bytes, 0);
-        // What has come already is not awaited.
-        let awaits = self.answers.buffer().len() < bytes;
-        if awaits {
-            self.running.awaits(true);
-        }
-        let read = self.answers.read_exact(&mut self.buffer);
-        if awaits {
-            self.running.awaits(false);
-        }
-        match read {
+        match self.answers.read_exact(&mut self.buffer) {
             Ok(()) => Ok(()),
             Err(_) => Err(self.gone()),
         }
@@ -177,10 +182,17 @@ impl Child {
         }
     }
 
+    /// Ends a program of whose bytes nobody can tell which answer they belong to.
+    fn out_of_step(&mut self, problem: String) -> EnvError {
+        self.requests = None;
+        let _ = self.answers.get_mut().end();
+        self.over(problem)
+    }
+
     /// Says how a program ended that does not answer; it has ended then.
     fn gone(&mut self) -> EnvError {
         self.requests = None;
-        let how = match self.running.farewell() {
+        let how = match self.answers.get_mut().farewell() {
             Ok(Some(status)) => format!("its program ended ({status})"),
             Ok(None) => "expected an answer, its program gave none and did not end; it was ended".to_string(),
             Err(e) => format!("its program does not answer ({e})"),
@@ -191,9 +203,14 @@ impl Child {
         // The hole.
         said.retain(|byte| *byte != 0);
         match read.map(|_| said.len()) {
-            Ok(1..) => failed(&self.id, format!("{how}: {}", shortened(&last_line(&said)))),
-            _ => failed(&self.id, how),
+            Ok(1..) => self.over(format!("{how}: {}", shortened(&last_line(&said)))),
+            _ => self.over(how),
         }
+    }
+
+    /// From now on every request gets this answer.
+    fn over(&mut self, problem: String) -> EnvError {
+        self.ended.insert(failed(&self.id, problem)).clone()
     }
 }
 
@@ -201,7 +218,7 @@ impl Drop for Child {
     /// The end of its input is its farewell.
     fn drop(&mut self) {
         if self.requests.take().is_some() {
-            let _ = self.running.farewell();
+            let _ = self.answers.get_mut().farewell();
         }
     }
 }

@@ -1,5 +1,5 @@
 """Gymnasium environments behind the protocol of baq's `process:` environments; the program runs this by itself for `gym:ID`."""
-import json, os, struct, sys
+import json, math, os, struct, sys
 
 answers = os.fdopen(os.dup(1), "wb")
 os.dup2(2, 1)  # what libraries print is no answer
@@ -7,7 +7,7 @@ requests = sys.stdin.buffer
 
 
 def fail(text):
-    text = " ".join(str(text).split()).encode()
+    text = " ".join(str(text).split()).encode()[: 1 << 16]
     answers.write(struct.pack("<BI", 1, len(text)) + text)
     answers.flush()
 
@@ -44,7 +44,10 @@ def keys(space):
 def flat(space, observation):
     if isinstance(space, gym.spaces.Dict):
         return np.concatenate([flat(space[k], observation[k]) for k in keys(space)])
-    return np.asarray(observation, dtype=np.float64).ravel()
+    numbers = np.asarray(observation, dtype=np.float64).ravel()
+    if numbers.size != size(space):
+        raise ValueError(f"expected an observation of {size(space)} numbers, as its space {space} says, got {numbers.size}")
+    return numbers
 
 
 def size(space):
@@ -52,7 +55,7 @@ def size(space):
         return sum(size(space[k]) for k in space.spaces)
     if not isinstance(space, gym.spaces.Box):
         raise ValueError(f"expected observations of numbers (Box, or a Dict of them), got {space}")
-    return int(np.prod(space.shape))
+    return math.prod(space.shape)
 
 
 def versions():
@@ -73,7 +76,7 @@ def said(info):
 
 
 def says(task):
-    """Whether its steps say so; of an instance of its own, for episodes to depend on their seeds alone."""
+    """Whether its first step says so; of an instance of its own, for episodes to depend on their seeds alone."""
     probe = gym.make(task)
     probe.reset(seed=0)
     middle = (probe.action_space.low + probe.action_space.high) / 2

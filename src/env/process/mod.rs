@@ -7,7 +7,8 @@
 //! with a script that is inside this program. Actions in [-1, 1] are laid between the task's bounds. An observation that is a
 //! dictionary is flattened: `observation`, `achieved_goal`, `desired_goal`, then what else there is by name. An episode begins with
 //! `reset(seed=SEED)`, after `numpy.random.seed(SEED)` for tasks that draw from there. Success is what steps say of it in their
-//! `info` (`success` or `is_success`).
+//! `info` (`success` or `is_success`), if a first step says so: a task that tells it only as an episode ends is judged by its returns
+//! alone. An observation of another length than its space is an error.
 //!
 //! Gymnasium-Robotics has relatives of D4RL's sparse tasks. Their scores take D4RL's reference returns where these fit: AntMaze,
 //! whose score is the share of episodes that succeed (D4RL's end at the goal, these go on), and of Adroit the door, the hammer and
@@ -27,8 +28,11 @@
 //! 'R' number:u32 seed:u64                 0 observation:f64[S]
 //! 'S' number:u32 action:f32[A]            0 reward:f64 terminated:u8 truncated:u8 [success:u8] observation:f64[S]
 //! 'C' number:u32                          none
-//!                                         1 length:u32 text          instead, if something went wrong
+//!                                         1 length:u32 text          instead, if something went wrong; at most 64 KiB
 //! ```
+//!
+//! Bytes beyond an answer are an error, which ends the program; missing ones are waited for, as long as the program runs that was
+//! started. When it ends, so does all that it has started.
 //!
 //! An episode is truncated after STEPS, whether the program says so or not; a reset follows.
 //! `success`, by default false, says that steps answer whether the goal is reached; an episode succeeds that reaches it once.
@@ -40,7 +44,7 @@ mod child;
 mod hello;
 mod running;
 
-pub(crate) use self::running::{end_all, end_silent};
+pub(crate) use self::running::{end_all, end_silent, end_with_this_process, ignored};
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -175,7 +179,7 @@ struct Process {
     seed: u64,
     /// since its beginning, `[steps, A]`
     actions: Vec<f32>,
-    /// why the last reset failed; the next step says it
+    /// why the last reset or restoring failed; the next step says it
     broken: Option<EnvError>,
 }
 
@@ -201,6 +205,17 @@ impl Process {
         let mut step = answer.inspect_err(|_| self.actions.truncate(self.actions.len() - action.len()))?;
         step.truncated |= self.steps() >= self.spec.max_episode_steps;
         Ok(step)
+    }
+
+    /// Acts an episode of a saved state again.
+    fn replay(&mut self, seed: u64, actions: &[f64]) -> Result<(), EnvError> {
+        let mut obs = vec![0.0; self.spec.obs_dim];
+        self.begin(seed, &mut obs)?;
+        for action in actions.chunks_exact(self.spec.act_dim) {
+            let action: Vec<f32> = action.iter().map(|a| *a as f32).collect();
+            self.act(&action, &mut obs)?;
+        }
+        Ok(())
     }
 
     /// Since the reset.
@@ -280,14 +295,9 @@ impl Env for Process {
                 shortened(&here.versions)
             ));
         }
-        let mut obs = vec![0.0; self.spec.obs_dim];
-        self.broken = None;
-        self.begin(*seed as u64, &mut obs)?;
-        for action in actions.chunks_exact(self.spec.act_dim) {
-            let action: Vec<f32> = action.iter().map(|a| *a as f32).collect();
-            self.act(&action, &mut obs)?;
-        }
-        Ok(())
+        let replayed = self.replay(*seed as u64, actions);
+        self.broken = replayed.clone().err();
+        replayed
     }
 }
 
