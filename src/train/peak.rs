@@ -21,11 +21,12 @@ impl Samples {
         self.0.push(x);
     }
 
-    /// The median; NaN without any.
+    /// The median, halfway between the middle two of an even number; NaN without any.
     pub fn median(&self) -> f64 {
         let mut sorted = self.0.clone();
         sorted.sort_unstable_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+        let middle = |k: usize| sorted.get(k / 2).copied().unwrap_or(f64::NAN);
+        (middle(sorted.len().saturating_sub(1)) + middle(sorted.len())) / 2.0
     }
 
     /// The smallest; infinite without any.
@@ -123,4 +124,16 @@ pub(super) fn time(mut f: impl FnMut()) -> f64 {
     let start = Instant::now();
     f();
     start.elapsed().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_median_is_in_the_middle() {
+        let of = |x: &[f64]| Samples(x.to_vec()).median();
+        assert_eq!((of(&[3.0, 1.0]), of(&[5.0, 1.0, 2.0]), of(&[4.0])), (2.0, 2.0, 4.0));
+        assert!(of(&[]).is_nan());
+    }
 }

@@ -34,6 +34,8 @@ pub struct Again {
     pub records: Comparer,
     /// checkpoints that the run keeps
     pub kept: Vec<Compared>,
+    /// files that it was given as they were at the checkpoint where it began
+    pub copied: Vec<String>,
 }
 
 /// Compares records as they come, and checkpoints that are kept as soon as they are final.
@@ -93,7 +95,7 @@ impl Again {
         (ledger, folder): (Ledger, TempDir),
     ) -> Result<Again, TrainError> {
         let dir = RunDir::create(folder.path())?;
-        copy(run, &dir, saved.is_some())?;
+        let copied = copy(run, &dir, saved.is_some())?;
         let audit: AuditConfig = config.section();
         let mark = match saved {
             Some(saved) => saved.mark()?.unwrap_or_else(|| ledger.mark(0)),
@@ -124,7 +126,7 @@ impl Again {
             }
         };
         watcher.settle(true)?;
-        Ok(Again { folder, ended, records: watcher.records, kept: watcher.kept })
+        Ok(Again { folder, ended, records: watcher.records, kept: watcher.kept, copied })
     }
 
     /// Whether the run has come to its end.
@@ -149,8 +151,9 @@ impl Again {
 }
 
 /// Everything that a run is given, and what follows from it at once; to go on in the middle, also the rows that it has
-/// written so far.
-fn copy(run: &Path, dir: &RunDir, rows: bool) -> Result<(), RunError> {
+/// written so far, whose files it names.
+fn copy(run: &Path, dir: &RunDir, rows: bool) -> Result<Vec<String>, RunError> {
+    let mut copied = Vec::new();
     for name in contents::files(run)? {
         let grows = !contents::is_kept(&name) && name != rundir::CHECKPOINT;
         let needed = match contents::content(&name) {
@@ -165,13 +168,16 @@ fn copy(run: &Path, dir: &RunDir, rows: bool) -> Result<(), RunError> {
                 std::fs::create_dir_all(&folder).map_err(RunError::io(&folder, "create the directory"))?;
             }
             dir.write(&name, &contents::read(&run.join(&name))?)?;
+            if contents::content(&name) == Content::Computed {
+                copied.push(name);
+            }
         }
     }
     if run.join(rundir::ORIGIN).exists() {
         let earlier = read_evaluations(&run.join(rundir::EARLIER))?;
         EvaluationLog::create(&dir.file(rundir::EARLIER), &earlier)?.flush()?;
     }
-    Ok(())
+    Ok(copied)
 }
 
 /// How the file `then` of a run differs from the replay's. Unless it is `whole`, what the run wrote later is left out.

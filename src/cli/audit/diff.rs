@@ -4,7 +4,7 @@
 //! numerics, and the first operation of it tells the rest. Where this processor would multiply with another unit than a
 //! run did, nothing is replayed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -265,9 +265,10 @@ fn first(a: &Ledger, b: &Ledger, notes: &mut Vec<String>) -> (usize, Option<Firs
             }
             (Some(Entry::Closing(x)), Some(Entry::Closing(y))) => {
                 others += 1;
-                let differs = |(name, sum): &(&String, &String)| y.files.get(*name) != Some(sum);
-                let other = x.files.iter().filter(differs).map(|(name, _)| name.as_str());
-                notes.push(format!("files differ: {}", other.collect::<Vec<_>>().join(", ")));
+                let names: BTreeSet<&String> = x.files.keys().chain(y.files.keys()).collect();
+                let differ = names.into_iter().filter(|name| x.files.get(*name) != y.files.get(*name));
+                let differ: Vec<&str> = differ.map(String::as_str).collect();
+                notes.push(format!("files differ: {}", differ.join(", ")));
             }
             // One run ends, the other goes on: they are equal as far as both go.
             (Some(Entry::Closing(_)), _) | (_, Some(Entry::Closing(_))) => return (others, None),

@@ -112,7 +112,7 @@ impl Worst {
 
 impl Checked {
     pub(super) fn checks(&self) -> usize {
-        self.parts.iter().map(|p| p.tensors.len()).sum()
+        self.parts.iter().map(|p| p.tensors.len() + p.in_f32.len() + p.operations.len()).sum()
     }
 
     pub(super) fn failed(&self) -> usize {

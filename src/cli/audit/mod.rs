@@ -29,7 +29,7 @@ pub enum Audit {
     Gradients(gradients::Gradients),
     /// Compute a run again and compare it with its ledger; exit code 1 if anything differs
     Verify(verify::Verify),
-    /// Find the first update, operation and element in which two runs differ; exit code 1 if they do
+    /// Find the first update, operation and element in which two runs differ; exit code 1 if updates do
     Diff(diff::Diff),
     /// Make a page of norms, round-off, weights and priorities
     Report(report::Report),
