@@ -143,7 +143,11 @@ impl<'a> Trainer<'a> {
 }
 
 /// A trained policy.
-pub struct Policy(Answering);
+pub struct Policy {
+    answering: Answering,
+    /// states that it has answered
+    answered: u64,
+}
 
 impl Policy {
     /// That of a run directory, a checkpoint, or a policy file.
@@ -151,23 +155,27 @@ impl Policy {
     /// # Errors
     /// Nothing there is a run, a checkpoint or a policy file, or it is damaged.
     pub fn open(run: impl AsRef<Path>) -> Result<Policy, TrainError> {
-        Ok(Policy(Answering::new(Restored::open(run.as_ref())?, Exploration::Greedy)))
+        let answering = Answering::new(Restored::open(run.as_ref())?, Exploration::Greedy);
+        Ok(Policy { answering, answered: 0 })
     }
 
-    /// The action `[A]` that it thinks best in this state `[S]`, both as the data or the environment have them.
+    /// The action `[A]` that it thinks best in this state `[S]`, both as the data or the environment have them. Methods that draw
+    /// to choose it (FQL, EMaQ, PEX) draw anew in every call, as `baq act` does in every line.
     ///
     /// # Errors
-    /// A state of another length, or with numbers that are not finite.
+    /// A state of another length, with numbers that are not finite, or from which no finite action comes.
     pub fn act(&mut self, observation: &[f32]) -> Result<&[f32], TrainError> {
-        let s = self.0.policy.agent.dims.s;
-        let refuse = |what| Err(TrainError::Input(format!("{}: expected {what}", self.0.policy.file)));
+        let (s, file) = (self.answering.policy.agent.dims.s, self.answering.policy.file.clone());
+        let refuse = |what: String| TrainError::Input(format!("{file}: {what}"));
         if observation.len() != s {
-            return refuse(format!("a state of {s} numbers, got {}", observation.len()));
+            return Err(refuse(format!("expected a state of {s} numbers, got {}", observation.len())));
         }
         if let Some(x) = observation.iter().find(|x| !x.is_finite()) {
-            return refuse(format!("a state of finite numbers, got {x}"));
+            return Err(refuse(format!("expected a state of finite numbers, got {x}")));
         }
-        Ok(self.0.act(observation, 0, 0))
+        let position = self.answered;
+        self.answered += 1;
+        self.answering.act(observation, 0, position).map_err(refuse)
     }
 
     /// Returns of so many episodes in the environment of its run; their starts depend on the seed.
@@ -178,6 +186,6 @@ impl Policy {
         if episodes == 0 {
             return Err(TrainError::Input("episodes of an evaluation: expected one or more, got 0".into()));
         }
-        Ok(evaluate(&mut self.0.policy, None, episodes, seed)?.1)
+        Ok(evaluate(&mut self.answering.policy, None, episodes, seed)?.1)
     }
 }

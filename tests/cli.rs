@@ -446,6 +446,7 @@ fn bad_usage_is_one_line() {
         ("explain --set bc.model=mse", &["bc.model", "not used by this run"]),
         ("explain --preset iql_corll", &["iql_corll", "did you mean `iql_corl`?"]),
         ("explain --config nowhere.toml", &["nowhere.toml"]),
+        ("train --algo sac --data= --env toy --out x", &["--data: expected a file, got nothing"]),
         ("explain --adapt baq --set baq.relax=widen(0)", &["baq.relax"]),
         ("explain --algo bc --adapt baq", &["bc with baq", "no critics", "--adapt plain"]),
         ("explain --algo bc --adapt so2", &["bc with so2", "perturbs", "no critics"]),
@@ -585,6 +586,10 @@ fn wrong_checkpoints_are_refused() {
 #[test]
 fn combinations_without_sense_are_refused() {
     let place = Place::with_runs();
+    // It says first how fast it is.
+    let numerics = place.line("explain --algo bc --numerics bf16 --set run.numerics=f32");
+    let expected = "run.numerics: the configuration has f32, this process uses bf16";
+    assert!(numerics.code == Some(2) && numerics.err.contains(expected), "{numerics}");
     for (line, words) in [
         ("--from bc --adapt so2", &["bc with so2", "no critics"] as &[&str]),
         ("--from bc --adapt baq", &["bc with baq", "no critics"]),
@@ -596,6 +601,7 @@ fn combinations_without_sense_are_refused() {
             "--from iql --adapt plain --generator cfdg --set cfdg.share=0",
             &["run.generator", "a share of generated rows"],
         ),
+        ("--from iql --adapt plain --set run.begin=offline", &["run.begin", "got offline"]),
         ("--from iql --adapt suf --set so2.sigma=0.1", &["so2.sigma", "not used by this run"]),
     ] {
         place.refused_line(&format!("finetune {line} --out x"), words);

@@ -220,6 +220,9 @@ fn other_networks_are_refused_as_arrays() {
         assert!(refused.contains(words), "{refused}");
         assert!(onnx::file(&policy).is_ok());
     }
+    let ensemble = policy("cql", "plain", &["cql.ensemble=2"]);
+    let refused = numpy::file(&ensemble).unwrap_err().to_string();
+    assert!(refused.contains("several policies that act as one"), "{refused}");
 }
 
 #[test]

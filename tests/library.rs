@@ -114,18 +114,39 @@ fn a_run_goes_on() {
 #[test]
 fn a_policy_refuses_what_it_cannot_answer() {
     let (recorded, place) = (Recorded::new(), tempfile::tempdir().expect("a directory"));
-    let options = ["bc.hidden=[4]", "offline.updates=1"];
+    let options = ["bc.hidden=[4]", "offline.updates=1", "data.observation_scaling=standardise"];
     let trainer = Trainer::new("bc").arrays(recorded.arrays()).env("toy").options(&options);
     let mut policy = run(trainer, &place.path().join("run"));
     for (state, what) in [
         (&[0.0, 1.0][..], "expected a state of 3 numbers, got 2"),
         (&[0.0, f32::NAN, 0.0], "expected a state of finite numbers, got NaN"),
         (&[f32::NEG_INFINITY, 0.0, 0.0], "expected a state of finite numbers, got -inf"),
+        (&[f32::MAX; 3], "expected a state that the policy can compute with, got an action of NaN"),
     ] {
         let error = error(policy.act(state));
         assert!(error.contains(what) && error.contains("checkpoint.safetensors"), "{error}");
     }
     assert!(error(policy.evaluate(0, 0)).contains("expected one or more, got 0"));
+}
+
+/// As `baq act` does, line by line.
+#[test]
+fn a_policy_that_draws_draws_anew_in_every_call() {
+    let (recorded, place) = (Recorded::new(), tempfile::tempdir().expect("a directory"));
+    let options = [
+        "fql.policy_hidden=[4]",
+        "fql.flow_hidden=[4]",
+        "fql.critic_hidden=[4]",
+        "offline.updates=1",
+        "offline.batch=8",
+    ];
+    let trainer = Trainer::new("fql").arrays(recorded.arrays()).env("toy").options(&options);
+    let mut policy = run(trainer, &place.path().join("run"));
+    let mut answers = || policy.act(&[0.1, 0.2, 0.3]).expect("an action")[0];
+    let first = [answers(), answers(), answers()];
+    assert!(first[0] != first[1] && first[1] != first[2], "{first:?}");
+    let mut again = Policy::open(place.path().join("run")).expect("a policy");
+    assert_eq!(first, [(); 3].map(|()| again.act(&[0.1, 0.2, 0.3]).expect("an action")[0]));
 }
 
 #[test]

@@ -140,3 +140,24 @@ fn several_updates_of_the_policy_are_for_the_order_of_cleanrl() {
     assert!(error.contains("sac.actor_updates = 2") && error.contains("sac.order = cleanrl"), "{error}");
     assert_eq!(build(&[&every[..], &["sac.order=cleanrl"]].concat()).ok(), Some(2));
 }
+
+/// What a file leaves open is the preset's, unless it names one itself.
+#[test]
+fn the_usual_preset_stands_below_a_file() {
+    use baq::cli::Common;
+    use baq::cli::setup::RunArgs;
+    use baq::config::Exploration;
+    let folder = tempfile::tempdir().expect("a directory");
+    let of = |text: &str| {
+        let file = folder.path().join("mine.toml");
+        std::fs::write(&file, text).expect("written");
+        let args = RunArgs { config: Some(file), env: Some("toy".into()), ..RunArgs::default() };
+        let config = args.resolve(Common::of_library(), Some("td3"), None).unwrap_or_else(|e| panic!("{e}"));
+        config.section::<OnlineConfig>()
+    };
+    let said = of("[online]\neval_every = 500\n");
+    assert_eq!((said.exploration, said.eval_every), (Exploration::Noise, 500));
+    assert_eq!(of("[online]\nexploration = \"greedy\"\n").exploration, Exploration::Greedy);
+    // A second one beside it would be refused.
+    assert_eq!(of("inherit = \"td3\"\n").exploration, Exploration::Noise);
+}

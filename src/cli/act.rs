@@ -42,12 +42,7 @@ impl Act {
                 continue;
             }
             read(text, s, &mut state).map_err(fail)?;
-            let action = policy.act(&state, seed, k as u64);
-            if let Some(x) = action.iter().find(|x| !x.is_finite()) {
-                return Err(fail(format!(
-                    "expected a state that the policy can compute with, got an action of {x}; its numbers are far from those of the data"
-                )));
-            }
+            let action = policy.act(&state, seed, k as u64).map_err(fail)?;
             let numbers: Vec<String> = action.iter().map(f32::to_string).collect();
             let answer = match common.json || text.starts_with('[') {
                 true => format!("[{}]", numbers.join(", ")),

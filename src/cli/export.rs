@@ -65,9 +65,12 @@ impl Format {
                         drawn.join("', '")
                     ),
                 };
-                format!("onnxruntime.InferenceSession({file:?}).run(None, {{'observation': states}}){more}")
+                format!(
+                    "onnxruntime.InferenceSession({}).run(None, {{'observation': states}}){more}",
+                    json!(file)
+                )
             }
-            Format::Numpy => format!("numpy.load({file:?})"),
+            Format::Numpy => format!("numpy.load({})", json!(file)),
             Format::Safetensors => hints::command(common, &["act", file]),
         }
     }

@@ -271,7 +271,13 @@ pub fn over(
         // What learnt from scratch has made no updates on data alone.
         false => config = without_offline(config)?,
     }
-    config.put(RunConfig { begin: Begin::Online, ..config.section() });
+    let run: RunConfig = config.section();
+    if run.begin == Begin::Offline && config.is_set(RunConfig::NAME, "begin") {
+        return Err(TrainError::Input(
+            "run.begin: expected online, since fine-tuning begins in the environment, got offline; leave it out".into(),
+        ));
+    }
+    config.put(RunConfig { begin: Begin::Online, ..run });
     Ok(config)
 }
 

@@ -11,7 +11,8 @@ use super::suite::ready;
 use crate::adapt::Method;
 use crate::config::value::FieldValue as _;
 use crate::config::{
-    AutoOr, Config, ConfigError, MujocoConfig, RunConfig, Section as _, nearest, presets, resolve_over,
+    AutoOr, By, Config, ConfigError, MujocoConfig, RunConfig, Section as _, inherits, nearest, presets,
+    resolve_over,
 };
 use crate::env;
 use crate::suite::{PREFIX, Suite};
@@ -120,8 +121,11 @@ impl RunArgs {
         let adapt = self.agreed("adapt", adapt, None)?.unwrap_or_else(|| RunConfig::default().adapt);
         let method = Method::new(&algo, &adapt);
         let (base, modifier) = (method.algorithm()?, method.adaptation()?);
-        let by_name = if self.config.is_none() { self.usual_preset(&algo) } else { None };
-        let preset = self.preset.as_deref().or(by_name);
+        let preset = match (&self.preset, &self.config) {
+            (Some(name), _) => Some(name.as_str()),
+            (None, Some(file)) if inherits(file)? => None,
+            (None, _) => self.usual_preset(&algo)?,
+        };
         let (below, between) = ((base.name, base.defaults), (modifier.name, modifier.defaults));
         let file = self.config.as_deref();
         let config = resolve_over(known_sections(), below, preset, between, file, &self.sets)?;
@@ -164,11 +168,14 @@ impl RunArgs {
 
     /// The preset named like the algorithm. One that is for learning without data has a sister for learning
     /// from data.
-    fn usual_preset(&self, algo: &str) -> Option<&'static str> {
+    fn usual_preset(&self, algo: &str) -> Result<Option<&'static str>, TrainError> {
         let find = |name: &str| presets::find(name).ok().map(|p| p.name);
-        let has_data = self.data.is_some() || self.sets.iter().any(|set| set.starts_with("run.dataset="));
+        let mut alone = Config::new(known_sections());
+        self.config.iter().try_for_each(|file| alone.apply_file(file))?;
+        self.sets.iter().try_for_each(|set| alone.apply_set(set))?;
+        let has_data = self.data.is_some() || !alone.section::<RunConfig>().dataset.is_empty();
         let with_data = has_data.then(|| find(&format!("{algo}_offline"))).flatten();
-        with_data.or_else(|| find(algo))
+        Ok(with_data.or_else(|| find(algo)))
     }
 
     /// The same on top of an existing configuration, as that of the run one starts from. Errors: those of
@@ -198,6 +205,10 @@ impl RunArgs {
 
     fn finish(&self, mut config: Config, common: Common, method: &Method) -> Result<Config, TrainError> {
         if let Some(data) = &self.data {
+            if data.is_empty() {
+                let what = "--data: expected a file, got nothing; leave it out to learn without data";
+                return Err(TrainError::Input(what.into()));
+            }
             config.apply_argument("--data", ("run", "dataset"), &data.to_toml())?;
         }
         if let Some(seed) = common.seed {
@@ -225,7 +236,8 @@ impl RunArgs {
             run.dataset_sha256.clear();
         }
         run.dataset = absolute(&run.dataset)?;
-        if run.numerics == Numerics::F32.name() {
+        let asked = config.find_stated(RunConfig::NAME, "numerics").is_some_and(|s| s.by != By::Preset);
+        if run.numerics == Numerics::F32.name() && !asked {
             run.numerics = common.numerics.name().into();
         }
         check_numerics(&run)?;

@@ -67,7 +67,7 @@ impl Field {
     /// What is accepted: type and range, or the list of words.
     pub fn accepts(&self) -> String {
         if !self.choices.is_empty() {
-            let words: Vec<&str> = self.choices.iter().map(|c| c.word).collect();
+            let words: Vec<String> = self.choices.iter().map(Choice::form).collect();
             return format!("one of {}", words.join(", "));
         }
         if self.limits.is_open() {
@@ -101,7 +101,12 @@ pub fn parse<T: FieldValue>(section: &str, field: &Field, value: &Value) -> Resu
         expected: field.accepts(),
         got: render(value),
         default: render(&field.default),
-        nearest: value.as_str().and_then(|got| nearest(got, field.choices.iter().map(|c| c.word))),
+        nearest: value.as_str().and_then(|got| {
+            let bare = split_argument(got.trim()).map_or(got, |(bare, _)| bare);
+            // Of a right word it is the argument that is wrong.
+            let known = field.choices.iter().any(|c| c.bare() == bare);
+            (!known).then(|| nearest(got, field.choices.iter().map(|c| c.word))).flatten()
+        }),
     })
 }
 
@@ -284,10 +289,12 @@ macro_rules! choices {
                 true
             }
             fn choices() -> &'static [$crate::config::Choice] {
-                &[ $( $crate::config::Choice {
+                const ALL: &[$crate::config::Choice] = &[ $( $crate::config::Choice {
                     word: concat!($word $( , "(", stringify!($arg), ")" )?),
+                    limits: || $crate::__limits!($( $limits )?),
                     about: $doc,
-                } ),+ ]
+                } ),+ ];
+                ALL
             }
         }
     };
@@ -303,6 +310,18 @@ macro_rules! __choice {
     ($argument:ident, $variant:path, $argty:ty, $limits:expr) => {
         $crate::config::field::argument::<$argty>($argument?, $crate::config::Limits::from($limits))
             .map($variant)
+    };
+}
+
+/// The limits of a variant's number, if it has one; of no use outside [`choices!`](crate::choices!).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __limits {
+    () => {
+        None
+    };
+    ($limits:expr) => {
+        Some($crate::config::Limits::from($limits))
     };
 }
 

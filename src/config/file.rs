@@ -155,6 +155,12 @@ pub fn resolve_over(
     Ok(config)
 }
 
+/// Whether a configuration file starts from a preset of its own. Errors: it cannot be read or is no TOML.
+pub fn inherits(path: &Path) -> Result<bool, ConfigError> {
+    let table = parse_table(&read(path)?).map_err(|e| e.in_origin(&path.display().to_string()))?;
+    Ok(table.contains_key("inherit"))
+}
+
 impl Config {
     /// These sections as they are.
     pub fn new(sections: Vec<Box<dyn AnySection>>) -> Self {

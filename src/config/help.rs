@@ -2,7 +2,7 @@
 
 use super::field::Field;
 use super::file::AnySection;
-use super::value::render;
+use super::value::{Choice, render};
 use std::fmt::Write as _;
 
 fn range(field: &Field) -> String {
@@ -29,9 +29,9 @@ pub fn help_text(section: &dyn AnySection) -> String {
             field.class.word(),
             field.about
         );
-        let words = field.choices.iter().map(|c| c.word.len()).max().unwrap_or(0);
+        let words = width(&mut field.choices.iter().map(Choice::form));
         for choice in field.choices {
-            let _ = writeln!(out, "  {:keys$}    {:words$}  {}", "", choice.word, choice.about);
+            let _ = writeln!(out, "  {:keys$}    {:words$}  {}", "", choice.form(), choice.about);
         }
     }
     let _ = write!(

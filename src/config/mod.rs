@@ -21,7 +21,7 @@ pub use crate::autodiff::{Metric, Schedule};
 pub use ::toml;
 pub use error::{ConfigError, nearest};
 pub use field::{Class, Field, Limits, Section, above, limits};
-pub use file::{AnySection, Config, resolve, resolve_over, section};
+pub use file::{AnySection, Config, inherits, resolve, resolve_over, section};
 pub use help::help_text;
 pub use net::{Activation, InitScheme, NetSpec, Norm};
 pub use presets::{DEMO, PRESETS, Preset};

@@ -150,7 +150,7 @@ fn errors_are_one_sentence_with_place_range_got_and_default() {
         ),
         (
             "online.buffer=mix(2)",
-            "online.buffer: expected one of append, mix(share), proportional, concat(share), got \"mix(2)\" (default \"append\"); did you mean `mix(share)`?",
+            "online.buffer: expected one of append, mix(share in [0, 1]), proportional, concat(share in [0.01, 1]), got \"mix(2)\" (default \"append\")",
         ),
         ("offline.batch=-3", "offline.batch: expected a whole number in [1, 1e6], got -3 (default 256)"),
         ("offline.batch=1.5", "offline.batch: expected a whole number in [1, 1e6], got 1.5 (default 256)"),

@@ -6,12 +6,29 @@ use std::ops::RangeInclusive;
 use toml::Value;
 
 /// One word of a closed list, declared by [`choices!`](crate::choices!).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Choice {
     /// How it is written; with its argument's name in parentheses if it takes one.
     pub word: &'static str,
+    /// The interval that its argument must lie in; none without one.
+    pub limits: fn() -> Option<Limits>,
     /// What it means, in one line.
     pub about: &'static str,
+}
+
+impl Choice {
+    /// How it is written, with what its argument may be: `mix(share in [0, 1])`.
+    pub fn form(&self) -> String {
+        match ((self.limits)(), self.word.strip_suffix(')')) {
+            (Some(limits), Some(open)) => format!("{open} in {limits})"),
+            _ => self.word.into(),
+        }
+    }
+
+    /// The word without its argument.
+    pub fn bare(&self) -> &'static str {
+        self.word.split_once('(').map_or(self.word, |(bare, _)| bare)
+    }
 }
 
 /// A type that options may have.

@@ -40,6 +40,7 @@ fn beyond(policy: &Restored) -> Option<&'static str> {
             Some("one that takes further networks to act")
         }
         () if onnx::inputs(policy).len() > 1 => Some("one that draws random numbers to act"),
+        () if agent.learner.policy().size() > 1 => Some("several policies that act as one"),
         () if spec.activation != Activation::Relu => Some("other activations"),
         () if spec.norm != Norm::None && !spec.simba => Some("normalised layers"),
         () => None,

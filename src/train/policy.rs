@@ -172,7 +172,10 @@ impl Answering {
 
     /// The action `[A]` in a state `[S]` as the environment gives it: in [-1, 1], or between the bounds from which the data were
     /// rescaled. Seed and position name the noise.
-    pub fn act(&mut self, observation: &[f32], seed: u64, position: u64) -> &[f32] {
+    ///
+    /// # Errors
+    /// A state from which no finite action comes: what is wrong with it.
+    pub fn act(&mut self, observation: &[f32], seed: u64, position: u64) -> Result<&[f32], String> {
         let Answering { policy, actor, state, action } = self;
         state.clear();
         state.extend_from_slice(observation);
@@ -182,6 +185,11 @@ impl Answering {
         if let Some(bounds) = &policy.scales.action {
             bounds.restore(action);
         }
-        action
+        match action.iter().find(|x| !x.is_finite()) {
+            None => Ok(action),
+            Some(x) => Err(format!(
+                "expected a state that the policy can compute with, got an action of {x}; its numbers are far from those of the data"
+            )),
+        }
     }
 }

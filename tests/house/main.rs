@@ -259,7 +259,7 @@ fn uses(code: &str, depth: usize) -> BTreeSet<String> {
 /// Macros live at the root of the crate, but belong to a room.
 fn macro_home(name: &str) -> String {
     match name {
-        "choices" | "__choice" => "config".into(),
+        "choices" | "__choice" | "__limits" => "config".into(),
         other => other.into(),
     }
 }
