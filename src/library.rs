@@ -165,17 +165,17 @@ impl Policy {
     /// # Errors
     /// A state of another length, with numbers that are not finite, or from which no finite action comes.
     pub fn act(&mut self, observation: &[f32]) -> Result<&[f32], TrainError> {
-        let (s, file) = (self.answering.policy.agent.dims.s, self.answering.policy.file.clone());
-        let refuse = |what: String| TrainError::Input(format!("{file}: {what}"));
-        if observation.len() != s {
-            return Err(refuse(format!("expected a state of {s} numbers, got {}", observation.len())));
+        let Restored { file, agent, .. } = &self.answering.policy;
+        let refuse = |what: String| Err(TrainError::Input(format!("{file}: {what}")));
+        if observation.len() != agent.dims.s {
+            let (s, got) = (agent.dims.s, observation.len());
+            return refuse(format!("expected a state of {s} numbers, got {got}"));
         }
         if let Some(x) = observation.iter().find(|x| !x.is_finite()) {
-            return Err(refuse(format!("expected a state of finite numbers, got {x}")));
+            return refuse(format!("expected a state of finite numbers, got {x}"));
         }
-        let position = self.answered;
         self.answered += 1;
-        self.answering.act(observation, 0, position).map_err(refuse)
+        self.answering.act(observation, 0, self.answered - 1).map_err(TrainError::Input)
     }
 
     /// Returns of so many episodes in the environment of its run; their starts depend on the seed.

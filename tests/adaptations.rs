@@ -625,31 +625,6 @@ fn schedules_of_new_critics_begin_with_their_phase() {
     }
 }
 
-/// γ rises while critics learn on data, and is not put back at the switch.
-#[test]
-fn a_discount_goes_on_as_training_left_it() {
-    let phase = Phase { before: 100, offline: 100, ..online(40) };
-    let of_td3 = ["td3_bc", "spot", "wpc", "prdc"].map(|algo| (algo, "td3"));
-    let own = [
-        "iql", "awac", "cql", "sac", "td3", "sac_n", "sac_ml", "pbrl", "rebrac", "fql", "brac", "emaq",
-        "rlpd",
-    ];
-    for (algo, section) in
-        own.map(|algo| (algo, algo)).into_iter().chain(of_td3).chain([("edac", "sac_n"), ("rorl", "sac_n")])
-    {
-        let agent = small(algo, "plain", &[&format!("{section}.discount=linear(0.5,0.75,auto)")]);
-        let discounts = |phase: &Phase| {
-            let trace = agent.trace(phase);
-            let all = trace.hypers.iter().filter(|h| h.name.ends_with(".discount"));
-            all.map(|h| [h.schedule.at(0), h.schedule.at(50)]).collect::<Vec<_>>()
-        };
-        for (phase, expected) in [(Phase::offline(100), [0.5, 0.625]), (phase, [0.75, 0.75])] {
-            let found = discounts(&phase);
-            assert!(!found.is_empty() && found.iter().all(|d| *d == expected), "{algo}: {found:?}");
-        }
-    }
-}
-
 #[test]
 fn options_that_would_say_nothing_are_refused() {
     for (algo, adapt, sets, words) in [

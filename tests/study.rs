@@ -7,12 +7,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use baq::train::metrics::{Evaluation, EvaluationLog, Phase, Stamp};
 use baq_datasets::synthetic;
-use common::place::write_d4rl;
+use common::place::{terminate, write_d4rl};
 use tempfile::TempDir;
 
 const STUDY: &str = r#"
@@ -270,8 +270,13 @@ fn a_cell_that_diverges_is_a_row_with_its_reason_and_the_rest_goes_on() {
         place.run(&format!("study table {out}"), 0);
         std::fs::read_to_string(place.path(out).join("absent.csv")).unwrap()
     };
-    place.run("study run s.toml --out other/t --jobs 2 --quiet", 1);
-    assert_eq!(absent("s"), absent("other/t"), "wherever a study is");
+    let other = place.path("other/t").display().to_string();
+    place.run(&format!("study run s.toml --out {other} --jobs 2 --quiet"), 1);
+    let said = absent("s");
+    assert!(said.contains("of update 0, cells/a/diverging/s0-"), "{said}");
+    for out in ["s/", "./s", "other/t", &other] {
+        assert_eq!(said, absent(out), "{out}");
+    }
 }
 
 /// A cell that has just been started does not listen to signals yet.
@@ -307,10 +312,17 @@ fn a_study_that_waits_says_for_whom() {
     std::fs::write(run.join(".lock.owner"), "7\n1\nelsewhere\nmachine\n").unwrap();
     let mut waits = place.command("study run s.toml --out s --jobs 1 --quiet");
     let mut waits = waits.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    std::io::BufReader::new(waits.stderr.take().unwrap()).read_line(&mut line).unwrap();
+    let (told, telling) = std::sync::mpsc::channel();
+    let mut said = std::io::BufReader::new(waits.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        let _ = said.read_line(&mut line);
+        told.send(line)
+    });
+    let line = telling.recv_timeout(Duration::from_secs(60));
     terminate(&waits);
     waits.wait().unwrap();
+    let line = line.expect("it says that it waits");
     for words in [
         "waiting for SAC on a.hdf5, seed 0: process 7 on elsewhere works on it",
         "remove s/cells/",
@@ -318,12 +330,6 @@ fn a_study_that_waits_says_for_whom() {
     ] {
         assert!(line.contains(words), "{words} in {line}");
     }
-}
-
-/// As a cluster does.
-fn terminate(process: &Child) {
-    let sent = Command::new("sh").args(["-c", &format!("kill -TERM {}", process.id())]).status();
-    assert!(sent.unwrap().success());
 }
 
 #[test]
@@ -645,7 +651,7 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
     ] {
         assert!(script.contains(words), "{words} in {script}");
     }
-    let here = format!("\ncd {}\n", place.0.path().canonicalize().unwrap().display());
+    let here = format!("\n#SBATCH --chdir={}\n", place.0.path().canonicalize().unwrap().display());
     assert!(script.contains(&here), "{script}");
     // What a task does, without Slurm: its training is not there yet, then it is.
     let task = |script: &str, k: &str| {
@@ -729,6 +735,7 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
             "{name}"
         );
     }
+    assert!(String::from_utf8_lossy(&figures["actions.svg"]).contains("400 offline updates"));
     // Again: the same bytes.
     let said = place.run("study table toys", 0);
     place.run("study figures studies/toys", 0);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use baq::train::policy::{self, Restored};
 use baq::train::state::Saved;
 use baq_datasets::{Options, d4rl};
+use common::place::terminate;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -552,7 +553,7 @@ set = ["online.batch=8", "online.warmup_steps=10"]
     let mut line = String::new();
     BufReader::new(cell.stderr.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("another process is building it"), "{line}");
-    assert!(Command::new("kill").arg(cell.id().to_string()).status().unwrap().success());
+    terminate(&cell);
     assert_eq!(cell.wait().unwrap().code(), Some(3));
     drop(other);
     let status = place.succeed("study status few");

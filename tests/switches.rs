@@ -350,6 +350,33 @@ fn aca_aligns_the_critics_with_the_policy() {
     assert!(refused.contains("run.adapt: ") && refused.contains("--adapt aca"), "{refused}");
 }
 
+/// Critics have learnt with what γ came to, and estimate nothing else.
+#[test]
+fn a_discount_goes_on_as_training_left_it() {
+    let place = Place::new();
+    let from = place.offline("iql", &["iql.hidden=[8]", "iql.discount=linear(0.5,0.75,auto)"]);
+    let start = Start { from: from.clone(), model: None };
+    let configuration = |from: &Path, discount: Option<&str>| {
+        let sets = discount.map(|x| format!("iql.discount={x}")).into_iter().collect();
+        let args = RunArgs { sets, ..RunArgs::default() };
+        let start = Start { from: from.to_path_buf(), model: None };
+        start.configuration(&args, Common::of_library(), "plain").map(drop).map_err(|e| e.to_string())
+    };
+    let refused = configuration(&from, None).unwrap_err();
+    assert!(
+        refused.contains("iql.discount: expected 0.75") && refused.contains("got linear(0.5, 0.75"),
+        "{refused}"
+    );
+    assert!(configuration(&from, Some("0.5")).unwrap_err().contains("expected 0.75"));
+    assert_eq!(configuration(&from, Some("0.75")), Ok(()));
+    // Fine-tuned again nothing need be said.
+    let sets = ["iql.discount=0.75", "online.env_steps=4", "online.warmup_steps=2"];
+    let (_, config) = place.start(&from, "plain", &sets);
+    let out = place.path("tuned");
+    start.run(&config, &out, Manner::new(&Stop::default(), true)).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(configuration(&out, None), Ok(()));
+}
+
 /// A weight that is spread over the phase comes to 0 with it.
 #[test]
 fn aca_can_be_left_when_its_weight_is_gone() {

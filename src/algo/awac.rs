@@ -81,7 +81,7 @@ impl Awac {
 
     fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {
         let a2 = b.perturb(self.pi.sample(b.s2).clamp(-1.0, 1.0).named("a'"));
-        let gamma = b.discount("awac.discount", &self.config.discount).named("gamma");
+        let gamma = b.hyper("awac.discount", &self.config.discount).named("gamma");
         let y = b.r + gamma * b.m * b.value(&self.q_target, b.s2, a2);
         let (q, squares) = squared_errors(b, &self.q, y);
         squares.sum(Axis::Heads).weighted_mean(b.weight(q))

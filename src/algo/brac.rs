@@ -17,7 +17,7 @@
 //! It shares the rows of a round out among `discriminator_steps` steps of c: the first share serves all that is above, each
 //! further one its own step.
 //!
-//! w is 1 unless an adaptation supplies it; an adaptation may drop D online. Order: Q̂ ← (1-ρ) Q̂ + ρ Q, then Q, π, c, α_D (D
+//! w is 1 unless an adaptation supplies it; an adaptation may drop D online, or tie a batch by x: then x D and 1 - x (1 - u). Order: Q̂ ← (1-ρ) Q̂ + ρ Q, then Q, π, c, α_D (D
 //! of the new π and c), and c on the further shares.
 //!
 //! Metrics: those of [`super::measure`]; `policy_entropy` = -E[ log π(a~|s) ]; `divergence` = E[ D(s) ];
@@ -227,7 +227,7 @@ impl Brac {
         if let Some(divergence) = self.divergence_next(b) {
             value = value - b.tied(self.weight(b) * divergence);
         }
-        b.r + b.discount("brac.discount", &c.discount) * b.m * value
+        b.r + b.hyper("brac.discount", &c.discount) * b.m * value
     }
 
     fn train_critics(&self, b: &Round<'_>) {
@@ -248,7 +248,7 @@ impl Brac {
         let left = c.cloning_rounds.saturating_sub(b.phase().before);
         let mut loss = match left > 0 && !b.unconstrained() {
             true => {
-                // Cloning is a tie to the data too: where none of it counts, all of the value does.
+                // Cloning is a tie to the data too: where none of it counts, all of the value does. Without a tie, u to the bit.
                 let u = b.hyper("u", &Schedule::Step { from: 0.0, to: 1.0, steps: left });
                 let u = if b.tie().is_some() { 1.0 - b.tied(1.0 - u) } else { u };
                 -(u * q)

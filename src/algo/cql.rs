@@ -264,7 +264,7 @@ impl Cql {
             true => best - n.alpha(b) * log_pi,
             false => best,
         };
-        let gamma = b.discount("cql.discount", &c.discount);
+        let gamma = b.hyper("cql.discount", &c.discount);
         b.r + gamma * b.m * value
     }
 

@@ -130,7 +130,7 @@ impl Emaq {
         let values = self.values(&self.q_target, b.s2, a2);
         let best = values.max(Axis::Cols);
         b.metric(&GAIN, (best - values.mean_over(Axis::Cols)).mean());
-        let y = b.r + b.discount("emaq.discount", &c.discount) * b.m * best;
+        let y = b.r + b.hyper("emaq.discount", &c.discount) * b.m * best;
         let (q, squares) = squared_errors(b, &self.q, y);
         squares.sum(Axis::Heads).weighted_mean(b.weight(q))
     }

@@ -107,7 +107,7 @@ impl Fql {
             Aggregate::Mean => q.mean_over(Axis::Heads),
             Aggregate::Min => q.min(Axis::Heads),
         };
-        b.r + b.discount("fql.discount", &c.discount) * b.m * value
+        b.r + b.hyper("fql.discount", &c.discount) * b.m * value
     }
 
     fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {

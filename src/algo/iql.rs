@@ -126,7 +126,7 @@ impl Values {
 
     /// y = r + γ m V(s'), with V as it stands in the trace.
     pub(super) fn target<'t>(&self, b: &Round<'t>) -> Var<'t> {
-        let gamma = b.discount("iql.discount", &self.config.discount).named("gamma");
+        let gamma = b.hyper("iql.discount", &self.config.discount).named("gamma");
         b.r + gamma * b.m * self.v.at(b.s2)
     }
 

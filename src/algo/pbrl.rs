@@ -102,7 +102,7 @@ impl Pbrl {
         let a2 = b.perturb(n.pi.draw(b.s2, 1).0);
         let q = n.q_target.all(b.s2, a2);
         let value = q - b.hyper("pbrl.beta_in", &c.beta_in) * deviation(q, 1);
-        b.r + b.discount("pbrl.discount", &c.discount) * b.m * value
+        b.r + b.hyper("pbrl.discount", &c.discount) * b.m * value
     }
 
     /// ( o - Q_k )² `[N, B·n, 1]` of n draws of the policy at `s`, and std_k Q_k there

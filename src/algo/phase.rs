@@ -34,17 +34,9 @@ impl Phase {
         }
     }
 
-    /// The optimiser of what is trained in this phase alone: its schedule is of this phase.
-    pub fn adam_of_its_own(&self, config: &AdamConfig) -> Adam {
+    /// An optimiser whose schedule begins anew with every phase.
+    pub fn adam_anew(&self, config: &AdamConfig) -> Adam {
         Adam { lr: config.lr.over(self.rounds), ahead: 0, ..config.adam() }
-    }
-
-    /// A number that training fixed, as a discount: what critics have learnt with is what they go on with.
-    pub fn fixed(&self, schedule: &Schedule) -> Schedule {
-        match self.online && self.before > 0 {
-            true => Schedule::Constant(schedule.over(self.offline).at(self.before.min(self.offline))),
-            false => schedule.over(self.rounds),
-        }
     }
 
     /// The optimiser of a role. At the switch the schedule of a policy follows `actor_lr`; that of a critic or a model
@@ -84,22 +76,6 @@ mod tests {
         // Learning from scratch, there is none to go on with.
         let scratch = Phase { before: 0, ..phase };
         assert_eq!(scratch.adam(Role::Critic, &config).lr, config.lr.over(7));
-        assert_eq!(
-            (phase.adam_of_its_own(&config).lr, phase.adam_of_its_own(&config).ahead),
-            (config.lr.over(7), 0)
-        );
-    }
-
-    #[test]
-    fn what_training_fixed_stays_as_it_was() {
-        let discount: Schedule = "linear(0.5, 0.9, auto)".parse().expect("a schedule");
-        let phase = Phase { online: true, before: 80, offline: 80, ..Phase::offline(7) };
-        assert_eq!(phase.fixed(&discount), Schedule::Constant(0.9));
-        // Half of the training, and fine-tuned twice.
-        assert_eq!(Phase { before: 40, ..phase }.fixed(&discount), Schedule::Constant(0.7));
-        assert_eq!(Phase { before: 120, ..phase }.fixed(&discount), Schedule::Constant(0.9));
-        for learns in [Phase::offline(7), Phase { before: 0, ..phase }] {
-            assert_eq!(learns.fixed(&discount), discount.over(7));
-        }
+        assert_eq!((phase.adam_anew(&config).lr, phase.adam_anew(&config).ahead), (config.lr.over(7), 0));
     }
 }

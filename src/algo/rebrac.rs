@@ -102,7 +102,7 @@ impl Rebrac {
             b.metric(&TARGET_DISTANCE, distance.mean());
             least - b.hyper("rebrac.target_cloning", &c.target_cloning) * distance
         };
-        b.r + b.discount("rebrac.discount", &c.discount) * b.m * value
+        b.r + b.hyper("rebrac.discount", &c.discount) * b.m * value
     }
 
     fn critic_loss<'t>(&self, b: &Round<'t>) -> Var<'t> {

@@ -86,7 +86,7 @@ impl Rlpd {
         let (a2, log_pi) = n.pi.draw(b.s2, 1);
         let least = n.q_target.min_of_drawn(b.s2, b.perturb(a2), c.target_critics);
         let value = if c.entropy_backup { least - n.alpha(b) * log_pi } else { least };
-        b.r + b.discount("rlpd.discount", &c.discount) * b.m * value
+        b.r + b.hyper("rlpd.discount", &c.discount) * b.m * value
     }
 
     fn train_critics(&self, b: &Round<'_>) {

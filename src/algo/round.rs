@@ -176,11 +176,6 @@ impl<'t> Round<'t> {
         self.t.hyper(name, &schedule.over(self.phase.rounds))
     }
 
-    /// γ: over the phase in which critics begin to learn, and what they have learnt with behind it.
-    pub fn discount(&self, name: &str, schedule: &Schedule) -> Var<'t> {
-        self.t.hyper(name, &self.phase.fixed(schedule))
-    }
-
     /// Fresh random numbers; every call is a stream of its own.
     pub fn noise(&self, name: &str, kind: NoiseKind, shape: Shape) -> Var<'t> {
         self.t.noise(name, kind, shape)
@@ -211,7 +206,7 @@ impl<'t> Round<'t> {
         self.train_by(name, role, group, self.phase.adam(role, optimiser), loss);
     }
 
-    /// The same where the schedule is of this phase alone, as of networks that are not trained before it.
+    /// The same with a schedule that begins anew with every phase, as of networks that are trained online only.
     pub fn train_anew(
         &self,
         name: &'static str,
@@ -220,7 +215,7 @@ impl<'t> Round<'t> {
         optimiser: &AdamConfig,
         loss: Var<'t>,
     ) {
-        self.train_by(name, role, group, self.phase.adam_of_its_own(optimiser), loss);
+        self.train_by(name, role, group, self.phase.adam_anew(optimiser), loss);
     }
 
     fn train_by(&self, name: &'static str, role: Role, group: GroupId, mut optimiser: Adam, loss: Var<'t>) {
@@ -241,7 +236,7 @@ impl<'t> Round<'t> {
 
     /// The same with the schedule of [`Round::train_anew`].
     pub fn idle_anew(&self, name: &'static str, role: Role, group: GroupId, optimiser: &AdamConfig) {
-        self.t.idle(name, role, group, &self.phase.adam_of_its_own(optimiser));
+        self.t.idle(name, role, group, &self.phase.adam_anew(optimiser));
     }
 
     /// target ← (1-ρ) target + ρ source

@@ -150,7 +150,7 @@ impl Sac {
             Target::Own => self.nets.q_target.all(b.s2, a2),
         };
         let soft = value - self.nets.alpha(b) * log_pi;
-        let gamma = b.discount("sac.discount", &self.config.discount);
+        let gamma = b.hyper("sac.discount", &self.config.discount);
         b.r + gamma * b.m * soft
     }
 

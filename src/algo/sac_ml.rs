@@ -101,7 +101,7 @@ impl SacMl {
         let n = &self.nets;
         let (a2, log_pi) = n.pi.draw(b.s2, 1);
         let soft = value(a2, log_pi) - n.alpha(b) * log_pi;
-        b.r + b.discount("sac_ml.discount", &self.config.discount) * b.m * soft
+        b.r + b.hyper("sac_ml.discount", &self.config.discount) * b.m * soft
     }
 
     fn train_critics(&self, b: &Round<'_>) {

@@ -111,7 +111,7 @@ impl SacN {
         let n = &self.nets;
         let (a2, log_pi) = n.pi.draw(b.s2, 1);
         let soft = b.value(&n.q_target, b.s2, b.perturb(a2)) - n.alpha(b) * log_pi;
-        b.r + b.discount("sac_n.discount", &self.config.discount) * b.m * soft
+        b.r + b.hyper("sac_n.discount", &self.config.discount) * b.m * soft
     }
 
     fn critic_loss<'t>(&self, b: &Round<'t>, terms: &impl Terms) -> Var<'t> {

@@ -65,7 +65,7 @@ impl Td3 {
     fn target_of<'t>(&self, b: &Round<'t>, critics: &Critics) -> Var<'t> {
         let c = &self.config;
         let a2 = b.perturb(smoothed(b, &self.pi_target, (c.target_noise, c.target_clip)));
-        let gamma = b.discount("td3.discount", &c.discount);
+        let gamma = b.hyper("td3.discount", &c.discount);
         b.r + gamma * b.m * b.value(critics, b.s2, a2)
     }
 

@@ -135,7 +135,7 @@ impl Wsrl {
         let (a2, _) = n.pi.draw(b.s2, k);
         let least = n.q_target.min_of_chosen(b.s2, b.perturb(a2), c.target_critics);
         let least = least.reshape(Shape::new(1, b.s2.shape().rows, k)).max(Axis::Cols);
-        let y = b.r + b.discount("cql.discount", &self.shared.discount) * b.m * least;
+        let y = b.r + b.hyper("cql.discount", &self.shared.discount) * b.m * least;
         let q = n.q.all(b.s, b.a);
         let squares = (q - y).square();
         let loss = squares.mean_over(Axis::Heads).weighted_mean(b.weight(q));

@@ -125,10 +125,10 @@ impl Convert {
             notes.push("left out, as a table has no place for it: metadata/algorithm".into());
         }
         notes.extend((*unfinished > 0).then(|| {
-            format!("{unfinished} episodes end without a flag, and D4RL's layout has nothing else to say so: they count as unfinished from now on")
+            format!("ends of episodes without a flag, for which D4RL's layout has no other place: {unfinished}; these episodes count as unfinished from now on")
         }));
         notes.extend((*marked > 0).then(|| {
-            format!("{marked} ends without a flag are timeouts from now on, as next_observations do not show them: their rows are no transitions")
+            format!("ends without a flag that next_observations do not show: {marked}; they are timeouts from now on, and their rows no transitions")
         }));
         notes.extend(
             r.env.as_ref().map(|env| format!("recorded in {env}, which --env has to name from now on")),
@@ -144,6 +144,7 @@ impl Convert {
                 json!({
                     "file": self.output, "n_transitions": r.len(), "n_episodes": episodes, "obs_dim": r.obs_dim(),
                     "act_dim": r.act_dim(), "skipped": skipped, "n_clipped": clipped, "n_timed_out": timed_out,
+                    "n_unfinished": unfinished, "n_marked": marked,
                     "action_bounds": bounds, "notes": notes,
                 })
             );

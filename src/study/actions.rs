@@ -211,9 +211,7 @@ impl Actions {
             policy: greedy(study, policy, &states, n)?,
             model: greedy(study, model, &states, n)?,
             model_name: model.label.clone(),
-            updates: Saved::open_unchecked(&study.folder(policy).join(rundir::CHECKPOINT))?
-                .counters()?
-                .offline_rounds,
+            updates: Saved::open_unchecked(&study.folder(policy).join(rundir::CHECKPOINT))?.counters()?.round,
             commits: [policy, model]
                 .into_iter()
                 .flat_map(|c| provenance::commits(&study.folder(c)))

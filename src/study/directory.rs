@@ -31,7 +31,7 @@ use crate::train::state::Saved;
 
 const STUDY: &str = "study.toml";
 const PLACE: &str = "place.toml";
-pub(super) const CELLS: &str = "cells";
+const CELLS: &str = "cells";
 pub(super) const LOGS: &str = "logs";
 const SHARED: &str = "shared";
 

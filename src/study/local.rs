@@ -90,7 +90,7 @@ pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks)
         shown: BTreeSet::new(),
         table: Table::new(cells.len(), manner.quiet),
     };
-    let (mut looks, mut waits) = (0, false);
+    let (mut looks, mut told) = (0, None);
     loop {
         work.reap()?;
         if stop.requested() {
@@ -110,10 +110,9 @@ pub fn run(study: &Study, manner: &Manner, stop: &Stop) -> Result<(Tally, Peaks)
         }
         if work.running.is_empty() {
             let Some(other) = work.waits_for() else { break };
-            if !waits {
+            if told.replace(other) != Some(other) {
                 work.say_waits(other);
             }
-            waits = true;
         }
         work.measure();
         if looks % DRAW == 0 {

@@ -1,6 +1,6 @@
 //! What the runs of a study have come to: all that tables and figures are made from.
 
-use super::directory::{CELLS, Failure, State, Study};
+use super::directory::{State, Study};
 use super::graph::{Cell, Data, Kind};
 use crate::train::TrainError;
 use crate::train::metrics::{Evaluation, Phase, Timing, read_evaluations, read_timing};
@@ -244,9 +244,7 @@ pub fn named(mut commits: Vec<String>) -> String {
 fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
     match study.state(cell) {
         State::Done => {}
-        State::Failed(failure) => {
-            return Err(Why::Failure(format!("failed: {}", reason(study, &failure))));
-        }
+        State::Failed(failure) => return Err(Why::Failure(format!("failed: {}", failure.reason))),
         State::Begun(share, _) => return Err(Why::Unfinished(share)),
         State::Waiting => return Err(waiting(study, cell)),
     }
@@ -267,17 +265,11 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
     read().map_err(|e| Why::Failure(format!("cannot be read: {e}")))
 }
 
-/// Why a cell has failed, wherever the study is: equal studies have equal tables.
-fn reason(study: &Study, failure: &Failure) -> String {
-    failure.reason.replace(&format!("{}/{CELLS}/", study.dir.display()), &format!("{CELLS}/"))
-}
-
 /// Why a cell is not begun.
 fn waiting(study: &Study, cell: &Cell) -> Why {
     for need in cell.needs().map(|need| &study.graph.cells[need]) {
         if let State::Failed(failure) = study.state(need) {
-            let why = reason(study, &failure);
-            return Why::Failure(format!("not begun, as {} failed: {why}", need.name()));
+            return Why::Failure(format!("not begun, as {} failed: {}", need.name(), failure.reason));
         }
     }
     if study.is_changed(cell) { Why::Changed } else { Why::NotBegun }

@@ -111,14 +111,18 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
     let bound = submission.at_once.map(|n| format!("%{n}")).unwrap_or_default();
     let mut out = String::from("#!/bin/bash\n");
     let title = format!("{}/{}", study.spec.title(), array.name);
+    // Relative paths in the environment mean what they mean where the study is submitted.
+    let here = std::env::current_dir().unwrap_or_default();
+    let said = dir.join("slurm/logs").display().to_string().replace('%', "%%");
     for option in [
         format!("--job-name={title}"),
+        quoted(&format!("--chdir={}", here.display())),
         format!("--array={}{bound}", numbers.join(",")),
         format!("--cpus-per-task={}", submission.threads),
         "--requeue".into(),
         "--signal=B:USR1@120".into(),
         "--open-mode=append".into(),
-        format!("--output=logs/{}-%a.log", array.name),
+        quoted(&format!("--output={said}/{}-%a.log", array.name)),
     ]
     .into_iter()
     .chain(submission.sbatch.iter().map(|option| quoted(option)))
@@ -131,8 +135,6 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
     let _ = write!(
         out,
         r#"
-# Relative paths in the environment mean what they meant where it was submitted.
-cd {}
 cells=({})
 log={}/"${{cells[$SLURM_ARRAY_TASK_ID]}}".log
 mkdir -p "${{log%/*}}"
@@ -158,7 +160,6 @@ if [ $code = 3 ] && [ -n "$late" ]; then
 fi
 exit $code
 "#,
-        shell_word(&std::env::current_dir().unwrap_or_default().display().to_string()),
         cells.join(" "),
         shell_word(&dir.join(LOGS).display().to_string()),
         words.join(" "),

@@ -174,7 +174,7 @@ impl Answering {
     /// rescaled. Seed and position name the noise.
     ///
     /// # Errors
-    /// A state from which no finite action comes: what is wrong with it.
+    /// A state from which no finite action comes: file, and what is wrong with the state.
     pub fn act(&mut self, observation: &[f32], seed: u64, position: u64) -> Result<&[f32], String> {
         let Answering { policy, actor, state, action } = self;
         state.clear();
@@ -188,7 +188,8 @@ impl Answering {
         match action.iter().find(|x| !x.is_finite()) {
             None => Ok(action),
             Some(x) => Err(format!(
-                "expected a state that the policy can compute with, got an action of {x}; its numbers are far from those of the data"
+                "{}: expected a state that the policy can compute with, got an action of {x}; its numbers are far from those of the data",
+                policy.file
             )),
         }
     }

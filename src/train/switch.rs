@@ -10,12 +10,14 @@ use super::error::TrainError;
 use super::plan;
 use super::state::Saved;
 use crate::adapt::Method;
-use crate::autodiff::ParamTable;
-use crate::config::value::render;
-use crate::config::{Config, DataConfig, RunConfig, Section};
+use crate::autodiff::{ParamTable, Schedule};
+use crate::config::value::{FieldValue as _, render};
+use crate::config::{Config, DataConfig, OfflineConfig, RunConfig, Section};
 
 /// What critics estimate, although no tensor shows it.
-const ESTIMATED: [&str; 2] = ["discount", "entropy_backup"];
+const ESTIMATED: [&str; 1] = ["entropy_backup"];
+/// The same, which may have followed a schedule.
+const DISCOUNT: &str = "discount";
 /// What acts before the first update only.
 const BEGINNING: [&str; 1] = ["init"];
 
@@ -64,6 +66,10 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
         let other = config.sections().find(|s| s.name() == section.name());
         for field in section.fields() {
             let then = section.get(field.key).expect("invariant: fields() are readable");
+            if field.key == DISCOUNT {
+                check_discount(origin, trained, config, section.name())?;
+                continue;
+            }
             let Some(now) = other.and_then(|o| o.get(field.key)).filter(|now| *now != then) else { continue };
             let key = format!("{}.{}", section.name(), field.key);
             let why = match field.key {
@@ -80,6 +86,36 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
         }
     }
     Ok(())
+}
+
+/// An error unless γ is what critics have learnt with last.
+fn check_discount(
+    origin: &Saved,
+    trained: &Config,
+    config: &Config,
+    section: &str,
+) -> Result<(), TrainError> {
+    let of = |config: &Config| config.get(section, DISCOUNT).as_ref().and_then(Schedule::from_toml);
+    let (Some(then), Some(now)) = (of(trained), of(config)) else { return Ok(()) };
+    let counters = origin.counters()?;
+    let (done, planned) = match origin.is_online()? {
+        true => {
+            let agent = Agent::outline(trained, origin.dims(1)?)?;
+            let phase = plan::online_phase(trained, &agent, counters.offline_rounds);
+            (counters.round - counters.offline_rounds, phase.rounds)
+        }
+        false => (counters.round, trained.section::<OfflineConfig>().horizon()),
+    };
+    let reached = then.over(planned).at(done);
+    if now == then && matches!(then, Schedule::Constant(_))
+        || matches!(now, Schedule::Constant(x) if (x - reached).abs() < 1e-9)
+    {
+        return Ok(());
+    }
+    Err(TrainError::Input(format!(
+        "{section}.{DISCOUNT}: expected {reached:.9}, to which {then} had come in {}, got {now}; its critics estimate no other values: give the number, or train anew",
+        origin.file()
+    )))
 }
 
 /// An error if these transforms are not those of the saved networks.

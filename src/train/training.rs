@@ -628,15 +628,18 @@ impl<'a> Training<'a> {
         let mut desk = Desk { dir, logs, watch, progress };
         let ended = self.go_on(&mut desk, resumed, stop, probe);
         // Whatever ended it came later.
-        let ended = self.evaluated(&mut desk, true).and(ended).map_err(|e| match e {
+        let ended = match self.evaluated(&mut desk, true).and(ended) {
             // Later evaluations come after this one: the run goes back to where it was saved, and plays it again.
-            TrainError::Env(EnvError::Program { .. }) if dir.file(rundir::CHECKPOINT).exists() => {
-                TrainError::Input(format!(
+            Err(e @ TrainError::Env(EnvError::Program { .. })) if dir.file(rundir::CHECKPOINT).exists() => {
+                if stop.requested() {
+                    return Ok(Ended::Interrupted);
+                }
+                return Err(TrainError::Input(format!(
                     "{e}; it played an evaluation: mend the program and go on from the last checkpoint with --resume"
-                ))
+                )));
             }
-            e => e,
-        })?;
+            ended => ended?,
+        };
         desk.progress.finish();
         if self.interaction.is_some() && ended == Ended::Complete {
             write_distributions(dir.path(), &self.distributions())?;

@@ -41,3 +41,9 @@ pub fn folder(name: &str) -> PathBuf {
     fs::create_dir_all(&folder).unwrap();
     folder
 }
+
+/// Asks a process to end, as a cluster does.
+pub fn terminate(process: &std::process::Child) {
+    let id = rustix::process::Pid::from_child(process);
+    rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("it is not waited for yet");
+}

@@ -72,7 +72,11 @@ impl Cell {
                 eprintln!("baq: {}: {e}; left to it", cell.name());
                 return Ok(Verdict::Interrupted);
             }
-            let failure = Failure { code: Some(exit_code(e).into()), reason: e.to_string() };
+            // Wherever the study is: equal ones have equal tables.
+            let (here, place) =
+                (study.folder(cell).display().to_string(), format!("cells/{}", cell.folder()));
+            let failure =
+                Failure { code: Some(exit_code(e).into()), reason: e.to_string().replace(&here, &place) };
             study.note_failure(cell, Some(&failure))?;
         }
         // On a cluster nobody comes after the last cell.

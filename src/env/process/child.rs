@@ -98,7 +98,7 @@ impl Child {
         self.ask(b'R', number, &seed.to_le_bytes())?;
         self.read(8 * obs.len())?;
         numbers(&self.buffer, obs);
-        Ok(())
+        self.settled()
     }
 
     pub(super) fn step(&mut self, number: u32, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
@@ -106,6 +106,7 @@ impl Child {
         let flags = if self.sizes.success { 3 } else { 2 };
         self.ask(b'S', number, &bytes)?;
         self.read(8 + flags + 8 * obs.len())?;
+        self.settled()?;
         let (head, rest) = self.buffer.split_at(8 + flags);
         let mut reward = [0.0];
         numbers(&head[..8], &mut reward);
@@ -135,12 +136,8 @@ impl Child {
         if let Some(e) = &self.ended {
             return Err(e.clone());
         }
-        let more = self.answers.buffer().len() as u64 + self.answers.get_ref().unread();
-        if more > 0 {
-            return Err(self.out_of_step(format!(
-                "expected nothing beyond its answers, got {more} bytes; are `observation` and `success` those of its first line, and does it print nothing?"
-            )));
-        }
+        // What came late.
+        self.settled()?;
         if self.send(request, number, rest).is_err() {
             return Err(self.gone());
         }
@@ -162,6 +159,16 @@ impl Child {
             other => {
                 Err(self.out_of_step(format!("expected an answer that begins with 0 or 1, got {other}")))
             }
+        }
+    }
+
+    /// An error if there is more to read than its answers.
+    fn settled(&mut self) -> Result<(), EnvError> {
+        match self.answers.buffer().len() as u64 + self.answers.get_ref().unread() {
+            0 => Ok(()),
+            more => Err(self.out_of_step(format!(
+                "expected nothing beyond its answers, got {more} bytes; are `observation` and `success` those of its first line, and does it print nothing?"
+            ))),
         }
     }
 
