@@ -12,11 +12,10 @@ use super::state::Saved;
 use crate::adapt::Method;
 use crate::autodiff::{ParamTable, Schedule};
 use crate::config::value::{FieldValue as _, render};
-use crate::config::{Config, DataConfig, OfflineConfig, RunConfig, Section};
+use crate::config::{AnySection, Config, DataConfig, OfflineConfig, RunConfig, Section};
 
 /// What critics estimate, although no tensor shows it.
-const ESTIMATED: [&str; 1] = ["entropy_backup"];
-/// The same, which may have followed a schedule.
+const ESTIMATED: [&str; 2] = [DISCOUNT, "entropy_backup"];
 const DISCOUNT: &str = "discount";
 /// What acts before the first update only.
 const BEGINNING: [&str; 1] = ["init"];
@@ -66,8 +65,8 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
         let other = config.sections().find(|s| s.name() == section.name());
         for field in section.fields() {
             let then = section.get(field.key).expect("invariant: fields() are readable");
-            if field.key == DISCOUNT {
-                check_discount(origin, trained, config, section.name())?;
+            if let Some(schedule) = scheduled_discount(section, field.key) {
+                check_discount(origin, trained, config, (section.name(), schedule))?;
                 continue;
             }
             let Some(now) = other.and_then(|o| o.get(field.key)).filter(|now| *now != then) else { continue };
@@ -88,15 +87,19 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
     Ok(())
 }
 
+/// The schedule that γ has followed, if it was none of one value.
+fn scheduled_discount(section: &dyn AnySection, key: &str) -> Option<Schedule> {
+    let schedule = Schedule::from_toml(&section.get(key).filter(|_| key == DISCOUNT)?)?;
+    (!matches!(schedule, Schedule::Constant(_))).then_some(schedule)
+}
+
 /// An error unless γ is what critics have learnt with last.
 fn check_discount(
     origin: &Saved,
     trained: &Config,
     config: &Config,
-    section: &str,
+    (section, then): (&str, Schedule),
 ) -> Result<(), TrainError> {
-    let of = |config: &Config| config.get(section, DISCOUNT).as_ref().and_then(Schedule::from_toml);
-    let (Some(then), Some(now)) = (of(trained), of(config)) else { return Ok(()) };
     let counters = origin.counters()?;
     let (done, planned) = match origin.is_online()? {
         true => {
@@ -107,15 +110,14 @@ fn check_discount(
         false => (counters.round, trained.section::<OfflineConfig>().horizon()),
     };
     let reached = then.over(planned).at(done);
-    if now == then && matches!(then, Schedule::Constant(_))
-        || matches!(now, Schedule::Constant(x) if (x - reached).abs() < 1e-9)
-    {
-        return Ok(());
+    match config.get(section, DISCOUNT).as_ref().and_then(Schedule::from_toml) {
+        Some(Schedule::Constant(now)) if (now - reached).abs() < 1e-9 => Ok(()),
+        None => Ok(()),
+        Some(now) => Err(TrainError::Input(format!(
+            "{section}.{DISCOUNT}: expected {reached:.9}, to which {then} had come in {}, got {now}; its critics estimate no other values: give the number, or train anew",
+            origin.file()
+        ))),
     }
-    Err(TrainError::Input(format!(
-        "{section}.{DISCOUNT}: expected {reached:.9}, to which {then} had come in {}, got {now}; its critics estimate no other values: give the number, or train anew",
-        origin.file()
-    )))
 }
 
 /// An error if these transforms are not those of the saved networks.
