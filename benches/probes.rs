@@ -1,8 +1,9 @@
 //! What does it cost to look on?
 //!
 //! `cargo bench --bench probes` lets rounds of IQL (batch 256, networks of 256 x 256, Hopper) run without and with each
-//! probe, in turn, and compares least and median times, and the median of the ratios to the round without a probe just
-//! before: ratios hold even on a busy machine. Two contestants run without any probe; their difference is the noise.
+//! probe, in turn, and compares least and median times, and the median of the ratios to the first contestant of the same
+//! turn, a round without a probe: ratios hold even on a busy machine. Two contestants run without any probe; their difference is
+//! the noise.
 //! `cargo bench --bench probes -- SECONDS` lets each count of threads run for so long; 40 otherwise.
 
 use std::time::{Duration, Instant};

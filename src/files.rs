@@ -1,9 +1,9 @@
-//! How every room opens a file that somebody else named (regular files only, never a pipe or a device), where this program
-//! keeps what it can make again, and how much room there is.
+//! How every room opens a file that somebody else named (regular files only, never a pipe or a device), digests of bytes,
+//! where this program keeps what it can make again, and how much room there is.
 
 use std::path::{Path, PathBuf};
 
-pub use baq_datasets::files::{open, read, read_so_far, read_to_string};
+pub use baq_datasets::files::{hex, open, read, read_so_far, read_to_string, sha256};
 
 /// Our own cache folder, `.../baq`; `None` when there is no home.
 pub fn cache() -> Option<PathBuf> {

@@ -25,6 +25,12 @@ use crate::train::run::Sources;
 ///
 /// Nothing happens before [`run`](Trainer::run), which also finds what is wrong. Options are those of the command line
 /// (`baq options`, [`mod@crate::config`]), and begin as the preset has them that is named like the algorithm.
+///
+/// Errors speak of the command line. `--algo` is what [`new`](Trainer::new) is given, `--from` and `--adapt` what
+/// [`fine_tune`](Trainer::fine_tune) is, `--out` what [`run`](Trainer::run) is; `--data`, `--env` and `--seed` are the methods of
+/// these names, `--set` is [`options`](Trainer::options), `--resume` is [`resume`](Trainer::resume). `--isa` and `--numerics` are
+/// chosen once for the whole process, by [`baq_kernels::choose`] (crate `baq-kernels`) before anything else of this library; a
+/// program that does not computes in f32, on the best instruction set of its processor.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is trained before `run`"]
 pub struct Trainer<'a> {

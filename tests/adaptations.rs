@@ -17,6 +17,7 @@ use baq::replay::pools::{OFFLINE, ONLINE};
 use baq::replay::{self, Layout, Pools, Recipe};
 use baq::rng::Stream;
 use baq::train::agent::Agent;
+use baq::train::annotation::Annotator;
 use baq::train::batches::Batches;
 use baq::train::progress::Ended;
 use baq::train::progress::Stop;
@@ -284,6 +285,44 @@ fn the_density_ratio_tells_disjoint_data_apart_and_equal_data_not() {
     assert!((offline - 1.0).abs() < 0.15 && (online - 1.0).abs() < 0.15, "{offline} {online}");
     for p in leaves.iter().flatten() {
         assert!((p - 1.0).abs() < 0.1, "{leaves:?}");
+    }
+}
+
+/// f of the mass to 1000 collected rows beside 500 of the data with 1 each; without f they begin as those do.
+#[test]
+fn collected_rows_begin_with_their_share_of_the_mass() {
+    for (share, priority) in [("0.2", 0.125), ("0.5", 0.5), ("0.75", 1.5), ("0", 1.0)] {
+        let agent = small("sac", "off2on", &[&format!("off2on.init_online_fraction={share}")]);
+        let beside =
+            Reprioritiser::new(&agent, 9, 500, None).expect("there are offline rows").expect("a model");
+        assert!((beside.newest() - priority).abs() < 1e-12, "share {share}: {}", beside.newest());
+    }
+}
+
+/// Distances and priorities of the rows that are drawn are those from the model as it stands, not from where it began.
+#[test]
+fn distances_follow_a_model_that_moves() {
+    let agent = small("iql", "baq", &["baq.relax=follow(0.5)"]);
+    let mut learning = Learning::new(agent, &online(100), Select::ALL);
+    let columns = [replay::D2, replay::DISTANCE].map(|name| learning.batches.pools().column(name));
+    let stored =
+        |batches: &Batches, row: usize| columns.map(|column| batches.pools().get(row, column)[0].to_bits());
+    let first: Vec<[u32; 2]> =
+        (0..learning.batches.pools().len()).map(|row| stored(&learning.batches, row)).collect();
+    (0..3).for_each(|_| learning.round());
+    learning.batches.draw(&mut learning.agent, 3, 3).expect("priorities are numbers");
+
+    let mut annotator = Annotator::new(&learning.agent, 1).expect("baq annotates");
+    let pools = learning.batches.pools();
+    let (s, a) = (pools.column(replay::S), pools.column(replay::A));
+    let tree = learning.batches.tree().expect("priorities");
+    for row in learning.batches.rows().iter().map(|row| *row as usize) {
+        let mut now = [0.0; 2];
+        annotator.one(&mut learning.agent.store, pools.get(row, s), pools.get(row, a), &mut now);
+        assert_eq!(stored(&learning.batches, row), now.map(f32::to_bits), "row {row}");
+        assert_ne!(stored(&learning.batches, row), first[row], "row {row}: the model has not moved");
+        let priority = learning.agent.adaptation.priority(&now, pools.is_online(row));
+        assert_eq!(tree.leaf(row), priority, "row {row}");
     }
 }
 

@@ -76,6 +76,7 @@ fn a_hundred_rounds_allocate_nothing() {
         for (algo, adapt, sets) in [
             ("bc", "plain", &["bc.model=gaussian"][..]),
             ("iql", "plain", &[][..]),
+            ("prdc", "plain", &["td3.hidden=[32]"][..]),
             ("iql", "baq", &["baq.is_exponent=0.4"][..]),
             ("iql", "baq", &["baq.offline_priority=mean_match(0.5)"][..]),
             ("iql", "baq", &["iql.hidden=64x64 simba", "baq.model_hidden=64 simba"][..]),

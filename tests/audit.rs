@@ -395,7 +395,7 @@ fn a_round_of_the_model_is_not_taken_for_one_of_the_run() {
         );
     }
     // Those of the model alone are no updates of the run.
-    place.baq("audit step tuned --update 5").says(2, &["--update 5:", "its phase begins later"]);
+    place.baq("audit step tuned --update 5").says(2, &["tuned: --update: expected 11 to 25, got 5; the run"]);
 }
 
 /// The promise across instruction sets: not equal bits, but close ones from the same state.
@@ -479,7 +479,7 @@ fn what_cannot_be_verified_is_said() {
     place.baq("audit verify plain").says(2, &["expected a run with a ledger, got none; train with --ledger"]);
     place.baq("audit diff run plain").says(2, &["plain: expected the directory of a run with a ledger"]);
     place.baq("audit verify nothing").says(2, &["nothing: expected the directory of a run"]);
-    place.baq("audit step run --update 51").says(2, &["--update 51: the run has fewer updates"]);
+    place.baq("audit step run --update 51").says(2, &["--update: expected 1 to 50, got 51"]);
     place.baq("audit report plain").says(2, &["got neither"]);
     place
         .baq(&format!("train --out x --probe reference {SMALL}"))

@@ -303,6 +303,17 @@ fn the_dual_form_takes_its_steps_in_order() {
     }
 }
 
+/// The dual form judges the action whose value is taken: Q and the policy have one draw each. The steps of the discriminator and
+/// that of the weight have their own.
+#[test]
+fn the_dual_form_judges_the_action_whose_value_is_taken() {
+    let sets = ["brac.divergence=dual_kl", "brac.weight=learned(0.1)"];
+    let trace = small("brac", &sets).trace(&Phase::offline(9));
+    let names = trace.noises.iter().map(|n| n.name.as_str());
+    let of_pi: Vec<&str> = names.filter_map(|name| name.strip_prefix("noise of pi")).collect();
+    assert_eq!(of_pi, ["(s'[0])", "(s[0])", "(s[0])", "(s[0])", "(s[1])", "(s[2])"]);
+}
+
 /// Divergence and slope that the discriminator finds after so many rounds, between a policy that takes -0.3 and recorded
 /// actions `recorded` of each row and round.
 fn discriminated(rounds: u64, recorded: impl Fn(u64, usize) -> f32) -> (f32, f32) {

@@ -176,6 +176,7 @@ fn evaluation_changes_nothing() {
                 .unwrap_or_else(|e| panic!("{e}")),
             },
             facts: Default::default(),
+            returns: baq_datasets::returns::episode_returns(&columns),
             columns,
             rows: Vec::new(),
             shelf: None,

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use baq::adapt::edis::{Energy, bounded};
 use baq::adapt::generator::Task;
 use baq::algo::Dims;
+use baq::audit::gradcheck;
+use baq::autodiff::reference::{self, ReferenceStore};
 use baq::autodiff::{
-    Adam, Clock, Noise, ParamTable, Program, Role, Schedule, Select, Store, Tracer, Workspace,
+    Adam, Clock, Noise, NoiseKind, ParamTable, Program, Role, Schedule, Select, Store, Tracer, Workspace,
 };
 use baq::config::NetSpec;
 use baq::nn::Params;
@@ -256,6 +258,67 @@ fn generating(base: &str, sets: &[&str]) -> baq::train::agent::Agent {
 
 const DIMS: Dims = Dims { s: 3, a: 2, batch: 90 };
 
+/// Draws rows that the replay has around 0 with this standard deviation.
+fn drawn(store: &mut Store, drawing: &Drawing, std: f32) -> Drawer {
+    let normalised = 2 * DIMS.s + DIMS.a + 1;
+    let mut drawer = Drawer::new(drawing);
+    drawer.set(replay::ROW_MEAN, &vec![0.0; normalised]);
+    drawer.set(replay::ROW_STD, &vec![std; normalised]);
+    drawer.run(store, Noise::Seed(5));
+    drawer
+}
+
+/// While it learns a row of the data has the first label, a collected one the second, a hidden one the third; draws have that of
+/// their pool, also where the other pool has no rows.
+#[test]
+fn labels_are_those_of_the_rows() {
+    let agent = generating("iql", &[]);
+    let stages = agent.refresh();
+    let Task::Learn { trace, .. } = &stages[0].task else { panic!("the first stage learns") };
+    let labels = agent.table.ids().find(|id| agent.table.name(*id) == "denoiser.labels");
+    let labels = labels.expect("it has labels");
+    let width = agent.table.param(labels).shape.cols;
+    for (online, unit, label) in [(0.0, 1.0, 0), (1.0, 1.0, 1), (0.0, 0.0, 2), (1.0, 0.0, 2)] {
+        let mut inputs = gradcheck::synthetic(trace, 1);
+        for (input, numbers) in trace.inputs.iter().zip(&mut inputs.columns) {
+            if input.name == replay::ONLINE {
+                numbers.fill(online);
+            }
+        }
+        for (noise, numbers) in trace.noises.iter().zip(&mut inputs.noise) {
+            if noise.kind == NoiseKind::Uniform {
+                numbers.fill(unit);
+            }
+        }
+        let mut store = ReferenceStore::from(&agent.store);
+        reference::run(trace, &mut store, &inputs, Clock::default(), |_| true);
+        let slopes = store.gradients[labels.index()].chunks_exact(width);
+        let learnt: Vec<bool> = slopes.map(|row| row.iter().any(|x| *x != 0.0)).collect();
+        assert_eq!(learnt, [0, 1, 2].map(|k| k == label), "online {online}, number {unit}");
+    }
+    for (share, pools) in [("0.8", &GENERATED[..]), ("1", &GENERATED[1..])] {
+        let agent = generating("iql", &["cfdg.guidance=0", &format!("cfdg.online_share={share}")]);
+        let average = agent.table.ids().find(|id| agent.table.name(*id) == "denoiser_average.labels");
+        let average = average.expect("it has labels");
+        let stages = agent.refresh();
+        let names: Vec<&str> = stages[1..].iter().map(|stage| stage.name).collect();
+        assert_eq!(names, pools);
+        for stage in &stages[1..] {
+            let Task::Draw { pool, drawing } = &stage.task else { panic!("then it draws") };
+            let rows = |other: Option<usize>| {
+                let mut store = agent.store.clone();
+                if let Some(k) = other {
+                    store.values[average.index()][k * width..][..width].fill(0.5);
+                }
+                drawn(&mut store, drawing, 1.0).output(replay::S).to_vec()
+            };
+            let plain = rows(None);
+            let read = [0, 1, 2].map(|k| rows(Some(k)) != plain);
+            assert_eq!(read, [0, 1, 2].map(|k: usize| GENERATED.get(k) == Some(pool)), "{pool}");
+        }
+    }
+}
+
 #[test]
 fn labels_are_two_to_eight() {
     for (batch, parts) in [(90, [6, 24]), (256, [17, 68]), (300, [20, 80])] {
@@ -347,14 +410,8 @@ fn energies_that_do_not_pull_change_nothing() {
         ];
         let mut agent = agent("iql", "plain", DIMS, &[&SMALL[..], &sets[..]].concat());
         let stages = agent.refresh();
-        let mut draw = |drawing: &Drawing, name: &str| {
-            let mut drawer = Drawer::new(drawing);
-            let normalised = 2 * DIMS.s + DIMS.a + 1;
-            drawer.set(replay::ROW_MEAN, &vec![0.0; normalised]);
-            drawer.set(replay::ROW_STD, &vec![1.0; normalised]);
-            drawer.run(&mut agent.store, Noise::Seed(5));
-            drawer.output(name).to_vec()
-        };
+        let mut draw =
+            |drawing: &Drawing, name: &str| drawn(&mut agent.store, drawing, 1.0).output(name).to_vec();
         let Task::Draw { drawing, .. } = &stages[4].task else { panic!("the last stage draws") };
         let guided = [replay::S, replay::R, replay::S2, replay::A].map(|name| draw(drawing, name));
         // The negatives of the state's energy are draws without energies.
@@ -374,4 +431,77 @@ fn energies_that_do_not_pull_change_nothing() {
         let (same, some) = rows(pull[0], pull[1], pull[2]);
         assert!(!same && some != zero, "{pull:?} pulls nowhere");
     }
+}
+
+/// Under a denoiser that knows nothing columns do not mix, and an energy that rises by so much in each column as the column's number
+/// says moves its own block: down, and by the slopes of that block.
+#[test]
+fn each_energy_pulls_its_own_block_down() {
+    let (s, a) = (DIMS.s, DIMS.a);
+    let columns = |[state, policy, transition]: [&str; 3]| -> Vec<Vec<f32>> {
+        let sets = [
+            "run.generator=edis",
+            "edis.rows=40",
+            "edis.steps=4",
+            &format!("edis.state={state}"),
+            &format!("edis.policy={policy}"),
+            &format!("edis.transition={transition}"),
+        ];
+        let mut agent = agent("iql", "plain", DIMS, &[&SMALL[..], &sets[..]].concat());
+        for id in agent.table.ids() {
+            let (name, cols) = (agent.table.name(id), agent.table.param(id).shape.cols);
+            let values = &mut agent.store.values[id.index()];
+            match name.split_once('.').expect("a group and a tensor") {
+                ("denoiser_average", _) => values.fill(0.0),
+                (group, "layer0.weight") if group.starts_with("energy_") => {
+                    let rows = values.chunks_exact_mut(cols).zip(1u8..);
+                    rows.for_each(|(row, n)| row.fill(0.01 * f32::from(n)));
+                }
+                // Above 0 everywhere, so that every unit is on and the energy is linear.
+                (group, tensor) if group.starts_with("energy_") => {
+                    values.fill(if tensor.ends_with("bias") { 2.0 } else { 0.1 });
+                }
+                _ => {}
+            }
+        }
+        let stages = agent.refresh();
+        let Task::Draw { drawing, .. } = &stages[4].task else { panic!("the last stage draws") };
+        // So near 0 that no action is clipped.
+        let drawer = drawn(&mut agent.store, drawing, 0.1);
+        let mut found = Vec::new();
+        for (name, n) in [(replay::S, s), (replay::A, a), (replay::R, 1), (replay::S2, s)] {
+            let all = drawer.output(name);
+            found.extend((0..n).map(|k| all.iter().skip(k).step_by(n).copied().collect::<Vec<f32>>()));
+        }
+        found
+    };
+    let plain = columns(["0"; 3]);
+    let mut falls = Vec::new();
+    for (i, block) in [0..s, s..s + a, s + a + 1..2 * s + a + 1].into_iter().enumerate() {
+        let mut pulls = ["0"; 3];
+        pulls[i] = "1";
+        for (k, (pulled, plain)) in columns(pulls).iter().zip(&plain).enumerate() {
+            for (pulled, plain) in pulled.iter().zip(plain) {
+                let fall = f64::from(plain - pulled);
+                match block.contains(&k) {
+                    true => falls.push(fall / (k + 1) as f64),
+                    false => assert!(fall.abs() < 1e-5, "energy {i} moves column {k} by {fall}"),
+                }
+            }
+        }
+    }
+    let first = falls[0];
+    assert!(first > 1e-3 && falls.iter().all(|fall| (fall / first - 1.0).abs() < 0.01), "{falls:?}");
+}
+
+/// What the negatives of an energy have in common with its positives: nothing, the state, the state and the action.
+#[test]
+fn negatives_are_given_what_an_energy_does_not_judge() {
+    let agent = agent("iql", "plain", DIMS, &[&SMALL[..], &["run.generator=edis"]].concat());
+    let stages = agent.refresh();
+    let known = stages[1..4].iter().map(|stage| {
+        let Task::Contrast { given, .. } = &stage.task else { panic!("{} does not contrast", stage.name) };
+        given.outputs.iter().map(|(_, node)| given.graph.node(*node).shape.cols).sum::<usize>()
+    });
+    assert_eq!(known.collect::<Vec<usize>>(), [0, DIMS.s, DIMS.s + DIMS.a]);
 }

@@ -364,7 +364,7 @@ fn the_step_counter_is_part_of_the_state() {
     for id in usable_ids("the_step_counter_is_part_of_the_state") {
         let mut env = env::make(id).unwrap();
         let mut obs = vec![0.0; env.obs_dim()];
-        let limit = env.max_episode_steps();
+        let limit = env.spec().max_episode_steps;
         let still = vec![0.0; env.act_dim()];
         env.reset(0, 0, &mut obs);
         env.step(&still, &mut obs).unwrap();

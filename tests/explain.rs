@@ -50,7 +50,7 @@ fn famo2o_as_released() {
 /// One line of each option that changes a formula.
 #[test]
 fn options_show_in_the_formulas() {
-    for (set, line) in [
+    let of_baq = [
         ("iql.order=corl", "loss    mean(w * mean_j((q_j(s, a) - (r + gamma * m * v(s')))²))"),
         (
             "iql.actor_head=deterministic",
@@ -76,8 +76,41 @@ fn options_show_in_the_formulas() {
         ("baq.norm=l1", "distance = sum_i(|bc(s) - a|)"),
         ("online.updates_per_step=0.5", "0.5 rounds per environment step"),
         ("online.warmup_steps=1000", "batch 256, 29,000 in all"),
-    ] {
-        let args = ["explain", "--adapt", "baq", "--env", "hopper", "--set", set];
+        ("baq.relax=widen(1000)", "k_q   = baq.k_q = linear(0.5, 15.5, 30000)"),
+        ("baq.relax=fade(1000)", "1/k_q = baq.1/k_q = linear(2.0, 0.0, 1000)"),
+        ("baq.relax=gate", "w     = exp(-2 * d2 * clamp((max_j("),
+        ("baq.offline_priority=mean_match(0.3)", "by priority, stratified, 30% of the mass online"),
+    ];
+    let others = [
+        ("brac", "plain", "brac.entropy=0.1", "(min_j(q^_j(s', a~pi(s'))) - entropy * log pi(a~ | s')"),
+        ("brac", "plain", "brac.entropy=0.1", "+ entropy * log pi(a~ | s) - "),
+        (
+            "brac",
+            "plain",
+            "brac.pessimism=0.7",
+            "m * (0.7 * min_j(q^_j(s', a~pi(s'))) + 0.3 * max_j(q^_j(s', a~pi(s')))",
+        ),
+        (
+            "brac",
+            "plain",
+            "brac.pessimism=0.7",
+            "(0.7 * min_j(q_j(s, a~pi(s))) + 0.3 * max_j(q_j(s, a~pi(s))))",
+        ),
+        (
+            "emaq",
+            "plain",
+            "emaq.pessimism=0.7",
+            "max_i(0.7 * min_j(q^_j(s', a~mu(s'))) + 0.3 * max_j(q^_j(s', a~mu(s'))))",
+        ),
+        ("cql", "plain", "cql.mode_backup=true", "(r + discount * m * min_j q^_j(s', pi(s'))"),
+        ("cql", "plain", "cql.penalty_online=2", "penalty  = cql.penalty = 2.0"),
+        ("cql", "e2o", "e2o.weight=row", "sigma_q  = sqrt(mean_j((q^_j(s', ·) - mean_j(q^_j(s', ·)))²))"),
+    ];
+    let all = of_baq.map(|(set, line)| ("iql", "baq", set, line)).into_iter().chain(others);
+    for (algo, adapt, set, line) in all {
+        let args = [
+            "explain", "--algo", algo, "--adapt", adapt, "--phase", "online", "--env", "hopper", "--set", set,
+        ];
         let out = Command::new(env!("CARGO_BIN_EXE_baq")).args(args).output().unwrap();
         let text = String::from_utf8(out.stdout).unwrap();
         let round = text.split("\nround:").nth(1).unwrap_or_else(|| panic!("{set}: no round in\n{text}"));

@@ -136,6 +136,39 @@ fn a_state_that_is_restored_by_half_takes_no_step() {
     env.step(&[0.5], &mut obs).unwrap();
 }
 
+/// A program that answers otherwise when it acts an episode again is not gone on with.
+#[test]
+fn another_episode_is_refused() {
+    let place = folder("external-another");
+    // It depends on how many resets came before.
+    for (name, step) in [("observations", "(1.0, 0, 0, resets)"), ("rewards", "(resets, 0, 0, 0.0)")] {
+        let id = program(&place, name, "0.25", step);
+        let mut env = env::make(&id).unwrap_or_else(|e| panic!("{e}"));
+        let mut obs = [0.0];
+        env.reset(0, 0, &mut obs);
+        env.step(&[0.5], &mut obs).unwrap();
+        let state = env.state();
+        let said = env.set_state(&state).unwrap_err().to_string();
+        assert!(said.starts_with(&format!("{id}: does not play an episode again: ")), "{said}");
+        assert_eq!(env.step(&[0.5], &mut obs).unwrap_err().to_string(), said);
+        // States of earlier versions have no checksum.
+        env.set_state(&[&state[..2], &state[3..]].concat()).unwrap();
+        env.step(&[0.5], &mut obs).unwrap();
+    }
+    let marker = place.join("licence");
+    let lives = format!("resets != 9 or steps < 3 or __import__('os').path.exists({marker:?})");
+    let step = format!("(steps, 0, 0, resets) if {lives} else exit('no licence')");
+    let id = program(&place, "forgets", "0.25", &step);
+    let died = small(&place, &id, "run").output().unwrap();
+    let said = String::from_utf8_lossy(&died.stderr);
+    assert!(said.contains("no licence; the run is saved after 37 steps"), "{said}");
+    fs::write(&marker, "").unwrap();
+    let ran = baq(&place, "train --resume run");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{said}");
+    assert!(said.contains("does not play an episode again: "), "{said}");
+}
+
 /// Why an environment cannot be made.
 fn refused(id: &str) -> String {
     match env::make(id) {
@@ -274,7 +307,13 @@ while stdin.buffer.read(1) == b"R":
         (
             "text",
             r#"b"\1" + struct.pack("<I", 70000) + bytes(70000)"#,
-            "the text of an error of at most 65536 bytes, got 70000: ",
+            "the text of an error of at most 65536 bytes, got 70000; ",
+        ),
+        // Text of so many bytes never comes.
+        (
+            "order",
+            r#"struct.pack(">BI", 1, 3) + b"bad""#,
+            "the text of an error of at most 65536 bytes, got 50331648; numbers are little-endian",
         ),
     ] {
         let id = script(&place, name, &text.replace("ANSWER", answer));

@@ -4,8 +4,10 @@
 use std::path::Path;
 
 use baq::adapt::{ADAPTATIONS, GENERATORS};
-use baq::algo::{self, Entry};
+use baq::algo::{self, ACTOR, Build, Entry, Learner, Round};
+use baq::config::{AdamConfig, NetSpec, Schedule};
 use baq::env::{self, Spec};
+use baq::nn::{self, Head};
 use baq::{Arrays, Ending, Policy, Trainer};
 
 /// Recorded steps of a task like the toy one, S = 3, A = 1, the reward largest where a = x / 2.
@@ -85,6 +87,11 @@ fn a_policy_is_learnt_from_arrays_and_tuned_further() {
     let tune = || Trainer::fine_tune(&first, "plain").env("toy").options(&more);
     let tuned = run(tune().arrays(recorded.arrays()), &place.path().join("tuned")).evaluate(2, 0);
     assert_eq!(tuned.expect("episodes").returns.len(), 2);
+    let nowhere = place.path().join("nowhere");
+    let no_env = Trainer::fine_tune(&first, "plain").arrays(recorded.arrays()).options(&more).run(&nowhere);
+    let no_env = error(no_env);
+    assert!(no_env.starts_with("run.env: expected an environment, got none"), "{no_env}");
+    assert!(!nowhere.exists());
     let gone = error(tune().run(place.path().join("gone")));
     assert!(gone.starts_with("<arrays>: expected data that can be read again"), "{gone}");
     let other = Recorded { r: vec![0.0; 1000], ..Recorded::new() };
@@ -159,6 +166,10 @@ fn what_is_wrong_is_said_before_anything_is_made() {
         (Trainer::new("iql").arrays(recorded.arrays()).options(&["iql.temprature=3"]), "iql.temperature"),
         (Trainer::new("iql").arrays(Arrays { ends: &[], ..recorded.arrays() }), "<arrays>: key `ends`"),
         (Trainer::new("iql").arrays(recorded.arrays()).env("hopper"), "hopper-v4"),
+        (
+            Trainer::new("rlpd").data("embedded").env("none"),
+            "run.env: expected an environment, got none; name one with --env",
+        ),
     ] {
         let error = error(trainer.run(&out));
         assert!(error.contains(what) && !error.contains('\n'), "{error}");
@@ -189,4 +200,44 @@ fn names_are_registered_once() {
     let error =
         error(algo::register(Entry::new("mine", "", section, algo::find("bc").expect("there").build)));
     assert!(error.contains("section `mine`, got `bc`"), "{error}");
+    let entry = || Entry::new("mine", "", None, algo::find("bc").expect("there").build);
+    for (entry, what) in [
+        (Entry { extends: Some("nope"), ..entry() }, "in `extends` an algorithm with options, got `nope`"),
+        (
+            Entry { extends: Some("offline"), ..entry() },
+            "in `extends` an algorithm with options, got `offline`",
+        ),
+        (Entry { variants: &[("hidden", "[4]", "small")], ..entry() }, "expected no `variants`"),
+    ] {
+        let error = self::error(algo::register(entry));
+        assert!(error.contains(what), "{error}");
+    }
+}
+
+/// Clones, and logs nothing.
+#[derive(Debug)]
+struct Silent(nn::Policy);
+
+impl Learner for Silent {
+    fn trace<'t>(&self, b: &Round<'t>) {
+        let loss = (self.0.mode(b.s) - b.a).square().mean();
+        let optimiser = AdamConfig::new(Schedule::Constant(1e-3));
+        b.train("policy", ACTOR, self.0.group(), &optimiser, loss);
+    }
+    fn policy(&self) -> &nn::Policy {
+        &self.0
+    }
+}
+
+#[test]
+fn a_method_may_log_nothing() {
+    let (recorded, place) = (Recorded::new(), tempfile::tempdir().expect("a directory"));
+    let build: Build = |_, dims, params| {
+        let hidden: NetSpec = vec![4].into();
+        Ok(Box::new(Silent(nn::Policy::declare(params, "pi", dims.sa(), Head::Deterministic, &hidden))))
+    };
+    algo::register(Entry::new("silent", "", None, build)).expect("a free name");
+    let options = ["offline.updates=3", "offline.log_every=1", "offline.batch=8"];
+    let trainer = Trainer::new("silent").arrays(recorded.arrays()).options(&options);
+    run(trainer, &place.path().join("run"));
 }

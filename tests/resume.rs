@@ -8,8 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use baq::cli::finetune::Start;
+use baq::cli::learn::Manner;
+use baq::cli::setup::RunArgs;
+use baq::train::counters::Counters;
+use baq::train::progress::{Ended, Stop};
+use baq::train::state::Saved;
 use baq_datasets::synthetic;
-use common::place::write_d4rl;
+use common::place::{COMMON, write_d4rl};
 use tempfile::TempDir;
 
 /// Files that two equal runs have in common, to the byte.
@@ -295,30 +301,50 @@ fn a_kill_while_a_generator_is_refreshed() {
 #[test]
 fn a_refresh_that_is_cut_short_leaves_its_step_to_come() {
     let place = Place::new();
-    place.run("train --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 --set iql.hidden=[16] --out offline");
-    let tune = "--from offline --adapt plain --quiet --threads 1 --generator cfdg --set cfdg.every=20 --set cfdg.updates=4000 \
-        --set cfdg.rows=50 --set cfdg.steps=3 --set cfdg.hidden=[8,16,16] --set online.updates_per_step=0.5 \
-        --set online.log_every=1 --set online.eval_every=15 --set online.eval_episodes=2 --set online.batch=16 \
-        --set online.checkpoint_every=20 --set online.capacity=9000 --set online.schedule_steps=21";
-    place.run(&format!("finetune {tune} --env-steps 32 --out whole"));
+    let data = place.path("toy.hdf5").display().to_string();
+    place.run(&format!(
+        "train --data {data} --env toy --quiet --threads 1 --updates 100 --set iql.hidden=[16] --out offline"
+    ));
+    let start = Start { from: place.path("offline"), model: None };
+    let tune = |steps: u64, stop: &Stop, name: &str| {
+        let sets = [
+            "cfdg.every=20",
+            "cfdg.updates=400",
+            "cfdg.rows=50",
+            "cfdg.steps=3",
+            "cfdg.hidden=[8,16,16]",
+            "online.updates_per_step=0.5",
+            "online.log_every=1",
+            "online.eval_every=15",
+            "online.eval_episodes=2",
+            "online.batch=16",
+            "online.checkpoint_every=20",
+            "online.capacity=9000",
+            "online.schedule_steps=21",
+            &format!("online.env_steps={steps}"),
+        ];
+        let sets = sets.map(String::from).into();
+        let args = RunArgs { sets, generator: Some("cfdg".into()), ..RunArgs::default() };
+        let config = start.configuration(&args, COMMON, "plain").unwrap_or_else(|e| panic!("{e}"));
+        start.run(&config, &place.path(name), Manner::new(stop, true)).unwrap_or_else(|e| panic!("{e}"))
+    };
+    assert_eq!(tune(32, &Stop::default(), "whole"), Ended::Complete);
+    // No signal comes as surely within the refresh, which is that of step 21.
+    let within = Counters { env_step: 21, generator_rounds: 100, ..Counters::default() };
     for (name, steps, resume) in [
         ("killed", 32, "finetune --resume killed --threads 1 --quiet"),
         ("longer", 21, "finetune --resume longer --threads 1 --quiet --extend online=32"),
     ] {
-        place.start_and_end(&format!("finetune {tune} --env-steps {steps} --out {name}"), name, "-TERM");
-        let checkpoint = place.path(name).join("checkpoint.safetensors");
-        let within = std::fs::read(&checkpoint).unwrap();
-        let file = safetensors::SafeTensors::deserialize(&within).unwrap();
-        let number = |tensor: &str, at: usize| {
-            let data = file.tensor(tensor).unwrap().data()[8 * at..][..8].to_vec();
-            u64::from_le_bytes(data.try_into().unwrap())
-        };
-        let done = number("generator.rounds", 0);
-        assert!(number("counters", 2) == 21 && (1..4000).contains(&done), "interrupted after {done} rounds");
+        assert_eq!(tune(steps, &Stop::there(&within), name), Ended::Interrupted);
+        let run = place.path(name);
+        let at = Saved::open(&run).and_then(|saved| saved.counters()).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!((at.env_step, at.generator_rounds), (21, 100));
+        let checkpoint = run.join("checkpoint.safetensors");
+        let saved = std::fs::read(&checkpoint).unwrap();
         place.run(resume);
         place.assert_equal("whole", name);
         // As after a kill at the end, before the next checkpoint.
-        std::fs::write(&checkpoint, &within).unwrap();
+        std::fs::write(&checkpoint, &saved).unwrap();
         place.run(&format!("finetune --resume {name} --threads 1 --quiet"));
         place.assert_equal("whole", name);
     }

@@ -491,7 +491,7 @@ fn training_goes_on_until_there_is_an_expert() {
         "suite train recipes/toy.toml --run other --commit abc",
         &["other", "expected a run of the recipe"],
     );
-    place.refused("suite adopt recipes/toy.toml --run recipes", &["config.toml: cannot read"]);
+    place.refused("suite adopt recipes/toy.toml --run recipes", &["name what `baq train` created"]);
     place.refused("suite train recipes/none.toml --run r --commit abc", &["none.toml", "expected a recipe"]);
     place.refused("suite train recipes/toy.toml --run r --commit abc --seed 4", &["--seed 4"]);
 }

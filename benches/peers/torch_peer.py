@@ -106,13 +106,10 @@ class Peer:
         self.done += 1
 
 
-def value_through(net, s, a, q):
-    """Q(s, a) with a gradient in a alone."""
-    flags = [p.requires_grad_(False) for p in net.parameters()]
-    value = q(net, s, a)
-    for p in flags:
-        p.requires_grad_(True)
-    return value
+def value_through(net, s, a):
+    """Q(s, a) with a gradient in a alone, without a break in the compiled graph."""
+    frozen = {name: p.detach() for name, p in net.named_parameters()}
+    return torch.func.functional_call(net, frozen, (torch.cat([s, a], -1),)).squeeze(-1)
 
 
 class Iql(Peer):
@@ -178,7 +175,7 @@ class Soft(Peer):
     def loss_pi(self, s):
         a, log_prob = self.draw(s)
         alpha = self.log_alpha.detach().exp()
-        value = value_through(self.qs, s, a, self.q) if self.tuned else self.q(self.qs, s, a)
+        value = value_through(self.qs, s, a) if self.tuned else self.q(self.qs, s, a)
         return (alpha * log_prob - value.min(0).values).mean(), log_prob.detach().mean()
 
     def round(self, batch):
@@ -250,7 +247,7 @@ class Td3Bc(Peer):
 
     def loss_pi(self, s, a):
         own = torch.tanh(self.pi(s))
-        q = value_through(self.qs, s, own, self.q)[0] if self.tuned else self.q(self.qs, s, own)[0]
+        q = value_through(self.qs, s, own)[0] if self.tuned else self.q(self.qs, s, own)[0]
         weight = 2.5 / q.abs().mean().detach()
         return ((own - a) ** 2).mean() - weight * q.mean()
 

@@ -1,6 +1,7 @@
 //! What training sees: one transition per row, all columns equally long, plus where they came from.
 
 use crate::error::{Error, Result};
+use crate::files::{hex, sha256};
 use ndarray::{Array1, Array2};
 use sha2::{Digest as _, Sha256};
 use std::io::Read as _;
@@ -93,12 +94,8 @@ impl Source {
 
     /// Hashes bytes held in memory.
     pub fn of_bytes(label: &str, bytes: &[u8]) -> Self {
-        Source { path: label.into(), sha256: hex(&Sha256::digest(bytes)), bytes: bytes.len() as u64 }
+        Source { path: label.into(), sha256: sha256(bytes), bytes: bytes.len() as u64 }
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// N transitions as columns, f32, row-major; S and A are the widths of observations and actions.

@@ -2,9 +2,9 @@
 //! writing. Nothing is changed that was not asked for, except ends of episodes that only a file's structure knows, for which
 //! D4RL's layout has no place. They are counted, and so is what is left out.
 
+use crate::backend::DefaultBackend;
 use crate::backend::csv::CsvFile;
 use crate::backend::npz::NpzFile;
-use crate::backend::{Backend, DefaultBackend};
 use crate::d4rl::{self, Layout, Reading};
 use crate::episodes::continues;
 use crate::error::{Error, Result};
@@ -100,10 +100,9 @@ pub fn read(path: &Path, options: &Options) -> Result<Converted> {
 /// The same of the embedded slice. Errors: bounds to rescale actions from that leave no room between them, are not as
 /// many as components, or do not hold all actions.
 pub fn read_embedded(options: &Options) -> Result<Converted> {
-    fn bytes<B: Backend>(reading: Reading) -> Result<Recording> {
-        d4rl::recorded_bytes::<B>(EMBEDDED_HOPPER, embedded_hopper(), reading)
-    }
-    finish(bytes::<DefaultBackend>(reading(options))?, Skipped::default(), options)
+    let recording =
+        d4rl::recorded_bytes::<DefaultBackend>(EMBEDDED_HOPPER, embedded_hopper(), reading(options))?;
+    finish(recording, Skipped::default(), options)
 }
 
 fn reading(options: &Options) -> Reading {

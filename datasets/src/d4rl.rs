@@ -191,7 +191,7 @@ impl<B: Backend> Reader<'_, B> {
         let (Ok(r), Ok(w), true) = (usize::try_from(r), usize::try_from(w), ok) else {
             return Err(self.shape(key, format!("({rows}, D)"), tuple(&info.shape)));
         };
-        self.float(key, &info.dtype)?;
+        self.typed(key, &info.dtype, false)?;
         Ok(Some((r, w)))
     }
 
@@ -207,7 +207,7 @@ impl<B: Backend> Reader<'_, B> {
             let length = info.shape.first().and_then(|r| usize::try_from(*r).ok());
             match (length, flatten::width(&info)) {
                 (Some(r), Some(width)) if *rows.get_or_insert(r) == r => {
-                    self.float(&part, &info.dtype)?;
+                    self.typed(&part, &info.dtype, false)?;
                     parts.push((part, width));
                 }
                 _ => {
@@ -255,7 +255,8 @@ impl<B: Backend> Reader<'_, B> {
         let found = self.names("").into_iter().find(|name| TRUNCATIONS.contains(&name.as_str()));
         found.map_or(Ok(()), |other| {
             let (file, key) = (self.label.clone(), "timeouts".into());
-            Err(Error::Uncertain { file, key, reason: format!("a file with `{other}`, which may be it") })
+            let reason = format!("a file with `{other}`, which may be it");
+            Err(Error::Uncertain { file, key, reason, advice: "rename it to `timeouts`".into() })
         })
     }
 
@@ -286,25 +287,19 @@ impl<B: Backend> Reader<'_, B> {
         if info.shape != [n64] && info.shape != [n64, 1] {
             return Err(self.shape(key, format!("({n},) or ({n}, 1)"), tuple(&info.shape)));
         }
-        match info.dtype {
-            Dtype::Bool | Dtype::Int if flags => Ok(true),
-            Dtype::F32 | Dtype::F64 => Ok(true),
-            got => Err(Error::Dtype {
-                file: self.label.clone(),
-                key: key.into(),
-                expected: if flags { "flags (bool, integer or float)" } else { "f32 or f64" },
-                got: got.to_string(),
-            }),
-        }
+        self.typed(key, &info.dtype, flags)?;
+        Ok(true)
     }
 
-    fn float(&self, key: &str, got: &Dtype) -> Result<()> {
-        match got {
+    /// An error unless elements are floats, or may be `flags` and are.
+    fn typed(&self, key: &str, dtype: &Dtype, flags: bool) -> Result<()> {
+        match dtype {
+            Dtype::Bool | Dtype::Int if flags => Ok(()),
             Dtype::F32 | Dtype::F64 => Ok(()),
             got => Err(Error::Dtype {
                 file: self.label.clone(),
                 key: key.into(),
-                expected: "f32 or f64",
+                expected: if flags { "flags (bool, integer or float)" } else { "f32 or f64" },
                 got: got.to_string(),
             }),
         }

@@ -36,31 +36,13 @@ pub enum Error {
         /// What to do about it.
         advice: String,
     },
-    /// The bytes are not HDF5 at all.
-    #[error("{file}: expected an HDF5 file, got {got}; {advice}")]
-    NotHdf5 {
+    /// The bytes are of another format altogether.
+    #[error("{file}: expected {expected}, got {got}; {advice}")]
+    OtherFormat {
         /// Path as the user gave it.
         file: String,
-        /// What the first bytes look like.
-        got: String,
-        /// What to do about it.
-        advice: &'static str,
-    },
-    /// The bytes are no archive of NumPy arrays.
-    #[error("{file}: expected a NumPy archive (.npz), got {got}; {advice}")]
-    NotNpz {
-        /// Path as the user gave it.
-        file: String,
-        /// What it is instead.
-        got: String,
-        /// What to do about it.
-        advice: &'static str,
-    },
-    /// The bytes are no table of Arrow's.
-    #[error("{file}: expected an Arrow file (IPC) or a Parquet file, got {got}; {advice}")]
-    NotArrow {
-        /// Path as the user gave it.
-        file: String,
+        /// The format that was expected.
+        expected: &'static str,
         /// What it is instead.
         got: String,
         /// What to do about it.
@@ -165,9 +147,7 @@ pub enum Error {
         feature: String,
     },
     /// A key that is not there, and may have been.
-    #[error(
-        "{file}: key `{key}`: expected it to be there or clearly absent, got {reason}; rename what is misspelt, fetch a damaged file again, or rewrite a whole one with h5repack"
-    )]
+    #[error("{file}: key `{key}`: expected it to be there or clearly absent, got {reason}; {advice}")]
     Uncertain {
         /// Path as the user gave it.
         file: String,
@@ -175,6 +155,8 @@ pub enum Error {
         key: String,
         /// What speaks for it.
         reason: String,
+        /// What to do about it.
+        advice: String,
     },
     /// A soft or external link that leads nowhere, or where it is not followed.
     #[error(

@@ -1,7 +1,8 @@
-//! Opening files that others named: only regular ones, and never more bytes than asked for.
+//! Opening files that others named: only regular ones, and never more bytes than asked for; and digests of bytes.
 //!
 //! A named pipe would block for ever, a device may never end, and reading either may change it.
 
+use sha2::{Digest as _, Sha256};
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Read as _, Result};
 use std::path::Path;
@@ -35,6 +36,16 @@ pub fn read_to_string(path: &Path) -> Result<String> {
 /// whole. Errors: as for [`read_to_string`].
 pub fn read_so_far(path: &Path) -> Result<String> {
     text(read_at_most(path, LONGEST_TEXT, true)?)
+}
+
+/// SHA-256 of bytes, 64 lower-case hex digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Bytes as lower-case hex digits, two each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn text(bytes: Vec<u8>) -> Result<String> {
@@ -110,4 +121,17 @@ fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_hex_digits() {
+        assert_eq!(hex(&[0x00, 0x09, 0xa5, 0xff]), "0009a5ff");
+        // The example of FIPS 180-4.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc"), abc);
+    }
 }

@@ -77,8 +77,3 @@ pub const EMBEDDED_HOPPER: &str = "<embedded hopper-mixed-slice.hdf5>";
 pub fn embedded_hopper() -> &'static [u8] {
     include_bytes!("../data/hopper-mixed-slice.hdf5")
 }
-
-/// The embedded slice as training columns. Errors: none for default options.
-pub fn read_embedded_hopper(options: &Options) -> Result<Columns> {
-    d4rl::read_bytes(EMBEDDED_HOPPER, embedded_hopper(), options.clip_actions)?.into_columns(options)
-}

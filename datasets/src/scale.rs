@@ -1,5 +1,5 @@
-//! Transforms between raw data and what networks see. Files and replay keep raw values; the constants fitted here are
-//! applied when a batch is made and, the same ones, to everything the environment delivers later.
+//! Transforms between raw data and what networks see. Files keep raw values; the constants fitted here are applied once,
+//! when data are loaded, and the same ones to everything the environment delivers later, before a replay has it.
 
 use crate::columns::Columns;
 use crate::error::{Error, Result};

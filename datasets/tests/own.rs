@@ -60,6 +60,7 @@ fn what_is_wrong_with_an_archive_is_named() {
     refused(bytes(b"\x93NUMPY\x01\x00"), &["a single array", "numpy.savez"]);
     refused(bytes(embedded_hopper()), &["an HDF5 file", ".hdf5"]);
     refused(bytes(b"hello world"), &["bytes 68 65 6c", "check the path"]);
+    refused(bytes(b"<!doctype html>"), &["an HTML page"]);
     for cut in [good.len() / 3, good.len() - 1] {
         refused(bytes(&good[..cut]), &["cut short or damaged"]);
     }

@@ -1,8 +1,6 @@
 //! The embedded slice is what its README says.
 
-use baq_datasets::{
-    Options, d4rl, embedded_hopper, inspect, read_embedded_hopper, scale::RewardScale, scale::RewardTransform,
-};
+use baq_datasets::{Options, d4rl, embedded_hopper, inspect, scale::RewardScale, scale::RewardTransform};
 
 #[test]
 fn numbers_of_the_embedded_slice() {
@@ -36,7 +34,8 @@ fn numbers_of_the_embedded_slice() {
 
 #[test]
 fn the_slice_trains_with_default_options() {
-    let columns = read_embedded_hopper(&Options::default()).expect("default options fit");
+    let recording = d4rl::read_bytes("slice", embedded_hopper(), false).expect("our own file");
+    let columns = recording.into_columns(&Options::default()).expect("default options fit");
     assert_eq!((columns.len(), columns.obs_dim(), columns.act_dim()), (27_100, 11, 3));
     columns.check_dims("Hopper-v4", 11, 3).expect("fits");
     let fitted = RewardScale::fit(RewardTransform::ReturnRange, &columns).expect("a range");

@@ -19,8 +19,8 @@
 //!
 //! **Subnormal numbers** count as zeros of their sign, as arguments and as results, on every thread that does a kernel's
 //! work and only meanwhile. What only chooses or copies (`Abs`, `Relu`, `Clamp`, `Min`, `Max`, gathering) may pass one on; the
-//! next kernel that computes takes it for zero. References compute in f64 and keep them: a float that a contract bounds in units
-//! in the last place may differ by 2⁻¹²⁵, twice the smallest normal number, as well.
+//! next kernel that computes takes it for zero. References compute in f64 and keep them, but for that of [`digest`]: a float that a
+//! contract bounds in units in the last place may differ by 2⁻¹²⁵, twice the smallest normal number, as well.
 
 #![deny(missing_docs)]
 // Register blocks are indexed by row and vector; iterators would hide which register is meant.
@@ -202,7 +202,8 @@ pub struct AdamStep {
 /// Outputs never alias inputs, and are overwritten without being read unless an entry says that it adds.
 ///
 /// Large calls share their work among the threads of the [`Team`] that they are called in; without one they run on the
-/// calling thread. Nothing allocates, except that the portable linear kernels do inside `matrixmultiply`.
+/// calling thread, as those of [`reduce`] always do. Nothing allocates, except that the portable linear kernels do inside
+/// `matrixmultiply`.
 #[allow(clippy::type_complexity)] // the signatures are the documentation
 pub struct Kernels {
     /// which instruction set this is

@@ -574,4 +574,22 @@ macro_rules! variants {
         )*
     };
 }
-pub(crate) use variants;
+
+/// The modules of a family, one for each instruction set, each with these entry points ([`variants!`]). Types are named
+/// from the crate on: the modules do not see what their parent imports.
+macro_rules! family {
+    ($($functions:tt)*) => {
+        pub(crate) mod portable {
+            $crate::simd::variants! { Plain; $($functions)* }
+        }
+        #[cfg(target_arch = "x86_64")]
+        pub(crate) mod avx2 {
+            $crate::simd::variants! { Avx2, "avx2,fma"; $($functions)* }
+        }
+        #[cfg(target_arch = "x86_64")]
+        pub(crate) mod avx512 {
+            $crate::simd::variants! { Avx512, "avx512f"; $($functions)* }
+        }
+    };
+}
+pub(crate) use {family, variants};

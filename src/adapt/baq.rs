@@ -18,7 +18,8 @@
 //!
 //! Metrics, over the batch: `d2_offline`, `d2_online` = mean of the distance in eq. 6 over rows of that origin;
 //! `w_offline`, `w_online` = mean w of eq. 6, before `normalise_weight`, under `relax = gate` with the critics after the
-//! round; `rho_offline`, `rho_online` = mean ρ; `w_effective_share` = (Σ w)² / (B Σ w²); `online_share` = online rows / B.
+//! round; `rho_offline`, `rho_online` = mean min(ρ, e^70); `w_effective_share` = (Σ w)² / (B Σ w²); `online_share` = online
+//! rows / B.
 //! `rows` chooses between the method, its two parts alone (+Q, +S) and the base.
 //! Cost per round: the base's; one forward pass of π_BC per *new* transition.
 //!
@@ -161,6 +162,8 @@ pub static RHO_OFFLINE: Metric =
 pub static RHO_ONLINE: Metric =
     Metric::new("rho_online", "mean rho of eq. 10, online rows of the batch", "", "Priorities rho");
 
+/// Largest log ρ in metrics: f32 must hold the sum over a batch. Priorities themselves are f64.
+const LOG_RHO_MOST: f64 = 70.0;
 /// Name of w among [`Adaptation::quantities`].
 const WEIGHT: &str = "weight w";
 /// From the spread of behaviour policies at their entropy targets: offline there is room on both sides, online it still
@@ -321,7 +324,8 @@ impl Adaptation for Baq {
             b.metric(&D2_ONLINE, mean_where(d2, online));
             b.metric(&ONLINE_SHARE, online.mean());
             let exponent = self.exponent();
-            let rho = ((b.column(replay::DISTANCE) / self.k_rho + 1.0).log() * exponent).exp();
+            let log_rho = (b.column(replay::DISTANCE) / self.k_rho + 1.0).log() * exponent;
+            let rho = log_rho.clamp(f64::NEG_INFINITY, LOG_RHO_MOST).exp();
             b.metric(&RHO_OFFLINE, mean_where(rho, offline));
             b.metric(&RHO_ONLINE, mean_where(rho, online));
             if let (true, Some(critics)) = (self.config.rows.weighs(), base.critics()) {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::registry::{self, ADAPTATIONS, GENERATORS, NONE, PLAIN};
 use crate::algo::{self, Entry};
-use crate::config::{Config, ConfigError, RunConfig, nearest};
+use crate::config::{Config, ConfigError, RunConfig, hint};
 
 /// A base algorithm, what modifies it and what makes up transitions, by their names in the registries; `iql + baq` or
 /// `iql + pex + cfdg` in tables.
@@ -124,8 +124,7 @@ impl FromStr for Method {
 fn line<B>(what: &str, all: Vec<&'static Entry<B>>, name: &str) -> Result<&'static Entry<B>, ConfigError> {
     all.iter().copied().find(|e| e.name == name).ok_or_else(|| {
         let names = || all.iter().map(|e| e.name);
-        let hint = nearest(name, names()).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
-        let known: Vec<&str> = names().collect();
+        let (hint, known): (_, Vec<&str>) = (hint(name, names()), names().collect());
         ConfigError::Other(format!("unknown {what} `{name}`{hint}; known: {}", known.join(", ")))
     })
 }

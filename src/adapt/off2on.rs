@@ -1,7 +1,7 @@
 //! Off2On, balanced replay and a pessimistic ensemble. Lee, Seo, Lee, Abbeel, Shin 2021, arXiv:2107.00591.
 //!
 //! The replay is that of [`super::density`] (eqs. 4, 5). The largest p is at first M f / ((1 - f) 1000), M offline rows
-//! having 1 each.
+//! having 1 each; with f = 0 it is 1, too.
 //!
 //! So the first 1000 online rows together have the share f of the mass. The first 1000 environment steps only collect;
 //! then the updates that they owe are made, `first_epoch_multiplier` for each (`opening`), and from there on one after
@@ -50,7 +50,7 @@ crate::choices! {
 crate::config! {
     Off2OnConfig "off2on", "Replay balanced by a density ratio" {
         shape priority_temperature:   f64        = 5.0,        1e-3..=1e6, "T of the priorities; large: nearly uniform";
-        run   init_online_fraction:   f64        = 0.5,        0.0..1.0,   "f, share of the mass that the first 1000 online transitions get";
+        run   init_online_fraction:   f64        = 0.5,        0.0..1.0,   "f, share of the mass that the first 1000 online transitions get; 0: each begins with that of an offline one";
         run   first_epoch_multiplier: u64        = 10,         1..=1000,        "factor of the updates in the first 1000 environment steps";
         run   opening:                Opening    = Opening::Collect, ..,   "when the updates of the first 1000 environment steps are made";
         shape unconstrained:          bool       = true,       ..,         "drop what ties the base to the data while online, as CQL's penalty";

@@ -13,7 +13,7 @@
 //! The replay is that of [`super::density`], over all transitions; `balanced = false`: uniform. Optimisers begin anew at the
 //! switch; those of Q° go on from pre-training to fine-tuning.
 //!
-//! Over bases whose target takes other critics: TD3 and TD3+BC, whose tie to the data is dropped, and SPOT, which keeps its own
+//! Over bases that offer others their target: TD3 and TD3+BC, whose tie to the data is dropped, and SPOT, which keeps its own
 //! and the scale of Q; `unconstrained` says otherwise. Values of the policy's action are those of the first critic, of
 //! either kind. κ follows its schedule over the rounds of fine-tuning. Published, with `critic_updates = 5` in MuJoCo, where
 //! 150,000 steps are 750,000 rounds, and 1 elsewhere: random 1; medium `linear(0.3, 0.9, 750000)`; medium-replay
@@ -88,8 +88,8 @@ struct New {
 }
 
 impl Opt {
-    /// Declares w, and new critics of the form of the base's. Errors: a base without critics, or whose target is of its
-    /// own critics alone; with balanced replay, a schedule of `density` without a length of its own.
+    /// Declares w, and new critics of the form of the base's. Errors: a base without critics, or without
+    /// [`Learner::target`]; with balanced replay, a schedule of `density` without a length of its own.
     pub fn declare(
         config: &OptConfig,
         dims: Dims,
@@ -100,7 +100,7 @@ impl Opt {
         let old = critics(base, "trains new critics beside the base's")?;
         if !takes_other_critics(base, old, dims, params) {
             return Err(ConfigError::Other(
-                "it trains critics beside the base's on the base's own target, and this base's is of its critics alone; choose td3, td3_bc or spot, or --adapt plain".into(),
+                "it trains critics beside the base's on the base's own target, which this base does not offer for others; choose td3, td3_bc or spot, or --adapt plain".into(),
             ));
         }
         let density = match c.balanced {

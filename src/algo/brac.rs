@@ -13,7 +13,8 @@
 //!   L_π    = E[ α_e log π(a~|s) + α_D D(s) - u Q~(s, a~) ],  u = 0 in the first `cloning_rounds` rounds, then 1
 //!   L_D    = -x E[ D(s) - target ],  α_D = clip(x, 0, 500), if α_D is learned
 //!
-//! In s' the dual form compares with the action recorded there; after the last row of an episode, where there is none, D is 0.
+//! In y and L_π the ã of the dual form is the action whose value stands beside it, a' and a~; L_c and L_D have draws of their
+//! own. In s' it compares with the action recorded there; after the last row of an episode, where there is none, D is 0.
 //! It shares the rows of a round out among `discriminator_steps` steps of c: the first share serves all that is above, each
 //! further one its own step.
 //!
@@ -170,13 +171,14 @@ impl Brac {
         cooled(b, weight, self.config.cooling_floor).named("alpha_D")
     }
 
-    /// D `[B, 1]` in states s `[B, S]` where the action `recorded` `[B, A]` was taken.
-    fn divergence<'t>(&self, s: Var<'t>, recorded: Var<'t>) -> Var<'t> {
+    /// D `[B, 1]` in states s `[B, S]` where the action `recorded` `[B, A]` was taken. The dual form judges the action that the
+    /// policy has `drawn`, or another draw if it is handed none; the others have n draws of their own.
+    fn divergence<'t>(&self, s: Var<'t>, drawn: Option<Var<'t>>, recorded: Var<'t>) -> Var<'t> {
         let n = self.config.samples;
         let beside = |x: Var<'t>| x.reshape(Shape::new(1, s.shape().rows, x.shape().rows / s.shape().rows));
         match (&self.model, self.config.divergence) {
             (Model::Discriminator(c), _) => {
-                let (a, _) = self.pi.draw(s, 1);
+                let a = drawn.unwrap_or_else(|| self.pi.draw(s, 1).0);
                 told_apart(c.one(s, a, 0), c.one(s, recorded, 0))
             }
             (Model::Behaviour(b), Divergence::Mmd) => {
@@ -192,17 +194,17 @@ impl Brac {
         }
     }
 
-    /// D(s') `[B, 1]` for the target; `None` where none is part of it.
-    fn divergence_next<'t>(&self, b: &Round<'t>) -> Option<Var<'t>> {
+    /// D(s') `[B, 1]` for the target, whose action in s' is `drawn`; `None` where none is part of it.
+    fn divergence_next<'t>(&self, b: &Round<'t>, drawn: Var<'t>) -> Option<Var<'t>> {
         let dual = self.config.divergence == Divergence::DualKl;
         if self.config.penalty == Penalty::Policy || b.unconstrained() || (dual && b.phase().online) {
             return None;
         }
         if !dual {
-            return Some(self.divergence(b.s2, b.a));
+            return Some(self.divergence(b.s2, None, b.a));
         }
         let (recorded, known) = b.next_action();
-        Some(known * self.divergence(b.s2, recorded))
+        Some(known * self.divergence(b.s2, Some(drawn), recorded))
     }
 
     /// Q~ `[B, 1]` of values `[J, B, 1]`.
@@ -224,7 +226,7 @@ impl Brac {
         if self.has_entropy() {
             value = value - b.hyper("brac.entropy", &c.entropy) * log_pi;
         }
-        if let Some(divergence) = self.divergence_next(b) {
+        if let Some(divergence) = self.divergence_next(b, a2) {
             value = value - b.tied(self.weight(b) * divergence);
         }
         b.r + b.hyper("brac.discount", &c.discount) * b.m * value
@@ -263,7 +265,7 @@ impl Brac {
             b.metric(&POLICY_LOSS, loss);
             return b.train("policy", ACTOR, self.pi.group(), &c.actor, loss);
         }
-        let (weight, divergence) = (self.weight(b), self.divergence(b.s, b.a).named("D"));
+        let (weight, divergence) = (self.weight(b), self.divergence(b.s, Some(a), b.a).named("D"));
         b.metric(&DIVERGENCE, divergence.mean());
         b.metric(&WEIGHT, weight);
         let loss = (b.tied(weight * divergence) + loss).mean();
@@ -290,7 +292,7 @@ impl Brac {
     /// One step of α_D, if it is learned.
     fn train_weight(&self, b: &Round<'_>) {
         if let (DivergenceWeight::Learned(target), Some((group, p))) = (self.config.weight, self.weight) {
-            let loss = -(b.s.param(p) * (self.divergence(b.s, b.a).mean() - target));
+            let loss = -(b.s.param(p) * (self.divergence(b.s, None, b.a).mean() - target));
             b.train("divergence weight", ACTOR, group, &self.config.weight_optimiser, loss);
         }
     }

@@ -29,7 +29,7 @@ use super::returns::ReturnToGo;
 use super::{Dims, Learner, Round};
 use crate::autodiff::{Metric, Schedule};
 use crate::config::ConfigError;
-use crate::nn::{Critics, Params, Policy};
+use crate::nn::Params;
 use crate::replay;
 
 crate::config! {
@@ -86,17 +86,7 @@ impl Learner for CalQl {
         self.base.round(b, |values| calibrated(b, self.config.calibrate_random, values));
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
-    }
+    as_base!();
 
     fn return_to_go(&self) -> Option<ReturnToGo> {
         Some(ReturnToGo { discount: self.base.config.discount.ends()[0], failed: self.config.failed })

@@ -23,7 +23,7 @@ use super::sac_n::{self, SacN, SacNConfig, Terms};
 use super::{Dims, Learner, Round};
 use crate::autodiff::{Axis, Metric, Schedule, Var};
 use crate::config::ConfigError;
-use crate::nn::{Critics, Params, Policy};
+use crate::nn::Params;
 
 crate::config! {
     EdacConfig "edac", "Ensemble-diversified actor-critic" {
@@ -85,17 +85,7 @@ impl Learner for Edac {
         self.base.round(b, self);
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
-    }
+    as_base!();
 }
 
 /// Traces of CORL's EDAC.

@@ -25,7 +25,7 @@ use super::{ACTOR, Dims, Learner, Round};
 use crate::autodiff::{NoiseKind, Shape, Var};
 use crate::config::limits::RATE;
 use crate::config::{AdamConfig, ConfigError};
-use crate::nn::{Acting, Critics, Params, Policy};
+use crate::nn::{Acting, Params, Policy};
 
 crate::config! {
     Famo2oCqlConfig "famo2o_cql", "FamO2O over CQL" {
@@ -111,19 +111,9 @@ impl Learner for Famo2oCql {
         b.train("balance", ACTOR, self.balance.group(), &self.config.balance, loss);
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
+    as_base!();
 
     fn act<'t>(&self, s: Var<'t>, how: Acting) -> Var<'t> {
         self.policy().act([s, encode(self.mode(s))], how)
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
     }
 }

@@ -133,8 +133,10 @@ pub fn advantage_weight<'t>(b: &Round<'t>, advantage: Var<'t>, x: Var<'t>, bound
     weight
 }
 
-/// (Σ x)² / (B Σ x²) of weights `[B, 1]`; 0, not a quotient of zeros, where all have underflowed.
+/// (Σ x)² / (B Σ x²) of weights `[B, 1]`; 0, not a quotient of zeros, where all have underflowed. They are compared with the
+/// largest, since squares underflow long before weights do.
 pub fn effective_share(x: Var<'_>, batch: usize) -> Var<'_> {
+    let x = x / x.max(Axis::Rows).clamp(f32::MIN_POSITIVE.into(), f64::INFINITY);
     x.total().square() / x.square().total().clamp(1e-30, f64::INFINITY) / batch as f64
 }
 
@@ -154,4 +156,33 @@ pub fn deviation(x: Var<'_>, lost: usize) -> Var<'_> {
 /// Largest |x|.
 fn max_abs(x: Var<'_>) -> Var<'_> {
     x.abs().max(Axis::Rows).max(Axis::Cols).max(Axis::Heads)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autodiff::{Clock, Noise, Program, Select, Store, Tracer, Workspace};
+
+    /// The share in f32, as runs have it.
+    fn share(weights: &[f32]) -> f32 {
+        let t = Tracer::new(std::sync::Arc::default());
+        t.output("share", effective_share(t.input("x", weights.len(), 1), weights.len()));
+        let program = Program::compile(&t.finish(), Select::ALL);
+        let mut workspace = Workspace::new(&program);
+        workspace.input_mut(&program, "x").expect("it is read").copy_from_slice(weights);
+        let mut store = Store::zeros(program.table().clone());
+        program.run(&mut workspace, &mut store, Clock::default(), Noise::Seed(1));
+        workspace.output(&program, "share")[0]
+    }
+
+    #[test]
+    fn equal_weights_are_all_effective_however_small() {
+        for weight in [1e12, 1.0, 1e-18, 1e-30, f32::MIN_POSITIVE] {
+            assert!((share(&[weight; 8]) - 1.0).abs() < 1e-6, "{weight:e}: {}", share(&[weight; 8]));
+        }
+        for scale in [1.0, 1e-25] {
+            assert!((share(&[scale, 0.0, 3.0 * scale, 0.0]) - 0.4).abs() < 1e-6, "{scale:e}");
+        }
+        assert_eq!(share(&[0.0; 8]), 0.0);
+    }
 }

@@ -42,7 +42,7 @@
 //! What several methods share: [`measure`] has the metrics, [`iql`] the values that learn without a policy (`Values`),
 //! [`soft`] the networks of a soft actor-critic with their initial weights, losses and updates. An algorithm that reads
 //! another's options says `extends` in its line; one that adds terms to another's losses hands them to its round, as [`edac`]
-//! to that of [`sac_n`].
+//! to that of [`sac_n`]; `as_base!()` in its `impl Learner` says that its networks are those of its field `base`.
 //! What it needs outside its section, as batches of half new transitions or twenty updates of the critics for one of the
 //! policy, stands in `defaults` of its line; presets and users override it.
 //!
@@ -61,6 +61,27 @@
 //! Numbers of a foreign program go through `baq audit trace`: a list `FOREIGN` in the file ([`foreign`]) says what the options
 //! of its traces are here, the line names it, a test in `tests/golden.rs` compares one. Names of networks and losses that other
 //! programs use too are known to `audit::golden`; those of one program stand in its `FOREIGN`.
+
+/// The policy, the critics, their targets and the delay of a learner are those of its field `base`.
+macro_rules! as_base {
+    () => {
+        fn policy(&self) -> &$crate::nn::Policy {
+            self.base.policy()
+        }
+
+        fn critics(&self) -> Option<&$crate::nn::Critics> {
+            self.base.critics()
+        }
+
+        fn target_critics(&self) -> Option<&$crate::nn::Critics> {
+            self.base.target_critics()
+        }
+
+        fn delay(&self) -> $crate::algo::Delay {
+            self.base.delay()
+        }
+    };
+}
 
 pub mod awac;
 pub mod bc;

@@ -14,7 +14,7 @@ pub struct Phase {
     pub before: u64,
     /// the length of `auto` schedules in the offline phase
     pub offline: u64,
-    /// rule for learning rates at the switch; without effect offline
+    /// rule for the learning rates of the actor's role at the switch; without effect offline
     pub actor_lr: OnlineActorLr,
     /// the policy's updates have a rate of their own ([`super::Cadence::actor`]) in place of
     /// [`super::Learner::delay`]
@@ -39,8 +39,8 @@ impl Phase {
         Adam { lr: config.lr.over(self.rounds), ahead: 0, ..config.adam() }
     }
 
-    /// The optimiser of a role. At the switch the schedule of a policy follows `actor_lr`; that of a critic or a model
-    /// goes on.
+    /// The optimiser of a role. At the switch the actor's schedules, those of log α and of BRAC's α_D among them, follow
+    /// `actor_lr`; that of a critic or a model goes on.
     pub fn adam(&self, role: Role, config: &AdamConfig) -> Adam {
         // Without an offline phase there is none to go on with.
         let offline = if self.before > 0 { self.offline } else { self.rounds };

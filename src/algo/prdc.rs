@@ -13,18 +13,18 @@
 //! Metrics: those of [`super::td3`]; `q_weight` = λ; `neighbour_distance` = E[ mean_i ( π_i(s) - a*_i )² ].
 //!
 //! Declared differences. From the authors' program in an update: none. It trains on data alone; online, ours, new transitions
-//! are searched too, and an adaptation may drop λ and the constraint: plain TD3. `baq bench` does not time the search.
+//! are searched too, and an adaptation may drop λ and the constraint: plain TD3.
 //!
 //! Published α, β: halfcheetah 40, 2; hopper and walker2d 2.5, 2; AntMaze 7.5, 7.5.
 //!
-//! Cost per update (batch 256, 2x256): TD3's 0.40 GFLOP, mean of two rounds, and in every second 256 searches, on one core some 8 ms
-//! among a million rows of 14 numbers; the tree takes their memory twice.
+//! Cost per update (batch 256, 2x256): TD3's 0.40 GFLOP, mean of two rounds, and in every second 256 searches, which threads share,
+//! on one core some 8 ms among a million rows of 14 numbers; the tree takes their memory twice.
 
 use super::td3::{Td3, Td3Config};
 use super::td3_bc::q_weight;
-use super::{Delay, Dims, Learner, Round};
+use super::{Dims, Learner, Round};
 use crate::autodiff::Metric;
-use crate::nn::{Critics, Params, Policy};
+use crate::nn::Params;
 
 crate::config! {
     PrdcConfig "prdc", "TD3 drawn to the nearest transition" {
@@ -68,21 +68,7 @@ impl Learner for Prdc {
         });
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
-    }
-
-    fn delay(&self) -> Delay {
-        self.base.delay()
-    }
+    as_base!();
 
     fn nearest(&self) -> Option<f64> {
         Some(self.config.state_scale)

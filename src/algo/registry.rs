@@ -19,14 +19,14 @@ pub struct Entry<B> {
     pub about: &'static str,
     /// its section with defaults, if it has options
     pub section: Option<fn() -> Box<dyn AnySection>>,
-    /// the entry whose section it reads as well
+    /// the entry, one with options, whose section it reads as well
     pub extends: Option<&'static str>,
     /// whether it is of no use without recorded transitions
     pub needs_data: bool,
     /// what it sets in other sections, as a configuration file: how batches are drawn, updates per step, what happens at
     /// the switch. Presets and whatever the user gives override it
     pub defaults: &'static str,
-    /// readings of the method under names of their own: option, its value as text, name
+    /// readings of an adaptation under names of their own: option, its value as text, name
     pub variants: &'static [(&'static str, &'static str, &'static str)],
     /// traces of other programs that it reads
     pub foreign: &'static [Foreign],
@@ -306,7 +306,8 @@ pub fn find(name: &str) -> Option<&'static Entry<Build>> {
 }
 
 /// Adds a base algorithm for the life of the process: from now on it is named like any other, and its options are set like those
-/// of any other. The head of [`crate::algo`] says how one is written.
+/// of any other. The head of [`crate::algo`] says how one is written. A program whose `main` registers its methods and then returns
+/// [`baq::cli::main()`](crate::cli::main) has all commands for them, from `train --algo NAME` to studies.
 ///
 /// ```
 /// use baq::algo::measure::POLICY_LOSS;
@@ -363,12 +364,15 @@ pub fn find(name: &str) -> Option<&'static Entry<Build>> {
 ///
 /// # Errors
 /// A name that is taken, by an algorithm, an adaptation, a generator, a preset or a section that every run has; one that is no
-/// key of a configuration; a section of another name.
+/// key of a configuration; a section of another name; one to extend that no algorithm has; variants, which adaptations have.
 pub fn register(entry: Entry<Build>) -> Result<(), ConfigError> {
     let name = entry.name;
     let refuse = |what: String| Err(ConfigError::Other(format!("algorithm `{name}`: expected {what}")));
     if let Some(section) = entry.section.map(|make| make().name()).filter(|section| *section != name) {
         return refuse(format!("its options in the section `{name}`, got `{section}`; name both alike"));
+    }
+    if !entry.variants.is_empty() {
+        return refuse("no `variants`, which name readings of an adaptation; leave them out".into());
     }
     let mut own = OWN.write().unwrap_or_else(PoisonError::into_inner);
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
@@ -378,6 +382,12 @@ pub fn register(entry: Entry<Build>) -> Result<(), ConfigError> {
     let taken = ALGORITHMS.iter().chain(own.iter().copied()).any(|e| e.name == name);
     if taken || SHARED.contains(&name) || MODIFIERS.contains(&name) || presets::find(name).is_ok() {
         return refuse("a name that is not taken; give it another".into());
+    }
+    let has = |name: &str| {
+        ALGORITHMS.iter().chain(own.iter().copied()).any(|e| e.name == name && e.section.is_some())
+    };
+    if let Some(other) = entry.extends.filter(|other| !has(other)) {
+        return refuse(format!("in `extends` an algorithm with options, got `{other}`; name another"));
     }
     own.push(Box::leak(Box::new(entry)));
     Ok(())

@@ -34,7 +34,7 @@ use super::measure::deviation;
 use super::sac_n::{SacN, SacNConfig, Terms};
 use super::{Dims, Learner, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Shape, Var};
-use crate::nn::{Critics, Params, Policy};
+use crate::nn::Params;
 
 crate::config! {
     RorlConfig "rorl", "Robust offline reinforcement learning" {
@@ -161,15 +161,5 @@ impl Learner for Rorl {
         self.base.round(b, self);
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
-    }
+    as_base!();
 }

@@ -30,9 +30,7 @@ use std::sync::Arc;
 use super::pace::{Cadence, Delay, Sampling};
 use super::phase::Phase;
 use super::returns::ReturnToGo;
-use crate::autodiff::{
-    Adam, GroupId, Metric, NoiseKind, ParamTable, Role, Schedule, Shape, Trace, Tracer, Var,
-};
+use crate::autodiff::{GroupId, Metric, NoiseKind, ParamTable, Role, Schedule, Shape, Trace, Tracer, Var};
 use crate::config::AdamConfig;
 use crate::nn::{Acting, Critics, Policy};
 use crate::replay;
@@ -60,7 +58,8 @@ pub const CRITIC: Role = Role::Critic;
 /// The role of policies and temperatures.
 pub const ACTOR: Role = Role::Actor;
 
-/// What a loss is written on: the columns of a batch, and the round that learns from it. Formulas call it `b`.
+/// What a loss is written on: the columns of a batch, and the round that learns from it. Formulas call it `b`. What cannot be
+/// traced panics, see [`Tracer`].
 #[derive(Clone, Copy)]
 pub struct Round<'t> {
     /// state `[B, S]`
@@ -172,6 +171,9 @@ impl<'t> Round<'t> {
     }
 
     /// A number that may follow a schedule over the rounds of the phase.
+    ///
+    /// # Panics
+    /// If this name had another schedule before.
     pub fn hyper(&self, name: &str, schedule: &Schedule) -> Var<'t> {
         self.t.hyper(name, &schedule.over(self.phase.rounds))
     }
@@ -182,6 +184,9 @@ impl<'t> Round<'t> {
     }
 
     /// Reports a scalar whenever metrics are asked for.
+    ///
+    /// # Panics
+    /// If the value is no scalar, or if two metrics of the trace have one name. See [`Metric::name`] for names that are taken.
     pub fn metric(&self, metric: &'static Metric, value: Var<'t>) {
         if self.first == 0 {
             self.t.metric(metric, value);
@@ -195,6 +200,10 @@ impl<'t> Round<'t> {
 
     /// One Adam step of a group on a loss; all else that the loss reads is a constant. The learning rate follows its
     /// schedule over the phase, that of the actor's role by the rule for policies at the switch.
+    ///
+    /// # Panics
+    /// If the loss is no scalar or does not depend on a tensor of the group as it stands now (to train a group again takes a
+    /// loss that is traced anew), or if two updates of the trace have one name.
     pub fn train(
         &self,
         name: &'static str,
@@ -203,22 +212,7 @@ impl<'t> Round<'t> {
         optimiser: &AdamConfig,
         loss: Var<'t>,
     ) {
-        self.train_by(name, role, group, self.phase.adam(role, optimiser), loss);
-    }
-
-    /// The same with a schedule that begins anew with every phase, as of networks that are trained online only.
-    pub fn train_anew(
-        &self,
-        name: &'static str,
-        role: Role,
-        group: GroupId,
-        optimiser: &AdamConfig,
-        loss: Var<'t>,
-    ) {
-        self.train_by(name, role, group, self.phase.adam_anew(optimiser), loss);
-    }
-
-    fn train_by(&self, name: &'static str, role: Role, group: GroupId, mut optimiser: Adam, loss: Var<'t>) {
+        let mut optimiser = self.phase.adam(role, optimiser);
         let bound = self.adaptation.gradient_bound().filter(|_| group == self.learner.policy().group());
         optimiser.clip = match bound {
             // The narrower of both acts.
@@ -229,17 +223,41 @@ impl<'t> Round<'t> {
         self.t.train(name, role, group, &optimiser, loss);
     }
 
+    /// The same for networks that are trained online only, never the policy: their schedule begins with the phase.
+    ///
+    /// # Panics
+    /// As [`Round::train`].
+    pub fn train_anew(
+        &self,
+        name: &'static str,
+        role: Role,
+        group: GroupId,
+        optimiser: &AdamConfig,
+        loss: Var<'t>,
+    ) {
+        self.t.train(name, role, group, &self.phase.adam_anew(optimiser), loss);
+    }
+
     /// One Adam step of a group without a loss, on gradients of zero.
+    ///
+    /// # Panics
+    /// If two updates of the trace have one name.
     pub fn idle(&self, name: &'static str, role: Role, group: GroupId, optimiser: &AdamConfig) {
         self.t.idle(name, role, group, &self.phase.adam(role, optimiser));
     }
 
     /// The same with the schedule of [`Round::train_anew`].
+    ///
+    /// # Panics
+    /// As [`Round::idle`].
     pub fn idle_anew(&self, name: &'static str, role: Role, group: GroupId, optimiser: &AdamConfig) {
         self.t.idle(name, role, group, &self.phase.adam_anew(optimiser));
     }
 
     /// target ← (1-ρ) target + ρ source
+    ///
+    /// # Panics
+    /// If the target was declared before its source or has tensors of other shapes, or if this name had another rate before.
     pub fn polyak(&self, role: Role, source: GroupId, target: GroupId, name: &str, rate: &Schedule) {
         self.t.polyak(role, source, target, name, &rate.over(self.phase.rounds));
     }
@@ -339,8 +357,8 @@ pub trait Learner: Debug + Send + Sync {
         None
     }
 
-    /// What its critics regress on, y `[B, 1]`, with these in place of its own target critics; `None` where an adaptation that
-    /// trains other critics beside its own makes no sense.
+    /// What its critics regress on, y `[B, 1]`, with these in place of its own target critics; `None` where it is not
+    /// offered to adaptations that train other critics beside its own.
     fn target<'t>(&self, _b: &Round<'t>, _critics: &Critics) -> Option<Var<'t>> {
         None
     }

@@ -24,11 +24,11 @@
 use super::foreign::{Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
 use super::td3::{Td3, Td3Config};
 use super::td3_bc::q_weight;
-use super::{CRITIC, Delay, Dims, FitTo, Learner, Pretraining, Round};
+use super::{CRITIC, Dims, FitTo, Learner, Pretraining, Round};
 use crate::autodiff::{Axis, Metric, NoiseKind, Schedule, Var};
 use crate::config::limits::{MOST, RATE, WIDTHS};
 use crate::config::{AdamConfig, NetSpec};
-use crate::nn::{Critics, Mlp, Params, Policy};
+use crate::nn::{Critics, Mlp, Params};
 
 crate::config! {
     SpotConfig "spot", "TD3 inside the support of the data" {
@@ -145,17 +145,7 @@ impl Learner for Spot {
         });
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
-    }
+    as_base!();
 
     fn target<'t>(&self, b: &Round<'t>, critics: &Critics) -> Option<Var<'t>> {
         self.base.target(b, critics)
@@ -163,10 +153,6 @@ impl Learner for Spot {
 
     fn keeps_tie(&self) -> bool {
         true
-    }
-
-    fn delay(&self) -> Delay {
-        self.base.delay()
     }
 
     fn pretrain(&self) -> Vec<Pretraining<'_>> {

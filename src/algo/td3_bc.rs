@@ -16,9 +16,9 @@
 
 use super::foreign::{ANY, Foreign};
 use super::td3::{Td3, Td3Config};
-use super::{Delay, Dims, Learner, Round};
+use super::{Dims, Learner, Round};
 use crate::autodiff::{Metric, Schedule, Var};
-use crate::nn::{Critics, Params, Policy};
+use crate::nn::{Critics, Params};
 
 crate::config! {
     Td3BcConfig "td3_bc", "TD3 whose policy also clones the data" {
@@ -71,24 +71,10 @@ impl Learner for Td3Bc {
         });
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
-    }
+    as_base!();
 
     fn target<'t>(&self, b: &Round<'t>, critics: &Critics) -> Option<Var<'t>> {
         self.base.target(b, critics)
-    }
-
-    fn delay(&self) -> Delay {
-        self.base.delay()
     }
 }
 

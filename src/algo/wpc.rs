@@ -23,11 +23,11 @@
 use super::measure::ADV_MEAN;
 use super::td3::{Td3, Td3Config};
 use super::td3_bc::q_weight;
-use super::{CRITIC, Delay, Dims, Learner, Round};
+use super::{CRITIC, Dims, Learner, Round};
 use crate::autodiff::Metric;
 use crate::config::AdamConfig;
 use crate::config::limits::RATE;
-use crate::nn::{Critics, Params, Policy, ValueNet};
+use crate::nn::{Params, ValueNet};
 
 crate::choices! {
     /// The rows whose action is cloned.
@@ -95,19 +95,5 @@ impl Learner for Wpc {
         });
     }
 
-    fn policy(&self) -> &Policy {
-        self.base.policy()
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        self.base.critics()
-    }
-
-    fn target_critics(&self) -> Option<&Critics> {
-        self.base.target_critics()
-    }
-
-    fn delay(&self) -> Delay {
-        self.base.delay()
-    }
+    as_base!();
 }

@@ -3,6 +3,28 @@
 //! Every loss of a trace is a function of the parameters that its update trains. The check perturbs
 //! them, all at once along one random direction or one by one, and evaluates the loss again with
 //! everything else held: other networks, noise, and what lies behind a `detach`.
+//!
+//! `baq audit gradients` checks a whole method; of one trace, as of an algorithm that is being written:
+//!
+//! ```
+//! use baq::algo::{Dims, Phase};
+//! use baq::audit::gradcheck;
+//! use baq::autodiff::{Clock, reference::ReferenceStore};
+//! use baq::config::resolve;
+//! use baq::train::agent::Agent;
+//! use baq::train::sections::known_sections;
+//!
+//! let config = resolve(known_sections(), Some("iql"), None, &["iql.hidden=[5]".into()])?;
+//! let agent = Agent::new(&config, Dims { s: 3, a: 2, batch: 6 })?;
+//! let trace = agent.trace(&Phase::offline(10));
+//! let mut store = ReferenceStore::from(&agent.store);
+//! gradcheck::shake(&mut store, 1);
+//! let inputs = gradcheck::synthetic(&trace, 1);
+//! for tensor in gradcheck::check(&trace, &store, &inputs, Clock::default(), 1, true) {
+//!     assert!(tensor.passed(), "{} {}: {:e}", tensor.update, tensor.path, tensor.worst());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use std::collections::BTreeMap;
 

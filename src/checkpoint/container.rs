@@ -10,7 +10,6 @@
 //! Above 400 lines because writer, reader and the tests that damage files belong together.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -354,10 +353,7 @@ fn digest(bytes: &[u8]) -> Option<String> {
     hash.update(&bytes[..PLACE.start]);
     hash.update(NO_DIGEST);
     hash.update(&bytes[PLACE.end..]);
-    Some(hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    }))
+    Some(crate::files::hex(&hash.finalize()))
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ enum What {
     Update,
     /// one action of a policy in one state
     Acting,
-    /// drawing a batch, gathering it, changing its priorities
+    /// drawing a batch with what the method looks up for it, gathering it, changing its priorities
     Replay,
     /// one environment step, and the simulator's share of it
     Env,
@@ -85,7 +85,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 impl Bench {
     /// Runs the command. Errors: an argument of no use for what is measured; options that are refused or have no
     /// effect; data or an environment that cannot be had; what does not fit in memory; of `train`, `--updates` that are
-    /// no whole thousands, and a signal.
+    /// no whole thousands, a TMPDIR without room, and a signal.
     pub fn run(self, common: Common) -> Outcome {
         self.check(common)?;
         let report = match self.what {
@@ -181,7 +181,8 @@ impl Bench {
         report.rates(&measured, "updates");
         report.line(&format!("sampling a batch {:.1} us, not included above", sampling.median() * 1e6));
         let which = if round.cycle() > 1 { " of a round with the policy's turn" } else { "" };
-        report.line(&format!("\nleast time of each part{which}"));
+        let beside = if round.reprioritises() { ", without the model that gives priorities" } else { "" };
+        report.line(&format!("\nleast time of each part{which}{beside}"));
         let all: f64 = stages.iter().map(|(_, s)| s).sum();
         for (name, s) in &stages {
             report.line(&format!("  {name:<34} {:>9.1} us {:>5.1} %", s * 1e6, 100.0 * s / all));
@@ -281,7 +282,9 @@ impl Bench {
         let columns = setup::load(&config)?.columns;
         let (dims, rows) = ((columns.obs_dim(), columns.act_dim()), columns.len());
         drop(columns);
-        let folder = tempfile::tempdir()?;
+        let folder = tempfile::tempdir().map_err(|e| {
+            TrainError::Input(format!("{e}; the run needs room in the directory that TMPDIR names"))
+        })?;
         let run = folder.path().join("run");
         if train::begin(&config, &run, Manner::new(&Stop::on_signal()?, common.json))? == Ended::Interrupted {
             return Err(TrainError::Interrupted("interrupted: nothing was measured".into()));
@@ -305,11 +308,7 @@ impl Bench {
         process::end_with_this_process()?;
         let spec = env::spec(self.env.as_deref().unwrap_or("hopper-v4"))?;
         let cost = cost::measure(spec.id, self.seconds)?;
-        let of = |list: &[f64]| {
-            let mut samples = Samples::default();
-            list.iter().for_each(|x| samples.push(*x));
-            samples
-        };
+        let of = |list: &[f64]| list.iter().copied().collect::<Samples>();
         let step = of(&cost.step).median();
         // Neighbouring blocks are disturbed alike, so the ratio is taken before the median.
         let ratios: Vec<f64> = cost.step.iter().zip(&cost.raw).map(|(step, raw)| step / raw - 1.0).collect();
@@ -342,8 +341,7 @@ const WINDOW: u64 = 1_000;
 /// What `bench train` says of a run with these rates, beside the same updates alone.
 fn trained(config: &Config, rates: &[f64], alone: &Measured) -> Report {
     let (run, offline): (RunConfig, OfflineConfig) = (config.section(), config.section());
-    let mut all = Samples::default();
-    rates.iter().for_each(|rate| all.push(*rate));
+    let all: Samples = rates.iter().copied().collect();
     let (first, last) = (rates[0], rates[rates.len() - 1]);
     let (whole, update) = (all.median(), 1.0 / alone.call.median());
     let mut report = Report::empty("train");

@@ -68,6 +68,13 @@ enum Command {
 
 /// Parses the arguments, runs the subcommand and gives the exit code.
 pub fn main() -> ExitCode {
+    // What is named becomes JSON, hints and configurations, which are text.
+    if let Some(word) = std::env::args_os().skip(1).find(|word| word.to_str().is_none()) {
+        return fail(&TrainError::Input(format!(
+            "{}: expected an argument in UTF-8, got other bytes; rename the file or folder",
+            word.to_string_lossy()
+        )));
+    }
     let cli = match arguments() {
         Ok(cli) => cli,
         Err(e) => {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::audit::ledger;
 use crate::train::rundir::{self, RunError};
 
 /// What a file is.
@@ -84,5 +83,5 @@ pub fn read(path: &Path) -> Result<Vec<u8>, RunError> {
 pub fn digests(run: &Path) -> Result<BTreeMap<String, String>, RunError> {
     let names = files(run)?.into_iter();
     let known = names.filter(|n| matches!(content(n), Content::Given | Content::Computed));
-    known.map(|name| read(&run.join(&name)).map(|bytes| (name, ledger::sha256(&bytes)))).collect()
+    known.map(|name| read(&run.join(&name)).map(|bytes| (name, crate::files::sha256(&bytes)))).collect()
 }

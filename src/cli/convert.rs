@@ -1,9 +1,11 @@
 //! `baq data convert`: from the files that people have to the layout that training reads, and back.
 
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use baq_datasets::convert::{self, Actions, Converted, Options};
-use baq_datasets::{Format, Layout, TimeLimit, minari, write};
+use baq_datasets::{Format, Layout, Recording, TimeLimit, minari, write};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -12,6 +14,7 @@ use super::{Common, Outcome, Verdict, hints, new_file};
 use crate::suite::PREFIX;
 use crate::train::TrainError;
 use crate::train::data::EMBEDDED;
+use crate::train::progress::Stop;
 
 /// Convert a data file.
 #[derive(Debug, Args)]
@@ -74,11 +77,57 @@ impl Convert {
         new_file::check(&self.output)?;
         self.check_options()?;
         let converted = self.read()?;
-        new_file::create(&self.output, |file| {
-            Ok(write::recording(format, &self.output, &converted.recording, file)?)
-        })?;
+        // Before, a signal ends the process, which has nothing to clear away.
+        let stop = Stop::on_signal()?;
+        match self.write(format, &converted.recording, &stop) {
+            Err(_) if stop.requested() => return Ok(self.interrupted(common)),
+            written => written?,
+        }
         self.say(common, format, &converted);
         Ok(Verdict::Done)
+    }
+
+    /// Creates the file. Errors: the recording or the file cannot be written; `stop` comes first.
+    fn write(&self, format: Format, recording: &Recording, stop: &Stop) -> Result<(), TrainError> {
+        new_file::create(&self.output, |file| {
+            Ok(write::recording(format, &self.output, recording, Until { file, stop })?)
+        })
+    }
+
+    /// Says that nothing was written, and how to begin again.
+    fn interrupted(&self, common: Common) -> Verdict {
+        let (file, again) = (self.output.display(), self.again(common));
+        match common.json {
+            true => println!("{}", json!({ "file": self.output, "ended": "interrupted", "again": again })),
+            false => println!("interrupted; {file} was not written; start over with: {again}"),
+        }
+        Verdict::Interrupted
+    }
+
+    fn again(&self, common: Common) -> String {
+        let (input, output) = (hints::path(&self.input), hints::path(&self.output));
+        let mut words = vec!["data", "convert", &input, &output];
+        let layout: &[&str] = match self.layout {
+            Meaning::Auto => &[],
+            Meaning::D4rl => &["--layout", "d4rl"],
+            Meaning::Ogbench => &["--layout", "ogbench"],
+        };
+        words.extend(layout);
+        let flags = [
+            (self.zero_rewards, "--zero-rewards"),
+            (self.skip_bad, "--skip-bad"),
+            (self.clip_actions, "--clip-actions"),
+        ];
+        words.extend(flags.iter().filter(|f| f.0).map(|f| f.1));
+        let steps = self.max_episode_steps.map(|n| n.to_string());
+        words.extend(steps.iter().flat_map(|n| ["--max-episode-steps", n]));
+        let list = |values: &[f32]| values.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+        let rescale = self.rescale_actions.as_ref().map(|bounds| match bounds {
+            None => "--rescale-actions".to_string(),
+            Some((low, high)) => format!("--rescale-actions={}:{}", list(low), list(high)),
+        });
+        words.extend(rescale.as_deref());
+        hints::command(common, &words)
     }
 
     /// Error: an option that a Minari dataset has no use for.
@@ -175,6 +224,31 @@ impl Convert {
     }
 }
 
+/// A file that is written until a signal comes.
+struct Until<'a> {
+    file: &'a mut File,
+    stop: &'a Stop,
+}
+
+impl Write for Until<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stop.requested() {
+            true => Err(io::Error::other("interrupted")),
+            false => self.file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Seek for Until<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -206,5 +280,34 @@ mod tests {
         }
         convert(&["--layout", "auto"]).unwrap();
         assert!(out.exists());
+    }
+
+    #[test]
+    fn an_interrupted_conversion_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let stop = Stop::default();
+        stop.request();
+        for name in ["x.npz", "x.csv", "x.hdf5"] {
+            let out = folder.path().join(name);
+            let convert = Line::parse_from([EMBEDDED, out.to_str().unwrap()]).convert;
+            let recording = convert.read().unwrap().recording;
+            let format = Format::to_write(&out).unwrap();
+            assert!(convert.write(format, &recording, &stop).is_err(), "{name}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_starts_over_is_the_same_command() {
+        for more in
+            ["", " --layout ogbench --zero-rewards --skip-bad", " --clip-actions --max-episode-steps 9"]
+        {
+            let line = format!("data convert in.npz out.csv{more}");
+            let convert = Line::parse_from(line.split(' ').skip(2)).convert;
+            assert_eq!(convert.again(Common::of_library()), format!("baq {line}"));
+        }
+        let line = ["in.npz", "out.csv", "--rescale-actions=-2,-1:2,0.5"];
+        let again = Line::parse_from(line).convert.again(Common::of_library());
+        assert!(again.contains("--rescale-actions=-2,-1:2,0.5"), "{again}");
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use clap::{Args, ValueEnum};
+use indicatif::HumanCount;
 use serde_json::{Value, json};
 
 use super::setup::{RunArgs, config_method};
@@ -271,12 +272,12 @@ fn pools(which: Which, alone: bool, online: &OnlineConfig) -> String {
     match which {
         Which::Offline => "offline (the data set)".into(),
         Which::Online if alone => {
-            format!("online (the latest {} collected transitions)", grouped(online.capacity as u64))
+            format!("online (the latest {} collected transitions)", HumanCount(online.capacity as u64))
         }
         Which::Online => format!(
             "offline ({} of the data set's transitions), online (collected ones); {} in both",
             online.offline_rows,
-            grouped(online.capacity as u64)
+            HumanCount(online.capacity as u64)
         ),
     }
 }
@@ -310,15 +311,15 @@ fn rows(buffer: BufferMode, alone: bool, sampling: &Sampling) -> String {
         let _ = write!(text, ", {}% of the mass online", percent(share));
     }
     if let Some(share) = sampling.opening_share.filter(|share| *share > 0.0) {
-        let _ =
-            write!(text, ", the first {} online ones with {}% of the mass", grouped(OPENING), percent(share));
+        let first = HumanCount(OPENING);
+        let _ = write!(text, ", the first {first} online ones with {}% of the mass", percent(share));
     }
     if let Some(latest) = &sampling.latest {
-        let (share, rows, after) = (percent(latest.share), latest.rows, grouped(latest.after));
+        let (share, rows, after) = (percent(latest.share), latest.rows, HumanCount(latest.after));
         let _ = write!(
             text,
             ", {share}% of the batches of the latest {} online ones alone, once more than {after} are collected",
-            grouped(rows as u64)
+            HumanCount(rows as u64)
         );
     }
     if let Some(exponent) = sampling.importance {
@@ -341,7 +342,7 @@ fn pace(cadence: &Cadence) -> String {
     };
     if let (steps @ 1.., factor) = cadence.opening {
         let when = if cadence.opening_collects { ", made after the last of these" } else { "" };
-        let _ = write!(text, ", {factor} times as many in the first {}{when}", grouped(steps));
+        let _ = write!(text, ", {factor} times as many in the first {}{when}", HumanCount(steps));
     }
     text
 }
@@ -350,7 +351,7 @@ fn pace(cadence: &Cadence) -> String {
 fn switch(online: &OnlineConfig) -> Option<String> {
     let mut parts = Vec::new();
     if online.idle_steps() > 0 {
-        parts.push(format!("the first {} environment steps only collect", grouped(online.idle_steps())));
+        parts.push(format!("the first {} environment steps only collect", HumanCount(online.idle_steps())));
     }
     if online.reset_optimisers {
         parts.push("moments begin anew".to_string());
@@ -374,11 +375,11 @@ fn generated(agent: &Agent) -> Vec<String> {
             format!("{} in {} draws of {rows} rows, {steps} steps each", stage.name, stage.rounds)
         }
         Task::Learn { .. } | Task::Contrast { .. } => {
-            format!("{} in {} rounds", stage.name, grouped(stage.rounds))
+            format!("{} in {} rounds", stage.name, HumanCount(stage.rounds))
         }
     });
     let refresh = words.collect::<Vec<_>>().join("; ");
-    let every = grouped(generator.every());
+    let every = HumanCount(generator.every());
     let others = if generator.rest(1).is_some() { "the others collected ones" } else { "the others as said" };
     let begin = if generator.at_start() { "before the first update and " } else { "" };
     vec![
@@ -421,7 +422,7 @@ impl Part {
 
     /// What is fitted to collected transitions.
     fn opening(fit: &Pretraining<'_>, online: &OnlineConfig, agent: &Agent, trace: &Trace) -> Part {
-        let steps = grouped(online.idle_steps().max(1));
+        let steps = HumanCount(online.idle_steps().max(1));
         let mut about = vec![
             format!("once, after the first {steps} environment steps"),
             "half of the rows transitions of the data set, the others collected ones, uniform with replacement".into(),
@@ -493,19 +494,6 @@ impl Part {
     }
 }
 
-/// 69121 -> 69,121.
-fn grouped(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
-}
-
 fn plural(n: f64, word: &str) -> String {
     if n == 1.0 { format!("1 {word}") } else { format!("{n} {word}s") }
 }
@@ -549,7 +537,7 @@ impl std::fmt::Display for Sheet {
 impl Sheet {
     fn part(&self, f: &mut std::fmt::Formatter<'_>, part: &Part) -> std::fmt::Result {
         let words = &part.words;
-        writeln!(f, "{}: batch {}, {} in all", part.name, part.batch, grouped(part.rounds))?;
+        writeln!(f, "{}: batch {}, {} in all", part.name, part.batch, HumanCount(part.rounds))?;
         for line in &part.about {
             writeln!(f, "  {line}")?;
         }
@@ -558,7 +546,7 @@ impl Sheet {
             let line = |f: &mut std::fmt::Formatter<'_>, what: &str, text: &str| {
                 writeln!(f, "     {what:<7} {text}")
             };
-            let parameters = grouped(e.parameters as u64);
+            let parameters = HumanCount(e.parameters as u64);
             match &e.optimiser {
                 Some(optimiser) => {
                     writeln!(f, "  {}  {}: trains {} ({parameters}), {}", i + 1, e.name, e.group, e.role)?;

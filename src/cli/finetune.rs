@@ -71,10 +71,8 @@ impl Finetune {
         let manner = self.conduct.manner(&stop, common);
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
-                learn::check_resumed(path, "finetune", common)?;
                 let moved = self.run.data.as_deref();
-                let (ended, config) = learn::go_on(path, &self.again, moved, manner)?;
-                (path.clone(), ended, config)
+                learn::resumed(path, "finetune", &self.again, moved, manner, common)?
             }
             None => {
                 let from = self.from.clone().expect("invariant: clap asks for --from or --resume");
@@ -153,7 +151,7 @@ impl Finetune {
         let given = takes(&config, dims)?;
         recipe(&config.section(), &Agent::outline(&config, dims)?)?;
         if let Some(fitted) = fitted {
-            take_form(&mut config, "the model", fitted, given)?;
+            take_form(&mut config, "the study's model (see [model])", fitted, given)?;
         }
         Ok((config, given))
     }
@@ -192,7 +190,7 @@ impl Start {
             let model = Saved::open(path)?;
             let fitted = setup::from_text(model.file(), model.config()?)?;
             let given = takes(&config, origin.dims(1)?)?;
-            take_form(&mut config, &path.display().to_string(), &fitted, given)?;
+            take_form(&mut config, &format!("--model {}", path.display()), &fitted, given)?;
         }
         Ok(config)
     }
@@ -293,15 +291,16 @@ pub fn takes(config: &Config, dims: Dims) -> Result<Option<Given>, TrainError> {
     Ok(Agent::outline(config, dims)?.adaptation.pretrain().into_iter().find_map(|fit| fit.given))
 }
 
-/// Gives the options that describe a network fitted elsewhere the values of the run that fitted it. Errors: the method
-/// takes no model, or one of another algorithm; `--set` gives an option of the fitting, which is done.
+/// Gives the options that describe a network fitted elsewhere the values of the run that fitted it; errors call it
+/// `model`. Errors: the method takes no model, or one of another algorithm; `--set` gives an option of the fitting,
+/// which is done.
 pub fn take_form(
     config: &mut Config,
     model: &str,
     fitted: &Config,
     given: Option<Given>,
 ) -> Result<(), TrainError> {
-    let fail = |what: String| Err(TrainError::Input(format!("--model {model}: {what}")));
+    let fail = |what: String| Err(TrainError::Input(format!("{model}: {what}")));
     let adapt = Method::of(config).adapt;
     let Some(given) = given else {
         return fail(format!(
@@ -312,7 +311,7 @@ pub fn take_form(
         |s: &&Stated| s.by == By::Set && s.section == adapt && given.fitting.contains(&s.key.as_str());
     if let Some(asked) = config.stated().iter().find(asked) {
         return Err(TrainError::Input(format!(
-            "{}: has no effect with --model {model}, which is fitted already; leave one of them out",
+            "{}: has no effect with {model}, which is fitted already; leave it out",
             asked.place
         )));
     }

@@ -1,7 +1,7 @@
 //! What `baq train` and `baq finetune` have in common: a run begins, goes on, is extended, and ends with its report.
 
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -9,11 +9,12 @@ use clap::{Args, ValueEnum};
 use indicatif::{HumanCount, HumanDuration};
 
 use super::probes::{close, probes};
-use super::{Common, notes, resume, say_notes, setup};
+use super::{Common, hints, notes, resume, say_notes, setup};
 use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::study::cost::{self, Last};
 use crate::train::data::Dataset;
 use crate::train::effects;
+use crate::train::interaction::environment;
 use crate::train::metrics::{Evaluation, EvaluationLog, Phase, read_evaluations};
 use crate::train::plan::{parse_count, starts_online};
 use crate::train::progress::{Ended, Stop};
@@ -127,8 +128,8 @@ fn online(config: &Config, from: &Sources) -> bool {
 
 /// Begins a run in a new directory. What can be wrong with the input is found before anything is created. `earlier` are the
 /// evaluations of the origin. Errors: options without effect; a run that would learn nothing, or not fit in memory;
-/// data, options and checkpoints that do not go together; an `out` that holds anything; files that cannot be written; a
-/// run that diverges.
+/// data, options and checkpoints that do not go together; a run that goes online without an environment; an `out` that
+/// holds anything; files that cannot be written; a run that diverges.
 pub fn begin(
     config: &Config,
     out: &Path,
@@ -150,6 +151,11 @@ pub fn begin(
     check_memory(config, from, &dataset)?;
     let config = &dataset.pin(config);
     drop(from.agent(config, &dataset)?);
+    let run: RunConfig = config.section();
+    if run.env.is_empty() && online(config, from) {
+        // A named one was checked where it was named; this says that one is needed.
+        drop(environment(&run, &dataset)?);
+    }
     let dir = RunDir::create(out)?;
     for (saved, name) in [(&from.origin, ORIGIN), (&from.model, MODEL)] {
         if let Some(saved) = saved {
@@ -224,6 +230,27 @@ pub fn go_on(
         resume::say_if_over(&dir, saved.as_ref())?;
     }
     Ok((ended, config))
+}
+
+/// Does what `baq VERB --resume` asks for; the directory of the run is the first of what it returns. Errors: no run of
+/// `baq VERB`; a `--seed`; those of [`go_on`].
+pub fn resumed(
+    path: &Path,
+    verb: &str,
+    again: &Again,
+    moved: Option<&str>,
+    manner: Manner<'_>,
+    common: Common,
+) -> Result<(PathBuf, Ended, Config), TrainError> {
+    hints::check_resume(path, verb)?;
+    // The command line itself refuses the other options that a run takes from its directory.
+    if let Some(seed) = common.seed {
+        return Err(TrainError::Input(format!(
+            "--seed {seed}: expected none beside --resume, which goes on with the seed of the run; leave it out"
+        )));
+    }
+    let (ended, config) = go_on(path, again, moved, manner)?;
+    Ok((path.to_path_buf(), ended, config))
 }
 
 /// The configuration of a run that is planned longer. It is all that changes; the checkpoint goes on from where it ended.
@@ -349,10 +376,3 @@ fn announce(config: &Config, dataset: &Dataset, last: Last, again: bool) {
 
 /// Seconds of each measurement of what a run will take.
 const QUICK: f64 = 0.03;
-
-/// Whether a command that goes on with a run says nothing that the run knows itself. Errors: the path is no run of
-/// `baq VERB`, or there is a `--seed`.
-pub fn check_resumed(path: &Path, verb: &str, common: Common) -> Result<(), TrainError> {
-    super::hints::check_resume(path, verb)?;
-    resume::refuse_seed(common)
-}

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::adapt::Method;
-use crate::audit::ledger::sha256;
 use crate::config::{Config, RunConfig};
+use crate::files::sha256;
 use crate::train::data::EMBEDDED;
 use crate::train::{TrainError, rundir};
 

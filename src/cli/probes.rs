@@ -7,7 +7,7 @@ use clap::Args;
 use super::contents;
 use crate::audit::Probes;
 use crate::audit::finite::Finite;
-use crate::audit::ledger::{Change, Closing, Header, Scribe, sha256};
+use crate::audit::ledger::{Change, Closing, Header, Scribe};
 use crate::audit::roundoff::{Reach, RoundOff};
 use crate::config::value::FieldValue as _;
 use crate::config::{AuditConfig, Config, MujocoConfig, RunConfig};
@@ -62,7 +62,7 @@ pub fn header(config: &Config, dir: &Path, dataset: (&str, &str)) -> Result<Head
     let sum = |name: &str| -> Result<Option<String>, RunError> {
         let path = dir.join(name);
         let read = || crate::files::read(&path).map_err(RunError::io(&path, "read the file"));
-        path.exists().then(|| Ok(sha256(&read()?))).transpose()
+        path.exists().then(|| Ok(crate::files::sha256(&read()?))).transpose()
     };
     let run: RunConfig = config.section();
     let mujoco: MujocoConfig = config.section();

@@ -1,6 +1,5 @@
 //! Whether an interrupted run may go on in this process: it must compute what the run computed so far.
 
-use super::Common;
 use super::setup;
 use crate::config::{Config, MujocoConfig, OfflineConfig, OnlineConfig, RunConfig};
 use crate::train::TrainError;
@@ -9,16 +8,6 @@ use crate::train::data::Dataset;
 use crate::train::rundir::{self, RunDir};
 use crate::train::shelf::Shelf;
 use crate::train::state::Saved;
-
-/// Options that a run takes from its directory are refused beside --resume; the command line knows the others.
-pub fn refuse_seed(common: Common) -> Result<(), TrainError> {
-    match common.seed {
-        None => Ok(()),
-        Some(seed) => Err(TrainError::Input(format!(
-            "--seed {seed}: expected none beside --resume, which goes on with the seed of the run; leave it out"
-        ))),
-    }
-}
 
 /// The configuration of an interrupted run and its checkpoint, if it has one. An error unless configuration,
 /// instruction set, numerics and simulator are those of the checkpoint; another simulator may be accepted.

@@ -11,8 +11,7 @@ use super::suite::ready;
 use crate::adapt::Method;
 use crate::config::value::FieldValue as _;
 use crate::config::{
-    AutoOr, By, Config, ConfigError, MujocoConfig, RunConfig, Section as _, inherits, nearest, presets,
-    resolve_over,
+    AutoOr, By, Config, ConfigError, MujocoConfig, RunConfig, Section as _, inherits, presets, resolve_over,
 };
 use crate::env;
 use crate::suite::{PREFIX, Suite};
@@ -320,9 +319,4 @@ pub fn load_again(config: &Config, shelf: Option<&Shelf>) -> Result<Dataset, Tra
             }
         }
     })
-}
-
-/// "; did you mean `x`?" for the nearest of `all`, or nothing.
-pub fn hint<'a>(word: &str, all: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(word, all).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default()
 }

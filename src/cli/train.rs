@@ -70,10 +70,8 @@ impl Train {
         let manner = self.conduct.manner(&stop, common);
         let (dir, ended, config) = match &self.resume {
             Some(path) => {
-                learn::check_resumed(path, "train", common)?;
                 let moved = self.run.data.as_deref();
-                let (ended, config) = learn::go_on(path, &self.again, moved, manner)?;
-                (path.clone(), ended, config)
+                learn::resumed(path, "train", &self.again, moved, manner, common)?
             }
             None => {
                 let config = self.planned(common)?;
@@ -235,10 +233,4 @@ pub fn begin(config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, T
     let dataset = setup::load_from(manner.shelf, config)?;
     dataset.check(config)?;
     learn::begin(config, out, dataset, &Sources::default(), &[], manner)
-}
-
-impl From<std::io::Error> for TrainError {
-    fn from(e: std::io::Error) -> TrainError {
-        TrainError::Input(e.to_string())
-    }
 }

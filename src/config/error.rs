@@ -111,3 +111,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     }
     best.map(|(_, candidate)| candidate.to_string())
 }
+
+/// "; did you mean `x`?" for the candidate [`nearest`] to `word`, or nothing.
+pub fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    did_you_mean(&nearest(word, candidates))
+}

@@ -7,7 +7,6 @@ use super::field::{Field, Section};
 use super::presets;
 use super::stated::{By, Stated};
 use super::value::render;
-use sha2::{Digest, Sha256};
 use std::any::Any;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -176,14 +175,14 @@ impl Config {
         let preset = presets::find(name)?;
         let origin = format!("preset {name}");
         let table = parse_table(preset.text).map_err(|e| e.in_origin(&origin))?;
-        self.apply_table(&origin, &table, By::Preset, depth)
+        self.apply_table(&origin, &table, depth)
     }
 
     /// Applies the text of a configuration that nobody asks for in this command, as that of an earlier run; `origin` is
     /// its name in errors.
     pub fn apply_text(&mut self, origin: &str, text: &str) -> Result<(), ConfigError> {
         let table = parse_table(text).map_err(|e| e.in_origin(origin))?;
-        self.apply_table(origin, &table, By::Preset, 0)
+        self.apply_table(origin, &table, 0)
     }
 
     /// Applies a configuration file that the user names. Errors: it cannot be read or is no TOML; a preset, section or
@@ -216,9 +215,9 @@ impl Config {
         self.stated.iter().find(|s| (s.section.as_str(), s.key.as_str()) == (section, key))
     }
 
-    fn apply_table(&mut self, origin: &str, table: &Table, by: By, depth: usize) -> Result<(), ConfigError> {
+    fn apply_table(&mut self, origin: &str, table: &Table, depth: usize) -> Result<(), ConfigError> {
         self.inherit(origin, table, depth)?;
-        self.apply_values(origin, table, by)
+        self.apply_values(origin, table, By::Preset)
     }
 
     /// Applies the preset that a file starts from.
@@ -267,8 +266,7 @@ impl Config {
     ) -> Result<(), ConfigError> {
         let before = self.get(section, key);
         self.find(section)?.set(key, value).map_err(|e| e.in_origin(argument))?;
-        let set = self.find_stated(section, key).is_some_and(|s| s.by == By::Set);
-        if let (true, Some(before)) = (set, before)
+        if let (true, Some(before)) = (self.is_set(section, key), before)
             && self.get(section, key).as_ref() != Some(&before)
         {
             return Err(ConfigError::Other(format!(
@@ -411,11 +409,7 @@ impl Config {
     /// First 12 hex digits of the SHA-256 of all values, except those of the keys in `without`
     /// (for example `run.seed`, to recognise the seeds of one experiment).
     pub fn hash(&self, without: &[&str]) -> String {
-        let digest = Sha256::digest(self.bare_toml(without).as_bytes());
-        digest.iter().take(6).fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        crate::files::sha256(self.bare_toml(without).as_bytes())[..12].to_string()
     }
 
     fn find(&mut self, name: &str) -> Result<&mut Box<dyn AnySection>, ConfigError> {

@@ -19,7 +19,7 @@ pub use crate::autodiff::{Metric, Schedule};
 /// For what the macros make in other crates.
 #[doc(hidden)]
 pub use ::toml;
-pub use error::{ConfigError, nearest};
+pub use error::{ConfigError, hint, nearest};
 pub use field::{Class, Field, Limits, Section, above, limits};
 pub use file::{AnySection, Config, inherits, resolve, resolve_over, section};
 pub use help::help_text;

@@ -21,7 +21,7 @@ crate::choices! {
 }
 
 crate::choices! {
-    /// What is done to rewards when a batch is drawn. Reported returns are always raw.
+    /// What is done to rewards, once, before they come into the replay. Reported returns are always raw.
     RewardScaling {
         None = "none", "as stored";
         ReturnRange = "return_range", "r * 1000 / (max - min) of the returns, episodes split at endings and breaks of continuity";
@@ -33,7 +33,8 @@ crate::choices! {
 // IQL on Hopper, mixed data, 12k steps from a return of 2066: lowest evaluation 636 with constant(1), 618 with
 // restart, 1173 with constant(0.1); `continue` keeps the policy practically frozen.
 crate::choices! {
-    /// What becomes of the policy's learning rate when the online phase begins.
+    /// What becomes of the learning rates of the actor's role when the online phase begins: the policy's, and those of what is
+    /// trained beside it, such as the logarithm of a temperature or the learned weight of a divergence.
     OnlineActorLr {
         Constant(share: f64 = 0.0..=1.0) = "constant", "this share of the schedule's first value, held";
         Continue = "continue", "the offline schedule goes on counting; a cosine climbs again from 0";
@@ -161,7 +162,7 @@ crate::config! {
         run   eval_episodes:     usize         = 10,         0..=10_000,          "episodes per evaluation; 0: no evaluation";
         run   checkpoint_every:  u64           = 5_000,      1..=MOST,          "environment steps between checkpoints";
         run   log_every:         u64           = 100,        1..=MOST,          "environment steps between rows of metrics";
-        run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant(0.1), .., "what becomes of the policy's learning rate at the switch";
+        run   actor_lr:          OnlineActorLr = OnlineActorLr::Constant(0.1), .., "what becomes at the switch of the learning rates of the policy, its temperature and whatever else explain marks actor";
         run   reset_optimisers:  bool          = false,      ..,           "start the online phase with fresh moments";
         run   reset_targets:     bool          = false,      ..,           "start the online phase with targets that equal their networks";
         run   buffer:            BufferMode    = BufferMode::Append, ..,   "where the transitions of a batch come from";

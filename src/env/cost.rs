@@ -54,8 +54,9 @@ pub fn measure(id: &str, seconds: f64) -> Result<StepCost, EnvError> {
         }
         cost.step.push(clock.elapsed().as_secs_f64() / steps as f64);
         cost.steps += steps as u64;
-        if let Some(bare) = bare.as_mut().and_then(|bare| bare.simulated()) {
+        if let Some(bare) = &mut bare {
             bare.set_state(&start)?;
+            let bare = bare.simulated().expect("invariant: the same task is simulated");
             let clock = Instant::now();
             for action in actions.chunks_exact(spec.act_dim).take(steps) {
                 bare.simulate(action);

@@ -101,44 +101,42 @@ pub trait Env: Send {
         self.spec().act_dim
     }
 
-    /// Steps after which an episode is truncated.
-    fn max_episode_steps(&self) -> usize {
-        self.spec().max_episode_steps
-    }
-
     /// What -1 and 1 stand for in the task's own actions, A lower and A upper bounds; `None` if just that.
     fn action_bounds(&self) -> Option<(Vec<f32>, Vec<f32>)> {
         None
     }
 
-    /// Starts an episode and writes its first observation `[S]`. The start depends on `seed` and
-    /// `episode` alone, never on what happened before.
+    /// Starts an episode and writes its first observation `[S]`, of numbers that are finite in f32. The start
+    /// depends on `seed` and `episode` alone, never on what happened before.
     ///
     /// # Panics
     /// When `obs` is not `[S]`.
     fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]);
 
     /// Applies an action `[A]` and writes the next observation `[S]`. Components beyond [-1, 1]
-    /// act like the bound; `toy`, the `v2` tasks and other programs also charge them like it.
+    /// act like the bound; `toy`, the `v2` tasks and other programs also charge them like it. Observation
+    /// and reward must be finite in f32, in which learning has them.
     ///
     /// # Errors
     /// [`EnvError::Action`] for a component that is not finite: nothing has happened then.
     /// [`EnvError::Unstable`] when the simulation blew up: reset before going on.
     /// [`EnvError::Program`] when another program does not answer, or not as it should.
+    /// [`EnvError::NotFinite`] for numbers of a [registered](super::register) environment that are not finite in f32, those of the
+    /// last reset too: every step is that error until a reset.
     ///
     /// # Panics
     /// When `action` is not `[A]` or `obs` not `[S]`.
     fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError>;
 
     /// Everything on which the future depends, including the step counter and the solver's
-    /// memory. The layout is private to the environment and to the MuJoCo release.
+    /// memory, in finite numbers. The layout is private to the environment and to the MuJoCo release.
     fn state(&self) -> Vec<f64>;
 
     /// Continues exactly where [`Env::state`] was taken, in this or in another instance.
     ///
     /// # Errors
     /// [`EnvError::State`] for another length or a number that is not finite: nothing changed. [`EnvError::Program`] when
-    /// another program fails while it acts the episode again: every step is that error until a reset.
+    /// another program fails while it acts the episode again, or plays another one: every step is that error until a reset.
     fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError>;
 
     /// What more can be asked of it, where it runs on a simulator.
@@ -194,4 +192,20 @@ pub fn check_state(id: &'static str, state: &[f64], expected: usize) -> Result<(
         return Ok(());
     };
     Err(EnvError::State { id, problem })
+}
+
+/// What is wrong with an observation and a reward, `step` steps after a reset; looked at here, because further on there would
+/// be actions that are no numbers, and blame on them.
+pub(super) fn check_numbers(obs: &[f64], reward: f64, step: usize) -> Result<(), String> {
+    let finite = |x: f64| (x as f32).is_finite();
+    let (what, value) = match obs.iter().position(|x| !finite(*x)) {
+        Some(index) => (format!("observation[{index}]"), obs[index]),
+        None if !finite(reward) => ("reward".to_string(), reward),
+        None => return Ok(()),
+    };
+    let place = match step {
+        0 => "a reset".to_string(),
+        step => format!("step {step} of an episode"),
+    };
+    Err(format!("expected numbers that are finite in f32, got {what} = {value:e} at {place}"))
 }

@@ -49,12 +49,23 @@ pub enum EnvError {
         /// what MuJoCo said about it
         warning: String,
     },
+    /// The system does not let this process listen for signals.
+    #[error("cannot listen for signals: {0}")]
+    Signals(String),
     /// An environment in another program cannot be made, or does not answer.
     #[error("{id}: {problem}")]
     Program {
         /// the environment
         id: String,
         /// what the program said, or how it ended
+        problem: String,
+    },
+    /// An observation or a reward of an environment that a program has registered is not finite in f32.
+    #[error("{id}: {problem}; mend the environment, and a run goes on from its last checkpoint")]
+    NotFinite {
+        /// the environment
+        id: &'static str,
+        /// expected, got and where
         problem: String,
     },
     /// A saved state does not fit.

@@ -18,6 +18,7 @@ pub mod cost;
 mod environment;
 mod error;
 pub mod mujoco;
+mod own;
 pub mod process;
 pub mod recording;
 mod registry;

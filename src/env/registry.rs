@@ -7,6 +7,7 @@
 
 use std::sync::{PoisonError, RwLock};
 
+use super::own::Own;
 use super::process;
 use super::robots::{
     Robot, ant, half_cheetah, hopper, humanoid, inverted_pendulum, reacher, swimmer, walker2d,
@@ -70,7 +71,8 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 }
 
 /// Adds an environment for the life of the process: from now on [`make`], [`spec`], configurations (`run.env`) and whatever
-/// trains or evaluates know it by `spec.id`. `build` gives it reset with seed 0, episode 0.
+/// trains or evaluates know it by `spec.id`. `build` gives it reset with seed 0, episode 0. An episode is truncated after
+/// `spec.max_episode_steps`, whether the environment says so or not; an observation or a reward that is not finite in f32 is an error.
 ///
 /// ```
 /// use baq::env::{self, Env, EnvError, Spec, Step, check_state};
@@ -79,7 +81,6 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 /// #[derive(Default)]
 /// struct Line {
 ///     x: f64,
-///     steps: usize,
 /// }
 /// static SPEC: Spec = Spec::new("line", 1, 1, 20);
 ///
@@ -88,7 +89,7 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 ///         &SPEC
 ///     }
 ///     fn reset(&mut self, seed: u64, episode: u64, obs: &mut [f64]) {
-///         *self = Line { x: (seed ^ episode) as f64 % 7.0 / 3.0 - 1.0, steps: 0 };
+///         self.x = (seed ^ episode) as f64 % 7.0 / 3.0 - 1.0;
 ///         obs[0] = self.x;
 ///     }
 ///     fn step(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
@@ -96,16 +97,15 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 ///             return Err(EnvError::Action { id: SPEC.id, index: 0, value: f64::from(action[0]) });
 ///         }
 ///         self.x += 0.1 * f64::from(action[0].clamp(-1.0, 1.0));
-///         self.steps += 1;
 ///         obs[0] = self.x;
-///         Ok(Step::new(-self.x * self.x, false, self.steps >= 20))
+///         Ok(Step::new(-self.x * self.x, false, false))
 ///     }
 ///     fn state(&self) -> Vec<f64> {
-///         vec![self.x, self.steps as f64]
+///         vec![self.x]
 ///     }
 ///     fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError> {
-///         check_state(SPEC.id, state, 2)?;
-///         *self = Line { x: state[0], steps: state[1] as usize };
+///         check_state(SPEC.id, state, 1)?;
+///         self.x = state[0];
 ///         Ok(())
 ///     }
 /// }
@@ -193,5 +193,11 @@ pub fn of_score(wanted: impl Fn(&str) -> bool) -> Option<&'static Spec> {
 /// # Errors
 /// [`EnvError::Unknown`], [`EnvError::Program`], or [`EnvError::MuJoCo`] when the simulator cannot be had.
 pub fn make(id: &str) -> Result<Box<dyn Env>, EnvError> {
-    if process::is_external(id) { process::make(id) } else { (find(id)?.build)() }
+    if process::is_external(id) {
+        return process::make(id);
+    }
+    let Registered { spec, build } = find(id)?;
+    let env = build()?;
+    let ours = ENVIRONMENTS.iter().any(|line| line.spec.id == spec.id);
+    if ours { Ok(env) } else { Ok(Box::new(Own::new(spec, env))) }
 }

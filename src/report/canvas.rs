@@ -37,16 +37,28 @@ pub enum Dash {
     Dotted,
     /// Both in turn.
     DashDotted,
+    /// Longer strokes.
+    LongDashed,
+    /// Short strokes, far apart.
+    LooselyDotted,
+    /// A long stroke and two short ones in turn.
+    DashDotDotted,
+    /// A longer stroke and a short one in turn.
+    LongDashDotted,
 }
 
 impl Dash {
-    /// Lengths of stroke and gap.
-    fn pattern(self) -> Option<&'static str> {
+    /// Lengths of strokes and gaps; the line beside a name in a legend is 20 long.
+    pub(super) fn pattern(self) -> Option<&'static str> {
         match self {
             Self::Solid => None,
             Self::Dashed => Some("7 4"),
             Self::Dotted => Some("2 3"),
             Self::DashDotted => Some("7 3 2 3"),
+            Self::LongDashed => Some("12 4"),
+            Self::LooselyDotted => Some("2 7"),
+            Self::DashDotDotted => Some("7 3 2 3 2 3"),
+            Self::LongDashDotted => Some("12 3 2 3"),
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct Series {
     pub label: String,
     /// Points in order of x. What has no place on an axis, as NaN, breaks the line.
     pub points: Vec<(f64, f64)>,
-    /// (x, low, high) in order of x; may be empty.
+    /// (x, low, high) in order of x; may be empty. What has no place on an axis breaks it.
     pub band: Vec<(f64, f64, f64)>,
     /// Place in the palette; `None` draws it in grey.
     pub colour: Option<usize>,
@@ -112,14 +112,21 @@ pub(super) fn colour(index: Option<usize>) -> Colour {
     index.map_or(MUTED, |i| PALETTE[i % PALETTE.len()])
 }
 
-/// Beyond the palette's length colours repeat, but dashed, then dotted, then both.
+/// How lines are broken up, in turn as their colours repeat.
+const DASHES: [Dash; 8] = [
+    Dash::Solid,
+    Dash::Dashed,
+    Dash::Dotted,
+    Dash::DashDotted,
+    Dash::LongDashed,
+    Dash::LooselyDotted,
+    Dash::DashDotDotted,
+    Dash::LongDashDotted,
+];
+
+/// Beyond the palette's length colours repeat, otherwise broken up; beyond 48 lines both repeat.
 pub(super) fn dash(index: Option<usize>) -> Dash {
-    match index.map_or(0, |i| i / PALETTE.len()) {
-        0 => Dash::Solid,
-        1 => Dash::Dashed,
-        2 => Dash::Dotted,
-        _ => Dash::DashDotted,
-    }
+    index.map_or(Dash::Solid, |i| DASHES[i / PALETTE.len() % DASHES.len()])
 }
 
 impl Curves {
@@ -209,9 +216,9 @@ const PATTERNS: [Dash; 2] = [Dash::Dotted, Dash::Dashed];
 
 impl Series {
     fn draw_band(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale, opacity: f64) {
-        if self.band.iter().all(|b| drawable(b.1) && drawable(b.2)) {
-            let upper = self.band.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2)));
-            let lower = self.band.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1)));
+        for run in self.band.split(|b| !(drawable(b.1) && drawable(b.2))) {
+            let upper = run.iter().map(|b| (scale.pixel(b.0), frame.y_pixel(b.2)));
+            let lower = run.iter().rev().map(|b| (scale.pixel(b.0), frame.y_pixel(b.1)));
             canvas.area(&upper.chain(lower).collect::<Vec<_>>(), colour(self.colour), opacity);
         }
     }
@@ -326,6 +333,26 @@ mod tests {
         assert!(bytes.len() > 5_000, "{}", bytes.len());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert!(curves().png(&folder.path().join("no/a.png"), 320, 200).is_err());
+    }
+
+    #[test]
+    fn a_band_is_broken_where_it_has_no_place() {
+        let band = |k: i32| (f64::from(k), 1.0, if k == 3 { f64::NAN } else { 2.0 });
+        let points = (0..7).map(|k| (f64::from(k), 1.5)).collect();
+        let series = vec![Series { band: (0..7).map(band).collect(), ..Series::new("mean", 0, points) }];
+        let svg = Curves { series, references: Vec::new(), ..curves() }.svg(300, 200);
+        assert_eq!(svg.matches("<polygon").count(), 2, "{svg}");
+        assert!(!svg.contains("NaN"), "{svg}");
+    }
+
+    /// As many as the largest study that the program brings has methods.
+    #[test]
+    fn forty_four_lines_are_told_apart() {
+        let mut drawn: Vec<(Colour, Option<&str>)> =
+            (0..44).map(|i| (colour(Some(i)), dash(Some(i)).pattern())).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        assert_eq!(drawn.len(), 44, "{drawn:?}");
     }
 
     #[test]

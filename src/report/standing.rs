@@ -78,7 +78,7 @@ impl Standing {
 /// Whether another process writes to a run. This one does not count: when it makes a report of its own run, the run has ended.
 pub(super) fn is_written(dir: &Path) -> bool {
     let this = std::process::id().to_string();
-    crate::train::rundir::writer(dir).is_some_and(|pid| pid != this)
+    crate::train::lock::holder(dir).is_some_and(|pid| pid != this)
 }
 
 /// Whether a run that nobody writes to was ended by early stopping, `patience` updates behind its smallest loss.

@@ -15,6 +15,7 @@ use crate::train::data::Dataset;
 use crate::train::provenance;
 use crate::train::rundir::{self, RunError};
 use crate::train::state::Saved;
+use indicatif::HumanCount;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -267,7 +268,7 @@ impl Actions {
             "Seed {}, {} states. Mean squared error: policy {policy:.4}, behaviour model {model:.4}; of each component above \
              it. On the dashed line both actions are equal.",
             self.seed,
-            super::results::whole(self.rows() as u64)
+            HumanCount(self.rows() as u64)
         );
         Panels {
             title: format!("{}: actions of {} on {}", results.name, self.training, self.data),

@@ -1,8 +1,9 @@
 //! What a study answers by one metric: each cell, each method against its base, each method over all data sets.
 
 use super::metric::{Metric, Value};
+use super::notes::{MOST_LINES, absent};
 use super::published::{Published, published};
-use super::results::{Method, Outcome, Results, Why, range};
+use super::results::{Method, Outcome, Results, range};
 use super::statistics::{self as st, Difference, Estimate, Interval};
 use crate::report::summary::LAST;
 
@@ -10,8 +11,6 @@ use crate::report::summary::LAST;
 const EXPERT: f64 = 100.0;
 /// Why runs are in no mean.
 pub(super) const RAW: &str = "raw returns beside normalised scores";
-/// Lines about single runs; of more, only their number is told.
-const MOST_LINES: usize = 12;
 
 /// A study's answers by one metric.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub struct Answers<'a> {
     pub cells: Vec<Vec<Cell>>,
     /// By method.
     pub overall: Vec<Overall>,
+    /// Finished runs that are in no number of these, as the notes say.
+    pub left_out: usize,
     /// What a reader must know: what is missing, what does not compare.
     pub notes: Vec<String>,
 }
@@ -112,7 +113,8 @@ pub struct Overall {
     pub difference: Option<Difference>,
     /// Of the difference.
     pub bounds: Bounds,
-    /// Probability that a run is better than one of the base.
+    /// Probability that a run is better than one of the base, over the seeds that both have: runs of one seed start from the
+    /// same training, so that other seeds would compare trainings too.
     pub improvement: Option<Estimate>,
     /// Data sets on which it is better than the base, and those on which both have runs of one seed.
     pub better: Option<(usize, usize)>,
@@ -130,6 +132,7 @@ impl<'a> Answers<'a> {
             published,
             cells: Vec::new(),
             overall: Vec::new(),
+            left_out: 0,
             notes: absent(results),
         };
         let mut left_out = Vec::new();
@@ -138,6 +141,7 @@ impl<'a> Answers<'a> {
                 results.methods.iter().map(|method| answers.cell(data, method, &mut left_out)).collect();
             answers.cells.push(cells);
         }
+        answers.left_out = left_out.len();
         let more = left_out.len().saturating_sub(MOST_LINES);
         answers.notes.extend(left_out.into_iter().take(MOST_LINES));
         if more > 0 {
@@ -223,8 +227,12 @@ impl<'a> Answers<'a> {
     /// Whether values on different data sets are in one unit.
     fn comparable(&self) -> bool {
         let of_scores = self.metric != Metric::Recovery;
-        let filled: Vec<usize> = (0..self.cells.len()).filter(|row| self.has_runs(*row)).collect();
-        !of_scores || filled.len() < 2 || filled.iter().all(|row| self.scored(*row))
+        !of_scores || self.filled().count() < 2 || self.filled().all(|row| self.scored(row))
+    }
+
+    /// The data sets on which any method has runs.
+    pub fn filled(&self) -> impl Iterator<Item = usize> {
+        (0..self.cells.len()).filter(move |row| self.has_runs(*row))
     }
 
     fn has_runs(&self, row: usize) -> bool {
@@ -245,8 +253,7 @@ impl<'a> Answers<'a> {
         overall.mean = of(&st::mean_of_means);
         overall.median = of(&st::median_of_means);
         overall.iqm = of(&st::iqm);
-        if self.metric.is_level() && (0..self.cells.len()).all(|row| !self.has_runs(row) || self.scored(row))
-        {
+        if self.metric.is_level() && self.filled().all(|row| self.scored(row)) {
             overall.gap = of(&|drawn| st::optimality_gap(drawn, EXPERT));
         }
         let label = &self.results.methods[column].label;
@@ -255,13 +262,13 @@ impl<'a> Answers<'a> {
             .published
             .filter(|p| complete && p.covers(&self.results.data))
             .and_then(|p| Some((strata.iter().map(|values| st::mean(values)).sum(), p.total(label)?)));
-        if let Some(base) = self.base(column) {
-            self.compare(column, base, &mut overall);
+        if self.base(column).is_some() {
+            self.compare(column, &mut overall);
         }
         overall
     }
 
-    fn compare(&self, column: usize, base: usize, overall: &mut Overall) {
+    fn compare(&self, column: usize, overall: &mut Overall) {
         let differences = (0..self.cells.len()).map(|row| self.differences(row, column));
         let differences: Vec<Vec<f64>> = differences.filter(|d| !d.is_empty()).collect();
         let sign = if self.metric.lower_is_better() { -1.0 } else { 1.0 };
@@ -269,8 +276,11 @@ impl<'a> Answers<'a> {
         overall.bounds = self.cells.iter().map(|row| row[column].bounds).fold(Bounds::default(), Bounds::and);
         let better = differences.iter().filter(|d| sign * st::mean(d) > 0.0).count();
         overall.better = (!differences.is_empty()).then_some((better, differences.len()));
-        let both = self.cells.iter().map(|row| (row[column].ranks(), row[base].ranks()));
-        let (mut x, mut y): (Vec<_>, Vec<_>) = both.filter(|(x, y)| !x.is_empty() && !y.is_empty()).unzip();
+        let ranks = |row: usize| -> (Vec<f64>, Vec<f64>) {
+            self.pairs(row, column).into_iter().map(|(value, base)| (rank(value), rank(base))).unzip()
+        };
+        let both = (0..self.cells.len()).map(ranks);
+        let (mut x, mut y): (Vec<_>, Vec<_>) = both.filter(|(x, _)| !x.is_empty()).unzip();
         if sign < 0.0 {
             std::mem::swap(&mut x, &mut y);
         }
@@ -286,15 +296,14 @@ impl<'a> Answers<'a> {
                 "of runs with {few} evaluations behind the switch, final is the mean of these"
             ));
         }
-        let raw = |row: &usize| self.metric != Metric::Recovery && self.has_runs(*row) && !self.scored(*row);
-        let raw: Vec<&str> =
-            (0..self.cells.len()).filter(raw).map(|row| results.data[row].as_str()).collect();
+        let raw = self.filled().filter(|row| self.metric != Metric::Recovery && !self.scored(*row));
+        let raw: Vec<&str> = raw.map(|row| results.data[row].as_str()).collect();
         if !raw.is_empty() {
             let over_all = if comparable { "" } else { ", so there are no figures over all data sets" };
             self.notes
                 .push(format!("raw returns, for want of reference scores: {}{over_all}", raw.join(", ")));
         }
-        let all = (0..self.cells.len()).filter(|row| self.has_runs(*row)).count();
+        let all = self.filled().count();
         let uneven = |column: &usize| {
             let mut counts = self.cells.iter().map(|row| row[*column].runs.len()).filter(|n| *n > 0);
             let first = counts.next();
@@ -330,12 +339,11 @@ impl Cell {
     pub fn values(&self) -> Vec<f64> {
         self.runs.iter().map(|(_, v)| v.value).collect()
     }
+}
 
-    /// Numbers that are ordered as the runs are: one that never recovered comes behind one that did at its last evaluation.
-    fn ranks(&self) -> Vec<f64> {
-        let rank = |v: Value| if v.censored { v.value.next_up() } else { v.value };
-        self.runs.iter().map(|(_, v)| rank(*v)).collect()
-    }
+/// Numbers that are ordered as the runs are: one that never recovered comes behind one that did at its last evaluation.
+fn rank(v: Value) -> f64 {
+    if v.censored { v.value.next_up() } else { v.value }
 }
 
 /// Whether scores on a data set are D4RL-normalised.
@@ -354,43 +362,4 @@ fn value(run: &Outcome, metric: Metric, scored: bool) -> Result<Value, String> {
         true => Ok(value),
         false => Err(format!("`{metric}` is {}", value.value)),
     }
-}
-
-/// Runs without a result: those that failed by name, the others too unless they are many.
-fn absent(results: &Results) -> Vec<String> {
-    let mut lines: Vec<(bool, String, Vec<u64>)> = Vec::new();
-    for a in &results.absent {
-        let what = format!("no result: {} on {}: {}", a.method, a.data, a.why);
-        match lines.iter_mut().find(|(_, known, _)| *known == what) {
-            Some((.., seeds)) => seeds.push(a.seed),
-            None => lines.push((a.why.is_failure(), what, vec![a.seed])),
-        }
-    }
-    let named = |(_, what, seeds): &(bool, String, Vec<u64>)| {
-        let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
-        format!("{what} (seed {})", seeds.join(", "))
-    };
-    if lines.len() <= MOST_LINES {
-        return lines.iter().map(named).collect();
-    }
-    let mut notes: Vec<String> = lines.iter().filter(|line| line.0).map(named).collect();
-    if notes.len() > MOST_LINES {
-        let more = notes.split_off(MOST_LINES).len();
-        notes.push(format!("no result: {more} more like these"));
-    }
-    let count = |of: fn(&Why) -> bool| results.absent.iter().filter(|a| of(&a.why)).count();
-    let counts = [
-        (count(|why| *why == Why::NotBegun), "not begun"),
-        (count(|why| *why == Why::Changed), "not begun, while there are runs with another configuration"),
-        (count(|why| matches!(why, Why::Unfinished(_))), "unfinished"),
-        (count(Why::is_failure), "failed"),
-    ];
-    let all = results.absent.len() + results.outcomes.len();
-    let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
-    notes.push(format!(
-        "no result: {} of {all} runs: {}",
-        results.absent.len(),
-        counts.collect::<Vec<_>>().join(", ")
-    ));
-    notes
 }

@@ -71,8 +71,7 @@ pub fn seconds(config: &Config, last: Last, each: f64) -> Result<f64, TrainError
     let beside = extra::flops(config, dims, last)? as f64 / computing.flops.max(1) as f64;
     let beside = beside * computing.call.median();
     let action = Acting::new(config, dims)?.measure(each).call.median();
-    let mut steps = Samples::default();
-    cost::measure(spec.id, each)?.step.into_iter().for_each(|seconds| steps.push(seconds));
+    let steps: Samples = cost::measure(spec.id, each)?.step.into_iter().collect();
     let step = action + steps.median();
     let evaluations = |every: u64, length: u64, episodes: usize| {
         let count = length.checked_div(every).map_or(0, |n| n + 1);

@@ -97,6 +97,29 @@ fn caption(results: &Results, about: &str) -> String {
     format!("{}.{missing} {about}", results.facts())
 }
 
+/// How many runs are in no number of a picture; nothing without any.
+fn left_out(runs: usize, why: &str) -> String {
+    match runs {
+        0 => String::new(),
+        1 => format!(" 1 run left out{why}."),
+        n => format!(" {n} runs left out{why}."),
+    }
+}
+
+/// The same of numbers whose table tells the reasons.
+fn without(answers: &Answers<'_>) -> String {
+    left_out(answers.left_out, "; the table says why")
+}
+
+/// The name of what is over all data sets, with the number of those that it rests on where there are more.
+fn on_fewer(answers: &Answers<'_>, label: String, data: usize) -> String {
+    match data {
+        n if n == 0 || n == answers.filled().count() => label,
+        1 => format!("{label} (1 data set)"),
+        n => format!("{label} ({n} data sets)"),
+    }
+}
+
 pub(super) fn band(of: &str) -> String {
     format!(
         "{of}: {:.0} % interval (bootstrap over seeds; none below {} seeds, of three their range: too narrow).",
@@ -134,11 +157,7 @@ pub fn curves(results: &Results) -> Panels {
         Curves::share_axes(&mut panels);
     }
     let other = |o: &&Outcome| !drawn(results, o) && o.curve != Curve::default();
-    let left_out = match results.outcomes.iter().filter(other).count() {
-        0 => String::new(),
-        1 => format!(" 1 run left out: {RAW}."),
-        n => format!(" {n} runs left out: {RAW}."),
-    };
+    let left_out = left_out(results.outcomes.iter().filter(other).count(), &format!(": {RAW}"));
     Panels {
         title: format!("{}: learning curves, {units}", results.name),
         caption: caption(
@@ -221,7 +240,7 @@ pub fn scores(answers: &Answers<'_>) -> Panels {
     let of_row = |row: &Vec<Cell>| columns.iter().map(|c| bar(*c, &row[*c])).collect();
     let rows = answers.cells.iter().map(of_row).collect();
     let all = answers.overall.iter().zip(&columns).map(|(o, column)| Bar {
-        label: marked(&results.methods[*column].label, at_least(o.censored)),
+        label: on_fewer(answers, marked(&results.methods[*column].label, at_least(o.censored)), o.data),
         value: o.iqm.map_or(f64::NAN, |e| e.value),
         interval: ends(o.iqm.and_then(|e| e.interval)),
         dots: Vec::new(),
@@ -248,7 +267,11 @@ pub fn differences(answers: &Answers<'_>) -> Option<Panels> {
     let of_row =
         |row: &Vec<Cell>| columns.iter().map(|c| bar(*c, row[*c].difference, row[*c].bounds)).collect();
     let rows = answers.cells.iter().map(of_row);
-    let over_all = |c: &usize| bar(*c, answers.overall[*c].difference, answers.overall[*c].bounds);
+    let over_all = |c: &usize| {
+        let overall = &answers.overall[*c];
+        let bar = bar(*c, overall.difference, overall.bounds);
+        Bar { label: on_fewer(answers, bar.label, overall.better.map_or(0, |(_, all)| all)), ..bar }
+    };
     let all = columns.iter().map(over_all).collect();
     let against = columns.iter().filter_map(|c| {
         let base = &results.methods[answers.base(*c)?].label;
@@ -313,7 +336,7 @@ fn bars(
     let width = Bars::width(&panels).max(LEAST_WIDTH);
     Panels {
         title,
-        caption: caption(results, about),
+        caption: caption(results, &(about.to_string() + &without(answers))),
         legend: Vec::new(),
         band: String::new(),
         columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
@@ -359,11 +382,16 @@ pub fn profiles(answers: &Answers<'_>) -> Option<Panels> {
         panel("share of data sets whose mean is above it", st::profile_of_means),
     ];
     Curves::share_axes(&mut panels);
+    let named = legend(results).into_iter().zip(&answers.overall);
+    let named = named.map(|((label, colour), o)| (on_fewer(answers, label, o.data), colour));
     let metric = answers.metric.title().to_lowercase();
     Some(Panels {
         title: format!("{}: performance profiles, {metric}", results.name),
-        caption: caption(results, &format!("Data: {}. {}", results.data.join(", "), band("Band"))),
-        legend: legend(results),
+        caption: caption(
+            results,
+            &format!("Data: {}. {}{}", results.data.join(", "), band("Band"), without(answers)),
+        ),
+        legend: named.collect(),
         band: interval(results),
         columns: 2,
         size: (520, 330),

@@ -1,43 +1,10 @@
 //! The file of a study: a question, stated so that a program can ask it.
 //!
-//! ```toml
-//! name  = "short"
-//! about = "IQL fine-tuned plainly and with BAQ, on the slice inside the program"
-//! seeds = 3                                       # 0, 1, 2: the same for every method
-//! data  = ["embedded"]                            # names of the suite, `embedded`, or paths from this file
-//!
-//! [offline.iql]                                   # trained once per data set and seed, shared by all methods
-//! algo    = "iql"
-//! preset  = "iql_small"
-//! updates = 10_000
-//!
-//! [[method]]
-//! label = "IQL"
-//! from  = "iql"
-//! adapt = "plain"                                 # what the others over `iql` are compared with
-//!
-//! [[method]]
-//! label = "IQL + BAQ"
-//! from  = "iql"
-//! adapt = "baq"
-//! set   = ["baq.k_q=auto"]
-//!
-//! [[method]]                                      # learns from scratch, the data beside what it collects
-//! label = "RLPD"
-//! algo  = "rlpd"
-//!
-//! [online]
-//! env_steps     = 5_000
-//! eval_every    = 500
-//! eval_episodes = 5
-//!
-//! [scale.tiny]                                    # --scale tiny: named on every table and figure
-//! seeds   = 2
-//! offline = { updates = 1_000 }
-//! online  = { env_steps = 1_000 }
-//! ```
-//!
 //! Above 400 lines because what a file may say and what is refused of it stand together.
+//!
+//! ```toml
+#![doc = include_str!("example.toml")]
+//! ```
 //!
 //! `[model]` is for the behaviour model that some adaptations take; it is shared by all who do. A method may have fewer
 //! `seeds` than the study, where it is dear, and be compared with another one than the plain one (`against = "LABEL"`). A

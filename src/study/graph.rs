@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::spec::{Base, Begin, Interaction, Method, Spec, Training};
 use crate::algo::Given;
@@ -365,8 +364,7 @@ impl<R: Resolve> Expansion<'_, R> {
         // The same data may be elsewhere tomorrow; what they are is checked when they are read.
         let mut parts = vec![data.to_string(), config.hash(&["run.dataset", "run.dataset_sha256"])];
         parts.extend([origin, model].into_iter().flatten().map(|i| self.cells[i].hash.clone()));
-        let digest = Sha256::digest(parts.join(" ").as_bytes());
-        let hash = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+        let hash = crate::files::sha256(parts.join(" ").as_bytes())[..8].to_string();
         let (data, label) = (data.to_string(), label.to_string());
         self.known.insert(place(kind, &data, &label, seed), self.cells.len());
         self.cells.push(Cell { kind, data, label, seed, words, origin, model, config, hash });

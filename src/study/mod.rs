@@ -18,6 +18,7 @@ pub mod graph;
 pub mod local;
 pub mod memory;
 pub mod metric;
+mod notes;
 mod options;
 pub mod paper;
 pub mod published;

@@ -2,12 +2,14 @@
 
 use super::directory::{State, Study};
 use super::graph::{Cell, Data, Kind};
+use crate::config::OnlineConfig;
 use crate::train::TrainError;
 use crate::train::metrics::{Evaluation, Phase, Timing, read_evaluations, read_timing};
 use crate::train::provenance;
 use crate::train::rundir::{self, RunError};
 use crate::train::state::Saved;
 use baq_datasets::checksums;
+use indicatif::HumanCount;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -250,12 +252,24 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
     }
     let read = || -> Result<Outcome, TrainError> {
         let run = study.folder(cell);
-        let at = Saved::open_unchecked(&run.join(rundir::CHECKPOINT))?.counters()?;
+        let saved = Saved::open_unchecked(&run.join(rundir::CHECKPOINT))?;
+        let (at, curve) = (saved.counters()?, Curve::read(&run)?);
+        let online: OnlineConfig = cell.config.section();
+        // One that was extended is longer than the study has it; while it grows, only so much is certain.
+        let planned = saved.planned("online", "env_steps")?.filter(|steps| *steps == at.env_step);
+        let planned = planned.unwrap_or(online.env_steps);
+        let end = curve.online.last().map_or(0, |p| p.step);
+        if online.eval_episodes > 0 && end < planned {
+            return Err(TrainError::Input(format!(
+                "{}: expected evaluations up to step {planned}, got up to {end}; restore it, or remove the run and run the study again",
+                run.join(rundir::EVALUATIONS_CSV).display()
+            )));
+        }
         Ok(Outcome {
             data: cell.data.clone(),
             method: cell.label.clone(),
             seed: cell.seed,
-            curve: Curve::read(&run)?,
+            curve,
             offline_updates: at.offline_rounds,
             updates: at.offline_rounds + at.critic_updates,
             env_steps: at.env_step,
@@ -309,19 +323,11 @@ fn file(name: &str, data: &Data) -> String {
     }
 }
 
-/// A whole number with its thousands set off: `30,000`.
-pub fn whole(n: u64) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().map(|g| std::str::from_utf8(g).unwrap_or_default()).collect();
-    groups.join(",")
-}
-
 /// From the least to the greatest; `no` without any.
 pub fn range(all: impl Iterator<Item = u64> + Clone) -> String {
     match (all.clone().min(), all.max()) {
-        (Some(low), Some(high)) if low < high => format!("{} to {}", whole(low), whole(high)),
-        (Some(low), _) => whole(low),
+        (Some(low), Some(high)) if low < high => format!("{} to {}", HumanCount(low), HumanCount(high)),
+        (Some(low), _) => HumanCount(low).to_string(),
         _ => "no".into(),
     }
 }
@@ -339,7 +345,6 @@ mod tests {
 
     #[test]
     fn numbers_are_read_at_a_glance() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(whole), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(range([30_000, 200].into_iter()), "200 to 30,000");
         assert_eq!((range([7, 7].into_iter()), range([].into_iter())), ("7".into(), "no".into()));
     }

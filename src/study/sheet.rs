@@ -74,7 +74,9 @@ impl Table {
         out + "\n" + &notes.collect::<String>()
     }
 
-    /// As LaTeX that needs no package (but for labels in other scripts than Latin and Greek): a `table` each, or several where it is wide; how to read them stands below the last.
+    /// As LaTeX that needs no package (but for labels in other scripts than Latin and Greek, or with other signs than those
+    /// of the tables, as that of infinity): a `table` each, or several where it is wide; how to read them stands below the
+    /// last.
     pub fn tex(&self) -> String {
         let mut out = String::new();
         for block in self.blocks.iter().flat_map(|block| block.parts(TEX_COLUMNS)) {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use crate::config::nearest;
+use crate::config::hint;
 
 /// What is wrong with the file of a study.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,7 @@ impl Source<'_> {
         if all.contains(&word.get_ref().as_str()) {
             return Ok(());
         }
-        let hint = nearest(word.get_ref(), all.iter().copied());
-        let hint = hint.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
+        let hint = hint(word.get_ref(), all.iter().copied());
         let got = word.get_ref();
         self.error(
             word.span(),

@@ -2,13 +2,14 @@
 
 use super::answers::{Answers, Bounds, Cell, Overall};
 use super::metric::Metric;
-use super::results::{Outcome, Results, range, whole};
+use super::results::{Outcome, Results, range};
 use super::sheet::{Block, Table};
 use super::statistics::{CONFIDENCE, Difference, Estimate, Interval, LEAST_SEEDS, RESAMPLES};
 use super::values;
 use crate::checkpoint::atomic::write_after_others;
 use crate::report::axis;
 use crate::train::rundir::RunError;
+use indicatif::HumanCount;
 use std::path::{Path, PathBuf};
 
 /// What is not known.
@@ -74,13 +75,13 @@ fn legend(answers: &Answers<'_>) -> Vec<String> {
          bootstrap of the mean over seeds within data sets, {} resamples; {NONE} where a data set has fewer than {LEAST_SEEDS} seeds; \
          of three seeds on one data set it is their range, which holds the true mean three times in four: of few seeds it is \
          too narrow",
-        whole(RESAMPLES as u64)
+        HumanCount(RESAMPLES as u64)
     ));
     if answers.overall.iter().any(|o| o.iqm.is_some()) {
         all.push(
             "over all data sets: IQM, the mean of runs without the lowest and the highest quarter; median and mean of the means \
              of data sets; optimality gap, how far runs are below 100 on average; P(better than base), of any run against any of \
-             the base's on the same data set, not paired"
+             the base's on the same data set, over the seeds that both have, not paired"
                 .into(),
         );
     }
@@ -102,7 +103,11 @@ fn legend(answers: &Answers<'_>) -> Vec<String> {
     if let Some(published) = answers.published {
         all.push(format!("paper: {}; on D4RL's own data", published.source));
     }
-    all.push(format!("data: {}", answers.results.files.join("; ")));
+    // What is named as it is called anyway needs no word.
+    let same = |file: &str| file.split_once(" is ").is_some_and(|(name, called)| name == called);
+    let files: Vec<&str> =
+        answers.results.files.iter().map(String::as_str).filter(|file| !same(file)).collect();
+    all.extend((!files.is_empty()).then(|| format!("data: {}", files.join("; "))));
     all
 }
 
@@ -115,7 +120,9 @@ struct Style {
 impl Style {
     fn number(&self, v: f64) -> String {
         let text = match (self.steps, self.scored && v.abs() < 1e5) {
-            (true, _) => format!("{}{}", if v <= -0.5 { "-" } else { "" }, whole(v.abs().round() as u64)),
+            (true, _) => {
+                format!("{}{}", if v <= -0.5 { "-" } else { "" }, HumanCount(v.abs().round() as u64))
+            }
             (_, true) => format!("{v:.1}"),
             _ => axis::value(v),
         };
@@ -129,8 +136,19 @@ impl Style {
     }
 
     fn interval(&self, interval: Option<Interval>) -> String {
-        let ends = |i: Interval| format!("[{}, {}]", self.number(i.low), self.number(i.high));
+        let ends = |i: Interval| format!("[{}, {}]", self.end(i.low), self.end(i.high));
         interval.map_or(NONE.into(), ends)
+    }
+
+    /// On which side of 0 an end lies is what an interval is read for: it has the digits that show it, up to three.
+    fn end(&self, v: f64) -> String {
+        let text = self.number(v);
+        if v == 0.0 || !["0", "0.0"].contains(&text.as_str()) {
+            return text;
+        }
+        let mut finer = (1..=3).map(|digits| format!("{v:.digits$}"));
+        let shown = finer.find(|text| text.parse::<f64>() != Ok(0.0));
+        shown.map_or(text, |shown| shown.replace('-', "\u{2212}"))
     }
 
     fn estimate(&self, estimate: Option<Estimate>, mark: &str) -> String {
@@ -301,5 +319,22 @@ fn cost(results: &Results) -> Block {
         heading: "Cost of a run".into(),
         heads: ["method", "runs", "updates", "environment\nsteps"].map(String::from).into(),
         rows: results.methods.iter().map(|m| row(&m.label)).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_of_an_interval_keep_their_side_of_zero() {
+        let text = |steps, low, high| {
+            Style { steps, scored: true }.interval(Some(Interval { low, high })).replace('\u{2212}', "-")
+        };
+        assert_eq!(text(false, -1.04, -0.01), "[-1.0, -0.01]");
+        assert_eq!(text(false, 0.002, 0.06), "[0.002, 0.1]");
+        assert_eq!(text(false, -0.0001, 0.0), "[0.0, 0.0]");
+        assert_eq!(text(true, -12.4, -0.3), "[-12, -0.3]");
+        assert_eq!(text(true, 0.0, 0.5), "[0, 1]");
     }
 }

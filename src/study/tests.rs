@@ -185,6 +185,17 @@ fn a_small_study_by_hand() {
 }
 
 #[test]
+fn data_that_are_called_as_they_are_named_are_not_explained() {
+    let files = |files: &[&str]| {
+        let results = Results { files: files.iter().map(|file| file.to_string()).collect(), ..small() };
+        table::table(&Answers::of(&results, Metric::Final)).text(100)
+    };
+    let text = files(&["a is a.hdf5", "embedded is embedded"]);
+    assert!(text.contains("data: a is a.hdf5") && !text.contains("embedded"), "{text}");
+    assert!(!files(&["embedded is embedded"]).contains("data: "));
+}
+
+#[test]
 fn runs_without_a_result_are_named_and_never_counted() {
     let mut results = small();
     let whole = values::csv(&Answers::of(&results, Metric::Final));
@@ -338,6 +349,23 @@ fn unequal_numbers_of_runs_are_told() {
     );
 }
 
+/// Runs of other seeds start from other trainings.
+#[test]
+fn runs_are_better_than_those_of_the_base_of_the_same_seeds() {
+    let mut results = small();
+    let better = |results: &Results| {
+        number(&values::rows(&Answers::of(results, Metric::Final)), ("", "New"), "better_than_base")
+    };
+    let base = |seed, score| level("a", "Base", seed, score);
+    results.outcomes = vec![base(0, 50.0), base(1, 55.0), base(2, 60.0), level("a", "New", 0, 51.0)];
+    assert_eq!(better(&results), Some(1.0));
+    // Where the base has fewer, and where they have none in common.
+    results.outcomes = vec![base(0, 50.0), level("a", "New", 0, 51.0), level("a", "New", 1, 49.0)];
+    assert_eq!(better(&results), Some(1.0));
+    results.outcomes = vec![base(0, 50.0), level("a", "New", 1, 51.0)];
+    assert_eq!(better(&results), None);
+}
+
 #[test]
 fn a_recovery_that_is_no_number_is_neither_true_nor_false() {
     let mut results = small();
@@ -384,6 +412,35 @@ fn panels_of_curves_name_their_units() {
     let (title, text) = drawn(&results);
     assert_eq!((title.as_str(), counted(&text)), ("small: learning curves, normalised scores", [2, 0]));
     assert!(text.contains("1 run left out: raw returns beside normalised scores."), "{text}");
+}
+
+/// What is over all data sets says where it is over fewer, and every picture how many runs are in none of its numbers.
+#[test]
+fn pictures_tell_what_is_left_out() {
+    let mut results = small();
+    let drawn = |results: &Results| {
+        let answers = Answers::of(results, Metric::Final);
+        let differences = figures::differences(&answers).expect("there is a base");
+        let profiles = figures::profiles(&answers).expect("scores are levels");
+        [figures::scores(&answers), differences, profiles].map(|figure| {
+            let (width, height) = figure.whole();
+            words_of(&figure.svg(width, height))
+        })
+    };
+    for text in drawn(&results) {
+        assert!(!text.contains("left out") && !text.contains("data set)"), "{text}");
+    }
+    results.outcomes[1].curve.online[2].score = f64::NAN;
+    for text in drawn(&results) {
+        assert!(text.contains("1 run left out; the table says why."), "{text}");
+    }
+    results.outcomes[2].curve.online[2].score = f64::INFINITY;
+    results.outcomes.retain(|o| (o.data.as_str(), o.method.as_str()) != ("b", "New"));
+    for text in drawn(&results) {
+        assert!(text.contains("2 runs left out; the table says why."), "{text}");
+        assert_eq!(text.matches("New (1 data set)").count(), 1, "over all alone: {text}");
+        assert!(!text.contains("Base (1"), "{text}");
+    }
 }
 
 #[test]

@@ -290,8 +290,7 @@ impl Builder<'_> {
         let mut draft = Draft::of(&path).map_err(fail)?;
         let mut out = Hashed { out: draft.file(), hash: Sha256::new(), bytes: 0 };
         write::encode(&path, &made.columns, &self.options(name, made)?, &mut out)?;
-        let (bytes, hash) = (out.bytes, out.hash.finalize());
-        let sha256: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (bytes, sha256) = (out.bytes, crate::files::hex(&out.hash.finalize()));
         if let Some(recorded) = recorded.filter(|recorded| recorded.sha256 != sha256) {
             // A training that led elsewhere must not be gone on with.
             let _ = fs::remove_dir_all(self.run(name));

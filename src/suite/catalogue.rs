@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use baq_datasets::{Source, suite};
 
 use super::recipe::{Kind, Picked, Recipe, Recorded};
-use crate::config::nearest;
+use crate::config::hint;
 use crate::train::TrainError;
 use crate::train::state::Saved;
 
@@ -173,9 +173,9 @@ impl Suite {
         let bare = text.strip_prefix(PREFIX).unwrap_or(text);
         let names = self.names();
         let all = names.iter().map(|n| n.text.as_str()).chain(self.recipes.keys().map(String::as_str));
-        let hint = nearest(bare, all).map(|n| format!("; did you mean `{n}`?")).unwrap_or_default();
         TrainError::Input(format!(
-            "{text}: no data set of the suite{hint}; `baq suite list` shows all of them"
+            "{text}: no data set of the suite{}; `baq suite list` shows all of them",
+            hint(bare, all)
         ))
     }
 

@@ -19,6 +19,16 @@ struct Annotation {
     values: Vec<f32>,
 }
 
+impl Annotation {
+    /// Computes the columns of state `s` and action `a` and writes them into their record.
+    fn fill(&mut self, agent: &mut Agent, pools: &Pools, record: &mut [f32], (s, a): (&[f32], &[f32])) {
+        self.one.one(&mut agent.store, s, a, &mut self.values);
+        for (name, value) in self.one.columns().iter().zip(&self.values) {
+            record[pools.column(name).offset] = *value;
+        }
+    }
+}
+
 /// Pools, the rule by which batches are drawn from them, and the batch at hand.
 pub struct Batches {
     pools: Pools,
@@ -213,10 +223,7 @@ impl Batches {
     ) -> Result<(), TrainError> {
         let mut mass = 1.0;
         if let Some(annotation) = &mut self.annotation {
-            annotation.one.one(&mut agent.store, s, a, &mut annotation.values);
-            for (name, value) in annotation.one.columns().iter().zip(&annotation.values) {
-                record[self.pools.column(name).offset] = *value;
-            }
+            annotation.fill(agent, &self.pools, record, (s, a));
             mass = agent.adaptation.priority(&annotation.values, true);
         }
         let mass = newest.unwrap_or(mass);
@@ -231,12 +238,11 @@ impl Batches {
     /// Puts a generated transition into its pool, with its annotated columns.
     pub fn push_generated(&mut self, agent: &mut Agent, pool: &'static str, record: &mut [f32]) {
         if let Some(annotation) = &mut self.annotation {
-            let (s, a) = (self.pools.column(replay::S), self.pools.column(replay::A));
-            let of = |c: replay::Column| record[c.offset..][..c.len].to_vec();
-            annotation.one.one(&mut agent.store, &of(s), &of(a), &mut annotation.values);
-            for (name, value) in annotation.one.columns().iter().zip(&annotation.values) {
-                record[self.pools.column(name).offset] = *value;
-            }
+            let [s, a] = [replay::S, replay::A].map(|name| {
+                let column = self.pools.column(name);
+                record[column.offset..][..column.len].to_vec()
+            });
+            annotation.fill(agent, &self.pools, record, (&s, &a));
         }
         self.pools.push(pool, record);
     }

@@ -14,32 +14,32 @@ use super::error::TrainError;
 use super::memory;
 use super::peak::time;
 pub use super::peak::{Measured, Samples};
+use super::reprioritiser::Reprioritiser;
 use super::training::recipe;
 use crate::adapt::Method;
 use crate::algo::{Dims, Phase};
 use crate::autodiff::{Clock, Cost, Flow, NoProbe, Noise, Pass, Probe, Program, Select, Trace, Workspace};
 use crate::config::{Config, Exploration, OfflineConfig, OnlineConfig};
 use crate::replay::pools::{OFFLINE, ONLINE};
-use crate::replay::{self, Layout, Pools, Recipe};
+use crate::replay::{self, Layout, Pools};
 use crate::rng::Stream;
 
 /// Planned length of the phases that are traced; only schedules see it.
 const ROUNDS: u64 = 1_000_000;
 
-/// Batches of noise for transitions, with priorities where the method wants them.
+/// Batches of noise for transitions, sampled as the method wants them.
 struct Memory {
     batches: Batches,
     draws: u64,
+    masses: Vec<f64>,
 }
 
 impl Memory {
     /// `rows` transitions of the agent's sizes. Errors: a buffer or a generator that the adaptation's sampling refuses,
     /// priorities that no tree takes.
-    fn new(agent: &Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
-        let options: OnlineConfig = config.section();
-        let annotated = annotation::columns(agent);
+    fn new(agent: &mut Agent, config: &Config, rows: usize) -> Result<Memory, TrainError> {
         let mut extra = Recorded::offline(agent.learner.as_ref()).columns(agent.dims.a);
-        extra.extend(annotated.iter().map(|n| (*n, 1)));
+        extra.extend(annotation::columns(agent).into_iter().map(|n| (n, 1)));
         let layout = Layout::transitions(agent.dims.s, agent.dims.a, &extra);
         let columns: Vec<(String, usize)> = layout.columns().map(|(n, c)| (n.to_string(), c.len)).collect();
         let mut pools = Pools::new(layout, &[(OFFLINE, rows), (ONLINE, 0)]);
@@ -60,29 +60,23 @@ impl Memory {
             columns.iter().zip(&values).map(|((name, _), x)| (name.as_str(), &x[..])).collect();
         pools.load(OFFLINE, rows, &columns)?;
         // Without an adaptation the rounds are those of training on data, whatever the buffer of a phase online is.
-        let recipe = match Method::of(config).is_plain() {
-            true => Recipe::Uniform { stratified: false },
-            false => recipe(&options, agent)?,
+        let batches = if Method::of(config).is_plain() {
+            Batches::uniform(pools, (0, Stream::Batch), agent.dims.batch)
+        } else {
+            let recipe = recipe(&config.section(), agent)?;
+            Batches::adapted(agent, pools, recipe, (0, ROUNDS), None)?
         };
-        let prioritised = recipe.is_prioritised();
-        let mut batches = Batches::new(pools, recipe, (0, Stream::Batch), agent.dims.batch);
-        if prioritised {
-            batches.prioritise(|pools, pool| {
-                let of = |row| {
-                    let values: Vec<f32> =
-                        annotated.iter().map(|n| pools.get(row, pools.column(n))[0]).collect();
-                    agent.adaptation.priority(&values, false)
-                };
-                pools.pool(pool).rows().map(of).collect()
-            })?;
-        }
-        Ok(Memory { batches, draws: 0 })
+        let masses = vec![1.0; agent.dims.batch];
+        Ok(Memory { batches: batches.with_neighbours(agent), draws: 0, masses })
     }
 
-    /// Draws the rows of the next batch.
-    pub fn draw(&mut self, agent: &mut Agent) {
-        let drawn = self.batches.draw(agent, self.draws, 0);
-        drawn.expect("invariant: nothing is annotated anew");
+    /// Draws the rows of the next batch, and looks for their neighbours where the policy has its turn and wants them.
+    pub fn draw(&mut self, agent: &mut Agent, actor: bool) {
+        // Priorities that no tree takes, from networks that diverge on noise, cost the same.
+        let _ = self.batches.draw(agent, self.draws, self.draws);
+        if actor {
+            self.batches.seek(agent);
+        }
         self.draws += 1;
     }
 
@@ -91,10 +85,18 @@ impl Memory {
         self.batches.fill(workspace, program);
     }
 
-    /// Gives the rows drawn last other priorities; without a tree nothing happens.
-    pub fn reprioritise(&mut self, masses: &[f64]) {
+    /// Makes up the next priorities. In stratified draws a row comes back at the same place, and with the priority that it has
+    /// already a tree would have nothing to do.
+    pub fn reweigh(&mut self) {
+        for (k, mass) in (self.draws..).zip(&mut self.masses) {
+            *mass = 1.0 + (k % 97) as f64 * 0.01;
+        }
+    }
+
+    /// Gives them to the rows drawn last; without a tree nothing happens.
+    pub fn reprioritise(&mut self) {
         if self.batches.tree().is_some() {
-            self.batches.reprioritise(masses).expect("invariant: they are numbers");
+            self.batches.reprioritise(&self.masses).expect("invariant: they are numbers");
         }
     }
 }
@@ -106,6 +108,8 @@ pub struct Round {
     trace: Arc<Trace>,
     /// with all roles, and without the policy where such rounds occur
     programs: Vec<(Program, Workspace)>,
+    /// the model that gives priorities beside the rounds, and its useful floating-point operations
+    beside: Option<(Reprioritiser, u64)>,
     round: u64,
 }
 
@@ -143,8 +147,8 @@ impl Round {
         };
         let dims = Dims { s, a, batch };
         memory::check_bench(config, dims, &phase, rows)?;
-        let agent = Agent::new(config, dims)?;
-        let memory = Memory::new(&agent, config, rows)?;
+        let mut agent = Agent::new(config, dims)?;
+        let memory = Memory::new(&mut agent, config, rows)?;
         let trace = Arc::new(agent.trace(&phase));
         let compile = |roles: &Roles| {
             let select = Select { critic: roles.critic, actor: roles.actor, metrics: false };
@@ -153,7 +157,10 @@ impl Round {
             (program, workspace)
         };
         let programs = Roles::of_delay(agent.learner.delay()).iter().map(compile).collect();
-        let mut this = Round { agent, memory, trace, programs, round: 0 };
+        let flops = |trace: Trace| Program::compile(&trace, Select { metrics: false, ..Select::ALL }).flops();
+        let flops = agent.reprioritisation_trace().map(flops);
+        let beside = Reprioritiser::new(&agent, 0, rows, None)?.zip(flops);
+        let mut this = Round { agent, memory, trace, programs, beside, round: 0 };
         this.sample();
         Ok(this)
     }
@@ -172,20 +179,29 @@ impl Round {
     pub fn sample(&mut self) {
         let turn = self.turn();
         let (program, workspace) = &mut self.programs[turn];
-        self.memory.draw(&mut self.agent);
+        self.memory.draw(&mut self.agent, turn == 0);
         self.memory.gather(workspace, program);
     }
 
-    /// The next round on the present batch.
+    /// The next round on the present batch, and what gives its rows new priorities, if the method has a model for that.
     pub fn run(&mut self) {
+        let clock = self.clock();
         let _ = self.run_with(&mut NoProbe);
+        if let Some((beside, _)) = &mut self.beside {
+            let (store, batches) = (&mut self.agent.store, &mut self.memory.batches);
+            // As in a draw.
+            let _ = beside.round(store, batches, clock, false, &mut NoProbe);
+        }
     }
 
-    /// The next round while a probe looks on.
+    fn clock(&self) -> Clock {
+        Clock { round: self.round, phase_round: self.round }
+    }
+
+    /// The next round, without a model of priorities, while a probe looks on.
     pub fn run_with<P: Probe>(&mut self, probe: &mut P) -> Flow {
-        let turn = self.turn();
+        let (turn, clock) = (self.turn(), self.clock());
         let (program, workspace) = &mut self.programs[turn];
-        let clock = Clock { round: self.round, phase_round: self.round };
         let pass = Pass { clock, noise: Noise::Seed(0), rows: self.memory.batches.rows() };
         self.round += 1;
         program.run_with(workspace, &mut self.agent.store, pass, probe)
@@ -201,11 +217,17 @@ impl Round {
         &self.programs[0].0
     }
 
-    /// Useful floating-point operations of a round; the mean over a cycle.
+    /// Whether a model beside the rounds gives priorities.
+    pub fn reprioritises(&self) -> bool {
+        self.beside.is_some()
+    }
+
+    /// Useful floating-point operations of [`Round::run`]; the mean over a cycle.
     pub fn flops(&self) -> u64 {
         let rest = self.programs.last().expect("invariant: at least one").0.flops();
         let cycle = self.cycle() as u64;
-        (self.program().flops() + (cycle - 1) * rest) / cycle
+        let beside = self.beside.as_ref().map_or(0, |(_, flops)| *flops);
+        (self.program().flops() + (cycle - 1) * rest) / cycle + beside
     }
 
     /// Rows of a batch.
@@ -213,7 +235,8 @@ impl Round {
         self.agent.dims.batch
     }
 
-    /// Seconds of every step of a round with all roles, the least of several passes in about so many seconds.
+    /// Seconds of every step of a round with all roles, without a model of priorities, the least of several passes in about
+    /// so many seconds.
     pub fn profile(&mut self, seconds: f64) -> Vec<(Cost, f64)> {
         let costs = self.program().costs();
         let mut least = vec![f64::INFINITY; costs.len()];
@@ -228,12 +251,20 @@ impl Round {
         costs.into_iter().zip(least).collect()
     }
 
-    /// Sampling (seconds) and updating, for about so many seconds.
+    /// Sampling (seconds, the mean of a cycle) and updating, for about so many seconds.
     pub fn measure(&mut self, seconds: f64) -> (Samples, Measured) {
         let mut sampling = Samples::default();
         let (flops, cycle) = (self.flops(), self.cycle());
         let this = std::cell::RefCell::new(self);
-        let prepare = || sampling.push(time(|| this.borrow_mut().sample()));
+        let (mut sum, mut samples) = (0.0, 0);
+        let prepare = || {
+            sum += time(|| this.borrow_mut().sample());
+            samples += 1;
+            if samples == cycle {
+                sampling.push(sum / cycle as f64);
+                (sum, samples) = (0.0, 0);
+            }
+        };
         let measured = Measured::new(flops, cycle, seconds, prepare, || this.borrow_mut().run());
         (sampling, measured)
     }
@@ -273,7 +304,7 @@ impl Acting {
 /// What drawing, gathering and reweighting cost, in seconds per batch.
 #[derive(Clone, Debug, Default)]
 pub struct ReplayCost {
-    /// choosing the rows
+    /// choosing the rows, with the search for their neighbours and new annotations where the method has them
     pub draw: Samples,
     /// bringing them to dense columns
     pub gather: Samples,
@@ -293,7 +324,6 @@ pub fn replay(
     seconds: f64,
 ) -> Result<ReplayCost, TrainError> {
     let mut round = Round::new(config, dims, rows)?;
-    let masses: Vec<f64> = (0..round.batch()).map(|i| 1.0 + (i % 97) as f64 * 0.01).collect();
     let mut cost = ReplayCost::default();
     // As many as will be measured, so that the lists do not grow between the counts.
     for list in [&mut cost.draw, &mut cost.gather, &mut cost.sample, &mut cost.reprioritise] {
@@ -302,14 +332,18 @@ pub fn replay(
     let before = baq_kernels::allocations();
     let begin = Instant::now();
     while (begin.elapsed().as_secs_f64() < seconds || cost.draw.0.is_empty()) && cost.draw.0.len() < 1 << 20 {
-        let draw = time(|| round.memory.draw(&mut round.agent));
+        let draw = time(|| round.memory.draw(&mut round.agent, true));
         let (program, workspace) = &mut round.programs[0];
         let gather = time(|| round.memory.gather(workspace, program));
         cost.draw.push(draw);
         cost.gather.push(gather);
         cost.sample.push(draw + gather);
-        cost.reprioritise.push(time(|| round.memory.reprioritise(&masses)));
+        round.memory.reweigh();
+        cost.reprioritise.push(time(|| round.memory.reprioritise()));
     }
     cost.allocations = before.zip(baq_kernels::allocations()).map(|(before, after)| after - before);
     Ok(cost)
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,8 @@ pub struct Scales {
 pub struct Dataset {
     /// scaled transitions
     pub columns: Columns,
+    /// return of each of their episodes, of rewards as recorded: the scale may turn their order around
+    pub returns: Vec<f64>,
     /// what scaled them
     pub scales: Scales,
     /// for the report; all empty without data
@@ -107,12 +109,13 @@ fn scaled(
         reward: RewardScale::fit(transform, &columns)?,
         action,
     };
+    let returns = returns::episode_returns(&columns);
     for states in [&mut columns.observations, &mut columns.next_observations] {
         scales.observation.apply(states.as_slice_mut().expect("invariant: columns are dense"));
     }
     columns.rewards.mapv_inplace(|r| scales.reward.apply(r));
     scale::clip_actions(&mut columns.actions, 1.0 - data.action_clip as f32);
-    Ok(Dataset { columns, scales, facts, rows, shelf: None })
+    Ok(Dataset { columns, returns, scales, facts, rows, shelf: None })
 }
 
 /// A checksum of every transition.

@@ -32,6 +32,7 @@ struct Header {
     path: String,
     sha256: String,
     bytes: u64,
+    returns: Vec<f64>,
     facts: DatasetFacts,
 }
 
@@ -124,6 +125,7 @@ fn pack(dataset: &Dataset) -> Volume {
         path: c.source.path.clone(),
         sha256: c.source.sha256.clone(),
         bytes: c.source.bytes,
+        returns: dataset.returns.clone(),
         facts: dataset.facts.clone(),
     };
     let endings: Vec<f32> = c.endings.iter().map(|e| f32::from(*e as u8)).collect();
@@ -177,7 +179,7 @@ fn unpack(volume: &Volume) -> Option<Dataset> {
         source: Source { path: h.path, sha256: h.sha256, bytes: h.bytes },
     };
     let scales = Scales { observation, reward: RewardScale { scale: reward[0], shift: reward[1] }, action };
-    Some(Dataset { columns, scales, facts: h.facts, rows: Vec::new(), shelf: None })
+    Some(Dataset { columns, returns: h.returns, scales, facts: h.facts, rows: Vec::new(), shelf: None })
 }
 
 #[cfg(test)]
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!(bits(&x.rewards), bits(&y.rewards));
         assert_eq!(x.action_log_probs.as_ref().map(bits), y.action_log_probs.as_ref().map(bits));
         assert!(x.endings == y.endings && x.source == y.source);
-        assert!(a.scales == b.scales && a.facts == b.facts);
+        assert!(a.returns == b.returns && a.scales == b.scales && a.facts == b.facts);
         assert_eq!(format!("{:?}", a.facts), format!("{:?}", b.facts));
     }
 

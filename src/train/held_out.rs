@@ -117,9 +117,11 @@ impl HeldOut {
 
     fn restore(&mut self, agent: &Agent, periods: &Periods, saved: &Saved) -> Result<(), TrainError> {
         let c = saved.counters()?;
+        // What has ended, as planned or by patience, has gone back already.
+        let ended = c.round >= periods.total || self.over(&c, periods).is_some();
         if let Some(best) = saved.best(agent)? {
             self.best = Some(best);
-        } else if self.over(&c, periods).is_none() && c.best_loss.is_some() && c.best_round != c.round {
+        } else if !ended && c.best_loss.is_some() && c.best_round != c.round {
             return Err(TrainError::Input(format!(
                 "{}: expected the weights of update {}, the best so far, got those of update {} alone; it was written by a version that kept the last: train anew",
                 saved.file(),

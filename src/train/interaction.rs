@@ -101,7 +101,7 @@ impl Interaction {
         self.env.set_state(env)?;
         self.observation = observation;
         if counters.episode_step == 0 && counters.episode > 0 {
-            // A program may have died instead of beginning the episode.
+            // A program may have died instead of beginning the episode, or its first observation not have been finite.
             self.env.reset(self.env_seed, counters.episode - 1, &mut self.observation);
         }
         self.due = Due::left(&self.cadence, self.learning(counters), counters);

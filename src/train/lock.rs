@@ -77,11 +77,15 @@ impl Lock {
     }
 }
 
-/// The process that holds the lock of a directory, if one does; changes nothing.
+/// The process that holds the lock of a directory, if one does: its number, and without locks its machine unless it is this
+/// process. Changes nothing.
 pub fn holder(directory: &Path) -> Option<String> {
     let owner = crate::files::read_to_string(&directory.join(OWNER)).ok();
     if let Some(owner) = owner.and_then(|text| Owner::parse(&text)).filter(|owner| !owner.has_ended()) {
-        return Some(format!("{} on {}", owner.pid, owner.host));
+        return Some(match owner == Owner::this() {
+            true => owner.pid.to_string(),
+            false => format!("{} on {}", owner.pid, owner.host),
+        });
     }
     let mut file = crate::files::open(&directory.join(LOCK)).ok()?;
     match file.try_lock_shared() {
@@ -262,8 +266,9 @@ mod tests {
         // Another machine, whose view of the same directory has locks, sees it too.
         assert_eq!(message(Lock::of(at), at), busy);
         assert_eq!(names(at), [LOCK, OWNER]);
+        assert_eq!(holder(at), Some(this.pid.to_string()), "a report of its own run knows it by this");
         drop(lock);
-        assert_eq!(names(at), [LOCK]);
+        assert_eq!((names(at), holder(at)), (vec![LOCK.to_string()], None));
         assert_eq!(fs::read(at.join(LOCK)).unwrap(), b"", "nobody writes now");
         drop(Lock::of(at).unwrap());
         assert_eq!(names(at), [LOCK]);

@@ -139,7 +139,7 @@ pub fn check_bench(config: &Config, dims: Dims, phase: &Phase, rows: usize) -> R
     let bytes = rounds(&agent.trace(phase), roles);
     needs.add("the memory of a round", bytes, options(config, of_rounds(section)));
     // Beside the replay the masses of its rows.
-    let bytes = replay(dims, 2, 0, rows) + rows as f64 * 32.0;
+    let bytes = replay(dims, 2, 0, rows) + rows as f64 * 32.0 + Neighbours::bytes(&agent, rows);
     needs.add("the transitions", bytes, vec!["--rows".into()]);
     needs.check()
 }

@@ -49,7 +49,7 @@ impl From<&Metric> for MetricAbout {
 }
 
 impl MetricLog {
-    /// New files in `dir` with one column per metric. Two metrics of one name are a mistake of
+    /// New files in `dir` with one column per metric. Two columns of one name are a mistake of
     /// the program and panic. Errors: a file cannot be written.
     pub fn create(dir: &Path, metrics: &[&Metric]) -> Result<Self, RunError> {
         let columns = unique(metrics);
@@ -91,13 +91,13 @@ impl MetricLog {
 
 fn unique(metrics: &[&Metric]) -> Vec<&'static str> {
     let mut names = Vec::with_capacity(metrics.len());
-    for metric in metrics {
+    for Metric { name, .. } in metrics {
+        let taken = names.contains(name) || Stamp::COLUMNS.contains(name);
         assert!(
-            !names.contains(&metric.name) && !Stamp::COLUMNS.contains(&metric.name),
-            "invariant: metric {} is declared once",
-            metric.name
+            !taken,
+            "metric {name}: expected a name that no other column of the run has, as phase, update, env_step, episode_return and validation_loss; give it another"
         );
-        names.push(metric.name);
+        names.push(*name);
     }
     names
 }
@@ -307,9 +307,32 @@ mod tests {
         assert!(text.contains("expected the columns `phase,update,env_step,loss`"), "{text}");
     }
 
+    /// As of a method that logs nothing.
     #[test]
-    #[should_panic(expected = "declared once")]
+    fn rows_without_metrics_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut m = MetricLog::create(folder.path(), &[]).unwrap();
+        m.record(at(Phase::Offline, 50, 0), &[]).unwrap();
+        m.record(at(Phase::Online, 50, 7), &[]).unwrap();
+        m.flush().unwrap();
+        let table = MetricTable::read(folder.path()).unwrap();
+        let rows = vec![(at(Phase::Offline, 50, 0), vec![]), (at(Phase::Online, 50, 7), vec![])];
+        assert_eq!(table, MetricTable { columns: vec![], rows });
+        let foreign = "phase,update,env_step\noffline,x,0\n";
+        fs::write(folder.path().join(rundir::METRICS_CSV), foreign).unwrap();
+        let text = MetricTable::read(folder.path()).unwrap_err().to_string();
+        assert!(text.ends_with("metrics.csv, line 2: expected a number, got `x`"), "{text}");
+    }
+
+    #[test]
+    #[should_panic(expected = "metric loss: expected a name that no other column of the run has")]
     fn one_name_is_one_metric() {
         unique(&[&LOSS, &LOSS]);
+    }
+
+    #[test]
+    #[should_panic(expected = "metric env_step: expected a name that no other column of the run has")]
+    fn counters_keep_their_names() {
+        unique(&[&Metric::new("env_step", "steps", "", "Steps")]);
     }
 }

@@ -1,6 +1,8 @@
 //! For every row of a batch the transition nearest to its state and the policy's action there, by exact search over all rows
 //! but generated ones: the column [`replay::NEAREST`].
 
+use baq_kernels::for_each_unflushed;
+
 use super::agent::Agent;
 use super::gather::gather;
 use crate::autodiff::{Clock, Noise, Program, Select, Tracer, Workspace};
@@ -19,8 +21,16 @@ pub struct Neighbours {
     program: Program,
     workspace: Workspace,
     point: Vec<f32>,
+    /// of every row of a batch
+    searches: Vec<Search>,
     /// `[B, A]`
     found: Vec<f32>,
+}
+
+/// The search of one row, which a thread may take up.
+struct Search {
+    point: Vec<f32>,
+    nearest: usize,
 }
 
 /// Name of the output of the program.
@@ -41,6 +51,7 @@ impl Neighbours {
         t.output(ACTION, agent.learner.policy().act(s, Acting::Greedy));
         let program = Program::compile(&t.finish(), Select::ALL);
         let workspace = Workspace::new(&program);
+        let search = || Search { point: vec![0.0; dims.s + dims.a], nearest: 0 };
         let mut this = Neighbours {
             scale: scale as f32,
             points: Nearest::new(dims.s + dims.a, pools.capacity()),
@@ -48,6 +59,7 @@ impl Neighbours {
             program,
             workspace,
             point: vec![0.0; dims.s + dims.a],
+            searches: (0..dims.batch).map(|_| search()).collect(),
             found: vec![0.0; dims.batch * dims.a],
         };
         this.grow(pools);
@@ -67,20 +79,24 @@ impl Neighbours {
         self.points.settle();
     }
 
-    /// Looks for the neighbours of these rows, which may be generated ones. Allocates nothing while there are no new ones.
+    /// Looks for the neighbours of these rows, which may be generated ones, on all threads. Allocates nothing while there are
+    /// no new ones.
     pub fn find(&mut self, agent: &mut Agent, pools: &Pools, rows: &[u32]) {
         self.grow(pools);
         gather(&mut self.workspace, &self.program, pools, rows);
         self.program.run(&mut self.workspace, &mut agent.store, Clock::default(), Noise::Seed(0));
         let (s, a) = (pools.column(replay::S), pools.column(replay::A));
-        for (k, &row) in rows.iter().enumerate() {
-            let own = k * a.len..(k + 1) * a.len;
-            let action = &self.workspace.output(&self.program, ACTION)[own.clone()];
-            place(&mut self.point, self.scale, pools.get(row as usize, s), action);
+        let actions = self.workspace.output(&self.program, ACTION);
+        let (points, scale) = (&self.points, self.scale);
+        for_each_unflushed(&mut self.searches, &|k, search| {
+            let row = rows[k] as usize;
+            place(&mut search.point, scale, pools.get(row, s), &actions[k * a.len..(k + 1) * a.len]);
             // The row itself is not far; a generated one is no point, and for it any will do.
-            let guess = if (row as usize) < pools.capacity() { row as usize } else { pools.nth(0) };
-            let (nearest, _) = self.points.find(&self.point, guess);
-            self.found[own].copy_from_slice(pools.get(nearest, a));
+            let guess = if row < pools.capacity() { row } else { pools.nth(0) };
+            (search.nearest, _) = points.find(&search.point, guess);
+        });
+        for (found, search) in self.found.chunks_exact_mut(a.len).zip(&self.searches) {
+            found.copy_from_slice(pools.get(search.nearest, a));
         }
     }
 

@@ -40,6 +40,12 @@ impl Samples {
     }
 }
 
+impl FromIterator<f64> for Samples {
+    fn from_iter<I: IntoIterator<Item = f64>>(all: I) -> Self {
+        Samples(all.into_iter().collect())
+    }
+}
+
 /// Work beside the processor's peak.
 #[derive(Clone, Debug)]
 pub struct Measured {
@@ -132,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_median_is_in_the_middle() {
-        let of = |x: &[f64]| Samples(x.to_vec()).median();
+        let of = |x: &[f64]| x.iter().copied().collect::<Samples>().median();
         assert_eq!((of(&[3.0, 1.0]), of(&[5.0, 1.0, 2.0]), of(&[4.0])), (2.0, 2.0, 4.0));
         assert!(of(&[]).is_nan());
     }

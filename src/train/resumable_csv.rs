@@ -259,7 +259,14 @@ impl<T: DeserializeOwned> Table<T> {
                 }
                 _ => format(1, "CSV".into(), e.to_string()),
             })?;
-            let row = record.deserialize(None).map_err(|e| {
+            let row: csv::Result<(Stamp, T)> = match rest {
+                // To the reader of CSV a pair without cells for its second half is no pair.
+                [] => {
+                    record.deserialize(None).and_then(|at| Ok((at, StringRecord::new().deserialize(None)?)))
+                }
+                _ => record.deserialize(None),
+            };
+            let row = row.map_err(|e| {
                 let line = record.position().map_or(1, csv::Position::line);
                 let (expected, got) = unreadable(&record, &e);
                 format(line, expected.into(), format!("`{got}`"))

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use baq_datasets::{episodes, returns};
+use baq_datasets::episodes;
 use rand::seq::SliceRandom;
 
 use super::agent::Agent;
@@ -187,10 +187,9 @@ pub fn kept(dataset: &Dataset, options: &OnlineConfig) -> usize {
     }
 }
 
-/// The rows of so many episodes, the ones with the largest returns, in the order of the data.
+/// The rows of so many episodes, the ones with the largest recorded returns, in the order of the data.
 fn of_best(dataset: &Dataset, episodes: usize) -> Vec<usize> {
-    let all = episodes::of(&dataset.columns);
-    let returns = returns::of_episodes(dataset.columns.rewards.view(), &all);
+    let (all, returns) = (episodes::of(&dataset.columns), &dataset.returns);
     let mut best: Vec<usize> = (0..all.len()).collect();
     best.sort_by(|&a, &b| returns[b].total_cmp(&returns[a]));
     best.truncate(episodes);

@@ -9,7 +9,7 @@
 //! Recovery, at every start: temporary files are removed ([`RunDir::resume`]), a kept checkpoint beyond [`CHECKPOINT`]
 //! becomes it ([`super::state::Saved::last`]), and each log is cut back to it when it is opened.
 
-use super::lock::{self, LOCK, Lock, OWNER};
+use super::lock::{LOCK, Lock, OWNER};
 pub use super::run_error::RunError;
 use crate::checkpoint::atomic::{self, write_atomic};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub const METRICS_ABOUT: &str = "metrics_about.json";
 pub const EVALUATIONS_CSV: &str = "evaluations.csv";
 /// The same rows as one JSON object per line.
 pub const EVALUATIONS_JSONL: &str = "evaluations.jsonl";
-/// Wall-clock times; beside [`PROVENANCE`] the only file that differs between two equal runs.
+/// Wall-clock times. It, [`PROVENANCE`] and what is in [`TENSORBOARD`] are all that differs between two equal runs.
 pub const TIMING: &str = "timing.csv";
 /// Facts about the dataset.
 pub const DATASET: &str = "dataset.json";
@@ -65,7 +65,7 @@ pub const ORIGIN: &str = "origin.safetensors";
 pub const MODEL: &str = "model.safetensors";
 /// The offline evaluations that a fine-tuning run goes on from.
 pub const EARLIER: &str = "offline_evaluations";
-/// Where the scalars are repeated for TensorBoard, in a run that was asked to.
+/// Where the scalars are repeated for TensorBoard, in a run that was asked to, with the time of day.
 pub const TENSORBOARD: &str = "tensorboard";
 /// What may be there before [`CONFIG`] is.
 const START: [&str; 4] = [ORIGIN, MODEL, EARLIER, TENSORBOARD];
@@ -229,11 +229,6 @@ fn refuse_occupied(path: &Path, allowed: &[&str]) -> Result<Vec<String>, RunErro
         None => Ok(left),
         Some(first) => occupied(format!("is not empty (it holds {first})"), ""),
     }
-}
-
-/// The process that writes to a run directory, if one does; changes nothing.
-pub fn writer(path: &Path) -> Option<String> {
-    lock::holder(path)
 }
 
 /// Writes a JSON file of a run.

@@ -6,11 +6,18 @@
 //! | `adam.first.*`, `adam.second.*` | moments of the groups that have been trained; the others' are 0 |
 //! | `adam.steps` | steps of every group, in the order of the metadata `groups` |
 //! | `best.*` | parameters, moments and steps at the smallest held-out loss so far, if they are not the present ones |
-//! | `counters`, `credit`, `credit.actor`, `updates` | see [`Counters`] |
-//! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online |
+//! | `dims` | S, A |
+//! | `counters` | `round`, `offline_rounds`, `env_step`, `episode`, `episode_step`, `evaluations`, `best_round`, `phase`, `fitted` |
+//! | `credit` | `credit`, `best_loss`, `episode_return`, `last_return` |
+//! | `credit.actor` | `actor_credit` |
+//! | `updates` | `critic_updates`, `actor_updates` |
+//! | `scale.observation.mean`, `.std`, `scale.reward` | transforms of the data, also applied online; the reward's as factor and addend |
+//! | `scale.action` | `[2, A]`, what -1 and 1 stand for in every action, of data that were rescaled or have another space |
 //! | `replay.*`, `env.*` | online phase only: collected rows, environment |
 //! | `generator.*` | with a generator only: its rounds, how many rows it has put where, what they were normalised by |
 //! | `ledger.position`, `ledger.chain` | with a ledger only: its records and bytes so far, its last link |
+//!
+//! The four after `dims` hold fields of [`Counters`] in this order; a number that is absent is NaN.
 //!
 //! Strings (a JSON text in the metadata, see [`container`](crate::checkpoint::container)): `format`, `config` (the resolved file), `phase`, `dataset`, `dataset.sha256`, `groups`, and what the bits
 //! depend on: `isa`, `numerics`, `mujoco` (see [`Simulators`]).
@@ -720,5 +727,42 @@ impl Saved {
             env: vector("env.state")?,
             observation: vector("env.observation")?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every field that a row of the table above names has the value at its place.
+    #[test]
+    fn counters_stand_in_the_order_of_the_table() {
+        let counters = Counters {
+            round: 1,
+            offline_rounds: 2,
+            env_step: 3,
+            episode: 4,
+            episode_step: 5,
+            evaluations: 6,
+            best_round: 7,
+            phase: 8,
+            fitted: 9,
+            credit: 0.1,
+            best_loss: Some(0.2),
+            episode_return: 0.3,
+            last_return: Some(0.4),
+            ..Counters::default()
+        };
+        let fields = format!("{counters:?}").replace("Some(", "");
+        let check = |tensor: &str, values: &[String]| {
+            let row = include_str!("state.rs").lines().find_map(|l| l.strip_prefix(tensor)).unwrap();
+            let names: Vec<&str> = row.split('`').skip(1).step_by(2).collect();
+            assert_eq!(names.len(), values.len(), "{row}");
+            for (name, value) in names.iter().zip(values) {
+                assert!(fields.contains(&format!(" {name}: {value}")), "{name} is not {value}: {fields}");
+            }
+        };
+        check("//! | `counters` |", &counters.whole().map(|n| n.to_string()));
+        check("//! | `credit` |", &counters.real().map(|x| x.to_string()));
     }
 }

@@ -37,12 +37,10 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
             "fine-tuning goes on with the algorithm: leave it out",
         );
     }
-    let counters = origin.counters()?;
-    let rounds = counters.round - counters.offline_rounds;
     let values = || {
         let agent = Agent::outline(trained, origin.dims(1)?)?;
-        let planned = plan::online_phase(trained, &agent, counters.offline_rounds).rounds;
-        Ok::<_, TrainError>(agent.adaptation.critics_are_values(rounds, planned))
+        let (done, planned) = online_rounds(origin, trained, &agent)?;
+        Ok::<_, TrainError>(agent.adaptation.critics_are_values(done, planned))
     };
     if run.adapt != new.adapt && !values()? {
         let file = origin.file();
@@ -87,6 +85,13 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
     Ok(())
 }
 
+/// Rounds of the fine-tuning that `origin` is of: done, and planned.
+fn online_rounds(origin: &Saved, trained: &Config, agent: &Agent) -> Result<(u64, u64), TrainError> {
+    let counters = origin.counters()?;
+    let phase = plan::online_phase(trained, agent, counters.offline_rounds);
+    Ok((counters.round - counters.offline_rounds, phase.rounds))
+}
+
 /// The schedule that γ has followed, if it was none of one value.
 fn scheduled_discount(section: &dyn AnySection, key: &str) -> Option<Schedule> {
     let schedule = Schedule::from_toml(&section.get(key).filter(|_| key == DISCOUNT)?)?;
@@ -100,14 +105,9 @@ fn check_discount(
     config: &Config,
     (section, then): (&str, Schedule),
 ) -> Result<(), TrainError> {
-    let counters = origin.counters()?;
     let (done, planned) = match origin.is_online()? {
-        true => {
-            let agent = Agent::outline(trained, origin.dims(1)?)?;
-            let phase = plan::online_phase(trained, &agent, counters.offline_rounds);
-            (counters.round - counters.offline_rounds, phase.rounds)
-        }
-        false => (counters.round, trained.section::<OfflineConfig>().horizon()),
+        true => online_rounds(origin, trained, &Agent::outline(trained, origin.dims(1)?)?)?,
+        false => (origin.counters()?.round, trained.section::<OfflineConfig>().horizon()),
     };
     let reached = then.over(planned).at(done);
     match config.get(section, DISCOUNT).as_ref().and_then(Schedule::from_toml) {

@@ -1,4 +1,5 @@
-//! Wall-clock times of a run, in a file of their own: everything else that a run writes is reproducible.
+//! Wall-clock times of a run, in a file of their own: of what else a run writes, all but [`rundir::PROVENANCE`] and what is in
+//! [`rundir::TENSORBOARD`] is reproducible.
 
 use super::resumable_csv::{Cell, Number, ResumableCsv, Table};
 use super::rundir::{self, RunError};

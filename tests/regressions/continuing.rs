@@ -220,6 +220,12 @@ fn bc_keeps_last() {
     let json = place.json(&line);
     assert_eq!((json["ended"].as_str(), json["kept_update"].as_u64()), (Some("complete"), Some(kept)));
     assert!(place.tensors("c/checkpoint.safetensors", networks) == place.tensors(&best, networks));
+    // Killed between its last checkpoint and its report, it has the report left to write.
+    let checkpoint = || std::fs::read(place.path("c/checkpoint.safetensors")).unwrap();
+    let before = checkpoint();
+    std::fs::remove_file(place.path("c/report.html")).unwrap();
+    place.run("train --resume c --quiet --threads 1");
+    assert!(checkpoint() == before && place.path("c/report.html").exists());
     let json = place
         .json(&format!("{short} --set offline.validation_fraction=0.3 --set offline.patience=0 --out d"));
     assert_eq!(json["kept_update"], Value::Null);

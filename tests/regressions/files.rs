@@ -52,6 +52,17 @@ fn pipes_and_devices_are_no_files() {
 }
 
 #[test]
+fn a_directory_for_temporary_files_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+    let command = command.args(["bench", "train"]).env("TMPDIR", folder.path().join("none"));
+    let out = command.current_dir(folder.path()).output().unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert_eq!((out.status.code(), text.lines().count()), (Some(2), 1), "{text}");
+    assert!(text.contains("none/.tmp") && text.contains("TMPDIR"), "{text}");
+}
+
+#[test]
 fn nothing_that_is_printed_steers_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/tests/fixtures");

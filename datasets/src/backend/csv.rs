@@ -11,7 +11,7 @@ use crate::d4rl::KNOWN;
 use crate::error::{Error, Result, one_line};
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A table that has been read.
 pub struct CsvFile {
@@ -175,10 +175,6 @@ impl Backend for CsvFile {
         Self::new(label, bytes)
     }
 
-    fn linked_files(&self) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
     fn children(&self, group: &str) -> Result<Vec<String>> {
         self.names.children(group)
     }
@@ -216,9 +212,5 @@ impl Backend for CsvFile {
         let text = self.key(key)?.columns.iter().any(|c| c.text.is_some());
         let dtype = if text { Dtype::Text } else { Dtype::F32 };
         Err(super::string_dtype(&self.label, key, &dtype, self.rows))
-    }
-
-    fn attribute(&self, _: &str) -> Result<Option<String>> {
-        Ok(None)
     }
 }

@@ -80,8 +80,10 @@ pub trait Backend: Sized {
     /// Opens a file held in memory; `label` stands for its path in messages. Errors as [`Backend::open`].
     fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self>;
 
-    /// The files beyond this one that links have led to so far.
-    fn linked_files(&self) -> Vec<PathBuf>;
+    /// The files beyond this one that links have led to so far; none in a format without links.
+    fn linked_files(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// Sorted names of the datasets and groups directly inside `group` (`""` is the root). Errors: there is no such
     /// group, or a link on the way to it leads nowhere.
@@ -106,8 +108,10 @@ pub trait Backend: Sized {
     fn read_string(&self, key: &str) -> Result<String>;
 
     /// An attribute of the file's root that is one string or one integer, as text; `None` for any other, or if it is
-    /// absent.
-    fn attribute(&self, name: &str) -> Result<Option<String>>;
+    /// absent, as always in a format without attributes.
+    fn attribute(&self, _name: &str) -> Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// Where a dataset's bytes lie, as the file declares it.
@@ -290,7 +294,7 @@ fn find_superblock(file: &str, bytes: &mut (impl Read + Seek), length: u64) -> R
     let mut head = Vec::new();
     bytes.rewind().and_then(|()| bytes.take(64).read_to_end(&mut head)).map_err(fail)?;
     let (got, advice) = foreign(&head);
-    Err(Error::NotHdf5 { file: file.into(), got, advice })
+    Err(Error::OtherFormat { file: file.into(), expected: "an HDF5 file", got, advice })
 }
 
 /// Numbers to flags. Only 0 and 1 have a truth value: 255 may mean true, unset or damage, and nobody can tell which.

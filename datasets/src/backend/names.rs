@@ -41,6 +41,7 @@ impl Names {
                 file: self.label.clone(),
                 key: key.into(),
                 reason: format!("a file with `{}`, which is nearly that name", one_line(other)),
+                advice: format!("rename it to `{name}`"),
             }),
         }
     }

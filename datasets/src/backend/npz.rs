@@ -4,6 +4,7 @@
 //! Fortran order; archives of any size are read. The zip's checksum is verified for every array that is read, and an array
 //! must be as long as its shape says before room is made for it.
 
+use super::foreign::foreign;
 use super::names::Names;
 use super::{Backend, Dtype, Info};
 use crate::error::{Error, Result, one_line};
@@ -11,7 +12,7 @@ use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use zip::ZipArchive;
 
 /// An open archive.
@@ -215,9 +216,7 @@ fn tuple(shape: &[u64]) -> String {
 }
 
 fn no_archive(label: &str, head: &[u8], problem: &str) -> Error {
-    let (got, advice) = if head.is_empty() {
-        ("an empty file".into(), "write it again")
-    } else if head.starts_with(b"PK") {
+    let (got, advice) = if head.starts_with(b"PK") {
         let got = format!("one that is cut short or damaged ({})", one_line(problem));
         (got, "fetch it again, or write it again")
     } else if head.starts_with(MAGIC) {
@@ -225,10 +224,9 @@ fn no_archive(label: &str, head: &[u8], problem: &str) -> Error {
     } else if head.starts_with(b"\x89HDF") {
         ("an HDF5 file".into(), "give it a name that ends in .hdf5")
     } else {
-        let first: Vec<String> = head.iter().take(8).map(|b| format!("{b:02x}")).collect();
-        (format!("bytes {}", first.join(" ")), "check the path")
+        foreign(head)
     };
-    Error::NotNpz { file: label.into(), got, advice }
+    Error::OtherFormat { file: label.into(), expected: "a NumPy archive (.npz)", got, advice }
 }
 
 impl Backend for NpzFile {
@@ -241,10 +239,6 @@ impl Backend for NpzFile {
 
     fn from_bytes(label: &str, bytes: &[u8]) -> Result<Self> {
         Self::new(label, Box::new(Cursor::new(bytes.to_vec())))
-    }
-
-    fn linked_files(&self) -> Vec<PathBuf> {
-        Vec::new()
     }
 
     fn children(&self, group: &str) -> Result<Vec<String>> {
@@ -288,10 +282,6 @@ impl Backend for NpzFile {
             }
             _ => Err(super::string_dtype(&self.label, key, &dtype(&header.descr), n as usize)),
         }
-    }
-
-    fn attribute(&self, _: &str) -> Result<Option<String>> {
-        Ok(None)
     }
 }
 

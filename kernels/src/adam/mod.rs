@@ -16,10 +16,8 @@
 //! summand, θ 2⁻²³ · |θ| + 2⁻²¹ · |change|.
 
 pub(crate) mod generic;
-pub(crate) mod portable;
 pub mod reference;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
+crate::simd::family! {
+    fn adam(step: &crate::AdamStep, theta: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]);
+}

@@ -1,7 +1,8 @@
 //! A checksum of the bits and the sum of the squares of a tensor, in one pass.
 //!
-//! **Formula.** `squares` = Σ x². `checksum`: a 64-bit number that a change of any one bit changes, of several bits with
-//! all but one chance in 2⁶⁴. It finds accidents and shows where two runs part; it is no signature.
+//! **Formula.** `squares` = Σ x²; subnormal x count as zero in it where kernels flush them ([`subnormals`](crate::subnormals)).
+//! `checksum`: a 64-bit number that a change of any one bit changes, of several bits with all but one chance in 2⁶⁴. It finds
+//! accidents and shows where two runs part; it is no signature.
 //!
 //! **Shapes.** x of any length; the length is part of the checksum.
 //!
@@ -9,7 +10,7 @@
 //!
 //! **Zero sizes.** squares 0, and the checksum of nothing.
 //!
-//! **NaN.** squares is NaN. The checksum tells NaNs, and zeros of both signs, by their bits.
+//! **NaN.** squares is NaN. The checksum tells NaNs, zeros of both signs and subnormal numbers by their bits.
 //!
 //! **Order of additions.** The same on every ISA, and so are all bits of the result. Tiles of 2¹⁴ elements. In a tile
 //! thirty-two lanes in f64: lane l adds the squares (which are exact) of elements l, l + 32, ... in order; lanes are added
@@ -23,13 +24,11 @@
 //! **Tolerance to the reference.** None: equal bits.
 
 pub(crate) mod generic;
-pub(crate) mod portable;
 pub mod reference;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
+crate::simd::family! {
+    fn digest(x: &[f32]) -> crate::Digest;
+}
 
 /// What one pass over a tensor finds.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]

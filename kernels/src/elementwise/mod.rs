@@ -21,18 +21,17 @@
 //! `ExpectileGrad` round each operation, fused ones once; the rest is exact.
 
 pub(crate) mod generic;
-pub(crate) mod portable;
 pub mod reference;
 mod unary;
 pub(crate) mod vector;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
-
 use crate::Broadcast;
 pub use unary::Unary;
+
+crate::simd::family! {
+    fn unary(f: crate::Unary, x: &[f32], y: &mut [f32]);
+    fn binary(f: crate::Binary, shape: &crate::Broadcast, a: &[f32], b: &[f32], y: &mut [f32]);
+}
 
 /// Drops axes of extent 1 and joins axes that both arguments walk evenly, so that most calls become one
 /// long row. Axes that are not needed come first, with extent 1.

@@ -28,16 +28,15 @@
 //! 2⁻²³ · Σ |dy| · (e + (8 + √B) · |x̂|); dbias 2⁻²³ · (8 + √B) · Σ|dy|.
 
 pub(crate) mod generic;
-pub(crate) mod portable;
 pub mod reference;
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
 
 use crate::Norm;
 use crate::reduce::check;
+
+crate::simd::family! {
+    fn layer_norm(s: &crate::Norm, x: &[f32], gain: &[f32], bias: &[f32], relu: bool, y: &mut [f32]);
+    fn layer_norm_grad(s: &crate::Norm, x: &[f32], gain: &[f32], dy: &[f32], gradients: crate::NormGradients<'_>);
+}
 
 /// Rows of one parallel tile.
 const ROWS: usize = 64;

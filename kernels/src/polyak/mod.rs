@@ -16,10 +16,8 @@
 //! **Tolerance to the reference.** 2⁻²³ · (|target| + rate · |source - target|).
 
 pub(crate) mod generic;
-pub(crate) mod portable;
 pub mod reference;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
+crate::simd::family! {
+    fn polyak(rate: f32, target: &mut [f32], source: &[f32]);
+}

@@ -25,13 +25,14 @@
 //! `log_sum_exp`: 2⁻²² · (|M| + 4 + n/LANES).
 
 pub(crate) mod generic;
-pub(crate) mod portable;
 pub mod reference;
 
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx2;
-#[cfg(target_arch = "x86_64")]
-pub(crate) mod avx512;
+crate::simd::family! {
+    fn sum(dims: [usize; 3], x: &[f32], y: &mut [f32]);
+    fn min(dims: [usize; 3], x: &[f32], y: &mut [f32]);
+    fn min_grad(dims: [usize; 3], x: &[f32], m: &[f32], g: &[f32], dx: &mut [f32]);
+    fn log_sum_exp(dims: [usize; 2], x: &[f32], y: &mut [f32]);
+}
 
 /// Panics unless a slice has the length that `dims` imply.
 #[track_caller]

@@ -160,7 +160,7 @@ impl Phase {
         }
         Phase {
             phase: phase.into(),
-            program: hex(&listing.finalize()),
+            program: crate::files::hex(&listing.finalize()),
             updates: updates.collect(),
             noise: (NOISE_STREAMS, trace.noises.iter().map(|n| n.name.clone()).collect()),
         }
@@ -263,20 +263,6 @@ pub(super) fn root(text: &[u8]) -> Link {
 
 fn shortened(hash: Sha256) -> Link {
     hash.finalize()[..LINK].try_into().expect("invariant: a digest is longer")
-}
-
-/// Bytes in hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
-        text
-    })
-}
-
-/// SHA-256 in hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

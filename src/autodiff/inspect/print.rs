@@ -145,8 +145,9 @@ pub(super) fn expression(trace: &Trace, id: NodeId) -> Text {
         Op::LogSumExp => args("log_sum_exp"),
         Op::Concat => Text::tight(format!("[{}, {}]", arg(0).signed(), arg(1).signed())),
         Op::Slice { start, cols } => {
-            Text::tight(format!("{}[{start}..{}]", arg(0).at_least(Binds::Tight), start + cols))
-                .negated(arg(0).negative)
+            let width = flattened(graph, node.args[0], start, cols);
+            let (from, to) = (start / width, (start + cols) / width);
+            Text::tight(format!("{}[{from}..{to}]", arg(0).at_least(Binds::Tight))).negated(arg(0).negative)
         }
         Op::PickHeads => args("heads"),
         Op::Repeat(k) => Text::tight(format!("repeat({}, {k})", arg(0).signed())),
@@ -156,6 +157,16 @@ pub(super) fn expression(trace: &Trace, id: NodeId) -> Text {
         Op::View(k) => Text::tight(format!("view{k}")),
         Op::Detach => arg(0).linear("constant"),
     }
+}
+
+/// The length of a row if a slice of this node takes whole ones, as `Var::rows` traces it; else 1.
+fn flattened(graph: &Graph, id: NodeId, start: usize, cols: usize) -> usize {
+    let flat = graph.node(id);
+    let (Op::Reshape, 1) = (flat.op, flat.shape.rows) else { return 1 };
+    let from = graph.node(flat.args[0]).shape;
+    let whole =
+        from.heads == flat.shape.heads && start.is_multiple_of(from.cols) && cols.is_multiple_of(from.cols);
+    if whole { from.cols } else { 1 }
 }
 
 fn unary(trace: &Trace, f: Unary, id: NodeId) -> Text {
@@ -293,4 +304,30 @@ pub(super) fn symbol(name: &str) -> String {
 /// The formulas of the named outputs of a trace.
 pub fn outputs(trace: &Trace) -> Vec<(&'static str, String)> {
     trace.outputs.iter().map(|(name, id)| (*name, formula(trace, *id))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autodiff::Tracer;
+
+    /// A range counts what it is one of: columns, rows whatever their width, numbers of what has neither.
+    #[test]
+    fn ranges_of_rows_count_rows() {
+        let t = Tracer::new(std::sync::Arc::default());
+        let x = t.input("x", 6, 4);
+        let flat = x.reshape(Shape::new(1, 1, 24));
+        for (name, var) in [
+            ("x[1..3]", x.slice(1, 2)),
+            ("x[2..5]", x.rows(2, 3)),
+            ("x[2..5][1..3]", x.rows(2, 3).slice(1, 2)),
+            ("x[2..5][1..2]", x.rows(2, 3).rows(1, 1)),
+            ("x[3..8]", flat.slice(3, 5)),
+        ] {
+            t.output(name, var);
+        }
+        for (expected, text) in outputs(&t.finish()) {
+            assert_eq!(text, expected);
+        }
+    }
 }

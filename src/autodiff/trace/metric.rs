@@ -10,7 +10,8 @@
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Column name: lower case, digits and underscores.
+    /// Column name: lower case, digits and underscores. `phase`, `update`, `env_step`, `episode_return` and
+    /// `validation_loss` are columns of the training loops.
     pub name: &'static str,
     /// What is computed, as a formula or a short phrase.
     pub formula: &'static str,
@@ -24,7 +25,8 @@ impl Metric {
     /// The unit of shares: what lies between 0 and 1.
     pub const SHARE: &str = "share";
 
-    /// A metric of the chart `section`.
+    /// A metric of the chart `section`. A run in which two columns have one name panics when it begins to log, see
+    /// [`Metric::name`].
     pub const fn new(
         name: &'static str,
         formula: &'static str,

@@ -13,7 +13,8 @@ use super::schedule::{Adam, Schedule};
 use super::shape::Shape;
 use super::var::{Recording, Rule, Var};
 
-/// Records what an algorithm would do.
+/// Records what an algorithm would do. What cannot be is a mistake of the program and panics while it is traced, operations on
+/// values of shapes that do not broadcast too ([`Shape::broadcast`]).
 pub struct Tracer {
     recording: RefCell<Recording>,
     effects: RefCell<Effects>,
@@ -43,6 +44,9 @@ impl Tracer {
     }
 
     /// A batch column `[B, N]`. Asking twice for a name gives the same column.
+    ///
+    /// # Panics
+    /// If it had another shape before.
     pub fn input(&self, name: &'static str, rows: usize, cols: usize) -> Var<'_> {
         self.var(self.recording.borrow_mut().input(name, Shape::new(1, rows, cols)))
     }
@@ -58,6 +62,9 @@ impl Tracer {
     }
 
     /// A scalar that follows its schedule from round to round.
+    ///
+    /// # Panics
+    /// If this name had another schedule before.
     pub fn hyper(&self, name: &str, schedule: &Schedule) -> Var<'_> {
         self.var(self.recording.borrow_mut().hyper(name, schedule))
     }
@@ -69,6 +76,10 @@ impl Tracer {
 
     /// Trains a group on a loss: gradients with respect to this group only, then one Adam step.
     /// Everything else that the loss reads is a constant.
+    ///
+    /// # Panics
+    /// If the loss is no scalar or does not depend on a tensor of the group as it stands now (to train a group again takes a
+    /// loss that is traced anew), or if two updates have one name.
     pub fn train(&self, name: &'static str, role: Role, group: GroupId, optimiser: &Adam, loss: Var<'_>) {
         assert_eq!(loss.shape(), Shape::SCALAR, "loss {name} is not a scalar");
         let table = self.recording.borrow().table.clone();
@@ -78,6 +89,9 @@ impl Tracer {
     }
 
     /// One step of a group's optimiser on gradients of zero: its moments go on moving it.
+    ///
+    /// # Panics
+    /// If two updates have one name.
     pub fn idle(&self, name: &'static str, role: Role, group: GroupId, optimiser: &Adam) {
         let table = self.recording.borrow().table.clone();
         let zero = self.constant(0.0);
@@ -106,6 +120,9 @@ impl Tracer {
     }
 
     /// Moves a target network towards its source.
+    ///
+    /// # Panics
+    /// If the target was declared before its source or has tensors of other shapes, or if this name had another rate before.
     pub fn polyak(&self, role: Role, source: GroupId, target: GroupId, name: &str, rate: &Schedule) {
         assert!(source < target, "a target network is declared after its source");
         let rate = {
@@ -132,6 +149,9 @@ impl Tracer {
     }
 
     /// Reports a scalar whenever metrics are asked for.
+    ///
+    /// # Panics
+    /// If the value is no scalar, or if two metrics have one name.
     pub fn metric(&self, metric: &'static Metric, value: Var<'_>) {
         assert_eq!(value.shape(), Shape::SCALAR, "metric {} is not a scalar", metric.name);
         let metrics = &mut self.effects.borrow_mut().metrics;

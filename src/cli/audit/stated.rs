@@ -97,7 +97,7 @@ pub(super) fn closing(run: &Path, ledger: &Ledger, found: &mut Findings) -> Resu
         found.bad(text);
     };
     for (file, then) in &closing.files {
-        match contents::read(&run.join(file)).map(|bytes| ledger::sha256(&bytes)) {
+        match contents::read(&run.join(file)).map(|bytes| crate::files::sha256(&bytes)) {
             Ok(now) if now == *then => {}
             Ok(_) => bad(format!("{file}: it is not what it was when the run ended")),
             Err(e) => bad(e.to_string()),
@@ -148,7 +148,7 @@ fn checkpoint(
         let step = if step > 0 { format!(", step {step}") } else { String::new() };
         found.bad(format!("{name}: it is that of update {round}{step}"));
     }
-    if ledger::sha256(saved.config()?.as_bytes()) != ledger.header.config {
+    if crate::files::sha256(saved.config()?.as_bytes()) != ledger.header.config {
         found.bad(format!("{name}: its configuration is not that of the run"));
     }
     match saved.mark()? {
@@ -167,7 +167,7 @@ fn changed_config(run: &Path, sha256: &str) -> String {
     let now = crate::files::read_to_string(&run.join(file)).unwrap_or_default();
     let saved = rerun::checkpoints(run).into_iter().filter_map(|(_, saved)| saved.ok());
     let mut copies = saved.filter_map(|s| s.config().ok().map(String::from));
-    let Some(then) = copies.find(|text| ledger::sha256(text.as_bytes()) == sha256) else {
+    let Some(then) = copies.find(|text| crate::files::sha256(text.as_bytes()) == sha256) else {
         return format!("{file}: it is not what the run began with");
     };
     let (mut old, mut new) = (then.lines(), now.lines());

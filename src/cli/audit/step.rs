@@ -17,7 +17,8 @@ use crate::train::state::Saved;
 pub struct Step {
     /// directory of a run
     run: PathBuf,
-    /// which update, counted from 1 over the whole run as in metrics.csv: one round of all losses
+    /// which update (one round of all losses), as metrics.csv counts them: from 1, or, of a fine-tuned run, on from the last
+    /// one of the run it starts from
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u64).range(1..))]
     update: u64,
     /// write everything to this safetensors file
@@ -43,10 +44,18 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
         saved.check_dataset(&dataset.facts)?;
     }
     let mut probe = Capture::of(update - 1);
-    rerun::last_phase(&config, run, dataset, saved.as_ref(), &mut probe)?.rerun(update, 0, &mut probe)?;
+    let mut training = rerun::last_phase(&config, run, dataset, saved.as_ref(), &mut probe)?;
+    training.rerun(update, 0, &mut probe)?;
+    let (_, there, _) = training.into_parts();
     if probe.pieces.is_empty() {
+        let first = there.offline_rounds + 1;
+        // Behind the last update the replay has come to it; before the first it has not moved.
+        let (last, hint) = match update < first {
+            true => (Saved::open(run)?.counters()?.round.max(first), "the run that it starts from has it"),
+            false => (there.round, "see metrics.csv"),
+        };
         return Err(TrainError::Input(format!(
-            "{}: --update {update}: the run has fewer updates, or its phase begins later; see metrics.csv",
+            "{}: --update: expected {first} to {last}, got {update}; {hint}",
             run.display()
         )));
     }

@@ -43,7 +43,7 @@ use crate::train::counters::Counters;
 use crate::train::data::Dataset;
 use crate::train::progress::Stop;
 use crate::train::state::Saved;
-use crate::train::{TrainError, rundir};
+use crate::train::{TrainError, lock, rundir};
 
 /// Compute a run again.
 #[derive(Debug, Args)]
@@ -76,7 +76,7 @@ impl Verify {
             )));
         }
         let mut found = Findings::default();
-        if let Some(process) = rundir::writer(&self.run) {
+        if let Some(process) = lock::holder(&self.run) {
             found.lacks(format!("the run is in progress (process {process}); ask again when it has ended"));
             return self.conclude(common, &found);
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::super::{Common, setup};
+use super::super::{Common, hints, setup};
 use super::folder;
 use super::held::STUDIES;
 use super::resolve::Commands;
@@ -101,6 +101,17 @@ impl Asked {
             }
         }
         Ok(study)
+    }
+
+    /// The words that ask for it on a command line.
+    pub fn words(&self) -> Vec<String> {
+        let mut words = vec![hints::path(Path::new(&self.study))];
+        words.extend(self.scale.iter().flat_map(|scale| ["--scale".to_string(), scale.clone()]));
+        for (option, dir) in [("--data", &self.data), ("--out", &self.out)] {
+            words.extend(dir.iter().flat_map(|dir| [option.to_string(), hints::path(dir)]));
+        }
+        words.extend(self.redo.then(|| "--redo".to_string()));
+        words
     }
 
     /// The text of the study and what errors call it; a file comes before a study of the program of the same name.

@@ -108,12 +108,16 @@ impl Run {
         let (tally, peaks) = local::run(study, &manner, &stop)?;
         study.tidy();
         let dir = hints::path(&study.dir);
+        let unfinished = tally.left + tally.held_up + tally.failed;
+        // A signal that came when all was done has interrupted nothing.
+        let again = (stop.requested() && unfinished > 0).then(|| self.again(common));
         if common.json {
             println!(
                 "{}",
                 json!({
                     "study": study.dir, "cells": study.graph.cells.len(), "done": tally.done,
                     "failed": tally.failed, "held_up": tally.held_up, "left": tally.left,
+                    "ended": again.as_ref().map(|_| "interrupted"), "again": again,
                     "memory": told(&peaks).map(|(kind, data, m)| json!({
                         "kind": kind, "data": data, "peak": m.peak, "own": m.own, "shared": m.shared,
                     })).collect::<Vec<_>>(),
@@ -128,17 +132,26 @@ impl Run {
             }
             println!("{} of {} cells done, {} failed", tally.done, study.graph.cells.len(), tally.failed);
             let next = |verb| println!("next: {}", hints::command(common, &["study", verb, &dir]));
-            match tally.left + tally.held_up + tally.failed {
-                0 => next("table"),
-                _ if stop.requested() => println!("interrupted, saved; run the same command again to go on"),
-                _ => next("status"),
+            match &again {
+                Some(again) => println!("interrupted, saved; go on with: {again}"),
+                None if unfinished == 0 => next("table"),
+                None => next("status"),
             }
         }
-        Ok(match (stop.requested(), tally.failed) {
+        Ok(match (again.is_some(), tally.failed) {
             (true, _) => Verdict::Interrupted,
             (false, 0) => Verdict::Done,
             (false, _) => Verdict::CheckFailed,
         })
+    }
+
+    /// The command that goes on with what was interrupted here.
+    fn again(&self, common: Common) -> String {
+        let mut words = vec!["study".to_string(), "run".into()];
+        words.extend(self.asked.words());
+        words.extend(self.jobs.iter().flat_map(|jobs| ["--jobs".to_string(), jobs.to_string()]));
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        hints::command(common, &words)
     }
 
     fn submit(&self, study: &Study, common: Common) -> Outcome {

@@ -10,6 +10,7 @@ use crate::study::answers::Answers;
 use crate::study::metric::Metric;
 use crate::study::results::Results;
 use crate::study::{table, values};
+use crate::train::TrainError;
 
 /// Columns of a terminal that does not say how many it has.
 const WIDTH: usize = 120;
@@ -32,21 +33,29 @@ impl Table {
         let study = self.held.open(common)?;
         let results = Results::of(&study);
         let answers = Answers::of(&results, self.metric);
-        let files = table::write(&study.dir, &answers)?;
+        if !common.json {
+            println!("{}", table::table(&answers).text(width()).trim_end());
+        }
+        // The answer is said whether it can be written or not.
+        let written = table::write(&study.dir, &answers);
         if common.json {
             println!(
                 "{}",
                 json!({
                     "study": study.spec.title(), "metric": self.metric.word(), "rows": objects(values::rows(&answers)),
-                    "notes": answers.notes, "files": files,
+                    "notes": answers.notes, "files": written.as_deref().unwrap_or_default(),
                 })
             );
-            return Ok(Verdict::Done);
         }
-        let text = table::table(&answers).text(width());
-        println!("{}", text.trim_end());
-        let names = files.iter().filter_map(|f| f.file_name()).map(|f| f.to_string_lossy().into_owned());
-        println!("written: {} in {}", names.collect::<Vec<_>>().join(", "), study.dir.display());
+        let files = written.map_err(|e| {
+            TrainError::Input(format!(
+                "{e}; what is printed is whole, but not all of its files are written: let the directory of the study be written to, or copy the study, and repeat the command"
+            ))
+        })?;
+        if !common.json {
+            let names = files.iter().filter_map(|f| f.file_name()).map(|f| f.to_string_lossy().into_owned());
+            println!("written: {} in {}", names.collect::<Vec<_>>().join(", "), study.dir.display());
+        }
         Ok(Verdict::Done)
     }
 }

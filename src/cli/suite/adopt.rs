@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::checkpoint::atomic::write_atomic;
-use crate::cli::{Common, Outcome, Verdict, hints, setup};
+use crate::cli::{Common, Outcome, Verdict, hints, rerun};
 use crate::config::{Config, MujocoConfig, OnlineConfig};
 use crate::suite::recipe::{Kind, Picked, Recipe, Trained};
 use crate::suite::{Builder, Suite, pick, place};
@@ -183,7 +183,7 @@ impl Asked {
     /// The recipe's configuration with the simulator of the run.
     fn configuration(&self, recipe: &Recipe, origin: &str) -> Result<toml::Table, TrainError> {
         let mut config = recipe.config(origin)?;
-        let there = of_run(&self.run)?;
+        let there = rerun::configuration(&self.run)?;
         if there.has::<MujocoConfig>() {
             config.put(there.section::<MujocoConfig>());
         }
@@ -196,17 +196,9 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     write_atomic(path, bytes).map_err(|e| TrainError::Input(format!("{}: cannot write: {e}", path.display())))
 }
 
-/// The configuration that a run directory states.
-pub fn of_run(run: &Path) -> Result<Config, TrainError> {
-    let path = run.join(rundir::CONFIG);
-    let text = crate::files::read_to_string(&path)
-        .map_err(|e| TrainError::Input(format!("{}: cannot read: {e}", path.display())))?;
-    setup::of_text(&path.display().to_string(), &text)
-}
-
 /// An error unless the run is the recipe's, its length and, where the recipe names none, its simulator aside.
 pub fn check_same(recipe: &Config, run: &Path) -> Result<(), TrainError> {
-    let (mut ours, there) = (recipe.clone(), of_run(run)?);
+    let (mut ours, there) = (recipe.clone(), rerun::configuration(run)?);
     let (a, b): (OnlineConfig, OnlineConfig) = (ours.section(), there.section());
     ours.put(OnlineConfig { env_steps: b.env_steps, schedule_steps: b.schedule_steps, ..a });
     if ours.section::<MujocoConfig>().release.is_empty() && there.has::<MujocoConfig>() {

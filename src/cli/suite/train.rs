@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::adopt::{Asked, check_same, of_run};
+use super::adopt::{Asked, check_same};
 use crate::cli::learn::{self, Again, Manner};
-use crate::cli::{Common, Outcome, setup};
+use crate::cli::{Common, Outcome, rerun, setup};
 use crate::config::OnlineConfig;
 use crate::suite::{Recipe, pick};
 use crate::train::TrainError;
@@ -48,7 +48,7 @@ impl Train {
         let mut again = Again::default();
         loop {
             check_same(&config, path)?;
-            let length = of_run(path)?.section::<OnlineConfig>().env_steps;
+            let length = rerun::configuration(path)?.section::<OnlineConfig>().env_steps;
             let saved = Saved::last(&RunDir::resume(path)?)?;
             let done = saved.map_or(Ok(0), |s| s.counters().map(|c| c.env_step))?;
             if done < length || again.extend.is_some() {

@@ -37,11 +37,6 @@ impl Limits {
         Self { low: Some((low, true)), high: Some((high, true)) }
     }
 
-    /// Whether it has two ends.
-    pub fn has_both_ends(&self) -> bool {
-        self.low.is_some() && self.high.is_some()
-    }
-
     /// With an upper end that is excluded.
     pub fn below(self, high: f64) -> Self {
         Self { high: Some((high, false)), ..self }

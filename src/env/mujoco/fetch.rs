@@ -191,7 +191,7 @@ pub fn sha256(path: &Path) -> std::io::Result<String> {
             n => hash.update(&block[..n]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(crate::files::hex(&hash.finalize()))
 }
 
 /// Says in one sentence what pip says in thirty lines.

@@ -147,14 +147,13 @@ impl Child {
             1 => {
                 self.read(4)?;
                 let length = u32::from_le_bytes(self.buffer[..4].try_into().expect("invariant: 4 bytes"));
-                self.read(length.min(LONGEST) as usize)?;
-                let text = shortened(&String::from_utf8_lossy(&self.buffer));
-                match length {
-                    ..=LONGEST => Err(failed(&self.id, text)),
-                    _ => Err(self.out_of_step(format!(
-                        "expected the text of an error of at most {LONGEST} bytes, got {length}: {text}"
-                    ))),
+                if length > LONGEST {
+                    return Err(self.out_of_step(format!(
+                        "expected the text of an error of at most {LONGEST} bytes, got {length}; numbers are little-endian"
+                    )));
                 }
+                self.read(length as usize)?;
+                Err(failed(&self.id, shortened(&String::from_utf8_lossy(&self.buffer))))
             }
             other => {
                 Err(self.out_of_step(format!("expected an answer that begins with 0 or 1, got {other}")))

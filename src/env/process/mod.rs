@@ -16,12 +16,15 @@
 //!
 //! # The protocol
 //!
-//! The program writes one line of JSON when it is ready, of at most 1 MiB, then answers requests on its standard input until that
-//! ends; numbers are little-endian. Observations and rewards must be finite in f32, in which learning has them.
+//! COMMAND is split at blanks into a program and its arguments, without quotes or a shell. One program serves all environments of
+//! a run, one request after the other. It writes one line of JSON when it is ready, of at most 1 MiB, then answers requests on its
+//! standard input until that ends; two seconds later it is killed. Of its standard error the last line is quoted if it ends or
+//! closes its output before that. Numbers are little-endian. Observations and rewards must be finite in f32, in which learning has
+//! them.
 //!
 //! ```text
 //! {"protocol": 1, "observation": S, "action": A, "limit": STEPS, "success": false, "versions": "..."}
-//! {..., "low": [A numbers], "high": [A numbers]}      if -1 and 1 stand for these in the task's own actions
+//! {..., "low": [A numbers], "high": [A numbers]}      if the task's own actions have these bounds
 //! {"error": "..."}      instead of all that
 //!
 //! request                                 answer
@@ -31,6 +34,9 @@
 //!                                         1 length:u32 text          instead, if something went wrong; at most 64 KiB
 //! ```
 //!
+//! Actions of 'S' are cut to [-1, 1] and never rescaled: a program lays them between its bounds itself. `low` and `high` are noted
+//! in what is collected, and say what -1 and 1 mean where a policy has learnt from data with other bounds. Flags are true if not 0.
+//!
 //! Bytes beyond an answer are an error, which ends the program; missing ones are waited for, as long as the program runs that was
 //! started. When it ends, so does all that it has started.
 //!
@@ -38,7 +44,8 @@
 //! `success`, by default false, says that steps answer whether the goal is reached; an episode succeeds that reaches it once.
 //! `number` says which of several environments; the first reset of a number makes it. A reset with a seed must lead to the
 //! same episode whenever the same actions follow: a saved state is (seed, actions since), and going on from it is acting them
-//! again, so that a run resumes to equal bytes without any help from the task. `versions` belong to the state: other ones are refused.
+//! again, so that a run resumes to equal bytes without any help from the task. A state also has a checksum of what was answered:
+//! a program that answers otherwise is refused. So are other `versions`.
 
 mod child;
 mod hello;
@@ -47,6 +54,7 @@ mod running;
 pub(crate) use self::running::{end_all, end_silent, end_with_this_process, ignored};
 
 use std::collections::BTreeMap;
+use std::iter::once;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baq_kernels::philox::Philox;
@@ -54,12 +62,16 @@ use baq_kernels::threads;
 
 use self::child::Child;
 use self::hello::shortened;
+use super::environment::check_numbers;
 use super::{Env, EnvError, Needs, Spec, Step, stream};
 
 /// Prefix of ids that name a program.
 const PROCESS: &str = "process:";
 /// Prefix of ids that name a task of Gymnasium.
 const GYM: &str = "gym:";
+
+/// Added to the checksum in a state, which is no action then: states of earlier versions have the first action there.
+const BEYOND_ACTIONS: f64 = 2.0;
 
 /// Whether an id leads here.
 pub(super) fn is_external(id: &str) -> bool {
@@ -157,7 +169,7 @@ pub(super) fn spec(id: &str) -> Result<&'static Spec, EnvError> {
 pub(super) fn make(id: &str) -> Result<Box<dyn Env>, EnvError> {
     let (spec, child) = look(id, |program| Ok((program.spec, program.child()?)))?;
     let number = lock(&child).number();
-    let mut env = Process { spec, child, number, seed: 0, actions: Vec::new(), broken: None };
+    let mut env = Process { spec, child, number, seed: 0, actions: Vec::new(), answers: None, broken: None };
     let mut obs = vec![0.0; spec.obs_dim];
     env.reset(0, 0, &mut obs);
     match env.broken.take() {
@@ -179,6 +191,8 @@ struct Process {
     seed: u64,
     /// since its beginning, `[steps, A]`
     actions: Vec<f32>,
+    /// checksum of what was answered since; `None` where no episode has begun
+    answers: Option<u32>,
     /// why the last reset or restoring failed; the next step says it
     broken: Option<EnvError>,
 }
@@ -193,27 +207,33 @@ impl Process {
     fn begin(&mut self, seed: u64, obs: &mut [f64]) -> Result<(), EnvError> {
         self.seed = seed;
         self.actions.clear();
+        self.answers = None;
         lock(&self.child).reset(self.number, seed, obs)?;
-        self.check(obs, 0.0)
+        self.take(obs, 0.0)
     }
 
     fn act(&mut self, action: &[f32], obs: &mut [f64]) -> Result<Step, EnvError> {
         self.actions.extend(action);
         let answer = lock(&self.child).step(self.number, action, obs);
-        let answer = answer.and_then(|step| self.check(obs, step.reward).map(|()| step));
+        let answer = answer.and_then(|step| self.take(obs, step.reward).map(|()| step));
         // A step that failed has not been made.
         let mut step = answer.inspect_err(|_| self.actions.truncate(self.actions.len() - action.len()))?;
         step.truncated |= self.steps() >= self.spec.max_episode_steps;
         Ok(step)
     }
 
-    /// Acts an episode of a saved state again.
-    fn replay(&mut self, seed: u64, actions: &[f64]) -> Result<(), EnvError> {
+    /// Acts an episode of a saved state again; `answers` is its checksum, where it has one.
+    fn replay(&mut self, seed: u64, answers: Option<f64>, actions: &[f64]) -> Result<(), EnvError> {
         let mut obs = vec![0.0; self.spec.obs_dim];
         self.begin(seed, &mut obs)?;
         for action in actions.chunks_exact(self.spec.act_dim) {
             let action: Vec<f32> = action.iter().map(|a| *a as f32).collect();
             self.act(&action, &mut obs)?;
+        }
+        if answers.is_some() && answers != self.answers.map(f64::from) {
+            return Err(self.failed(
+                "does not play an episode again: the same seed and actions gave other observations or rewards than before; seed every source of randomness at a reset, and let nothing else count, as the time or earlier episodes".into(),
+            ));
         }
         Ok(())
     }
@@ -223,20 +243,17 @@ impl Process {
         self.actions.len() / self.spec.act_dim
     }
 
-    /// An error names what the program sent: from there on there would be actions that are no numbers, and blame on them.
-    fn check(&self, obs: &[f64], reward: f64) -> Result<(), EnvError> {
-        let finite = |x: f64| (x as f32).is_finite();
-        let (what, value) = match obs.iter().position(|x| !finite(*x)) {
-            Some(index) => (format!("observation[{index}]"), obs[index]),
-            None if !finite(reward) => ("reward".to_string(), reward),
-            None => return Ok(()),
-        };
-        let place = match self.steps() {
-            0 => "a reset".to_string(),
-            step => format!("step {step} of an episode"),
-        };
-        let problem = format!("expected numbers that are finite in f32, got {what} = {value:e} at {place}");
-        Err(EnvError::Program { id: self.spec.id.into(), problem })
+    /// Checks what the program sent and adds it to the checksum.
+    fn take(&mut self, obs: &[f64], reward: f64) -> Result<(), EnvError> {
+        check_numbers(obs, reward, self.steps()).map_err(|problem| self.failed(problem))?;
+        let before = self.answers.unwrap_or(0);
+        let numbers = once(&reward).chain(obs);
+        self.answers = Some(numbers.fold(before, |sum, x| crc32c::crc32c_append(sum, &x.to_le_bytes())));
+        Ok(())
+    }
+
+    fn failed(&self, problem: String) -> EnvError {
+        EnvError::Program { id: self.spec.id.into(), problem }
     }
 }
 
@@ -272,18 +289,24 @@ impl Env for Process {
         self.act(&action, obs)
     }
 
-    /// Versions, seed, actions.
+    /// Versions, seed, checksum, actions.
     fn state(&self) -> Vec<f64> {
         let version = lock(&self.child).sizes.version();
         let begin = [f64::from(version), self.seed as f64];
-        begin.into_iter().chain(self.actions.iter().map(|a| f64::from(*a))).collect()
+        let answers = self.answers.map(|sum| f64::from(sum) + BEYOND_ACTIONS);
+        let actions = self.actions.iter().map(|a| f64::from(*a));
+        begin.into_iter().chain(answers).chain(actions).collect()
     }
 
     fn set_state(&mut self, state: &[f64]) -> Result<(), EnvError> {
         let id = self.spec.id;
         let refuse = |problem: String| Err(EnvError::State { id, problem });
-        let [version, seed, actions @ ..] = state else {
+        let [version, seed, rest @ ..] = state else {
             return refuse(format!("has {} numbers, expected at least 2", state.len()));
+        };
+        let (answers, actions) = match rest {
+            [sum, actions @ ..] if *sum >= BEYOND_ACTIONS => (Some(sum - BEYOND_ACTIONS), actions),
+            actions => (None, actions),
         };
         if !actions.len().is_multiple_of(self.spec.act_dim) || state.iter().any(|x| !x.is_finite()) {
             return refuse(format!("holds no actions of {} numbers", self.spec.act_dim));
@@ -295,7 +318,7 @@ impl Env for Process {
                 shortened(&here.versions)
             ));
         }
-        let replayed = self.replay(*seed as u64, actions);
+        let replayed = self.replay(*seed as u64, answers, actions);
         self.broken = replayed.clone().err();
         replayed
     }

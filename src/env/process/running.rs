@@ -21,6 +21,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use crate::env::EnvError;
+
 /// Between two looks at a program that is to end.
 const NAP: Duration = Duration::from_millis(5);
 /// Naps in which a program may end by itself once its input has ended: two seconds.
@@ -65,14 +67,14 @@ pub(crate) fn end_silent(signal: Instant, patience: Duration) {
 ///
 /// # Errors
 /// The system does not let this process listen for signals.
-pub(crate) fn end_with_this_process() -> io::Result<()> {
+pub(crate) fn end_with_this_process() -> Result<(), EnvError> {
     let fatal = [
         SIGINT,
         SIGTERM,
         #[cfg(unix)]
         SIGHUP,
     ];
-    let cannot = |e: io::Error| io::Error::new(e.kind(), format!("cannot listen for signals: {e}"));
+    let cannot = |e: io::Error| EnvError::Signals(e.to_string());
     let listened = fatal.into_iter().filter(|signal| !ignored(*signal));
     let mut signals = Signals::new(listened).map_err(cannot)?;
     let listen = move || {

@@ -22,7 +22,7 @@ use super::{Backend, Dtype, Info};
 use crate::error::{Error, Result, one_line};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 /// An open table, held in memory as it is stored; a column is decoded when it is first asked for.
@@ -88,7 +88,8 @@ impl ArrowFile {
             Table::Parquet(parquet::Table::of(&bytes).map_err(fail)?)
         } else {
             let (got, advice) = foreign(&bytes[..bytes.len().min(64)]);
-            return Err(Error::NotArrow { file: label.into(), got, advice });
+            let expected = "an Arrow file (IPC) or a Parquet file";
+            return Err(Error::OtherFormat { file: label.into(), expected, got, advice });
         };
         let names = match &table {
             Table::Ipc(table) => Names::new(label, table.columns.keys().cloned()),
@@ -138,10 +139,6 @@ impl Backend for ArrowFile {
         Self::new(label, bytes.to_vec())
     }
 
-    fn linked_files(&self) -> Vec<PathBuf> {
-        Vec::new()
-    }
-
     fn children(&self, group: &str) -> Result<Vec<String>> {
         self.names.children(group)
     }
@@ -168,10 +165,6 @@ impl Backend for ArrowFile {
         let column = self.column(key)?.ok_or_else(|| self.names.missing(key, "a column"))?;
         let rows = column.info.shape.first().map_or(0, |rows| *rows as usize);
         Err(super::string_dtype(&self.label, key, &column.info.dtype, rows))
-    }
-
-    fn attribute(&self, _: &str) -> Result<Option<String>> {
-        Ok(None)
     }
 }
 

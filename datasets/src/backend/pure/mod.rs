@@ -188,7 +188,9 @@ impl PureFile {
                 None => Ok(None),
                 Some(reason) => {
                     let reason = one_line(&reason);
-                    Err(Error::Uncertain { file: part.label.clone(), key: key.into(), reason })
+                    let advice = "rename what is misspelt, fetch a damaged file again, or rewrite a whole one with h5repack";
+                    let (file, key, advice) = (part.label.clone(), key.into(), advice.into());
+                    Err(Error::Uncertain { file, key, reason, advice })
                 }
             },
             Target::At(part, at) => match part.tree.objects.get(&at) {

@@ -1,9 +1,0 @@
-//! Layer normalisation for AVX-512F.
-
-use crate::{Norm, NormGradients};
-
-crate::simd::variants! {
-    Avx512, "avx512f";
-    fn layer_norm(s: &Norm, x: &[f32], gain: &[f32], bias: &[f32], relu: bool, y: &mut [f32]);
-    fn layer_norm_grad(s: &Norm, x: &[f32], gain: &[f32], dy: &[f32], gradients: NormGradients<'_>);
-}
