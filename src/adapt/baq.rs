@@ -156,11 +156,19 @@ pub static W_ONLINE: Metric = Metric::new("w_online", "mean w, online rows of th
 pub static W_ESS: Metric =
     Metric::new("w_effective_share", "(sum w)^2 / (B sum w^2)", Metric::SHARE, "Effective sample share");
 /// Mean priority of offline rows.
-pub static RHO_OFFLINE: Metric =
-    Metric::new("rho_offline", "mean rho of eq. 10, offline rows of the batch", "", "Priorities rho");
+pub static RHO_OFFLINE: Metric = Metric::new(
+    "rho_offline",
+    "mean min(rho, e^70), rho of eq. 10, offline rows of the batch",
+    "",
+    "Priorities rho",
+);
 /// Mean priority of online rows.
-pub static RHO_ONLINE: Metric =
-    Metric::new("rho_online", "mean rho of eq. 10, online rows of the batch", "", "Priorities rho");
+pub static RHO_ONLINE: Metric = Metric::new(
+    "rho_online",
+    "mean min(rho, e^70), rho of eq. 10, online rows of the batch",
+    "",
+    "Priorities rho",
+);
 
 /// Largest log ρ in metrics: f32 must hold the sum over a batch. Priorities themselves are f64.
 const LOG_RHO_MOST: f64 = 70.0;

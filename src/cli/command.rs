@@ -24,7 +24,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed, training diverged or a simulation became unstable, 2 bad usage or input, 3 interrupted (Ctrl-C, TERM, HUP, USR1, USR2) and saved, 130 ended at once: by a second Ctrl-C, or by the first where there is nothing to save";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a check failed, training diverged or a simulation became unstable, 2 bad usage or input, 3 interrupted (Ctrl-C, TERM, HUP, USR1, USR2) and saved, or nothing written (data convert), 130 ended at once: by a second Ctrl-C, or by the first where there is nothing to save";
 
 /// Those without a line here have theirs, and more, at what they run.
 #[derive(Debug, Subcommand)]

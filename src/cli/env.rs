@@ -54,7 +54,7 @@ fn list(common: Common) {
             .collect();
         let simulator = match simulator {
             Ok(m) => json!({
-                "version": m.version().to_string(), "path": m.path(), "origin": m.origin().to_string(),
+                "version": m.version().to_string(), "path": m.path().display().to_string(), "origin": m.origin().to_string(),
             }),
             Err(e) => json!({ "missing": e.to_string() }),
         };

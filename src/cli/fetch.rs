@@ -21,8 +21,8 @@ impl Fetch {
             println!(
                 "{}",
                 json!({
-                    "version": library.version().to_string(), "path": library.path(), "sha256": library.sha256(),
-                    "downloaded": downloaded,
+                    "version": library.version().to_string(), "path": library.path().display().to_string(),
+                    "sha256": library.sha256(), "downloaded": downloaded,
                 })
             );
             return Ok(Verdict::Done);

@@ -206,7 +206,7 @@ pub fn go_on(
     let dir = RunDir::resume(path)?;
     if let Some(extension) = &again.extend {
         let config = extended(&dir, extension)?;
-        // What can be wrong with it is found before the run is changed.
+        // What can be wrong with the extension is found before the run is changed.
         let dataset = resume::data(&dir, &config, moved, manner.shelf)?;
         let from = Sources::of(path)?;
         check_memory(&config, &from, &dataset)?;

@@ -79,8 +79,8 @@ impl Neighbours {
         self.points.settle();
     }
 
-    /// Looks for the neighbours of these rows, which may be generated ones, on all threads. Allocates nothing while there are
-    /// no new ones.
+    /// Looks for the neighbours of these rows, which may be generated ones, on all threads. After the first search nothing is allocated
+    /// while there are no new ones.
     pub fn find(&mut self, agent: &mut Agent, pools: &Pools, rows: &[u32]) {
         self.grow(pools);
         gather(&mut self.workspace, &self.program, pools, rows);

@@ -109,8 +109,8 @@ impl Run {
         study.tidy();
         let dir = hints::path(&study.dir);
         let unfinished = tally.left + tally.held_up + tally.failed;
-        // A signal that came when all was done has interrupted nothing.
-        let again = (stop.requested() && unfinished > 0).then(|| self.again(common));
+        // A signal that came when nothing was left to begin has interrupted nothing.
+        let again = (stop.requested() && tally.left > 0).then(|| self.again(common));
         if common.json {
             println!(
                 "{}",

@@ -144,7 +144,7 @@ impl Build {
         for name in &names {
             let path = builder.ready(name)?;
             if common.json {
-                built.push(json!({ "name": name.text, "file": path }));
+                built.push(json!({ "name": name.text, "file": path.display().to_string() }));
             } else {
                 println!("{}: {}", name.text, path.display());
             }
@@ -204,7 +204,8 @@ impl Check {
         let bad = lines.iter().filter(|l| l.state == "damaged").count();
         if common.json {
             let of = |l: &Line| json!({ "name": l.name, "file": l.file, "state": l.state, "why": l.why });
-            println!("{}", json!({ "folder": folder, "files": lines.iter().map(of).collect::<Vec<_>>() }));
+            let files: Vec<Value> = lines.iter().map(of).collect();
+            println!("{}", json!({ "folder": folder.display().to_string(), "files": files }));
         } else {
             println!("files in {} ({DATA})", folder.display());
             for Line { name, file, state, why } in &lines {
