@@ -480,6 +480,15 @@ fn what_cannot_be_verified_is_said() {
     place.baq("audit diff run plain").says(2, &["plain: expected the directory of a run with a ledger"]);
     place.baq("audit verify nothing").says(2, &["nothing: expected the directory of a run"]);
     place.baq("audit step run --update 51").says(2, &["--update: expected 1 to 50, got 51"]);
+    // Half of what was planned.
+    place.copy("plain", "begun");
+    let config = std::fs::read_to_string(place.path("begun/config.toml")).unwrap();
+    let longer = config.replace("\nupdates = 50\n", "\nupdates = 100\n");
+    assert_ne!(config, longer);
+    std::fs::write(place.path("begun/config.toml"), longer).unwrap();
+    place
+        .baq("audit step begun --update 60")
+        .says(2, &["--update: expected at most 50", "got 60", "resume it first"]);
     place.baq("audit report plain").says(2, &["got neither"]);
     place
         .baq(&format!("train --out x --probe reference {SMALL}"))

@@ -307,13 +307,18 @@ while stdin.buffer.read(1) == b"R":
         (
             "text",
             r#"b"\1" + struct.pack("<I", 70000) + bytes(70000)"#,
-            "the text of an error of at most 65536 bytes, got 70000; ",
+            "the text of an error of at most 65535 bytes, got 70000; ",
         ),
-        // Text of so many bytes never comes.
+        // Text of so many bytes never comes; 256 are 65,536 in the other order.
+        (
+            "order_256",
+            r#"struct.pack(">BI", 1, 256) + bytes(256)"#,
+            "the text of an error of at most 65535 bytes, got 65536; numbers are little-endian",
+        ),
         (
             "order",
             r#"struct.pack(">BI", 1, 3) + b"bad""#,
-            "the text of an error of at most 65536 bytes, got 50331648; numbers are little-endian",
+            "the text of an error of at most 65535 bytes, got 50331648; numbers are little-endian",
         ),
     ] {
         let id = script(&place, name, &text.replace("ANSWER", answer));

@@ -89,17 +89,32 @@ fn an_interrupted_study_says_how_to_go_on() {
 fn a_column_of_an_archive_by_another_name_is_to_be_renamed() {
     let place = Place::new();
     let numbers = [0.5f32; 12];
-    for flag in ["truncations", "timeout"] {
+    for (key, other) in [
+        ("timeouts", "truncations"),
+        ("timeouts", "timeout"),
+        ("timeouts", "TimeLimit.truncated"),
+        ("timeouts", "infos/TimeLimit.truncated"),
+        ("rewards", "reward"),
+        ("rewards", "Reward"),
+        ("actions", "action"),
+        ("observations", "observation"),
+        ("terminals", "terminal"),
+    ] {
+        let named = |name: &'static str| if name == key { other } else { name };
         let mut npz = Npz::default();
-        npz.floats("observations", &[6, 2], numbers.iter()).unwrap();
-        npz.floats("actions", &[6, 1], numbers[..6].iter()).unwrap();
-        npz.floats("rewards", &[6], numbers[..6].iter()).unwrap();
-        for key in ["terminals", flag] {
-            npz.array(key, "|b1", &[6], &[0; 6]).unwrap();
+        npz.floats(named("observations"), &[6, 2], numbers.iter()).unwrap();
+        npz.floats(named("actions"), &[6, 1], numbers[..6].iter()).unwrap();
+        npz.floats(named("rewards"), &[6], numbers[..6].iter()).unwrap();
+        for flags in ["terminals", "timeouts"] {
+            npz.array(named(flags), "|b1", &[6], &[0; 6]).unwrap();
         }
         std::fs::write(place.path("x.npz"), npz.finish().unwrap()).unwrap();
-        let said = refused(&baq(&place, "data inspect x.npz").output().unwrap());
-        assert!(said.contains(flag) && said.ends_with("; rename it to `timeouts`\n"), "{said}");
+        // Rewards that are there under another name are not taken for missing ones.
+        for line in ["data inspect x.npz", "data convert x.npz y.npz --zero-rewards"] {
+            let said = refused(&baq(&place, line).output().unwrap());
+            assert!(said.contains(other) && said.ends_with(&format!("; rename it to `{key}`\n")), "{said}");
+        }
+        assert!(!place.path("y.npz").exists());
     }
 }
 

@@ -41,7 +41,15 @@ pub struct Reading {
 }
 
 /// What others call `timeouts`.
-const TRUNCATIONS: [&str; 5] = ["truncations", "truncation", "truncated", "truncateds", "time_outs"];
+const TRUNCATIONS: [&str; 7] = [
+    "truncations",
+    "truncation",
+    "truncated",
+    "truncateds",
+    "time_outs",
+    "TimeLimit.truncated",
+    "infos/TimeLimit.truncated",
+];
 
 /// Reads all rows of a file with the default backend. `clip_actions` as in [`crate::Options`].
 /// Errors: every one of [`Error`] that concerns reading.
@@ -87,15 +95,18 @@ fn from_backend<B: Backend>(
     let (n, observations, act_dim) = layout.extents()?;
     let ogbench = layout.is_ogbench(reading.layout)?;
     let has_rewards = layout.vector("rewards", n, false)?;
-    if !has_rewards && !reading.zero_rewards {
-        return Err(layout.missing("rewards", "(N,) float"));
+    if !has_rewards {
+        layout.refuse_other("rewards", &["reward"])?;
+        if !reading.zero_rewards {
+            return Err(layout.missing("rewards", "(N,) float"));
+        }
     }
     if !layout.vector("terminals", n, true)? {
         return Err(layout.missing("terminals", "(N,) flags"));
     }
     let has_timeouts = layout.vector("timeouts", n, true)?;
     if !has_timeouts {
-        layout.refuse_other_timeouts()?;
+        layout.refuse_other("timeouts", &TRUNCATIONS)?;
     }
     let has_masks = ogbench && layout.vector("masks", n, true)?;
     let next = layout.next_observations(n, &observations)?;
@@ -174,6 +185,9 @@ impl<B: Backend> Reader<'_, B> {
             return Err(Error::TooFewRows { file, key, expected: 1, got: 0 });
         }
         let actions = self.matrix("actions", Some(n))?;
+        if actions.is_none() {
+            self.refuse_other("actions", &["action"])?;
+        }
         let (_, act_dim) = actions.ok_or_else(|| self.missing("actions", "(N, A) float"))?;
         Ok((n, observations, act_dim))
     }
@@ -250,13 +264,14 @@ impl<B: Backend> Reader<'_, B> {
         }
     }
 
-    /// An error if a file without `timeouts` has a column that marks the same by another name.
-    fn refuse_other_timeouts(&self) -> Result<()> {
-        let found = self.names("").into_iter().find(|name| TRUNCATIONS.contains(&name.as_str()));
+    /// An error if a file without the key has a column by one of the names that others give it, in capitals or not.
+    fn refuse_other(&self, key: &str, names: &[&str]) -> Result<()> {
+        let within = self.names("infos").into_iter().map(|name| format!("infos/{name}"));
+        let mut all = self.names("").into_iter().chain(within);
+        let found = all.find(|name| names.iter().any(|other| name.eq_ignore_ascii_case(other)));
         found.map_or(Ok(()), |other| {
-            let (file, key) = (self.label.clone(), "timeouts".into());
-            let reason = format!("a file with `{other}`, which may be it");
-            Err(Error::Uncertain { file, key, reason, advice: "rename it to `timeouts`".into() })
+            let (file, reason) = (self.label.clone(), format!("a file with `{other}`, which may be it"));
+            Err(Error::Uncertain { file, key: key.into(), reason, advice: format!("rename it to `{key}`") })
         })
     }
 

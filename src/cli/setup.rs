@@ -24,6 +24,9 @@ use crate::train::rundir::{self, RunDir};
 pub use crate::train::sections::{config_method, from_text, known_sections, of_text};
 use crate::train::shelf::Shelf;
 
+/// What stands for no environment.
+const NO_ENV: &str = "none";
+
 /// What a run is made of; the rest comes from presets, files and `--set`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
@@ -214,7 +217,7 @@ impl RunArgs {
             config.apply_argument("--seed", ("run", "seed"), &seed.to_toml())?;
         }
         if let Some(name) = &self.env {
-            let id = if name == "none" { "" } else { env::spec(name)?.id };
+            let id = if name == NO_ENV { "" } else { env::spec(name)?.id };
             config.apply_argument("--env", ("run", "env"), &id.to_string().to_toml())?;
         }
         if let Some(name) = &self.generator {
@@ -240,7 +243,9 @@ impl RunArgs {
             run.numerics = common.numerics.name().into();
         }
         check_numerics(&run)?;
-        if !run.env.is_empty() {
+        if run.env == NO_ENV {
+            run.env.clear();
+        } else if !run.env.is_empty() {
             run.env = env::spec(&run.env)?.id.into();
         } else if self.env.is_none() {
             run.env = task(&run.dataset)?.known().map_or("", |spec| spec.id).into();

@@ -258,10 +258,11 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
         // One that was extended is longer than the study has it; while it grows, only so much is certain.
         let planned = saved.planned("online", "env_steps")?.filter(|steps| *steps == at.env_step);
         let planned = planned.unwrap_or(online.env_steps);
-        let end = curve.online.last().map_or(0, |p| p.step);
-        if online.eval_episodes > 0 && end < planned {
+        let mut steps = (1..=planned / online.eval_every).map(|k| k * online.eval_every).chain([planned]);
+        let missing = steps.find(|step| curve.online.iter().all(|p| p.step != *step));
+        if let (1.., Some(step)) = (online.eval_episodes, missing) {
             return Err(TrainError::Input(format!(
-                "{}: expected evaluations up to step {planned}, got up to {end}; restore it, or remove the run and run the study again",
+                "{}: expected an evaluation after step {step}, got none; restore it, or remove the run and run the study again",
                 run.join(rundir::EVALUATIONS_CSV).display()
             )));
         }

@@ -34,8 +34,8 @@ pub fn table(answers: &Answers<'_>) -> Table {
 /// Writes the table of a metric into a directory, as `table.csv`, `.md`, `.tex` and `.html`, or `table-dip.csv` and so on
 /// for others than the final score; every run by every metric as `runs.csv`, and those
 /// without a result as `absent.csv`; and `hours.csv`, which alone differs between
-/// two equal studies. Gives the paths back. Errors: the directory is not there, or a file cannot be written.
-pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError> {
+/// two equal studies. Gives back what was written. Error: the first file that could not be.
+pub fn write(dir: &Path, answers: &Answers<'_>) -> (Vec<PathBuf>, Result<(), RunError>) {
     let table = table(answers);
     let name = match answers.metric {
         Metric::Final => "table".to_string(),
@@ -50,12 +50,15 @@ pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError
         ("absent.csv".into(), values::absent(answers.results)),
         ("hours.csv".into(), values::hours(answers.results)),
     ];
-    let write = |(name, text): (String, String)| {
+    let (mut written, mut all) = (Vec::new(), Ok(()));
+    for (name, text) in files {
         let path = dir.join(name);
-        write_after_others(&path, text.as_bytes()).map_err(RunError::io(&path, "write the table"))?;
-        Ok(path)
-    };
-    files.into_iter().map(write).collect()
+        match write_after_others(&path, text.as_bytes()).map_err(RunError::io(&path, "write the table")) {
+            Ok(()) => written.push(path),
+            failed => all = all.and(failed),
+        }
+    }
+    (written, all)
 }
 
 fn legend(answers: &Answers<'_>) -> Vec<String> {

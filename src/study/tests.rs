@@ -513,7 +513,7 @@ fn figures_name_their_data_methods_seeds_steps_commit_and_scale() {
     assert!(first == std::fs::read(dir.join("curves.svg")).unwrap());
     if std::env::var_os("BAQ_KEEP").is_some() {
         for metric in Metric::ALL {
-            table::write(&dir, &Answers::of(&results, metric)).unwrap();
+            table::write(&dir, &Answers::of(&results, metric)).1.unwrap();
         }
         let text = table::table(&answers).text(120);
         std::fs::write(dir.join("table.txt"), text).unwrap();

@@ -50,7 +50,8 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
         )));
     }
     if !run.env.is_empty() && task(&run.env) != task(&new.env) {
-        return refuse("run.env", &run.env, &new.env, "fine-tuning goes on with the task: leave it out");
+        let got = if new.env.is_empty() { "none" } else { &new.env };
+        return refuse("run.env", &run.env, got, "fine-tuning goes on with the task: leave it out");
     }
     let networks = Networks::of(trained, origin)?;
     let method = Method::of(trained);

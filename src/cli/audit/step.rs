@@ -9,6 +9,7 @@ use crate::audit::capture::{Capture, Piece};
 use crate::cli::rerun;
 use crate::cli::{Common, Outcome, Verdict, hints, setup};
 use crate::config::{Config, RunConfig};
+use crate::report::{Run, State};
 use crate::train::TrainError;
 use crate::train::state::Saved;
 
@@ -37,6 +38,7 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
         section.dataset = data.into();
         config.put(section);
     }
+    refuse_beyond(run, update)?;
     let dataset = setup::load_again(&config, None)?;
     dataset.check(&config)?;
     let saved = rerun::start(run, update - 1)?;
@@ -60,6 +62,25 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
         )));
     }
     Ok((config, probe))
+}
+
+/// An error for an update that a run which was ended before its plan has never made.
+fn refuse_beyond(run: &Path, update: u64) -> Result<(), TrainError> {
+    let made = Run::load(run)?;
+    if !matches!(made.standing.state, State::Stopped | State::Running) {
+        return Ok(());
+    }
+    let measured =
+        made.metrics.iter().flat_map(|table| table.rows.last()).map(|(stamp, _)| stamp.update).max();
+    let saved = || Saved::open(run).ok()?.counters().ok();
+    let last = measured.unwrap_or(0).max(saved().map_or(0, |counters| counters.round));
+    match update <= last {
+        true => Ok(()),
+        false => Err(TrainError::Input(format!(
+            "{}: --update: expected at most {last}, the last that is known to be made, got {update}; the run is not at its end, resume it first",
+            run.display()
+        ))),
+    }
 }
 
 /// Says that another kind of arithmetic than the run's gives other bits.

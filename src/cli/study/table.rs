@@ -37,19 +37,19 @@ impl Table {
             println!("{}", table::table(&answers).text(width()).trim_end());
         }
         // The answer is said whether it can be written or not.
-        let written = table::write(&study.dir, &answers);
+        let (files, written) = table::write(&study.dir, &answers);
         if common.json {
             println!(
                 "{}",
                 json!({
                     "study": study.spec.title(), "metric": self.metric.word(), "rows": objects(values::rows(&answers)),
-                    "notes": answers.notes, "files": written.as_deref().unwrap_or_default(),
+                    "notes": answers.notes, "files": files,
                 })
             );
         }
-        let files = written.map_err(|e| {
+        written.map_err(|e| {
             TrainError::Input(format!(
-                "{e}; what is printed is whole, but not all of its files are written: let the directory of the study be written to, or copy the study, and repeat the command"
+                "{e}; what is printed is whole, but not all of its files are written: let the directory of the study be written to, or copy the study, move away what is in the place of a file, and repeat the command"
             ))
         })?;
         if !common.json {

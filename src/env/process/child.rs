@@ -9,8 +9,8 @@ use super::running::Running;
 use crate::env::mujoco::command::last_line;
 use crate::env::{EnvError, Step};
 
-/// Longest text of an error, and most of the end of what stands on standard error.
-const LONGEST: u32 = 1 << 16;
+/// Longest text of an error, and most of the end of what stands on standard error; 256 in the other order of bytes is more.
+const LONGEST: u32 = (1 << 16) - 1;
 
 /// Most that stands on standard error when an episode begins.
 const KEPT: u64 = 1 << 20;
@@ -153,7 +153,13 @@ impl Child {
                     )));
                 }
                 self.read(length as usize)?;
-                Err(failed(&self.id, shortened(&String::from_utf8_lossy(&self.buffer))))
+                Err(failed(
+                    &self.id,
+                    match length {
+                        0 => "an error without a text".into(),
+                        _ => shortened(&String::from_utf8_lossy(&self.buffer)),
+                    },
+                ))
             }
             other => {
                 Err(self.out_of_step(format!("expected an answer that begins with 0 or 1, got {other}")))

@@ -31,7 +31,7 @@
 //! 'R' number:u32 seed:u64                 0 observation:f64[S]
 //! 'S' number:u32 action:f32[A]            0 reward:f64 terminated:u8 truncated:u8 [success:u8] observation:f64[S]
 //! 'C' number:u32                          none
-//!                                         1 length:u32 text          instead, if something went wrong; at most 64 KiB
+//!                                         1 length:u32 text          instead, if something went wrong; below 64 KiB
 //! ```
 //!
 //! Actions of 'S' are cut to [-1, 1] and never rescaled: a program lays them between its bounds itself. `low` and `high` are noted
