@@ -223,7 +223,7 @@ impl<'t> Round<'t> {
         self.t.train(name, role, group, &optimiser, loss);
     }
 
-    /// The same for networks that are trained online only, never the policy: their schedule begins with the phase.
+    /// The same for critics whose schedule begins anew with the phase; the policy never does, whose bound is not asked for here.
     ///
     /// # Panics
     /// As [`Round::train`].

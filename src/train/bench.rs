@@ -72,7 +72,7 @@ impl Memory {
 
     /// Draws the rows of the next batch, and looks for their neighbours where the policy has its turn and wants them.
     pub fn draw(&mut self, agent: &mut Agent, actor: bool) {
-        // Priorities that no tree takes, from networks that diverge on noise, cost the same.
+        // From networks that diverge on noise priorities may be NaN, which no tree takes: then its work is missing.
         let _ = self.batches.draw(agent, self.draws, self.draws);
         if actor {
             self.batches.seek(agent);
@@ -189,7 +189,7 @@ impl Round {
         let _ = self.run_with(&mut NoProbe);
         if let Some((beside, _)) = &mut self.beside {
             let (store, batches) = (&mut self.agent.store, &mut self.memory.batches);
-            // As in a draw.
+            // The same.
             let _ = beside.round(store, batches, clock, false, &mut NoProbe);
         }
     }

@@ -144,11 +144,16 @@ pub(super) fn expression(trace: &Trace, id: NodeId) -> Text {
         },
         Op::LogSumExp => args("log_sum_exp"),
         Op::Concat => Text::tight(format!("[{}, {}]", arg(0).signed(), arg(1).signed())),
-        Op::Slice { start, cols } => {
-            let width = flattened(graph, node.args[0], start, cols);
-            let (from, to) = (start / width, (start + cols) / width);
-            Text::tight(format!("{}[{from}..{to}]", arg(0).at_least(Binds::Tight))).negated(arg(0).negative)
-        }
+        Op::Slice { start, cols } => match flattened(graph, node.args[0], start, cols) {
+            1 => {
+                let of = arg(0).at_least(Binds::Tight);
+                Text::tight(format!("{of}[{start}..{}]", start + cols)).negated(arg(0).negative)
+            }
+            width => {
+                let (from, to) = (start / width, (start + cols) / width);
+                Text::tight(format!("rows({}, {from}..{to})", arg(0).signed()))
+            }
+        },
         Op::PickHeads => args("heads"),
         Op::Repeat(k) => Text::tight(format!("repeat({}, {k})", arg(0).signed())),
         Op::Reshape | Op::Expand => arg(0),
@@ -319,9 +324,10 @@ mod tests {
         let flat = x.reshape(Shape::new(1, 1, 24));
         for (name, var) in [
             ("x[1..3]", x.slice(1, 2)),
-            ("x[2..5]", x.rows(2, 3)),
-            ("x[2..5][1..3]", x.rows(2, 3).slice(1, 2)),
-            ("x[2..5][1..2]", x.rows(2, 3).rows(1, 1)),
+            ("rows(x, 1..3)", x.rows(1, 2)),
+            ("rows(x, 2..5)[1..3]", x.rows(2, 3).slice(1, 2)),
+            ("rows(rows(x, 2..5), 1..2)", x.rows(2, 3).rows(1, 1)),
+            ("rows(-x, 1..3)", (-x).rows(1, 2)),
             ("x[3..8]", flat.slice(3, 5)),
         ] {
             t.output(name, var);

@@ -51,7 +51,7 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
     let (_, there, _) = training.into_parts();
     if probe.pieces.is_empty() {
         let first = there.offline_rounds + 1;
-        // Behind the last update the replay has come to it; before the first it has not moved.
+        // The replay ends at the last update; for one before the first it has not begun.
         let (last, hint) = match update < first {
             true => (Saved::open(run)?.counters()?.round.max(first), "the run that it starts from has it"),
             false => (there.round, "see metrics.csv"),

@@ -232,7 +232,7 @@ impl Process {
         }
         if answers.is_some() && answers != self.answers.map(f64::from) {
             return Err(self.failed(
-                "does not play an episode again: the same seed and actions gave other observations or rewards than before; seed every source of randomness at a reset, and let nothing else count, as the time or earlier episodes; one that does computes otherwise on this machine, so that the run goes on only where it began".into(),
+                "does not play an episode again: the same seed and actions gave other observations or rewards than before; seed every source of randomness at a reset, and let nothing else count, as the time or earlier episodes; one that keeps to this computes otherwise here: resume on the machine where the run began".into(),
             ));
         }
         Ok(())
