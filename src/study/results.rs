@@ -167,7 +167,7 @@ impl Results {
             scale: spec.scale.clone(),
             commit: String::new(),
             data: spec.data.clone(),
-            files: spec.data.iter().map(|name| file(name, &study.place.data[name])).collect(),
+            files: spec.data.iter().filter_map(|name| file(name, &study.place.data[name])).collect(),
             methods: Vec::new(),
             outcomes: Vec::new(),
             absent: Vec::new(),
@@ -312,16 +312,16 @@ fn hours(rows: &[Timing], env_steps: u64) -> Option<f64> {
     Some(seconds / 3600.0)
 }
 
-/// Which file a data set is.
-fn file(name: &str, data: &Data) -> String {
-    let file = Path::new(&data.file).file_name().map(|f| f.to_string_lossy().into_owned());
-    let file = file.unwrap_or_else(|| data.file.clone());
+/// Which file a data set is; nothing of one that is called as it is named.
+pub(super) fn file(name: &str, data: &Data) -> Option<String> {
+    let file = Path::new(&data.file).file_name().map_or(data.file.as_str().into(), |f| f.to_string_lossy());
     let published = checksums::known_files().into_iter().find(|known| known.sha256 == data.sha256);
-    match (published, data.sha256.get(..12)) {
+    Some(match (published, data.sha256.get(..12)) {
         (Some(known), _) => format!("{name} is D4RL's {}", known.name),
         (None, Some(sum)) => format!("{name} is {file} (sha256 {sum}...)"),
+        (None, None) if file == name => return None,
         (None, None) => format!("{name} is {file}"),
-    }
+    })
 }
 
 /// From the least to the greatest; `no` without any.

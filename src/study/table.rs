@@ -106,10 +106,7 @@ fn legend(answers: &Answers<'_>) -> Vec<String> {
     if let Some(published) = answers.published {
         all.push(format!("paper: {}; on D4RL's own data", published.source));
     }
-    // What is named as it is called anyway needs no word.
-    let same = |file: &str| file.split_once(" is ").is_some_and(|(name, called)| name == called);
-    let files: Vec<&str> =
-        answers.results.files.iter().map(String::as_str).filter(|file| !same(file)).collect();
+    let files = &answers.results.files;
     all.extend((!files.is_empty()).then(|| format!("data: {}", files.join("; "))));
     all
 }

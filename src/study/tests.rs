@@ -3,8 +3,9 @@
 use super::actions::{self, Actions};
 use super::answers::Answers;
 use super::figures;
+use super::graph::Data;
 use super::metric::Metric;
-use super::results::{Absent, Curve, Method, Outcome, Point, Results, Why};
+use super::results::{Absent, Curve, Method, Outcome, Point, Results, Why, file};
 use super::{table, values};
 use crate::report::{Chart as _, Panels};
 use std::path::PathBuf;
@@ -186,13 +187,11 @@ fn a_small_study_by_hand() {
 
 #[test]
 fn data_that_are_called_as_they_are_named_are_not_explained() {
-    let files = |files: &[&str]| {
-        let results = Results { files: files.iter().map(|file| file.to_string()).collect(), ..small() };
-        table::table(&Answers::of(&results, Metric::Final)).text(100)
-    };
-    let text = files(&["a is a.hdf5", "embedded is embedded"]);
-    assert!(text.contains("data: a is a.hdf5") && !text.contains("embedded"), "{text}");
-    assert!(!files(&["embedded is embedded"]).contains("data: "));
+    assert_eq!(file("embedded", &Data::embedded()), None);
+    assert_eq!(file("own", &Data::embedded()).as_deref(), Some("own is embedded"));
+    let text = |files| table::table(&Answers::of(&Results { files, ..small() }, Metric::Final)).text(100);
+    assert!(text(vec!["a is a.hdf5".into()]).contains("data: a is a.hdf5"));
+    assert!(!text(Vec::new()).contains("data: "));
 }
 
 #[test]
