@@ -586,6 +586,10 @@ fn wrong_checkpoints_are_refused() {
 #[test]
 fn combinations_without_sense_are_refused() {
     let place = Place::with_runs();
+    place.succeed(
+        "train --algo wsrl --data toy.hdf5 --env toy --updates 1 --set offline.batch=16 --set offline.eval_episodes=0 \
+         --set cql.critic_hidden=[8] --set cql.policy_hidden=[8] --set cql.samples=2 --out wsrl --quiet",
+    );
     // It says first how fast it is.
     let numerics = place.line("explain --algo bc --numerics bf16 --set run.numerics=f32");
     let expected = "run.numerics: the configuration has f32, this process uses bf16";
@@ -602,6 +606,7 @@ fn combinations_without_sense_are_refused() {
             &["run.generator", "a share of generated rows"],
         ),
         ("--from iql --adapt plain --set run.begin=offline", &["run.begin", "got offline"]),
+        ("--from wsrl --adapt plain --set wsrl.calibrated=true", &["--set wsrl.calibrated: has no effect"]),
         ("--from iql --adapt suf --set so2.sigma=0.1", &["so2.sigma", "not used by this run"]),
     ] {
         place.refused_line(&format!("finetune {line} --out x"), words);

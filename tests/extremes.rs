@@ -65,3 +65,25 @@ fn the_largest_priorities_do_not_end_a_run() {
     let rho: f64 = last.split(',').nth(at).expect("a value").parse().expect("a number");
     assert!(rho.is_finite() && rho > 1e25, "{rho}");
 }
+
+/// A generator that draws no numbers has diverged, as any other network would have.
+#[test]
+fn a_generator_that_draws_nan_has_diverged() {
+    let place = Place::new();
+    let folder = place.0.path();
+    baq(
+        folder,
+        "train --algo iql --data toy.hdf5 --env toy --quiet --updates 10 --set offline.batch=16 \
+         --set offline.eval_episodes=0 --set iql.hidden=[4] --out base",
+    );
+    let line = "finetune --adapt plain --from base --generator edis --quiet --env-steps 8 --set online.eval_episodes=0 \
+         --set online.batch=4 --set online.warmup_steps=1 --set edis.every=3 --set edis.updates=20 --set edis.average=1 \
+         --set edis.rows=20 --set edis.batch=4 --set edis.hidden=[4,8,8] --set edis.steps=3 --set edis.energy_batch=3 \
+         --set edis.energy_updates=2 --set edis.energy_hidden=[5] --set edis.denoiser=1e36 --out tuned";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+    let out = command.current_dir(folder).args(line.split_whitespace()).output().expect("baq runs");
+    let error = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(1), "{error}");
+    assert!(error.contains("diverged: after update ") && error.contains(" of generated rows"), "{error}");
+    assert!(place.path("tuned/diverged.txt").exists());
+}

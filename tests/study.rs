@@ -491,6 +491,15 @@ fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
     assert!(share.is_some_and(|share| share < 1.0), "{share:?}");
 }
 
+/// Its cells are told so as well.
+#[test]
+fn a_directory_may_begin_like_an_option() {
+    let study = STUDY.replace("seeds = 2", "seeds = 1");
+    let place = Place::new(&study);
+    let said = place.run("study run s.toml --out=-s --jobs 2 --quiet", 0);
+    assert!(said.contains("5 of 5 cells done") && place.path("-s/study.toml").exists(), "{said}");
+}
+
 /// Two processes that are given the same study share the work, and neither takes the other's for a failure.
 #[test]
 fn a_study_may_be_run_twice_at_once() {
@@ -526,7 +535,9 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             "adapt = \"pex\"\nset = [\"baq.k_q=1\"]",
             ["s.toml, line 18: method `IQL + BAQ`", "baq"],
         ),
-        ("a.hdf5", "b.hdf5", ["data b.hdf5", "expected a file"]),
+        ("a.hdf5", "b.hdf5", ["data b.hdf5: expected a file", "or correct the path"]),
+        ("a.hdf5", "embedded", ["expected data for toy, states of 3", "got 11 and 3"]),
+        ("a.hdf5", "walker2d-medium", ["expected data for toy, states of 3", "got 17 and 6"]),
         ("algo  = \"sac\"", "algo  = \"bc\"", ["method `SAC`", "bc"]),
         ("\"SAC\"", "\"iql: baq\"", ["method `iql: baq` and method `IQL + BAQ`", "the folder iql-baq"]),
         ("\"SAC\"", "\"model.bc\"", ["method `model.bc`", "behaviour models"]),
@@ -561,6 +572,16 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             "adapt = \"plain\"",
             "adapt = \"plain\"\nset = [\"run.dataset=embedded\"]",
             ["line 14: method `IQL`", "run.dataset"],
+        ),
+        (
+            "adapt = \"plain\"",
+            "adapt = \"plain\"\nset = [\"iql.hidden=[9,9]\"]",
+            ["line 14: method `IQL`: iql.hidden: expected [8, 8]", "its networks are others"],
+        ),
+        (
+            "adapt = \"plain\"",
+            "adapt = \"plain\"\nset = [\"iql.discount=0.5\"]",
+            ["line 14: method `IQL`: iql.discount: expected 0.99", "got 0.5"],
         ),
         ("eval_episodes = 1\n", "eval_episodes = 0\n", ["line 14: method `IQL`", "by which a study judges"]),
         ("adapt = \"baq\"", "adapt = \"so2\"", ["s.toml: model", "expected a method with a behaviour model"]),

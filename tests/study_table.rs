@@ -54,6 +54,7 @@ fn a_finished_run_with_evaluations_cut_off_has_no_result() {
     let status: serde_json::Value = serde_json::from_str(&run(&place, "study status s --json")).unwrap();
     let folder = status["cells"][0]["run"].as_str().unwrap();
     let path = place.path(folder).join("evaluations.csv");
+    let within = folder.strip_prefix("s/").unwrap();
     let absent = || {
         run(&place, "study table s");
         std::fs::read_to_string(place.path("s/absent.csv")).unwrap()
@@ -62,7 +63,10 @@ fn a_finished_run_with_evaluations_cut_off_has_no_result() {
         // In the middle of the last row.
         std::fs::write(&path, &whole[..whole.len() - 4]).unwrap();
         let absent = absent();
-        for words in [&format!("{folder}/evaluations.csv: {expected}"), "restore it, or remove the run"] {
+        for words in [
+            &format!("cannot be read: {within}/evaluations.csv: {expected}"),
+            "restore it, or remove the run",
+        ] {
             assert!(absent.contains(words), "{words} in {absent}");
         }
         std::fs::write(&path, whole).unwrap();
@@ -79,6 +83,9 @@ fn a_finished_run_with_evaluations_cut_off_has_no_result() {
     assert_eq!(lacking.len() + 1, whole.lines().count(), "{whole}");
     std::fs::write(&path, lacking.join("\n") + "\n").unwrap();
     assert!(absent().contains("expected an evaluation after step 200, got none"), "{}", absent());
+    let last = whole.lines().last().unwrap();
+    std::fs::write(&path, format!("{whole}{last}\n")).unwrap();
+    assert!(absent().contains("in the order of their steps, each once, got 400 after 400"), "{}", absent());
     // One that was extended is judged by its own length.
     std::fs::write(&path, &whole).unwrap();
     run(&place, &format!("train --resume {folder} --extend online=600 --quiet"));

@@ -377,6 +377,47 @@ fn a_discount_goes_on_as_training_left_it() {
     assert_eq!(configuration(&out, None), Ok(()));
 }
 
+/// What PEX brings itself belongs to its own fine-tuning, and so does what generates transitions; what a user chose stays.
+#[test]
+fn another_adaptation_begins_from_the_options_of_the_base() {
+    let place = Place::new();
+    let from = place.offline("iql", &["iql.hidden=[8]"]);
+    let generating = |name: &str, hidden: &str| {
+        let of = |option: &str| format!("{name}.{option}");
+        let options = ["every=2", "updates=2", "rows=9", "batch=4", "steps=2"].map(of);
+        [vec![format!("run.generator={name}"), of(&format!("hidden={hidden}"))], options.into()].concat()
+    };
+    let run = |from: &Path, adapt: &str, sets: &[String], name: &str| {
+        let own = ["online.env_steps=6", "online.warmup_steps=2"];
+        let sets: Vec<&str> = own.into_iter().chain(sets.iter().map(String::as_str)).collect();
+        let (start, config) = place.start(from, adapt, &sets);
+        let out = place.path(name);
+        start
+            .run(&config, &out, Manner::new(&Stop::default(), true))
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        out
+    };
+    let pex = run(&from, "pex", &generating("cfdg", "[4,8,8]"), "pex");
+    let options = |from: &Path, adapt: &str| {
+        let start = Start { from: from.into(), model: None };
+        let config =
+            start.configuration(&RunArgs::default(), COMMON, adapt).unwrap_or_else(|e| panic!("{e}"));
+        let online = ["buffer", "actor_lr", "reset_optimisers"].map(|key| config.text("online", key));
+        (online, config.text("online", "env_steps"), config.text("run", "generator"))
+    };
+    let (base, after, again) = (options(&from, "plain"), options(&pex, "plain"), options(&pex, "pex"));
+    assert_eq!((&after.0, after.1.as_str(), after.2.as_str()), (&base.0, "6", "none"));
+    assert_eq!((again.0[0].as_str(), again.2.as_str()), ("mix(0.5)", "none"));
+    assert!(again.0.iter().zip(&base.0).all(|(a, b)| a != b), "{again:?} {base:?}");
+    // Its networks begin untrained, so that another one, or one of another size, may follow.
+    let edis = |hidden: &str| {
+        let energies = ["edis.energy_hidden=[5]", "edis.energy_updates=2", "edis.energy_batch=3"];
+        [generating("edis", hidden), energies.map(String::from).into()].concat()
+    };
+    let first = run(&pex, "plain", &edis("[6,8,8]"), "first");
+    run(&first, "plain", &edis("[4,9,9]"), "second");
+}
+
 /// A weight that is spread over the phase comes to 0 with it.
 #[test]
 fn aca_can_be_left_when_its_weight_is_gone() {

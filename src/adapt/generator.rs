@@ -2,7 +2,7 @@
 //!
 //! From time to time a generator is *refreshed*: its rounds, in the order of its [`Stage`]s, learn from the rows of the replay
 //! and then fill pools of their own. Batches take a share of their rows from these pools, the rest by the rule of the method
-//! under it, which knows nothing of them. To add one: a file here and a line in [`super::GENERATORS`].
+//! under it, which knows nothing of them. Every fine-tuning names its own, whose networks begin untrained. To add one: a file here and a line in [`super::GENERATORS`].
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use super::notes::{carried, carried_rows, read_calibration};
 use super::probes::ProbeArgs;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, names};
-use crate::adapt::{Method, USUAL};
+use crate::adapt::{Method, NONE, USUAL};
 use crate::algo::{Dims, Given};
 use crate::config::value::FieldValue as _;
 use crate::config::{
@@ -130,7 +130,7 @@ impl Finetune {
 impl Finetune {
     /// What fine-tuning a run of the configuration `trained` comes to, and the model that it takes; `fitted` is the
     /// configuration of one that it is given. Nothing needs to be there yet. Errors: no environment, or an unknown one;
-    /// options that are refused or do not go together; a model that the method does not take.
+    /// options that are refused, contradict the training or do not go together; a model that the method does not take.
     pub fn planned(
         &self,
         trained: &Config,
@@ -148,6 +148,7 @@ impl Finetune {
         }
         let spec = env::spec(&env)?;
         let dims = Dims { s: spec.obs_dim, a: spec.act_dim, batch: 1 };
+        switch::check_options("its offline phase", dims, trained, &config)?;
         let given = takes(&config, dims)?;
         recipe(&config.section(), &Agent::outline(&config, dims)?)?;
         if let Some(fitted) = fitted {
@@ -251,14 +252,19 @@ pub fn over(
 ) -> Result<Config, TrainError> {
     let trained = &setup::from_text(origin, text)?;
     let mut offline = trained.clone();
+    let run: RunConfig = trained.section();
+    args.agreed("algo", None, Some((origin, &run.algo)))?;
+    let adapt = args.agreed("adapt", adapt, None)?.unwrap_or_else(|| USUAL.into());
+    if adapt != run.adapt {
+        undo_defaults(&mut offline)?;
+    }
+    // How it is fine-tuned is said anew.
+    offline.put(RunConfig { generator: NONE.into(), ..run.clone() });
     // A trained policy does not begin anew with random actions, unless it is told to.
     let online: OnlineConfig = offline.section();
     offline.put(OnlineConfig { random_steps: 0, ..online });
     // It simulates with what is at hand, whatever the policy was evaluated with.
     offline.put(MujocoConfig::default());
-    let run: RunConfig = trained.section();
-    args.agreed("algo", None, Some((origin, &run.algo)))?;
-    let adapt = args.agreed("adapt", adapt, None)?.unwrap_or_else(|| USUAL.into());
     let mut config = args.resolve_from(offline, common, &run.algo, &adapt)?;
     // The offline phase is over: what is said about it is what it was.
     if config.stated().iter().any(|s| s.by == By::Set && s.section == OfflineConfig::NAME) {
@@ -277,6 +283,28 @@ pub fn over(
     }
     config.put(RunConfig { begin: Begin::Online, ..run });
     Ok(config)
+}
+
+/// Gives options that still have the values which the adaptation of an earlier fine-tuning brings itself those of the
+/// base again. Errors: a method that there is not.
+fn undo_defaults(config: &mut Config) -> Result<(), TrainError> {
+    let run: RunConfig = config.section();
+    let method = Method::of(config);
+    let (base, earlier) = (method.algorithm()?, method.adaptation()?);
+    let mut its = Config::new(setup::known_sections());
+    its.apply_text(earlier.name, earlier.defaults)?;
+    let mut bases = Config::new(setup::known_sections());
+    bases.apply_text(base.name, base.defaults)?;
+    if let Some(preset) = setup::usual_preset(&run.algo, !run.dataset.is_empty()) {
+        bases.apply_preset(preset)?;
+    }
+    for stated in its.stated() {
+        let [now, its, bases] = [&*config, &its, &bases].map(|c| c.get(&stated.section, &stated.key));
+        if let Some(value) = bases.filter(|_| now == its) {
+            config.follow((&stated.section, &stated.key), &value)?;
+        }
+    }
+    Ok(())
 }
 
 fn without_offline(config: Config) -> Result<Config, TrainError> {

@@ -126,7 +126,7 @@ impl RunArgs {
         let preset = match (&self.preset, &self.config) {
             (Some(name), _) => Some(name.as_str()),
             (None, Some(file)) if inherits(file)? => None,
-            (None, _) => self.usual_preset(&algo)?,
+            (None, _) => self.preset_beside(&algo)?,
         };
         let (below, between) = ((base.name, base.defaults), (modifier.name, modifier.defaults));
         let file = self.config.as_deref();
@@ -168,16 +168,13 @@ impl RunArgs {
         }
     }
 
-    /// The preset named like the algorithm. One that is for learning without data has a sister for learning
-    /// from data.
-    fn usual_preset(&self, algo: &str) -> Result<Option<&'static str>, TrainError> {
-        let find = |name: &str| presets::find(name).ok().map(|p| p.name);
+    /// The usual preset of the algorithm beside these arguments.
+    fn preset_beside(&self, algo: &str) -> Result<Option<&'static str>, TrainError> {
         let mut alone = Config::new(known_sections());
         self.config.iter().try_for_each(|file| alone.apply_file(file))?;
         self.sets.iter().try_for_each(|set| alone.apply_set(set))?;
         let has_data = self.data.is_some() || !alone.section::<RunConfig>().dataset.is_empty();
-        let with_data = has_data.then(|| find(&format!("{algo}_offline"))).flatten();
-        Ok(with_data.or_else(|| find(algo)))
+        Ok(usual_preset(algo, has_data))
     }
 
     /// The same on top of an existing configuration, as that of the run one starts from. Errors: those of
@@ -259,6 +256,13 @@ impl RunArgs {
         config.put(run);
         Ok(config.restrict(&active)?)
     }
+}
+
+/// The preset named like the algorithm. One that is for learning without data has a sister for learning from data.
+pub fn usual_preset(algo: &str, has_data: bool) -> Option<&'static str> {
+    let find = |name: &str| presets::find(name).ok().map(|p| p.name);
+    let with_data = has_data.then(|| find(&format!("{algo}_offline"))).flatten();
+    with_data.or_else(|| find(algo))
 }
 
 /// The place of data whatever the working directory; names that are no paths stay as they are.

@@ -216,6 +216,11 @@ impl Study {
         self.dir.join(CELLS).join(cell.folder())
     }
 
+    /// A text with the paths of its cells as they are within the study: equal studies have equal tables wherever they are.
+    pub fn wherever(&self, text: &str) -> String {
+        text.replace(&format!("{}/", self.dir.join(CELLS).display()), &format!("{CELLS}/"))
+    }
+
     /// What cells share.
     pub fn shared(&self) -> PathBuf {
         self.dir.join(SHARED)

@@ -260,11 +260,21 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
         let planned = planned.unwrap_or(online.env_steps);
         let mut steps = (1..=planned / online.eval_every).map(|k| k * online.eval_every).chain([planned]);
         let missing = steps.find(|step| curve.online.iter().all(|p| p.step != *step));
+        let refuse = |got: String| {
+            let file = run.join(rundir::EVALUATIONS_CSV);
+            Err(TrainError::Input(format!(
+                "{}: expected {got}; restore it, or remove the run and run the study again",
+                file.display()
+            )))
+        };
         if let (1.., Some(step)) = (online.eval_episodes, missing) {
-            return Err(TrainError::Input(format!(
-                "{}: expected an evaluation after step {step}, got none; restore it, or remove the run and run the study again",
-                run.join(rundir::EVALUATIONS_CSV).display()
-            )));
+            return refuse(format!("an evaluation after step {step}, got none"));
+        }
+        if let Some(two) = curve.online.windows(2).find(|two| two[0].step >= two[1].step) {
+            let [before, step] = [two[0].step, two[1].step];
+            return refuse(format!(
+                "evaluations in the order of their steps, each once, got {step} after {before}"
+            ));
         }
         Ok(Outcome {
             data: cell.data.clone(),
@@ -277,7 +287,7 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
             hours: read_timing(&run).ok().and_then(|rows| hours(&rows, at.env_step)),
         })
     };
-    read().map_err(|e| Why::Failure(format!("cannot be read: {e}")))
+    read().map_err(|e| Why::Failure(format!("cannot be read: {}", study.wherever(&e.to_string()))))
 }
 
 /// Why a cell is not begun.

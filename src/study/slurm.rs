@@ -116,13 +116,13 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
     let said = dir.join("slurm/logs").display().to_string().replace('%', "%%");
     for option in [
         format!("--job-name={title}"),
-        quoted(&format!("--chdir={}", here.display())),
+        of_path("--chdir", &here.display().to_string()),
         format!("--array={}{bound}", numbers.join(",")),
         format!("--cpus-per-task={}", submission.threads),
         "--requeue".into(),
         "--signal=B:USR1@120".into(),
         "--open-mode=append".into(),
-        quoted(&format!("--output={said}/{}-%a.log", array.name)),
+        of_path("--output", &format!("{said}/{}-%a.log", array.name)),
     ]
     .into_iter()
     .chain(submission.sbatch.iter().map(|option| quoted(option)))
@@ -169,7 +169,15 @@ exit $code
     out
 }
 
-/// An option as a line of `#SBATCH` has it: a value with blanks, or with what begins a comment, in quotes.
+/// An option with a path, as a line of `#SBATCH` has it. Slurm undoes quotes and backslashes as a shell does.
+fn of_path(option: &str, path: &str) -> String {
+    match path.chars().all(|c| c.is_alphanumeric() || "/._-+=:,@%".contains(c)) {
+        true => format!("{option}={path}"),
+        false => format!("{option}=\"{}\"", path.replace('\\', "\\\\").replace('"', "\\\"")),
+    }
+}
+
+/// An option of the user as a line of `#SBATCH` has it: a value with blanks, or with what begins a comment, in quotes.
 fn quoted(option: &str) -> String {
     match option.split_once('=') {
         Some((key, value))
@@ -184,6 +192,19 @@ fn quoted(option: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_with_what_slurm_reads_stand_in_quotes() {
+        for (path, line) in [
+            ("/home/a_b-1/x.y/%a.log", "--chdir=/home/a_b-1/x.y/%a.log"),
+            ("/o'brien", "--chdir=\"/o'brien\""),
+            ("/a \"b\" #1", "--chdir=\"/a \\\"b\\\" #1\""),
+            ("/a\\b", "--chdir=\"/a\\\\b\""),
+            ("/a\tb", "--chdir=\"/a\tb\""),
+        ] {
+            assert_eq!(of_path("--chdir", path), line);
+        }
+    }
 
     #[test]
     fn values_with_blanks_stand_in_quotes() {

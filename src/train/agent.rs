@@ -31,8 +31,10 @@ pub struct Agent {
     pub store: Store,
     /// sizes
     pub dims: Dims,
-    /// how many groups of parameters are the learner's; those after them are the adaptation's and the generator's
+    /// how many groups of parameters are the learner's; those after them are the adaptation's
     pub base_groups: usize,
+    /// how many are theirs together; those after them are the generator's
+    pub own_groups: usize,
     /// how all groups begin
     pub beginnings: Beginnings,
     /// what the tensors of its policies mean
@@ -65,6 +67,7 @@ impl Agent {
         let base_groups = params.groups();
         let adaptation = (modifier.build)(config, dims, learner.as_ref(), &mut params)
             .map_err(|e| e.in_origin(&format!("{} with {}", method.algo, method.adapt)))?;
+        let own_groups = params.groups();
         let generator = (method.generator()?)
             .map(|entry| (entry.build)(config, dims, &mut params))
             .transpose()
@@ -80,6 +83,7 @@ impl Agent {
             store,
             dims,
             base_groups,
+            own_groups,
             beginnings,
             meanings,
             targets,

@@ -61,12 +61,19 @@ impl Watch {
         Ok(())
     }
 
-    /// An unusable priority as the divergence that it is; any other error as it is.
-    pub fn priority(&self, e: TrainError, round: u64) -> TrainError {
-        let TrainError::Priority(value) = e else { return e };
-        let expected = format!("a number from 0 to {MOST:e}, and not 0 in every row");
-        let what = "a row's priority".into();
-        TrainError::Diverged { what, value, expected, round, checkpoint: self.last_good() }
+    /// An unusable priority or generated row as the divergence that it is; any other error as it is.
+    pub fn divergence(&self, e: TrainError, round: u64) -> TrainError {
+        match e {
+            TrainError::Priority(value) => {
+                let expected = format!("a number from 0 to {MOST:e}, and not 0 in every row");
+                let what = "a row's priority".into();
+                TrainError::Diverged { what, value, expected, round, checkpoint: self.last_good() }
+            }
+            TrainError::Generated { column, value } => {
+                self.diverged(format!("column {column} of generated rows"), value, round)
+            }
+            e => e,
+        }
     }
 
     fn diverged(&self, what: String, value: f64, round: u64) -> TrainError {

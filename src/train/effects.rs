@@ -15,6 +15,7 @@ use crate::config::{
     BufferMode, By, Config, DataConfig, DataMode, Exploration, Field, OfflineConfig, OfflineRows,
     OnlineConfig, PRESETS, RewardScaling, RunConfig, Section as _, Stated, value::render,
 };
+use crate::replay;
 use toml::Value;
 
 /// What a configuration is about to be used for.
@@ -338,7 +339,9 @@ fn computed(config: &Config, dims: Dims, stage: Stage) -> Result<String, TrainEr
         }
     }
     let learner = &agent.learner;
-    text += &format!("{:?} {}", learner.return_to_go(), learner.next_action());
+    if text.contains(replay::RETURN_TO_GO) {
+        text += &format!("{:?}", learner.return_to_go());
+    }
     // Of no effect where the policy's updates have a rate of their own.
     let delays = stage == Stage::Offline
         || cadence.actor.is_none()

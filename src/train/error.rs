@@ -47,6 +47,16 @@ pub enum TrainError {
         "a row's priority became {0}: expected a number from 0 to 1e200, and not 0 in every row; lower the learning rates or the exponents of the priorities"
     )]
     Priority(f64),
+    /// a generated row with what is no number
+    #[error(
+        "the generator has diverged: expected finite numbers in the column {column} of its rows, got {value}; lower its learning rate or its guidance"
+    )]
+    Generated {
+        /// of the replay
+        column: &'static str,
+        /// NaN or infinite
+        value: f64,
+    },
     /// a signal came before something that the command needs was there
     #[error("{0}")]
     Interrupted(String),
@@ -74,6 +84,7 @@ impl TrainError {
             self,
             TrainError::Diverged { .. }
                 | TrainError::Priority(_)
+                | TrainError::Generated { .. }
                 | TrainError::Audit(crate::audit::Error::NotFinite(_))
                 | TrainError::Env(crate::env::EnvError::Unstable { .. })
         )

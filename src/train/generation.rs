@@ -353,9 +353,7 @@ impl Drawer {
                 let column = layout.column(name);
                 let values = &self.output(name)[row * column.len..][..column.len];
                 if let Some(x) = values.iter().find(|x| !x.is_finite()) {
-                    return Err(TrainError::Input(format!(
-                        "the generator has diverged: expected finite numbers in the column {name} of its rows, got {x}; lower its learning rate or its guidance"
-                    )));
+                    return Err(TrainError::Generated { column: name, value: f64::from(*x) });
                 }
                 record[column.offset..][..column.len].copy_from_slice(values);
             }

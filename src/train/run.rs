@@ -128,7 +128,8 @@ impl Sources {
         check(config, &agent, dataset, self)?;
         let saved = origin.groups()?;
         let groups: Vec<String> = agent.table.groups().iter().map(|g| g.name.clone()).collect();
-        for (k, name) in groups.iter().enumerate() {
+        // What generates begins anew with every fine-tuning.
+        for (k, name) in groups.iter().enumerate().take(agent.own_groups) {
             let Some(from) = agent.adaptation.adopt(name, &saved).map(str::to_string) else { continue };
             // The adaptation's own networks need not be there; those of the base must.
             if k < agent.base_groups || saved.contains(&from.as_str()) {

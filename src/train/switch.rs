@@ -10,6 +10,7 @@ use super::error::TrainError;
 use super::plan;
 use super::state::Saved;
 use crate::adapt::Method;
+use crate::algo::Dims;
 use crate::autodiff::{ParamTable, Schedule};
 use crate::config::value::{FieldValue as _, render};
 use crate::config::{AnySection, Config, DataConfig, OfflineConfig, RunConfig, Section};
@@ -22,11 +23,34 @@ const BEGINNING: [&str; 1] = ["init"];
 
 /// An error that names the first option in which `config` contradicts the run that `origin` is of.
 pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), TrainError> {
+    let (file, dims) = (origin.file(), origin.dims(1)?);
+    check_options(file, dims, trained, config)?;
+    let (run, new): (RunConfig, RunConfig) = (trained.section(), config.section());
+    if run.adapt != new.adapt {
+        let agent = Agent::outline(trained, dims)?;
+        let (done, planned) = online_rounds(origin, trained, &agent)?;
+        if !agent.adaptation.critics_are_values(done, planned) {
+            return Err(TrainError::Input(format!(
+                "run.adapt: {file} was fine-tuned with {}, whose critics are no values by themselves: expected --adapt {}, or a run from before it",
+                run.adapt, run.adapt
+            )));
+        }
+    }
+    for section in fixed_sections(trained, &new)? {
+        if let Some(schedule) = scheduled_discount(section, DISCOUNT) {
+            check_discount(origin, trained, config, (section.name(), schedule))?;
+        }
+    }
+    Ok(())
+}
+
+/// The part of [`check`] that configurations decide by themselves, before anything is trained. Errors call the run
+/// `origin`; its widths are `dims`.
+pub fn check_options(origin: &str, dims: Dims, trained: &Config, config: &Config) -> Result<(), TrainError> {
     let (run, new): (RunConfig, RunConfig) = (trained.section(), config.section());
     let refuse = |key: &str, expected: &str, got: &str, why: &str| {
-        let file = origin.file();
         Err(TrainError::Input(format!(
-            "{key}: expected {expected}, as {file} was trained with, got {got}; {why}"
+            "{key}: expected {expected}, as {origin} was trained with, got {got}; {why}"
         )))
     };
     if run.algo != new.algo {
@@ -37,35 +61,17 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
             "fine-tuning goes on with the algorithm: leave it out",
         );
     }
-    let values = || {
-        let agent = Agent::outline(trained, origin.dims(1)?)?;
-        let (done, planned) = online_rounds(origin, trained, &agent)?;
-        Ok::<_, TrainError>(agent.adaptation.critics_are_values(done, planned))
-    };
-    if run.adapt != new.adapt && !values()? {
-        let file = origin.file();
-        return Err(TrainError::Input(format!(
-            "run.adapt: {file} was fine-tuned with {}, whose critics are no values by themselves: expected --adapt {}, or a run from before it",
-            run.adapt, run.adapt
-        )));
-    }
     if !run.env.is_empty() && task(&run.env) != task(&new.env) {
         let got = if new.env.is_empty() { "none" } else { &new.env };
         return refuse("run.env", &run.env, got, "fine-tuning goes on with the task: leave it out");
     }
-    let networks = Networks::of(trained, origin)?;
-    let method = Method::of(trained);
-    let mut sections = vec![DataConfig::NAME];
-    sections.extend(method.algorithm()?.sections());
-    if run.adapt == new.adapt {
-        sections.extend(method.adaptation()?.sections());
-    }
-    for section in trained.sections().filter(|s| sections.contains(&s.name())) {
+    let networks = Networks::of(trained, dims)?;
+    for section in fixed_sections(trained, &new)? {
         let other = config.sections().find(|s| s.name() == section.name());
         for field in section.fields() {
             let then = section.get(field.key).expect("invariant: fields() are readable");
-            if let Some(schedule) = scheduled_discount(section, field.key) {
-                check_discount(origin, trained, config, (section.name(), schedule))?;
+            // What it has come to is known of a run alone.
+            if scheduled_discount(section, field.key).is_some() {
                 continue;
             }
             let Some(now) = other.and_then(|o| o.get(field.key)).filter(|now| *now != then) else { continue };
@@ -74,7 +80,7 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
                 _ if section.name() == DataConfig::NAME => "its networks know no other data",
                 key if ESTIMATED.contains(&key) => "its critics estimate other values",
                 key if BEGINNING.contains(&key) => "it has no effect on trained networks",
-                _ if networks.changed_by(trained, section.name(), field.key, &render(&now), origin)? => {
+                _ if networks.changed_by(trained, section.name(), field.key, &render(&now), dims)? => {
                     "its networks are others"
                 }
                 _ => continue,
@@ -84,6 +90,20 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
         }
     }
     Ok(())
+}
+
+/// The sections of `trained` of which something may not change: those of the data and of the methods that both have.
+fn fixed_sections<'a>(
+    trained: &'a Config,
+    new: &RunConfig,
+) -> Result<impl Iterator<Item = &'a dyn AnySection>, TrainError> {
+    let method = Method::of(trained);
+    let mut names = vec![DataConfig::NAME];
+    names.extend(method.algorithm()?.sections());
+    if trained.section::<RunConfig>().adapt == new.adapt {
+        names.extend(method.adaptation()?.sections());
+    }
+    Ok(trained.sections().filter(move |s| names.contains(&s.name())))
 }
 
 /// Rounds of the fine-tuning that `origin` is of: done, and planned.
@@ -145,8 +165,8 @@ struct Networks {
 }
 
 impl Networks {
-    fn of(config: &Config, origin: &Saved) -> Result<Networks, TrainError> {
-        let agent = Agent::new(config, origin.dims(1)?)?;
+    fn of(config: &Config, dims: Dims) -> Result<Networks, TrainError> {
+        let agent = Agent::outline(config, dims)?;
         Ok(Networks { table: (*agent.table).clone(), meanings: agent.meanings })
     }
 
@@ -157,11 +177,11 @@ impl Networks {
         section: &str,
         key: &str,
         value: &str,
-        origin: &Saved,
+        dims: Dims,
     ) -> Result<bool, TrainError> {
         let mut config = trained.clone();
         config.apply_text("the switch", &format!("[{section}]\n{key} = {value}\n"))?;
         // What makes sense only beside other changes is judged with them, when the agent is built.
-        Ok(Networks::of(&config, origin).is_ok_and(|networks| networks != *self))
+        Ok(Networks::of(&config, dims).is_ok_and(|networks| networks != *self))
     }
 }

@@ -488,7 +488,11 @@ impl<'a> Training<'a> {
 
     /// An error if the parameters as they stand have diverged, seen on the last batch.
     fn examine(&mut self, watch: &Watch) -> Result<(), TrainError> {
-        let (clock, round) = (self.clock(), self.counters.round);
+        let clock = self.clock();
+        let round = match self.work {
+            Work::Fit(_) => self.counters.fitted,
+            _ => self.counters.round,
+        };
         if self.batches.pools().is_empty() {
             return watch.parameters(&self.agent, round);
         }
@@ -665,7 +669,7 @@ impl<'a> Training<'a> {
                 // Networks that have diverged choose actions that no environment takes.
                 self.examine(&desk.watch)?;
                 let TrainError::Env(EnvError::Program { .. }) = e else {
-                    return Err(desk.watch.priority(e, self.counters.round));
+                    return Err(desk.watch.divergence(e, self.counters.round));
                 };
                 // The step that failed has left no trace.
                 self.save(desk, probe, false)?;
@@ -681,7 +685,7 @@ impl<'a> Training<'a> {
             // A model has no place at which others would stop.
             let enough = |c: &Counters| if fits { stop.requested() } else { stop.reached(c) };
             let made = self.unit(enough, probe);
-            let rounds = made.map_err(|e| desk.watch.priority(e, self.counters.round))?;
+            let rounds = made.map_err(|e| desk.watch.divergence(e, self.counters.round))?;
             if self.due() > 0 {
                 // In the middle of a step's rounds; the step is written down when they are made.
                 self.examine(&desk.watch)?;

@@ -40,6 +40,9 @@ pub struct Asked {
     redo: bool,
 }
 
+/// Widths of states and actions.
+type Widths = (usize, usize);
+
 impl Asked {
     /// The study in its directory; nothing is written.
     pub fn study(&self, common: Common) -> Result<Study, TrainError> {
@@ -60,7 +63,7 @@ impl Asked {
             let found = self.data(name, beside);
             let (found, width) = found.map_err(|e| TrainError::Input(format!("{}: {e}", spec.origin)))?;
             data.insert(name.clone(), found);
-            widths.extend(width.map(|width| (name.clone(), width)));
+            widths.insert(name.clone(), width);
         }
         let here = baq_kernels::active();
         let place = Place {
@@ -69,7 +72,11 @@ impl Asked {
             numerics: here.numerics.name().into(),
             data,
         };
-        let out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));
+        let mut out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));
+        // Commands of cells have it as a word.
+        if out.as_os_str().as_encoded_bytes().starts_with(b"-") {
+            out = Path::new(".").join(out);
+        }
         let study = Study::new(&out, (text, spec), place, &Commands(common), self.redo)?;
         // A scale may leave out the methods that it is for.
         if study.spec.scale.is_none()
@@ -84,7 +91,10 @@ impl Asked {
         check_options(&study)?;
         for cell in &study.graph.cells {
             let run: RunConfig = cell.config.section();
-            let Some(width) = widths.get(&cell.data).filter(|_| !run.env.is_empty()) else { continue };
+            if run.env.is_empty() {
+                continue;
+            }
+            let width = &widths[&cell.data];
             let spec = env::spec(&run.env)?;
             if (spec.obs_dim, spec.act_dim) != *width {
                 return Err(TrainError::Input(format!(
@@ -131,18 +141,21 @@ impl Asked {
         Ok((self.study.clone(), text))
     }
 
-    /// Where a data set is, its checksum, and the widths of states and actions if it had to be read: a path from the study's
+    /// Where a data set is, its checksum, and its widths: a path from the study's
     /// file, a name in the folder of `--data`, or, without one, in the suite, where it need not be built yet.
-    fn data(&self, name: &str, beside: &Path) -> Result<(Data, Option<(usize, usize)>), TrainError> {
+    fn data(&self, name: &str, beside: &Path) -> Result<(Data, Widths), TrainError> {
         let path = match &self.data {
-            _ if name == EMBEDDED => return Ok((Data::embedded(), None)),
+            _ if name == EMBEDDED => {
+                let recording = data::read(Path::new(EMBEDDED), true)?;
+                return Ok((Data::embedded(), (recording.obs_dim(), recording.act_dim())));
+            }
             Some(folder) if is_name(name) => folder::find(folder, name)?,
             _ if is_path(name) => beside.join(name),
-            _ => return Ok((of_suite(name)?, None)),
+            _ => return of_suite(name),
         };
         if !path.exists() {
             return Err(TrainError::Input(format!(
-                "data {name}: expected a file, found none at {}; name a path in the study, or the folder with --data DIR",
+                "data {name}: expected a file, found none at {}; put it there, or correct the path, which begins in the folder of the study's file",
                 path.display()
             )));
         }
@@ -150,7 +163,7 @@ impl Asked {
         // All of it, as cells do: what cannot be read is refused before anything runs, and a folder has no other checksum.
         let recording = data::read(Path::new(&file), true)?;
         let widths = (recording.obs_dim(), recording.act_dim());
-        Ok((Data { file, sha256: recording.source.sha256 }, Some(widths)))
+        Ok((Data { file, sha256: recording.source.sha256 }, widths))
     }
 }
 
@@ -212,7 +225,7 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
     Ok(())
 }
 
-fn of_suite(name: &str) -> Result<Data, TrainError> {
+fn of_suite(name: &str) -> Result<(Data, Widths), TrainError> {
     let suite = Suite::here()?;
     let found = suite.find(name).and_then(|found| Ok((suite.record(&found)?.sha256.clone(), found)));
     let (sha256, found) = found.map_err(|e| {
@@ -220,5 +233,6 @@ fn of_suite(name: &str) -> Result<Data, TrainError> {
             "data {e}; or name a path in the study, or the folder of its file with --data DIR"
         ))
     })?;
-    Ok(Data { file: format!("{PREFIX}{}", found.text), sha256 })
+    let env = env::spec(&suite.recipe(&found).env)?;
+    Ok((Data { file: format!("{PREFIX}{}", found.text), sha256 }, (env.obs_dim, env.act_dim)))
 }

@@ -72,11 +72,7 @@ impl Cell {
                 eprintln!("baq: {}: {e}; left to it", cell.name());
                 return Ok(Verdict::Interrupted);
             }
-            // Wherever the study is: equal ones have equal tables.
-            let (here, place) =
-                (study.folder(cell).display().to_string(), format!("cells/{}", cell.folder()));
-            let failure =
-                Failure { code: Some(exit_code(e).into()), reason: e.to_string().replace(&here, &place) };
+            let failure = Failure { code: Some(exit_code(e).into()), reason: study.wherever(&e.to_string()) };
             study.note_failure(cell, Some(&failure))?;
         }
         // On a cluster nobody comes after the last cell.

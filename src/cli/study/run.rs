@@ -15,7 +15,7 @@ use crate::files::shell_word;
 use crate::study::local::{self, Manner, Peaks};
 use crate::study::memory::Memory;
 use crate::study::slurm::{self, Submission};
-use crate::study::{State, Study, cost};
+use crate::study::{Study, cost};
 use crate::suite::PREFIX;
 use crate::train::TrainError;
 use crate::train::progress::Stop;
@@ -78,8 +78,8 @@ impl Run {
             )));
         }
         let study = self.asked.study(common)?;
-        let left = study.graph.cells.iter().filter(|cell| study.state(cell) == State::Waiting);
-        let runs: f64 = left.map(|cell| cost::bytes(&cell.config)).sum();
+        let left = study.graph.cells.iter().zip(study.left()).filter(|(_, share)| *share == Some(0.0));
+        let runs: f64 = left.map(|(cell, _)| cost::bytes(&cell.config)).sum();
         cost::check_disk(&study.dir, runs + plan::shared(&study)?)?;
         study.write()?;
         if !self.dry_run {
