@@ -73,7 +73,7 @@ fn mlp() -> Contestant {
     let (x, y) = (t.input("x", 256, 14), t.input("y", 256, 1));
     let loss = (net.forward(x) - y).square().mean();
     t.train("net", Role::Critic, group, &Adam::new(3e-4.into()), loss);
-    let program = Program::compile(&t.finish(), Select { metrics: false, ..Select::ALL });
+    let program = Program::compile(&t.finish(), Select::WITHOUT_METRICS);
     let mut workspace = Workspace::new(&program);
     for (name, stream) in [("x", 0), ("y", 1)] {
         let input = workspace.input_mut(&program, name).expect("invariant: an input");

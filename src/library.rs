@@ -141,7 +141,7 @@ impl<'a> Trainer<'a> {
             Some(arrays) => {
                 data::of_recording(config, arrays.recording(config.section::<DataConfig>().clip_actions)?)?
             }
-            None => setup::load(config)?,
+            None => setup::load(config, None)?,
         };
         dataset.check(config)?;
         Ok(dataset)

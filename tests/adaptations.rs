@@ -24,7 +24,7 @@ use baq::train::progress::Stop;
 use baq::train::reprioritiser::Reprioritiser;
 use baq::train::state::Saved;
 use common::place::{COMMON, Place};
-use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, online};
+use common::{Learning, Numbers, SMALL, agent, assert_same, bits, methods, of_groups, online, small};
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
 const BASES: [&str; 17] = [
@@ -32,24 +32,14 @@ const BASES: [&str; 17] = [
     "spot", "fql", "wpc", "prdc", "brac",
 ];
 
-fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
-    agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())
-}
-
 /// The base's parameters and moments after some online rounds.
 fn learned(algo: &str, adapt: &str, sets: &[&str]) -> Vec<(String, Vec<u32>)> {
-    let select = Select { metrics: false, ..Select::ALL };
-    let mut learning = Learning::new(small(algo, adapt, sets), &online(100), select);
+    let agent = small(algo, adapt, DIMS, sets);
+    let mut learning = Learning::new(agent, &online(100), Select::WITHOUT_METRICS);
     (0..5).for_each(|_| learning.round());
     let agent = &learning.agent;
-    let own: Vec<String> =
-        agent.table.groups()[..agent.base_groups].iter().map(|g| format!("{}.", g.name)).collect();
-    let mut all = bits(&agent.store);
-    all.retain(|(path, _)| {
-        let path = path.trim_start_matches("adam.first.").trim_start_matches("adam.second.");
-        own.iter().any(|group| path.starts_with(group))
-    });
-    all
+    let own: Vec<&str> = agent.table.groups()[..agent.base_groups].iter().map(|g| g.name.as_str()).collect();
+    of_groups(bits(&agent.store), &own)
 }
 
 fn group(all: &[(String, Vec<u32>)], name: &str) -> Vec<(String, Vec<u32>)> {
@@ -151,7 +141,7 @@ fn apl_lets_go_of_the_tie_by_batches() {
     for (share, tied) in [("1", 0.0), ("0", 1.0)] {
         let share = format!("apl.latest_share={share}");
         let sets = [&share[..], "apl.latest_after=100", "apl.latest_rows=50"];
-        let mut learning = Learning::new(small("cql", "apl", &sets), &online(100), select);
+        let mut learning = Learning::new(small("cql", "apl", DIMS, &sets), &online(100), select);
         for _ in 0..5 {
             learning.round();
             let latest = learning.batches.rows().iter().all(|&row| row >= 3450);
@@ -172,7 +162,7 @@ fn losses(algo: &str, adapt: &str, eps: f64, without_q_target: bool, update: &st
 
 /// The same with this for the column that ties APL to the data.
 fn losses_tied(algo: &str, adapt: &str, eps: f64, without_q_target: bool, update: &str, tie: f64) -> f64 {
-    let agent = small(algo, adapt, &["cql.entropy_backup=true"]);
+    let agent = small(algo, adapt, DIMS, &["cql.entropy_backup=true"]);
     let trace = agent.trace(&online(10));
     let columns = trace
         .inputs
@@ -292,7 +282,7 @@ fn the_density_ratio_tells_disjoint_data_apart_and_equal_data_not() {
 #[test]
 fn collected_rows_begin_with_their_share_of_the_mass() {
     for (share, priority) in [("0.2", 0.125), ("0.5", 0.5), ("0.75", 1.5), ("0", 1.0)] {
-        let agent = small("sac", "off2on", &[&format!("off2on.init_online_fraction={share}")]);
+        let agent = small("sac", "off2on", DIMS, &[&format!("off2on.init_online_fraction={share}")]);
         let beside =
             Reprioritiser::new(&agent, 9, 500, None).expect("there are offline rows").expect("a model");
         assert!((beside.newest() - priority).abs() < 1e-12, "share {share}: {}", beside.newest());
@@ -302,7 +292,7 @@ fn collected_rows_begin_with_their_share_of_the_mass() {
 /// Distances and priorities of the rows that are drawn are those from the model as it stands, not from where it began.
 #[test]
 fn distances_follow_a_model_that_moves() {
-    let agent = small("iql", "baq", &["baq.relax=follow(0.5)"]);
+    let agent = small("iql", "baq", DIMS, &["baq.relax=follow(0.5)"]);
     let mut learning = Learning::new(agent, &online(100), Select::ALL);
     let columns = [replay::D2, replay::DISTANCE].map(|name| learning.batches.pools().column(name));
     let stored =
@@ -466,7 +456,7 @@ fn targets_of_td3_move_with_their_networks_where_the_policy_has_a_rate_of_its_ow
     for own_pace in [false, true] {
         let phase = Phase { own_pace, ..online(100) };
         let critics = Select { critic: true, actor: false, metrics: false };
-        let mut learning = Learning::new(small("td3", "plain", &[]), &phase, critics);
+        let mut learning = Learning::new(small("td3", "plain", DIMS, &[]), &phase, critics);
         let before = bits(&learning.agent.store);
         learning.round();
         let after = bits(&learning.agent.store);
@@ -633,7 +623,7 @@ fn off2on_collects_and_then_makes_the_updates_it_owes() {
 
 #[test]
 fn the_density_ratio_begins_as_its_authors_do() {
-    let agent = small("sac", "off2on", &["off2on.density_hidden=[64, 36]"]);
+    let agent = small("sac", "off2on", DIMS, &["off2on.density_hidden=[64, 36]"]);
     let all: std::collections::BTreeMap<String, Vec<f32>> = group(&bits(&agent.store), "density")
         .into_iter()
         .map(|(path, x)| (path, x.into_iter().map(f32::from_bits).collect()))
@@ -653,7 +643,7 @@ fn schedules_of_new_critics_begin_with_their_phase() {
     for (algo, adapt, option, update) in
         [("wsrl", "plain", "wsrl.critic", "q"), ("td3", "opt", "opt.critic", "q_new")]
     {
-        let agent = small(algo, adapt, &[&format!("{option}=linear(3e-4,0,auto)")]);
+        let agent = small(algo, adapt, DIMS, &[&format!("{option}=linear(3e-4,0,auto)")]);
         let rates = agent.trace(&phase).items.into_iter().find_map(|item| match item.effect {
             Effect::Train { name, optimiser, .. } if name == update => {
                 Some([0, 20, 40].map(|k| optimiser.lr_at(k)))

@@ -72,7 +72,7 @@ fn allocations(pool: &ThreadPool, learning: &mut Learning, rounds: usize) -> u64
 fn a_hundred_rounds_allocate_nothing() {
     let dims = Dims { s: 11, a: 3, batch: 256 };
     let pools = [pool(1), pool(2)];
-    for select in [Select::ALL, Select { metrics: false, ..Select::ALL }] {
+    for select in [Select::ALL, Select::WITHOUT_METRICS] {
         for (algo, adapt, sets) in [
             ("bc", "plain", &["bc.model=gaussian"][..]),
             ("iql", "plain", &[][..]),
@@ -107,7 +107,7 @@ fn a_hundred_rounds_allocate_nothing() {
     // A ledger writes from memory that it has from the beginning on; finding nothing costs nothing.
     let folder = tempfile::tempdir().expect("a folder");
     let header = Header::default();
-    let select = Select { metrics: false, ..Select::ALL };
+    let select = Select::WITHOUT_METRICS;
     let small = Dims { batch: 16, ..dims };
     // The latter writes the updates of a model beside the rounds as well.
     for (algo, adapt, dims, sets) in [("iql", "baq", dims, &[][..]), ("sac", "off2on", small, &SMALL)] {

@@ -5,17 +5,14 @@
 mod common;
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use baq::adapt::GENERATORS;
 use baq_datasets::{Columns, synthetic};
-use common::place::write_d4rl;
+use common::place::{Place, copy, write_d4rl};
+use common::program::{baq, ran};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tempfile::TempDir;
-
-struct Place(TempDir);
 
 struct Ran {
     code: Option<i32>,
@@ -45,16 +42,6 @@ const SMALL_ONLINE: &str = "--quiet --ledger --set online.batch=32 --set online.
     --set baq.model_updates=20 --set baq.model_hidden=[8] --set online.log_every=10 --set audit.keep_every=20";
 
 impl Place {
-    fn new() -> Place {
-        let place = Place(tempfile::tempdir().unwrap());
-        place.data("toy.hdf5", &synthetic::point(5, 900, 3, 1));
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn data(&self, name: &str, columns: &Columns) {
         let path = self.path(name);
         let _ = std::fs::remove_file(&path);
@@ -62,11 +49,8 @@ impl Place {
     }
 
     fn baq(&self, line: &str) -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
-        let out = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Ran { code: out.status.code(), out: text(out.stdout), err: text(out.stderr) }
+        let (code, out, err) = ran(&mut baq(&self.0, line));
+        Ran { code, out, err }
     }
 
     #[track_caller]
@@ -86,24 +70,13 @@ impl Place {
     }
 
     fn copy(&self, from: &str, to: &str) {
-        fn copy(from: &Path, to: &Path) {
-            std::fs::create_dir_all(to).unwrap();
-            for entry in std::fs::read_dir(from).unwrap() {
-                let path = entry.unwrap().path();
-                let target = to.join(path.file_name().unwrap());
-                match path.is_dir() {
-                    true => copy(&path, &target),
-                    false => drop(std::fs::copy(&path, &target).unwrap()),
-                }
-            }
-        }
         copy(&self.path(from), &self.path(to));
     }
 }
 
 #[test]
 fn runs_are_verified_in_another_process_with_other_threads() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 100 --threads 1 {SMALL}"));
     // 100 rounds of three updates, the declaration of the phase, and the end.
     place
@@ -163,7 +136,7 @@ fn runs_are_verified_in_another_process_with_other_threads() {
 
 #[test]
 fn one_bit_anywhere_is_found_and_located() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 100 {SMALL}"));
 
     // A checkpoint: named by its checksum, located by the replay.
@@ -275,7 +248,7 @@ fn records(ledger: &[u8]) -> Vec<Range<usize>> {
 /// A run that was killed between two updates of one round, or in the middle of a record, is verified as far as it went.
 #[test]
 fn what_a_killed_run_leaves_is_verified() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 50 {SMALL} --set offline.checkpoint_every=40"));
     let ledger = std::fs::read(place.path("run/ledger.bin")).unwrap();
     let records = records(&ledger);
@@ -302,7 +275,7 @@ fn what_a_killed_run_leaves_is_verified() {
 /// What an adaptation trains beside the rounds is written down, verified and taken apart as everything else.
 #[test]
 fn a_model_beside_the_rounds_has_records() {
-    let place = Place::new();
+    let place = Place::of(900);
     let small = SMALL
         .replace("iql.hidden=[8,8]", "cql.policy_hidden=[8] --set cql.critic_hidden=[8] --set cql.samples=2");
     place.succeed(&format!("train --algo cql --out run --updates 30 {small}"));
@@ -371,7 +344,7 @@ fn a_model_beside_the_rounds_has_records() {
 /// The rounds of a model that is fitted before the online phase count from 0; they may have numbers of its rounds.
 #[test]
 fn a_round_of_the_model_is_not_taken_for_one_of_the_run() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 10 {SMALL}"));
     place.succeed(&format!("finetune --from run --out tuned --adapt baq --env-steps 15 {SMALL_ONLINE}"));
     // 20 updates of the model, the online phase from update 11 on, and the first checkpoint after update 20.
@@ -402,7 +375,7 @@ fn a_round_of_the_model_is_not_taken_for_one_of_the_run() {
 #[test]
 fn instruction_sets_part_at_an_operation_and_stay_close() {
     let all: Vec<&str> = baq_kernels::available().map(|k| k.isa.name()).collect();
-    let place = Place::new();
+    let place = Place::of(900);
     for isa in &all {
         // Shorter sums are the same on some of them.
         let small = SMALL.replace("[8,8]", "[20,20]");
@@ -449,7 +422,7 @@ fn gradients_of_every_method_in_one_table() {
 
 #[test]
 fn a_changed_row_is_named() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 50 {SMALL}"));
     let read = || baq_datasets::read(&place.path("toy.hdf5"), &baq_datasets::Options::default()).unwrap();
     let before = read();
@@ -472,7 +445,7 @@ fn a_changed_row_is_named() {
 
 #[test]
 fn what_cannot_be_verified_is_said() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 50 {SMALL}"));
     let plain = SMALL.replace("--ledger ", "");
     place.succeed(&format!("train --out plain --updates 50 {plain}"));
@@ -526,7 +499,7 @@ fn what_cannot_be_verified_is_said() {
 
 #[test]
 fn two_runs_part_at_an_operation() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out a --updates 60 {SMALL}"));
     place.succeed(&format!("train --out b --updates 60 {SMALL}"));
     place.baq("audit diff a b").says(0, &["equal: 182 records"]);
@@ -578,7 +551,7 @@ fn two_runs_part_at_an_operation() {
 
 #[test]
 fn a_divergence_names_its_operation() {
-    let place = Place::new();
+    let place = Place::of(900);
     let ran = place.baq(&format!("train --out run --updates 60 --probe finite --set iql.value=1e30 {SMALL}"));
     ran.says(1, &["not finite: `%", "of the update", "in update 1; nothing before it was"]);
     // What led to it is on the disk.
@@ -587,7 +560,7 @@ fn a_divergence_names_its_operation() {
 
 #[test]
 fn rounds_repeated_in_f64_stay_close() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 60 --probe reference:every=20 {SMALL}"));
     let text = std::fs::read_to_string(place.path("run/roundoff.csv")).unwrap();
     let mut lines = text.lines();
@@ -610,7 +583,7 @@ fn rounds_repeated_in_f64_stay_close() {
 /// Critics that take several steps in a round are compared after each, and so are steps on zeros.
 #[test]
 fn every_step_of_a_round_is_compared() {
-    let place = Place::new();
+    let place = Place::of(900);
     let nets =
         "--quiet --threads 1 --set cql.policy_hidden=[8] --set cql.critic_hidden=[8] --set cql.samples=2";
     place.succeed(&format!(
@@ -640,7 +613,7 @@ fn tensor(file: &SafeTensors<'_>, name: &str) -> Vec<f64> {
 /// One update of BAQ by hand, from the indices of the batch to the parameters, out of the file that `audit step` writes.
 #[test]
 fn one_update_of_baq_can_be_followed_by_hand() {
-    let place = Place::new();
+    let place = Place::of(900);
     place.succeed(&format!("train --out run --updates 40 {SMALL}"));
     place.succeed(&format!("finetune --from run --out tuned --adapt baq --env-steps 20 {SMALL_ONLINE}"));
     place

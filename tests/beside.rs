@@ -19,7 +19,7 @@ use baq::env::{self, Env, EnvError, Spec, Step};
 use baq::rng::{Stream, derive};
 use baq::train::TrainError;
 use baq::train::progress::{Ended, Stop};
-use common::place::{COMMON, Place};
+use common::place::{COMMON, Place, copy};
 
 /// What a hook is called before.
 #[derive(Clone, Copy)]
@@ -208,13 +208,6 @@ fn an_event_file_has_the_order_of_steps() {
         timeless(&run)
     });
     assert!(a == b && a.len() > 2000, "{} and {} bytes", a.len(), b.len());
-}
-
-fn copy(from: &Path, to: &Path) {
-    for name in contents::files(from).unwrap() {
-        fs::create_dir_all(to.join(&name).parent().unwrap()).unwrap();
-        fs::copy(from.join(&name), to.join(&name)).unwrap();
-    }
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Identities between algorithms, and of the conservative penalty, on small networks and synthetic batches.
 
+mod common;
+
 use baq::algo::{CRITIC, Dims, Phase};
 use baq::audit::gradcheck;
 use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
@@ -7,32 +9,14 @@ use baq::autodiff::{
     Adam, Clock, NodeId, Noise, NoiseKind, NoiseSpec, Op, Program, Schedule, Select, Shape, Store, Trace,
     Tracer, Workspace,
 };
-use baq::cli::setup::known_sections;
-use baq::config::{RunConfig, resolve};
 use baq::replay;
 use baq::train::agent::Agent;
 use baq::train::cadence::Roles;
 use baq::train::rounds::Rounds;
+use common::{Numbers, config};
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 8 };
 const N: usize = 3;
-
-/// Uniform on [-1, 1), reproducible.
-struct Numbers(u64);
-
-impl Numbers {
-    fn next(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f64 / 8_388_608.0 - 1.0
-    }
-
-    fn take(&mut self, n: usize) -> Vec<f64> {
-        (0..n).map(|_| self.next()).collect()
-    }
-}
 
 fn agent(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
     let small = match algo {
@@ -40,10 +24,7 @@ fn agent(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
         "sac" => &["sac.hidden=[8,8]"],
         _ => &["td3.hidden=[8,8]"],
     };
-    let sets: Vec<String> = small.iter().chain(sets).map(|s| (*s).to_string()).collect();
-    let mut config = resolve(known_sections(), None, None, &sets).unwrap_or_else(|e| panic!("{e}"));
-    config.put(RunConfig { algo: algo.into(), adapt: adapt.into(), seed: 5, ..config.section() });
-    Agent::new(&config, DIMS).unwrap_or_else(|e| panic!("{e}"))
+    Agent::new(&config(algo, adapt, 5, &[small, sets].concat()), DIMS).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn trace(agent: &Agent) -> Trace {
@@ -61,8 +42,8 @@ fn columns(trace: &Trace, return_to_go: f64) -> Vec<Vec<f64>> {
             match i.name {
                 replay::M => (0..n).map(|k| f64::from(k % 3 != 0)).collect(),
                 replay::RETURN_TO_GO => vec![return_to_go; n],
-                replay::D2 | replay::DISTANCE => x.take(n).iter().map(|d| d.abs()).collect(),
-                _ => x.take(n).iter().map(|v| 0.9 * v).collect(),
+                replay::D2 | replay::DISTANCE => x.units(n).iter().map(|d| d.abs()).collect(),
+                _ => x.units(n).iter().map(|v| 0.9 * v).collect(),
             }
         })
         .collect()
@@ -78,7 +59,7 @@ fn noise(trace: &Trace, other: Option<usize>) -> Vec<Vec<f64>> {
         }
         let k = streams.next().expect("without end");
         let mut x = Numbers(1000 + k as u64 + if other == Some(k) { 77 } else { 0 });
-        let unit = x.take(n.shape.len());
+        let unit = x.units(n.shape.len());
         let scaled = |u: &f64| if n.kind == NoiseKind::Normal { 2.0 * u } else { 0.5 * (u + 1.0) };
         unit.iter().map(scaled).collect()
     };
@@ -90,7 +71,7 @@ fn perturbed(agent: &Agent) -> ReferenceStore {
     let mut store = ReferenceStore::from(&agent.store);
     for (i, t) in store.values.iter_mut().enumerate() {
         let mut x = Numbers(i as u64);
-        t.iter_mut().for_each(|v| *v += 0.1 * x.next());
+        t.iter_mut().for_each(|v| *v += 0.1 * x.unit());
     }
     store
 }
@@ -193,10 +174,7 @@ fn gcql_draws_critics_for_its_target_and_maximises_their_mean() {
         (&["cql.target_critics=1", "cql.ensemble=2"], "expected auto"),
         (&["cql.policy_value=mean", "cql.ensemble=2"], "expected least"),
     ] {
-        let sets: Vec<String> = sets.iter().map(|s| (*s).to_string()).collect();
-        let mut config = resolve(known_sections(), None, None, &sets).unwrap_or_else(|e| panic!("{e}"));
-        config.put(RunConfig { algo: "cql".into(), adapt: "plain".into(), ..config.section() });
-        let e = Agent::new(&config, DIMS).err().expect("refused").to_string();
+        let e = Agent::new(&config("cql", "plain", 0, sets), DIMS).err().expect("refused").to_string();
         assert!(e.contains(words), "{e}");
     }
 }

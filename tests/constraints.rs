@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Mutex;
 
 use baq::algo::{self, Dims, Phase};
@@ -23,16 +21,14 @@ use baq::train::data::{self, Recorded, Scales};
 use baq::train::evaluate::Evaluator;
 use baq::train::metrics::{self, Stamp};
 use baq_datasets::scale::{ObservationScale, RewardScale};
-use baq_datasets::synthetic;
-use common::place::write_d4rl;
-use common::{Learning, SMALL, agent, assert_same, bits, config, online, pools};
-use tempfile::TempDir;
+use common::place::Place;
+use common::program::succeed;
+use common::{Learning, assert_same, bits, config, of_groups, online, pools};
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
-const SELECT: Select = Select { metrics: false, ..Select::ALL };
 
 fn small(algo: &str, sets: &[&str]) -> Agent {
-    agent(algo, "plain", DIMS, &[&SMALL[..], sets].concat())
+    common::small(algo, "plain", DIMS, sets)
 }
 
 /// Parameters and moments of these groups after rounds of `phase`, from the parameters of another agent with the same first
@@ -44,16 +40,11 @@ fn learned(
     rounds: usize,
     groups: &[&str],
 ) -> Vec<(String, Vec<u32>)> {
-    let mut learning = Learning::new(agent, phase, SELECT);
+    let mut learning = Learning::new(agent, phase, Select::WITHOUT_METRICS);
     let store = &mut learning.agent.store;
     store.values.iter_mut().zip(&from.store.values).for_each(|(to, from)| to.clone_from(from));
     (0..rounds).for_each(|_| learning.round());
-    let mut all = bits(&learning.agent.store);
-    all.retain(|(path, _)| {
-        let path = path.trim_start_matches("adam.first.").trim_start_matches("adam.second.");
-        groups.iter().any(|group| path.starts_with(&format!("{group}.")))
-    });
-    all
+    of_groups(bits(&learning.agent.store), groups)
 }
 
 /// ReBRAC without both penalties is TD3 with normalised critics: the losses in every round, and the targets in the first, where
@@ -111,7 +102,7 @@ fn methods_over_td3_are_td3_bc_at_their_limits() {
 fn prdc_finds_the_nearest_of_the_rows_that_are_there() {
     const SCALE: f32 = 0.5;
     let mut agent = small("prdc", &["prdc.state_scale=0.5"]);
-    let program = Program::compile(&agent.trace(&online(9)), SELECT);
+    let program = Program::compile(&agent.trace(&online(9)), Select::WITHOUT_METRICS);
     let mut workspace = Workspace::new(&program);
     let t = Tracer::new(agent.table.clone());
     t.output("a", agent.learner.policy().act(t.input(replay::S, DIMS.batch, DIMS.s), Acting::Greedy));
@@ -319,7 +310,7 @@ fn the_dual_form_judges_the_action_whose_value_is_taken() {
 fn discriminated(rounds: u64, recorded: impl Fn(u64, usize) -> f32) -> (f32, f32) {
     let dims = Dims { s: 1, a: 1, batch: 48 };
     let sets = ["brac.divergence=dual_kl", "brac.penalty=policy", "brac.critic_hidden=[24,24]"];
-    let mut agent = agent("brac", "plain", dims, &[&SMALL[..], &sets].concat());
+    let mut agent = common::small("brac", "plain", dims, &sets);
     let pi = agent.table.find_group("pi").expect("declared");
     let last: Vec<usize> = agent.table.members(pi).map(|p| p.index()).collect();
     let [.., weight, bias] = last[..] else { panic!("layers of two tensors") };
@@ -493,7 +484,7 @@ fn wsrl_shares_a_round_out() {
 /// The next action of a row is the action of the row after it in its episode, where the next state is that row's state.
 #[test]
 fn next_actions_are_those_of_the_row_after() {
-    let place = Place::new();
+    let place = Place::of(1_000);
     let mut config: Config = config("rebrac", "plain", 0, &[]);
     let run = RunConfig { dataset: place.path("toy.hdf5").display().to_string(), ..config.section() };
     config.put(run);
@@ -520,26 +511,10 @@ fn next_actions_are_those_of_the_row_after() {
     assert!(known > 100 && ends > 3, "{known} rows with a next action, {ends} without");
 }
 
-struct Place(TempDir);
-
 impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().expect("a folder");
-        // The toy task has states of 3 and actions of 1.
-        let columns = synthetic::point(5, 1_000, 3, 1);
-        write_d4rl(&dir.path().join("toy.hdf5"), &columns);
-        Place(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
+    #[track_caller]
     fn baq(&self, line: &str) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        let out =
-            command.current_dir(self.0.path()).args(line.split_whitespace()).output().expect("baq runs");
-        assert!(out.status.success(), "baq {line}: {}", String::from_utf8_lossy(&out.stderr));
+        succeed(&self.0, line);
     }
 
     fn assert_equal(&self, a: &str, b: &str) {
@@ -590,7 +565,7 @@ fn every_one_trains_and_fine_tunes_to_the_same_bytes() {
         ("brac", dual),
         ("emaq", ""),
     ] {
-        let place = Place::new();
+        let place = Place::of(1_000);
         let all = format!(
             "train --algo {algo} --data toy.hdf5 --env toy --quiet --set offline.batch=16 --set offline.checkpoint_every=10 \
              --set offline.log_every=7 --set offline.eval_every=20 --set offline.eval_episodes=1{}{more}",

@@ -18,7 +18,7 @@ use baq::nn::diffusion::{self, Denoiser, Drawing, KNOWN, Method, Sampler, slope}
 use baq::replay::pools::{GENERATED, OFFLINE, ONLINE};
 use baq::replay::{self, Draw, Layout, Pools, Recipe, Source};
 use baq::train::generation::Drawer;
-use common::{Numbers, SMALL, agent};
+use common::{Numbers, small};
 
 /// Rows of one draw.
 const ROWS: usize = 500;
@@ -252,8 +252,8 @@ fn no_guidance_is_one_evaluation() {
 
 /// An agent whose generator is small, and the transitions that it learns from.
 fn generating(base: &str, sets: &[&str]) -> baq::train::agent::Agent {
-    let small = ["run.generator=cfdg", "cfdg.updates=12", "cfdg.rows=150", "cfdg.batch=32", "cfdg.steps=3"];
-    agent(base, "plain", DIMS, &[&SMALL[..], &small[..], sets].concat())
+    let own = ["run.generator=cfdg", "cfdg.updates=12", "cfdg.rows=150", "cfdg.batch=32", "cfdg.steps=3"];
+    small(base, "plain", DIMS, &[&own[..], sets].concat())
 }
 
 const DIMS: Dims = Dims { s: 3, a: 2, batch: 90 };
@@ -408,7 +408,7 @@ fn energies_that_do_not_pull_change_nothing() {
             &format!("edis.policy={policy}"),
             &format!("edis.transition={transition}"),
         ];
-        let mut agent = agent("iql", "plain", DIMS, &[&SMALL[..], &sets[..]].concat());
+        let mut agent = small("iql", "plain", DIMS, &sets);
         let stages = agent.refresh();
         let mut draw =
             |drawing: &Drawing, name: &str| drawn(&mut agent.store, drawing, 1.0).output(name).to_vec();
@@ -447,7 +447,7 @@ fn each_energy_pulls_its_own_block_down() {
             &format!("edis.policy={policy}"),
             &format!("edis.transition={transition}"),
         ];
-        let mut agent = agent("iql", "plain", DIMS, &[&SMALL[..], &sets[..]].concat());
+        let mut agent = small("iql", "plain", DIMS, &sets);
         for id in agent.table.ids() {
             let (name, cols) = (agent.table.name(id), agent.table.param(id).shape.cols);
             let values = &mut agent.store.values[id.index()];
@@ -497,7 +497,7 @@ fn each_energy_pulls_its_own_block_down() {
 /// What the negatives of an energy have in common with its positives: nothing, the state, the state and the action.
 #[test]
 fn negatives_are_given_what_an_energy_does_not_judge() {
-    let agent = agent("iql", "plain", DIMS, &[&SMALL[..], &["run.generator=edis"]].concat());
+    let agent = small("iql", "plain", DIMS, &["run.generator=edis"]);
     let stages = agent.refresh();
     let known = stages[1..4].iter().map(|stage| {
         let Task::Contrast { given, .. } = &stage.task else { panic!("{} does not contrast", stage.name) };

@@ -147,7 +147,7 @@ fn blocks_and_threads() {
     let (offline, mut store) = (agent(), ReferenceStore::from(&agent().store));
     let trace = offline.trace(&Phase::offline(100));
     gradcheck::shake(&mut store, 3);
-    let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
+    let program = Program::compile(&trace, Select::WITHOUT_METRICS);
     let inputs = gradcheck::synthetic(&trace, 3);
     for n in check_f32(&trace, &program, Workspace::new(&program), &store, &inputs, Clock::default()) {
         assert!(n.passed(), "{} of {}: {:e}", n.path, n.update, n.relative);

@@ -7,11 +7,11 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use baq::env::recording::{self, Report};
 use baq::env::{self, Env, EnvError, mujoco};
 use baq_datasets::{Ending, Flags};
+use common::program::succeed;
 use common::{Numbers, say, without_mujoco};
 
 /// MuJoCo, or `None` when its absence is wanted.
@@ -565,16 +565,6 @@ fn threads_share_a_model_without_changing_a_bit() {
     assert_ne!(alone[0], alone[1]);
 }
 
-fn baq(place: &Path, line: &str) -> String {
-    let ran = Command::new(env!("CARGO_BIN_EXE_baq"))
-        .args(line.split_whitespace())
-        .current_dir(place)
-        .output()
-        .unwrap();
-    assert!(ran.status.success(), "{line}: {}", String::from_utf8_lossy(&ran.stderr));
-    String::from_utf8(ran.stdout).unwrap()
-}
-
 /// SAC in every task's last version: stopped and gone on with to equal bytes; and its evaluation, episodes side by side as one by one.
 #[test]
 fn learning_goes_on_and_is_evaluated_to_the_same_bits() {
@@ -585,7 +575,7 @@ fn learning_goes_on_and_is_evaluated_to_the_same_bits() {
     let ids = usable_ids("learning_goes_on_and_is_evaluated_to_the_same_bits");
     for id in ids.into_iter().filter(|id| !id.ends_with("-v2") && !id.ends_with("-v4")) {
         let train = |steps: u32, out: &str| {
-            baq(
+            succeed(
                 &place,
                 &format!(
                     "train --algo sac --env {id} --env-steps {steps} {sets} --threads 1 --quiet --out {out}"
@@ -595,13 +585,13 @@ fn learning_goes_on_and_is_evaluated_to_the_same_bits() {
         let (whole, parts) = (format!("{id}-whole"), format!("{id}-parts"));
         train(200, &whole);
         train(110, &parts);
-        baq(&place, &format!("train --resume {parts} --extend online=200 --threads 2 --quiet"));
+        succeed(&place, &format!("train --resume {parts} --extend online=200 --threads 2 --quiet"));
         for file in ["metrics.csv", "evaluations.csv"] {
             let read = |run: &str| fs::read_to_string(place.join(run).join(file)).unwrap();
             assert_eq!(read(&whole), read(&parts), "{id} {file}");
         }
         let evaluated = |threads| {
-            baq(&place, &format!("evaluate --from {whole} --episodes 3 --json --threads {threads}"))
+            succeed(&place, &format!("evaluate --from {whole} --episodes 3 --json --threads {threads}"))
         };
         assert_eq!(evaluated(1), evaluated(3), "{id}");
     }

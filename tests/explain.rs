@@ -4,26 +4,16 @@
 
 mod common;
 
-use std::path::Path;
 use std::process::Command;
 
 use baq::adapt::GENERATORS;
-use common::methods;
+use common::{golden, methods};
 
 fn check(name: &str, args: &[&str]) {
     let out = Command::new(env!("CARGO_BIN_EXE_baq")).arg("explain").args(args).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let text = String::from_utf8(out.stdout).unwrap();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("explain-{name}.txt"));
-    if std::env::var_os("BAQ_BLESS").is_some_and(|v| v == "1") {
-        std::fs::write(&file, &text).unwrap();
-        return;
-    }
-    let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    for (i, (now, then)) in text.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(now, then, "{}, line {}: run with BAQ_BLESS=1 if this is meant", file.display(), i + 1);
-    }
-    assert_eq!(text, expected, "{}: run with BAQ_BLESS=1 if this is meant", file.display());
+    golden(&format!("explain-{name}.txt"), &text);
 }
 
 #[test]

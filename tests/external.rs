@@ -235,15 +235,10 @@ fn the_limit_that_was_announced_ends_episodes() {
     let ends = program(&place, "ends", "0.0", "(1.0, steps == 5, 0, steps)");
     assert_eq!(flags(&ends), [[on, on, on, on, both]; 2]);
     // The commands come to an end too.
-    let ran = Command::new(env!("CARGO_BIN_EXE_baq"))
-        .args("train --algo sac --quiet --threads 1 --env-steps 20 --out run".split_whitespace())
-        .args("--set sac.hidden=[8] --set online.batch=8 --set online.eval_episodes=2".split_whitespace())
-        .args("--set online.random_steps=10 --set online.warmup_steps=10".split_whitespace())
-        .args("--set online.eval_every=20 --set online.capacity=2000".split_whitespace())
-        .args(["--env", &endless])
-        .current_dir(&place)
-        .output()
-        .unwrap();
+    let line = "train --algo sac --quiet --threads 1 --env-steps 20 --out run --set sac.hidden=[8] --set online.batch=8 \
+         --set online.eval_episodes=2 --set online.random_steps=10 --set online.warmup_steps=10 --set online.eval_every=20 \
+         --set online.capacity=2000";
+    let ran = common::program::baq(&place, line).args(["--env", &endless]).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
@@ -386,9 +381,9 @@ const SMALL: &str = "--set sac.hidden=[8] --set online.batch=8 --set online.rand
 
 /// A small run in a program.
 fn small(place: &Path, id: &str, out: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.args("train --algo sac --quiet --threads 1 --env-steps 60".split_whitespace());
-    command.args(SMALL.split_whitespace()).args(["--out", out, "--env", id]).current_dir(place);
+    let line = format!("train --algo sac --quiet --threads 1 --env-steps 60 {SMALL}");
+    let mut command = common::program::baq(place, &line);
+    command.args(["--out", out, "--env", id]);
     command
 }
 
@@ -497,7 +492,7 @@ fn ends(process: rustix::process::Pid) -> bool {
 #[cfg(unix)]
 #[test]
 fn a_program_that_hangs_outlives_no_command() {
-    use rustix::process::{Pid, Signal, kill_process};
+    use rustix::process::Signal;
     use std::os::unix::process::ExitStatusExt as _;
     let place = folder("external-outlives");
     let trains = program(&place, "trains", "0.25", "(steps, 0, 0, steps / 10)");
@@ -506,11 +501,10 @@ fn a_program_that_hangs_outlives_no_command() {
     let id = program(&place, "hangs", &hangs(&pid), "(1.0, 0, 0, 0.0)");
     for line in ["evaluate --from run", "render run --out walk.gif", "bench env"] {
         let _ = fs::remove_file(&pid);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.args(line.split_whitespace()).args(["--threads", "1", "--env", &id]).current_dir(&place);
-        let mut ran = command.spawn().unwrap();
+        let mut command = common::program::baq(&place, line);
+        let mut ran = command.args(["--threads", "1", "--env", &id]).spawn().unwrap();
         let process = awaited(&mut ran, &pid);
-        kill_process(Pid::from_child(&ran), Signal::TERM).unwrap();
+        common::place::terminate(&ran);
         assert_eq!(ran.wait().unwrap().signal(), Some(Signal::TERM.as_raw()), "{line}");
         assert!(ends(process), "{line}: it lives on");
     }
@@ -520,12 +514,10 @@ fn a_program_that_hangs_outlives_no_command() {
 #[cfg(unix)]
 #[test]
 fn collected_steps_are_kept() {
-    use rustix::process::{Pid, Signal, kill_process};
     let place = folder("external-collected");
     let collect = |id: &str, steps: u64, out: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.args(["collect", "--random", "--json", "--threads", "1", "--env", id, "--out", out]);
-        command.args(["--steps", &steps.to_string()]).current_dir(&place);
+        let mut command = common::program::baq(&place, "collect --random --json --threads 1");
+        command.args(["--env", id, "--out", out, "--steps", &steps.to_string()]);
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         command
     };
@@ -550,7 +542,7 @@ fn collected_steps_are_kept() {
     let slow = program(&place, "slow", &format!("{notes} if resets == 3 else 0.25"), step);
     let mut ran = collect(&slow, 100_000, "stopped.hdf5").spawn().unwrap();
     awaited(&mut ran, &pid);
-    kill_process(Pid::from_child(&ran), Signal::TERM).unwrap();
+    common::place::terminate(&ran);
     let stopped = ran.wait_with_output().unwrap();
     assert_eq!(stopped.status.code(), Some(3));
     let json: serde_json::Value = serde_json::from_slice(&stopped.stdout).unwrap();
@@ -692,11 +684,9 @@ fn baq(place: &Path, line: &str) -> Output {
 }
 
 fn baq_on(threads: usize, place: &Path, line: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_baq"))
-        .args(line.split_whitespace())
+    common::program::baq(place, line)
         .args(["--threads", &threads.to_string()])
         .env("PYTHONPATH", common::python::path(PACKAGES))
-        .current_dir(place)
         .output()
         .unwrap()
 }
@@ -756,13 +746,9 @@ while op := stdin.buffer.read(1):
     fs::write(place.join("program.py"), program).unwrap();
     let sets = "--set sac.hidden=[8] --set online.batch=8 --set online.random_steps=20 --set online.warmup_steps=20 \
          --set online.eval_episodes=6 --set online.eval_every=20 --set online.capacity=2000 --env-steps 40 --out run";
-    let ran = Command::new(env!("CARGO_BIN_EXE_baq"))
-        .args("train --algo sac --quiet --threads 2".split_whitespace())
-        .args(["--env", "process:python3 program.py"])
-        .args(sets.split_whitespace())
-        .current_dir(&place)
-        .output()
-        .unwrap();
+    let line = format!("train --algo sac --quiet --threads 2 {sets}");
+    let ran =
+        common::program::baq(&place, &line).args(["--env", "process:python3 program.py"]).output().unwrap();
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let evaluations = baq::train::metrics::read_evaluations(&place.join("run")).unwrap();
     assert_eq!(evaluations.len(), 3);

@@ -2,14 +2,12 @@
 
 mod common;
 
-use std::path::Path;
-use std::process::Command;
-
 use baq::config::{Config, OnlineConfig, RunConfig};
 use baq::train::{data, run};
 use baq_datasets::{Ending, synthetic};
 use common::config;
 use common::place::{Place, write_d4rl};
+use common::program::{baq, ran, succeed};
 
 /// The best episodes are those of the largest recorded returns, whatever scales and shifts rewards.
 #[test]
@@ -37,23 +35,17 @@ fn scaled_rewards_do_not_choose_the_best_episodes() {
     }
 }
 
-fn baq(folder: &Path, line: &str) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    let out = command.current_dir(folder).args(line.split_whitespace()).output().expect("baq runs");
-    assert!(out.status.success(), "baq {line}: {}", String::from_utf8_lossy(&out.stderr));
-}
-
 /// Priorities that f32 cannot hold are no sign of divergence: the run goes to its end, its metrics are numbers.
 #[test]
 fn the_largest_priorities_do_not_end_a_run() {
     let place = Place::new();
     let folder = place.0.path();
-    baq(
+    succeed(
         folder,
         "train --algo iql --data toy.hdf5 --env toy --quiet --updates 10 --set offline.batch=16 \
          --set offline.eval_episodes=0 --set iql.hidden=[4] --out base",
     );
-    baq(
+    succeed(
         folder,
         "finetune --adapt baq --from base --quiet --env-steps 10 --set online.batch=16 --set online.log_every=5 \
          --set online.capacity=1000 --set online.eval_episodes=0 --set baq.model_updates=10 --set baq.model_hidden=[4] \
@@ -71,7 +63,7 @@ fn the_largest_priorities_do_not_end_a_run() {
 fn a_generator_that_draws_nan_has_diverged() {
     let place = Place::new();
     let folder = place.0.path();
-    baq(
+    succeed(
         folder,
         "train --algo iql --data toy.hdf5 --env toy --quiet --updates 10 --set offline.batch=16 \
          --set offline.eval_episodes=0 --set iql.hidden=[4] --out base",
@@ -80,10 +72,8 @@ fn a_generator_that_draws_nan_has_diverged() {
          --set online.batch=4 --set online.warmup_steps=1 --set edis.every=3 --set edis.updates=20 --set edis.average=1 \
          --set edis.rows=20 --set edis.batch=4 --set edis.hidden=[4,8,8] --set edis.steps=3 --set edis.energy_batch=3 \
          --set edis.energy_updates=2 --set edis.energy_hidden=[5] --set edis.denoiser=1e36 --out tuned";
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    let out = command.current_dir(folder).args(line.split_whitespace()).output().expect("baq runs");
-    let error = String::from_utf8_lossy(&out.stderr);
-    assert_eq!(out.status.code(), Some(1), "{error}");
+    let (code, _, error) = ran(&mut baq(folder, line));
+    assert_eq!(code, Some(1), "{error}");
     assert!(error.contains("diverged: after update ") && error.contains(" of generated rows"), "{error}");
     assert!(place.path("tuned/diverged.txt").exists());
 }

@@ -11,7 +11,6 @@ use std::process::Command;
 use baq::adapt::find_generator;
 use baq::algo::{self, FitTo};
 use baq::autodiff::NoProbe;
-use baq::cli::Common;
 use baq::cli::setup::{RunArgs, known_sections};
 use baq::config::{AnySection, Begin, Config, Field, OfflineConfig, OnlineConfig, RunConfig};
 use baq::train::conditions::Simulators;
@@ -23,8 +22,7 @@ use baq::train::training::{Beginning, Training};
 use baq::train::{TrainError, data, memory};
 use baq::{adapt, env};
 use baq_datasets::synthetic;
-use baq_kernels::Numerics;
-use common::place::write_d4rl;
+use common::place::{COMMON, write_d4rl};
 
 /// Whatever the type, somebody will try it.
 const VALUES: &[&str] = &[
@@ -124,8 +122,6 @@ const ARGUMENTS: &[&str] = &[
     "0", "0.01", "0.5", "1", "2", "-1", "1e-6", "1e-308", "1e6", "1e12", "1e308", "nan", "inf", "", "a",
     "0)(",
 ];
-
-const COMMON: Common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: true };
 
 /// The values to try for an option: the common ones, long ones, its words, and those next to its bounds.
 fn values(field: &Field) -> Vec<String> {

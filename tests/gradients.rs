@@ -677,7 +677,7 @@ fn kernels_of_every_instruction_set_agree_with_f64() {
         let trace = agent.trace(&online(100));
         let mut store = ReferenceStore::from(&agent.store);
         gradcheck::shake(&mut store, 3);
-        let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
+        let program = Program::compile(&trace, Select::WITHOUT_METRICS);
         for kernels in baq_kernels::available() {
             let workspace = Workspace::with_kernels(&program, kernels);
             let inputs = gradcheck::synthetic(&trace, 3);

@@ -3,11 +3,12 @@
 
 mod common;
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use baq_datasets::write::Npz;
 use common::place::{Place, terminate};
+use common::program::baq;
 use serde_json::Value;
 
 /// Its first cell does not end by itself.
@@ -31,12 +32,6 @@ eval_episodes = 1
 set           = ["online.batch=16"]
 "#;
 
-fn baq(place: &Place, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.current_dir(place.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
-    command
-}
-
 /// What it says in one line with code 2.
 #[track_caller]
 fn refused(out: &Output) -> String {
@@ -52,7 +47,7 @@ fn names_that_are_no_text_are_refused_before_the_work() {
     let place = Place::new();
     let name = std::ffi::OsStr::from_bytes(b"x\xff.hdf5");
     let collect = "collect --random --env toy --steps 10 --json --out";
-    let said = refused(&baq(&place, collect).arg(name).output().unwrap());
+    let said = refused(&baq(&place.0, collect).arg(name).output().unwrap());
     assert!(said.contains("x\u{fffd}.hdf5: expected an argument in UTF-8"), "{said}");
     assert!(!place.0.path().join(name).exists(), "nothing is recorded");
 }
@@ -64,7 +59,7 @@ fn an_interrupted_study_says_how_to_go_on() {
     for (out, json) in [("text", false), ("json", true)] {
         let line = format!("study run s.toml --out {out} --jobs 1");
         let again = format!("baq {line} --threads 1");
-        let mut command = baq(&place, &format!("{line} --quiet --threads 1"));
+        let mut command = baq(&place.0, &format!("{line} --quiet --threads 1"));
         command.args(json.then_some("--json")).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut run = command.spawn().unwrap();
         while !place.path(out).join("logs").exists() {
@@ -111,7 +106,7 @@ fn a_column_of_an_archive_by_another_name_is_to_be_renamed() {
         std::fs::write(place.path("x.npz"), npz.finish().unwrap()).unwrap();
         // Rewards that are there under another name are not taken for missing ones.
         for line in ["data inspect x.npz", "data convert x.npz y.npz --zero-rewards"] {
-            let said = refused(&baq(&place, line).output().unwrap());
+            let said = refused(&baq(&place.0, line).output().unwrap());
             assert!(said.contains(other) && said.ends_with(&format!("; rename it to `{key}`\n")), "{said}");
         }
         assert!(!place.path("y.npz").exists());
@@ -124,18 +119,18 @@ fn an_option_of_a_model_that_is_fitted_already_is_refused() {
     let set = "baq.model_optimiser=0.02";
     let method = format!("adapt = \"baq\"\nset = [\"{set}\"]");
     std::fs::write(place.path("s.toml"), STUDY.replace("adapt = \"baq\"", &method)).unwrap();
-    let said = refused(&baq(&place, "study plan s.toml").output().unwrap());
+    let said = refused(&baq(&place.0, "study plan s.toml").output().unwrap());
     let words = "--set baq.model_optimiser: has no effect with the study's model (see [model])";
     assert!(said.contains(words) && !said.contains("--model"), "{said}");
 
     let small = "--data toy.hdf5 --env toy --updates 5 --set offline.eval_episodes=1 --quiet --threads 1";
     for method in ["--algo iql --set iql.hidden=[8] --out iql", "--algo bc --set bc.hidden=[8] --out bc"] {
         assert!(
-            baq(&place, &format!("train {small} {method}")).output().unwrap().status.success(),
+            baq(&place.0, &format!("train {small} {method}")).output().unwrap().status.success(),
             "{method}"
         );
     }
     let line = format!("finetune --from iql --model bc --adapt baq --set {set} --out x");
-    let said = refused(&baq(&place, &line).output().unwrap());
+    let said = refused(&baq(&place.0, &line).output().unwrap());
     assert!(said.contains("has no effect with --model bc, which is fitted already"), "{said}");
 }

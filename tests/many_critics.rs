@@ -9,17 +9,13 @@ use baq::autodiff::reference::{self, ReferenceInputs, ReferenceStore};
 use baq::autodiff::{Clock, Select, Shape, Trace, Tracer};
 use baq::nn::Acting;
 use baq::train::agent::Agent;
-use common::{Learning, Numbers, SMALL, agent, assert_same, bits, online};
+use common::{Learning, Numbers, agent, assert_same, bits, online, small};
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 8 };
 
-fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
-    agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())
-}
-
 /// All bits after some rounds of either phase.
 fn learned(algo: &str, sets: &[&str], phase: &Phase) -> Vec<(String, Vec<u32>)> {
-    let mut learning = Learning::new(small(algo, "plain", sets), phase, Select::ALL);
+    let mut learning = Learning::new(small(algo, "plain", DIMS, sets), phase, Select::ALL);
     (0..4).for_each(|_| learning.round());
     bits(&learning.agent.store)
 }
@@ -97,15 +93,16 @@ fn pbrl_without_its_betas() {
         "pbrl.actor=0",
     ];
     let own = ["sac.target=own", "sac.critics=5", "sac.temperature=fixed(0)", "sac.actor=0"];
-    let (pbrl, sac) = (critics_after(&small("pbrl", "plain", &none)), small("sac", "plain", &own));
+    let (pbrl, sac) =
+        (critics_after(&small("pbrl", "plain", DIMS, &none)), small("sac", "plain", DIMS, &own));
     close("own targets", &pbrl, &critics_after(&sac));
     for beta in ["pbrl.beta_in=1", "pbrl.beta_ood=1", "pbrl.beta_next=1"] {
-        let with = critics_after(&small("pbrl", "plain", &[&none[..], &[beta]].concat()));
+        let with = critics_after(&small("pbrl", "plain", DIMS, &[&none[..], &[beta]].concat()));
         assert!(with.iter().zip(&pbrl).any(|(x, y)| (x - y).abs() > 1e-6), "{beta} has no effect");
     }
-    let one = critics_after(&small("pbrl", "plain", &[&none[..], &["pbrl.critics=1"]].concat()));
+    let one = critics_after(&small("pbrl", "plain", DIMS, &[&none[..], &["pbrl.critics=1"]].concat()));
     let base = ["sac_n.critics=1", "sac_n.temperature=fixed(0)", "sac_n.actor=0", "sac_n.log_std_min=-20"];
-    close("one critic", &one, &critics_after(&small("sac_n", "plain", &base)));
+    close("one critic", &one, &critics_after(&small("sac_n", "plain", DIMS, &base)));
 }
 
 /// What a trace's metric is with these parameters.
@@ -132,7 +129,7 @@ fn parameters(agent: &Agent, agreeing: bool) -> ReferenceStore {
 
 #[test]
 fn slopes_that_agree_are_alike_and_others_less() {
-    let agent = small("edac", "plain", &["sac_n.critics=6"]);
+    let agent = small("edac", "plain", DIMS, &["sac_n.critics=6"]);
     let trace = agent.trace(&Phase::offline(10));
     let alike = metric(&trace, &parameters(&agent, true), "diversity_loss");
     assert!((alike - 6.0).abs() < 1e-6, "six equal critics: {alike}");
@@ -199,7 +196,7 @@ const E2O: [&str; 4] = ["cql.order=d3rlpy", "cql.critics=5", "e2o.weight=batch",
 
 /// What a target says of the action of every row, with the same numbers for the values whatever it is.
 fn values_of(target: &str, store: Option<&ReferenceStore>) -> Vec<f64> {
-    let agent = small("cql", "e2o", &[&E2O[..], &[target]].concat());
+    let agent = small("cql", "e2o", DIMS, &[&E2O[..], &[target]].concat());
     let store = store.cloned().unwrap_or_else(|| parameters(&agent, false));
     let t = Tracer::new(agent.table.clone());
     let phase = online(10);
@@ -225,7 +222,7 @@ fn targets_of_e2o_lie_between_the_least_and_the_mean() {
         assert!(drawn.iter().zip(&mean).any(|(x, mean)| (x - mean).abs() > 1e-6), "{target}");
     }
     // Critics that agree are of one opinion whatever is made of them.
-    let agent = small("cql", "e2o", &E2O);
+    let agent = small("cql", "e2o", DIMS, &E2O);
     let agreeing = parameters(&agent, true);
     let least = values_of("e2o.target=min", Some(&agreeing));
     for target in ["pairs", "mean", "random_pair", "rem"] {
@@ -237,7 +234,7 @@ fn targets_of_e2o_lie_between_the_least_and_the_mean() {
 fn critics_that_agree_have_weight_one() {
     for (algo, weight) in [("cql", "batch"), ("cql", "row"), ("td3_bc", "batch"), ("td3_bc", "row")] {
         let weight = format!("e2o.weight={weight}");
-        let agent = small(algo, "e2o", &["td3.critics=4", "cql.critics=4", &weight, "e2o.draws=3"]);
+        let agent = small(algo, "e2o", DIMS, &["td3.critics=4", "cql.critics=4", &weight, "e2o.draws=3"]);
         let trace = agent.trace(&online(10));
         assert_eq!(metric(&trace, &parameters(&agent, true), "critic_weight"), 1.0, "{algo} {weight}");
         let other = metric(&trace, &parameters(&agent, false), "critic_weight");
@@ -250,7 +247,8 @@ fn critics_that_agree_have_weight_one() {
 fn targets_over_td3_are_loosened_too() {
     let targets = |algo: &str, target: &str| {
         let target = format!("e2o.target={target}");
-        let agent = small(algo, "e2o", &["td3.critics=4", "rebrac.critics=4", &target, "e2o.weight=off"]);
+        let agent =
+            small(algo, "e2o", DIMS, &["td3.critics=4", "rebrac.critics=4", &target, "e2o.weight=off"]);
         let trace = agent.trace(&online(10));
         metric(&trace, &parameters(&agent, false), "critic_loss")
     };
@@ -262,7 +260,7 @@ fn targets_over_td3_are_loosened_too() {
 /// What an explorer does, what an evaluation does and the policy's mode; the first draw is the mode.
 fn actions(algo: &str, sets: &[&str], of_critics: impl Fn(&mut Vec<f64>)) -> [Vec<f64>; 3] {
     let sets = [&["cql.critics=4", "td3.critics=4", "e2o.draws=3"], sets].concat();
-    let agent = small(algo, "e2o", &sets);
+    let agent = small(algo, "e2o", DIMS, &sets);
     let how = match agent.learner.policy().has_density() {
         true => Acting::Sample,
         false => Acting::Noise { scale: 0.3, clip: 1.0 },

@@ -12,11 +12,11 @@
 mod common;
 
 use std::path::Path;
-use std::process::Command;
 
 use baq::audit::ledger::Ledger;
 use baq_datasets::{Columns, Ending, synthetic};
 use common::place::write_d4rl;
+use common::program::succeed;
 use safetensors::SafeTensors;
 
 const N: usize = 500;
@@ -40,15 +40,6 @@ fn rows() -> Columns {
         }
     }
     columns
-}
-
-fn baq(folder: &Path, line: &str) {
-    let out = Command::new(env!("CARGO_BIN_EXE_baq"))
-        .current_dir(folder)
-        .args(line.split_whitespace())
-        .output()
-        .unwrap_or_else(|e| panic!("{e}"));
-    assert!(out.status.success(), "{line}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
 #[track_caller]
@@ -98,7 +89,7 @@ fn from_the_file_to_the_checkpoint() {
     let at = |name: &str| folder.path().join(name);
     let raw = rows();
     write_d4rl(&at("rows.hdf5"), &raw);
-    baq(
+    succeed(
         folder.path(),
         &format!(
             "train --algo iql --data rows.hdf5 --env none --updates {UPDATES} --out run --ledger --quiet \
@@ -106,7 +97,7 @@ fn from_the_file_to_the_checkpoint() {
              --set data.reward_scaling=affine --set data.reward_scale=2 --set data.reward_bias=-1 --set data.action_clip=0.1"
         ),
     );
-    baq(folder.path(), &format!("audit step run --update {UPDATES} --export step.safetensors"));
+    succeed(folder.path(), &format!("audit step run --update {UPDATES} --export step.safetensors"));
     let step = Numbers::read(&at("step.safetensors"));
 
     // File and columns to batch.

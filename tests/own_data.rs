@@ -5,7 +5,7 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use baq::env;
 use baq::train::action_map::ActionMap;
@@ -13,17 +13,15 @@ use baq::train::state::Saved;
 use baq_datasets::scale::ActionBounds;
 use baq_datasets::{Options, read_recording};
 use common::place::folder;
-use common::python;
+use common::{program, python};
 use serde_json::Value;
 
 const PACKAGES: &[&str] = &["h5py", "numpy"];
 
 fn baq(place: &Path, line: &str, input: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.current_dir(place).args(line.split_whitespace());
     let file = place.join("input");
     fs::write(&file, input).unwrap();
-    command.stdin(Stdio::from(fs::File::open(file).unwrap())).output().unwrap()
+    program::baq(place, line).stdin(Stdio::from(fs::File::open(file).unwrap())).output().unwrap()
 }
 
 fn succeed(place: &Path, line: &str) -> String {
@@ -246,9 +244,8 @@ fn rescaled_actions_are_undone_wherever_the_policy_acts() {
     assert_eq!(act("wide.safetensors"), act("wide"));
 
     // The task is given its own unit: its rewards are the actions as `act` says them.
-    let words: Vec<&str> = "evaluate --from wide --episodes 1 --json --env".split(' ').collect();
-    let out =
-        Command::new(env!("CARGO_BIN_EXE_baq")).current_dir(&place).args(words).arg(&task).output().unwrap();
+    let line = "evaluate --from wide --episodes 1 --json --env";
+    let out = program::baq(&place, line).arg(&task).output().unwrap();
     let said: Value = serde_json::from_slice(&out.stdout)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)));
     let expected: f32 = ["0", "0.2", "0.4", "0.6", "0.8"]
@@ -262,10 +259,8 @@ fn rescaled_actions_are_undone_wherever_the_policy_acts() {
     assert!((got - f64::from(expected)).abs() < 1e-4, "{got} {expected} {said}");
 
     // What is collected there says what its actions stand for.
-    let words: Vec<&str> =
-        "collect --random --steps 10 --out collected.hdf5 --quiet --env".split(' ').collect();
-    let out =
-        Command::new(env!("CARGO_BIN_EXE_baq")).current_dir(&place).args(words).arg(&task).output().unwrap();
+    let line = "collect --random --steps 10 --out collected.hdf5 --quiet --env";
+    let out = program::baq(&place, line).arg(&task).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let collected = read_recording(&place.join("collected.hdf5"), &Options::default()).unwrap();
     assert_eq!(collected.action_bounds.map(|b| b.to_string()).as_deref(), Some("-2:2"));

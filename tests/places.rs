@@ -4,16 +4,16 @@ mod common;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use common::place::folder;
+use common::program;
 
 const TRAIN: &str = "train --algo sac --env toy --env-steps 40 --out run --quiet --set online.eval_episodes=0 --set sac.hidden=[4] --set online.batch=4";
 
 fn baq(at: &Path, line: &str, variables: &[(&str, &str)]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
+    let mut command = program::baq(at, line);
     command.env_remove("SLURM_JOB_ID").envs(variables.iter().copied());
-    command.current_dir(at).args(line.split_whitespace()).stdin(Stdio::null());
     command.output().expect("the program runs")
 }
 

@@ -10,23 +10,10 @@ use std::path::PathBuf;
 use baq::adapt::GENERATORS;
 use baq::algo::Dims;
 use baq::train::agent::Agent;
-use common::{agent, methods};
+use common::{agent, golden, methods};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
-}
-
-fn golden(name: &str, text: &str) {
-    let path = folder().join(name);
-    if std::env::var_os("BAQ_BLESS").is_some_and(|v| v == "1") {
-        std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    }
-    let expected = std::fs::read_to_string(&path)
-        .unwrap_or_else(|e| panic!("{}: {e}; BAQ_BLESS=1 writes it", path.display()));
-    for (i, (got, want)) in text.lines().zip(expected.lines()).enumerate() {
-        assert_eq!(got, want, "{name}, line {}; if intended, bless with BAQ_BLESS=1", i + 1);
-    }
-    assert_eq!(text.lines().count(), expected.lines().count(), "{name}: number of lines");
 }
 
 /// IQL with a generator.

@@ -5,20 +5,18 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use baq::env::scene::{Scene, Shape, Solid};
 use baq::render::{Picture, View, paint};
 use common::place::folder;
-use common::without_mujoco;
+use common::{program, without_mujoco};
 use serde_json::Value;
 
 const UPRIGHT: [f64; 9] = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
 
 fn baq(at: &Path, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.current_dir(at).args(line.split_whitespace()).stdin(Stdio::null());
-    command.output().expect("the program runs")
+    program::baq(at, line).output().expect("the program runs")
 }
 
 fn json(at: &Path, line: &str) -> Value {

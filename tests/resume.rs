@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,8 @@ use baq::cli::setup::RunArgs;
 use baq::train::counters::Counters;
 use baq::train::progress::{Ended, Stop};
 use baq::train::state::Saved;
-use baq_datasets::synthetic;
-use common::place::{COMMON, write_d4rl};
-use tempfile::TempDir;
+use common::place::{COMMON, Place, terminate};
+use common::program::{baq, succeed};
 
 /// Files that two equal runs have in common, to the byte.
 const FILES: [&str; 5] =
@@ -24,31 +23,16 @@ const FILES: [&str; 5] =
 /// The same, of runs that have them.
 const RECORDS: [&str; 2] = ["ledger.bin", "roundoff.csv"];
 
-struct Place(TempDir);
-
 impl Place {
-    fn new() -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        // The toy task has states of 3 and actions of 1.
-        let columns = synthetic::point(5, 4_000, 3, 1);
-        write_d4rl(&dir.path().join("toy.hdf5"), &columns);
-        Place(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn baq(&self, args: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(args.split_whitespace());
+        let mut command = baq(&self.0, args);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
 
+    #[track_caller]
     fn run(&self, args: &str) {
-        let out = self.baq(args).output().unwrap();
-        assert!(out.status.success(), "baq {args}: {}", String::from_utf8_lossy(&out.stderr));
+        succeed(&self.0, args);
     }
 
     /// Starts a run, waits for a checkpoint newer than the one before, and ends the process.
@@ -98,7 +82,7 @@ const FINETUNE: &str = "--from offline --adapt baq --quiet --threads 1 --env-ste
 
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     place.run(&format!("train {TRAIN} --out offline"));
     place.start_and_end(&format!("train {TRAIN} --out killed"), "killed", "-KILL");
     // What starts from it is told that it is not all there.
@@ -134,7 +118,7 @@ fn a_killed_run_resumes_to_the_same_bytes() {
 /// Constants that the data gave at the beginning stay, though the model they were computed with moves.
 #[test]
 fn a_kill_where_the_behaviour_model_follows() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
     let moving = format!("{FINETUNE} --set baq.relax=follow(0.05) --set baq.k_q=auto --set baq.k_rho=auto");
     place.run(&format!("finetune {moving} --out online"));
@@ -147,7 +131,7 @@ fn a_kill_where_the_behaviour_model_follows() {
 /// A model that is fitted before the first environment step is a phase like the others: killed in its middle, it goes on.
 #[test]
 fn a_kill_while_a_model_is_fitted() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
     let long = FINETUNE
         .replace("model_updates=200", "model_updates=20000")
@@ -164,7 +148,7 @@ fn a_kill_while_a_model_is_fitted() {
 /// So is one that a learner needs before its first round.
 #[test]
 fn a_kill_while_a_learner_fits_a_model() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     let train = "train --algo spot --data toy.hdf5 --env toy --quiet --threads 1 --updates 200 --ledger --set td3.hidden=[16] \
         --set spot.vae_hidden=[16] --set spot.vae_updates=20000 --set offline.checkpoint_every=250 \
         --set offline.eval_every=100 --set offline.log_every=50 --set offline.eval_episodes=2";
@@ -180,7 +164,7 @@ fn a_kill_while_a_learner_fits_a_model() {
 /// Residual blocks of decaying weights are carried like other networks.
 #[test]
 fn a_kill_of_residual_blocks() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     let blocks = "[iql]\nhidden = \"16x16 simba\"\ncritic = { lr = 1e-3, decay = 0.01 }\n";
     std::fs::write(place.path("blocks.toml"), blocks).unwrap();
     let train = TRAIN.replace("--set iql.hidden=[32,32]", "--config blocks.toml");
@@ -195,7 +179,7 @@ fn a_kill_of_residual_blocks() {
 /// between two rows of metrics, two evaluations and two checkpoints, and where the extension is killed.
 #[test]
 fn an_extended_run_is_one_that_was_planned_longer() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     let data = "--data toy.hdf5 --env toy --quiet --threads 1 --set iql.hidden=[16] --set offline.checkpoint_every=200 \
         --set offline.eval_every=300 --set offline.eval_episodes=1 --set offline.log_every=70";
     place.run(&format!("train {data} --updates 750 --out short"));
@@ -242,7 +226,7 @@ fn an_extended_run_is_one_that_was_planned_longer() {
 /// Interrupted within its last step, a run had not been evaluated at its end: made longer, it is the run that was planned so.
 #[test]
 fn a_run_is_extended_from_within_its_last_step() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     place.run("train --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 --set iql.hidden=[32,32] --out offline");
     let slow = "--from offline --adapt plain --quiet --threads 1 --set online.batch=512 --set online.updates_per_step=1000 --set online.eval_every=2 \
         --set online.log_every=1 --set online.eval_episodes=2";
@@ -254,11 +238,8 @@ fn a_run_is_extended_from_within_its_last_step() {
         assert!(child.try_wait().unwrap().is_none(), "ended before its last step");
         std::thread::sleep(Duration::from_millis(2));
     }
-    let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", child.id())]).status().unwrap();
-    assert!(
-        kill.success() && child.wait().unwrap().code() == Some(3),
-        "ended before it could be interrupted"
-    );
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(3), "ended before it could be interrupted");
     place.run("finetune --resume cut --extend online=5 --threads 1 --quiet");
     place.run(&format!("finetune {slow} --env-steps 5 --set online.schedule_steps=3 --out whole"));
     place.assert_equal("whole", "cut");
@@ -268,7 +249,7 @@ fn a_run_is_extended_from_within_its_last_step() {
 /// adaptation that annotates rows and gives them priorities.
 #[test]
 fn a_kill_while_a_generator_is_refreshed() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
     let tune = FINETUNE.replace("--env-steps 3000", "--env-steps 340").replace("every=250", "every=100");
     let options = format!(
@@ -300,7 +281,7 @@ fn a_kill_while_a_generator_is_refreshed() {
 /// plan too.
 #[test]
 fn a_refresh_that_is_cut_short_leaves_its_step_to_come() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     let data = place.path("toy.hdf5").display().to_string();
     place.run(&format!(
         "train --data {data} --env toy --quiet --threads 1 --updates 100 --set iql.hidden=[16] --out offline"
@@ -353,7 +334,7 @@ fn a_refresh_that_is_cut_short_leaves_its_step_to_come() {
 /// Under the methods of the paper.
 #[test]
 fn a_generator_under_other_adaptations() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     place.run(&format!("train {TRAIN} --out offline --set offline.eval_episodes=0"));
     let small = "--set cql.policy_hidden=[16] --set cql.critic_hidden=[16] --set cql.samples=2";
     place.run(&format!(
@@ -413,7 +394,7 @@ fn a_generator_under_other_adaptations() {
 #[test]
 fn a_moving_model_resumes_to_the_same_bytes() {
     // `follow` refreshes annotated columns and priorities of sampled rows: more state to carry.
-    let place = Place::new();
+    let place = Place::of(4_000);
     place.run(&format!("train {TRAIN} --out offline"));
     let options = format!("{FINETUNE} --set baq.relax=follow(0.01)");
     place.run(&format!("finetune {options} --out online"));
@@ -424,7 +405,7 @@ fn a_moving_model_resumes_to_the_same_bytes() {
 
 #[test]
 fn returns_to_go_are_those_of_finished_episodes() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     let small = "--set cql.policy_hidden=[16] --set cql.critic_hidden=[16] --set cql.samples=2";
     place.run(&format!(
         "train --algo cal_ql --data toy.hdf5 --env toy --quiet --threads 1 --updates 100 {small} --out offline \
@@ -464,7 +445,7 @@ const ALONE: &str = "--env toy --quiet --set online.checkpoint_every=250 --set o
 
 #[test]
 fn learning_without_data_resumes_to_the_same_bytes() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     let sac = format!(
         "train --algo sac {ALONE} --threads 1 --env-steps 4000 --set sac.hidden=[32,32] --set online.warmup_steps=100"
     );
@@ -478,7 +459,7 @@ fn learning_without_data_resumes_to_the_same_bytes() {
 
 #[test]
 fn learning_without_data_gives_the_same_bytes_on_any_threads() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     // TD3 also draws its first actions at random.
     for n in [1, 2, 4] {
         place.run(&format!(
@@ -491,7 +472,7 @@ fn learning_without_data_gives_the_same_bytes_on_any_threads() {
 
 #[test]
 fn thread_counts_give_the_same_bytes() {
-    let place = Place::new();
+    let place = Place::of(4_000);
     let train = "train --data toy.hdf5 --env toy --quiet --updates 60 --ledger --set offline.log_every=20 \
         --set offline.eval_every=60 --set offline.eval_episodes=2";
     let finetune = "finetune --from t1 --adapt baq --quiet --env-steps 60 --ledger --set baq.model_updates=20 \

@@ -13,6 +13,7 @@ use std::time::Duration;
 use baq::train::metrics::{Evaluation, EvaluationLog, Phase, Stamp};
 use baq_datasets::synthetic;
 use common::place::{terminate, write_d4rl};
+use common::program::baq;
 use tempfile::TempDir;
 
 const STUDY: &str = r#"
@@ -67,9 +68,7 @@ impl Place {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
-        command
+        baq(&self.0, line)
     }
 
     fn run(&self, line: &str, code: i32) -> String {

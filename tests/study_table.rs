@@ -1,10 +1,12 @@
-//! What `baq study table` says of a finished run whose evaluations are cut, and where it cannot write.
+//! What `baq study table` says of a finished run whose evaluations are cut, and where it cannot write; and the example of
+//! a study.
 
 mod common;
 
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use common::place::Place;
+use common::program;
 
 /// One run, from nothing, of moments.
 const STUDY: &str = r#"
@@ -24,9 +26,7 @@ set           = ["online.batch=16", "online.warmup_steps=50"]
 "#;
 
 fn baq(place: &Place, line: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.current_dir(place.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
-    command.output().unwrap()
+    program::baq(&place.0, line).output().unwrap()
 }
 
 /// What it says on standard output, and on standard error.
@@ -114,4 +114,16 @@ fn a_table_is_printed_even_if_it_cannot_be_written() {
     // The others are written, and told.
     assert_eq!(table["files"].as_array().unwrap().len(), 6, "{}", table["files"]);
     assert!(place.path("s/hours.csv").is_file());
+}
+
+/// The example in the documentation of a study's file can be run, whole and at its scale.
+#[test]
+fn the_example_of_a_study_is_one() {
+    let place = tempfile::tempdir().expect("a directory");
+    for scale in ["", "--scale tiny"] {
+        let mut command = program::baq(&place, &format!("study run --on slurm --dry-run {scale}"));
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/src/study/example.toml");
+        let out = command.arg(example).output().unwrap();
+        assert!(out.status.success(), "{scale}: {:?}", said(&out));
+    }
 }

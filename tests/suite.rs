@@ -13,6 +13,7 @@ use baq::train::policy::{self, Restored};
 use baq::train::state::Saved;
 use baq_datasets::{Options, d4rl};
 use common::place::terminate;
+use common::program::{baq, ran};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -84,19 +85,14 @@ impl Place {
     }
 
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.folder.path()).args(line.split_whitespace()).args(["--threads", "1"]);
-        command
-            .env("BAQ_SUITE_RECIPES", &self.recipes)
-            .env("BAQ_SUITE_DATA", &self.data)
-            .stdin(Stdio::null());
+        let mut command = baq(&self.folder, line);
+        command.args(["--threads", "1"]);
+        command.env("BAQ_SUITE_RECIPES", &self.recipes).env("BAQ_SUITE_DATA", &self.data);
         command
     }
 
     fn baq(&self, line: &str) -> (Option<i32>, String, String) {
-        let out = self.command(line).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (out.status.code(), text(out.stdout), text(out.stderr))
+        ran(&mut self.command(line))
     }
 
     #[track_caller]

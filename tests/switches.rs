@@ -26,30 +26,17 @@ use baq::train::progress::{Ended, Stop};
 use baq::train::state::Saved;
 use baq::train::{data, run};
 use common::place::{COMMON, Place};
-use common::{Learning, Numbers, SMALL, agent, assert_same, bits, config, online};
+use common::{Learning, Numbers, agent, assert_same, bits, config, of_groups, online, small};
 
 const DIMS: Dims = Dims { s: 4, a: 2, batch: 16 };
 type Bits = Vec<(String, Vec<u32>)>;
 
-fn small(algo: &str, adapt: &str, sets: &[&str]) -> Agent {
-    agent(algo, adapt, DIMS, &[&SMALL[..], sets].concat())
-}
-
-/// Tensors and moments of these groups.
-fn groups(all: Bits, names: &[&str]) -> Bits {
-    let of = |path: &str| {
-        let path = path.trim_start_matches("adam.first.").trim_start_matches("adam.second.");
-        names.iter().any(|name| path.starts_with(&format!("{name}.")))
-    };
-    all.into_iter().filter(|(path, _)| of(path)).collect()
-}
-
 /// The base's networks after some online rounds on the same batches.
 fn learned(algo: &str, adapt: &str, sets: &[&str]) -> Bits {
-    let select = Select { metrics: false, ..Select::ALL };
-    let mut learning = Learning::new(small(algo, adapt, sets), &online(100), select);
+    let agent = small(algo, adapt, DIMS, sets);
+    let mut learning = Learning::new(agent, &online(100), Select::WITHOUT_METRICS);
     (0..6).for_each(|_| learning.round());
-    groups(bits(&learning.agent.store), &["q", "q_target", "pi", "pi_target"])
+    of_groups(bits(&learning.agent.store), &["q", "q_target", "pi", "pi_target"])
 }
 
 /// SPOT's support is made for fine-tuning and stays with the scale of Q, TD3+BC's cloning goes, and what a user says wins.
@@ -73,7 +60,11 @@ fn opt_without_new_critics_is_its_base() {
         assert_same(&format!("{algo}, none"), &with("opt.updates=0"), &base);
         let (without, half) = (with("opt.kappa=0"), with("opt.kappa=0.5"));
         assert_same(&format!("{algo}, weight 0"), &without, &base);
-        assert_ne!(groups(half, &["pi"]), groups(base, &["pi"]), "{algo}: the new critics are not heard");
+        assert_ne!(
+            of_groups(half, &["pi"]),
+            of_groups(base, &["pi"]),
+            "{algo}: the new critics are not heard"
+        );
     }
     // Over TD3+BC cloning is dropped unless it is asked for.
     let free = learned("td3_bc", "opt", &["opt.balanced=false", "opt.kappa=0"]);
@@ -117,7 +108,7 @@ fn the_gradient_of_pre_training_passes_the_hessian() {
     let sets = |eta: f64, exact: bool| [format!("opt.inner_step={eta}"), format!("opt.second_order={exact}")];
     let of = |eta: f64, exact: bool| {
         let [step, order] = sets(eta, exact);
-        small("td3_bc", "opt", &[&step, &order])
+        small("td3_bc", "opt", DIMS, &[&step, &order])
     };
     let agent = of(eta, true);
     let trace = |agent: &Agent| agent.pretraining().pop().expect("the new critics").1;
@@ -242,9 +233,9 @@ fn opt_collects_then_pre_trains_then_learns() {
         let c = saved(&cut).counters().unwrap_or_else(|e| panic!("{e}"));
         seen.push((c.env_step, c.fitted, c.round - c.offline_rounds, c.critic_updates));
         let now = restored(&cut, "td3_bc", "opt", &all);
-        let still = fresh(groups(now.clone(), &base)) == fresh(groups(before.clone(), &base));
+        let still = fresh(of_groups(now.clone(), &base)) == fresh(of_groups(before.clone(), &base));
         assert_eq!(still, c.critic_updates == 0, "{seen:?}");
-        let steps = groups(now, &["q_new"])
+        let steps = of_groups(now, &["q_new"])
             .iter()
             .any(|(p, x)| p.starts_with("adam.first") && x.iter().any(|x| *x != 0));
         assert_eq!(steps, c.fitted > 0, "{seen:?}");
@@ -384,7 +375,7 @@ fn another_adaptation_begins_from_the_options_of_the_base() {
     let from = place.offline("iql", &["iql.hidden=[8]"]);
     let generating = |name: &str, hidden: &str| {
         let of = |option: &str| format!("{name}.{option}");
-        let options = ["every=2", "updates=2", "rows=9", "batch=4", "steps=2"].map(of);
+        let options = ["every=2", "updates=2", "rows=12", "batch=4", "steps=2"].map(of);
         [vec![format!("run.generator={name}"), of(&format!("hidden={hidden}"))], options.into()].concat()
     };
     let run = |from: &Path, adapt: &str, sets: &[String], name: &str| {
@@ -439,7 +430,7 @@ fn aca_can_be_left_when_its_weight_is_gone() {
 #[test]
 fn the_aligned_density_has_a_floor() {
     let beta = 1.5;
-    let agent = small("sac_ml", "aca", &["aca.floor=1.5", "aca.weight=0.5"]);
+    let agent = small("sac_ml", "aca", DIMS, &["aca.floor=1.5", "aca.weight=0.5"]);
     let mut store = ReferenceStore::from(&agent.store);
     gradcheck::shake(&mut store, 5);
     // The frozen policy is another one, made the same.
@@ -469,7 +460,7 @@ fn the_aligned_density_has_a_floor() {
     }
     assert!(below > 0 && below < l.len(), "{below} of {} below the floor", l.len());
 
-    let trace = small("sac_ml", "aca", &[]).trace(&online(100_000));
+    let trace = small("sac_ml", "aca", DIMS, &[]).trace(&online(100_000));
     let weight = trace.hypers.iter().find(|h| h.name == "aca.weight").expect("the weight").schedule;
     assert_eq!([0, 10_000, 20_000, 90_000].map(|k| weight.at(k)), [1.0, 0.75, 0.5, 0.5]);
 }
@@ -477,7 +468,7 @@ fn the_aligned_density_has_a_floor() {
 /// The gradient of the policy is cut to its norm, and nobody else's.
 #[test]
 fn aca_bounds_the_gradient_of_the_policy() {
-    let trace = small("sac_ml", "aca", &["aca.gradient_bound=0.125"]).trace(&online(100));
+    let trace = small("sac_ml", "aca", DIMS, &["aca.gradient_bound=0.125"]).trace(&online(100));
     let clips: Vec<(&str, f64)> = (trace.items.iter())
         .filter_map(|item| match &item.effect {
             Effect::Train { name, optimiser, .. } => Some((*name, optimiser.clip)),

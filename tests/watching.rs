@@ -25,8 +25,8 @@ fn place(name: &str) -> PathBuf {
 }
 
 fn baq(place: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.args(line.split_whitespace()).args(["--threads", "1"]).current_dir(place);
+    let mut command = common::program::baq(place, line);
+    command.args(["--threads", "1"]);
     command
 }
 

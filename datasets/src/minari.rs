@@ -212,7 +212,7 @@ impl Episode {
     }
 }
 
-/// The names in an episode that are not read; `infos` by their own.
+/// The names in an episode that are not read; those of `infos` one by one.
 fn unread<B: Backend>(file: &B, place: &Place) -> Vec<String> {
     let names = |group: &str| file.children(group).unwrap_or_default();
     let mut found = names(place.group);

@@ -15,7 +15,7 @@ mod common;
 
 use baq_datasets::backend::pure::PureFile;
 use baq_datasets::{Error, Recording, d4rl, minari};
-use common::fixture;
+use common::{fixture, next};
 use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
@@ -35,15 +35,6 @@ const FILES: [&str; 13] = [
     "shuffle-fletcher32.hdf5",
     "soft-links.hdf5",
 ];
-
-/// SplitMix64.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
 
 /// A place in the file's structure: of five places, four are not zero, where zeros are most of a small file.
 fn place(whole: &[u8], state: &mut u64) -> usize {

@@ -6,7 +6,7 @@ mod common;
 use baq_datasets::backend::Backend as _;
 use baq_datasets::backend::arrow::ArrowFile;
 use baq_datasets::{Options, Recording, convert, minari, read_recording};
-use common::{check_formulas, fixture};
+use common::{check_formulas, fixture, next};
 use std::path::{Path, PathBuf};
 
 const KINDS: [&str; 2] = ["arrow", "parquet"];
@@ -238,15 +238,6 @@ fn nulls_are_no_numbers_and_what_is_not_read_is_named() {
     unread("lz4.arrow", "matrix", "got LZ4");
     unread("zstd.parquet", "matrix", "got Zstandard");
     unread("split.parquet", "x", "byte stream split");
-}
-
-/// SplitMix64.
-fn next(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 /// Every column is asked for in every way; errors are one line, and nothing panics.

@@ -58,7 +58,7 @@ pub fn gather(records: &[f32], stride: usize, rows: &[u32], parts: &mut [Part]) 
 
 /// Asks for all cache lines of a record; rows outside the table are ignored.
 #[inline]
-pub fn prefetch_record(records: &[f32], stride: usize, row: u32) {
+fn prefetch_record(records: &[f32], stride: usize, row: u32) {
     let start = row as usize * stride;
     let Some(record) = records.get(start..start + stride) else {
         return;

@@ -54,9 +54,9 @@ pub use flush::subnormals;
 #[cfg(target_arch = "x86_64")]
 #[doc(hidden)]
 pub use linear::bf16::amx::assume_amx;
-pub use numerics::{Numerics, Unit};
+pub use numerics::{Numerics, Unit, UnknownName};
 pub use peak::{layer_gflops, peak_gflops, probe_gflops};
-pub use table::{CannotChoose, UnknownIsa, active, available, best, choose, for_isa, units};
+pub use table::{CannotChoose, active, available, best, choose, for_isa, units};
 pub use team::{Team, WORTH_A_TEAM};
 pub use tile::{for_each, for_each_unflushed, threads};
 

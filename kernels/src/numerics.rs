@@ -87,22 +87,33 @@ impl fmt::Display for Numerics {
     }
 }
 
-/// The name given is none of [`Numerics::ALL`].
+/// The name given is none of those that there are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownNumerics(String);
+pub struct UnknownName {
+    what: &'static str,
+    expected: &'static str,
+    got: String,
+}
 
-impl fmt::Display for UnknownNumerics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown numerics '{}', expected f32, bf16x6, bf16x3 or bf16", self.0)
+impl UnknownName {
+    pub(crate) fn new(what: &'static str, expected: &'static str, got: &str) -> Self {
+        Self { what, expected, got: got.to_owned() }
     }
 }
 
-impl std::error::Error for UnknownNumerics {}
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown {} '{}', expected {}", self.what, self.got, self.expected)
+    }
+}
+
+impl std::error::Error for UnknownName {}
 
 impl FromStr for Numerics {
-    type Err = UnknownNumerics;
-    fn from_str(name: &str) -> Result<Self, UnknownNumerics> {
-        Self::ALL.into_iter().find(|n| n.name() == name).ok_or_else(|| UnknownNumerics(name.to_owned()))
+    type Err = UnknownName;
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName::new("numerics", "f32, bf16x6, bf16x3 or bf16", name);
+        Self::ALL.into_iter().find(|n| n.name() == name).ok_or_else(unknown)
     }
 }
 

@@ -30,7 +30,7 @@ const GROUP: usize = 4 * LANES;
 
 /// The bijection itself: ten rounds over a counter of four words with a key of two.
 #[inline(always)]
-pub fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
+fn philox4x32(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
     for _ in 0..ROUNDS {
         let a = u64::from(counter[0]) * u64::from(MULTIPLIER[0]);
         let b = u64::from(counter[2]) * u64::from(MULTIPLIER[1]);

@@ -3,6 +3,7 @@
 use crate::linear::bf16::{self, Single, TileProduct, emulated::Emulated};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::bf16::{amx::Amx, avx512::Avx512Bf16};
+use crate::numerics::UnknownName;
 use crate::simd::Plain;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
@@ -100,22 +101,11 @@ impl fmt::Display for Isa {
     }
 }
 
-/// The name given is none of [`Isa::ALL`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownIsa(String);
-
-impl fmt::Display for UnknownIsa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown instruction set '{}', expected portable, avx2 or avx512", self.0)
-    }
-}
-
-impl std::error::Error for UnknownIsa {}
-
 impl FromStr for Isa {
-    type Err = UnknownIsa;
-    fn from_str(name: &str) -> Result<Self, UnknownIsa> {
-        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(|| UnknownIsa(name.to_owned()))
+    type Err = UnknownName;
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let unknown = || UnknownName::new("instruction set", "portable, avx2 or avx512", name);
+        Self::ALL.into_iter().find(|isa| isa.name() == name).ok_or_else(unknown)
     }
 }
 

@@ -45,13 +45,13 @@
 //! backward, and no gradient enters the policy from the samples of cat_j. An ensemble costs E times as much.
 
 use super::foreign::{ANY, Foreign, Ours, POSITIVE, Reading, SHARE, Wrong};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, critic_metrics, policy_metrics};
 use super::soft::{Factor, InitRule, Link, SoftNets, SoftSpec, Steps, Temperature, mean_of_heads, scalars};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, GroupId, Metric, NoiseKind, ParamId, Schedule, Shape, Var};
 use crate::config::limits::{COUNT, RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, NetSpec};
-use crate::nn::{Critics, Head, Params, Policy, Within};
+use crate::nn::{Critics, Head, Params, Within};
 
 crate::choices! {
     /// Whether the weight of the penalty is trained.
@@ -417,8 +417,7 @@ impl Cql {
             };
             self.penalty(b, d.mean_over(Axis::Rows))
         });
-        value_metrics(b, &n.q, q);
-        error_metrics(b, squares);
+        critic_metrics(b, &n.q, q, squares);
         b.metric(&BELLMAN, bellman);
         let Some((penalty, multiplier_loss)) = penalty else { return bellman };
         let (penalty, multiplier_loss) = (b.tied(penalty), multiplier_loss.map(|loss| b.tied(loss)));
@@ -445,13 +444,7 @@ impl Learner for Cql {
         self.round(b, |values| values);
     }
 
-    fn policy(&self) -> &Policy {
-        &self.nets.pi
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        Some(&self.nets.q)
-    }
+    of_nets!();
 
     fn target_critics(&self) -> Option<&Critics> {
         self.drawn_targets().is_none().then_some(&self.nets.q_target)

@@ -77,9 +77,6 @@ pub static ADV_ESS: Metric = Metric::new(
 pub static ONLINE_SHARE: Metric =
     Metric::new("online_share", "online rows / B", Metric::SHARE, "Online share of a batch");
 
-/// Name of the noise behind [`Q_RAND`], which only metrics read.
-pub const RANDOM_ACTION: &str = "uniform action";
-
 /// The policy before its update: the action `[B, A]` that it takes, and its spread if it has one; `given` is what it reads.
 pub fn policy_metrics<'t>(b: &Round<'t>, mode: Var<'t>, pi: &Policy, given: impl Input<'t>) {
     b.metric(&MODE_MSE, (mode - b.a).square().mean_over(Axis::Cols).mean());
@@ -91,16 +88,16 @@ pub fn policy_metrics<'t>(b: &Round<'t>, mode: Var<'t>, pi: &Policy, given: impl
 
 /// Values of the critics on recorded, chosen and random actions; `q` is Q_j(s,a) `[J, B, 1]`,
 /// J counting the critics of all members of an ensemble.
-pub fn value_metrics<'t>(b: &Round<'t>, critics: &Critics, q: Var<'t>) {
+fn value_metrics<'t>(b: &Round<'t>, critics: &Critics, q: Var<'t>) {
     b.metric(&Q_DATA, critics.min(b.s, b.a).mean());
     b.metric(&Q_PI, critics.min(b.s, b.greedy()).mean());
-    let uniform = b.noise(RANDOM_ACTION, NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
+    let uniform = b.noise("uniform action", NoiseKind::Uniform, Shape::new(1, b.dims().batch, b.dims().a));
     b.metric(&Q_RAND, critics.min(b.s, uniform * 2.0 - 1.0).mean());
     b.metric(&Q_MAX, max_abs(q));
 }
 
 /// The TD error from its squares `[J, B, 1]`, online also by the origin of the rows.
-pub fn error_metrics<'t>(b: &Round<'t>, squares: Var<'t>) {
+fn error_metrics<'t>(b: &Round<'t>, squares: Var<'t>) {
     let squares = squares.mean_over(Axis::Heads);
     b.metric(&TD_RMS, squares.mean().sqrt());
     if let Some(online) = b.online {
@@ -109,12 +106,17 @@ pub fn error_metrics<'t>(b: &Round<'t>, squares: Var<'t>) {
     }
 }
 
+/// What critics say, and how far from their targets: `q` and `squares` are `[J, B, 1]`.
+pub fn critic_metrics<'t>(b: &Round<'t>, critics: &Critics, q: Var<'t>, squares: Var<'t>) {
+    value_metrics(b, critics, q);
+    error_metrics(b, squares);
+}
+
 /// Q_j(s, a) of the recorded actions and ( y - Q_j(s, a) )², both `[J, B, 1]`, with the measurements of both.
 pub fn squared_errors<'t>(b: &Round<'t>, critics: &Critics, y: Var<'t>) -> (Var<'t>, Var<'t>) {
     let q = critics.all(b.s, b.a);
     let squares = (q - y).square();
-    value_metrics(b, critics, q);
-    error_metrics(b, squares);
+    critic_metrics(b, critics, q, squares);
     (q, squares)
 }
 

@@ -42,7 +42,8 @@
 //! What several methods share: [`measure`] has the metrics, [`iql`] the values that learn without a policy (`Values`),
 //! [`soft`] the networks of a soft actor-critic with their initial weights, losses and updates. An algorithm that reads
 //! another's options says `extends` in its line; one that adds terms to another's losses hands them to its round, as [`edac`]
-//! to that of [`sac_n`]; `as_base!()` in its `impl Learner` says that its networks are those of its field `base`.
+//! to that of [`sac_n`]; `as_base!()` in its `impl Learner` says that its networks are those of its field `base`, `of_nets!()`
+//! that its policy and critics are those of its field `nets`, as [`soft`] has them.
 //! What it needs outside its section, as batches of half new transitions or twenty updates of the critics for one of the
 //! policy, stands in `defaults` of its line; presets and users override it.
 //!
@@ -79,6 +80,19 @@ macro_rules! as_base {
 
         fn delay(&self) -> $crate::algo::Delay {
             self.base.delay()
+        }
+    };
+}
+
+/// The policy and the critics of a learner are those of its field `nets`, which are of a soft actor-critic.
+macro_rules! of_nets {
+    () => {
+        fn policy(&self) -> &$crate::nn::Policy {
+            &self.nets.pi
+        }
+
+        fn critics(&self) -> Option<&$crate::nn::Critics> {
+            Some(&self.nets.q)
         }
     };
 }

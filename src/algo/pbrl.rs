@@ -24,15 +24,13 @@
 //!
 //! Cost per update (batch 256, 3x256, N = 10, n = 10): 45 GFLOP, nearly all of it the 2nN values per state.
 
-use super::measure::{
-    CRITIC_LOSS, POLICY_LOSS, Q_SPREAD, deviation, error_metrics, policy_metrics, value_metrics,
-};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, Q_SPREAD, critic_metrics, deviation, policy_metrics};
 use super::soft::{Factor, InitRule, Link, SoftNets, SoftSpec, Temperature};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Metric, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, NetSpec};
-use crate::nn::{Critics, Head, Params, Policy};
+use crate::nn::{Head, Params};
 
 crate::choices! {
     /// The least target of an action that is not in the data.
@@ -140,8 +138,7 @@ impl Pbrl {
             let outside = self.ood_loss(b);
             loss = loss + b.tied(outside);
         }
-        value_metrics(b, &n.q, q);
-        error_metrics(b, squares);
+        critic_metrics(b, &n.q, q, squares);
         b.metric(&Q_SPREAD, deviation(q, 1).mean());
         b.metric(&CRITIC_LOSS, loss);
         b.train("q", CRITIC, n.q.group(), &c.critic, loss);
@@ -162,11 +159,5 @@ impl Learner for Pbrl {
         n.move_target(b, ("pbrl.polyak", &c.polyak));
     }
 
-    fn policy(&self) -> &Policy {
-        &self.nets.pi
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        Some(&self.nets.q)
-    }
+    of_nets!();
 }

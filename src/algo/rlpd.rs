@@ -19,13 +19,13 @@
 //! Cost per round (batch 256, 2x256, J = 10, Z = 2): 1.15 GFLOP; 20 of them and one of the policy per environment step.
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
-use super::soft::{Link, SoftNets, SoftSpec, TEMPERATURE_LOSS, Temperature};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, critic_metrics, policy_metrics};
+use super::soft::{Factor, Link, SoftNets, SoftSpec, Temperature};
 use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, InitScheme, NetSpec};
-use crate::nn::{Critics, Head, Params, Policy};
+use crate::nn::{Head, Params};
 
 crate::config! {
     RlpdConfig "rlpd", "Reinforcement learning with prior data" {
@@ -95,8 +95,7 @@ impl Rlpd {
         let q = n.q.all(b.s, b.a);
         let squares = (q - y).square();
         let loss = squares.mean_over(Axis::Heads).weighted_mean(b.weight(q));
-        value_metrics(b, &n.q, q);
-        error_metrics(b, squares);
+        critic_metrics(b, &n.q, q, squares);
         b.metric(&CRITIC_LOSS, loss);
         b.train("q", CRITIC, n.q.group(), &c.critic, loss);
         n.move_target(b, ("rlpd.polyak", &c.polyak));
@@ -109,11 +108,7 @@ impl Rlpd {
         b.metric(&POLICY_LOSS, loss);
         n.policy_metrics(b, log_pi);
         b.train("policy", ACTOR, n.pi.group(), &c.actor, loss);
-        if let Some(group) = n.temperature() {
-            let loss = -(n.alpha(b) * (log_pi + n.target_entropy)).mean();
-            b.metric(&TEMPERATURE_LOSS, loss);
-            b.train("temperature", ACTOR, group, &c.temperature_optimiser, loss);
-        }
+        n.train_temperature(b, log_pi, Factor::Alpha, &c.temperature_optimiser);
     }
 }
 
@@ -124,13 +119,7 @@ impl Learner for Rlpd {
         self.train_policy(b);
     }
 
-    fn policy(&self) -> &Policy {
-        &self.nets.pi
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        Some(&self.nets.q)
-    }
+    of_nets!();
 
     fn delay(&self) -> Delay {
         Delay::last_of(self.config.critic_rounds)

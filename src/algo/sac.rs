@@ -25,14 +25,14 @@
 //! Cost per update (batch 256, 2x256): 0.56 GFLOP.
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, critic_metrics, policy_metrics};
 pub use super::soft::{InitRule, Temperature};
 use super::soft::{Link, SoftNets, SoftSpec, Steps, TEMPERATURE_LOSS};
 use super::{ACTOR, CRITIC, Delay, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, ConfigError, NetSpec};
-use crate::nn::{self, Critics, Head, Params, Policy};
+use crate::nn::{self, Critics, Head, Params};
 
 crate::choices! {
     /// Order of the updates.
@@ -164,8 +164,7 @@ impl Sac {
             CriticLoss::Mean => squares.mean_over(Axis::Heads),
         };
         let loss = all.weighted_mean(b.weight(q));
-        value_metrics(b, &n.q, q);
-        error_metrics(b, squares);
+        critic_metrics(b, &n.q, q, squares);
         loss
     }
 
@@ -219,13 +218,7 @@ impl Learner for Sac {
         }
     }
 
-    fn policy(&self) -> &Policy {
-        &self.nets.pi
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        Some(&self.nets.q)
-    }
+    of_nets!();
 
     fn target_critics(&self) -> Option<&Critics> {
         (self.config.target == Target::Min).then_some(&self.nets.q_target)

@@ -32,7 +32,7 @@ use crate::autodiff::{Axis, Metric, Schedule, Shape, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, NetSpec};
 use crate::nn::init::Init;
-use crate::nn::{Critics, Head, Params, Policy};
+use crate::nn::{Critics, Head, Params};
 
 crate::config! {
     SacMlConfig "sac_ml", "Soft actor-critic with cloning, and baselines of its density" {
@@ -153,13 +153,7 @@ impl Learner for SacMl {
         n.move_target(b, ("sac_ml.polyak", &c.polyak));
     }
 
-    fn policy(&self) -> &Policy {
-        &self.nets.pi
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        Some(&self.nets.q)
-    }
+    of_nets!();
 
     fn target_critics(&self) -> Option<&Critics> {
         Some(&self.nets.q_target)

@@ -26,15 +26,13 @@
 //! Cost per update (batch 256, 3x256, N = 10): 4.4 GFLOP, nearly all of it proportional to N.
 
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
-use super::measure::{
-    CRITIC_LOSS, POLICY_LOSS, Q_SPREAD, deviation, error_metrics, policy_metrics, value_metrics,
-};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, Q_SPREAD, critic_metrics, deviation, policy_metrics};
 use super::soft::{Factor, InitRule, Link, SoftNets, SoftSpec, Steps, Temperature};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
 use crate::autodiff::{Axis, Schedule, Var};
 use crate::config::limits::{RATE, WIDTHS};
 use crate::config::{AdamConfig, AutoOr, NetSpec};
-use crate::nn::{Critics, Head, Params, Policy, Within};
+use crate::nn::{Critics, Head, Params, Within};
 
 crate::choices! {
     /// Order of the updates.
@@ -119,8 +117,7 @@ impl SacN {
         let q = self.nets.q.all(b.s, b.a);
         let squares = (q - y).square();
         let loss = squares.sum(Axis::Heads).weighted_mean(b.weight(q));
-        value_metrics(b, &self.nets.q, q);
-        error_metrics(b, squares);
+        critic_metrics(b, &self.nets.q, q, squares);
         b.metric(&Q_SPREAD, deviation(q, 1).mean());
         terms.of_critics(b, q).map_or(loss, |term| loss + term)
     }
@@ -170,13 +167,7 @@ impl Learner for SacN {
         self.round(b, self);
     }
 
-    fn policy(&self) -> &Policy {
-        &self.nets.pi
-    }
-
-    fn critics(&self) -> Option<&Critics> {
-        Some(&self.nets.q)
-    }
+    of_nets!();
 
     fn target_critics(&self) -> Option<&Critics> {
         Some(&self.nets.q_target)

@@ -32,7 +32,7 @@
 use super::cal_ql::{Failed, calibrated, check_discount};
 use super::cql::{Cql, CqlConfig};
 use super::foreign::{ANY, Foreign, Ours, Reading, SHARE, Wrong};
-use super::measure::{CRITIC_LOSS, POLICY_LOSS, error_metrics, policy_metrics, value_metrics};
+use super::measure::{CRITIC_LOSS, POLICY_LOSS, critic_metrics, policy_metrics};
 use super::returns::ReturnToGo;
 use super::soft::{Link, SoftNets, SoftSpec, TEMPERATURE_LOSS};
 use super::{ACTOR, CRITIC, Dims, Learner, Round};
@@ -139,8 +139,7 @@ impl Wsrl {
         let q = n.q.all(b.s, b.a);
         let squares = (q - y).square();
         let loss = squares.mean_over(Axis::Heads).weighted_mean(b.weight(q));
-        value_metrics(b, &n.q, q);
-        error_metrics(b, squares);
+        critic_metrics(b, &n.q, q, squares);
         b.metric(&CRITIC_LOSS, loss);
         b.train_anew(name, CRITIC, n.q.group(), &c.critic, loss);
         n.move_target(b, ("cql.polyak", &self.shared.polyak));

@@ -6,7 +6,7 @@
 //! threads, and across kill and resume**, offline and in an environment. `baq audit verify RUN` puts it to the test on any
 //! run that was trained with `--ledger`: it computes the run again, in another process, with as many threads as one likes,
 //! and compares every record, checkpoint, metric and evaluation with what was written down. What its "verified" covers and
-//! what it cannot know stands in [`crate::cli::audit::verify`].
+//! what it cannot know stands in `cli::audit::verify`.
 //!
 //! Across instruction sets bits differ, since sums are added in other orders. What holds is a tolerance: from the same state,
 //! batch and noise, every gradient is within [`f32_check::TOLERANCE_F32`] of the one in f64, in norm, on each of them, and so

@@ -25,7 +25,7 @@ impl OperationCheck {
     }
 }
 
-/// Uses of an operation that are checked: of different shapes, where there are.
+/// Uses of an operation that are checked: of different shapes, where it is used in several.
 const USES: usize = 3;
 
 /// Checks the derivative of every kind of operation that the losses of a trace are made of, each by itself, at the values

@@ -247,7 +247,7 @@ impl Bench {
             preset: self.preset.clone(),
             sets: self.sets.clone(),
             data: Some(self.data.clone().unwrap_or_else(|| EMBEDDED.into())),
-            env: Some("none".into()),
+            env: Some(env::NONE.into()),
             ..RunArgs::default()
         };
         let mut config = args.resolve(common, self.algo.as_deref(), None)?;
@@ -279,7 +279,7 @@ impl Bench {
             patience: 0,
             ..config.section()
         });
-        let columns = setup::load(&config)?.columns;
+        let columns = setup::load(&config, None)?.columns;
         let (dims, rows) = ((columns.obs_dim(), columns.act_dim()), columns.len());
         drop(columns);
         let folder = tempfile::tempdir().map_err(|e| {

@@ -14,8 +14,8 @@ use super::notes;
 use super::setup::{self, RunArgs};
 use super::{Common, Outcome, Verdict, hints, render, train};
 use crate::config::{Config, DEMO, OfflineConfig, OnlineConfig};
-use crate::report::summary::LAST;
-use crate::report::{self, Illustration};
+use crate::env;
+use crate::report::{self, Illustration, LAST};
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
 use crate::train::evaluate::Play;
@@ -48,7 +48,7 @@ impl Demo {
     /// Runs the command. Errors: an `--env` that is none, unknown, or not one that the data fit; an `--out` that holds
     /// anything but a demo of the same options; no MuJoCo; a run that diverges.
     pub fn run(self, common: Common) -> Outcome {
-        if self.env == "none" {
+        if self.env == env::NONE {
             return Err(TrainError::Input(
                 "--env none: expected an environment to fine-tune in, as hopper-v4".into(),
             ));
@@ -105,7 +105,7 @@ impl Demo {
         let shown = [&runs[0], &runs[2], &runs[3]].map(Clone::clone);
         let title = "baq demo: Hopper, offline to online";
         let films = self.films(common)?;
-        let page = report::write_illustrated(&self.out, title, &shown, &notes, &films)?;
+        let page = report::write(&self.out, title, &shown, &notes, &films)?;
         let rows = self.rows(&runs)?;
         if common.json {
             println!("{}", json!({"report": page, "runs": rows.iter().map(Row::json).collect::<Vec<_>>()}));

@@ -432,7 +432,7 @@ impl Part {
     }
 
     fn new(name: &'static str, about: Vec<String>, batch: usize, rounds: u64, trace: &Trace) -> Part {
-        let program = Program::compile(trace, Select { metrics: false, ..Select::ALL });
+        let program = Program::compile(trace, Select::WITHOUT_METRICS);
         Part {
             name,
             about,

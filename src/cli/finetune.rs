@@ -315,14 +315,14 @@ fn without_offline(config: Config) -> Result<Config, TrainError> {
 
 /// The model, fitted elsewhere, that a method takes. Errors: a method that there is not, or options of it that do not
 /// go together.
-pub fn takes(config: &Config, dims: Dims) -> Result<Option<Given>, TrainError> {
+fn takes(config: &Config, dims: Dims) -> Result<Option<Given>, TrainError> {
     Ok(Agent::outline(config, dims)?.adaptation.pretrain().into_iter().find_map(|fit| fit.given))
 }
 
 /// Gives the options that describe a network fitted elsewhere the values of the run that fitted it; errors call it
 /// `model`. Errors: the method takes no model, or one of another algorithm; `--set` gives an option of the fitting,
 /// which is done.
-pub fn take_form(
+fn take_form(
     config: &mut Config,
     model: &str,
     fitted: &Config,

@@ -334,7 +334,7 @@ fn learn(
         close(dir, &mut probe)?;
         let title = format!("{} on {on}", setup::config_method(config));
         let runs = [dir.path().to_path_buf()];
-        crate::report::write(dir.path(), &title, &runs, &notes::notes(&runs))?;
+        crate::report::write(dir.path(), &title, &runs, &notes::notes(&runs), &[])?;
     }
     Ok(ended)
 }

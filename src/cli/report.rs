@@ -47,7 +47,7 @@ impl Report {
         }
         notes.extend((!open.is_empty()).then(|| format!("Partial: {}.", open.join("; "))));
         notes.extend(left_out.iter().map(|dir| format!("{}: no run, left out", dir.display())));
-        let page = report::write(&out, &title, &dirs, &notes)?;
+        let page = report::write(&out, &title, &dirs, &notes, &[])?;
         if common.json {
             println!(
                 "{}",

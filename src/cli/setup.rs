@@ -24,9 +24,6 @@ use crate::train::rundir::{self, RunDir};
 pub use crate::train::sections::{config_method, from_text, known_sections, of_text};
 use crate::train::shelf::Shelf;
 
-/// What stands for no environment.
-const NO_ENV: &str = "none";
-
 /// What a run is made of; the rest comes from presets, files and `--set`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct RunArgs {
@@ -214,7 +211,7 @@ impl RunArgs {
             config.apply_argument("--seed", ("run", "seed"), &seed.to_toml())?;
         }
         if let Some(name) = &self.env {
-            let id = if name == NO_ENV { "" } else { env::spec(name)?.id };
+            let id = if name == env::NONE { "" } else { env::spec(name)?.id };
             config.apply_argument("--env", ("run", "env"), &id.to_string().to_toml())?;
         }
         if let Some(name) = &self.generator {
@@ -240,7 +237,7 @@ impl RunArgs {
             run.numerics = common.numerics.name().into();
         }
         check_numerics(&run)?;
-        if run.env == NO_ENV {
+        if run.env == env::NONE {
             run.env.clear();
         } else if !run.env.is_empty() {
             run.env = env::spec(&run.env)?.id.into();
@@ -290,15 +287,10 @@ pub(super) fn task(dataset: &str) -> Result<Task, TrainError> {
     Ok(Task::Known(env::spec(&suite.recipe(&suite.find(dataset)?).env)?))
 }
 
-/// Reads the data of a configuration; those of the suite are built if they are not there. Errors: those of
-/// [`load_from`].
-pub fn load(config: &Config) -> Result<Dataset, TrainError> {
-    load_from(None, config)
-}
-
-/// The same by way of a shelf, if there is one. Errors: data that cannot be read or do not fit the environment; none,
-/// where the algorithm needs some; a data set of the suite that cannot be built.
-pub fn load_from(shelf: Option<&Shelf>, config: &Config) -> Result<Dataset, TrainError> {
+/// Reads the data of a configuration, by way of a shelf if there is one; those of the suite are built if they are not
+/// there. Errors: data that cannot be read or do not fit the environment; none, where the algorithm needs some; a data
+/// set of the suite that cannot be built.
+pub fn load(config: &Config, shelf: Option<&Shelf>) -> Result<Dataset, TrainError> {
     let read = |config: &Config| match shelf {
         Some(shelf) => decoded::load(config, shelf),
         None => data::load(config),
@@ -316,9 +308,9 @@ pub fn load_from(shelf: Option<&Shelf>, config: &Config) -> Result<Dataset, Trai
     Ok(dataset)
 }
 
-/// The same for a run that exists; where the data are gone, says what to do. Errors: those of [`load_from`].
+/// The same for a run that exists; where the data are gone, says what to do. Errors: those of [`load`].
 pub fn load_again(config: &Config, shelf: Option<&Shelf>) -> Result<Dataset, TrainError> {
-    load_from(shelf, config).map_err(|e| {
+    load(config, shelf).map_err(|e| {
         let name = config.section::<RunConfig>().dataset;
         let named = ["", EMBEDDED, ARRAYS].contains(&name.as_str()) || name.starts_with(PREFIX);
         match named || Path::new(&name).exists() {

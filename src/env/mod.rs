@@ -29,4 +29,4 @@ mod toy;
 
 pub use environment::{Env, Needs, Simulated, Spec, Step, check_state};
 pub use error::EnvError;
-pub use registry::{Build, ids, make, of_score, register, spec};
+pub use registry::{Build, NONE, ids, make, of_score, register, spec};

@@ -15,6 +15,9 @@ use super::robots::{
 use super::toy::{self, Toy};
 use super::{Env, EnvError, Spec};
 
+/// What `--env` says for no environment; an id that nobody can register.
+pub const NONE: &str = "none";
+
 /// One line of the registry.
 #[derive(Clone, Copy)]
 struct Registered {
@@ -129,7 +132,7 @@ pub fn ids() -> impl Iterator<Item = &'static str> {
 pub fn register(spec: &'static Spec, build: Build) -> Result<(), EnvError> {
     let refuse = |expected, got: String| Err(EnvError::Register { id: spec.id, expected, got });
     if spec.id.is_empty()
-        || spec.id == "none"
+        || spec.id == NONE
         || process::is_external(spec.id)
         || spec.id.contains(char::is_whitespace)
     {

@@ -221,7 +221,7 @@ impl Pools {
     }
 
     /// The row that the next push into a pool writes.
-    pub fn next_row(&self, pool: &str) -> usize {
+    fn next_row(&self, pool: &str) -> usize {
         let pool = self.pool(pool);
         pool.start + (pool.pushed % pool.capacity as u64) as usize
     }

@@ -1,6 +1,6 @@
 //! Lying bars with intervals, one row a name.
 
-use super::canvas::{Anchor, Canvas, Chart, Dash, INK, MUTED};
+use super::canvas::{Anchor, Canvas, Chart, INK, MUTED, Stroke};
 use super::font::{fitted, text_width};
 use super::frame::{Frame, Heading, MARGIN, Scale, TEXT, drawable, extent};
 use super::plot::colour;
@@ -90,7 +90,7 @@ impl Chart for Bars {
             );
         }
         let zero = scale.pixel(0.0);
-        canvas.line(&[(zero, frame.top), (zero, frame.bottom)], MUTED, 1.0, Dash::Solid);
+        canvas.line(&[(zero, frame.top), (zero, frame.bottom)], MUTED, 1.0, Stroke::Solid);
         frame.x_ticks(canvas, piece, false);
         frame.x_label(canvas, &self.x_label, frame.left, frame.right);
     }
@@ -105,15 +105,15 @@ impl Bar {
         let (from, to, half) = (scale.pixel(0.0), scale.pixel(self.value), height / 2.0);
         let corners = [(from, y - half), (to, y - half), (to, y + half), (from, y + half)];
         canvas.area(&corners, colour, 0.3);
-        canvas.line(&[(to, y - half), (to, y + half)], colour, 2.5, Dash::Solid);
+        canvas.line(&[(to, y - half), (to, y + half)], colour, 2.5, Stroke::Solid);
         let dots: Vec<(f64, f64)> =
             self.dots.iter().filter(|d| drawable(**d)).map(|d| (scale.pixel(*d), y)).collect();
         canvas.cloud(&dots, 2.2, colour, 0.8);
         if let Some((low, high)) = self.interval {
             let (low, high) = (scale.pixel(low), scale.pixel(high));
-            canvas.line(&[(low, y), (high, y)], INK, 1.4, Dash::Solid);
+            canvas.line(&[(low, y), (high, y)], INK, 1.4, Stroke::Solid);
             for end in [low, high] {
-                canvas.line(&[(end, y - half * 0.5), (end, y + half * 0.5)], INK, 1.4, Dash::Solid);
+                canvas.line(&[(end, y - half * 0.5), (end, y + half * 0.5)], INK, 1.4, Stroke::Solid);
             }
         }
     }

@@ -20,7 +20,7 @@ pub const MUTED: Colour = "#59636E";
 /// Grid lines.
 pub const GRID: Colour = "#E1E5EA";
 /// Background.
-pub const PAPER: Colour = "#FFFFFF";
+const PAPER: Colour = "#FFFFFF";
 
 /// Okabe and Ito's palette, told apart by every kind of colour vision; the pale yellow is left
 /// out because it does not show on white.
@@ -28,7 +28,7 @@ pub const PALETTE: [Colour; 6] = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#
 
 /// How a line is broken up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dash {
+pub enum Stroke {
     /// Not at all.
     Solid,
     /// Long strokes.
@@ -47,7 +47,7 @@ pub enum Dash {
     LongDashDotted,
 }
 
-impl Dash {
+impl Stroke {
     /// Lengths of strokes and gaps; the line beside a name in a legend is 20 long.
     pub(super) fn pattern(self) -> Option<&'static str> {
         match self {
@@ -93,7 +93,7 @@ impl Canvas {
     }
 
     /// A line through the points.
-    pub fn line(&mut self, points: &[(f64, f64)], colour: Colour, width: f64, dash: Dash) {
+    pub fn line(&mut self, points: &[(f64, f64)], colour: Colour, width: f64, dash: Stroke) {
         if points.len() > 1 {
             self.add(html! {
                 polyline points=(path(points)) fill="none" stroke=(colour) stroke-width=(width)
@@ -106,7 +106,7 @@ impl Canvas {
     pub fn value_line(
         &mut self,
         points: &[(f64, f64)],
-        (colour, width, dash): (Colour, f64, Dash),
+        (colour, width, dash): (Colour, f64, Stroke),
         name: &str,
         values: &[(f64, f64)],
     ) {

@@ -3,7 +3,7 @@
 use super::plot::{Curves, Series, XAxis};
 use super::run::Run;
 use super::summary::{Group, common_data, place, scored};
-use crate::train::metrics::{Evaluation, Metric, MetricAbout, Phase, Stamp};
+use crate::train::metrics::{Evaluation, Metric, MetricAbout, Phase};
 
 /// Learning curves of all groups, as normalised scores where there are such, else as returns.
 /// Groups that start from the same offline training share one grey line for it.
@@ -170,15 +170,11 @@ pub fn metric_charts(groups: &[Group]) -> Vec<Curves> {
 }
 
 fn metric_chart(groups: &[Group], about: &MetricAbout, phase: Phase) -> Option<Curves> {
-    let x = |s: &Stamp| match phase {
-        Phase::Offline => s.update as f64,
-        Phase::Online => s.env_step as f64,
-    };
     let rows = |group: &Group| -> Vec<Points> {
         let tables = group.runs.iter().filter_map(|run| run.metrics.as_ref());
         let column = tables.map(|table| table.column(&about.name));
         let of_phase = column.map(|rows| rows.into_iter().filter(|(s, _)| s.phase == phase));
-        let points = of_phase.map(|rows| rows.map(|(s, v)| (x(&s), v)).collect::<Points>());
+        let points = of_phase.map(|rows| rows.map(|(s, v)| (s.unit() as f64, v)).collect::<Points>());
         points.filter(|points| !points.is_empty()).collect()
     };
     let (mut series, mut there) = (Vec::new(), Vec::new());

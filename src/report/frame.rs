@@ -1,7 +1,7 @@
 //! What stands around every plot: words, legend, grid, axes.
 
 use super::axis;
-use super::canvas::{Anchor, Canvas, Colour, Dash, GRID, INK, MUTED};
+use super::canvas::{Anchor, Canvas, Colour, GRID, INK, MUTED, Stroke};
 use super::font::{fitted, text_width};
 
 /// Maps x to pixels: one straight piece, or two that meet at the switch.
@@ -78,7 +78,7 @@ pub(super) struct Heading<'a> {
 #[derive(Clone, Copy)]
 pub(super) enum Mark {
     /// A line.
-    Line(Dash),
+    Line(Stroke),
     /// A thin, pale line.
     Thin,
     /// An area.
@@ -118,7 +118,7 @@ impl Frame {
         let frame = Self { left: MARGIN + widest + 8.0, right, top, bottom, y };
         for (value, label) in ticks {
             let height = frame.y_pixel(value);
-            canvas.line(&[(frame.left, height), (right, height)], GRID, 1.0, Dash::Solid);
+            canvas.line(&[(frame.left, height), (right, height)], GRID, 1.0, Stroke::Solid);
             canvas.text(&label, (frame.left - 8.0, height), TEXT, MUTED, Anchor::Right);
         }
         frame
@@ -128,7 +128,7 @@ impl Frame {
     pub(super) fn x_grid(&self, canvas: &mut Canvas, piece: [f64; 4]) {
         for (value, _) in x_places(piece) {
             let x = x_pixel(value, piece);
-            canvas.line(&[(x, self.top), (x, self.bottom)], GRID, 1.0, Dash::Solid);
+            canvas.line(&[(x, self.top), (x, self.bottom)], GRID, 1.0, Stroke::Solid);
         }
     }
 
@@ -138,7 +138,7 @@ impl Frame {
                 continue;
             }
             let x = x_pixel(value, piece);
-            canvas.line(&[(x, self.bottom), (x, self.bottom + 4.0)], MUTED, 1.0, Dash::Solid);
+            canvas.line(&[(x, self.bottom), (x, self.bottom + 4.0)], MUTED, 1.0, Stroke::Solid);
             // The outermost labels must not be cut off by the edge.
             let half = text_width(&label, TEXT) / 2.0;
             let x = x.clamp(half + 2.0, canvas.width - half - 2.0);
@@ -154,7 +154,7 @@ impl Frame {
 
     /// The line along the foot of the plot.
     pub(super) fn foot(&self, canvas: &mut Canvas) {
-        canvas.line(&[(self.left, self.bottom), (self.right, self.bottom)], MUTED, 1.0, Dash::Solid);
+        canvas.line(&[(self.left, self.bottom), (self.right, self.bottom)], MUTED, 1.0, Stroke::Solid);
     }
 }
 

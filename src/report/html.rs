@@ -353,13 +353,8 @@ fn illustrations(all: &[Illustration]) -> Markup {
 }
 
 /// The page for one run or a comparison of several. `notes` are paragraphs of plain text that
-/// stand under the title, such as a verdict or a warning.
-pub fn page(title: &str, groups: &[Group], notes: &[String]) -> String {
-    illustrated_page(title, groups, notes, &[])
-}
-
-/// The same with moving pictures below the results.
-pub fn illustrated_page(title: &str, groups: &[Group], notes: &[String], shown: &[Illustration]) -> String {
+/// stand under the title, such as a verdict or a warning; `shown` are moving pictures below the results.
+pub fn page(title: &str, groups: &[Group], notes: &[String], shown: &[Illustration]) -> String {
     let datasets = summary::datasets(groups);
     let content = html! {
         h2 { "Learning" }

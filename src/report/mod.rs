@@ -3,36 +3,36 @@
 //! A report is made from the files of run directories alone: it knows no algorithm, and can be
 //! made again at any time, also while a run is still going on.
 
-pub mod axis;
-pub mod bars;
+pub(crate) mod axis;
+mod bars;
 mod braille;
-pub mod canvas;
-pub mod curves;
+pub(crate) mod canvas;
+mod curves;
 mod font;
 mod frame;
 mod histogram;
-pub mod html;
-pub mod panels;
-pub mod plot;
+mod html;
+mod panels;
+mod plot;
 mod run;
-pub mod scatter;
-pub mod sections;
-pub mod standing;
-pub mod summary;
-pub mod terminal;
+mod scatter;
+pub(crate) mod sections;
+mod standing;
+mod summary;
+pub(crate) mod terminal;
 
 pub use bars::{Bar, Bars};
 pub use canvas::Chart;
 pub use curves::{learning_curves, metric_charts};
 pub use font::text_width;
 pub use histogram::Histogram;
-pub use html::{Illustration, illustrated_page, page};
+pub use html::{Illustration, page};
 pub use panels::Panels;
 pub use plot::{Curves, Series, XAxis};
 pub use run::Run;
 pub use scatter::Scatter;
 pub use standing::{Standing, State};
-pub use summary::{Group, OnlineFigures, group};
+pub use summary::{Group, LAST, OnlineFigures, WINDOW, group};
 
 use crate::checkpoint::atomic::{create_directories, write_atomic};
 use crate::train::rundir::{self, RunError};
@@ -41,15 +41,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Reads the runs and writes `report.html`, `curves.svg` and `curves.png` into `out`, replacing
-/// older ones of this program and nothing else. Runs that differ only by their seed are drawn as one line with a band.
-/// Gives back the page's path. Errors: those of [`write_illustrated`].
-pub fn write(out: &Path, title: &str, runs: &[PathBuf], notes: &[String]) -> Result<PathBuf, RunError> {
-    write_illustrated(out, title, runs, notes, &[])
-}
-
-/// The same with moving pictures on the page. Errors: those of [`Run::load`]; a page or pictures of others are there; a
-/// file cannot be written.
-pub fn write_illustrated(
+/// older ones of this program and nothing else. Runs that differ only by their seed are drawn as one line with a band;
+/// `shown` are moving pictures on the page. Gives back the page's path. Errors: those of [`Run::load`]; a page or
+/// pictures of others are there; a file cannot be written.
+pub fn write(
     out: &Path,
     title: &str,
     runs: &[PathBuf],
@@ -68,7 +63,7 @@ pub fn write_illustrated(
         [&svg, &png].into_iter().try_for_each(|picture| refuse_existing(picture))?;
     }
     create_directories(out).map_err(RunError::io(out, "create the directory"))?;
-    let page = || write_page(&report, &illustrated_page(title, &groups, notes, shown));
+    let page = || write_page(&report, &html::page(title, &groups, notes, shown));
     // In a run's directory it comes last: it says that all is there.
     if !of_run {
         page()?;

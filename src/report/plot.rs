@@ -1,6 +1,6 @@
 //! Curves.
 
-use super::canvas::{Canvas, Chart, Colour, Dash, INK, MUTED, PALETTE};
+use super::canvas::{Canvas, Chart, Colour, INK, MUTED, PALETTE, Stroke};
 use super::font::text_width;
 use super::frame::{
     BAND, Frame, Heading, LEGEND_LINE, LegendEntry, Mark, Scale, TEXT, drawable, extent, legend_columns,
@@ -113,20 +113,20 @@ pub(super) fn colour(index: Option<usize>) -> Colour {
 }
 
 /// How lines are broken up, in turn as their colours repeat.
-const DASHES: [Dash; 8] = [
-    Dash::Solid,
-    Dash::Dashed,
-    Dash::Dotted,
-    Dash::DashDotted,
-    Dash::LongDashed,
-    Dash::LooselyDotted,
-    Dash::DashDotDotted,
-    Dash::LongDashDotted,
+const DASHES: [Stroke; 8] = [
+    Stroke::Solid,
+    Stroke::Dashed,
+    Stroke::Dotted,
+    Stroke::DashDotted,
+    Stroke::LongDashed,
+    Stroke::LooselyDotted,
+    Stroke::DashDotDotted,
+    Stroke::LongDashDotted,
 ];
 
 /// Beyond the palette's length colours repeat, otherwise broken up; beyond 48 lines both repeat.
-pub(super) fn dash(index: Option<usize>) -> Dash {
-    index.map_or(Dash::Solid, |i| DASHES[i / PALETTE.len() % DASHES.len()])
+pub(super) fn dash(index: Option<usize>) -> Stroke {
+    index.map_or(Stroke::Solid, |i| DASHES[i / PALETTE.len() % DASHES.len()])
 }
 
 impl Curves {
@@ -190,7 +190,7 @@ impl Curves {
             let narrow = text_width(STEPS, TEXT) > frame.right - middle;
             frame.x_label(canvas, if narrow { "online steps" } else { STEPS }, middle, frame.right);
             let switch = [(middle, frame.top - 8.0), (middle, frame.bottom + 4.0)];
-            canvas.line(&switch, INK, 1.0, Dash::Solid);
+            canvas.line(&switch, INK, 1.0, Stroke::Solid);
             return Scale::new(vec![off, on]);
         }
         let high = if high > low { high } else { low + 1.0 };
@@ -212,7 +212,7 @@ const STEPS: &str = "online environment steps";
 /// Bands that are drawn at full strength.
 const FEW_BANDS: f64 = 4.0;
 /// How horizontal lines to compare with are broken up, in turn.
-const PATTERNS: [Dash; 2] = [Dash::Dotted, Dash::Dashed];
+const PATTERNS: [Stroke; 2] = [Stroke::Dotted, Stroke::Dashed];
 
 impl Series {
     fn draw_band(&self, canvas: &mut Canvas, frame: &Frame, scale: &Scale, opacity: f64) {

@@ -92,7 +92,7 @@ impl Run {
             || self.dir.join(rundir::ORIGIN).is_file()
             || self.phase(Phase::Online).next().is_some();
         let phase = if online { Phase::Online } else { Phase::Offline };
-        let reached = |stamp: Stamp| if stamp.phase == phase { count(stamp) } else { 0 };
+        let reached = |stamp: Stamp| if stamp.phase == phase { stamp.unit() } else { 0 };
         let evaluated = self.evaluations.last().map_or(0, |e| reached(e.stamp));
         let measured = self.metrics.iter().flat_map(|t| t.rows.last()).map(|row| reached(row.0)).max();
         let number = |key: &str, of: Phase| self.option(of.word(), key).parse::<u64>().unwrap_or(0);
@@ -172,7 +172,7 @@ impl Run {
 
     /// Its last evaluation, as (updates or online environment steps, mean return, score).
     pub fn last(&self) -> Option<(u64, f64, Option<f64>)> {
-        self.evaluations.last().map(|e| (count(e.stamp), e.mean(), e.score))
+        self.evaluations.last().map(|e| (e.stamp.unit(), e.mean(), e.score))
     }
 
     /// Why a run has no evaluation in its phase, as a sentence.
@@ -231,14 +231,6 @@ impl Run {
             same
         });
         curve
-    }
-}
-
-/// The count that a phase goes by.
-pub(super) fn count(stamp: Stamp) -> u64 {
-    match stamp.phase {
-        Phase::Offline => stamp.update,
-        Phase::Online => stamp.env_step,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Points of several kinds over two axes of one range, with the line on which both are equal.
 
-use super::canvas::{Canvas, Chart, Dash, MUTED};
+use super::canvas::{Canvas, Chart, MUTED, Stroke};
 use super::frame::{Frame, Heading, Scale, drawable, extent, padded};
 use super::plot::colour;
 
@@ -40,7 +40,7 @@ impl Chart for Scatter {
                 points.iter().filter(|(x, y)| inside(*x) && inside(*y)).map(|p| pixel(*p)).collect();
             canvas.cloud(&drawn, 1.5, colour(Some(*place)), 0.35);
         }
-        canvas.line(&[pixel((range.0, range.0)), pixel((range.1, range.1))], MUTED, 1.2, Dash::Dashed);
+        canvas.line(&[pixel((range.0, range.0)), pixel((range.1, range.1))], MUTED, 1.2, Stroke::Dashed);
         frame.x_ticks(canvas, piece, false);
         frame.x_label(canvas, &self.x_label, frame.left, frame.right);
         frame.foot(canvas);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::run::{DATA, Run, count};
+use super::run::{DATA, Run};
 use super::standing::State;
 use crate::train::Method;
 use crate::train::metrics::{DatasetFacts, Evaluation, Phase};
@@ -301,7 +301,7 @@ impl Group {
     /// evaluation that they have in common, as there is no mean over seeds at different progress.
     fn compared(&self) -> Vec<Vec<&Evaluation>> {
         let begun = || self.runs.iter().filter(|r| !r.evaluations.is_empty());
-        let at = |e: &Evaluation| (e.stamp.phase, count(e.stamp));
+        let at = |e: &Evaluation| (e.stamp.phase, e.stamp.unit());
         let end = begun().filter_map(|r| r.evaluations.last().map(at)).min();
         let end = end.filter(|_| begun().any(|r| !r.standing.is_finished()));
         let cut = |e: &&Evaluation| end.is_none_or(|end| at(e) <= end);

@@ -2,7 +2,7 @@
 
 use super::axis::value;
 use super::braille::{Plot, painted, sparkline};
-use super::run::{Run, count};
+use super::run::Run;
 use super::summary::{Group, LAST, place, scored};
 use crate::train::metrics::{Evaluation, Phase};
 use indicatif::HumanCount;
@@ -205,7 +205,7 @@ fn plot(
     let points = |run: &Run| -> Vec<(f64, f64)> {
         let of_phase = run.evaluations.iter().filter(|e| e.stamp.phase == phase);
         let value = |e: &crate::train::metrics::Evaluation| e.score.filter(|_| by_score).unwrap_or(e.mean());
-        of_phase.map(|e| (count(e.stamp) as f64, value(e))).collect()
+        of_phase.map(|e| (e.stamp.unit() as f64, value(e))).collect()
     };
     let here = |run: &Run| run.standing.phase == phase;
     let lines: Vec<(String, Vec<(f64, f64)>)> = runs

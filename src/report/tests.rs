@@ -147,7 +147,7 @@ fn a_comparison_is_one_page_without_outside_references() {
         None => folder.path().join("report"),
     };
     let notes = ["The fine-tuned runs continue the same offline checkpoint.".to_string()];
-    let path = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes).unwrap();
+    let path = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes, &[]).unwrap();
     let html = std::fs::read_to_string(&path).unwrap();
     for needle in [
         "<!DOCTYPE html>",
@@ -185,10 +185,10 @@ fn a_comparison_is_one_page_without_outside_references() {
     assert_eq!(html.matches("<details").count(), html.matches("</details>").count());
     assert_eq!(html.matches("<div").count(), html.matches("</div>").count());
     assert!(html.len() < 1_500_000, "{}", html.len());
-    let again = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes).unwrap();
+    let again = write(&out, "BC, IQL and BAQ on hopper", &dirs, &notes, &[]).unwrap();
     assert_eq!(std::fs::read_to_string(again).unwrap(), html);
     if out != folder.path().join("report") {
-        write(&out.join("one"), "BAQ on hopper", &dirs[2..3], &[]).unwrap();
+        write(&out.join("one"), "BAQ on hopper", &dirs[2..3], &[], &[]).unwrap();
         let histogram = &Run::load(&dirs[2]).unwrap().distributions[0];
         Histogram { of: histogram }.png(&out.join("histogram.png"), 540, 340).unwrap();
     }
@@ -261,7 +261,7 @@ fn runs_that_look_alike_are_told_apart_by_what_differs() {
 fn a_bare_run_still_gets_a_page() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join(rundir::CONFIG), "[run]\nalgo = \"iql\"\n").unwrap();
-    let path = write(folder.path(), "bare", &[folder.path().to_path_buf()], &[]).unwrap();
+    let path = write(folder.path(), "bare", &[folder.path().to_path_buf()], &[], &[]).unwrap();
     assert!(std::fs::read_to_string(path).unwrap().contains("<h1>bare</h1>"));
     let missing = Run::load(&folder.path().join("none")).unwrap_err().to_string();
     assert!(missing.contains("cannot read the configuration of a run"), "{missing}");
@@ -350,7 +350,7 @@ fn seeds_at_different_progress_are_not_averaged() {
     assert!(curves.caption.contains("Runs without an evaluation are in no mean."), "{}", curves.caption);
     // Neither does the table compare the third evaluation of one with the second of another.
     assert_eq!(groups[0].result(|e| Some(e.mean())).last.unwrap().mean, 4.0);
-    let text = page("t", &groups, &[]);
+    let text = page("t", &groups, &[], &[]);
     assert!(
         text.contains("<h2>Progress</h2>") && text.contains("<td>stopped</td><td>200 of 300 updates</td>")
     );
@@ -416,7 +416,7 @@ fn what_is_of_one_task_is_not_said_of_another() {
     let both = group(vec![Run::load(&hopper).unwrap(), other]);
     assert!(learning_curves(&both).references.is_empty());
     assert!(metric_charts(&both).iter().all(|chart| !chart.title.contains("ant-v4")));
-    let text = page("t", &both, &[]);
+    let text = page("t", &both, &[], &[]);
     assert!(!text.contains("The data themselves"));
     assert!(text.contains("Weights w at the end: hopper-mixed &lt;demo&gt;, hopper-v4<"));
 }
@@ -428,7 +428,7 @@ fn a_run_that_has_just_begun_is_said_to_run() {
     std::fs::write(folder.path().join(rundir::CONFIG), settings(0, "hopper-v4", "")).unwrap();
     let run = Run::load(folder.path()).unwrap();
     assert_eq!((run.standing.state, run.standing.progress()), (State::Stopped, "0 of 300 updates".into()));
-    let text = page("t", &group(vec![run]), &[]);
+    let text = page("t", &group(vec![run]), &[], &[]);
     assert!(
         text.contains("No evaluation yet: the first comes after ")
             && text.contains("iql (stopped, 0 of 300 updates)")
@@ -452,7 +452,8 @@ fn a_run_for_no_environment_is_finished_when_its_metrics_are() {
         let run = Run::load(folder.path()).unwrap();
         assert_eq!(run.standing.state, state);
         assert!(
-            page("t", &group(vec![run]), &[]).contains("No evaluation: it is trained for no environment")
+            page("t", &group(vec![run]), &[], &[])
+                .contains("No evaluation: it is trained for no environment")
         );
     }
 }
@@ -521,7 +522,7 @@ fn seeds_of_other_data_or_environments_are_not_averaged() {
         both.iter().map(|g| g.label.as_str()).collect::<Vec<_>>(),
         ["iql in hopper-v4", "iql in walker2d-v4"]
     );
-    assert!(page("t", &both, &[]).contains("hopper-v4, walker2d-v4"));
+    assert!(page("t", &both, &[], &[]).contains("hopper-v4, walker2d-v4"));
 }
 
 /// As many settings are named as tell a group from all that look like it.
@@ -598,7 +599,8 @@ fn bookkeeping_makes_no_other_method() {
 fn files_edited_by_hand_are_drawn_or_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("run");
-    let build = || write(&dir, "t", std::slice::from_ref(&dir), &[]).map(|_| ()).map_err(|e| e.to_string());
+    let build =
+        || write(&dir, "t", std::slice::from_ref(&dir), &[], &[]).map(|_| ()).map_err(|e| e.to_string());
     small(&dir, &settings(0, "hopper-v4", ""), &[1e308, -1e308, f64::MAX]);
     assert_eq!(build(), Ok(()));
     small(&dir, &settings(0, "hopper-v4", ""), &[]);
@@ -629,7 +631,7 @@ fn a_report_replaces_reports_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (dir, out) = (folder.path().join("run"), folder.path().join("mine"));
     small(&dir, &settings(0, "hopper-v4", ""), &[1.0]);
-    let build = |out: &Path| write(out, "t", std::slice::from_ref(&dir), &[]).map_err(|e| e.to_string());
+    let build = |out: &Path| write(out, "t", std::slice::from_ref(&dir), &[], &[]).map_err(|e| e.to_string());
     for precious in [rundir::REPORT, rundir::CURVES_SVG, rundir::CURVES_PNG] {
         std::fs::create_dir_all(&out).unwrap();
         std::fs::write(out.join(precious), "precious").unwrap();

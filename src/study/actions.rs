@@ -128,7 +128,7 @@ fn csv(compared: &[Actions]) -> String {
     let mut row = |cells: [String; 7]| out.write_record(cells).expect("invariant: rows are of one length");
     row(["data", "training", "seed", "component", "rows", "mse_policy", "mse_model"].map(String::from));
     for actions in compared {
-        for (dim, (policy, model)) in actions.squared_errors().into_iter().enumerate() {
+        for (dim, (policy, model)) in actions.mean_squared_errors().into_iter().enumerate() {
             let numbers = [actions.seed, dim as u64 + 1, actions.rows() as u64].map(|n| n.to_string());
             let [seed, dim, rows] = numbers;
             let (data, training) = (actions.data.clone(), actions.training.clone());
@@ -160,7 +160,7 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
         let here: Vec<&Actions> = compared.iter().filter(|a| a.data == *data).collect();
         let trainings: BTreeSet<&str> = here.iter().map(|a| a.training.as_str()).collect();
         let policy = |training: &str| {
-            let of = here.iter().filter(|a| a.training == training).map(|a| a.mean_errors().0);
+            let of = here.iter().filter(|a| a.training == training).map(|a| a.mean_over_components().0);
             bar(format!("{training}, offline"), of.collect(), POLICY)
         };
         let mut bars: Vec<Bar> = trainings.iter().map(|training| policy(training)).collect();
@@ -173,7 +173,7 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
                 1 => "behaviour model".to_string(),
                 _ => format!("behaviour model, {name}"),
             };
-            bars.push(bar(label, of.map(|a| a.mean_errors().1).collect(), MODEL));
+            bars.push(bar(label, of.map(|a| a.mean_over_components().1).collect(), MODEL));
         }
         Bars { title: data.clone(), x_label: "mean squared error".into(), bars, range: None }
     };
@@ -234,7 +234,7 @@ impl Actions {
     }
 
     /// Mean squared distance from the data's actions per component, of the policy and of the behaviour model.
-    pub fn squared_errors(&self) -> Vec<(f64, f64)> {
+    pub fn mean_squared_errors(&self) -> Vec<(f64, f64)> {
         let error = |other, dim| {
             let squares: Vec<f64> = self.pairs(other, dim).iter().map(|(a, b)| (a - b).powi(2)).collect();
             st::mean(&squares)
@@ -243,8 +243,8 @@ impl Actions {
     }
 
     /// Their means over components.
-    fn mean_errors(&self) -> (f64, f64) {
-        let (policy, model): (Vec<f64>, Vec<f64>) = self.squared_errors().into_iter().unzip();
+    fn mean_over_components(&self) -> (f64, f64) {
+        let (policy, model): (Vec<f64>, Vec<f64>) = self.mean_squared_errors().into_iter().unzip();
         (st::mean(&policy), st::mean(&model))
     }
 
@@ -263,7 +263,7 @@ impl Actions {
             };
             (title, figures::boxed(chart))
         };
-        let (policy, model) = self.mean_errors();
+        let (policy, model) = self.mean_over_components();
         let about = format!(
             "Seed {}, {} states. Mean squared error: policy {policy:.4}, behaviour model {model:.4}; of each component above \
              it. On the dashed line both actions are equal.",
@@ -277,7 +277,7 @@ impl Actions {
             legend: vec![("offline-trained policy".into(), POLICY), ("behaviour model".into(), MODEL)],
             columns: COLUMNS,
             size: (330, 300),
-            panels: self.squared_errors().into_iter().enumerate().map(panel).collect(),
+            panels: self.mean_squared_errors().into_iter().enumerate().map(panel).collect(),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::notes::{MOST_LINES, absent};
 use super::published::{Published, published};
 use super::results::{Method, Outcome, Results, range};
 use super::statistics::{self as st, Difference, Estimate, Interval};
-use crate::report::summary::LAST;
+use crate::report::LAST;
 
 /// The score of D4RL's expert, short of which the optimality gap counts.
 const EXPERT: f64 = 100.0;

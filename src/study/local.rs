@@ -258,7 +258,7 @@ impl Work<'_> {
             let cell = self.cell(index);
             let code = status.code();
             let mut state = self.study.state(cell);
-            // Interrupted, by whom ever, is no failure; ended without a word is, unless it was asked to before it listened.
+            // Interrupted, by whomever, is no failure; ended without a word is, unless it was asked to before it listened.
             let interrupted = code == Some(3) || asked && code.is_none();
             if !matches!(state, State::Done | State::Failed(_)) && !interrupted {
                 let reason = match code {

@@ -1,7 +1,7 @@
 //! What a run is judged by: one number from its evaluations.
 
 use super::results::{Curve, Point};
-use crate::report::summary::LAST;
+use crate::report::LAST;
 use std::fmt;
 use std::str::FromStr;
 

@@ -147,11 +147,11 @@ impl Curve {
         let mut curve = Self { scored, ..Self::default() };
         for e in evaluations {
             let score = if scored { e.score.unwrap_or(f64::NAN) } else { e.mean() };
-            let (points, step) = match e.stamp.phase {
-                Phase::Offline => (&mut curve.offline, e.stamp.update),
-                Phase::Online => (&mut curve.online, e.stamp.env_step),
+            let points = match e.stamp.phase {
+                Phase::Offline => &mut curve.offline,
+                Phase::Online => &mut curve.online,
             };
-            points.push(Point { step, score });
+            points.push(Point { step: e.stamp.unit(), score });
         }
         curve
     }

@@ -545,9 +545,9 @@ fn actions_are_compared_component_by_component() {
         commits: vec!["0123abc".into()],
         taken: taken.clone(),
     };
-    assert!(actions.squared_errors().iter().all(|(policy, model)| *policy > 0.01 && *model == 0.0));
+    assert!(actions.mean_squared_errors().iter().all(|(policy, model)| *policy > 0.01 && *model == 0.0));
     let shifted = Actions { policy: taken.iter().map(|a| a + 0.5).collect(), ..actions.clone() };
-    assert!(shifted.squared_errors().iter().all(|(policy, _)| (policy - 0.25).abs() < 1e-6));
+    assert!(shifted.mean_squared_errors().iter().all(|(policy, _)| (policy - 0.25).abs() < 1e-6));
     let all = [actions, Actions { seed: 1, model: near(1 << 41, 0.3), ..shifted }];
     let files = actions::write(&dir, &invented(2, 2), &all).unwrap();
     assert_eq!(files.len(), 1 + 2 + 2);

@@ -210,7 +210,7 @@ impl Suite {
     ///
     /// # Errors
     /// There is none of this name inside the program, or the file in the folder cannot be read.
-    pub fn policy_file(&self, task: &str, role: Kind) -> Result<(String, Vec<u8>), TrainError> {
+    fn policy_file(&self, task: &str, role: Kind) -> Result<(String, Vec<u8>), TrainError> {
         let name = format!("{task}-{role}.safetensors");
         match &self.folder {
             None => {
@@ -231,7 +231,8 @@ impl Suite {
     /// A policy, the one that was recorded.
     ///
     /// # Errors
-    /// Those of [`Suite::policy_file`]; another SHA-256 than the recorded one; a file that is no policy.
+    /// There is none of this name inside the program, or the file in the folder cannot be read; another SHA-256 than the
+    /// recorded one; a file that is no policy.
     pub fn policy(&self, task: &str, role: Kind, picked: &Picked) -> Result<Saved, TrainError> {
         let (label, bytes) = self.policy_file(task, role)?;
         let got = Source::of_bytes(&label, &bytes).sha256;

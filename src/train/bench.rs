@@ -157,7 +157,7 @@ impl Round {
             (program, workspace)
         };
         let programs = Roles::of_delay(agent.learner.delay()).iter().map(compile).collect();
-        let flops = |trace: Trace| Program::compile(&trace, Select { metrics: false, ..Select::ALL }).flops();
+        let flops = |trace: Trace| Program::compile(&trace, Select::WITHOUT_METRICS).flops();
         let flops = agent.reprioritisation_trace().map(flops);
         let beside = Reprioritiser::new(&agent, 0, rows, None)?.zip(flops);
         let mut this = Round { agent, memory, trace, programs, beside, round: 0 };

@@ -20,8 +20,10 @@ use crate::config::{BufferMode, Config, Exploration, OfflineConfig, OnlineConfig
 use crate::nn::diffusion::Drawing;
 use crate::replay::Layout;
 
-fn of_rounds(phase: &'static str) -> impl Fn(&str, &str) -> bool {
-    move |section, key| of_networks(section, key) || key == "samples" || (section, key) == (phase, "batch")
+fn of_rounds(phase: Option<&'static str>) -> impl Fn(&str, &str) -> bool {
+    move |section, key| {
+        of_networks(section, key) || key == "samples" || (Some(section), key) == (phase, "batch")
+    }
 }
 
 /// Bytes of the programs of a phase's rounds: with and without metrics for each set of roles, and metrics alone.
@@ -73,7 +75,7 @@ pub fn check(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
     let fits = agent.pretraining().into_iter().take(of_learner);
     bytes += fits.map(|(_, t)| rounds(&t, &[Roles::BOTH])).sum::<f64>();
     bytes += agent.validation_trace(options_of.batch).map_or(0.0, |t| program(&t, Select::ALL));
-    needs.add("the memory of a round", bytes, options(config, of_rounds("offline")));
+    needs.add("the memory of a round", bytes, options(config, of_rounds(Some("offline"))));
     let more = if agent.learner.next_action() { dims.a + 1 } else { 1 };
     let bytes = replay(dims, more, 0, rows) + Neighbours::bytes(&agent, rows);
     needs.add("the transitions", bytes, vec!["the data set".into()]);
@@ -111,7 +113,7 @@ pub fn check_online(config: &Config, dataset: &Dataset) -> Result<(), TrainError
         needs.add("the memory of a refresh", bytes, options(config, large));
         drawn = generator.pools().iter().map(|(_, rows)| rows).sum();
     }
-    needs.add("the memory of a round", bytes, options(config, of_rounds("online")));
+    needs.add("the memory of a round", bytes, options(config, of_rounds(Some("online"))));
 
     let kept = kept(dataset, &online);
     let mut bytes = replay(dims, annotated, online.capacity, kept);
@@ -137,7 +139,7 @@ pub fn check_bench(config: &Config, dims: Dims, phase: &Phase, rows: usize) -> R
     let roles = Roles::of_delay(agent.learner.delay());
     let section = if phase.online { "online" } else { "offline" };
     let bytes = rounds(&agent.trace(phase), roles);
-    needs.add("the memory of a round", bytes, options(config, of_rounds(section)));
+    needs.add("the memory of a round", bytes, options(config, of_rounds(Some(section))));
     // Beside the replay the masses of its rows.
     let bytes = replay(dims, 2, 0, rows) + rows as f64 * 32.0 + Neighbours::bytes(&agent, rows);
     needs.add("the transitions", bytes, vec!["--rows".into()]);
@@ -156,7 +158,7 @@ pub fn check_reference(config: &Config, agent: &Agent, trace: &Trace) -> Result<
     let mut needs = Needs::default();
     let numbers: f64 = trace.graph.nodes().iter().map(|n| n.shape.len() as f64).sum();
     let bytes = 4.0 * store(&agent.table) + 8.0 * 4.0 * numbers;
-    needs.add("the networks and their gradients in f64", bytes, options(config, of_rounds("none")));
+    needs.add("the networks and their gradients in f64", bytes, options(config, of_rounds(None)));
     needs.check()
 }
 

@@ -38,7 +38,7 @@ impl Stamp {
     pub(super) const COLUMNS: [&'static str; 3] = ["phase", "update", "env_step"];
 
     /// Units of the phase so far: updates on data, in an environment steps of it.
-    pub(super) fn unit(self) -> u64 {
+    pub fn unit(self) -> u64 {
         match self.phase {
             Phase::Offline => self.update,
             Phase::Online => self.env_step,

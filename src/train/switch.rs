@@ -14,6 +14,7 @@ use crate::algo::Dims;
 use crate::autodiff::{ParamTable, Schedule};
 use crate::config::value::{FieldValue as _, render};
 use crate::config::{AnySection, Config, DataConfig, OfflineConfig, RunConfig, Section};
+use crate::env;
 
 /// What critics estimate, although no tensor shows it.
 const ESTIMATED: [&str; 2] = [DISCOUNT, "entropy_backup"];
@@ -62,7 +63,7 @@ pub fn check_options(origin: &str, dims: Dims, trained: &Config, config: &Config
         );
     }
     if !run.env.is_empty() && task(&run.env) != task(&new.env) {
-        let got = if new.env.is_empty() { "none" } else { &new.env };
+        let got = if new.env.is_empty() { env::NONE } else { &new.env };
         return refuse("run.env", &run.env, got, "fine-tuning goes on with the task: leave it out");
     }
     let networks = Networks::of(trained, dims)?;

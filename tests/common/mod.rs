@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "every suite uses a part")]
 
 pub mod place;
+pub mod program;
 pub mod python;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use baq::adapt::ADAPTATIONS;
@@ -61,6 +63,11 @@ pub fn config(algo: &str, adapt: &str, seed: u64, sets: &[&str]) -> Config {
 
 pub fn agent(algo: &str, adapt: &str, dims: Dims, sets: &[&str]) -> Agent {
     Agent::new(&config(algo, adapt, 7, sets), dims).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// The same with small networks.
+pub fn small(algo: &str, adapt: &str, dims: Dims, sets: &[&str]) -> Agent {
+    agent(algo, adapt, dims, &[&SMALL[..], sets].concat())
 }
 
 pub fn online(rounds: u64) -> Phase {
@@ -200,6 +207,15 @@ pub fn bits(store: &Store) -> Vec<(String, Vec<u32>)> {
     all
 }
 
+/// Those of these groups.
+pub fn of_groups(all: Vec<(String, Vec<u32>)>, names: &[&str]) -> Vec<(String, Vec<u32>)> {
+    let of = |path: &str| {
+        let path = path.trim_start_matches("adam.first.").trim_start_matches("adam.second.");
+        names.iter().any(|name| path.starts_with(&format!("{name}.")))
+    };
+    all.into_iter().filter(|(path, _)| of(path)).collect()
+}
+
 /// Asserts equal bits, naming the first tensor that differs.
 #[track_caller]
 pub fn assert_same(what: &str, a: &[(String, Vec<u32>)], b: &[(String, Vec<u32>)]) {
@@ -209,6 +225,21 @@ pub fn assert_same(what: &str, a: &[(String, Vec<u32>)], b: &[(String, Vec<u32>)
         let differing = x.iter().zip(y).filter(|(x, y)| x != y).count();
         assert_eq!(differing, 0, "{what}: {path} differs in {differing} of {} elements", x.len());
     }
+}
+
+/// Asserts that a text is the one in `tests/golden`; `BAQ_BLESS=1` writes it anew.
+#[track_caller]
+pub fn golden(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("BAQ_BLESS").is_some_and(|v| v == "1") {
+        std::fs::write(&path, text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    }
+    let expected = std::fs::read_to_string(&path)
+        .unwrap_or_else(|e| panic!("{}: {e}; BAQ_BLESS=1 writes it", path.display()));
+    for (i, (got, want)) in text.lines().zip(expected.lines()).enumerate() {
+        assert_eq!(got, want, "{name}, line {}; if intended, bless with BAQ_BLESS=1", i + 1);
+    }
+    assert_eq!(text, expected, "{name}; if intended, bless with BAQ_BLESS=1");
 }
 
 /// Says a line past the test harness, which would swallow what a passing test prints.

@@ -17,8 +17,13 @@ pub struct Place(pub TempDir);
 
 impl Place {
     pub fn new() -> Place {
+        Place::of(300)
+    }
+
+    /// With so many rows, of states of 3 and actions of 1 as in the toy task.
+    pub fn of(rows: usize) -> Place {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let columns = synthetic::point(5, 300, 3, 1);
+        let columns = synthetic::point(5, rows, 3, 1);
         write_d4rl(&dir.path().join("toy.hdf5"), &columns);
         Place(dir)
     }
@@ -32,6 +37,19 @@ impl Place {
 pub fn write_d4rl(path: &Path, columns: &Columns) {
     let file = fs::File::create(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     write::encode(path, columns, &write::Options::default(), file).unwrap_or_else(|e| panic!("{e}"));
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => drop(fs::copy(&path, &target).unwrap()),
+        }
+    }
 }
 
 /// An empty folder of this name in the target directory, which stays for whoever looks at what a test has left.

@@ -1,35 +1,19 @@
 //! Going on: the switch to fine-tuning, early stopping, interruptions, runs and data found again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use baq_datasets::synthetic;
 use safetensors::SafeTensors;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::common::place::write_d4rl;
-
-struct Place(TempDir);
+use crate::common::place::{Place, write_d4rl};
+use crate::common::program::baq;
 
 impl Place {
-    /// A folder with toy data: states of 3, actions of 1.
-    fn new(rows: usize) -> Place {
-        let dir = tempfile::tempdir().unwrap();
-        let columns = synthetic::point(5, rows, 3, 1);
-        write_d4rl(&dir.path().join("toy.hdf5"), &columns);
-        Place(dir)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
-        command
+        baq(&self.0, line)
     }
 
     fn output(&self, line: &str) -> Output {
@@ -119,7 +103,7 @@ const CLONE: &str = "--algo bc --data toy.hdf5 --env toy --quiet --threads 1 --s
 
 #[test]
 fn finetune_other_scaling() {
-    let place = Place::new(600);
+    let place = Place::of(600);
     place.run(&format!("train {IQL} --out run --set data.observation_scaling=standardise"));
     std::fs::write(place.path("cql.toml"), "[run]\nalgo = \"cql\"\n").unwrap();
     for (set, key) in [
@@ -167,7 +151,7 @@ fn finetune_other_scaling() {
 
 #[test]
 fn bc_keeps_last() {
-    let place = Place::new(300);
+    let place = Place::of(300);
     let line = format!(
         "train {CLONE} --set offline.validation_fraction=0.3 --set offline.patience=150 --set bc.actor=0.02 --set audit.keep_every=10 --updates 20000 --ledger"
     );
@@ -236,7 +220,7 @@ fn bc_keeps_last() {
 /// Evaluations behind the last checkpoint of a killed run are of parameters that a run which starts from it never had.
 #[test]
 fn a_run_begins_with_the_evaluations_of_its_origin() {
-    let place = Place::new(600);
+    let place = Place::of(600);
     place.run(
         "train --algo iql --data toy.hdf5 --env toy --quiet --threads 1 --updates 60 --set iql.hidden=[4] --out a \
          --set offline.batch=8 --set offline.eval_episodes=1 --set offline.eval_every=10 --set audit.keep_every=20",
@@ -258,7 +242,7 @@ fn a_run_begins_with_the_evaluations_of_its_origin() {
 
 #[test]
 fn early_stop_off_when_small() {
-    let place = Place::new(120);
+    let place = Place::of(120);
     let line = format!("train {CLONE} --set bc.actor=0.02 --updates 5000 --set offline.patience=100");
     // Fewer held-out rows than a batch; one row; batches and a rest.
     for (k, more) in ["", "--set offline.validation_fraction=0.01", "--set offline.validation_fraction=0.7"]
@@ -290,7 +274,7 @@ fn early_stop_off_when_small() {
 
 #[test]
 fn chained_finetune_drops_buffer() {
-    let place = Place::new(600);
+    let place = Place::of(600);
     place.run(&format!("train {IQL} --out a"));
     place.run(&format!("finetune --from a --adapt plain {TUNE} --out b"));
     let text = place.run(&format!("finetune --from b --adapt plain {TUNE} --out c --ledger"));
@@ -323,7 +307,7 @@ fn chained_finetune_drops_buffer() {
 
 #[test]
 fn interrupted_is_not_done() {
-    let place = Place::new(600);
+    let place = Place::of(600);
     let line = format!("train {IQL} --set offline.checkpoint_every=20 --updates 1000000")
         .replace("--updates 40 ", "");
     for (k, signal) in ["INT", "TERM", "USR1", "USR2", "HUP"].iter().enumerate() {
@@ -394,7 +378,7 @@ fn paste(place: &Place, text: &str) -> String {
 
 #[test]
 fn every_hint_works_when_pasted() {
-    let place = Place::new(600);
+    let place = Place::of(600);
     let spaced = "my toy's data.hdf5";
     std::fs::rename(place.path("toy.hdf5"), place.path(spaced)).unwrap();
     let run = |args: &[&str]| {
@@ -494,7 +478,7 @@ fn every_hint_works_when_pasted() {
 
 #[test]
 fn default_names_do_not_collide() {
-    let place = Place::new(300);
+    let place = Place::of(300);
     for folder in ["a", "b", "hopper/medium-v0", "walker2d/medium-v0"] {
         std::fs::create_dir_all(place.path(folder)).unwrap();
         std::fs::copy(place.path("toy.hdf5"), place.path(folder).join("data.hdf5")).unwrap();
@@ -540,7 +524,7 @@ fn default_names_do_not_collide() {
 
 #[test]
 fn resume_of_the_wrong_kind() {
-    let place = Place::new(300);
+    let place = Place::of(300);
     place.refused(
         "train --resume nothing",
         &["--resume nothing", "no such directory", "baq train --out nothing"],
@@ -574,7 +558,7 @@ fn resume_of_the_wrong_kind() {
 
 #[test]
 fn moved_data() {
-    let place = Place::new(600);
+    let place = Place::of(600);
     let columns = synthetic::point(6, 600, 3, 1);
     write_d4rl(&place.path("other.hdf5"), &columns);
     let line = format!("train {IQL} --ledger --set offline.checkpoint_every=20 --updates 2000")

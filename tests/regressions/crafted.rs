@@ -1,11 +1,11 @@
-//! A checkpoint with a valid checksum is not for that a state of a run: entries are changed one by one, the checksum is computed
+//! A valid checksum does not make a checkpoint the state of a run: entries are changed one by one, the checksum is computed
 //! anew, and every command that reads checkpoints must refuse in one line, say that the run diverged, or go on.
 //!
 //! One change of every entry by default; all of them with `BAQ_FUZZ=full`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use baq::checkpoint::container::{Dtype, Reader, Writer};
@@ -13,6 +13,7 @@ use baq_datasets::synthetic;
 use tempfile::TempDir;
 
 use crate::common::place::write_d4rl;
+use crate::common::program::baq;
 
 const OFFLINE: &str = "train --data toy.hdf5 --env toy --quiet --threads 1 --updates 40 --set offline.batch=8 \
     --set offline.eval_episodes=1 --set offline.log_every=5 --set audit.keep_every=20";
@@ -67,9 +68,7 @@ impl Place {
     }
 
     fn start(&self, line: &str, stderr: Stdio) -> Child {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(line.split_whitespace());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
+        baq(&self.0, line).stdout(Stdio::null()).stderr(stderr).spawn().unwrap()
     }
 
     /// What is wrong with how a command ended, if anything is.

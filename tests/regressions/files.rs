@@ -2,13 +2,13 @@
 #![cfg(unix)]
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
+
+use crate::common::program::{self, ran};
 
 fn baq(folder: &Path, line: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.current_dir(folder).args(line.split_whitespace()).stdin(Stdio::null());
-    let out = command.output().unwrap();
-    (out.status.code(), String::from_utf8(out.stdout).unwrap() + &String::from_utf8(out.stderr).unwrap())
+    let (code, out, err) = ran(&mut program::baq(folder, line));
+    (code, out + &err)
 }
 
 #[test]
@@ -54,11 +54,9 @@ fn pipes_and_devices_are_no_files() {
 #[test]
 fn a_directory_for_temporary_files_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    let command = command.args(["bench", "train"]).env("TMPDIR", folder.path().join("none"));
-    let out = command.current_dir(folder.path()).output().unwrap();
-    let text = String::from_utf8(out.stderr).unwrap();
-    assert_eq!((out.status.code(), text.lines().count()), (Some(2), 1), "{text}");
+    let none = folder.path().join("none");
+    let (code, _, text) = ran(program::baq(&folder, "bench train").env("TMPDIR", none));
+    assert_eq!((code, text.lines().count()), (Some(2), 1), "{text}");
     assert!(text.contains("none/.tmp") && text.contains("TMPDIR"), "{text}");
 }
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use baq::files::sha256;
 use baq::train::rundir::RunDir;
 use baq_datasets::synthetic;
 use safetensors::tensor::TensorView;
@@ -12,7 +12,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::common::place::write_d4rl;
+use crate::common::place::{copy, write_d4rl};
+use crate::common::program::{baq, ran};
 use crate::common::without_mujoco;
 
 const SMALL: &str = "--env toy --quiet --threads 1 --ledger --set offline.batch=16 --set offline.eval_every=20 \
@@ -34,11 +35,8 @@ impl Place {
     }
 
     fn baq(&self, line: &str) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(line.split_whitespace()).stdin(Stdio::null());
-        let out = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (out.status.code(), text(out.stdout) + &text(out.stderr))
+        let (code, out, err) = ran(&mut baq(&self.0, line));
+        (code, out + &err)
     }
 
     #[track_caller]
@@ -82,22 +80,6 @@ impl Place {
         close(&self.path(name));
         name.to_string()
     }
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => drop(std::fs::copy(&path, &target).unwrap()),
-        }
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where the bodies of the records are.
@@ -148,7 +130,7 @@ fn close(run: &Path) {
         files.clear();
         for name in names {
             if let Ok(bytes) = std::fs::read(run.join(&name)) {
-                files.insert(name, hex(&bytes).into());
+                files.insert(name, sha256(&bytes).into());
             }
         }
         *last = [&[0; 4], json.to_string().as_bytes()].concat();
@@ -166,7 +148,7 @@ fn restamp(path: &Path, from: &str, to: &str) {
     let key = br#"{\"sha256\":\""#;
     let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len();
     bytes[at..at + 64].fill(b'0');
-    let digest = hex(&bytes);
+    let digest = sha256(&bytes);
     bytes[at..at + 64].copy_from_slice(digest.as_bytes());
     std::fs::remove_file(path).unwrap();
     std::fs::write(path, bytes).unwrap();

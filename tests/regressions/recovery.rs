@@ -13,6 +13,7 @@ use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::common::program::baq;
 use crate::common::without_mujoco;
 
 const DATA: &str = "collect --random --env toy --steps 300 --out data.hdf5 --quiet --threads 1";
@@ -59,8 +60,7 @@ impl Place {
     }
 
     fn run(&self, line: &str, fault: Option<Fault>) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(line.split_whitespace());
+        let mut command = baq(&self.0, line);
         if let Some(Fault(kind, at)) = fault {
             command.env("LD_PRELOAD", faults()).env("FAULT", kind).env("FAULT_AT", at.to_string());
         }
@@ -76,8 +76,7 @@ impl Place {
 
     /// How many operations of a command change a file.
     fn count(&self, line: &str) -> u64 {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-        command.current_dir(self.0.path()).args(line.split_whitespace());
+        let mut command = baq(&self.0, line);
         command.env("LD_PRELOAD", faults()).env("FAULT_COUNT", self.at("count"));
         assert!(command.output().unwrap().status.success(), "{line}");
         let count = std::fs::read_to_string(self.at("count")).unwrap().parse().unwrap();

@@ -3,20 +3,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-const TRAIN: &str = "train --data embedded --env none --threads 1 --set iql.hidden=[8] --set offline.batch=8";
+use crate::common::place::terminate;
+use crate::common::program::baq;
 
-fn baq(folder: &Path, line: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baq"));
-    command.current_dir(folder).args(line.split_whitespace()).stdin(Stdio::null());
-    command
-}
+const TRAIN: &str = "train --data embedded --env none --threads 1 --set iql.hidden=[8] --set offline.batch=8";
 
 #[test]
 fn errors_that_cannot_be_said_change_no_verdict() {
@@ -73,9 +69,8 @@ fn a_run_whose_terminal_is_closed_is_interrupted_and_saved() {
             program.write_all(b"x").is_err()
         });
         assert!(gone, "the terminal is still there");
-        let pid = run.0.id().to_string();
         // As HUP, which a process under `nohup` ignores.
-        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {pid}")]).status().unwrap().success());
+        terminate(&run.0);
         assert_eq!(run.0.wait().unwrap().code(), Some(3), "{out}");
         assert!(folder.path().join(out).join("checkpoint.safetensors").exists());
     }

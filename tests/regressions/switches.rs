@@ -4,15 +4,13 @@ use std::path::Path;
 use std::process::Command;
 
 use baq::algo::{Failed, ReturnToGo};
-use baq::cli::Common;
 use baq::cli::setup::{RunArgs, known_sections};
 use baq::config::{Config, DataConfig, OnlineActorLr, OnlineConfig, RewardScaling, RunConfig, resolve};
 use baq::replay;
 use baq::train::data::{self, Dataset, Recorded};
 use baq_datasets::{Ending, synthetic};
-use baq_kernels::Numerics;
 
-use crate::common::place::write_d4rl;
+use crate::common::place::{COMMON, write_d4rl};
 
 fn config(sets: &[&str]) -> Config {
     let sets: Vec<String> = sets.iter().map(|s| (*s).to_string()).collect();
@@ -125,13 +123,12 @@ fn an_adaptations_defaults_lie_between_the_base_and_the_user() {
 fn an_inherited_preset_does_not_undo_an_adaptations_defaults() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("mine.toml");
-    let common = Common { threads: None, isa: None, numerics: Numerics::F32, seed: None, json: true };
     let rate = |text: &str| {
         std::fs::write(&file, text).expect("a temporary file");
         let args = RunArgs { config: Some(file.clone()), env: Some("toy".into()), ..RunArgs::default() };
         let offline =
             resolve(known_sections(), Some("cql_corl"), None, &[]).unwrap_or_else(|e| panic!("{e}"));
-        let config = args.resolve_from(offline, common, "cql", "off2on").unwrap_or_else(|e| panic!("{e}"));
+        let config = args.resolve_from(offline, COMMON, "cql", "off2on").unwrap_or_else(|e| panic!("{e}"));
         config.section::<OnlineConfig>().actor_lr
     };
     assert_eq!(rate("inherit = \"cql_light\"\n"), OnlineActorLr::Fixed(3e-4));

@@ -1,4 +1,4 @@
-//! Shared by the tests: paths, and the formulas of the fixtures (60 rows, S = 3, A = 2).
+//! Shared by the tests: paths, numbers, and the formulas of the fixtures (60 rows, S = 3, A = 2).
 #![allow(dead_code)]
 
 pub mod archive;
@@ -55,6 +55,15 @@ pub fn check_formulas(name: &str, rec: &Recording) {
             assert_eq!(timeouts[i], i == 44, "{name} timeout {i}");
         }
     }
+}
+
+/// Reproducible numbers (SplitMix64).
+pub fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// Runs a generic check through every backend that is compiled in.

@@ -1,11 +1,7 @@
 //! The specification of the element-wise functions: one element at a time, in f64.
 
+pub use super::unary::unary_at;
 use crate::{Binary, Broadcast, Unary};
-
-/// One value of a unary function.
-pub fn unary_at(f: Unary<f64>, x: f64) -> f64 {
-    super::unary::reference(f, x)
-}
 
 /// One value of a binary function.
 pub fn binary_at(f: Binary, a: f64, b: f64) -> f64 {

@@ -33,8 +33,8 @@ macro_rules! functions {
             }
         }
 
-        /// One value, in f64.
-        pub(super) fn reference(f: Unary<f64>, x: f64) -> f64 {
+        /// One value of a unary function.
+        pub fn unary_at(f: Unary<f64>, x: f64) -> f64 {
             match f {
                 $( Unary::$name $({ $($field),* })? => { let $x = x; $reference } )*
             }
@@ -139,7 +139,7 @@ functions! {
 fn gate(x: f64) -> (f64, f64) {
     let c = 2.0 * std::f64::consts::FRAC_2_PI.sqrt();
     let cube = 0.044715 * x * x;
-    (reference(Unary::Sigmoid, c * x * (1.0 + cube)), c * (1.0 + 3.0 * cube))
+    (unary_at(Unary::Sigmoid, c * x * (1.0 + cube)), c * (1.0 + 3.0 * cube))
 }
 
 impl<N> Unary<N> {

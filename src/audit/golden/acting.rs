@@ -37,7 +37,7 @@ pub fn compare(files: &Files, setup: &Setup, stores: Stores<'_>) -> Result<Vec<D
         let noise: Vec<Vec<f64>> =
             trace.noises.iter().enumerate().map(stream).collect::<Result<_, Wrong>>()?;
 
-        let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
+        let program = Program::compile(&trace, Select::WITHOUT_METRICS);
         let mut workspace = Workspace::new(&program);
         let input = workspace.input_mut(&program, replay::S).expect("invariant: acting looks at the state");
         input.iter_mut().zip(states).for_each(|(to, from)| *to = *from as f32);

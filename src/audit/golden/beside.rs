@@ -25,7 +25,7 @@ pub struct Stores<'a> {
 impl Beside {
     /// Compiles it.
     pub fn new(trace: Trace) -> Beside {
-        let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
+        let program = Program::compile(&trace, Select::WITHOUT_METRICS);
         let workspace = Workspace::new(&program);
         Beside { trace, program, workspace }
     }

@@ -50,7 +50,7 @@ impl Learning {
         let iql = Iql::declare(&config, dims, &mut params);
         let (table, store) = params.finish(0);
         let trace = algo::trace(&table, dims, &Planned::offline(10), &iql, &Plain);
-        let program = Program::compile(&trace, Select { metrics: false, ..Select::ALL });
+        let program = Program::compile(&trace, Select::WITHOUT_METRICS);
         let mut workspace = Workspace::new(&program);
         for (k, (_, column)) in workspace.inputs_mut(&program).enumerate() {
             column.iter_mut().enumerate().for_each(|(i, x)| *x = ((i * 7 + k * 3) % 11) as f32 * 0.1 - 0.4);

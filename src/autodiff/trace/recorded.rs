@@ -93,6 +93,9 @@ impl Select {
     /// Everything.
     pub const ALL: Select = Select { critic: true, actor: true, metrics: true };
 
+    /// Everything but metrics.
+    pub const WITHOUT_METRICS: Select = Select { metrics: false, ..Select::ALL };
+
     fn role(self, role: Role) -> bool {
         match role {
             Role::Critic => self.critic,

@@ -73,7 +73,7 @@ impl Schedule {
 
     /// As [`Schedule::at`], but a cosine goes on after its end and so climbs back to `from`
     /// at `2 * steps`, as schedulers do that are stepped on through the online phase.
-    pub fn at_continued(&self, step: u64) -> f64 {
+    fn at_continued(&self, step: u64) -> f64 {
         match *self {
             Self::Cosine { from, to, steps } if steps > 0 => cosine(from, to, fraction(step, steps)),
             _ => self.at(step),

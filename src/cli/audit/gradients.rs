@@ -19,6 +19,7 @@ use crate::cli::setup::{self, RunArgs};
 use crate::cli::{Common, Outcome, Verdict};
 use crate::config::toml::Value;
 use crate::config::{Config, OnlineActorLr};
+use crate::env;
 use crate::replay::Pools;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
@@ -235,7 +236,7 @@ impl Gradients {
         let args = RunArgs {
             preset: self.preset.clone(),
             sets: self.sets.iter().filter(mine).cloned().collect(),
-            env: Some("none".into()),
+            env: Some(env::NONE.into()),
             generator: generator.map(str::to_string),
             data: self.data.clone(),
             ..RunArgs::default()
@@ -253,7 +254,7 @@ impl Gradients {
         let mut dims = WIDE;
         let mut pools = None;
         if self.data.is_some() {
-            let dataset = setup::load(&config)?;
+            let dataset = setup::load(&config, None)?;
             (dims.s, dims.a) = (dataset.columns.obs_dim(), dataset.columns.act_dim());
             let every: Vec<usize> = (0..dataset.columns.len()).collect();
             pools = Some(dataset.pools(&every, 0, &[], Recorded::default())?);
@@ -311,7 +312,7 @@ fn check(
         }
         let clock = Clock::default();
         let tensors = gradcheck::check(trace, &store, &inputs, clock, seed, elements);
-        let compiled = Program::compile(trace, Select { metrics: false, ..Select::ALL });
+        let compiled = Program::compile(trace, Select::WITHOUT_METRICS);
         let workspace = Workspace::new(&compiled);
         let in_f32 = check_f32(trace, &compiled, workspace, &store, &inputs, clock);
         let operations = match elements {

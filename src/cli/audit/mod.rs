@@ -8,7 +8,7 @@ mod gradients;
 mod report;
 mod stated;
 mod step;
-pub mod verify;
+mod verify;
 
 use std::path::PathBuf;
 

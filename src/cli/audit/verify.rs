@@ -185,10 +185,10 @@ impl Verify {
     }
 
     fn load(&self, config: &Config) -> Result<Dataset, TrainError> {
-        let Some(data) = &self.data else { return setup::load(config) };
+        let Some(data) = &self.data else { return setup::load(config, None) };
         let mut moved = config.clone();
         moved.put(RunConfig { dataset: data.clone(), ..config.section() });
-        setup::load(&moved)
+        setup::load(&moved, None)
     }
 
     /// Computes the run again, as far as its checkpoint says that it went.

@@ -34,7 +34,7 @@ impl Figures {
         let mut files = figures::write(&dir, &answers)?;
         let mut notes = answers.notes.clone();
         if !self.no_actions {
-            let compared = actions::compare(&study, setup::load, &mut notes);
+            let compared = actions::compare(&study, |config| setup::load(config, None), &mut notes);
             files.extend(actions::write(&dir, &results, &compared)?);
         }
         if common.json {

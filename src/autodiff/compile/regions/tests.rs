@@ -17,15 +17,20 @@ fn lines(graph: &Graph) -> Vec<String> {
     graph.nodes().iter().map(line).collect()
 }
 
-#[test]
-fn a_wide_layer_before_and_after() {
+/// One layer of 8 rows and its training.
+fn layer() -> Trace {
     let mut table = ParamTable::default();
     let g = table.add_group("g", false);
     let (w, b) = (table.add(g, "w", Shape::new(1, 2, 1)), table.add(g, "b", Shape::SCALAR));
     let t = Tracer::new(Arc::new(table));
     let y = t.input("x", 8, 2).linear(t.param(w), t.param(b));
     t.train("y", Role::Critic, g, &Adam::new(Schedule::Constant(0.1)), y.square().mean());
-    let trace = t.finish();
+    t.finish()
+}
+
+#[test]
+fn a_wide_layer_before_and_after() {
+    let trace = layer();
     let before = [
         "Input() [8, 2]",
         "Param() [2, 1]",
@@ -81,13 +86,7 @@ fn a_wide_layer_before_and_after() {
 
 #[test]
 fn nothing_is_split_where_nothing_is_wide() {
-    let mut table = ParamTable::default();
-    let g = table.add_group("g", false);
-    let (w, b) = (table.add(g, "w", Shape::new(1, 2, 1)), table.add(g, "b", Shape::SCALAR));
-    let t = Tracer::new(Arc::new(table));
-    let y = t.input("x", 8, 2).linear(t.param(w), t.param(b));
-    t.train("y", Role::Critic, g, &Adam::new(Schedule::Constant(0.1)), y.square().mean());
-    let trace = t.finish();
+    let trace = layer();
     for blocking in [Blocking { wide: 9, most: 4 }, Blocking { wide: 8, most: 8 }, Blocking::USUAL] {
         assert!(split(&trace, Select::ALL, blocking).is_none(), "{blocking:?}");
     }
