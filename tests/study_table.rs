@@ -85,7 +85,7 @@ fn a_finished_run_with_evaluations_cut_off_has_no_result() {
     assert!(absent().contains("expected an evaluation after step 200, got none"), "{}", absent());
     let last = whole.lines().last().unwrap();
     std::fs::write(&path, format!("{whole}{last}\n")).unwrap();
-    assert!(absent().contains("in the order of their steps, each once, got 400 after 400"), "{}", absent());
+    assert!(absent().contains("expected steps in order, each once, got 400 after 400"), "{}", absent());
     // One that was extended is judged by its own length.
     std::fs::write(&path, &whole).unwrap();
     run(&place, &format!("train --resume {folder} --extend online=600 --quiet"));

@@ -260,21 +260,16 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
         let planned = planned.unwrap_or(online.env_steps);
         let mut steps = (1..=planned / online.eval_every).map(|k| k * online.eval_every).chain([planned]);
         let missing = steps.find(|step| curve.online.iter().all(|p| p.step != *step));
-        let refuse = |got: String| {
+        let missing = missing.filter(|_| online.eval_episodes > 0);
+        let missing = missing.map(|step| format!("an evaluation after step {step}, got none"));
+        let disorder = curve.online.windows(2).map(|two| [two[0].step, two[1].step]).find(|[a, b]| a >= b);
+        let disorder = disorder.map(|[a, b]| format!("steps in order, each once, got {b} after {a}"));
+        if let Some(expected) = missing.or(disorder) {
             let file = run.join(rundir::EVALUATIONS_CSV);
-            Err(TrainError::Input(format!(
-                "{}: expected {got}; restore it, or remove the run and run the study again",
+            return Err(TrainError::Input(format!(
+                "{}: expected {expected}; restore it, or remove the run and run the study again",
                 file.display()
-            )))
-        };
-        if let (1.., Some(step)) = (online.eval_episodes, missing) {
-            return refuse(format!("an evaluation after step {step}, got none"));
-        }
-        if let Some(two) = curve.online.windows(2).find(|two| two[0].step >= two[1].step) {
-            let [before, step] = [two[0].step, two[1].step];
-            return refuse(format!(
-                "evaluations in the order of their steps, each once, got {step} after {before}"
-            ));
+            )));
         }
         Ok(Outcome {
             data: cell.data.clone(),
