@@ -23,7 +23,9 @@ fn main() {
 fn here() -> String {
     // Inside another repository its commit would be no name of these sources.
     let top = git(&["rev-parse", "--show-toplevel"]).and_then(|top| Path::new(&top).canonicalize().ok());
-    if top != Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().ok() {
+    // Asked when it runs: checkouts that share a target directory share this program.
+    let own = std::env::var_os("CARGO_MANIFEST_DIR").and_then(|dir| Path::new(&dir).canonicalize().ok());
+    if top != own {
         return format!("unknown (version {})", env!("CARGO_PKG_VERSION"));
     }
     // The log of HEAD grows whenever HEAD moves. What is not there would count as changed always.

@@ -175,7 +175,7 @@ impl Place {
 
     /// A few offline updates.
     fn offline(&self, algo: &str, sets: &[&str]) -> PathBuf {
-        let out = self.path(algo);
+        let out = self.path(&[&[algo], sets].concat().join(" "));
         let common = ["offline.updates=4", "offline.batch=8", "offline.eval_episodes=0"];
         let config = self.args(&[&common, sets].concat()).resolve(COMMON, Some(algo), None);
         let config = config.unwrap_or_else(|e| panic!("{algo}: {e}"));
@@ -400,6 +400,12 @@ fn another_adaptation_begins_from_the_options_of_the_base() {
     assert_eq!((&after.0, after.1.as_str(), after.2.as_str()), (&base.0, "6", "none"));
     assert_eq!((again.0[0].as_str(), again.2.as_str()), ("mix(0.5)", "none"));
     assert!(again.0.iter().zip(&base.0).all(|(a, b)| a != b), "{again:?} {base:?}");
+    // What was chosen before it comes back.
+    let chosen = place
+        .offline("iql", &["iql.hidden=[8]", "online.buffer=concat(0.25)", "online.actor_lr=constant(0.5)"]);
+    let pex = run(&chosen, "pex", &[], "pex of another");
+    let (base, after) = (options(&chosen, "plain"), options(&pex, "plain"));
+    assert_eq!((&after.0, after.0[0].as_str()), (&base.0, "concat(0.25)"));
     // Its networks begin untrained, so that another one, or one of another size, may follow.
     let edis = |hidden: &str| {
         let energies = ["edis.energy_hidden=[5]", "edis.energy_updates=2", "edis.energy_batch=3"];

@@ -25,7 +25,7 @@
 //!
 //! [`so2`] is the shortest with a loss, [`baq`] uses nearly all of them. What it sets in other sections, as fresh
 //! moments at the switch, stands in `defaults` of its line: above the base's preset and the offline run's options, below
-//! what the user gives. Another adaptation that fine-tunes the run again gives those that still have these values the base's.
+//! what the user gives. Another adaptation that fine-tunes the run again gives those that still have these values the ones from before.
 //! A base that it makes no sense over is refused when it is declared; `critics` asks for critics,
 //! [`Policy::has_density`](crate::nn::Policy::has_density), [`Learner::imitates`] and
 //! [`Learner::target_critics`] for what else there may be to modify.

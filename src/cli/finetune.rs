@@ -138,7 +138,8 @@ impl Finetune {
         common: Common,
     ) -> Result<(Config, Option<Given>), TrainError> {
         // As it will be read back: what was said of the training is not said of this run.
-        let mut config = over("the training", &trained.to_toml(), &self.run, common, self.adapt.as_deref())?;
+        let mut config =
+            over(("the training", &trained.to_toml()), None, &self.run, common, self.adapt.as_deref())?;
         self.arguments(&mut config)?;
         let env = config.section::<RunConfig>().env;
         if env.is_empty() {
@@ -185,7 +186,11 @@ impl Start {
     ) -> Result<Config, TrainError> {
         let origin = Saved::open(&self.from)?;
         let trained = setup::from_text(origin.file(), origin.config()?)?;
-        let mut config = over(origin.file(), origin.config()?, args, common, adapt.into())?;
+        let folder = Path::new(origin.file()).parent().unwrap_or(Path::new(""));
+        let before = Sources::of(folder)?.origin;
+        let before = before.map(|saved| setup::from_text(saved.file(), saved.config()?)).transpose()?;
+        let text = (origin.file(), origin.config()?);
+        let mut config = over(text, before.as_ref(), args, common, adapt.into())?;
         switch::check(&origin, &trained, &config)?;
         if let Some(path) = &self.model {
             let model = Saved::open(path)?;
@@ -240,12 +245,12 @@ impl Start {
     }
 }
 
-/// The configuration of a run that `origin` names, from its text, with arguments on top. Errors: a text that is no
-/// configuration; arguments that are refused, name another algorithm than the run's, or set an option of the offline
-/// phase.
+/// The configuration of a run that `origin` names, from its text, with arguments on top; `before` is that of the run from
+/// which it was fine-tuned. Errors: a text that is no configuration; arguments that are refused, name another algorithm
+/// than the run's, or set an option of the offline phase.
 pub fn over(
-    origin: &str,
-    text: &str,
+    (origin, text): (&str, &str),
+    before: Option<&Config>,
     args: &RunArgs,
     common: Common,
     adapt: Option<&str>,
@@ -256,7 +261,7 @@ pub fn over(
     args.agreed("algo", None, Some((origin, &run.algo)))?;
     let adapt = args.agreed("adapt", adapt, None)?.unwrap_or_else(|| USUAL.into());
     if adapt != run.adapt {
-        undo_defaults(&mut offline)?;
+        undo_defaults(&mut offline, before)?;
     }
     // How it is fine-tuned is said anew.
     offline.put(RunConfig { generator: NONE.into(), ..run.clone() });
@@ -285,9 +290,9 @@ pub fn over(
     Ok(config)
 }
 
-/// Gives options that still have the values which the adaptation of an earlier fine-tuning brings itself those of the
-/// base again. Errors: a method that there is not.
-fn undo_defaults(config: &mut Config) -> Result<(), TrainError> {
+/// Gives options that still have the values which the adaptation of an earlier fine-tuning brings itself those from
+/// before it, or if nothing says what these were, the base's. Errors: a method that there is not.
+fn undo_defaults(config: &mut Config, before: Option<&Config>) -> Result<(), TrainError> {
     let run: RunConfig = config.section();
     let method = Method::of(config);
     let (base, earlier) = (method.algorithm()?, method.adaptation()?);
@@ -298,8 +303,9 @@ fn undo_defaults(config: &mut Config) -> Result<(), TrainError> {
     if let Some(preset) = setup::usual_preset(&run.algo, !run.dataset.is_empty()) {
         bases.apply_preset(preset)?;
     }
+    let bases = before.filter(|c| c.section::<RunConfig>().adapt != run.adapt).unwrap_or(&bases);
     for stated in its.stated() {
-        let [now, its, bases] = [&*config, &its, &bases].map(|c| c.get(&stated.section, &stated.key));
+        let [now, its, bases] = [&*config, &its, bases].map(|c| c.get(&stated.section, &stated.key));
         if let Some(value) = bases.filter(|_| now == its) {
             config.follow((&stated.section, &stated.key), &value)?;
         }
