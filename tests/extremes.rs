@@ -9,6 +9,9 @@ use common::config;
 use common::place::{Place, write_d4rl};
 use common::program::{baq, ran, succeed};
 
+const BASE: &str = "train --algo iql --data toy.hdf5 --env toy --quiet --updates 10 --set offline.batch=16 \
+    --set offline.eval_episodes=0 --set iql.hidden=[4] --out base";
+
 /// The best episodes are those of the largest recorded returns, whatever scales and shifts rewards.
 #[test]
 fn scaled_rewards_do_not_choose_the_best_episodes() {
@@ -40,11 +43,7 @@ fn scaled_rewards_do_not_choose_the_best_episodes() {
 fn the_largest_priorities_do_not_end_a_run() {
     let place = Place::new();
     let folder = place.0.path();
-    succeed(
-        folder,
-        "train --algo iql --data toy.hdf5 --env toy --quiet --updates 10 --set offline.batch=16 \
-         --set offline.eval_episodes=0 --set iql.hidden=[4] --out base",
-    );
+    succeed(folder, BASE);
     succeed(
         folder,
         "finetune --adapt baq --from base --quiet --env-steps 10 --set online.batch=16 --set online.log_every=5 \
@@ -63,11 +62,7 @@ fn the_largest_priorities_do_not_end_a_run() {
 fn a_generator_that_draws_nan_has_diverged() {
     let place = Place::new();
     let folder = place.0.path();
-    succeed(
-        folder,
-        "train --algo iql --data toy.hdf5 --env toy --quiet --updates 10 --set offline.batch=16 \
-         --set offline.eval_episodes=0 --set iql.hidden=[4] --out base",
-    );
+    succeed(folder, BASE);
     let line = "finetune --adapt plain --from base --generator edis --quiet --env-steps 8 --set online.eval_episodes=0 \
          --set online.batch=4 --set online.warmup_steps=1 --set edis.every=3 --set edis.updates=20 --set edis.average=1 \
          --set edis.rows=20 --set edis.batch=4 --set edis.hidden=[4,8,8] --set edis.steps=3 --set edis.energy_batch=3 \

@@ -186,11 +186,9 @@ impl Start {
     ) -> Result<Config, TrainError> {
         let origin = Saved::open(&self.from)?;
         let trained = setup::from_text(origin.file(), origin.config()?)?;
-        let folder = Path::new(origin.file()).parent().unwrap_or(Path::new(""));
-        let before = Sources::of(folder)?.origin;
-        let before = before.map(|saved| setup::from_text(saved.file(), saved.config()?)).transpose()?;
+        let before = Path::new(origin.file()).with_file_name(rundir::ORIGIN);
         let text = (origin.file(), origin.config()?);
-        let mut config = over(text, before.as_ref(), args, common, adapt.into())?;
+        let mut config = over(text, Some(&before), args, common, adapt.into())?;
         switch::check(&origin, &trained, &config)?;
         if let Some(path) = &self.model {
             let model = Saved::open(path)?;
@@ -245,12 +243,12 @@ impl Start {
     }
 }
 
-/// The configuration of a run that `origin` names, from its text, with arguments on top; `before` is that of the run from
-/// which it was fine-tuned. Errors: a text that is no configuration; arguments that are refused, name another algorithm
+/// The configuration of a run that `origin` names, from its text, with arguments on top; `before` is where the checkpoint
+/// from which it was fine-tuned would be. Errors: a text that is no configuration; arguments that are refused, name another algorithm
 /// than the run's, or set an option of the offline phase.
 pub fn over(
     (origin, text): (&str, &str),
-    before: Option<&Config>,
+    before: Option<&Path>,
     args: &RunArgs,
     common: Common,
     adapt: Option<&str>,
@@ -292,20 +290,29 @@ pub fn over(
 
 /// Gives options that still have the values which the adaptation of an earlier fine-tuning brings itself those from
 /// before it, or if nothing says what these were, the base's. Errors: a method that there is not.
-fn undo_defaults(config: &mut Config, before: Option<&Config>) -> Result<(), TrainError> {
+fn undo_defaults(config: &mut Config, before: Option<&Path>) -> Result<(), TrainError> {
     let run: RunConfig = config.section();
     let method = Method::of(config);
     let (base, earlier) = (method.algorithm()?, method.adaptation()?);
     let mut its = Config::new(setup::known_sections());
     its.apply_text(earlier.name, earlier.defaults)?;
+    if its.stated().is_empty() {
+        return Ok(());
+    }
     let mut bases = Config::new(setup::known_sections());
     bases.apply_text(base.name, base.defaults)?;
     if let Some(preset) = setup::usual_preset(&run.algo, !run.dataset.is_empty()) {
         bases.apply_preset(preset)?;
     }
-    let bases = before.filter(|c| c.section::<RunConfig>().adapt != run.adapt).unwrap_or(&bases);
+    if let Some(path) = before.filter(|path| path.exists()) {
+        let saved = Saved::open(path)?;
+        let there = setup::from_text(saved.file(), saved.config()?)?;
+        if there.section::<RunConfig>().adapt != run.adapt {
+            bases = there;
+        }
+    }
     for stated in its.stated() {
-        let [now, its, bases] = [&*config, &its, bases].map(|c| c.get(&stated.section, &stated.key));
+        let [now, its, bases] = [&*config, &its, &bases].map(|c| c.get(&stated.section, &stated.key));
         if let Some(value) = bases.filter(|_| now == its) {
             config.follow((&stated.section, &stated.key), &value)?;
         }
