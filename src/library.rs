@@ -137,14 +137,12 @@ impl<'a> Trainer<'a> {
     }
 
     fn dataset(&self, config: &Config) -> Result<Dataset, TrainError> {
-        let dataset = match &self.arrays {
+        match &self.arrays {
             Some(arrays) => {
-                data::of_recording(config, arrays.recording(config.section::<DataConfig>().clip_actions)?)?
+                data::of_recording(config, arrays.recording(config.section::<DataConfig>().clip_actions)?)
             }
-            None => setup::load(config, None)?,
-        };
-        dataset.check(config)?;
-        Ok(dataset)
+            None => setup::load(config, None),
+        }
     }
 }
 

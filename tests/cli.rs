@@ -370,7 +370,7 @@ fn every_command_prints_one_json_object() {
     let golden = root("tests/golden/baq-iql-hopper.json");
     for (line, keys) in [
         ("train --out t --data toy.hdf5 --env none --updates 5 --json", "run report updates"),
-        ("evaluate --from bc --episodes 1 --json", "returns lengths return_mean return_std score env"),
+        ("evaluate --from bc --episodes 1 --json", "returns lengths return_mean return_std score env method"),
         ("collect --random --env toy --steps 20 --out r.hdf5 --json", "file n_transitions n_episodes"),
         (
             "data inspect embedded --env hopper --json",
@@ -455,6 +455,13 @@ fn bad_usage_is_one_line() {
         ("explain --algo td3 --adapt off2on", &["td3 with off2on", "stochastic", "cql"]),
         ("explain --algo td3_bc --adapt off2on", &["td3_bc with off2on", "stochastic", "cql"]),
         ("explain --adapt off2on --set iql.actor_head=deterministic", &["iql with off2on", "stochastic"]),
+        ("explain --generator cfdg --phase offline", &["expected --generator none", "got cfdg"]),
+        ("explain --env none", &["run.env: expected an environment", "leave it out"]),
+        ("explain --set run.env=none", &["run.env: expected an environment", "leave it out"]),
+        ("collect --random --env none --steps 5 --out x.hdf5", &["expected an environment, got none"]),
+        ("data inspect embedded --seed 3", &["--seed 3", "`baq data` draws no numbers"]),
+        ("bench acting --set run.adapt=pex", &["expected plain and none", "got pex and none"]),
+        ("report x --seed 3", &["--seed 3", "`baq report` draws no numbers"]),
         ("audit gradients --algo ddpg", &["`ddpg`", "iql"]),
         ("options iqll", &["[iqll]", "`iql`"]),
         ("env replay nothing", &["nothing.safetensors"]),

@@ -582,6 +582,11 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             "adapt = \"plain\"\nset = [\"iql.discount=0.5\"]",
             ["line 14: method `IQL`: iql.discount: expected 0.99", "got 0.5"],
         ),
+        (
+            "\"iql.hidden=[8,8]\"",
+            "\"iql.hidden=[8,8]\", \"iql.discount=linear(0.5,0.75,800)\"",
+            ["line 14: method `IQL`: iql.discount: expected 0.625", "got linear(0.5, 0.75"],
+        ),
         ("eval_episodes = 1\n", "eval_episodes = 0\n", ["line 14: method `IQL`", "by which a study judges"]),
         ("adapt = \"baq\"", "adapt = \"so2\"", ["s.toml: model", "expected a method with a behaviour model"]),
         (
@@ -650,13 +655,27 @@ fn one_data_set_is_finished_before_the_next_is_begun() {
 }
 
 #[test]
+fn a_file_that_only_has_the_name_of_d4rls_is_told_from_it() {
+    let place = Place::new(&STUDY.replacen("a.hdf5", "hopper-medium", 1));
+    std::fs::create_dir(place.path("d")).unwrap();
+    std::fs::rename(place.path("a.hdf5"), place.path("d/hopper_medium-v2.hdf5")).unwrap();
+    let said = place.run("study run s.toml --data d --out s --on slurm --dry-run", 0);
+    for words in ["hopper_medium-v2.hdf5: has", "is another one, "] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+}
+
+#[test]
 fn arrays_wait_for_what_they_start_from_task_by_task() {
     let place = Place::new(STUDY);
     let out = place.run(
         "study run s.toml --out s --on slurm --dry-run --sbatch=--time=01:00:00 --threads 2 --jobs 4",
         0,
     );
-    assert!(out.contains("submit.sh"), "{out}");
+    assert!(out.contains("submit.sh") && out.contains("#SBATCH --requeue"), "{out}");
+    let told = place.json("study run s.toml --out other --on slurm --dry-run --json");
+    assert_eq!(told["scripts"].as_array().map(Vec::len), Some(6), "{told}");
+    assert_eq!(told["scripts"][5], told["script"]);
     let read = |name: &str| std::fs::read_to_string(place.path("s/slurm").join(name)).unwrap();
     let submit = read("submit.sh");
     let line = "job_3=$(sbatch --parsable --dependency=aftercorr:$job_0:$job_1 --kill-on-invalid-dep=yes iql-baq.job)";
@@ -761,6 +780,15 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
     ] {
         assert!(first.contains_key(name), "{name} in {:?}", first.keys());
     }
+    // What runs start from took its time too.
+    let hours = String::from_utf8_lossy(&first["hours.csv"]).into_owned();
+    for name in ["train.iql,0,", "train.iql,1,", "model.bc,1,", "SAC,0,"] {
+        let row =
+            hours.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("{name} in {hours}"));
+        let hours = row.rsplit(',').next().unwrap().parse::<f64>();
+        assert!(hours.is_ok_and(|h| h > 0.0), "{row}");
+    }
+    place.refused("study table toy", &["toy: expected the directory of a study", "studies/ has toys"]);
     place.run("study figures toys", 0);
     let figures = files(&dir.join("figures"));
     for name in ["curves", "scores", "differences", "profiles", "actions", "actions-a-iql"] {

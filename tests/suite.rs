@@ -540,6 +540,7 @@ set = ["online.batch=8", "online.warmup_steps=10"]
     fs::write(&file, study).unwrap();
     let plan = place.succeed("study plan few.toml");
     assert!(plan.contains("data to be built before: 0.00 GB") && !place.data.exists(), "{plan}");
+    assert!(plan.lines().any(|row| row.starts_with("fine-tuning") && row.ends_with("train.iql")), "{plan}");
     // A cell that is interrupted while its data are built has not failed.
     place.succeed("study run few.toml --on slurm --dry-run");
     fs::create_dir_all(&place.data).unwrap();

@@ -52,6 +52,12 @@ pub fn known_files() -> Vec<Known> {
         .collect()
 }
 
+/// The published file of a name, without its folder; `-` is `_`.
+pub fn of_name(name: &str) -> Option<Known> {
+    let plain = |name: &str| name.to_lowercase().replace('-', "_");
+    known_files().into_iter().find(|known| known.name.rsplit('/').next().map(plain) == Some(plain(name)))
+}
+
 /// Holds a file's length and hash against the table.
 pub fn verdict(source: &Source) -> Verdict {
     let known = known_files();
@@ -82,5 +88,12 @@ mod tests {
         assert_eq!(verdict(&source), Verdict::SameSize(medium));
         source.bytes += 1;
         assert_eq!(verdict(&source), Verdict::Unknown);
+        for (name, known) in [
+            ("hopper_medium-v2.hdf5", Some(medium)),
+            ("hopper-medium-v2.hdf5", Some(medium)),
+            ("hopper-medium.hdf5", None),
+        ] {
+            assert_eq!(of_name(name), known, "{name}");
+        }
     }
 }

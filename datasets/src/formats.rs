@@ -23,8 +23,8 @@
 //! ```
 //!
 //! `baq train --algo iql --data mine.npz` learns from that file. f64 is rounded to f32; other keys are left out.
-//! A row with `timeouts` is no transition unless s' is recorded and asked for (`--set data.mode=next_observations --set
-//! data.keep_timeout_transitions=true`), nor is the last row of a file that cuts an episode there; of a file without
+//! A row with `timeouts` and the last row of a file, even where the task ended with it, are no transitions unless s' is recorded
+//! and asked for (`--set data.mode=next_observations --set data.keep_timeout_transitions=true`); of a file without
 //! `next_observations` and `timeouts` nobody can tell where one episode was cut and the next begins: give the length of
 //! episodes with `--max-episode-steps`.
 //!

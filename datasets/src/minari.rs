@@ -166,7 +166,9 @@ impl Episode {
             advice: "only complete episodes are supported; `baq data convert --skip-bad` leaves others out",
         };
         let info = |name: &str, expected: &'static str| -> Result<Info> {
-            file.info(&key(name))?.ok_or_else(|| missing(name, expected))
+            let info = file.info(&key(name))?.ok_or_else(|| missing(name, expected))?;
+            check_known(label, &key(name), &info)?;
+            Ok(info)
         };
         let bad = |key: String, expected: String, got: &[u64]| bad_shape(label, key, expected, got);
         let rewards = info("rewards", "(T,) float")?;
@@ -237,6 +239,7 @@ fn observation_parts<B: Backend>(
     for (part, info) in found {
         // The whole is a matrix; a part of a dictionary may have any shape.
         let flat = part != key || info.shape.len() == 2;
+        check_known(label, &part, &info)?;
         match (info.shape.first(), flatten::width(&info)) {
             (Some(rows), Some(width)) if flat && steps.checked_add(1) == Some(*rows) => {
                 check_float(label, &part, &info)?;
@@ -246,6 +249,11 @@ fn observation_parts<B: Backend>(
         }
     }
     Ok(Some(parts).filter(|parts| !parts.is_empty()))
+}
+
+/// An error for a column of a type that is not read, whose shape says nothing.
+fn check_known(label: &str, key: &str, info: &Info) -> Result<()> {
+    if let Dtype::Other(_) = info.dtype { check_float(label, key, info) } else { Ok(()) }
 }
 
 fn check_float(label: &str, key: &str, info: &Info) -> Result<()> {
@@ -279,13 +287,12 @@ impl Rows<'_> {
         let steps = episode.rewards.len();
         let dims = *self.dims.get_or_insert((s, a));
         if dims != (s, a) {
-            let expected = format!("width {} as in the first episode", dims.0);
             let [actions, observations] = episode.keys;
-            let (key, got) = match dims.0 == s {
-                true => (actions, [steps as u64, a as u64]),
-                false => (observations, [steps as u64 + 1, s as u64]),
+            let (key, width, got) = match dims.0 == s {
+                true => (actions, dims.1, [steps as u64, a as u64]),
+                false => (observations, dims.0, [steps as u64 + 1, s as u64]),
             };
-            return Err(bad_shape(label, key, expected, &got));
+            return Err(bad_shape(label, key, format!("width {width} as in the first episode"), &got));
         }
         self.unread.extend(episode.unread);
         let all = episode.observations;

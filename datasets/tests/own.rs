@@ -92,6 +92,25 @@ fn what_is_wrong_with_an_archive_is_named() {
     refused(read(&with(small(), vast)), &["`actions`", "cannot be decoded", "4611686018427387904"]);
     let long = ("actions", "<f4", "(4, 1)", vec![0; 12]);
     refused(read(&with(small(), long)), &["`actions`", "cannot be decoded"]);
+    // The directory at an archive's end may claim any size.
+    let shape = "(1000000000, 1)";
+    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let size = (10 + text.len() + 4_000_000_000) as u32;
+    let mut vast = npz(&with(small(), ("actions", "<f4", shape, vec![0; 16])), CompressionMethod::Stored);
+    let entry = vast.windows(4).rposition(|w| w == b"PK\x01\x02").expect("an entry");
+    for at in [20, 24] {
+        vast[entry + at..entry + at + 4].copy_from_slice(&size.to_le_bytes());
+    }
+    refused(bytes(&vast), &["`actions`", "cannot be decoded", "more than the"]);
+    let mut other = good.clone();
+    for (signature, at) in [(b"PK\x03\x04", 8), (b"PK\x01\x02", 10)] {
+        let entry = other.windows(4).position(|w| w == signature).expect("an entry");
+        other[entry + at] = 12;
+    }
+    refused(
+        bytes(&other),
+        &["stored or deflated", "`observations` packed otherwise", "numpy.savez_compressed"],
+    );
     let half = ("terminals", "<f4", "(4,)", floats(&[0.0, 0.5, 0.0, 0.0]));
     refused(read(&with(small(), half)), &["`terminals`", "0 or 1", "0.5 in row 1"]);
     let nan = ("actions", "<f4", "(4, 1)", floats(&[0.0, f32::NAN, 0.0, 0.0]));

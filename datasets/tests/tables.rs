@@ -227,7 +227,8 @@ fn nulls_are_no_numbers_and_what_is_not_read_is_named() {
             "{name}"
         );
         let text = file.read_f32("ragged").expect_err("of different lengths").to_string();
-        assert!(text.contains("`ragged`") && text.contains("rows differ in length"), "{name}: {text}");
+        let why = if name.ends_with(".arrow") { "list of variable length" } else { "rows differ in length" };
+        assert!(text.contains("`ragged`") && text.contains(why), "{name}: {text}");
     }
     let unread = |name: &str, key: &str, got: &str| {
         let file = fixture("tables").join(name);
@@ -265,6 +266,74 @@ fn survive(name: &str, bytes: &[u8]) -> bool {
     }
     assert!(file.children("").is_ok(), "{name}");
     refused
+}
+
+/// A run of nulls is a few bytes, whatever its length: how many there are is held against the page.
+#[test]
+fn a_page_of_more_values_than_there_can_be_is_refused() {
+    fn number(mut n: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        while n > 127 {
+            out.push(n as u8 & 127 | 128);
+            n >>= 7;
+        }
+        out.push(n as u8);
+        out
+    }
+    // Fields of a structure in Thrift's compact form: number, type, content.
+    fn structure(fields: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {
+        let (mut out, mut last) = (Vec::new(), 0);
+        for (id, kind, content) in fields {
+            out.push((id - last) << 4 | kind);
+            out.extend(content);
+            last = *id;
+        }
+        out.push(0);
+        out
+    }
+    let int = |n: u64| number(n << 1);
+    let text = |t: &str| [number(t.len() as u64), t.as_bytes().to_vec()].concat();
+    let list = |kind: u8, items: &[Vec<u8>]| [vec![(items.len() as u8) << 4 | kind], items.concat()].concat();
+    let file = |n: u64| {
+        let run = [number(n << 1), vec![0]].concat();
+        let page = [(run.len() as u32).to_le_bytes().to_vec(), run].concat();
+        let data = structure(&[(1, 5, int(n)), (2, 5, int(0)), (3, 5, int(3)), (4, 5, int(3))]);
+        let size = int(page.len() as u64);
+        let header = structure(&[(1, 5, int(0)), (2, 5, size.clone()), (3, 5, size), (5, 12, data)]);
+        let chunk = [header, page].concat();
+        let bytes = int(chunk.len() as u64);
+        let meta = structure(&[
+            (1, 5, int(5)),
+            (2, 9, list(5, &[int(0)])),
+            (3, 9, list(8, &[text("x")])),
+            (4, 5, int(0)),
+            (5, 6, int(n)),
+            (6, 6, bytes.clone()),
+            (7, 6, bytes),
+            (9, 6, int(4)),
+        ]);
+        let column = structure(&[(2, 6, int(4)), (3, 12, meta)]);
+        let group = structure(&[(1, 9, list(12, &[column])), (2, 6, int(100)), (3, 6, int(n))]);
+        let schema = [
+            structure(&[(4, 8, text("schema")), (5, 5, int(1))]),
+            structure(&[(1, 5, int(5)), (3, 5, int(1)), (4, 8, text("x"))]),
+        ];
+        let footer = structure(&[
+            (1, 5, int(1)),
+            (2, 9, list(12, &schema)),
+            (3, 6, int(n)),
+            (4, 9, list(12, &[group])),
+        ]);
+        let length = (footer.len() as u32).to_le_bytes();
+        [&b"PAR1"[..], &chunk, &footer, &length, b"PAR1"].concat()
+    };
+    let read = |n: u64| ArrowFile::from_bytes("nulls", &file(n)).and_then(|table| table.read_f32("x"));
+    let few = read(1000).expect("a page of nulls");
+    assert!(few.len() == 1000 && few.iter().all(|x| x.is_nan()));
+    for n in [64 << 20, 1 << 40] {
+        let error = read(n).expect_err("more than can be").to_string();
+        assert!(error.contains("`x`") && error.contains("than its bytes can hold"), "{error}");
+    }
 }
 
 #[test]

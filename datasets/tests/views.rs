@@ -120,6 +120,12 @@ fn recording(terminals: Vec<bool>, timeouts: Vec<bool>, seam: Option<usize>) -> 
 }
 
 #[test]
+fn a_last_row_is_no_transition_even_where_the_task_ends() {
+    let all = recording(vec![false, false, true], vec![false; 3], None);
+    assert_eq!(all.into_columns(&Options::default()).expect("two transitions").len(), 2);
+}
+
+#[test]
 fn both_flags_on_one_row() {
     // D4RL drops the row; kept, it is a failure of the environment, so nothing is bootstrapped from it.
     let rec = recording(vec![false, true, false], vec![false, true, false], None);

@@ -28,6 +28,7 @@ impl Method {
 
     /// The same with a generator.
     pub fn with(self, generator: &str) -> Method {
+        let generator = if generator.is_empty() { NONE } else { generator };
         Method { generator: generator.into(), ..self }
     }
 

@@ -82,6 +82,18 @@ fn seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+/// An error unless the method is a base alone.
+fn plain(config: &Config, why: &str) -> Result<(), TrainError> {
+    let run: RunConfig = config.section();
+    match Method::of(config).is_plain() {
+        true => Ok(()),
+        false => Err(TrainError::Input(format!(
+            "run.adapt, run.generator: expected plain and none, got {} and {}: {why}",
+            run.adapt, run.generator
+        ))),
+    }
+}
+
 impl Bench {
     /// Runs the command. Errors: an argument of no use for what is measured; options that are refused or have no
     /// effect; data or an environment that cannot be had; what does not fit in memory; of `train`, `--updates` that are
@@ -163,6 +175,7 @@ impl Bench {
         let mut report = Report::new("update", &measured, "updates");
         report.set("algo", json!(run.algo));
         report.set("adapt", json!(run.adapt));
+        report.set("method", json!(Method::of(&config).to_string()));
         report.set("obs", json!(obs));
         report.set("act", json!(act));
         report.set("batch", json!(round.batch()));
@@ -196,6 +209,7 @@ impl Bench {
 
     fn acting(&self, common: Common) -> Result<Report, TrainError> {
         let config = self.config(common)?;
+        plain(&config, "policies are measured alone; choose the base alone")?;
         let (obs, act) = self.dims();
         let algo = config.section::<RunConfig>().algo;
         let measured = Acting::new(&config, (obs, act))?.measure(self.seconds);
@@ -217,6 +231,7 @@ impl Bench {
         let mut report = Report::empty("replay");
         report.set("algo", json!(run.algo));
         report.set("adapt", json!(run.adapt));
+        report.set("method", json!(Method::of(&config).to_string()));
         report.set("rows", json!(rows));
         report.set("allocations", json!(cost.allocations));
         report.line(&format!(
@@ -251,12 +266,8 @@ impl Bench {
             ..RunArgs::default()
         };
         let mut config = args.resolve(common, self.algo.as_deref(), None)?;
-        let method = Method::of(&config);
-        if !method.is_plain() || method.generates() {
-            return Err(TrainError::Input(
-                "run.adapt, run.generator: expected plain and none, since training on data has no adaptation; `baq bench update --adapt` measures one".into(),
-            ));
-        }
+        let why = "training on data has no adaptation; `baq bench update --adapt` measures one";
+        plain(&config, why)?;
         for (section, key) in
             [("run", "begin"), ("offline", "updates"), ("offline", "log_every"), ("offline", "patience")]
         {

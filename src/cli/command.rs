@@ -96,6 +96,11 @@ pub fn main() -> ExitCode {
         Command::Study(study) => study.threads(cli.common),
         _ => None,
     };
+    if let (Some(seed), Some(name)) = (cli.common.seed, draws_nothing(&cli.command)) {
+        return fail(&TrainError::Input(format!(
+            "--seed {seed}: `baq {name}` draws no numbers; leave it out"
+        )));
+    }
     // 0 threads is rayon's word for all cores.
     let threads = own.or(cli.common.threads).map_or(0, usize::from);
     let pool = match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
@@ -139,6 +144,20 @@ pub fn main() -> ExitCode {
             fail(&e)
         }
     }
+}
+
+/// The name of a command for which a seed has no meaning; some others refuse it themselves.
+fn draws_nothing(command: &Command) -> Option<&'static str> {
+    Some(match command {
+        Command::Export(_) => "export",
+        Command::Report(_) => "report",
+        Command::Watch(_) => "watch",
+        Command::Options(_) => "options",
+        Command::Env(_) => "env",
+        Command::Fetch(_) => "fetch",
+        Command::Data(_) => "data",
+        _ => return None,
+    })
 }
 
 /// A negative number is a value, refused by the option that it is given to, and no option of its own.

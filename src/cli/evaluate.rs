@@ -40,7 +40,7 @@ impl Evaluate {
             println!(
                 "{}",
                 json!({
-                    "checkpoint": policy.file, "algo": policy.algo, "adapt": policy.adapt, "env": spec.id,
+                    "checkpoint": policy.file, "algo": policy.algo, "adapt": policy.adapt, "method": policy.method, "env": spec.id,
                     "update": policy.update, "env_step": policy.counters.env_step, "seed": seed, "episodes": e.returns.len(),
                     "return_mean": e.mean(), "return_std": e.std(), "score": e.score,
                     "success": e.success, "returns": e.returns, "lengths": e.lengths,

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::setup::{RunArgs, config_method};
 use super::{Common, Outcome, Verdict};
 use crate::adapt::generator::{Stage, Task};
-use crate::adapt::{self, Method};
+use crate::adapt::{self, Method, PLAIN};
 use crate::algo::{Cadence, Dims, FitTo, OPENING, Pretraining, Sampling};
 use crate::autodiff::explain::{Explanation, SymbolText, explain};
 use crate::autodiff::print;
 use crate::autodiff::{Program, Select, Trace};
-use crate::config::{Begin, BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig};
+use crate::config::{Begin, BufferMode, Config, OfflineConfig, OnlineConfig, RunConfig, Section as _};
 use crate::env;
 use crate::train::TrainError;
 use crate::train::agent::Agent;
@@ -99,7 +99,7 @@ fn mflop(flops: u64) -> String {
 }
 
 impl Explain {
-    /// Runs the command. Errors: options that are refused or have no effect; `--phase offline` with an adaptation; an
+    /// Runs the command. Errors: options that are refused or have no effect; `--phase offline` with an adaptation or a generator; an
     /// environment that is none or unknown.
     pub fn run(self, common: Common) -> Outcome {
         let args = RunArgs {
@@ -112,16 +112,26 @@ impl Explain {
         };
         let mut config = args.resolve(common, self.algo.as_deref(), self.adapt.as_deref())?;
         let mut run: RunConfig = config.section();
-        let plain = Method::of(&config).is_plain();
+        let method = Method::of(&config);
+        let plain = method.is_plain();
         if self.phase == Some(Which::Offline) && !plain {
+            let (option, expected, what, got) = match method.generates() {
+                true => ("generator", env::NONE, "generator", &run.generator),
+                false => ("adapt", PLAIN, "adaptation", &run.adapt),
+            };
             return Err(TrainError::Input(format!(
-                "--phase offline: expected --adapt plain, since training on data has no adaptation, got {}; leave one of them out",
-                run.adapt
+                "--phase offline: expected --{option} {expected}, since training on data has no {what}, got {got}; leave one of them out"
             )));
+        }
+        if run.env.is_empty() && (self.env.is_some() || config.is_set(RunConfig::NAME, "env")) {
+            return Err(TrainError::Input(
+                "run.env: expected an environment, got none: its widths are the networks'; leave it out for those of hopper-v4"
+                    .into(),
+            ));
         }
         let offline = plain && !from_scratch(&config)?;
         let default = if offline { Which::Offline } else { Which::Online };
-        if run.env.is_empty() && self.env.is_none() {
+        if run.env.is_empty() {
             run.env = env::spec("hopper")?.id.into();
             config.put(run);
         }

@@ -50,9 +50,7 @@ pub fn data(
 ) -> Result<Dataset, TrainError> {
     let run: RunConfig = config.section();
     let Some(data) = moved else {
-        let dataset = setup::load_again(config, shelf)?;
-        dataset.check(config)?;
-        return Ok(dataset);
+        return setup::load_again(config, shelf);
     };
     let refuse = |why: &str| Err(TrainError::Input(format!("--data {data}: {} {why}", dir.path().display())));
     if run.dataset.is_empty() {
@@ -64,7 +62,6 @@ pub fn data(
     let mut there = config.clone();
     there.put(RunConfig { dataset: setup::absolute(data)?, ..run.clone() });
     let mut dataset = setup::load_again(&there, shelf)?;
-    dataset.check(&there)?;
     dataset.facts.name = run.dataset;
     Ok(dataset)
 }

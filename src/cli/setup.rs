@@ -288,8 +288,8 @@ pub(super) fn task(dataset: &str) -> Result<Task, TrainError> {
 }
 
 /// Reads the data of a configuration, by way of a shelf if there is one; those of the suite are built if they are not
-/// there. Errors: data that cannot be read or do not fit the environment; none, where the algorithm needs some; a data
-/// set of the suite that cannot be built.
+/// there. Errors: data that cannot be read, are others than those of a stated checksum or do not fit the environment;
+/// none, where the algorithm needs some; a data set of the suite that cannot be built.
 pub fn load(config: &Config, shelf: Option<&Shelf>) -> Result<Dataset, TrainError> {
     let read = |config: &Config| match shelf {
         Some(shelf) => decoded::load(config, shelf),
@@ -313,11 +313,13 @@ pub fn load_again(config: &Config, shelf: Option<&Shelf>) -> Result<Dataset, Tra
     load(config, shelf).map_err(|e| {
         let name = config.section::<RunConfig>().dataset;
         let named = ["", EMBEDDED, ARRAYS].contains(&name.as_str()) || name.starts_with(PREFIX);
-        match named || Path::new(&name).exists() {
-            true => e,
-            false => {
-                TrainError::Input(format!("{e}; if the data were moved, say where they are with --data FILE"))
-            }
+        if named || Path::new(&name).exists() {
+            return e;
         }
+        let advice = match shelf {
+            Some(_) => "put them back and run the study again",
+            None => "say where they are with --data FILE",
+        };
+        TrainError::Input(format!("{e}; if the data were moved, {advice}"))
     })
 }

@@ -227,10 +227,8 @@ pub fn acts(config: &Config) -> bool {
     starts_online(config) || config.section::<OfflineConfig>().eval_episodes > 0
 }
 
-/// Trains from the beginning in a new run directory. Errors: those of [`setup::load`]; other data than the
-/// configuration's checksum says; those of [`learn::begin`].
+/// Trains from the beginning in a new run directory. Errors: those of [`setup::load`] and of [`learn::begin`].
 pub fn begin(config: &Config, out: &Path, manner: Manner<'_>) -> Result<Ended, TrainError> {
     let dataset = setup::load(config, manner.shelf)?;
-    dataset.check(config)?;
     learn::begin(config, out, dataset, &Sources::default(), &[], manner)
 }

@@ -16,6 +16,9 @@ pub enum EnvError {
         /// all ids
         known: String,
     },
+    /// The word for no environment, where one is needed.
+    #[error("expected an environment, got none; name one, as in hopper-v4")]
+    None,
     /// An environment cannot be registered.
     #[error("environment \"{id}\": expected {expected}, got {got}")]
     Register {

@@ -160,6 +160,9 @@ fn answers(line: &Registered, id: &str) -> bool {
 }
 
 fn find(id: &str) -> Result<Registered, EnvError> {
+    if id == NONE {
+        return Err(EnvError::None);
+    }
     lines().find(|line| answers(line, id)).ok_or_else(|| {
         let wanted = id.to_lowercase();
         let nearest = ids()
@@ -179,7 +182,7 @@ fn known() -> String {
 /// The properties of an environment, by id in any case; a bare task name means its `v4`.
 ///
 /// # Errors
-/// [`EnvError::Unknown`] with the nearest id, or [`EnvError::Program`].
+/// [`EnvError::Unknown`] with the nearest id, [`EnvError::None`] of [`NONE`], or [`EnvError::Program`].
 pub fn spec(id: &str) -> Result<&'static Spec, EnvError> {
     if process::is_external(id) { process::spec(id) } else { Ok(find(id)?.spec) }
 }

@@ -25,7 +25,7 @@ pub struct Group {
 }
 
 /// Settings that the name of a group has already.
-const IN_BASE: [&str; 4] = ["run.algo", "run.adapt", "run.env", DATA];
+const IN_BASE: [&str; 5] = ["run.algo", "run.adapt", "run.generator", "run.env", DATA];
 
 /// Puts runs together that differ by their seed only, in the order of their first run.
 pub fn group(runs: Vec<Run>) -> Vec<Group> {
@@ -95,11 +95,11 @@ fn labels(groups: &[Group]) -> Vec<String> {
     (0..groups.len()).map(label).collect()
 }
 
-/// Algorithm and adaptation of a run, with its data and environment if they are asked for.
+/// Algorithm, adaptation and generator of a run, with its data and environment if they are asked for.
 fn base(run: &Run, with_data: bool, with_env: bool) -> String {
-    let (algo, adapt) = (run.option("run", "algo"), run.option("run", "adapt"));
+    let [algo, adapt, generator] = ["algo", "adapt", "generator"].map(|key| run.option("run", key));
     let mut name = match run.standing.phase {
-        Phase::Online => Method::new(&algo, &adapt).title(|key| run.option(&adapt, key)),
+        Phase::Online => Method::new(&algo, &adapt).with(&generator).title(|key| run.option(&adapt, key)),
         Phase::Offline => algo,
     };
     let (data, env) = (run.data(), run.option("run", "env"));

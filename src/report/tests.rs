@@ -306,6 +306,25 @@ fn suf_is_named_by_its_reading() {
     assert_eq!(labels, ["iql + suf (unconstrained)", "iql + suf (ratios alone)"]);
 }
 
+/// Nor are two generators, or one and none.
+#[test]
+fn a_generator_is_part_of_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut runs = Vec::new();
+    for generator in ["none", "cfdg", "edis"] {
+        let dir = folder.path().join(generator);
+        invent(&dir, "iql", "plain", 0, true, 1.0);
+        let path = dir.join(rundir::CONFIG);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let named = text.replacen("[run]", &format!("[run]\ngenerator = \"{generator}\""), 1);
+        assert_ne!(text, named);
+        std::fs::write(&path, named).unwrap();
+        runs.push(Run::load(&dir).unwrap());
+    }
+    let labels: Vec<String> = group(runs).into_iter().map(|g| g.label).collect();
+    assert_eq!(labels, ["iql", "iql + cfdg", "iql + edis"]);
+}
+
 /// A run with these evaluations, one in 100 updates, and this configuration.
 fn small(dir: &Path, config: &str, returns: &[f64]) -> Run {
     std::fs::create_dir_all(dir).unwrap();

@@ -1,8 +1,9 @@
 //! A study's answers as pictures. Each names its data, seeds, steps, scale and commit.
 
 use super::answers::{Answers, Bounds, Cell, Overall, RAW, scored};
+use super::curve::{Curve, Point};
 use super::metric::Metric;
-use super::results::{Curve, Outcome, Point, RETURN, Results, SCORE};
+use super::results::{Outcome, RETURN, Results, SCORE};
 use super::statistics::{self as st, Interval};
 use crate::checkpoint::atomic::{create_directories, write_after_others};
 use crate::report::{Bar, Bars, Chart, Curves, Panels, Series, XAxis};
@@ -33,11 +34,8 @@ pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError
     all.extend(differences(answers).map(|figure| (name("differences"), figure)));
     all.extend(profiles(answers).map(|figure| (name("profiles"), figure)));
     create_directories(dir).map_err(RunError::io(dir, "create the folder"))?;
-    let mut paths = Vec::new();
-    for (name, figure) in all {
-        paths.extend(write_figure(dir, &name, &figure)?);
-    }
-    Ok(paths)
+    let written = all.iter().map(|(name, figure)| write_figure(dir, name, figure));
+    Ok(written.collect::<Result<Vec<_>, RunError>>()?.concat())
 }
 
 /// Writes a figure as `name.svg` and `name.png`. Errors: it is too large, or a file cannot be written.

@@ -168,7 +168,7 @@ impl Spec {
 
 impl File {
     /// An error for what would have no effect: trainings that no method begins from, more seeds of a method than there are,
-    /// what a scale says of methods that it leaves out.
+    /// what a scale says of methods that it leaves out or of two things at once, a key that an option overrules.
     fn check_effects(&self, source: &Source<'_>) -> Result<(), SpecError> {
         let about = &self.about;
         if about.get_ref().contains(char::is_control) {
@@ -192,10 +192,22 @@ impl File {
             }
         };
         methods().flat_map(|m| &m.seeds).try_for_each(|n| at_most("seeds", n, *self.seeds.get_ref()))?;
+        options::check_keyed(source)?;
         for table in self.scale.values() {
             let scale = table.get_ref();
             let all = *scale.seeds.as_ref().unwrap_or(&self.seeds).get_ref();
             scale.seeds_of.values().try_for_each(|n| at_most("seeds_of", n, all))?;
+            let is_both = |name: &&Spanned<String>| {
+                let name = name.get_ref();
+                self.offline.contains_key(name) && methods().any(|m| m.label.get_ref() == name)
+            };
+            if let Some(name) = scale.set_of.keys().find(is_both) {
+                let what = format!(
+                    "set_of: expected one thing of this name, got a training and a method, `{}`; name one of them otherwise",
+                    name.get_ref()
+                );
+                return source.error(name.span(), what);
+            }
             let Some(kept) = &scale.methods else { continue };
             let kept =
                 |m: &&MethodTable| kept.get_ref().iter().any(|kept| kept.get_ref() == m.label.get_ref());
@@ -347,6 +359,10 @@ impl Scale {
                 base.preset = Some(preset.get_ref().clone());
             }
         }
+        // What is said of all comes before what is said of one.
+        for base in spec.offline.values_mut() {
+            base.training = base.training.over(&self.offline);
+        }
         let all: Vec<&str> = trainings.iter().chain(&known).copied().collect();
         for (name, options) in &self.set_of {
             source.known(name, &all, "set_of")?;
@@ -354,9 +370,6 @@ impl Scale {
                 spec.methods.iter_mut().filter(|m| m.label == *name.get_ref()).map(|m| &mut m.set);
             let of_training = spec.offline.get_mut(name.get_ref()).map(|base| &mut base.training.set);
             of_method.chain(of_training).for_each(|set| set.extend(options.iter().cloned()));
-        }
-        for base in spec.offline.values_mut() {
-            base.training = base.training.over(&self.offline);
         }
         spec.model = spec.model.over(&self.model);
         let (old, new) = (&spec.online, &self.online);
@@ -451,7 +464,7 @@ algo = "rlpd"
 env_steps = 100
 [scale.tiny]
 seeds = 1
-offline = { updates = 5 }
+offline = { updates = 5, set = ["offline.batch=4"] }
 online = { env_steps = 50, set = ["online.batch=8"] }
 methods = ["IQL", "RLPD"]
 seeds_of = { RLPD = 1 }
@@ -469,6 +482,8 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
         assert_eq!((tiny.title(), tiny.seeds, tiny.methods.len()), ("short-tiny".into(), 1, 2));
         assert_eq!(tiny.offline["iql"].training.updates, Some(5));
         assert_eq!((tiny.online.env_steps, tiny.online.set.len()), (Some(50), 1));
+        // What is said of one training overrules what is said of all.
+        assert_eq!(tiny.offline["iql"].training.set, ["offline.batch=4", "iql.expectile=0.8"]);
         assert_eq!((tiny.methods[0].seeds, tiny.methods[1].seeds), (None, Some(1)));
         assert_eq!(
             (&tiny.methods[0].set[..], tiny.methods[1].set.len()),
@@ -514,6 +529,13 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
             ("methods = [\"IQL\", \"RLPD\"]", "methods = [\"IQ\"]", 26, "did you mean `IQL`?"),
             ("seeds_of = { RLPD = 1 }", "seeds_of = { RLPD = 0 }", 27, "seeds: expected how many"),
             ("seeds_of = { RLPD = 1 }", "seeds_of = { SAC = 1 }", 27, "seeds_of: expected IQL"),
+            (
+                "set = [\"online.batch=8\"]",
+                "eval_every = 9, set = [\"online.eval_every=8\"]",
+                25,
+                "eval_every: expected",
+            ),
+            ("label = \"IQL + BAQ\"", "label = \"iql\"", 29, "a training and a method"),
             ("preset_of = { iql = \"iql_small\" }", "preset_of = { iql = \"x\" }", 28, "preset"),
             ("set_of = { IQL", "set_of = { SAC", 29, "set_of: expected iql or IQL"),
             ("online.batch=8", "online.batches=8", 25, "did you mean `online.batch`?"),
@@ -545,6 +567,8 @@ set_of = { IQL = ["online.warmup_steps=9"], iql = ["iql.expectile=0.8"] }
         // A directory may hold what is refused now.
         let unused = SHORT.replace("[online]", "[offline.cql]\nalgo = \"cql\"\n[online]");
         assert!(Spec::read_back("x.toml", &unused, None).is_ok());
+        let both = SHORT.replace("label = \"IQL + BAQ\"", "label = \"iql\"");
+        assert!(Spec::read_back("x.toml", &both, None).is_ok());
         let e = Spec::parse("x.toml", SHORT, Some("huge")).unwrap_err().to_string();
         assert!(e.contains("--scale huge: expected tiny"), "{e}");
     }

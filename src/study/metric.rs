@@ -1,6 +1,6 @@
 //! What a run is judged by: one number from its evaluations.
 
-use super::results::{Curve, Point};
+use super::curve::{Curve, Point};
 use crate::report::LAST;
 use std::fmt;
 use std::str::FromStr;

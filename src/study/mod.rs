@@ -11,10 +11,12 @@
 pub mod actions;
 pub mod answers;
 pub mod cost;
+pub mod curve;
 pub mod directory;
 pub mod figures;
 pub mod file;
 pub mod graph;
+mod hours;
 pub mod local;
 pub mod memory;
 pub mod metric;

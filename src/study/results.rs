@@ -1,12 +1,14 @@
 //! What the runs of a study have come to: all that tables and figures are made from.
 
+use super::curve::Curve;
 use super::directory::{State, Study};
-use super::graph::{Cell, Data, Kind};
+use super::graph::{self, Cell, Data, Kind};
+use super::hours;
 use crate::config::OnlineConfig;
 use crate::train::TrainError;
-use crate::train::metrics::{Evaluation, Phase, Timing, read_evaluations, read_timing};
+use crate::train::metrics::Phase;
 use crate::train::provenance;
-use crate::train::rundir::{self, RunError};
+use crate::train::rundir;
 use crate::train::state::Saved;
 use baq_datasets::checksums;
 use indicatif::HumanCount;
@@ -38,6 +40,21 @@ pub struct Results {
     pub outcomes: Vec<Outcome>,
     /// Its runs without a result.
     pub absent: Vec<Absent>,
+    /// Its finished trainings and models, from which runs start.
+    pub trained: Vec<Trained>,
+}
+
+/// A finished training on data, or a model of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trained {
+    /// As in [`Outcome`].
+    pub data: String,
+    /// Its folder's name, as `train.iql`.
+    pub name: String,
+    /// As in [`Outcome`].
+    pub seed: u64,
+    /// As in [`Outcome`].
+    pub hours: Option<f64>,
 }
 
 /// A method of a study.
@@ -115,48 +132,6 @@ impl std::fmt::Display for Why {
     }
 }
 
-/// One evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Point {
-    /// Offline the updates so far, online the environment steps so far.
-    pub step: u64,
-    /// Mean over the evaluation's episodes, in the unit of the curve.
-    pub score: f64,
-}
-
-/// The evaluations of a run, in order.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Curve {
-    /// Whether scores are D4RL-normalised; they are raw returns where the task has no reference scores.
-    pub scored: bool,
-    /// Of the offline training.
-    pub offline: Vec<Point>,
-    /// Of the online phase; the first one, at step 0, is the switch.
-    pub online: Vec<Point>,
-}
-
-impl Curve {
-    /// Reads the evaluations of a run directory. A run that was fine-tuned has those of its offline training too.
-    /// Errors: its table of evaluations is missing or not understood.
-    pub fn read(dir: &Path) -> Result<Self, RunError> {
-        read_evaluations(dir).map(|evaluations| Self::of(&evaluations))
-    }
-
-    fn of(evaluations: &[Evaluation]) -> Self {
-        let scored = !evaluations.is_empty() && evaluations.iter().all(|e| e.score.is_some());
-        let mut curve = Self { scored, ..Self::default() };
-        for e in evaluations {
-            let score = if scored { e.score.unwrap_or(f64::NAN) } else { e.mean() };
-            let points = match e.stamp.phase {
-                Phase::Offline => &mut curve.offline,
-                Phase::Online => &mut curve.online,
-            };
-            points.push(Point { step: e.stamp.unit(), score });
-        }
-        curve
-    }
-}
-
 impl Results {
     /// Those of a study, as far as it has come.
     pub fn of(study: &Study) -> Self {
@@ -171,6 +146,7 @@ impl Results {
             methods: Vec::new(),
             outcomes: Vec::new(),
             absent: Vec::new(),
+            trained: Vec::new(),
         };
         for method in &spec.methods {
             let base = spec.base_of(method).map(|base| base.label.clone());
@@ -190,6 +166,8 @@ impl Results {
             }
         }
         results.commit = named(commits);
+        let done = |cell: &&Cell| cell.kind < Kind::Finetune && study.state(cell) == State::Done;
+        results.trained = study.graph.cells.iter().filter(done).map(|cell| trained(study, cell)).collect();
         results
     }
 
@@ -279,10 +257,22 @@ fn outcome(study: &Study, cell: &Cell) -> Result<Outcome, Why> {
             offline_updates: at.offline_rounds,
             updates: at.offline_rounds + at.critic_updates,
             env_steps: at.env_step,
-            hours: read_timing(&run).ok().and_then(|rows| hours(&rows, at.env_step)),
+            hours: hours::of_run(&run, Phase::Online, at.env_step),
         })
     };
     read().map_err(|e| Why::Failure(format!("cannot be read: {}", study.wherever(&e.to_string()))))
+}
+
+fn trained(study: &Study, cell: &Cell) -> Trained {
+    let run = study.folder(cell);
+    let saved = Saved::open_unchecked(&run.join(rundir::CHECKPOINT));
+    let updates = saved.and_then(|saved| Ok(saved.counters()?.round)).ok();
+    Trained {
+        data: cell.data.clone(),
+        name: graph::folder(cell.kind, &cell.label),
+        seed: cell.seed,
+        hours: updates.and_then(|updates| hours::of_run(&run, Phase::Offline, updates)),
+    }
 }
 
 /// Why a cell is not begun.
@@ -295,35 +285,16 @@ fn waiting(study: &Study, cell: &Cell) -> Why {
     if study.is_changed(cell) { Why::Changed } else { Why::NotBegun }
 }
 
-/// Hours of a run of so many environment steps, of all processes that worked on it. The clock counts from 0 in each, and is
-/// written down with the rate since then, which tells where the process began. `None` of a run that kept none.
-fn hours(rows: &[Timing], env_steps: u64) -> Option<f64> {
-    let began = |t: &Timing| t.stamp.env_step as f64 - t.seconds * t.steps_per_second;
-    let took = |steps: f64, t: &Timing| steps.max(0.0) / t.steps_per_second.max(1e-9);
-    let first = rows.first()?;
-    // Before the first row there may have been other processes, about as fast.
-    let mut seconds = if began(first) < 0.5 { 0.0 } else { took(began(first), first) };
-    for (k, row) in rows.iter().enumerate() {
-        let done = row.stamp.env_step as f64;
-        let until = match rows.get(k + 1).map(began) {
-            // The next row is the same process's.
-            Some(next) if next < done - 0.5 => continue,
-            Some(next) => next,
-            None => env_steps as f64,
-        };
-        // What came behind its last row took as long as what came before.
-        seconds += row.seconds + took(until - done, row);
-    }
-    Some(seconds / 3600.0)
-}
-
 /// Which file a data set is; nothing of one that is called as it is named.
 pub(super) fn file(name: &str, data: &Data) -> Option<String> {
     let file = Path::new(&data.file).file_name().map_or(data.file.as_str().into(), |f| f.to_string_lossy());
     let published = checksums::known_files().into_iter().find(|known| known.sha256 == data.sha256);
     Some(match (published, data.sha256.get(..12)) {
         (Some(known), _) => format!("{name} is D4RL's {}", known.name),
-        (None, Some(sum)) => format!("{name} is {file} (sha256 {sum}...)"),
+        (None, Some(sum)) => {
+            let other = checksums::of_name(&file).map_or("", |_| ", not D4RL's of that name");
+            format!("{name} is {file}{other} (sha256 {sum}...)")
+        }
         (None, None) if file == name => return None,
         (None, None) => format!("{name} is {file}"),
     })
@@ -341,13 +312,6 @@ pub fn range(all: impl Iterator<Item = u64> + Clone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::metrics::{EvaluationLog, Stamp};
-
-    fn evaluation(phase: Phase, at: u64, score: Option<f64>, x: f64) -> Evaluation {
-        let (update, env_step) = if phase == Phase::Offline { (at, 0) } else { (7, at) };
-        let stamp = Stamp { phase, update, env_step };
-        Evaluation { stamp, score, success: None, returns: vec![x, x + 2.0], lengths: vec![1, 1] }
-    }
 
     #[test]
     fn numbers_are_read_at_a_glance() {
@@ -356,43 +320,19 @@ mod tests {
     }
 
     #[test]
-    fn every_process_of_a_run_counts() {
-        let row = |env_step, seconds, steps_per_second| {
-            let stamp = Stamp { phase: Phase::Online, update: 7, env_step };
-            Timing { stamp, seconds, steps_per_second }
-        };
-        // 10 steps a second; saved at step 250, gone on with at 20, saved at 405, gone on with at 10 to step 500.
-        let first = [row(100, 10.0, 10.0), row(200, 20.0, 10.0)];
-        let second = [row(300, 2.5, 20.0), row(400, 7.5, 20.0)];
-        let third = [row(500, 9.5, 10.0)];
-        let all = [&first[..], &second, &third].concat();
-        let seconds = |rows, env_steps| 3600.0 * hours(rows, env_steps).unwrap();
-        assert!((seconds(&all, 500) - (25.0 + 7.75 + 9.5)).abs() < 1e-6);
-        // Its clock never fell.
-        let rising = [row(100, 10.0, 10.0), row(200, 11.0, 100.0 / 11.0)];
-        assert!((seconds(&rising, 200) - 21.0).abs() < 1e-6);
-        assert!((seconds(&first, 250) - 25.0).abs() < 1e-6);
-        // The first process ended before its first row, at step 95.
-        assert!((seconds(&third, 500) - (40.5 + 9.5)).abs() < 1e-6 && hours(&[], 500).is_none());
-    }
-
-    #[test]
-    fn a_run_directory_becomes_a_curve() {
-        let folder = tempfile::tempdir().unwrap();
-        let read = |second: Option<f64>| {
-            let all = [
-                evaluation(Phase::Offline, 500, Some(3.0), 30.0),
-                evaluation(Phase::Online, 0, second, 40.0),
-                evaluation(Phase::Online, 100, Some(5.0), 50.0),
-            ];
-            EvaluationLog::create(folder.path(), &all).unwrap();
-            let curve = Curve::read(folder.path()).unwrap();
-            let pairs = |points: &[Point]| points.iter().map(|p| (p.step, p.score)).collect::<Vec<_>>();
-            (curve.scored, pairs(&curve.offline), pairs(&curve.online))
-        };
-        assert_eq!(read(Some(4.0)), (true, vec![(500, 3.0)], vec![(0, 4.0), (100, 5.0)]));
-        // One evaluation without a score: all of them as returns, never both units in one curve.
-        assert_eq!(read(None), (false, vec![(500, 31.0)], vec![(0, 41.0), (100, 51.0)]));
-        assert!(Curve::read(&folder.path().join("none")).is_err());
+    fn files_are_what_their_checksums_say() {
+        let known = checksums::of_name("hopper_medium-v2.hdf5").unwrap();
+        for (path, sha256, told) in [
+            ("/x.hdf5", known.sha256, "D4RL's gym_mujoco_v2/hopper_medium-v2.hdf5"),
+            ("/x.hdf5", "0123456789abcdef", "x.hdf5 (sha256 0123456789ab...)"),
+            (
+                "/hopper_medium-v2.hdf5",
+                "0123456789abcdef",
+                "hopper_medium-v2.hdf5, not D4RL's of that name (sha256 0123456789ab...)",
+            ),
+        ] {
+            let data = Data { file: path.into(), sha256: sha256.into() };
+            assert_eq!(file("m", &data), Some(format!("m is {told}")));
+        }
     }
 }

@@ -7,7 +7,7 @@
 //! itself back into the queue.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::directory::{LOGS, Study};
 use super::graph::{Cell, Kind, folder};
@@ -42,21 +42,19 @@ struct Array {
     after: Vec<String>,
 }
 
-/// Writes the scripts of a study to its directory; the path of the one that submits them. Errors: one cannot be saved.
-pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainError> {
+/// Writes the scripts of a study to its directory, those of the arrays before the one that submits them; their paths and
+/// texts. Errors: one cannot be saved.
+pub fn write(study: &Study, submission: &Submission) -> Result<Vec<(PathBuf, String)>, TrainError> {
     let folder = study.dir.join("slurm");
     let folder = std::path::absolute(&folder).unwrap_or(folder);
-    let save = |path: &Path, text: &str| {
-        let saved = create_directories(&folder).and_then(|()| write_after_others(path, text.as_bytes()));
-        saved.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))
-    };
+    let mut scripts: Vec<(PathBuf, String)> = Vec::new();
     let mut submit =
         String::from("#!/bin/bash\n# Submits the study; may be run again at any time.\nset -euo pipefail\n");
     let _ = writeln!(submit, "cd {}\nmkdir -p logs", shell_word(&folder.display().to_string()));
     let arrays = arrays(study);
     for (i, array) in arrays.iter().enumerate() {
         let script = format!("{}.job", array.name);
-        save(&folder.join(&script), &text(study, submission, array))?;
+        scripts.push((folder.join(&script), text(study, submission, array)));
         let before = arrays.iter().enumerate().filter(|(_, other)| array.after.contains(&other.name));
         let after: Vec<String> = before.map(|(j, _)| format!(":$job_{j}")).collect();
         let dependency = match after.is_empty() {
@@ -68,9 +66,12 @@ pub fn write(study: &Study, submission: &Submission) -> Result<PathBuf, TrainErr
             writeln!(submit, "job_{i}=$(sbatch --parsable {dependency}{script}); job_{i}=${{job_{i}%%;*}}");
         let _ = writeln!(submit, "echo \"$job_{i} {}: {} tasks\"", array.name, array.tasks.len());
     }
-    let path = folder.join("submit.sh");
-    save(&path, &submit)?;
-    Ok(path)
+    scripts.push((folder.join("submit.sh"), submit));
+    for (path, text) in &scripts {
+        let saved = create_directories(&folder).and_then(|()| write_after_others(path, text.as_bytes()));
+        saved.map_err(|e| TrainError::Input(format!("{}: {e}", path.display())))?;
+    }
+    Ok(scripts)
 }
 
 /// Trainings first: others wait for them.

@@ -2,10 +2,11 @@
 
 use super::actions::{self, Actions};
 use super::answers::Answers;
+use super::curve::{Curve, Point};
 use super::figures;
 use super::graph::Data;
 use super::metric::Metric;
-use super::results::{Absent, Curve, Method, Outcome, Point, Results, Why, file};
+use super::results::{Absent, Method, Outcome, Results, Why, file};
 use super::{table, values};
 use crate::report::{Chart as _, Panels};
 use std::path::PathBuf;
@@ -73,6 +74,7 @@ fn invented(data: usize, methods: usize) -> Results {
         methods: (0..methods).map(|m| Method { label: METHODS[m].into(), base: base(m) }).collect(),
         outcomes: outcomes.collect(),
         absent: Vec::new(),
+        trained: Vec::new(),
     }
 }
 

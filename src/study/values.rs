@@ -101,11 +101,16 @@ pub fn absent(results: &Results) -> String {
     written(std::iter::once(heads).chain(results.absent.iter().map(run)).collect())
 }
 
-/// How long every run took. Only these numbers differ between two equal studies.
+/// How long every run took, and every training and model that runs start from. Only these numbers differ between two equal
+/// studies.
 pub fn hours(results: &Results) -> String {
     let heads = ["data", "method", "seed", "hours"].map(String::from).to_vec();
-    let run = |o: &Outcome| vec![o.data.clone(), o.method.clone(), o.seed.to_string(), text(o.hours)];
-    written(std::iter::once(heads).chain(results.outcomes.iter().map(run)).collect())
+    let row = |data: &str, name: &str, seed: u64, hours| {
+        vec![data.into(), name.into(), seed.to_string(), text(hours)]
+    };
+    let trained = results.trained.iter().map(|t| row(&t.data, &t.name, t.seed, t.hours));
+    let runs = results.outcomes.iter().map(|o| row(&o.data, &o.method, o.seed, o.hours));
+    written(std::iter::once(heads).chain(trained).chain(runs).collect())
 }
 
 fn written(rows: Vec<Vec<String>>) -> String {

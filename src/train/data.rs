@@ -55,20 +55,26 @@ pub struct Dataset {
 }
 
 /// Reads and scales the data of a configuration. One that names none gets a dataset without rows and facts if
-/// its algorithm can do without; anything else is an error.
+/// its algorithm can do without; anything else is an error, as are other data than those of a stated checksum.
 pub fn load(config: &Config) -> Result<Dataset, TrainError> {
     let (run, data): (RunConfig, DataConfig) = (config.section(), config.section());
     match run.dataset.as_str() {
-        "" => scaled(config, nothing(&run, &data)?, DatasetFacts::default(), None),
+        "" => {
+            let columns = nothing(&run, &data)?;
+            check(config, "no data", "none")?;
+            scaled(config, columns, DatasetFacts::default(), None)
+        }
         file => of_recording(config, read(Path::new(file), data.clip_actions)?),
     }
 }
 
-/// Scales data that are already read as a configuration says. Errors: an environment that is not known or does not
+/// Scales data that are already read as a configuration says. Errors: other data than those of a stated checksum;
+/// an environment that is not known or does not
 /// answer; those of [`summarise`]; no transition left, timeouts to be kept without next observations, `return_range` of
 /// returns that are all equal.
 pub fn of_recording(config: &Config, recording: Recording) -> Result<Dataset, TrainError> {
     let (run, data): (RunConfig, DataConfig) = (config.section(), config.section());
+    check(config, &recording.source.path, &recording.source.sha256)?;
     let spec = if run.env.is_empty() { None } else { Some(env::spec(&run.env)?) };
     let (summary, options) = summarise(&recording, Path::new(&run.dataset), spec, &data)?;
     let mut facts = DatasetFacts::of(&summary);
@@ -314,22 +320,18 @@ impl Recorded {
     }
 }
 
-impl Dataset {
-    /// An error if the configuration states the checksum of other data.
-    pub fn check(&self, config: &Config) -> Result<(), TrainError> {
-        let expected = config.section::<RunConfig>().dataset_sha256;
-        if expected.is_empty() || expected == self.facts.sha256 {
-            return Ok(());
-        }
-        let (name, got) = match self.is_absent() {
-            true => ("no data", "none"),
-            false => (self.facts.name.as_str(), self.facts.sha256.as_str()),
-        };
-        Err(TrainError::Input(format!(
-            "{name}: the run was configured for data with sha256 {expected}, got {got}; give the same file again with --data"
-        )))
+/// An error if the configuration states another checksum than that of these data.
+pub(super) fn check(config: &Config, name: &str, sha256: &str) -> Result<(), TrainError> {
+    let expected = config.section::<RunConfig>().dataset_sha256;
+    if expected.is_empty() || expected == sha256 {
+        return Ok(());
     }
+    Err(TrainError::Input(format!(
+        "{name}: the run was configured for data with sha256 {expected}, got {sha256}; give the same file again, by --data where the command takes it"
+    )))
+}
 
+impl Dataset {
     /// The configuration with the checksum of these data.
     pub fn pin(&self, config: &Config) -> Config {
         let mut config = config.clone();

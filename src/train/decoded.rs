@@ -50,7 +50,10 @@ pub fn load(config: &Config, shelf: &Shelf) -> Result<Dataset, TrainError> {
     };
     let volume = shelf.volume(("columns", ""), 0, make)?;
     match unpack(&volume) {
-        Some(dataset) => Ok(Dataset { shelf: Some(shelf), ..dataset }),
+        Some(dataset) => {
+            data::check(config, &dataset.facts.name, &dataset.facts.sha256)?;
+            Ok(Dataset { shelf: Some(shelf), ..dataset })
+        }
         None => data::load(config),
     }
 }
@@ -328,10 +331,15 @@ mod tests {
         let before = load(&config, &shelf).unwrap();
         let pinned = before.pin(&config);
         put(&toy, 6);
-        let after = load(&pinned, &shelf).unwrap();
+        let after = load(&config, &shelf).unwrap();
         assert_same(&data::load(&config).unwrap(), &after);
-        let refused = after.check(&pinned).unwrap_err().to_string();
-        assert!(refused.contains(&before.facts.sha256) && refused.contains(&after.facts.sha256), "{refused}");
+        for refused in [load(&pinned, &shelf), data::load(&pinned)] {
+            let refused = refused.err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(
+                refused.contains(&before.facts.sha256) && refused.contains(&after.facts.sha256),
+                "{refused}"
+            );
+        }
         std::fs::remove_file(&toy).unwrap();
         let gone = load(&pinned, &shelf).err().map(|e| e.to_string());
         assert_eq!(gone, data::load(&pinned).err().map(|e| e.to_string()));

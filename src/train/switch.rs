@@ -37,9 +37,32 @@ pub fn check(origin: &Saved, trained: &Config, config: &Config) -> Result<(), Tr
             )));
         }
     }
-    for section in fixed_sections(trained, &new)? {
-        if let Some(schedule) = scheduled_discount(section, DISCOUNT) {
-            check_discount(origin, trained, config, (section.name(), schedule))?;
+    let rounds = match origin.is_online()? {
+        true => online_rounds(origin, trained, &Agent::outline(trained, dims)?)?,
+        false => (origin.counters()?.round, trained.section::<OfflineConfig>().horizon()),
+    };
+    check_discounts(file, rounds, trained, config)
+}
+
+/// An error unless γ is what critics have learnt with last, after so many rounds of so many that were planned. Errors call
+/// the run `origin`.
+pub fn check_discounts(
+    origin: &str,
+    (done, planned): (u64, u64),
+    trained: &Config,
+    config: &Config,
+) -> Result<(), TrainError> {
+    for section in fixed_sections(trained, &config.section())? {
+        let Some(then) = scheduled_discount(section, DISCOUNT) else { continue };
+        let (section, reached) = (section.name(), then.over(planned).at(done));
+        match config.get(section, DISCOUNT).as_ref().and_then(Schedule::from_toml) {
+            Some(Schedule::Constant(now)) if (now - reached).abs() < 1e-9 => {}
+            None => {}
+            Some(now) => {
+                return Err(TrainError::Input(format!(
+                    "{section}.{DISCOUNT}: expected {reached:.9}, to which {then} had come in {origin}, got {now}; its critics estimate no other values: give the number, or train anew"
+                )));
+            }
         }
     }
     Ok(())
@@ -118,28 +141,6 @@ fn online_rounds(origin: &Saved, trained: &Config, agent: &Agent) -> Result<(u64
 fn scheduled_discount(section: &dyn AnySection, key: &str) -> Option<Schedule> {
     let schedule = Schedule::from_toml(&section.get(key).filter(|_| key == DISCOUNT)?)?;
     (!matches!(schedule, Schedule::Constant(_))).then_some(schedule)
-}
-
-/// An error unless γ is what critics have learnt with last.
-fn check_discount(
-    origin: &Saved,
-    trained: &Config,
-    config: &Config,
-    (section, then): (&str, Schedule),
-) -> Result<(), TrainError> {
-    let (done, planned) = match origin.is_online()? {
-        true => online_rounds(origin, trained, &Agent::outline(trained, origin.dims(1)?)?)?,
-        false => (origin.counters()?.round, trained.section::<OfflineConfig>().horizon()),
-    };
-    let reached = then.over(planned).at(done);
-    match config.get(section, DISCOUNT).as_ref().and_then(Schedule::from_toml) {
-        Some(Schedule::Constant(now)) if (now - reached).abs() < 1e-9 => Ok(()),
-        None => Ok(()),
-        Some(now) => Err(TrainError::Input(format!(
-            "{section}.{DISCOUNT}: expected {reached:.9}, to which {then} had come in {}, got {now}; its critics estimate no other values: give the number, or train anew",
-            origin.file()
-        ))),
-    }
 }
 
 /// An error if these transforms are not those of the saved networks.

@@ -576,6 +576,9 @@ fn moved_data() {
     std::fs::rename(place.path("toy.hdf5"), place.path("elsewhere/renamed.hdf5")).unwrap();
     place.refused("train --resume b", &["toy.hdf5", "say where they are with --data FILE"]);
     place.refused("train --resume b --data other.hdf5", &["other.hdf5", &sha, "got"]);
+    // Whatever else is wrong with them for this run.
+    write_d4rl(&place.path("wide.hdf5"), &synthetic::point(6, 600, 4, 2));
+    place.refused("train --resume b --data wide.hdf5", &["wide.hdf5", &sha, "got"]);
     assert_eq!(config("b"), before);
     place.run("train --resume b --data elsewhere/renamed.hdf5 --quiet --threads 1");
     // Nothing tells of the move.
@@ -586,6 +589,7 @@ fn moved_data() {
     );
     assert!(place.run("audit verify b --data elsewhere/renamed.hdf5").contains("verified"));
     assert!(place.run("audit verify a --data elsewhere/renamed.hdf5").contains("verified"));
+    place.refused("audit verify a --data wide.hdf5", &["wide.hdf5", &sha, "nothing was replayed"]);
 
     place.refused(&format!("finetune --from a --adapt plain {TUNE} --out x"), &["toy.hdf5", "--data FILE"]);
     place.refused(&format!("finetune --from a --adapt plain {TUNE} --out x --data other.hdf5"), &[&sha]);

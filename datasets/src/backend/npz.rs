@@ -11,14 +11,17 @@ use crate::error::{Error, Result, one_line};
 use ndarray::{ArrayD, IxDyn, ShapeBuilder as _};
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek};
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use zip::ZipArchive;
+use zip::result::ZipError;
 
 /// An open archive.
 pub struct NpzFile {
     label: String,
     archive: RefCell<ZipArchive<Box<dyn Bytes>>>,
+    /// in bytes
+    length: u64,
     names: Names,
 }
 
@@ -46,16 +49,29 @@ impl NpzFile {
         let mut head = Vec::new();
         let fail = |e: std::io::Error| Error::io(Path::new(label), "cannot read", &e);
         (&mut bytes).take(64).read_to_end(&mut head).map_err(fail)?;
+        let length = bytes.seek(SeekFrom::End(0)).map_err(fail)?;
         bytes.rewind().map_err(fail)?;
         let archive = ZipArchive::new(bytes).map_err(|e| no_archive(label, &head, &e.to_string()))?;
         let arrays = archive.file_names().filter_map(|name| name.strip_suffix(".npy"));
         let names = Names::new(label, arrays.map(str::to_string));
-        Ok(NpzFile { label: label.into(), archive: RefCell::new(archive), names })
+        Ok(NpzFile { label: label.into(), archive: RefCell::new(archive), length, names })
     }
 
     fn damaged(&self, key: &str, reason: impl ToString) -> Error {
         let (file, key) = (self.label.clone(), one_line(key));
         Error::Undecodable { file, key, reason: one_line(&reason.to_string()) }
+    }
+
+    fn unpackable(&self, key: &str, e: ZipError) -> Error {
+        match e {
+            ZipError::UnsupportedArchive(why) => Error::OtherFormat {
+                file: self.label.clone(),
+                expected: "arrays stored or deflated, as numpy.savez and numpy.savez_compressed write them",
+                got: format!("`{}` packed otherwise ({why})", one_line(key)),
+                advice: "write it again with numpy.savez_compressed",
+            },
+            other => self.damaged(key, other),
+        }
     }
 
     /// Header of an array and, if `all`, its bytes; `None` if there is no such array.
@@ -64,10 +80,13 @@ impl NpzFile {
         let Some(index) = archive.index_for_name(&format!("{key}.npy")) else {
             return self.names.absent(key).map(|()| None);
         };
-        let damaged = |e: zip::result::ZipError| self.damaged(key, e);
         let cut = |e: std::io::Error| self.damaged(key, e);
-        let mut entry = archive.by_index(index).map_err(damaged)?;
+        let mut entry = archive.by_index(index).map_err(|e| self.unpackable(key, e))?;
         let (declared, stored) = (entry.size(), entry.compressed_size());
+        if stored > self.length {
+            let why = format!("{stored} bytes, more than the {} of the archive", self.length);
+            return Err(self.damaged(key, why));
+        }
         let (header, before) = header(&mut entry).map_err(cut)?;
         let Some(header) = header else {
             return Err(self.damaged(key, "no header of an array"));
@@ -86,7 +105,8 @@ impl NpzFile {
         };
         let mut bytes = Vec::new();
         if all {
-            bytes.reserve_exact(expected);
+            let full = |_| self.damaged(key, format!("{expected} bytes, more than fit in memory"));
+            bytes.try_reserve_exact(expected).map_err(full)?;
             // To its end, where the checksum is compared.
             entry.take(expected as u64 + 1).read_to_end(&mut bytes).map_err(cut)?;
             if bytes.len() != expected {

@@ -2,8 +2,9 @@
 //! `metadata.json`, and in it `part-0.arrow` or `part-0.parquet` with the columns `observations`, `actions`, `rewards`,
 //! `terminations` and `truncations`.
 //!
-//! All columns have T + 1 rows, as many as the observations; what the others hold in the last row is padding. A space of
-//! several numbers is a list, a dictionary or tuple a structure of its parts. The folder's own `metadata.json` says T.
+//! All columns have T + 1 rows, as many as the observations; what the others hold in the last row is padding (which in
+//! flags must be 0 or 1 too). A space of several numbers is a list, a dictionary or tuple a structure of its parts. The folder's
+//! own `metadata.json` says T.
 
 use super::metadata::{METADATA, Metadata, steps_of_episode};
 use super::{Episode, Place, Rows, bad_shape};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::adapt::Method;
 use crate::audit::capture::{Capture, Piece};
 use crate::cli::rerun;
 use crate::cli::{Common, Outcome, Verdict, hints, setup};
@@ -40,7 +41,6 @@ pub(super) fn capture(run: &Path, data: Option<&str>, update: u64) -> Result<(Co
     }
     refuse_beyond(run, update)?;
     let dataset = setup::load_again(&config, None)?;
-    dataset.check(&config)?;
     let saved = rerun::start(run, update - 1)?;
     if let Some(saved) = &saved {
         saved.check_dataset(&dataset.facts)?;
@@ -113,11 +113,10 @@ impl Step {
         let (config, found) = capture(&self.run, self.data.as_deref(), self.update)?;
         let run: RunConfig = config.section();
         let note = format!(
-            "update {} of {}: {} + {}, seed {}, {}, {}",
+            "update {} of {}: {}, seed {}, {}, {}",
             self.update,
             self.run.display(),
-            run.algo,
-            run.adapt,
+            Method::of(&config),
             run.seed,
             baq_kernels::active().isa,
             baq_kernels::active().arithmetic()

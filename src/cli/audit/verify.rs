@@ -162,9 +162,10 @@ impl Verify {
             return refuse("kind of subnormal numbers", &then.subnormals, baq_kernels::subnormals(), hint);
         }
         conditions::check_simulator(config).map_err(|e| TrainError::Input(format!("{path}: {e}; {left}")))?;
-        let mut dataset = self
-            .load(config)
-            .map_err(|e| TrainError::Input(format!("{e}; {left}; say where the data are with --data")))?;
+        let mut dataset = self.load(config).map_err(|e| match self.data {
+            Some(_) => TrainError::Input(format!("{e}; {left}")),
+            None => TrainError::Input(format!("{e}; {left}; say where the data are with --data")),
+        })?;
         let (then, now) = (&ledger.header.dataset_sha256, &dataset.facts.sha256);
         if then != now {
             rows(&self.run, &dataset, found);
@@ -185,10 +186,13 @@ impl Verify {
     }
 
     fn load(&self, config: &Config) -> Result<Dataset, TrainError> {
-        let Some(data) = &self.data else { return setup::load(config, None) };
-        let mut moved = config.clone();
-        moved.put(RunConfig { dataset: data.clone(), ..config.section() });
-        setup::load(&moved, None)
+        let run: RunConfig = config.section();
+        let dataset = self.data.clone().unwrap_or_else(|| run.dataset.clone());
+        let (mut pinned, mut unpinned) = (config.clone(), config.clone());
+        pinned.put(RunConfig { dataset: dataset.clone(), ..run.clone() });
+        unpinned.put(RunConfig { dataset, dataset_sha256: String::new(), ..run });
+        // Other data are shown row by row; what cannot be is called so first.
+        setup::load(&unpinned, None).or_else(|_| setup::load(&pinned, None))
     }
 
     /// Computes the run again, as far as its checkpoint says that it went.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use baq_datasets::checksums;
 use clap::Args;
 
 use super::super::{Common, hints, setup};
@@ -14,12 +15,13 @@ use crate::config::{OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
 use crate::study::graph::Data;
 use crate::study::spec::{Begin, Method};
-use crate::study::{Kind, Place, Spec, Study, paper};
+use crate::study::{Cell, Kind, Place, Spec, Study, paper};
 use crate::suite::{PREFIX, Suite};
 use crate::train::TrainError;
 use crate::train::data::{self, EMBEDDED};
 use crate::train::effects::{self, Stage};
 use crate::train::reach;
+use crate::train::switch;
 
 /// Which study.
 #[derive(Clone, Debug, Args)]
@@ -163,7 +165,16 @@ impl Asked {
         // All of it, as cells do: what cannot be read is refused before anything runs, and a folder has no other checksum.
         let recording = data::read(Path::new(&file), true)?;
         let widths = (recording.obs_dim(), recording.act_dim());
-        Ok((Data { file, sha256: recording.source.sha256 }, widths))
+        let sha256 = recording.source.sha256;
+        let known = path.file_name().and_then(|file| checksums::of_name(&file.to_string_lossy()));
+        if let Some(known) = known.filter(|known| known.sha256 != sha256) {
+            eprintln!(
+                "note: {}: has the name of D4RL's file, whose sha256 is {}, and is another one, {sha256}; tables will say so",
+                path.display(),
+                known.sha256
+            );
+        }
+        Ok((Data { file, sha256 }, widths))
     }
 }
 
@@ -205,7 +216,8 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
             };
         let checked = evaluated
             .and_then(|()| effects::check_method(&cell.config, dims, stage))
-            .and_then(|()| reach::check(&cell.config, dims, stage));
+            .and_then(|()| reach::check(&cell.config, dims, stage))
+            .and_then(|()| cell.origin.map_or(Ok(()), |origin| discounts(&graph.cells[origin], cell)));
         checked.map_err(|e| {
             let begins = |m: &&Method| match &m.begin {
                 _ if stage != Stage::Offline => m.label == cell.label,
@@ -223,6 +235,13 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
         })?;
     }
     Ok(())
+}
+
+/// An error unless a fine-tuning goes on with the discount to which its training, once it is made, will have come.
+fn discounts(origin: &Cell, cell: &Cell) -> Result<(), TrainError> {
+    let offline: OfflineConfig = origin.config.section();
+    let rounds = (offline.updates, offline.horizon());
+    switch::check_discounts("its offline phase", rounds, &origin.config, &cell.config)
 }
 
 fn of_suite(name: &str) -> Result<(Data, Widths), TrainError> {

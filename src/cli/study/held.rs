@@ -25,6 +25,16 @@ impl Held {
     pub fn open(&self, common: Common) -> Result<Study, TrainError> {
         let named = Path::new(STUDIES).join(&self.study);
         let dir = if !self.study.exists() && named.is_dir() { &named } else { &self.study };
+        if !dir.exists() {
+            let known = self.similar();
+            if !known.is_empty() {
+                return Err(TrainError::Input(format!(
+                    "{}: expected the directory of a study, found none; {STUDIES}/ has {}",
+                    dir.display(),
+                    known.join(", ")
+                )));
+            }
+        }
         let study = Study::open(dir, &Commands(common))?;
         // Other numerics are another configuration: its cells would seem not to be there.
         let (asked, here) = (&study.place.numerics, baq_kernels::active().numerics);
@@ -35,5 +45,16 @@ impl Held {
                 dir.display()
             ))),
         }
+    }
+
+    /// Studies whose names begin with the one that was given, as of its scales.
+    fn similar(&self) -> Vec<String> {
+        let Some(name) = self.study.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
+        let entries = std::fs::read_dir(STUDIES).into_iter().flatten().flatten();
+        let entries = entries.filter(|entry| entry.path().join("study.toml").is_file());
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut similar: Vec<String> = names.filter(|other| other.starts_with(name)).collect();
+        similar.sort();
+        similar
     }
 }

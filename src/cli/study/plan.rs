@@ -11,6 +11,7 @@ use super::super::{Common, Outcome, Verdict};
 use super::asked::{Asked, cell_threads};
 use crate::config::{DataConfig, RunConfig};
 use crate::study::cost::{self, Cost};
+use crate::study::graph::{Graph, folder};
 use crate::study::local::duration;
 use crate::study::{Cell, Kind, State, Study};
 use crate::suite::{self, PREFIX};
@@ -34,6 +35,8 @@ struct Row {
     label: String,
     cells: usize,
     done: usize,
+    /// folders of what a cell waits for
+    needs: String,
     each: f64,
     /// what is left, also of cells that have begun
     left: Cost,
@@ -52,7 +55,7 @@ impl Plan {
             let row = match rows.iter_mut().find(same) {
                 Some(row) => row,
                 None => {
-                    rows.push(Row::new(cell));
+                    rows.push(Row::new(cell, &study.graph));
                     rows.last_mut().expect("invariant: it was just put there")
                 }
             };
@@ -100,16 +103,17 @@ impl Plan {
         if unbuilt > 0 {
             println!("data to be built before: {:.2} GB", unbuilt as f64 / 1e9);
         }
-        println!("\n{:<13} {:<24} {:>6} {:>6} {:>14} {:>14}", "", "", "cells", "done", "each", "left");
+        println!("\n{:<13} {:<24} {:>6} {:>6} {:>14} {:>14}  needs", "", "", "cells", "done", "each", "left");
         for row in &rows {
             println!(
-                "{:<13} {:<24} {:>6} {:>6} {:>14} {:>14}",
+                "{:<13} {:<24} {:>6} {:>6} {:>14} {:>14}  {}",
                 row.kind.name(),
                 row.label,
                 row.cells,
                 row.done,
                 duration(row.each),
-                duration(of_cores(row.left.seconds))
+                duration(of_cores(row.left.seconds)),
+                row.needs
             );
         }
         println!(
@@ -168,9 +172,11 @@ fn size(path: &Path) -> u64 {
 }
 
 impl Row {
-    fn new(cell: &Cell) -> Row {
+    fn new(cell: &Cell, graph: &Graph) -> Row {
         let (kind, label) = (cell.kind, cell.label.clone());
-        Row { kind, label, cells: 0, done: 0, each: 0.0, left: Cost::default() }
+        let needs = cell.needs().map(|need| &graph.cells[need]).map(|need| folder(need.kind, &need.label));
+        let needs = needs.collect::<Vec<_>>().join(", ");
+        Row { kind, label, cells: 0, done: 0, needs, each: 0.0, left: Cost::default() }
     }
 
     fn add(&mut self, cost: Cost, left: f64, done: bool) {

@@ -1,6 +1,7 @@
 //! `baq study run`: makes what is missing of a study.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
@@ -43,7 +44,7 @@ pub struct Run {
     /// with --on slurm: an option of sbatch, as in --time=04:00:00; may be repeated
     #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
     sbatch: Vec<String>,
-    /// with --on slurm: write the scripts and submit nothing
+    /// with --on slurm: write the scripts, show them and submit nothing
     #[arg(long)]
     dry_run: bool,
     /// no progress
@@ -162,15 +163,18 @@ impl Run {
             at_once: self.jobs.map(NonZeroUsize::get),
             sbatch: self.sbatch.clone(),
         };
-        let script = slurm::write(study, &submission)?;
+        let scripts = slurm::write(study, &submission)?;
+        let paths: Vec<&PathBuf> = scripts.iter().map(|(path, _)| path).collect();
+        let script = paths.last().expect("invariant: one submits the others");
         if self.dry_run {
-            match common.json {
-                true => println!("{}", json!({ "study": study.dir, "script": script, "submitted": false })),
-                false => println!(
-                    "scripts: {0}; submit them with: bash {0}",
-                    shell_word(&script.display().to_string())
-                ),
+            if common.json {
+                let out =
+                    json!({ "study": study.dir, "script": script, "scripts": paths, "submitted": false });
+                println!("{out}");
+                return Ok(Verdict::Done);
             }
+            scripts.iter().for_each(|(path, text)| println!("# {}\n{text}", path.display()));
+            println!("submit them with: bash {}", shell_word(&script.display().to_string()));
             return Ok(Verdict::Done);
         }
         let mut command = Command::new("bash");
@@ -178,7 +182,7 @@ impl Run {
             // Numbers of jobs are for people.
             command.stdout(std::io::stderr());
         }
-        let status = command.arg(&script).status();
+        let status = command.arg(script).status();
         let status = status.map_err(|e| TrainError::Input(format!("bash {}: {e}", script.display())))?;
         if !status.success() {
             return Err(TrainError::Input(format!(
@@ -187,7 +191,10 @@ impl Run {
             )));
         }
         if common.json {
-            println!("{}", json!({ "study": study.dir, "script": script, "submitted": true }));
+            println!(
+                "{}",
+                json!({ "study": study.dir, "script": script, "scripts": paths, "submitted": true })
+            );
             return Ok(Verdict::Done);
         }
         let dir = hints::path(&study.dir);
@@ -208,6 +215,6 @@ fn arithmetic(study: &Study) -> Vec<String> {
     ["--isa", &place.isa, "--numerics", &place.numerics].map(String::from).to_vec()
 }
 
-fn program() -> Result<std::path::PathBuf, TrainError> {
+fn program() -> Result<PathBuf, TrainError> {
     std::env::current_exe().map_err(|e| TrainError::Input(format!("cannot find this program: {e}")))
 }

@@ -70,6 +70,7 @@ pub(super) fn runs(mut bytes: &[u8], width: u32, n: usize) -> Found<Vec<u32>> {
             if count == 0 {
                 return Err(Fault::Damaged("a run of nothing"));
             }
+            out.try_reserve(count.min(left)).map_err(|_| Fault::Damaged("more values than fit in memory"))?;
             out.resize(out.len() + count.min(left), u32::from_le_bytes(wide));
         } else {
             // The last group may be cut where its numbers end.
@@ -126,6 +127,8 @@ mod tests {
             assert!(runs(bad, 3, 13).is_err(), "{bad:?}");
         }
         assert!(runs(&bytes, 33, 1).is_err());
+        let vast = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0];
+        assert!(runs(&vast, 1, 1 << 54).is_err());
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl Kind {
             5 | 20 => Kind { dtype: Dtype::Text, ..Kind::other("", 3) },
             4 | 19 => Kind::other("binary", 3),
             7..=11 | 15 | 18 => Kind::other("a decimal, a time or fixed binary", 2),
-            12 | 17 | 21 => Kind::other("list whose rows differ in length", 2),
+            12 | 17 | 21 => Kind::other("list of variable length (those of fixed size are read)", 2),
             13 => nested(Nesting::Structure),
             16 => match u64::try_from(detail(0)?) {
                 Ok(size) => nested(Nesting::List(size)),

@@ -2,7 +2,8 @@
 //!
 //! A key is the path through structures, such as `observations/desired_goal`; parts of a structure whose names are 0, 1, 2 ...
 //! are called `_index_0`, `_index_1` ... as in Minari's HDF5. Numbers, booleans and lists of them that are equally long in
-//! every row are read; a null is NaN, as in pyarrow. Strings and what else there is have a type and no values.
+//! every row are read, in Arrow those of fixed size alone; a null is NaN, as in pyarrow. Strings and what else there is have a
+//! type and no values.
 //!
 //! Both readers are our own, and read what pyarrow writes by default: uncompressed Arrow; Parquet that is uncompressed or
 //! Snappy, with plain or dictionary pages. The crates `parquet` and `arrow-ipc` (version 60, fewest features) bring nineteen

@@ -44,6 +44,8 @@ struct Chunk {
     snappy: Found<bool>,
 }
 
+/// Of a byte of a page: a run takes a few bytes, whatever its length, but pages have some million entries at most.
+const MOST_ENTRIES: u64 = 1 << 20;
 /// Snappy's copies make at most 64 bytes of 2.
 const MAX_EXPANSION: u64 = 64;
 
@@ -303,8 +305,8 @@ impl Chunk {
         let inner = header.field(if second { 8 } else { 5 });
         let inner = inner.ok_or(Fault::Damaged("a page without a description"))?;
         let entries = inner.count(1)?;
-        if entries > left {
-            return Err(Fault::Damaged("more values than it says"));
+        if entries > left.min(bytes.len() as u64 * MOST_ENTRIES) {
+            return Err(Fault::Damaged("more values than it says, or than its bytes can hold"));
         }
         let entries = usize::try_from(entries).map_err(|_| Fault::Damaged("more values than can be"))?;
         let levels = |bytes: &[u8], most: u32| match most {
