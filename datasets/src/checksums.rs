@@ -17,6 +17,13 @@ pub struct Known {
     pub sha256: &'static str,
 }
 
+impl Known {
+    /// Name of the file, without its folder.
+    pub fn file(&self) -> &'static str {
+        self.name.rsplit('/').next().unwrap_or(self.name)
+    }
+}
+
 /// What the table says about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -52,10 +59,14 @@ pub fn known_files() -> Vec<Known> {
         .collect()
 }
 
-/// The published file of a name, without its folder; `-` is `_`.
+/// A name as names are compared: D4RL writes `hopper-medium-v2` and `hopper_medium-v2`.
+pub fn plain(name: &str) -> String {
+    name.to_lowercase().replace('_', "-")
+}
+
+/// The published file of a name, without its folder, as names are compared.
 pub fn of_name(name: &str) -> Option<Known> {
-    let plain = |name: &str| name.to_lowercase().replace('-', "_");
-    known_files().into_iter().find(|known| known.name.rsplit('/').next().map(plain) == Some(plain(name)))
+    known_files().into_iter().find(|known| plain(known.file()) == plain(name))
 }
 
 /// Holds a file's length and hash against the table.

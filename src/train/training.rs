@@ -489,10 +489,7 @@ impl<'a> Training<'a> {
     /// An error if the parameters as they stand have diverged, seen on the last batch.
     fn examine(&mut self, watch: &Watch) -> Result<(), TrainError> {
         let clock = self.clock();
-        let round = match self.work {
-            Work::Fit(_) => self.counters.fitted,
-            _ => self.counters.round,
-        };
+        let round = clock.round;
         if self.batches.pools().is_empty() {
             return watch.parameters(&self.agent, round);
         }

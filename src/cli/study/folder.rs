@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use baq_datasets::checksums;
+use baq_datasets::checksums::{known_files, plain};
 
 use crate::train::TrainError;
 
@@ -44,17 +44,10 @@ fn is_of(file: &str, name: &str) -> bool {
     begins(&name) && !published().iter().any(|other| longer(other))
 }
 
-fn plain(name: &str) -> String {
-    name.to_lowercase().replace('_', "-")
-}
-
 /// Names of D4RL's data sets, without version.
 fn published() -> Vec<String> {
-    let name = |known: checksums::Known| {
-        let file = known.name.rsplit('/').next().unwrap_or(known.name);
-        plain(file.split_once("-v").map_or(file, |(name, _)| name))
-    };
-    checksums::known_files().into_iter().map(name).collect()
+    let name = |file: &str| plain(file.split_once("-v").map_or(file, |(name, _)| name));
+    known_files().iter().map(|known| name(known.file())).collect()
 }
 
 #[cfg(test)]
