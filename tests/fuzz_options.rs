@@ -284,6 +284,7 @@ fn start(part: usize) -> Child {
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", "every_option_is_refused_or_runs", "--nocapture"])
         .env("BAQ_FUZZ_PART", part.to_string())
+        .env("RAYON_NUM_THREADS", "1")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
