@@ -26,6 +26,25 @@ pub fn free_space(_: &Path) -> Option<u64> {
     None
 }
 
+/// An error, in words, unless so many bytes fit at a path, which need not exist; `otherwise` is what else would help.
+pub fn check_space(path: &Path, needed: u64, otherwise: &str) -> Result<(), String> {
+    match free_space(path) {
+        Some(free) if free < needed => Err(format!(
+            "{}: needs {} on the disk, {} free; make room, or {otherwise}",
+            path.display(),
+            size(needed),
+            size(free)
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// 145.7 MiB
+pub fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
 /// A word as a shell takes it apart again.
 pub fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);

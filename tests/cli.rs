@@ -618,6 +618,13 @@ fn combinations_without_sense_are_refused() {
     ] {
         place.refused_line(&format!("finetune {line} --out x"), words);
     }
+    for algo in ["td3", "rebrac"] {
+        let bound = format!("--set {algo}.target_noise=0 --set {algo}.target_clip=0.1");
+        let line = format!("train --algo {algo} --data toy.hdf5 --env toy {bound} --out x");
+        let words =
+            [format!("{algo}.target_clip"), "has no effect".into(), format!("set {algo}.target_noise=0.2")];
+        place.refused_line(&line, &words.each_ref().map(String::as_str));
+    }
 }
 
 /// Changes the tensors of a trace.

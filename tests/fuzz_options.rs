@@ -318,10 +318,12 @@ fn every_option_is_refused_or_runs() {
     let mut k = 0;
     for (n, section) in known_sections().iter().enumerate() {
         let mine = n % PARTS == part;
-        for k in (0..5).filter(|_| mine) {
-            for phase in phases(section.as_ref()) {
-                let method = method(section.as_ref(), k);
-                assert_eq!(attempt(&file, method, "", phase), Ok(true), "{method:?} {phase} as it is");
+        if mine {
+            for k in 0..5 {
+                for phase in phases(section.as_ref()) {
+                    let method = method(section.as_ref(), k);
+                    assert_eq!(attempt(&file, method, "", phase), Ok(true), "{method:?} {phase} as it is");
+                }
             }
         }
         for field in section.fields() {

@@ -7,12 +7,12 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use baq::train::metrics::{Evaluation, EvaluationLog, Phase, Stamp};
 use baq_datasets::synthetic;
-use common::place::{terminate, write_d4rl};
+use common::place::{copy, terminate, write_d4rl};
 use common::program::baq;
 use tempfile::TempDir;
 
@@ -86,6 +86,33 @@ impl Place {
         assert!(before == results(self.0.path()), "baq {line} changed something");
     }
 
+    /// Runs the study, and the processes of its cells as soon as one is at work.
+    fn at_work(&self, out: &str) -> (Child, Vec<u32>) {
+        let mut run = self.command(&format!("study run s.toml --out {out} --jobs 2 --quiet"));
+        let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        loop {
+            assert!(run.try_wait().unwrap().is_none(), "it ended before a cell was at work");
+            std::thread::sleep(Duration::from_millis(1));
+            if !self.path(out).join("logs").exists() {
+                continue;
+            }
+            let status = self.json(&format!("study status {out} --json"));
+            let process = |cell: &serde_json::Value| cell["process"].as_str()?.parse().ok();
+            let cells: Vec<u32> = status["cells"].as_array().unwrap().iter().filter_map(process).collect();
+            if !cells.is_empty() {
+                return (run, cells);
+            }
+        }
+    }
+
+    /// The run of a method.
+    fn cell(&self, study: &str, label: &str, seed: u64) -> PathBuf {
+        let status = self.json(&format!("study status {study} --json"));
+        let mut cells = status["cells"].as_array().unwrap().iter();
+        let cell = cells.find(|cell| cell["label"] == label && cell["seed"] == seed).unwrap();
+        self.path(cell["run"].as_str().unwrap())
+    }
+
     fn json(&self, line: &str) -> serde_json::Value {
         let out = self.command(line).output().unwrap();
         serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("baq {line}: {e}: {}", said(&out)))
@@ -109,6 +136,12 @@ fn evaluated(run: &str, returns: [f64; 3]) {
         [0, 200, 400].into_iter().zip(returns).map(|(step, x)| of(Phase::Online, 400 + step, step, x));
     let all: Vec<Evaluation> = std::iter::once(of(Phase::Offline, 400, 0, 1.0)).chain(online).collect();
     EvaluationLog::create(Path::new(run), &all).unwrap().flush().unwrap();
+}
+
+/// With -9, those that have not ended.
+fn kill_all(processes: &[u32]) {
+    let ids = processes.iter().map(u32::to_string);
+    Command::new("kill").arg("-9").args(ids).stderr(Stdio::null()).status().unwrap();
 }
 
 /// Every file of a folder with its bytes.
@@ -174,17 +207,54 @@ fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
         child.wait().unwrap();
     }
     place.run("study run s.toml --out cut --jobs 3 --quiet", 0);
-    let same = |name: &str| results(&place.path(name));
-    let (whole, cut) = (same("whole"), same("cut"));
-    assert!(whole.len() > 3 * CELLS);
-    assert_eq!(whole.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>());
-    for (path, bytes) in &whole {
-        assert!(cut[path] == *bytes, "{} differs", path.display());
+    // A cell, with -9, unless it ends before: it is a row with its reason, and the others go on.
+    let hit = (0..5).map(|k| format!("hit{k}")).find(|hit| {
+        let (mut run, cells) = place.at_work(hit);
+        kill_all(&cells[..1]);
+        run.wait().unwrap();
+        place.json(&format!("study status {hit} --json"))["failed"] == 1
+    });
+    let hit = hit.expect("a cell is killed at work");
+    let status = place.json(&format!("study status {hit} --json"));
+    assert!(
+        status["done"].as_u64() > Some(3) && status.to_string().contains("killed (signal: 9"),
+        "{status}"
+    );
+    place.run(&format!("study run s.toml --out {hit} --jobs 2 --quiet"), 0);
+    // All of it, as if the power were gone.
+    let (mut run, cells) = place.at_work("dark");
+    kill_all(&[&[run.id()], &cells[..]].concat());
+    run.wait().unwrap();
+    assert!(place.json("study status dark --json")["done"].as_u64() < Some(CELLS as u64));
+    place.run("study run s.toml --out dark --jobs 2 --quiet", 0);
+    let same = |name: &str| {
+        place.run(&format!("study table {name}"), 0);
+        let mut all = results(&place.path(name));
+        let tables = files(&place.path(name)).into_iter().filter(|(file, _)| file != "hours.csv");
+        all.extend(tables.map(|(file, bytes)| (file.into(), bytes)));
+        all
+    };
+    let whole = same("whole");
+    assert!(whole.len() > 3 * CELLS && whole.contains_key(Path::new("table.csv")));
+    for cut in [same("cut"), same(&hit), same("dark")] {
+        assert_eq!(whole.keys().collect::<Vec<_>>(), cut.keys().collect::<Vec<_>>());
+        for (path, bytes) in &whole {
+            assert!(cut[path] == *bytes, "{} differs", path.display());
+        }
     }
     // Nothing is left to do, and nothing is done again.
-    let before = same("whole");
     assert!(place.run("study run s.toml --out whole --quiet", 0).contains("9 of 9 cells done"));
-    assert!(before == same("whole"));
+    assert!(whole == same("whole"));
+    // Methods of one seed stand alike at the switch, those of two do not.
+    let switch = |method: &str| {
+        [0, 1].map(|seed| {
+            let run = place.cell("whole", method, seed);
+            let all = std::fs::read_to_string(run.join("evaluations.csv")).unwrap();
+            all.lines().find(|line| line.starts_with("online,400,0,")).expect("at the switch").to_string()
+        })
+    };
+    let [first, second] = switch("IQL");
+    assert!(first != second && switch("IQL + BAQ") == [first, second]);
 }
 
 /// Data that cells share, and data that each decodes for itself: the same bytes.
@@ -421,16 +491,11 @@ fn a_study_that_is_changed_while_it_runs_is_left() {
 #[test]
 fn a_folder_that_has_changed_is_other_data() {
     let place = Place::new(&STUDY.replace("a.hdf5", "./minari").replace("run.env=toy", "run.env=hopper-v4"));
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/tests/fixtures/minari");
-    let copy = |name: &str| {
-        std::fs::create_dir_all(place.path("minari")).unwrap();
-        for (file, bytes) in files(&fixtures.join(name).join("data")) {
-            std::fs::write(place.path("minari").join(file), bytes).unwrap();
-        }
-    };
-    copy("hopper/cut-v0");
+    let fixture = "datasets/tests/fixtures/minari/hopper/cut-v0/data";
+    copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join(fixture), &place.path("minari"));
     place.run("study run s.toml --out s --on slurm --dry-run", 0);
-    copy("tables/goals-hdf5-v0");
+    let file = place.path("minari/main_data.hdf5");
+    std::fs::write(&file, [std::fs::read(&file).unwrap(), vec![0]].concat()).unwrap();
     place.refused("study run s.toml --out s", &["./minari", "has changed", "sha256"]);
 }
 
@@ -472,8 +537,8 @@ fn data_may_be_moved_between_a_training_and_what_starts_from_it() {
 #[test]
 fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
     let long = STUDY.replacen("updates = 400", "updates = 2_000_000", 1);
-    let place =
-        Place::new(&long.replacen("offline.checkpoint_every=50", "offline.checkpoint_every=2000000", 1));
+    let long = long.replacen("offline.checkpoint_every=50", "offline.checkpoint_every=2000000", 1);
+    let place = Place::new(&long);
     let mut child = place.command("study run s.toml --out s --jobs 1 --quiet").spawn().unwrap();
     // The study's directory is not there at once.
     let share = || {
@@ -485,6 +550,9 @@ fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
         std::thread::sleep(Duration::from_millis(50));
         share()
     });
+    // To write it anew would end it.
+    std::fs::write(place.path("s.toml"), long.replacen("seeds = 2", "seeds = 3", 1)).unwrap();
+    place.refused("study run s.toml --out s --on slurm --dry-run", &["--dry-run: s: process", "would stop"]);
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(3));
     assert!(share.is_some_and(|share| share < 1.0), "{share:?}");
@@ -527,6 +595,12 @@ fn a_study_may_be_run_twice_at_once() {
 fn what_cannot_be_run_is_refused_before_anything_is() {
     let place = Place::new(STUDY);
     std::fs::create_dir(place.path("empty")).unwrap();
+    let row = |action: f64| format!("0.1,0.2,0.3,{action},1,0\n");
+    let head = "observations_0,observations_1,observations_2,actions_0,rewards,terminals\n";
+    let wide = [head, &row(0.5), &row(1.5), &row(0.5)].concat();
+    std::fs::write(place.path("wide.csv"), wide).unwrap();
+    write_d4rl(&place.path("one.hdf5"), &synthetic::point(5, 1, 3, 1));
+    std::fs::copy(place.path("a.hdf5"), place.path("copy.hdf5")).unwrap();
     for (from, to, words) in [
         ("seeds = 2", "sseds = 2", ["s.toml, line 4", "sseds"]),
         (
@@ -534,9 +608,71 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             "adapt = \"pex\"\nset = [\"baq.k_q=1\"]",
             ["s.toml, line 18: method `IQL + BAQ`", "baq"],
         ),
-        ("a.hdf5", "b.hdf5", ["data b.hdf5: expected a file", "or correct the path"]),
-        ("a.hdf5", "embedded", ["expected data for toy, states of 3", "got 11 and 3"]),
+        ("a.hdf5", "b.hdf5", ["s.toml, line 5: data b.hdf5: expected a file", "or correct the path"]),
+        ("a.hdf5", "b.npz", ["s.toml, line 5: data b.npz: expected a file", "or correct the path"]),
+        (
+            "a.hdf5",
+            "walkr2d-medium",
+            ["s.toml, line 5: data walkr2d-medium", "did you mean `walker2d-medium`?"],
+        ),
+        (
+            "[\"a.hdf5\"]",
+            "[\n\"a.hdf5\",\n\"./a.hdf5\"]",
+            ["s.toml, line 7: data `./a.hdf5` and data `a.hdf5`", "the folder a"],
+        ),
+        (
+            "a.hdf5",
+            "embedded",
+            ["line 5: iql on", "expected data for toy, states of 3 and actions of 1, got 11 and 3"],
+        ),
         ("a.hdf5", "walker2d-medium", ["expected data for toy, states of 3", "got 17 and 6"]),
+        (
+            ", \"online.capacity=2000\"]\n[online]\nenv_steps     = 400",
+            "]\n[online]\nenv_steps     = 900_000_000_000",
+            ["out: needs", "on the disk"],
+        ),
+        ("a.hdf5", "wide.csv", ["s.toml, line 5: ", "expected values in [-1, 1], got 1.5"]),
+        ("a.hdf5", "one.hdf5", ["s.toml, line 5: ", "expected at least 2 row(s), got 1"]),
+        (
+            "a.hdf5\"",
+            "a.hdf5\",\n\"copy.hdf5\"",
+            ["line 6: data copy.hdf5: expected other data than a.hdf5", "twice"],
+        ),
+        (
+            "online.capacity=2000",
+            "online.capacity=600",
+            ["line 22: method `SAC`: online.capacity: expected at least", "got 600"],
+        ),
+        (
+            "adapt = \"plain\"",
+            "adapt = \"plain\"\nset = [\"online.capacity=100\"]",
+            ["line 14: method `IQL`: online.capacity", "got 100"],
+        ),
+        (
+            "adapt = \"plain\"",
+            "adapt = \"plain\"\nset = [\"online.offline_rows=subset(1000)\"]",
+            ["line 14: method `IQL`: online.offline_rows: expected a subset of at most the 2", "got 1000"],
+        ),
+        (
+            "adapt = \"baq\"",
+            "adapt = \"baq\"\nset = [\"online.offline_rows=none\", \"baq.k_q=auto\"]",
+            ["line 18: method `IQL + BAQ`: online.offline_rows", "whose means fix the constants"],
+        ),
+        (
+            "\"bc.hidden=[8,8]\"",
+            "\"bc.hidden=[8,8]\", \"offline.patience=3\", \"offline.validation_fraction=0.001\"",
+            ["s.toml", "held out to stop early by"],
+        ),
+        (
+            "\"bc.hidden=[8,8]\"",
+            "\"bc.hidden=[8,8]\", \"data.observation_scaling=standardise\"",
+            ["s.toml, line 12: model: data.observation_scaling", "set it there"],
+        ),
+        (
+            "\"bc.hidden=[8,8]\"",
+            "\"bc.hidden=[8,8]\", \"online.updates_per_step=7\"",
+            ["s.toml, line 12: model: online.updates_per_step", "does not have"],
+        ),
         ("algo  = \"sac\"", "algo  = \"bc\"", ["method `SAC`", "bc"]),
         ("\"SAC\"", "\"iql: baq\"", ["method `iql: baq` and method `IQL + BAQ`", "the folder iql-baq"]),
         ("\"SAC\"", "\"model.bc\"", ["method `model.bc`", "behaviour models"]),
@@ -588,7 +724,11 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
             ["line 14: method `IQL`: iql.discount: expected 0.625", "got linear(0.5, 0.75"],
         ),
         ("eval_episodes = 1\n", "eval_episodes = 0\n", ["line 14: method `IQL`", "by which a study judges"]),
-        ("adapt = \"baq\"", "adapt = \"so2\"", ["s.toml: model", "expected a method with a behaviour model"]),
+        (
+            "adapt = \"baq\"",
+            "adapt = \"so2\"",
+            ["s.toml, line 10: model", "expected a method with a behaviour model"],
+        ),
         (
             "offline = { updates = 200 }",
             "methods = [\"SAC\"]\noffline = { updates = 200 }",
@@ -635,7 +775,7 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
 #[test]
 fn one_data_set_is_finished_before_the_next_is_begun() {
     let place = Place::new(&STUDY.replacen("[\"a.hdf5\"]", "[\"b.hdf5\", \"a.hdf5\"]", 1));
-    std::fs::copy(place.path("a.hdf5"), place.path("b.hdf5")).unwrap();
+    write_d4rl(&place.path("b.hdf5"), &synthetic::point(6, 300, 3, 1));
     place.run("study run s.toml --out s --on slurm --dry-run", 0);
     let status = place.json("study status s --json");
     let cells: Vec<(&str, bool)> = status["cells"]
@@ -725,20 +865,30 @@ fn arrays_wait_for_what_they_start_from_task_by_task() {
         let done = task(script, "1");
         assert!(done.status.success(), "{}", said(&done));
     }
-    let status = status();
-    assert_eq!((status["done"].as_u64(), status["failed"].as_u64()), (Some(2), Some(0)), "{status}");
+    let ended = status();
+    assert_eq!((ended["done"].as_u64(), ended["failed"].as_u64()), (Some(2), Some(0)), "{ended}");
+    // One that is killed, and one whose program is gone: nobody but the script says so. Submitted again they go on.
+    let script = read("sac.job");
+    for (program, reason) in [("kill -9 $$", "killed"), ("exit 127", "ended with code 127")] {
+        let of = script.lines().find(|line| line.contains("study cell")).unwrap();
+        std::fs::write(
+            place.path("s/slurm/ended.job"),
+            script.replace(of, &format!("bash -c '{program}' &")),
+        )
+        .unwrap();
+        assert!(!task("ended.job", "0").status.success());
+        let status = status();
+        assert!(status["failed"] == 1 && status.to_string().contains(reason), "{status}");
+    }
+    assert!(task("sac.job", "0").status.success());
+    assert_eq!((status()["done"].as_u64(), status()["failed"].as_u64()), (Some(3), Some(0)));
 }
 
 #[test]
 fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
     let place = Place::new(STUDY);
     place.run("study run s.toml --out studies/toys --jobs 2 --quiet", 0);
-    let status = place.json("study status toys --json");
-    let run = |label: &str, seed: u64| {
-        let cells = status["cells"].as_array().unwrap().iter();
-        let mut of = cells.filter(|c| c["label"] == label && c["seed"] == seed);
-        place.path(of.next().unwrap()["run"].as_str().unwrap()).display().to_string()
-    };
+    let run = |label: &str, seed: u64| place.cell("toys", label, seed).display().to_string();
     evaluated(&run("IQL", 0), [10.0, 4.0, 10.0]);
     evaluated(&run("IQL", 1), [10.0, 6.0, 8.0]);
     evaluated(&run("IQL + BAQ", 0), [10.0, 10.0, 14.0]);
@@ -781,6 +931,7 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
         assert!(first.contains_key(name), "{name} in {:?}", first.keys());
     }
     // What runs start from took its time too.
+    assert!(place.json("study table toys --json")["hours"].as_f64() > Some(0.0));
     let hours = String::from_utf8_lossy(&first["hours.csv"]).into_owned();
     for name in ["train.iql,0,", "train.iql,1,", "model.bc,1,", "SAC,0,"] {
         let row =
@@ -791,7 +942,7 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
     place.refused("study table toy", &["toy: expected the directory of a study", "studies/ has toys"]);
     place.run("study figures toys", 0);
     let figures = files(&dir.join("figures"));
-    for name in ["curves", "scores", "differences", "profiles", "actions", "actions-a-iql"] {
+    for name in ["curves", "scores", "differences", "profiles", "actions", "actions-a+iql"] {
         assert!(
             figures.contains_key(&format!("{name}.svg")) && figures.contains_key(&format!("{name}.png")),
             "{name}"
@@ -827,6 +978,9 @@ fn tables_and_figures_are_made_of_the_finished_runs_of_a_directory() {
     ] {
         assert!(notes.contains(words), "{words} in {notes}");
     }
+    // Something else of its name does not hide it.
+    std::fs::write(place.path("toys"), "").unwrap();
+    place.run("study status toys", 0);
     place.refused("study table toys --metric most", &["final, auc, dip, best, recovery", "most"]);
     place.refused("study table none", &["none", "expected the directory of a study"]);
 }

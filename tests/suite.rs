@@ -146,6 +146,8 @@ const ALL: [&str; 7] = [
     "toy-expert-250",
 ];
 
+/// The recorded replay was taken from the kept checkpoint of a run with evaluations; `build` trained without. This holds
+/// for `isa` too, which is the process's here.
 #[test]
 fn from_a_recipe_to_training_on_its_data() {
     let place = Place::trained();
@@ -219,8 +221,6 @@ fn from_a_recipe_to_training_on_its_data() {
     assert!(table.contains("|         10 |"), "D4RL's own beside: {table}");
 }
 
-/// The recorded replay was taken from the kept checkpoint of a run with evaluations; `build` trained without. This holds
-/// for `isa` too, which is the process's here.
 #[test]
 fn a_policy_file_acts_as_its_checkpoint_and_nothing_more() {
     let place = Place::trained();
@@ -580,19 +580,33 @@ fn rollouts_have_their_bytes_on_every_machine() {
     }
     let place = Place::new(0.0);
     let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/data/suite");
-    for (task, sha256) in [
-        ("hopper", "89c521601abb77de0cccb5abddee330f8e2f0bbf0042348bdf21858c0f1a212c"),
-        ("halfcheetah", "51bd3f909dbfa309aa7fcda2e3d37edc5086ddedbabbc19891c0f3b5e1fc5ed0"),
-        ("walker2d", "adf2733b656cb6daa7ef60f3018ce4b3ad61763578abe18db6ff8673f2707954"),
+    for (task, medium, expert) in [
+        (
+            "hopper",
+            "89c521601abb77de0cccb5abddee330f8e2f0bbf0042348bdf21858c0f1a212c",
+            "da2f925c96d3f378aa1f8b93937657f66638bbfa9a8f6e549e7131a4103cde44",
+        ),
+        (
+            "halfcheetah",
+            "51bd3f909dbfa309aa7fcda2e3d37edc5086ddedbabbc19891c0f3b5e1fc5ed0",
+            "cb96b0e2378d4a44bfb8da7768dc345c70673f699bc67a917e3070c57ba42c77",
+        ),
+        (
+            "walker2d",
+            "adf2733b656cb6daa7ef60f3018ce4b3ad61763578abe18db6ff8673f2707954",
+            "aa1e7cea80bf1454b38a1631187c42c9c39fa56b4850440233ad7e3fbad16c7f",
+        ),
     ] {
         let recipe = fs::read_to_string(suite.join(format!("{task}.toml"))).unwrap();
         let mut recipe: toml::Table = recipe.parse().unwrap();
         recipe["rows"] = vec![2000].into();
-        let file = format!(
-            "bytes = 1\nsha256 = \"{sha256}\"\nrows = 1\nepisodes = 1\nreturn_mean = 0.0\nreturn_max = 0.0"
-        );
-        let file: toml::Table = file.parse().unwrap();
-        recipe["files"] = toml::Table::from_iter([(format!("{task}-medium"), file.into())]).into();
+        let file = |kind: &str, sha256: &str| {
+            let file = format!(
+                "bytes = 1\nsha256 = \"{sha256}\"\nrows = 1\nepisodes = 1\nreturn_mean = 0.0\nreturn_max = 0.0"
+            );
+            (format!("{task}-{kind}"), toml::Value::from(file.parse::<toml::Table>().unwrap()))
+        };
+        recipe["files"] = toml::Table::from_iter([file("medium", medium), file("expert", expert)]).into();
         fs::write(place.recipes.join(format!("{task}.toml")), recipe.to_string()).unwrap();
         for entry in fs::read_dir(&suite).unwrap() {
             let policy = entry.unwrap().path();
@@ -600,7 +614,7 @@ fn rollouts_have_their_bytes_on_every_machine() {
                 fs::copy(&policy, place.recipes.join(policy.file_name().unwrap())).unwrap();
             }
         }
-        place.succeed(&format!("suite build {task}-medium --quiet"));
+        place.succeed(&format!("suite build {task}-medium {task}-expert --quiet"));
     }
 }
 

@@ -104,19 +104,8 @@ impl Recording {
     /// has it on its own row. Errors: a kept timeout without recorded next observations; a next observation that is
     /// needed and not finite; no transition left.
     pub fn into_columns(mut self, options: &Options) -> Result<Columns> {
-        let n = self.len();
-        if n < 2 && !options.keep_timeout_transitions {
-            let (file, key) = (self.source.path, "rewards".into());
-            return Err(Error::TooFewRows { file, key, expected: 2, got: n });
-        }
-        if options.keep_timeout_transitions {
-            self.check_kept_timeouts(options.mode)?;
-        }
-        let keep = self.training_rows(options);
-        let kept = keep.iter().filter(|k| **k).count();
-        if kept == 0 {
-            return Err(Error::NoTransition { file: self.source.path, rows: n });
-        }
+        let kept = self.check(options)?;
+        let (n, keep) = (self.len(), self.training_rows(options));
         let bounds = Bounds::of(&self, options.time_limit);
         let mut endings: Vec<Ending> = match self.is_literal(options.mode) {
             true => (0..n).map(|i| self.flagged(i)).collect(),
@@ -128,7 +117,6 @@ impl Recording {
             let cut = !keep[i + 1] && (i + 2 < n || limit);
             endings[i] = endings[i].or_cut(keep[i] && cut);
         }
-        self.check_next_states(options)?;
         let next = self.next_states(options.mode, &keep, kept, &bounds.breaks);
         let mut flags = keep.iter();
         endings.retain(|_| *flags.next().expect("invariant: one flag per row"));
@@ -141,6 +129,21 @@ impl Recording {
             action_log_probs: self.action_log_probs.map(|p| compact_1(p, &keep, kept)),
             source: self.source,
         })
+    }
+
+    /// How many transitions [`Recording::into_columns`] makes, whose errors these are; changes nothing.
+    pub fn check(&self, options: &Options) -> Result<usize> {
+        let (n, file) = (self.len(), || self.source.path.clone());
+        if n < 2 && !options.keep_timeout_transitions {
+            return Err(Error::TooFewRows { file: file(), key: "rewards".into(), expected: 2, got: n });
+        }
+        if options.keep_timeout_transitions {
+            self.check_kept_timeouts(options.mode)?;
+        }
+        match self.training_rows(options).into_iter().filter(|k| *k).count() {
+            0 => Err(Error::NoTransition { file: file(), rows: n }),
+            kept => self.check_next_states(options).map(|()| kept),
+        }
     }
 
     /// The rows that are kept, of which there is one.

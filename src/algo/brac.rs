@@ -77,7 +77,7 @@ crate::config! {
         shape cooling_floor:  f64        = 1.0,   0.0..=1.0, "share of alpha_D below which it does not fall during fine-tuning; 1: it stays";
         hyper entropy:        Schedule   = 0.0,   0.0..=1e6, "alpha_e, weight of the policy's entropy";
         shape samples:        usize      = 4,     1..=64,    "n, draws of each policy behind the divergence";
-        shape discriminator_steps: usize = 3,     1..=16,    "steps of the discriminator in a round, each on its share of the rows; the first share serves all else";
+        shape discriminator_steps: usize = 3,     1..=16,    "steps of the discriminator in a round, at most one a row, each on its share of them; the first share serves all else";
         shape pessimism:      f64        = 1.0,   0.0..=1.0, "zeta, share of the least value against the largest";
         shape cloning_rounds: u64        = 20_000, COUNT,    "first rounds in which the policy only approaches the behaviour";
         run   behaviour_updates: u64     = 100_000, 1..=MOST, "rounds that fit the behaviour before training";

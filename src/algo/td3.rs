@@ -107,8 +107,14 @@ impl Td3 {
 /// a' `[B, A]`: the target policy's action at s' with clipped noise of this spread and bound, within [-1, 1].
 pub(super) fn smoothed<'t>(b: &Round<'t>, target: &Policy, (spread, bound): (f64, f64)) -> Var<'t> {
     let mode = target.mode(b.s2);
-    let noise = b.noise("target noise", NoiseKind::Normal, mode.shape());
-    (mode + (noise * spread).clamp(-bound, bound)).clamp(-1.0, 1.0).named("a'")
+    let noisy = match spread {
+        0.0 => mode,
+        _ => {
+            let noise = b.noise("target noise", NoiseKind::Normal, mode.shape());
+            mode + (noise * spread).clamp(-bound, bound)
+        }
+    };
+    noisy.clamp(-1.0, 1.0).named("a'")
 }
 
 impl Learner for Td3 {

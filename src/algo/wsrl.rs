@@ -43,7 +43,7 @@ use crate::nn::{Critics, Head, Params, Policy, Within};
 
 crate::config! {
     WsrlConfig "wsrl", "Warm-start reinforcement learning" {
-        shape critic_steps:       usize      = 4,      1..=16, "G, steps of the critics in a round of fine-tuning, each on its part of the rows";
+        shape critic_steps:       usize      = 4,      1..=16, "G, steps of the critics in a round of fine-tuning, at most one a row, each on its part of them";
         shape target_critics:     usize      = 2,      1..=64, "Z, critics drawn in every step whose least value is the target's";
         shape calibrated:         bool       = false,  ..,     "offline, bound values of the policy's actions by the recorded return, as Cal-QL";
         shape compat_shared_head: bool       = false,  ..,     "one last layer for all critics, as the release has it";

@@ -2,10 +2,12 @@
 //! beside the data's own (BAQ, arXiv 2511.03695, Fig. 1).
 
 use super::directory::{State, Study};
-use super::figures::{self, COLUMNS, LEAST_WIDTH, MOST_WIDTH};
+use super::figures::{self, COLUMNS};
 use super::graph::Cell;
+use super::pictures;
 use super::results::{Results, named, range};
 use super::statistics as st;
+use super::values::written;
 use crate::checkpoint::atomic::write_after_others;
 use crate::config::{Config, DataConfig, Exploration, ObservationScaling, OnlineConfig, RewardScaling};
 use crate::report::{Bar, Bars, Panels, Scatter};
@@ -100,7 +102,7 @@ fn as_recorded(config: &Config) -> Config {
 }
 
 /// Writes `actions.csv`, the errors on all data sets as the figure `actions`, and the actions of the first seed on each
-/// data set as `actions-DATA-TRAINING`. Nothing of nothing. Gives the paths back.
+/// data set as `actions-DATA+TRAINING`. Nothing of nothing. Gives the paths back.
 pub fn write(dir: &Path, results: &Results, compared: &[Actions]) -> Result<Vec<PathBuf>, RunError> {
     if compared.is_empty() {
         return Ok(Vec::new());
@@ -108,15 +110,16 @@ pub fn write(dir: &Path, results: &Results, compared: &[Actions]) -> Result<Vec<
     let path = dir.join("actions.csv");
     write_after_others(&path, csv(compared).as_bytes()).map_err(RunError::io(&path, "write the numbers"))?;
     let mut paths = vec![path];
-    paths.extend(figures::write_figure(dir, "actions", &errors(results, compared))?);
+    paths.extend(pictures::write_figure(dir, "actions", &errors(results, compared))?);
     let mut drawn: Vec<(&str, &str)> = Vec::new();
     for actions in compared {
         let what = (actions.data.as_str(), actions.training.as_str());
         if !drawn.contains(&what) {
             drawn.push(what);
             let folder = super::graph::folder_name;
-            let name = format!("actions-{}-{}", folder(what.0), folder(what.1));
-            paths.extend(figures::write_figure(dir, &name, &actions.figure(results))?);
+            // No folder's name has a plus.
+            let name = format!("actions-{}+{}", folder(what.0), folder(what.1));
+            paths.extend(pictures::write_figure(dir, &name, &actions.figure(results))?);
         }
     }
     Ok(paths)
@@ -124,18 +127,17 @@ pub fn write(dir: &Path, results: &Results, compared: &[Actions]) -> Result<Vec<
 
 /// Mean squared errors by data set, training, seed and component.
 fn csv(compared: &[Actions]) -> String {
-    let mut out = csv::Writer::from_writer(Vec::new());
-    let mut row = |cells: [String; 7]| out.write_record(cells).expect("invariant: rows are of one length");
-    row(["data", "training", "seed", "component", "rows", "mse_policy", "mse_model"].map(String::from));
+    let heads = ["data", "training", "seed", "component", "rows", "mse_policy", "mse_model"];
+    let mut rows = vec![heads.map(String::from).to_vec()];
     for actions in compared {
         for (dim, (policy, model)) in actions.mean_squared_errors().into_iter().enumerate() {
-            let numbers = [actions.seed, dim as u64 + 1, actions.rows() as u64].map(|n| n.to_string());
-            let [seed, dim, rows] = numbers;
-            let (data, training) = (actions.data.clone(), actions.training.clone());
-            row([data, training, seed, dim, rows, policy.to_string(), model.to_string()]);
+            let mut row = vec![actions.data.clone(), actions.training.clone()];
+            row.extend([actions.seed, dim as u64 + 1, actions.rows() as u64].map(|n| n.to_string()));
+            row.extend([policy, model].map(|error| error.to_string()));
+            rows.push(row);
         }
     }
-    String::from_utf8_lossy(&out.into_inner().expect("invariant: memory takes all")).into_owned()
+    written(rows)
 }
 
 /// What a figure says of the policies in it.
@@ -180,21 +182,17 @@ fn errors(results: &Results, compared: &[Actions]) -> Panels {
     let known = results.data.iter().filter(|data| compared.iter().any(|a| a.data == **data));
     let mut panels: Vec<Bars> = known.map(of_data).collect();
     Bars::share_axis(&mut panels);
-    let width = Bars::width(&panels).max(LEAST_WIDTH);
     let most = panels.iter().map(|p| p.bars.len()).max().unwrap_or(0);
-    Panels {
-        title: format!("{}: distance from the data's actions", results.name),
-        caption: format!(
-            "{}. Bar: mean over seeds of the mean squared error per component, dots: seeds. {}",
-            facts(results, compared),
-            figures::band("Line")
-        ),
-        legend: Vec::new(),
-        band: String::new(),
-        columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),
-        size: (width, 62 + 26 * most as u32),
-        panels: panels.into_iter().map(|b| (b.title.clone(), figures::boxed(b))).collect(),
-    }
+    let caption = format!(
+        "{}. Bar: mean over seeds of the mean squared error per component, dots: seeds. {}",
+        facts(results, compared),
+        figures::band("Line")
+    );
+    figures::grid(
+        (format!("{}: distance from the data's actions", results.name), caption),
+        panels,
+        62 + 26 * most as u32,
+    )
 }
 
 impl Actions {

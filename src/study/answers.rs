@@ -290,10 +290,24 @@ impl<'a> Answers<'a> {
     fn note_what_does_not_compare(&mut self, comparable: bool) {
         let results = self.results;
         let few = results.outcomes.iter().map(|o| o.curve.online.iter().filter(|p| p.step > 0).count());
-        let few = range(few.filter(|n| (1..LAST).contains(n)).map(|n| n as u64));
-        if self.metric == Metric::Final && few != "no" {
+        let few: Vec<u64> = few.filter(|n| (1..LAST).contains(n)).map(|n| n as u64).collect();
+        if self.metric == Metric::Final && !few.is_empty() {
+            let few = range(few.into_iter());
             self.notes.push(format!(
                 "of runs with {few} evaluations behind the switch, final is the mean of these"
+            ));
+        }
+        let spaced = |row: &usize| {
+            let mut runs = results.outcomes.iter().filter(|o| o.data == results.data[*row]);
+            let steps = |o: &Outcome| o.curve.online.iter().map(|p| p.step).collect::<Vec<u64>>();
+            let first = runs.next().map(steps);
+            runs.any(|o| Some(steps(o)) != first)
+        };
+        let spaced: Vec<&str> = self.filled().filter(spaced).map(|row| results.data[row].as_str()).collect();
+        if !spaced.is_empty() {
+            self.notes.push(format!(
+                "runs are evaluated at different steps, so that their numbers may not compare: {}",
+                spaced.join(", ")
             ));
         }
         let raw = self.filled().filter(|row| self.metric != Metric::Recovery && !self.scored(*row));

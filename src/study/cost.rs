@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::path::Path;
 
 use super::graph::{Cell, Graph, Kind};
 use crate::algo::Dims;
@@ -139,19 +138,6 @@ pub fn longest_chain(needs: &[Vec<usize>], seconds: &[f64]) -> f64 {
         ends.push(begin + own);
     }
     ends.into_iter().fold(0.0, f64::max)
-}
-
-/// An error unless the file system can take what is left of the study.
-pub fn check_disk(dir: &Path, bytes: f64) -> Result<(), TrainError> {
-    match crate::files::free_space(dir).map(|free| free as f64) {
-        Some(free) if free < bytes => Err(TrainError::Input(format!(
-            "{}: expected {:.0} MB free for the study's runs, got {:.0} MB; make room, or choose another --out",
-            dir.display(),
-            (bytes / 1e6).ceil(),
-            (free / 1e6).floor()
-        ))),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -29,9 +29,10 @@ use crate::train::metrics::read_timing;
 use crate::train::rundir;
 use crate::train::state::Saved;
 
-const STUDY: &str = "study.toml";
+/// The question; it makes a directory that of a study.
+pub const STUDY: &str = "study.toml";
 const PLACE: &str = "place.toml";
-const CELLS: &str = "cells";
+pub(super) const CELLS: &str = "cells";
 pub(super) const LOGS: &str = "logs";
 const SHARED: &str = "shared";
 

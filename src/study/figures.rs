@@ -2,51 +2,19 @@
 
 use super::answers::{Answers, Bounds, Cell, Overall, RAW, scored};
 use super::curve::{Curve, Point};
-use super::metric::Metric;
 use super::results::{Outcome, RETURN, Results, SCORE};
 use super::statistics::{self as st, Interval};
-use crate::checkpoint::atomic::{create_directories, write_after_others};
 use crate::report::{Bar, Bars, Chart, Curves, Panels, Series, XAxis};
-use crate::train::rundir::RunError;
-use std::path::{Path, PathBuf};
 
 /// Columns of a grid.
 pub(super) const COLUMNS: usize = 3;
 /// Width of a panel of bars at least, and of all panels side by side, in pixels.
-pub(super) const LEAST_WIDTH: u32 = 380;
-pub(super) const MOST_WIDTH: u32 = 1260;
+const LEAST_WIDTH: u32 = 380;
+const MOST_WIDTH: u32 = 1260;
 /// Hues of the palette.
 const HUES: usize = 6;
 /// Thresholds of a performance profile.
 const THRESHOLDS: usize = 121;
-/// Folder of a study's figures.
-pub const FOLDER: &str = "figures";
-
-/// Writes all figures there are into a directory, as SVG and PNG: `curves`, and of the metric `scores`, `differences` and
-/// `profiles`, or `scores-dip` and so on for others than the final score. Gives the paths back. Errors: the directory
-/// cannot be made; those of [`write_figure`].
-pub fn write(dir: &Path, answers: &Answers<'_>) -> Result<Vec<PathBuf>, RunError> {
-    let name = |figure: &str| match answers.metric {
-        Metric::Final => figure.to_string(),
-        metric => format!("{figure}-{metric}"),
-    };
-    let mut all = vec![("curves".to_string(), curves(answers.results)), (name("scores"), scores(answers))];
-    all.extend(differences(answers).map(|figure| (name("differences"), figure)));
-    all.extend(profiles(answers).map(|figure| (name("profiles"), figure)));
-    create_directories(dir).map_err(RunError::io(dir, "create the folder"))?;
-    let written = all.iter().map(|(name, figure)| write_figure(dir, name, figure));
-    Ok(written.collect::<Result<Vec<_>, RunError>>()?.concat())
-}
-
-/// Writes a figure as `name.svg` and `name.png`. Errors: it is too large, or a file cannot be written.
-pub fn write_figure(dir: &Path, name: &str, figure: &Panels) -> Result<[PathBuf; 2], RunError> {
-    let (width, height) = figure.whole();
-    let (svg, png) = (dir.join(format!("{name}.svg")), dir.join(format!("{name}.png")));
-    write_after_others(&svg, figure.svg(width, height).as_bytes())
-        .map_err(RunError::io(&svg, "write the picture"))?;
-    figure.png(&png, width, height)?;
-    Ok([svg, png])
-}
 
 /// The base of a method's base, and so on, up to one that has none; of a circle, where it closes.
 fn root<'a>(results: &'a Results, method: &'a str) -> &'a str {
@@ -331,10 +299,16 @@ fn bars(
     if comparable {
         Bars::share_axis(&mut panels);
     }
+    let caption = caption(results, &(about.to_string() + &without(answers)));
+    grid((title, caption), panels, height)
+}
+
+/// Panels of bars side by side, each so many pixels high.
+pub(super) fn grid((title, caption): (String, String), panels: Vec<Bars>, height: u32) -> Panels {
     let width = Bars::width(&panels).max(LEAST_WIDTH);
     Panels {
         title,
-        caption: caption(results, &(about.to_string() + &without(answers))),
+        caption,
         legend: Vec::new(),
         band: String::new(),
         columns: COLUMNS.min((MOST_WIDTH / width).max(1) as usize),

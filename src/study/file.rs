@@ -35,8 +35,7 @@ struct File {
     data: Spanned<Vec<Spanned<String>>>,
     #[serde(default)]
     offline: BTreeMap<String, Spanned<OfflineTable>>,
-    #[serde(default)]
-    model: Training,
+    model: Option<Spanned<Training>>,
     #[serde(default)]
     method: Vec<Spanned<MethodTable>>,
     #[serde(default)]
@@ -128,18 +127,14 @@ impl Spec {
         for (name, table) in &file.scale {
             check_name(&source, "scale", name, table.span())?;
         }
-        let names: Vec<&str> = file.scale.keys().map(String::as_str).collect();
-        let chosen = match scale {
-            None => None,
-            Some(name) if file.scale.contains_key(name) => file.scale.get(name),
-            Some(name) => {
-                let what = match names.is_empty() {
-                    true => format!("--scale {name}: the study has no scales; leave it out"),
-                    false => format!("--scale {name}: expected {}", names.join(" or ")),
-                };
-                return source.error(0..0, what);
-            }
-        };
+        if let Some(name) = scale.filter(|name| !file.scale.contains_key(*name)) {
+            let names: Vec<&str> = file.scale.keys().map(String::as_str).collect();
+            let what = match names.is_empty() {
+                true => format!("--scale {name}: the study has no scales; leave it out"),
+                false => format!("--scale {name}: expected {}", names.join(" or ")),
+            };
+            return source.error(0..0, what);
+        }
         let mut spec = file.base(&source)?;
         for method in &file.method {
             let method = method.get_ref().read(&source, &spec)?;
@@ -156,13 +151,12 @@ impl Spec {
             return source.error(0..text.len(), "method: expected at least one [[method]], got none");
         }
         // What every scale names must be there, not only what the one does that is asked for.
+        let mut chosen = None;
         for (name, reduction) in &file.scale {
-            reduction.get_ref().apply(name, &source, &spec)?;
+            let reduced = reduction.get_ref().apply(name, &source, &spec)?;
+            chosen = chosen.or((scale == Some(name.as_str())).then_some(reduced));
         }
-        if let (Some(name), Some(reduction)) = (scale, chosen) {
-            spec = reduction.get_ref().apply(name, &source, &spec)?;
-        }
-        Ok((file, spec))
+        Ok((file, chosen.unwrap_or(spec)))
     }
 }
 
@@ -193,6 +187,7 @@ impl File {
         };
         methods().flat_map(|m| &m.seeds).try_for_each(|n| at_most("seeds", n, *self.seeds.get_ref()))?;
         options::check_keyed(source)?;
+        options::check_model(source)?;
         for table in self.scale.values() {
             let scale = table.get_ref();
             let all = *scale.seeds.as_ref().unwrap_or(&self.seeds).get_ref();
@@ -241,7 +236,10 @@ impl File {
         let name = self.name.get_ref();
         check_name(source, "name", name, self.name.span())?;
         let mut offline = BTreeMap::new();
+        let mut lines = lines(source, &self.data);
+        lines.extend(self.model.iter().map(|table| ("model".to_string(), source.line(table.span()))));
         for (name, table) in &self.offline {
+            lines.insert(format!("offline {name}"), source.line(table.span()));
             check_name(source, "offline", name, table.span())?;
             let OfflineTable { algo, preset, updates, set } = table.get_ref();
             check_algo(source, algo, preset.as_ref())?;
@@ -256,8 +254,9 @@ impl File {
             scale: None,
             seeds: seeds(source, &self.seeds)?,
             data: data(source, &self.data)?,
+            lines,
             offline,
-            model: self.model.clone(),
+            model: self.model.as_ref().map(|model| model.get_ref().clone()).unwrap_or_default(),
             methods: Vec::new(),
             online: self.online.clone(),
         })
@@ -327,6 +326,7 @@ impl Scale {
         }
         if let Some(names) = &self.data {
             spec.data = data(source, names)?;
+            spec.lines.extend(lines(source, names));
         }
         let known: Vec<String> = spec.methods.iter().map(|m| m.label.clone()).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
@@ -435,6 +435,12 @@ fn data(source: &Source<'_>, names: &Spanned<Vec<Spanned<String>>>) -> Result<Ve
         true => source.error(names.span(), "data: expected at least one data set, got none"),
         false => Ok(all),
     }
+}
+
+/// Where each data set stands.
+fn lines(source: &Source<'_>, names: &Spanned<Vec<Spanned<String>>>) -> BTreeMap<String, usize> {
+    let line = |name: &Spanned<String>| (format!("data {}", name.get_ref()), source.line(name.span()));
+    names.get_ref().iter().map(line).collect()
 }
 
 #[cfg(test)]

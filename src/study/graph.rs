@@ -49,7 +49,7 @@ impl Kind {
 }
 
 /// Options of the data in which a behaviour model must agree with what is fine-tuned beside it; those of rewards it does not read.
-const READING: [&str; 6] = [
+pub(super) const READING: [&str; 6] = [
     "observation_scaling",
     "mode",
     "keep_timeout_transitions",
@@ -198,9 +198,9 @@ impl Graph {
     ) -> Result<Graph, TrainError> {
         check_folders(spec)?;
         if let Some(name) = spec.data.iter().find(|name| !data.contains_key(*name)) {
+            let at = spec.at(&format!("data {name}"));
             return Err(TrainError::Input(format!(
-                "{}: data {name}: nothing says where they are; baq study run finds them",
-                spec.origin
+                "{at}: data {name}: nothing says where they are; baq study run finds them"
             )));
         }
         let mut all = Expansion { spec, data, resolve, cells: Vec::new(), known: BTreeMap::new() };
@@ -232,32 +232,40 @@ impl Graph {
 
 /// An error if a name makes no folder, or two names the same one.
 fn check_folders(spec: &Spec) -> Result<(), TrainError> {
-    let of = |kind, word: &'static str, name: &String| (folder(kind, name), format!("{word} `{name}`"));
-    let data = spec.data.iter().map(|name| (None, (folder_name(name), format!("data `{name}`"))));
-    let trained = spec.offline.keys().map(|name| (None, of(Kind::Offline, "offline", name)));
-    let compared = spec.methods.iter().map(|m| (Some(m.line), of(Kind::Finetune, "method", &m.label)));
+    let refuse = |at: &str, what: String| Err(TrainError::Input(format!("{at}: {what}")));
+    let named = |kind, name: &String| (spec.at(&format!("{kind} {name}")), format!("{kind} `{name}`"));
+    let data = spec.data.iter().map(|name| (folder_name(name), named("data", name)));
+    let trained = spec.offline.keys().map(|name| (folder(Kind::Offline, name), named("offline", name)));
+    let compared = spec.methods.iter().map(|m| {
+        let at = format!("{}, line {}", spec.origin, m.line);
+        (folder(Kind::Finetune, &m.label), (at, format!("method `{}`", m.label)))
+    });
+    // Of the behaviour models it is known only later what they are.
+    if let Some((_, (at, what))) = compared.clone().find(|(folder, _)| folder.starts_with(MODEL)) {
+        return refuse(
+            &at,
+            format!(
+                "{what}: folders that begin with {MODEL} are those of behaviour models; name it otherwise"
+            ),
+        );
+    }
     let beside: [Vec<_>; 2] = [data.collect(), trained.chain(compared).collect()];
     for names in beside {
-        let (lines, names): (Vec<Option<usize>>, Vec<(String, String)>) = names.into_iter().unzip();
-        for (i, (folder, what)) in names.iter().enumerate() {
-            let line = lines[i].map(|line| format!(", line {line}")).unwrap_or_default();
-            let refuse = |what: String| Err(TrainError::Input(format!("{}{line}: {what}", spec.origin)));
+        for (i, (folder, (at, what))) in names.iter().enumerate() {
             if folder.len() > LONGEST_FOLDER {
                 let got = folder.len();
-                return refuse(format!(
-                    "{what}: expected a name for a folder of at most {LONGEST_FOLDER} letters, got {got}"
-                ));
+                return refuse(
+                    at,
+                    format!(
+                        "{what}: expected a name for a folder of at most {LONGEST_FOLDER} letters, got {got}"
+                    ),
+                );
             }
-            if let Some((_, other)) = names[..i].iter().find(|(before, _)| before == folder) {
-                return refuse(format!(
-                    "{what} and {other} would share the folder {folder}; name one otherwise"
-                ));
-            }
-            // Of the behaviour models it is known only later what they are.
-            if what.starts_with("method") && folder.starts_with(MODEL) {
-                return refuse(format!(
-                    "{what}: folders that begin with {MODEL} are those of behaviour models; name it otherwise"
-                ));
+            if let Some((_, (_, other))) = names[..i].iter().find(|(before, _)| before == folder) {
+                return refuse(
+                    at,
+                    format!("{what} and {other} would share the folder {folder}; name one otherwise"),
+                );
             }
         }
     }

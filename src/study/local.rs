@@ -299,9 +299,15 @@ impl Work<'_> {
             if let State::Begun(share, _) = self.study.state(cell) {
                 r.bar.set_position((1000.0 * share) as u64);
                 let gained = share - r.first;
-                let left = r.began.elapsed().as_secs_f64() / gained.max(1e-9) * (1.0 - share);
-                let left = if gained > 0.0 { duration(left) } else { "-".into() };
-                r.bar.set_message(format!("{left} left  {}", cell.name()));
+                let hours = r.began.elapsed().as_secs_f64() / 3600.0;
+                let speed = match gained > 0.0 {
+                    true => {
+                        let rate = gained / hours;
+                        format!("{:.0} %/h, {} left", 100.0 * rate, duration(3600.0 * (1.0 - share) / rate))
+                    }
+                    false => "- left".into(),
+                };
+                r.bar.set_message(format!("{speed}  {}", cell.name()));
             }
         }
         self.table.total.set_position(tally.done as u64);

@@ -16,7 +16,7 @@ pub enum Metric {
     Dip,
     /// The best it ever was.
     Best,
-    /// How long it is below what it had at the switch.
+    /// How long it takes, from the switch, until its score is reached again behind the lowest evaluation.
     Recovery,
 }
 
@@ -41,6 +41,14 @@ impl Metric {
             Self::Dip => "dip",
             Self::Best => "best",
             Self::Recovery => "recovery",
+        }
+    }
+
+    /// What a file of it is called, without its ending: `table`, or `table-dip` and so on for others than the final score.
+    pub fn file(self, what: &str) -> String {
+        match self {
+            Self::Final => what.into(),
+            metric => format!("{what}-{metric}"),
         }
     }
 

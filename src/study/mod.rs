@@ -23,6 +23,7 @@ pub mod metric;
 mod notes;
 mod options;
 pub mod paper;
+pub mod pictures;
 pub mod published;
 pub mod results;
 pub mod sheet;

@@ -1,8 +1,11 @@
 //! The options in a study's file, `SECTION.KEY=VALUE`: each is known and takes its value, also those of scales that nobody
 //! has asked for yet. Whether they have an effect where they stand is known when the study is expanded.
 
+use std::ops::Range;
+
 use toml::de::{DeTable, DeValue};
 
+use super::graph::READING;
 use super::source::{Source, SpecError};
 use crate::config::Config;
 use crate::train::sections::known_sections;
@@ -11,6 +14,8 @@ use crate::train::sections::known_sections;
 const LIST: &str = "set";
 /// Key of a table of such lists.
 const LISTS: &str = "set_of";
+/// The behaviour model.
+const MODEL: &str = "model";
 /// The phase in an environment, and its keys that an option of its list would overrule.
 const ONLINE: &str = "online";
 const KEYED: [&str; 2] = ["eval_every", "eval_episodes"];
@@ -53,23 +58,47 @@ fn list(source: &Source<'_>, options: &DeValue<'_>) -> Result<(), SpecError> {
 /// An error with its line for an option in the list of `[online]`, or of a scale's, whose key is stated too.
 pub(super) fn check_keyed(source: &Source<'_>) -> Result<(), SpecError> {
     let Ok(file) = DeTable::parse(source.text) else { return Ok(()) };
-    let file = file.get_ref();
-    let scales = inner(file, "scale").into_iter().flat_map(DeTable::values);
-    let tables = [file].into_iter().chain(scales.filter_map(|scale| scale.get_ref().as_table()));
-    let tables: Vec<&DeTable<'_>> = tables.filter_map(|table| inner(table, ONLINE)).collect();
-    let lists = tables.iter().filter_map(|online| value(online, LIST)?.as_array());
-    for option in lists.flatten() {
-        let set = |key: &&&str| {
-            let text = option.get_ref().as_str().and_then(|text| text.trim().strip_prefix("online."));
-            text.and_then(|text| text.split_once('=')).is_some_and(|(name, _)| name.trim() == **key)
-        };
-        let stated = |key: &&&str| tables.iter().any(|online| value(online, key).is_some());
-        if let Some(key) = KEYED.iter().filter(set).find(stated) {
+    let tables = with_scales(file.get_ref(), ONLINE);
+    for (key, span) in tables.iter().flat_map(|table| keys(table)) {
+        let stated = |name: &str| tables.iter().any(|table| value(table, name).is_some());
+        if let Some(key) = KEYED.into_iter().find(|name| key == format!("{ONLINE}.{name}") && stated(name)) {
             let what = format!("{key}: expected it once, got a key and an option in `set`; keep the key");
-            return source.error(option.span(), what);
+            return source.error(span, what);
         }
     }
     Ok(())
+}
+
+/// An error with its line for an option in the list of `[model]`, or of a scale's, that the model takes from elsewhere or
+/// never reads.
+pub(super) fn check_model(source: &Source<'_>) -> Result<(), SpecError> {
+    let Ok(file) = DeTable::parse(source.text) else { return Ok(()) };
+    for (key, span) in with_scales(file.get_ref(), MODEL).into_iter().flat_map(keys) {
+        let what = match key.split_once('.') {
+            Some((ONLINE, _)) => {
+                "no option of the phase in an environment, which a behaviour model does not have"
+            }
+            Some(("data", option)) if READING.contains(&option) => {
+                "no option of how data are read, which the model takes from the training that it serves; set it there"
+            }
+            _ => continue,
+        };
+        return source.error(span, format!("model: {key}: expected {what}"));
+    }
+    Ok(())
+}
+
+/// The tables of this name: the study's, and those of its scales.
+fn with_scales<'a, 'i>(file: &'a DeTable<'i>, name: &str) -> Vec<&'a DeTable<'i>> {
+    let scales = inner(file, "scale").into_iter().flat_map(DeTable::values);
+    let tables = [file].into_iter().chain(scales.filter_map(|scale| scale.get_ref().as_table()));
+    tables.filter_map(|table| inner(table, name)).collect()
+}
+
+/// The keys of the options in a table's list, and where each option stands.
+fn keys<'a>(table: &'a DeTable<'_>) -> impl Iterator<Item = (&'a str, Range<usize>)> {
+    let options = value(table, LIST).and_then(DeValue::as_array).into_iter().flatten();
+    options.filter_map(|option| Some((option.get_ref().as_str()?.split_once('=')?.0.trim(), option.span())))
 }
 
 fn value<'a, 'i>(table: &'a DeTable<'i>, name: &str) -> Option<&'a DeValue<'i>> {

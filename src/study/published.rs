@@ -86,6 +86,9 @@ mod tests {
     fn sums_are_those_of_the_paper() {
         let table = published("paper-table1").unwrap();
         assert_eq!(table.cells.len(), 8);
+        // The other table has one column of it again.
+        let other = &published("paper-table2").unwrap();
+        assert_eq!((&other.cells["CQL"], other.total["CQL"]), (&table.cells["CQL"], table.total["CQL"]));
         for (method, total) in &table.total {
             assert_eq!(table.cells[method].len(), 9, "{method}");
             let sum: f64 = table.cells[method].values().map(|v| v[0]).sum();

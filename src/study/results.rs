@@ -171,6 +171,14 @@ impl Results {
         results
     }
 
+    /// Hours of all that is finished, as far as clocks are known: of trainings and models, and of runs.
+    pub fn hours(&self) -> [f64; 2] {
+        [
+            self.trained.iter().filter_map(|t| t.hours).sum(),
+            self.outcomes.iter().filter_map(|o| o.hours).sum(),
+        ]
+    }
+
     /// The finished runs of a method on a data set, by seed.
     pub fn runs(&self, data: &str, method: &str) -> Vec<&Outcome> {
         let mut runs: Vec<&Outcome> =

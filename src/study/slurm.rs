@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::directory::{LOGS, Study};
+use super::directory::{CELLS, LOGS, Study};
 use super::graph::{Cell, Kind, folder};
 use crate::checkpoint::atomic::{create_directories, write_after_others};
 use crate::files::shell_word;
@@ -137,9 +137,11 @@ fn text(study: &Study, submission: &Submission, array: &Array) -> String {
         out,
         r#"
 cells=({})
-log={}/"${{cells[$SLURM_ARRAY_TASK_ID]}}".log
+cell="${{cells[$SLURM_ARRAY_TASK_ID]}}"
+log={}/"$cell".log
+failed={}/"$cell".failed
 mkdir -p "${{log%/*}}"
-{} "${{cells[$SLURM_ARRAY_TASK_ID]}}" --threads "${{SLURM_CPUS_PER_TASK:-{}}}" {} >> "$log" 2>&1 &
+{} "$cell" --threads "${{SLURM_CPUS_PER_TASK:-{}}}" {} >> "$log" 2>&1 &
 run=$!
 late=
 trap 'late=1; kill -USR1 $run' USR1
@@ -155,6 +157,16 @@ if [ $code -gt 128 ]; then
   wait $run
   code=$?
 fi
+# Ended without a word, and by none of the signals at which it saves.
+case $code in
+  [0-3] | 129 | 130 | 138 | 140 | 143) ;;
+  *)
+    reason="ended with code $code; see its log"
+    [ $code = 137 ] && reason="killed, perhaps for want of memory"
+    mkdir -p "${{failed%/*}}"
+    echo "{{\"code\":null,\"reason\":\"$reason\"}}" > "$failed"
+    ;;
+esac
 # Saved because its time was up: on with it, later.
 if [ $code = 3 ] && [ -n "$late" ]; then
   scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
@@ -163,6 +175,7 @@ exit $code
 "#,
         cells.join(" "),
         shell_word(&dir.join(LOGS).display().to_string()),
+        shell_word(&dir.join(CELLS).display().to_string()),
         words.join(" "),
         submission.threads,
         options.join(" "),

@@ -21,6 +21,8 @@ pub struct Spec {
     pub seeds: u64,
     /// data sets in the order of tables
     pub data: Vec<String>,
+    /// lines in the file, from 1, of `data NAME`, `offline NAME` and `model`
+    pub lines: BTreeMap<String, usize>,
     /// what is trained on data, by name
     pub offline: BTreeMap<String, Base>,
     /// the behaviour model
@@ -57,6 +59,12 @@ impl Training {
     /// Whether it says anything.
     pub fn is_stated(&self) -> bool {
         self.updates.is_some() || !self.set.is_empty()
+    }
+
+    /// This one with what a reduction states.
+    pub(super) fn over(&self, reduction: &Training) -> Training {
+        let set = self.set.iter().chain(&reduction.set).cloned().collect();
+        Training { updates: reduction.updates.or(self.updates), set }
     }
 }
 
@@ -112,6 +120,12 @@ pub enum Begin {
 }
 
 impl Spec {
+    /// How an error begins that is about `data NAME`, `offline NAME` or `model`: with the file, and the line if it is known.
+    pub fn at(&self, what: &str) -> String {
+        let line = self.lines.get(what).map(|line| format!(", line {line}")).unwrap_or_default();
+        format!("{}{line}", self.origin)
+    }
+
     /// The study as its directory names it.
     pub fn title(&self) -> String {
         match &self.scale {
@@ -128,13 +142,5 @@ impl Spec {
         let Begin::From { offline, .. } = &method.begin else { return None };
         let plain = Begin::From { offline: offline.clone(), adapt: PLAIN.into() };
         self.methods.iter().find(|m| m.begin == plain).filter(|m| m.label != method.label)
-    }
-}
-
-impl Training {
-    /// This one with what a reduction states.
-    pub(super) fn over(&self, reduction: &Training) -> Training {
-        let set = self.set.iter().chain(&reduction.set).cloned().collect();
-        Training { updates: reduction.updates.or(self.updates), set }
     }
 }

@@ -37,10 +37,7 @@ pub fn table(answers: &Answers<'_>) -> Table {
 /// two equal studies. Gives back what was written. Error: the first file that could not be.
 pub fn write(dir: &Path, answers: &Answers<'_>) -> (Vec<PathBuf>, Result<(), RunError>) {
     let table = table(answers);
-    let name = match answers.metric {
-        Metric::Final => "table".to_string(),
-        metric => format!("table-{metric}"),
-    };
+    let name = answers.metric.file("table");
     let files = [
         (format!("{name}.csv"), values::csv(answers)),
         (format!("{name}.md"), table.markdown()),

@@ -6,6 +6,7 @@ use super::curve::{Curve, Point};
 use super::figures;
 use super::graph::Data;
 use super::metric::Metric;
+use super::pictures;
 use super::results::{Absent, Method, Outcome, Results, Why, file};
 use super::{table, values};
 use crate::report::{Chart as _, Panels};
@@ -460,6 +461,32 @@ fn data_without_runs_have_no_unit() {
     }
 }
 
+#[test]
+fn evaluations_at_other_steps_are_told() {
+    let mut results = small();
+    let told = |results: &Results| Answers::of(results, Metric::Final).notes.join("\n");
+    assert_eq!(told(&results).matches("different steps").count(), 0);
+    let runs = results.outcomes.iter_mut().filter(|o| o.data == "b" && o.method == "New");
+    runs.for_each(|o| o.curve.online.insert(1, Point { step: 250, score: 50.0 }));
+    assert!(
+        told(&results).contains("evaluated at different steps, so that their numbers may not compare: b")
+    );
+}
+
+/// A picture that there is no longer is not left there.
+#[test]
+fn pictures_of_an_earlier_state_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut results = small();
+    let write =
+        |results: &Results| pictures::write(folder.path(), &Answers::of(results, Metric::Final)).unwrap();
+    write(&results);
+    let profile = folder.path().join("profiles.png");
+    assert!(profile.exists());
+    results.outcomes.iter_mut().for_each(|o| o.curve.scored = false);
+    assert!(write(&results).iter().all(|path| path.exists()) && !profile.exists());
+}
+
 /// Seeds of one training that end at different updates begin together, and meet at the switch.
 #[test]
 fn curves_of_seeds_that_stop_early_are_laid_over_each_other() {
@@ -470,6 +497,10 @@ fn curves_of_seeds_that_stop_early_are_laid_over_each_other() {
             (1..=updates / 100).map(|i| Point { step: i * 100, score: i as f64 }).collect();
     }
     let line = figures::line(&results.runs("a", "Base"), 0, true);
+    // Of three seeds the interval is their range; of two there is none.
+    let range = |&(x, y): &(f64, f64)| if x < 0.0 { (x, y, y) } else { (x, 10.0, 30.0) };
+    assert_eq!(line.band, line.points.iter().map(range).collect::<Vec<_>>());
+    assert!(figures::line(&results.runs("a", "Base")[..2], 0, true).band.is_empty());
     assert_eq!(line.points, [(-200.0, 1.0), (-100.0, 2.0), (0.0, 20.0), (500.0, 20.0), (1000.0, 20.0)]);
 }
 
@@ -489,7 +520,7 @@ fn figures_name_their_data_methods_seeds_steps_commit_and_scale() {
         why: Why::Failure("failed: diverged at update 12,345".into()),
     });
     let answers = Answers::of(&results, Metric::Final);
-    let files = figures::write(&dir, &answers).unwrap();
+    let files = pictures::write(&dir, &answers).unwrap();
     let names: Vec<_> = files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
     for name in ["curves", "scores", "differences", "profiles"] {
         assert!(names.contains(&format!("{name}.svg").as_str()), "{names:?}");
@@ -510,7 +541,7 @@ fn figures_name_their_data_methods_seeds_steps_commit_and_scale() {
         assert!(given.contains(words), "{words} in\n{given}");
     }
     let first = std::fs::read(dir.join("curves.svg")).unwrap();
-    figures::write(&dir, &answers).unwrap();
+    pictures::write(&dir, &answers).unwrap();
     assert!(first == std::fs::read(dir.join("curves.svg")).unwrap());
     if std::env::var_os("BAQ_KEEP").is_some() {
         for metric in Metric::ALL {
@@ -555,7 +586,7 @@ fn actions_are_compared_component_by_component() {
     assert_eq!(files.len(), 1 + 2 + 2);
     let csv = std::fs::read_to_string(dir.join("actions.csv")).unwrap();
     assert!(csv.lines().count() == 7 && csv.contains("hopper-medium-expert,iql,0,1,3000,0."), "{csv}");
-    let svg = std::fs::read_to_string(dir.join("actions-hopper-medium-expert-iql.svg")).unwrap();
+    let svg = std::fs::read_to_string(dir.join("actions-hopper-medium-expert+iql.svg")).unwrap();
     for words in [
         "component 3",
         "offline-trained policy",

@@ -113,7 +113,8 @@ pub fn hours(results: &Results) -> String {
     written(std::iter::once(heads).chain(trained).chain(runs).collect())
 }
 
-fn written(rows: Vec<Vec<String>>) -> String {
+/// Rows as CSV, heads first.
+pub(super) fn written(rows: Vec<Vec<String>>) -> String {
     let mut out = csv::Writer::from_writer(Vec::new());
     rows.into_iter().for_each(|row| out.write_record(row).expect("invariant: rows are of one length"));
     let bytes = out.into_inner().expect("invariant: memory takes all");
@@ -129,7 +130,7 @@ fn text<T: ToString>(value: Option<T>) -> String {
 }
 
 /// The columns that say which runs a row is about.
-fn place(answers: &Answers<'_>, data: Option<&str>, column: usize) -> Vec<String> {
+fn head(answers: &Answers<'_>, data: Option<&str>, column: usize) -> Vec<String> {
     let results = answers.results;
     let method = &results.methods[column];
     let of = |o: &&Outcome| o.method == method.label && data.is_none_or(|data| o.data == data);
@@ -161,7 +162,7 @@ fn difference_cells(difference: Option<Difference>, bounds: Bounds) -> Vec<Strin
 }
 
 fn cell_row(answers: &Answers<'_>, data: &str, column: usize, cell: &Cell) -> Vec<String> {
-    let mut row = place(answers, Some(data), column);
+    let mut row = head(answers, Some(data), column);
     row.extend([cell.runs.len().to_string(), cell.planned.to_string()]);
     row.extend([text(cell.summary.map(|s| s.censored)), text(cell.summary.map(|s| s.mean))]);
     row.push(text(cell.summary.map(|s| s.std)));
@@ -174,7 +175,7 @@ fn cell_row(answers: &Answers<'_>, data: &str, column: usize, cell: &Cell) -> Ve
 
 fn overall_row(answers: &Answers<'_>, column: usize, overall: &Overall) -> Vec<String> {
     let cells = || answers.cells.iter().map(|row| &row[column]);
-    let mut row = place(answers, None, column);
+    let mut row = head(answers, None, column);
     row.push(overall.runs.to_string());
     row.push(cells().map(|cell| cell.planned).sum::<usize>().to_string());
     row.push(overall.censored.to_string());

@@ -60,23 +60,10 @@ pub fn seems_there(path: &Path, recorded: &Recorded) -> bool {
     fs::metadata(path).is_ok_and(|there| there.is_file() && there.len() == recorded.bytes)
 }
 
-/// An error unless so many bytes fit into the folder, which exists.
+/// An error unless so many bytes fit into the folder.
 pub fn check_space(folder: &Path, needed: u64) -> Result<(), TrainError> {
-    match crate::files::free_space(folder) {
-        Some(free) if free < needed => Err(TrainError::Input(format!(
-            "{}: needs {} on the disk, {} free; make room, or name another folder with {DATA}",
-            folder.display(),
-            size(needed),
-            size(free)
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// 145.7 MiB
-pub fn size(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+    let otherwise = format!("name another folder with {DATA}");
+    crate::files::check_space(folder, needed, &otherwise).map_err(TrainError::Input)
 }
 
 /// Makes the folder. Errors: it is not there and cannot be made.

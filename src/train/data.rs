@@ -340,6 +340,11 @@ impl Dataset {
         config
     }
 
+    /// How many transitions there are; `None` of a run without data.
+    pub fn transitions(&self) -> Option<usize> {
+        (!self.is_absent()).then(|| self.columns.len())
+    }
+
     /// Whether the run has no data. What is read from a file has rows.
     pub fn is_absent(&self) -> bool {
         self.columns.is_empty()

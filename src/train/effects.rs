@@ -37,7 +37,7 @@ pub enum Stage {
 /// An error for the first option that the user asked for and that has no effect.
 pub fn check(config: &Config, dataset: &Dataset, stage: Stage) -> Result<(), TrainError> {
     let dims = Dims { s: dataset.columns.obs_dim(), a: dataset.columns.act_dim(), batch: BATCH };
-    rows(config, dataset)?;
+    check_rows(config, dataset.transitions())?;
     check_method(config, dims, stage)
 }
 
@@ -184,19 +184,19 @@ fn no_spread(config: &Config, agent: &Agent) -> bool {
     online.exploration == Exploration::Sample && !agent.learner.policy().has_density()
 }
 
-/// An error if more offline transitions are asked for than there are.
-fn rows(config: &Config, dataset: &Dataset) -> Result<(), TrainError> {
+/// An error if more offline transitions are asked for than the data have, if there are any.
+pub fn check_rows(config: &Config, rows: Option<usize>) -> Result<(), TrainError> {
     let online: OnlineConfig = config.section();
     match online.offline_rows {
         OfflineRows::Subset(n) | OfflineRows::Best(n) if n.fract() != 0.0 => {
             Err(TrainError::Input(format!("online.offline_rows: expected a whole number, got {n}")))
         }
-        OfflineRows::Subset(n) if n as usize > dataset.columns.len() && !dataset.is_absent() => {
-            Err(TrainError::Input(format!(
-                "online.offline_rows: expected a subset of at most the {} transitions of the data, got {n}; lower it",
-                dataset.columns.len()
-            )))
-        }
+        OfflineRows::Subset(n) => match rows.filter(|rows| n as usize > *rows) {
+            Some(rows) => Err(TrainError::Input(format!(
+                "online.offline_rows: expected a subset of at most the {rows} transitions of the data, got {n}; lower it"
+            ))),
+            None => Ok(()),
+        },
         _ => Ok(()),
     }
 }

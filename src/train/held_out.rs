@@ -38,12 +38,10 @@ pub fn split_of(config: &Config, agent: &Agent, dataset: &Dataset) -> (Vec<usize
 }
 
 /// An error if training is to stop early and there is nothing to stop it by.
-pub fn check(config: &Config, agent: &Agent, dataset: &Dataset) -> Result<(), TrainError> {
-    if dataset.is_absent() || agent.validation_trace(1).is_none() {
-        return Ok(());
-    }
+pub fn check(config: &Config, agent: &Agent, rows: Option<usize>) -> Result<(), TrainError> {
+    let Some(rows) = rows.filter(|_| agent.validation_trace(1).is_some()) else { return Ok(()) };
     let options: OfflineConfig = config.section();
-    let (rows, share) = (dataset.columns.len(), options.validation_fraction);
+    let share = options.validation_fraction;
     if options.patience == 0 || (rows as f64 * share) as usize > 0 {
         return Ok(());
     }

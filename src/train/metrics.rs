@@ -222,6 +222,25 @@ mod tests {
     }
 
     #[test]
+    fn rows_that_somebody_has_taken_away_are_missed() {
+        for name in [rundir::EVALUATIONS_CSV, rundir::EVALUATIONS_JSONL] {
+            let folder = tempfile::tempdir().unwrap();
+            let dir = folder.path();
+            let mut m = MetricLog::create(dir, &[&LOSS, &Q]).unwrap();
+            let mut e = EvaluationLog::create(dir, &[]).unwrap();
+            run(&mut m, &mut e, 0, 20);
+            drop((m, e));
+            let text = fs::read_to_string(dir.join(name)).unwrap();
+            let last = text.trim_end().rfind('\n').unwrap() + 1;
+            fs::write(dir.join(name), &text[..last]).unwrap();
+            let refused = EvaluationLog::resume(dir, at(Phase::Online, 2000, 20)).err().unwrap().to_string();
+            assert!(refused.contains(name) && refused.contains("rows up to the checkpoint"), "{refused}");
+            // Behind the checkpoint they are made again.
+            assert!(EvaluationLog::resume(dir, at(Phase::Offline, 500, 0)).is_ok());
+        }
+    }
+
+    #[test]
     fn what_was_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();

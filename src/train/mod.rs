@@ -99,6 +99,7 @@ pub mod rundir;
 pub mod sections;
 pub mod shelf;
 mod stamp;
+pub mod start;
 pub mod state;
 pub mod switch;
 mod tensorboard;

@@ -116,16 +116,29 @@ impl ResumableCsv {
         Self::append(csv, jsonl, columns)
     }
 
-    /// Those of an interrupted run, without the rows after `last` and without a torn last line.
+    /// Those of an interrupted run, without the rows after `last` and without a torn last line. Both have all rows before,
+    /// unless somebody has taken some away.
     pub(super) fn resume(
         csv: &Path,
         jsonl: Option<&Path>,
         columns: &[&str],
         last: Stamp,
     ) -> Result<Self, RunError> {
-        keep_until(csv, Some(&header(columns)), csv_stamp, last)?;
+        let rows = keep_until(csv, Some(&header(columns)), csv_stamp, last)?;
         if let Some(path) = jsonl {
-            keep_until(path, None, |line| serde_json::from_str(line).ok(), last)?;
+            let others = keep_until(path, None, |line| serde_json::from_str(line).ok(), last)?;
+            let (short, of, (rows, others)) = match rows < others {
+                true => (csv, path, (rows, others)),
+                false => (path, csv, (others, rows)),
+            };
+            if rows < others {
+                return Err(RunError::Format {
+                    path: short.into(),
+                    line: rows + 1,
+                    expected: format!("all {others} rows up to the checkpoint, as {} has them", of.display()),
+                    got: format!("{rows}; put back the file as it was, or begin the run anew"),
+                });
+            }
         }
         Self::append(csv, jsonl, columns)
     }
@@ -178,13 +191,13 @@ fn csv_stamp(line: &str) -> Option<Stamp> {
     cells.deserialize(None).ok()
 }
 
-/// Rewrites the file without the rows after `last` and without a torn last line.
+/// Rewrites the file without the rows after `last` and without a torn last line; how many it has then.
 fn keep_until(
     path: &Path,
     header: Option<&str>,
     stamp: impl Fn(&str) -> Option<Stamp>,
     last: Stamp,
-) -> Result<(), RunError> {
+) -> Result<usize, RunError> {
     let text = crate::files::read_to_string(path).map_err(RunError::io(path, "read the file"))?;
     let format = |line: usize, expected: &str, got: &str| RunError::Format {
         path: path.to_path_buf(),
@@ -192,7 +205,7 @@ fn keep_until(
         expected: expected.to_string(),
         got: format!("`{}`", got.chars().take(80).collect::<String>()),
     };
-    let mut kept = 0;
+    let (mut kept, mut rows) = (0, 0);
     for (i, line) in text.split_inclusive('\n').enumerate() {
         let Some(row) = line.strip_suffix('\n') else {
             break;
@@ -207,6 +220,7 @@ fn keep_until(
                 if at > last {
                     break;
                 }
+                rows += 1;
             }
         }
         kept += line.len();
@@ -214,7 +228,7 @@ fn keep_until(
     if kept != text.len() {
         write_atomic(path, &text.as_bytes()[..kept]).map_err(RunError::io(path, "write the file"))?;
     }
-    Ok(())
+    Ok(rows)
 }
 
 /// A CSV file read back.

@@ -14,20 +14,18 @@ use super::conditions::Simulators;
 use super::counters::Counters;
 use super::data::{Dataset, Recorded};
 use super::dataset_facts::write_dataset;
-use super::effects;
 use super::error::TrainError;
 use super::evaluations::read_evaluations;
-use super::held_out;
 use super::plan::{Plan, Work, starts_online};
 use super::progress::{Ended, Stop};
-use super::reprioritiser;
 use super::rundir::{self, EARLIER, MODEL, ORIGIN, RunDir};
+use super::start::{self, Start};
 use super::state::Saved;
 use super::switch;
-use super::training::{Beginning, Training, recipe};
+use super::training::{Beginning, Training};
 use crate::algo::{Dims, FitTo, Pretraining};
 use crate::audit::Recorder;
-use crate::config::{BufferMode, Config, OfflineConfig, OfflineRows, OnlineConfig, RunConfig};
+use crate::config::{Config, OfflineConfig, OfflineRows, OnlineConfig, RunConfig};
 use crate::replay::Pools;
 use crate::replay::pools::ONLINE;
 use crate::rng::{Rng, Stream};
@@ -59,13 +57,10 @@ impl Sources {
     /// The configuration with room in the buffer for all that it will hold, unless the user has said how much there is.
     /// Errors: an origin of the online phase without collected transitions.
     pub fn with_room(&self, config: &Config, dataset: &Dataset) -> Result<Config, TrainError> {
-        let (mut config, options): (Config, OnlineConfig) = (config.clone(), config.section());
-        let asked = config.find_stated("online", "capacity").is_some_and(|s| effects::is_asked(&config, s));
-        if self.goes_online(&config) && !dataset.is_absent() && !asked {
-            let needed = self.first(&options, dataset)?.saturating_add(options.env_steps) as usize;
-            config.put(OnlineConfig { capacity: options.capacity.max(needed), ..options });
+        match self.goes_online(config) && !dataset.is_absent() {
+            true => Ok(start::with_room(config, self.first(&config.section(), dataset)?)),
+            false => Ok(config.clone()),
         }
-        Ok(config)
     }
 
     /// How many transitions the buffer begins with: offline ones, and those that are carried on.
@@ -179,12 +174,9 @@ impl Sources {
 
 /// How many offline transitions the online phase begins with.
 pub fn kept(dataset: &Dataset, options: &OnlineConfig) -> usize {
-    let all = dataset.columns.len();
     match options.offline_rows {
-        OfflineRows::All => all,
-        OfflineRows::Subset(n) => all.min(n as usize),
         OfflineRows::Best(n) => of_best(dataset, n as usize).len(),
-        OfflineRows::None => 0,
+        _ => start::kept_of(dataset.columns.len(), options),
     }
 }
 
@@ -234,59 +226,10 @@ pub fn carry(pools: &mut Pools, agent: &Agent, (width, rows): &(usize, Vec<f32>)
     Ok(())
 }
 
-/// An error if the agent, the options of its phases and the data cannot go together.
-pub fn check(config: &Config, agent: &Agent, dataset: &Dataset, from: &Sources) -> Result<(), TrainError> {
-    let options: OnlineConfig = config.section();
-    recipe(&options, agent)?;
-    let offline_rows = !dataset.is_absent() && options.offline_rows != OfflineRows::None;
-    reprioritiser::check(agent, offline_rows)?;
-    if agent.generator.is_some() && !offline_rows {
-        return Err(TrainError::Input(
-            "run.generator: expected none without offline transitions, which it learns from; name data and keep some of them, or leave it out".into(),
-        ));
-    }
-    if !from.goes_online(config) {
-        return held_out::check(config, agent, dataset);
-    }
-    if dataset.is_absent() {
-        return check_without_data(config, agent, &options);
-    }
-    if !offline_rows && annotation::fixes_constants(config, agent.dims)? {
-        return Err(TrainError::Input(format!(
-            "online.offline_rows: expected some offline transitions, whose means fix the constants of {} that are `auto`; keep some of them, or name these constants",
-            config.section::<RunConfig>().adapt
-        )));
-    }
-    check_capacity(&options, from.first(&options, dataset)?)
-}
-
-/// An error if the buffer cannot hold the `kept` transitions that it begins with and all that are collected. Without data the
-/// oldest give way, as in any replay.
-fn check_capacity(options: &OnlineConfig, kept: u64) -> Result<(), TrainError> {
-    let needed = kept.saturating_add(options.env_steps);
-    if options.capacity as u64 >= needed {
-        return Ok(());
-    }
-    Err(TrainError::Input(format!(
-        "online.capacity: expected at least {needed} ({kept} transitions to begin with and {} environment steps), got {}; raise it, or old transitions are overwritten unasked",
-        options.env_steps, options.capacity,
-    )))
-}
-
-fn check_without_data(config: &Config, agent: &Agent, options: &OnlineConfig) -> Result<(), TrainError> {
-    if let Some(fit) = agent.adaptation.pretrain().first() {
-        let run: RunConfig = config.section();
-        return Err(TrainError::Input(format!(
-            "run.adapt: expected plain without data, got {}, whose {} is fitted to data; give --adapt plain",
-            run.adapt, fit.name,
-        )));
-    }
-    match options.buffer {
-        BufferMode::Append => Ok(()),
-        _ => Err(TrainError::Input(
-            "online.buffer: expected append without data, got a mixture with offline transitions; set online.buffer=append".into(),
-        )),
-    }
+fn check(config: &Config, agent: &Agent, dataset: &Dataset, from: &Sources) -> Result<(), TrainError> {
+    let rows = dataset.transitions();
+    let first = from.goes_online(config).then(|| from.first(&config.section(), dataset)).transpose()?;
+    start::check(config, agent, Start { rows, first })
 }
 
 /// A run under way.

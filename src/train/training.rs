@@ -100,7 +100,7 @@ impl<'a> Training<'a> {
     pub fn offline(start: Beginning<'a, '_>) -> Result<Training<'a>, TrainError> {
         let Beginning { config, agent, dataset, mut counters, saved, simulators } = start;
         let (run, options): (RunConfig, OfflineConfig) = (config.section(), config.section());
-        held_out::check(config, &agent, dataset)?;
+        held_out::check(config, &agent, dataset.transitions())?;
         let (train, held) = held_out::split_of(config, &agent, dataset);
         let pools = dataset.pools(&train, 0, &[], Recorded::offline(agent.learner.as_ref()))?;
         let trace = agent.trace(&offline_phase(config));

@@ -3,24 +3,23 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use baq_datasets::checksums;
 use clap::Args;
 
-use super::super::{Common, hints, setup};
-use super::folder;
+use super::super::{Common, hints};
 use super::held::STUDIES;
 use super::resolve::Commands;
+use super::sets::{Set, is_name};
 use crate::algo::Dims;
-use crate::config::{OfflineConfig, OnlineConfig, RunConfig};
+use crate::config::{Config, OfflineConfig, OnlineConfig, RunConfig};
 use crate::env;
 use crate::study::graph::Data;
 use crate::study::spec::{Begin, Method};
-use crate::study::{Cell, Kind, Place, Spec, Study, paper};
-use crate::suite::{PREFIX, Suite};
+use crate::study::{Cell, Graph, Kind, Place, Spec, Study, paper};
 use crate::train::TrainError;
-use crate::train::data::{self, EMBEDDED};
+use crate::train::agent::Agent;
 use crate::train::effects::{self, Stage};
 use crate::train::reach;
+use crate::train::start::{self, Start};
 use crate::train::switch;
 
 /// Which study.
@@ -42,9 +41,6 @@ pub struct Asked {
     redo: bool,
 }
 
-/// Widths of states and actions.
-type Widths = (usize, usize);
-
 impl Asked {
     /// The study in its directory; nothing is written.
     pub fn study(&self, common: Common) -> Result<Study, TrainError> {
@@ -60,19 +56,13 @@ impl Asked {
             let what = "--data: the study names paths or what the program has itself; leave it out";
             return Err(TrainError::Input(what.into()));
         }
-        let (mut data, mut widths) = (BTreeMap::new(), BTreeMap::new());
-        for name in &spec.data {
-            let found = self.data(name, beside);
-            let (found, width) = found.map_err(|e| TrainError::Input(format!("{}: {e}", spec.origin)))?;
-            data.insert(name.clone(), found);
-            widths.insert(name.clone(), width);
-        }
+        let sets = self.sets(&spec, beside, common)?;
         let here = baq_kernels::active();
         let place = Place {
             scale: self.scale.clone(),
             isa: here.isa.name().into(),
             numerics: here.numerics.name().into(),
-            data,
+            data: places(&sets),
         };
         let mut out = self.out.clone().unwrap_or_else(|| Path::new(STUDIES).join(spec.title()));
         // Commands of cells have it as a word.
@@ -87,31 +77,10 @@ impl Asked {
         {
             return Err(TrainError::Input(format!(
                 "{}: model: expected a method with a behaviour model, got none; leave it out",
-                study.spec.origin
+                study.spec.at("model")
             )));
         }
-        check_options(&study)?;
-        for cell in &study.graph.cells {
-            let run: RunConfig = cell.config.section();
-            if run.env.is_empty() {
-                continue;
-            }
-            let width = &widths[&cell.data];
-            let spec = env::spec(&run.env)?;
-            if (spec.obs_dim, spec.act_dim) != *width {
-                return Err(TrainError::Input(format!(
-                    "{}: {}: expected data for {}, states of {} and actions of {}, got {} and {} in {}; name its environment with set = [\"run.env=ID\"]",
-                    study.spec.origin,
-                    cell.name(),
-                    spec.id,
-                    spec.obs_dim,
-                    spec.act_dim,
-                    width.0,
-                    width.1,
-                    run.dataset
-                )));
-            }
-        }
+        check_options(&study, &sets)?;
         Ok(study)
     }
 
@@ -143,48 +112,43 @@ impl Asked {
         Ok((self.study.clone(), text))
     }
 
-    /// Where a data set is, its checksum, and its widths: a path from the study's
-    /// file, a name in the folder of `--data`, or, without one, in the suite, where it need not be built yet.
-    fn data(&self, name: &str, beside: &Path) -> Result<(Data, Widths), TrainError> {
-        let path = match &self.data {
-            _ if name == EMBEDDED => {
-                let recording = data::read(Path::new(EMBEDDED), true)?;
-                return Ok((Data::embedded(), (recording.obs_dim(), recording.act_dim())));
-            }
-            Some(folder) if is_name(name) => folder::find(folder, name)?,
-            _ if is_path(name) => beside.join(name),
-            _ => return of_suite(name),
+    /// The data sets of a study, looked at as its cells will read them: what would be refused then is refused before anything
+    /// runs.
+    fn sets(&self, spec: &Spec, beside: &Path, common: Common) -> Result<Sets, TrainError> {
+        let refuse = |name: &str, e: &TrainError| {
+            TrainError::Input(format!("{}: {e}", spec.at(&format!("data {name}"))))
         };
-        if !path.exists() {
-            return Err(TrainError::Input(format!(
-                "data {name}: expected a file, found none at {}; put it there, or correct the path, which begins in the folder of the study's file",
-                path.display()
-            )));
+        let mut sets = Sets::new();
+        for name in &spec.data {
+            let set = Set::find(name, beside, self.data.as_deref()).map_err(|e| refuse(name, &e))?;
+            sets.insert(name.clone(), set);
         }
-        let file = setup::absolute(&path.display().to_string())?;
-        // All of it, as cells do: what cannot be read is refused before anything runs, and a folder has no other checksum.
-        let recording = data::read(Path::new(&file), true)?;
-        let widths = (recording.obs_dim(), recording.act_dim());
-        let sha256 = recording.source.sha256;
-        let known = path.file_name().and_then(|file| checksums::of_name(&file.to_string_lossy()));
-        if let Some(known) = known.filter(|known| known.sha256 != sha256) {
-            eprintln!(
-                "note: {}: has the name of D4RL's file, whose sha256 is {}, and is another one, {sha256}; tables will say so",
-                path.display(),
-                known.sha256
-            );
+        // Seeds read alike.
+        let once = Spec { seeds: 1, ..spec.clone() };
+        let cells = Graph::new(&once, &places(&sets), &Commands(common))?.cells;
+        let mut known: Vec<(&str, String)> = Vec::new();
+        for name in &spec.data {
+            let set = sets.get_mut(name).expect("invariant: each was put there");
+            let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.data == *name).collect();
+            set.read(&cells).map_err(|e| refuse(name, &e))?;
+            let sha256 = set.data.sha256.clone();
+            if let Some((other, _)) = known.iter().find(|(_, of)| *of == sha256 && !of.is_empty()) {
+                let e = format!(
+                    "data {name}: expected other data than {other}, got the same, which would count twice; leave one out"
+                );
+                return Err(refuse(name, &TrainError::Input(e)));
+            }
+            known.push((name, sha256));
         }
-        Ok((Data { file, sha256 }, widths))
+        Ok(sets)
     }
 }
 
-fn is_path(name: &str) -> bool {
-    name.contains('/') || name.ends_with(".hdf5")
-}
+/// Data sets by their names in the study.
+type Sets = BTreeMap<String, Set>;
 
-/// Whether data are named by what they are, and may lie in any folder.
-fn is_name(name: &str) -> bool {
-    name != EMBEDDED && !is_path(name) && !name.starts_with(PREFIX)
+fn places(sets: &Sets) -> BTreeMap<String, Data> {
+    sets.iter().map(|(name, set)| (name.clone(), set.data.clone())).collect()
 }
 
 /// Threads of every cell, which its results do not depend on.
@@ -192,8 +156,9 @@ pub fn cell_threads(common: Common) -> u16 {
     common.threads.unwrap_or(1)
 }
 
-/// An error for an option without effect, which the cells would refuse one after the other. Options are those of all seeds.
-fn check_options(study: &Study) -> Result<(), TrainError> {
+/// An error for an option without effect, or for options that do not go together or not with the data, which the cells would
+/// refuse one after the other. Options are those of all seeds.
+fn check_options(study: &Study, sets: &Sets) -> Result<(), TrainError> {
     let Study { spec, graph, .. } = study;
     for cell in graph.cells.iter().filter(|cell| cell.seed == 0) {
         let Ok(env) = env::spec(&cell.config.section::<RunConfig>().env) else { continue };
@@ -217,6 +182,7 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
         let checked = evaluated
             .and_then(|()| effects::check_method(&cell.config, dims, stage))
             .and_then(|()| reach::check(&cell.config, dims, stage))
+            .and_then(|()| can_begin(&cell.config, dims, stage, sets[&cell.data].rows(&cell.config)))
             .and_then(|()| cell.origin.map_or(Ok(()), |origin| discounts(&graph.cells[origin], cell)));
         checked.map_err(|e| {
             let begins = |m: &&Method| match &m.begin {
@@ -237,21 +203,23 @@ fn check_options(study: &Study) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// An error if a run cannot begin so with that many transitions, at least and at most.
+fn can_begin(
+    config: &Config,
+    dims: Dims,
+    stage: Stage,
+    (least, most): (usize, usize),
+) -> Result<(), TrainError> {
+    effects::check_rows(config, Some(most))?;
+    let online = stage != Stage::Offline;
+    let first = online.then(|| start::kept_of(least, &config.section()) as u64);
+    let config = first.map_or_else(|| config.clone(), |first| start::with_room(config, first));
+    start::check(&config, &Agent::outline(&config, dims)?, Start { rows: Some(most), first })
+}
+
 /// An error unless a fine-tuning goes on with the discount to which its training, once it is made, will have come.
 fn discounts(origin: &Cell, cell: &Cell) -> Result<(), TrainError> {
     let offline: OfflineConfig = origin.config.section();
     let rounds = (offline.updates, offline.horizon());
     switch::check_discounts("its offline phase", rounds, &origin.config, &cell.config)
-}
-
-fn of_suite(name: &str) -> Result<(Data, Widths), TrainError> {
-    let suite = Suite::here()?;
-    let found = suite.find(name).and_then(|found| Ok((suite.record(&found)?.sha256.clone(), found)));
-    let (sha256, found) = found.map_err(|e| {
-        TrainError::Input(format!(
-            "data {e}; or name a path in the study, or the folder of its file with --data DIR"
-        ))
-    })?;
-    let env = env::spec(&suite.recipe(&found).env)?;
-    Ok((Data { file: format!("{PREFIX}{}", found.text), sha256 }, (env.obs_dim, env.act_dim)))
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 
 use super::super::learn::Beside;
 use super::super::outcome::exit_code;
@@ -56,6 +57,11 @@ impl Cell {
             )));
         };
         if study.state(cell) == State::Done {
+            let run = study.folder(cell);
+            match common.json {
+                true => println!("{}", json!({ "run": run })),
+                false => println!("done before: {}", run.display()),
+            }
             return Ok(Verdict::Done);
         }
         arithmetic?;

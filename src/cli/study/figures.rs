@@ -7,8 +7,8 @@ use super::super::{Common, Outcome, Verdict, setup};
 use super::held::Held;
 use crate::study::actions;
 use crate::study::answers::Answers;
-use crate::study::figures;
 use crate::study::metric::Metric;
+use crate::study::pictures;
 use crate::study::results::Results;
 
 /// Answer a study in pictures.
@@ -30,8 +30,8 @@ impl Figures {
         let study = self.held.open(common)?;
         let results = Results::of(&study);
         let answers = Answers::of(&results, self.metric);
-        let dir = study.dir.join(figures::FOLDER);
-        let mut files = figures::write(&dir, &answers)?;
+        let dir = study.dir.join(pictures::FOLDER);
+        let mut files = pictures::write(&dir, &answers)?;
         let mut notes = answers.notes.clone();
         if !self.no_actions {
             let compared = actions::compare(&study, |config| setup::load(config, None), &mut notes);

@@ -7,6 +7,7 @@ use clap::Args;
 use super::super::Common;
 use super::resolve::Commands;
 use crate::study::Study;
+use crate::study::directory::STUDY;
 use crate::train::TrainError;
 
 /// Folder of studies that are given no other.
@@ -24,7 +25,8 @@ impl Held {
     /// Reads it.
     pub fn open(&self, common: Common) -> Result<Study, TrainError> {
         let named = Path::new(STUDIES).join(&self.study);
-        let dir = if !self.study.exists() && named.is_dir() { &named } else { &self.study };
+        // Something else may have its name here.
+        let dir = if self.study.join(STUDY).exists() || !named.is_dir() { &self.study } else { &named };
         if !dir.exists() {
             let known = self.similar();
             if !known.is_empty() {
@@ -51,7 +53,7 @@ impl Held {
     fn similar(&self) -> Vec<String> {
         let Some(name) = self.study.file_name().and_then(|name| name.to_str()) else { return Vec::new() };
         let entries = std::fs::read_dir(STUDIES).into_iter().flatten().flatten();
-        let entries = entries.filter(|entry| entry.path().join("study.toml").is_file());
+        let entries = entries.filter(|entry| entry.path().join(STUDY).is_file());
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
         let mut similar: Vec<String> = names.filter(|other| other.starts_with(name)).collect();
         similar.sort();

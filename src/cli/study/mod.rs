@@ -8,6 +8,7 @@ mod held;
 mod plan;
 mod resolve;
 mod run;
+mod sets;
 mod status;
 mod table;
 

@@ -28,7 +28,7 @@ fn parse<C: clap::Args>(words: &[String], common: Common) -> Result<(C, Common),
         let line = said.lines().next().unwrap_or_default().trim_start_matches("error: ").to_string();
         TrainError::Input(line)
     })?;
-    Ok((parsed.command, Common { seed: parsed.common.seed, json: false, ..common }))
+    Ok((parsed.command, Common { seed: parsed.common.seed, ..common }))
 }
 
 /// Runs a cell, its data by way of this shelf.

@@ -12,11 +12,11 @@ use super::super::suite::ready;
 use super::super::{Common, Outcome, Verdict, hints};
 use super::asked::{Asked, cell_threads};
 use super::plan;
-use crate::files::shell_word;
+use crate::files::{check_space, shell_word};
 use crate::study::local::{self, Manner, Peaks};
 use crate::study::memory::Memory;
 use crate::study::slurm::{self, Submission};
-use crate::study::{Study, cost};
+use crate::study::{State, Study, cost};
 use crate::suite::PREFIX;
 use crate::train::TrainError;
 use crate::train::progress::Stop;
@@ -81,7 +81,11 @@ impl Run {
         let study = self.asked.study(common)?;
         let left = study.graph.cells.iter().zip(study.left()).filter(|(_, share)| *share == Some(0.0));
         let runs: f64 = left.map(|(cell, _)| cost::bytes(&cell.config)).sum();
-        cost::check_disk(&study.dir, runs + plan::shared(&study)?)?;
+        let bytes = (runs + plan::shared(&study)?).ceil() as u64;
+        check_space(&study.dir, bytes, "choose another --out").map_err(TrainError::Input)?;
+        if self.dry_run && !study.is_current() {
+            self.check_idle(&study)?;
+        }
         study.write()?;
         if !self.dry_run {
             // Once and here, with its progress, rather than in the first cell that needs it.
@@ -93,6 +97,20 @@ impl Run {
             On::Local => self.locally(&study, common),
             On::Slurm => self.submit(&study, common),
         }
+    }
+
+    /// An error if processes are at work on what is there, who would find the study changed, and stop.
+    fn check_idle(&self, study: &Study) -> Result<(), TrainError> {
+        let held = study.graph.cells.iter().find_map(|cell| match study.state(cell) {
+            State::Begun(_, Some(process)) => Some((cell.name(), process)),
+            _ => None,
+        });
+        held.map_or(Ok(()), |(cell, process)| {
+            Err(TrainError::Input(format!(
+                "--dry-run: {}: process {process} works on {cell} of a study that is to be changed, and would stop; wait for it, or choose another --out",
+                study.dir.display()
+            )))
+        })
     }
 
     fn locally(&self, study: &Study, common: Common) -> Outcome {

@@ -33,8 +33,12 @@ impl Table {
         let study = self.held.open(common)?;
         let results = Results::of(&study);
         let answers = Answers::of(&results, self.metric);
+        let [trained, runs] = results.hours();
         if !common.json {
             println!("{}", table::table(&answers).text(width()).trim_end());
+            println!(
+                "hours by the cells' own clocks: {trained:.2} of trainings and models, {runs:.2} of runs"
+            );
         }
         // The answer is said whether it can be written or not.
         let (files, written) = table::write(&study.dir, &answers);
@@ -43,7 +47,7 @@ impl Table {
                 "{}",
                 json!({
                     "study": study.spec.title(), "metric": self.metric.word(), "rows": objects(values::rows(&answers)),
-                    "notes": answers.notes, "files": files,
+                    "notes": answers.notes, "hours": trained + runs, "files": files,
                 })
             );
         }

@@ -1,7 +1,7 @@
 //! `baq suite`: data sets that are built from recipes.
 
 mod adopt;
-mod figures;
+mod list;
 mod ready;
 mod train;
 
@@ -35,7 +35,7 @@ pub enum SuiteCommand {
     /// Compare files and policies with the recorded checksums
     Check(Check),
     /// List the data sets, their figures beside D4RL's
-    List(figures::List),
+    List(list::List),
     /// Train a task's policies, and adopt them (for maintainers, and for suites of one's own)
     ///
     /// Trains as the recipe's `config` says, and longer until the expert is good enough; a run that was begun so, also by
