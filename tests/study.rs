@@ -86,12 +86,14 @@ impl Place {
         assert!(before == results(self.0.path()), "baq {line} changed something");
     }
 
-    /// Runs the study, and the processes of its cells as soon as one is at work.
-    fn at_work(&self, out: &str) -> (Child, Vec<u32>) {
+    /// Runs the study, and the processes of its cells as soon as one is at work; `None` if it ends before.
+    fn at_work(&self, out: &str) -> Option<(Child, Vec<u32>)> {
         let mut run = self.command(&format!("study run s.toml --out {out} --jobs 2 --quiet"));
         let mut run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         loop {
-            assert!(run.try_wait().unwrap().is_none(), "it ended before a cell was at work");
+            if run.try_wait().unwrap().is_some() {
+                return None;
+            }
             std::thread::sleep(Duration::from_millis(1));
             if !self.path(out).join("logs").exists() {
                 continue;
@@ -100,7 +102,7 @@ impl Place {
             let process = |cell: &serde_json::Value| cell["process"].as_str()?.parse().ok();
             let cells: Vec<u32> = status["cells"].as_array().unwrap().iter().filter_map(process).collect();
             if !cells.is_empty() {
-                return (run, cells);
+                return Some((run, cells));
             }
         }
     }
@@ -209,7 +211,7 @@ fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
     place.run("study run s.toml --out cut --jobs 3 --quiet", 0);
     // A cell, with -9, unless it ends before: it is a row with its reason, and the others go on.
     let hit = (0..5).map(|k| format!("hit{k}")).find(|hit| {
-        let (mut run, cells) = place.at_work(hit);
+        let Some((mut run, cells)) = place.at_work(hit) else { return false };
         kill_all(&cells[..1]);
         run.wait().unwrap();
         place.json(&format!("study status {hit} --json"))["failed"] == 1
@@ -222,7 +224,7 @@ fn a_study_that_is_killed_and_run_again_has_the_results_of_one_that_was_not() {
     );
     place.run(&format!("study run s.toml --out {hit} --jobs 2 --quiet"), 0);
     // All of it, as if the power were gone.
-    let (mut run, cells) = place.at_work("dark");
+    let (mut run, cells) = place.at_work("dark").expect("a cell is at work");
     kill_all(&[&[run.id()], &cells[..]].concat());
     run.wait().unwrap();
     assert!(place.json("study status dark --json")["done"].as_u64() < Some(CELLS as u64));
@@ -537,7 +539,7 @@ fn data_may_be_moved_between_a_training_and_what_starts_from_it() {
 #[test]
 fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
     let long = STUDY.replacen("updates = 400", "updates = 2_000_000", 1);
-    let long = long.replacen("offline.checkpoint_every=50", "offline.checkpoint_every=2000000", 1);
+    let long = long.replacen("offline.checkpoint_every=50", "offline.checkpoint_every=2_000_000", 1);
     let place = Place::new(&long);
     let mut child = place.command("study run s.toml --out s --jobs 1 --quiet").spawn().unwrap();
     // The study's directory is not there at once.
@@ -551,10 +553,13 @@ fn a_cell_at_work_shows_how_far_it_is_before_it_has_saved_anything() {
         share()
     });
     // To write it anew would end it.
-    std::fs::write(place.path("s.toml"), long.replacen("seeds = 2", "seeds = 3", 1)).unwrap();
-    place.refused("study run s.toml --out s --on slurm --dry-run", &["--dry-run: s: process", "would stop"]);
+    let study = || std::fs::read_to_string(place.path("s/study.toml")).unwrap();
+    std::fs::write(place.path("s.toml"), long.replacen("seeds = 2", "seeds = 1", 1)).unwrap();
+    let changed = place.command("study run s.toml --out s --on slurm --dry-run").output().unwrap();
     terminate(&child);
     assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(changed.status.code() == Some(2) && study() == long, "{}", said(&changed));
+    assert!(said(&changed).contains("would stop"), "{}", said(&changed));
     assert!(share.is_some_and(|share| share < 1.0), "{share:?}");
 }
 
@@ -666,12 +671,15 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
         (
             "\"bc.hidden=[8,8]\"",
             "\"bc.hidden=[8,8]\", \"data.observation_scaling=standardise\"",
-            ["s.toml, line 12: model: data.observation_scaling", "set it there"],
+            [
+                "line 18: method `IQL + BAQ`: model: data.observation_scaling=standardise: expected none",
+                "leave it out",
+            ],
         ),
         (
             "\"bc.hidden=[8,8]\"",
             "\"bc.hidden=[8,8]\", \"online.updates_per_step=7\"",
-            ["s.toml, line 12: model: online.updates_per_step", "does not have"],
+            ["s.toml, line 12: model: online.updates_per_step", "has none"],
         ),
         ("algo  = \"sac\"", "algo  = \"bc\"", ["method `SAC`", "bc"]),
         ("\"SAC\"", "\"iql: baq\"", ["method `iql: baq` and method `IQL + BAQ`", "the folder iql-baq"]),

@@ -49,7 +49,7 @@ impl Kind {
 }
 
 /// Options of the data in which a behaviour model must agree with what is fine-tuned beside it; those of rewards it does not read.
-pub(super) const READING: [&str; 6] = [
+const READING: [&str; 6] = [
     "observation_scaling",
     "mode",
     "keep_timeout_transitions",
@@ -242,12 +242,8 @@ fn check_folders(spec: &Spec) -> Result<(), TrainError> {
     });
     // Of the behaviour models it is known only later what they are.
     if let Some((_, (at, what))) = compared.clone().find(|(folder, _)| folder.starts_with(MODEL)) {
-        return refuse(
-            &at,
-            format!(
-                "{what}: folders that begin with {MODEL} are those of behaviour models; name it otherwise"
-            ),
-        );
+        let what = format!("{what}: folders that begin with {MODEL} are those of behaviour models");
+        return refuse(&at, what + "; name it otherwise");
     }
     let beside: [Vec<_>; 2] = [data.collect(), trained.chain(compared).collect()];
     for names in beside {
@@ -310,10 +306,16 @@ impl<R: Resolve> Expansion<'_, R> {
         let plain = self.resolve.train(&self.training(data, seed, &base))?;
         for key in READING {
             let [own, asked] = [&plain, &self.cells[origin].config].map(|config| config.text("data", key));
-            if own != asked {
-                label += &format!(" {key}={asked}");
-                base.training.set.push(format!("data.{key}={asked}"));
+            if own == asked {
+                continue;
             }
+            let set = format!("data.{key}=");
+            if self.spec.model.set.iter().any(|option| option.replace(' ', "").starts_with(&set)) {
+                let what = "as the training has it that the model serves; leave it out";
+                return Err(TrainError::Input(format!("model: {set}{own}: expected {asked}, {what}")));
+            }
+            label += &format!(" {key}={asked}");
+            base.training.set.push(set + &asked);
         }
         self.trained(Kind::Model, data, seed, &label, &base)
     }

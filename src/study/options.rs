@@ -5,7 +5,6 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::graph::READING;
 use super::source::{Source, SpecError};
 use crate::config::Config;
 use crate::train::sections::known_sections;
@@ -69,23 +68,18 @@ pub(super) fn check_keyed(source: &Source<'_>) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// An error with its line for an option in the list of `[model]`, or of a scale's, that the model takes from elsewhere or
-/// never reads.
+/// An error with its line for an option in the list of `[model]`, or of a scale's, that no model reads.
 pub(super) fn check_model(source: &Source<'_>) -> Result<(), SpecError> {
     let Ok(file) = DeTable::parse(source.text) else { return Ok(()) };
-    for (key, span) in with_scales(file.get_ref(), MODEL).into_iter().flat_map(keys) {
-        let what = match key.split_once('.') {
-            Some((ONLINE, _)) => {
-                "no option of the phase in an environment, which a behaviour model does not have"
-            }
-            Some(("data", option)) if READING.contains(&option) => {
-                "no option of how data are read, which the model takes from the training that it serves; set it there"
-            }
-            _ => continue,
-        };
-        return source.error(span, format!("model: {key}: expected {what}"));
+    let mut options = with_scales(file.get_ref(), MODEL).into_iter().flat_map(keys);
+    match options.find(|(key, _)| key.split_once('.').is_some_and(|(section, _)| section == ONLINE)) {
+        Some((key, span)) => {
+            let what =
+                "expected no option of the phase in an environment, of which a behaviour model has none";
+            source.error(span, format!("model: {key}: {what}"))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// The tables of this name: the study's, and those of its scales.

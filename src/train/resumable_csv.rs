@@ -127,16 +127,17 @@ impl ResumableCsv {
         let rows = keep_until(csv, Some(&header(columns)), csv_stamp, last)?;
         if let Some(path) = jsonl {
             let others = keep_until(path, None, |line| serde_json::from_str(line).ok(), last)?;
-            let (short, of, (rows, others)) = match rows < others {
-                true => (csv, path, (rows, others)),
-                false => (path, csv, (others, rows)),
+            let (short, whole, there, all) = match rows < others {
+                true => (csv, path, rows, others),
+                false => (path, csv, others, rows),
             };
-            if rows < others {
+            if there < all {
                 return Err(RunError::Format {
                     path: short.into(),
-                    line: rows + 1,
-                    expected: format!("all {others} rows up to the checkpoint, as {} has them", of.display()),
-                    got: format!("{rows}; put back the file as it was, or begin the run anew"),
+                    // Of the CSV the first is the header.
+                    line: there + 1 + usize::from(short == csv),
+                    expected: format!("all {all} rows up to the checkpoint, as {} has them", whole.display()),
+                    got: format!("{there}; put back the file as it was, or begin the run anew"),
                 });
             }
         }

@@ -125,7 +125,12 @@ impl Asked {
         }
         // Seeds read alike.
         let once = Spec { seeds: 1, ..spec.clone() };
-        let cells = Graph::new(&once, &places(&sets), &Commands(common))?.cells;
+        let graph = Graph::new(&once, &places(&sets), &Commands(common));
+        if graph.is_err() {
+            // What cannot be read names no task, which is then missed first.
+            sets.iter().try_for_each(|(name, set)| set.look().map_err(|e| refuse(name, &e)))?;
+        }
+        let cells = graph?.cells;
         let mut known: Vec<(&str, String)> = Vec::new();
         for name in &spec.data {
             let set = sets.get_mut(name).expect("invariant: each was put there");

@@ -1,7 +1,7 @@
 //! `baq study run`: makes what is missing of a study.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +12,7 @@ use super::super::suite::ready;
 use super::super::{Common, Outcome, Verdict, hints};
 use super::asked::{Asked, cell_threads};
 use super::plan;
+use super::resolve::Commands;
 use crate::files::{check_space, shell_word};
 use crate::study::local::{self, Manner, Peaks};
 use crate::study::memory::Memory;
@@ -84,7 +85,7 @@ impl Run {
         let bytes = (runs + plan::shared(&study)?).ceil() as u64;
         check_space(&study.dir, bytes, "choose another --out").map_err(TrainError::Input)?;
         if self.dry_run && !study.is_current() {
-            self.check_idle(&study)?;
+            check_idle(&study.dir, common)?;
         }
         study.write()?;
         if !self.dry_run {
@@ -97,20 +98,6 @@ impl Run {
             On::Local => self.locally(&study, common),
             On::Slurm => self.submit(&study, common),
         }
-    }
-
-    /// An error if processes are at work on what is there, who would find the study changed, and stop.
-    fn check_idle(&self, study: &Study) -> Result<(), TrainError> {
-        let held = study.graph.cells.iter().find_map(|cell| match study.state(cell) {
-            State::Begun(_, Some(process)) => Some((cell.name(), process)),
-            _ => None,
-        });
-        held.map_or(Ok(()), |(cell, process)| {
-            Err(TrainError::Input(format!(
-                "--dry-run: {}: process {process} works on {cell} of a study that is to be changed, and would stop; wait for it, or choose another --out",
-                study.dir.display()
-            )))
-        })
     }
 
     fn locally(&self, study: &Study, common: Common) -> Outcome {
@@ -235,4 +222,19 @@ fn arithmetic(study: &Study) -> Vec<String> {
 
 fn program() -> Result<PathBuf, TrainError> {
     std::env::current_exe().map_err(|e| TrainError::Input(format!("cannot find this program: {e}")))
+}
+
+/// An error if processes are at work on the study that is there: `baq study run` would find it changed, and stop.
+fn check_idle(dir: &Path, common: Common) -> Result<(), TrainError> {
+    let Ok(there) = Study::open(dir, &Commands(common)) else { return Ok(()) };
+    let held = there.graph.cells.iter().find_map(|cell| match there.state(cell) {
+        State::Begun(_, Some(process)) => Some((cell.name(), process)),
+        _ => None,
+    });
+    held.map_or(Ok(()), |(cell, process)| {
+        Err(TrainError::Input(format!(
+            "--dry-run: {}: process {process} works on {cell}, and the study would be another one, at which a `baq study run` would stop; wait for it, or choose another --out",
+            dir.display()
+        )))
+    })
 }

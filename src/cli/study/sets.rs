@@ -27,6 +27,7 @@ pub struct Set {
 
 /// What a recipe makes.
 struct Recipe {
+    env: String,
     /// of states and actions
     widths: (usize, usize),
     rows: u64,
@@ -58,6 +59,14 @@ impl Set {
         }
         let file = setup::absolute(&path.display().to_string())?;
         Ok(Set { data: Data { file, sha256: String::new() }, recipe: None, read: Vec::new() })
+    }
+
+    /// Reads it, however cells will do it. Error: it cannot be read.
+    pub fn look(&self) -> Result<(), TrainError> {
+        match self.recipe {
+            Some(_) => Ok(()),
+            None => data::read(Path::new(&self.data.file), true).map(drop),
+        }
     }
 
     /// Looks at it as the cells will read it. Errors: it is not for their environment, or is refused by how one reads it.
@@ -124,10 +133,10 @@ impl Set {
     /// Transitions that a cell trains on: at least, and at most, where they are not built yet.
     pub fn rows(&self, config: &Config) -> (usize, usize) {
         let (options, env) = reading(config);
-        if let Some(Recipe { rows, episodes, .. }) = self.recipe {
+        if let Some(Recipe { env: own, rows, episodes, .. }) = &self.recipe {
             // Every episode may lose its last row, and more where it is cut into shorter ones.
-            let least = if options.max_episode_steps == AutoOr::Auto { rows - episodes } else { 0 };
-            return (least as usize, rows as usize);
+            let whole = options.max_episode_steps == AutoOr::Auto && env == *own;
+            return (if whole { rows - episodes } else { 0 } as usize, *rows as usize);
         }
         let found = self.read.iter().find(|(known, of, _)| (known, of) == (&options, &env));
         found.map_or((0, usize::MAX), |(.., rows)| (*rows, *rows))
@@ -153,6 +162,7 @@ fn of_suite(name: &str) -> Result<Set, TrainError> {
     })?;
     let env = env::spec(&suite.recipe(&found).env)?;
     let recipe = Recipe {
+        env: env.id.into(),
         widths: (env.obs_dim, env.act_dim),
         rows: recorded.figures.rows,
         episodes: recorded.figures.episodes,
