@@ -104,8 +104,8 @@ impl Recording {
     /// has it on its own row. Errors: a kept timeout without recorded next observations; a next observation that is
     /// needed and not finite; no transition left.
     pub fn into_columns(mut self, options: &Options) -> Result<Columns> {
-        let kept = self.check(options)?;
-        let (n, keep) = (self.len(), self.training_rows(options));
+        let (n, keep) = (self.len(), self.kept(options)?);
+        let kept = keep.iter().filter(|k| **k).count();
         let bounds = Bounds::of(&self, options.time_limit);
         let mut endings: Vec<Ending> = match self.is_literal(options.mode) {
             true => (0..n).map(|i| self.flagged(i)).collect(),
@@ -133,6 +133,11 @@ impl Recording {
 
     /// How many transitions [`Recording::into_columns`] makes, whose errors these are; changes nothing.
     pub fn check(&self, options: &Options) -> Result<usize> {
+        Ok(self.kept(options)?.into_iter().filter(|k| *k).count())
+    }
+
+    /// The rows that become transitions.
+    fn kept(&self, options: &Options) -> Result<Vec<bool>> {
         let (n, file) = (self.len(), || self.source.path.clone());
         if n < 2 && !options.keep_timeout_transitions {
             return Err(Error::TooFewRows { file: file(), key: "rewards".into(), expected: 2, got: n });
@@ -140,10 +145,12 @@ impl Recording {
         if options.keep_timeout_transitions {
             self.check_kept_timeouts(options.mode)?;
         }
-        match self.training_rows(options).into_iter().filter(|k| *k).count() {
-            0 => Err(Error::NoTransition { file: file(), rows: n }),
-            kept => self.check_next_states(options).map(|()| kept),
+        let keep = self.training_rows(options);
+        if !keep.contains(&true) {
+            return Err(Error::NoTransition { file: file(), rows: n });
         }
+        self.check_next_states(options)?;
+        Ok(keep)
     }
 
     /// The rows that are kept, of which there is one.
